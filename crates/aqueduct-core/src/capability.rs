@@ -1,0 +1,197 @@
+use std::fmt;
+
+use crate::Text;
+
+/// What a backend, or a consumer made of one, may be asked to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+#[repr(u8)]
+pub enum Capability {
+    /// Events of one key are delivered in the order in which they were sent.
+    KeyOrder,
+    /// What was delivered and settled can be read again.
+    Replay,
+    /// Reading can start at a time.
+    StartAtTime,
+    /// The stream has partitions with positions: it is a log.
+    Positions,
+    /// The number of partitions can change while it is used.
+    Resharding,
+    /// How far a group is behind can be told.
+    Lag,
+    /// A nack may ask for a delay.
+    DelayedNack,
+    /// `attempt` counts runs of the handler, not receipts.
+    HandlerAttempts,
+    /// What `send` acknowledged survives a crash of the machine.
+    Durable,
+    /// Several processes share the stream.
+    Shared,
+    /// It stores leases.
+    Leases,
+    /// It stores idempotency records.
+    Idempotency,
+    /// It stores letters that can be listed, shown, redriven and purged.
+    Letters,
+    /// The completion of an event and the application's own writes can be one transaction.
+    Transactions,
+    /// Streams can be created and described.
+    Admin,
+}
+
+impl Capability {
+    /// All of them, in the order of declaration.
+    pub const ALL: [Self; 15] = [
+        Self::KeyOrder,
+        Self::Replay,
+        Self::StartAtTime,
+        Self::Positions,
+        Self::Resharding,
+        Self::Lag,
+        Self::DelayedNack,
+        Self::HandlerAttempts,
+        Self::Durable,
+        Self::Shared,
+        Self::Leases,
+        Self::Idempotency,
+        Self::Letters,
+        Self::Transactions,
+        Self::Admin,
+    ];
+
+    /// The name, as `requires` has it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::KeyOrder => "key_order",
+            Self::Replay => "replay",
+            Self::StartAtTime => "start_at_time",
+            Self::Positions => "positions",
+            Self::Resharding => "resharding",
+            Self::Lag => "lag",
+            Self::DelayedNack => "delayed_nack",
+            Self::HandlerAttempts => "handler_attempts",
+            Self::Durable => "durable",
+            Self::Shared => "shared",
+            Self::Leases => "leases",
+            Self::Idempotency => "idempotency",
+            Self::Letters => "letters",
+            Self::Transactions => "transactions",
+            Self::Admin => "admin",
+        }
+    }
+
+    /// The capability of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|capability| capability.as_str() == name)
+    }
+}
+
+impl fmt::Display for Capability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What somebody says of one capability before, or after, it was opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// It can.
+    Yes,
+    /// It cannot, and why.
+    No(Text),
+    /// Only the service can tell: known when opened.
+    WhenOpened,
+}
+
+/// A claim per capability; what was not said is `No`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claims([Claim; Capability::ALL.len()]);
+
+impl Claims {
+    /// Nothing is claimed.
+    pub fn none() -> Self {
+        Self(Capability::ALL.map(|_| Claim::No(Text::literal("the backend does not offer it"))))
+    }
+
+    /// Exactly these are claimed.
+    pub fn of(capabilities: &[Capability]) -> Self {
+        capabilities
+            .iter()
+            .fold(Self::none(), |claims, &it| claims.with(it, Claim::Yes))
+    }
+
+    /// The same with another claim for one capability.
+    #[must_use]
+    pub fn with(mut self, capability: Capability, claim: Claim) -> Self {
+        self.0[capability as usize] = claim;
+        self
+    }
+
+    /// What is claimed of `capability`.
+    pub fn get(&self, capability: Capability) -> &Claim {
+        &self.0[capability as usize]
+    }
+
+    /// Whether `capability` is claimed outright.
+    pub fn has(&self, capability: Capability) -> bool {
+        *self.get(capability) == Claim::Yes
+    }
+
+    /// What both can do together: the weaker claim of each.
+    #[must_use]
+    pub fn and(mut self, other: &Self) -> Self {
+        for (mine, theirs) in self.0.iter_mut().zip(&other.0) {
+            match (&*mine, theirs) {
+                (Claim::No(_), _) | (Claim::WhenOpened, Claim::Yes | Claim::WhenOpened) => {}
+                _ => *mine = theirs.clone(),
+            }
+        }
+        self
+    }
+}
+
+/// The sizes that a backend takes; `None` is no limit of its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// The largest encoded event, in bytes.
+    pub event_bytes: Option<usize>,
+    /// The most events of one `send_batch`.
+    pub batch_events: Option<usize>,
+    /// The most encoded bytes of one `send_batch`.
+    pub batch_bytes: Option<usize>,
+}
+
+/// What somebody can do, and the sizes that it takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Capabilities {
+    /// The claims, none of them open once it was opened.
+    pub claims: Claims,
+    /// The sizes that it takes.
+    pub limits: Limits,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_capability_has_its_place_and_its_name() {
+        for (at, capability) in Capability::ALL.into_iter().enumerate() {
+            assert_eq!(capability as usize, at);
+            assert_eq!(Capability::from_name(capability.as_str()), Some(capability));
+        }
+    }
+
+    #[test]
+    fn the_weaker_claim_wins() {
+        let order = Capability::KeyOrder;
+        let yes = Claims::of(&[order]);
+        let open = Claims::none().with(order, Claim::WhenOpened);
+        assert_eq!(*yes.clone().and(&open).get(order), Claim::WhenOpened);
+        assert_eq!(*open.clone().and(&yes).get(order), Claim::WhenOpened);
+        assert!(matches!(open.and(&Claims::none()).get(order), Claim::No(_)));
+        assert!(yes.has(order));
+    }
+}

@@ -1,0 +1,136 @@
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::{
+    Assignment, Capabilities, Delivery, Moment, PartitionId, Position, Result, Revocation,
+    StreamName, Text, Watermark,
+};
+
+/// Receives the events of one stream for one group.
+///
+/// A queue implements it; `aqueduct-group` makes one of a log and a lease store.
+#[async_trait]
+pub trait Consumer: Send + Sync {
+    /// Waits for one delivery, then answers up to `max` (at least 1) that are there. An empty
+    /// answer means that the consumer has ended: drained, closed, or a finite stream read through.
+    ///
+    /// Consecutive events of one key may come together, in order; while they are unsettled no
+    /// later event of that key goes to anybody else. Cancel safe: what was received before a
+    /// cancellation comes with the next call, without a further attempt.
+    async fn receive_batch(&self, max: usize) -> Result<Vec<Delivery>>;
+
+    /// Stops fetching and keeps the right to settle what is out; then `receive_batch` answers
+    /// empty.
+    async fn drain(&self) -> Result<()>;
+
+    /// Commits what is settled and waits until that is durable.
+    async fn flush(&self) -> Result<()>;
+
+    /// Commits, gives up every partition, and ends: deliveries still out are revoked. Closing
+    /// twice is closing once.
+    async fn close(&self) -> Result<()>;
+
+    /// Holds back deliveries, or lets them flow again; leases are kept.
+    fn pause(&self, paused: bool);
+
+    /// What it can do, as opened.
+    fn capabilities(&self) -> Capabilities;
+
+    /// Where it stands, for health, readiness and lag.
+    fn status(&self) -> ConsumerStatus;
+}
+
+const _: () = {
+    const fn object_safe(_: Option<&dyn Consumer>) {}
+    object_safe(None);
+};
+
+/// Where a consumer stands.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct ConsumerStatus {
+    /// The partitions that it owns now; empty for queues without partitions.
+    pub partitions: Vec<PartitionStatus>,
+    /// Since when the lease store, or the service, cannot be reached.
+    pub unreachable_since: Option<Moment>,
+    /// Whether it is paused.
+    pub paused: bool,
+}
+
+/// Where one owned partition stands.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct PartitionStatus {
+    /// The stream.
+    pub stream: StreamName,
+    /// The partition.
+    pub partition: PartitionId,
+    /// The generation that owns it.
+    pub generation: u64,
+    /// All up to here is settled.
+    pub watermark: Watermark,
+    /// Events delivered and not settled.
+    pub unsettled: usize,
+    /// Bytes of those events, about.
+    pub unsettled_bytes: usize,
+    /// Events held behind failing keys.
+    pub parked: usize,
+    /// Events stored and not settled, where the log can tell.
+    pub lag_events: Option<u64>,
+    /// The age of the newest event read, as the log tells its delay.
+    pub lag_time: Option<Duration>,
+    /// How long the oldest unsettled event has been out.
+    pub oldest_unsettled: Option<Duration>,
+    /// Which key keeps the partition from fetching.
+    pub blocked_by: Option<BlockedBy>,
+    /// Whether it reads one event at a time after a crash.
+    pub cautious: bool,
+}
+
+impl PartitionStatus {
+    /// The status of a partition of which nothing was read yet.
+    pub fn new(
+        stream: StreamName,
+        partition: PartitionId,
+        generation: u64,
+        watermark: Watermark,
+    ) -> Self {
+        Self {
+            stream,
+            partition,
+            generation,
+            watermark,
+            unsettled: 0,
+            unsettled_bytes: 0,
+            parked: 0,
+            lag_events: None,
+            lag_time: None,
+            oldest_unsettled: None,
+            blocked_by: None,
+            cautious: false,
+        }
+    }
+}
+
+/// The key that keeps a partition from fetching.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BlockedBy {
+    /// The key, where the event has one.
+    pub key: Option<Text>,
+    /// The position of its first unsettled event.
+    pub position: Position,
+    /// Since when the partition has not fetched.
+    pub since: Moment,
+}
+
+/// Is told when partitions come and go.
+#[async_trait]
+pub trait Lifecycle: Send + Sync {
+    /// A partition was assigned and is read from `start` on; awaited before the first delivery.
+    async fn assigned(&self, assignment: &Assignment, start: &Watermark);
+
+    /// A partition is about to go (handed over, shutdown: what is settled now is still committed)
+    /// or is gone (lost, ended).
+    async fn revoked(&self, assignment: &Assignment, why: Revocation);
+}

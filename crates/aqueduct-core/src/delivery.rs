@@ -1,0 +1,366 @@
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use crate::{
+    Error, Event, GroupName, Moment, PartitionId, Position, Result, Revocation, Revocations,
+    StreamName, Text, Timestamp,
+};
+
+/// One event, handed out to be handled, that owns its settlement.
+///
+/// Settle it once: [`ack`](Self::ack), [`nack`](Self::nack) or [`reject`](Self::reject). A
+/// settlement that fails gives the delivery back. One that is dropped unsettled is redelivered
+/// after a back-off, and counts as a failed attempt.
+#[must_use = "a delivery that is dropped unsettled is redelivered"]
+pub struct Delivery {
+    parts: Parts,
+    settler: Arc<dyn Settler>,
+    settled: bool,
+}
+
+const _: () = {
+    const fn sendable<T: Send + Sync>() {}
+    sendable::<Delivery>();
+    const fn object_safe(_: Option<&dyn Settler>) {}
+    object_safe(None);
+    assert!(
+        size_of::<Delivery>() <= 400,
+        "batches move deliveries by value"
+    );
+};
+
+/// What a delivery is, given by reference to whoever settles it.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Parts {
+    /// The event.
+    pub event: Event,
+    /// Its place in the partition, where the backend has places.
+    pub position: Option<Position>,
+    /// 1 at the first time; see [`Capability::HandlerAttempts`](crate::Capability) for what counts.
+    pub attempt: u32,
+    /// When the backend stored it, where it says so.
+    pub stored_at: Option<Timestamp>,
+    /// When the right to settle ends, unless extended; `None` where it does not end by itself.
+    pub deadline: Option<Moment>,
+    /// The settler's own mark; nobody else reads anything into it.
+    pub ticket: u64,
+}
+
+impl Parts {
+    /// The first attempt at `event`, with the settler's own mark.
+    pub fn new(event: Event, ticket: u64) -> Self {
+        Self {
+            event,
+            position: None,
+            attempt: 1,
+            stored_at: None,
+            deadline: None,
+            ticket,
+        }
+    }
+}
+
+/// What the deliveries of one settler have in common: where they come from, and by which right.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Assignment {
+    /// The stream that they were read from.
+    pub stream: StreamName,
+    /// The group that they were read for.
+    pub group: GroupName,
+    /// The partition, where the backend has any.
+    pub partition: Option<PartitionId>,
+    /// Rises with each owner of the partition: a fencing number for the handler's own writes.
+    pub generation: u64,
+    /// Rises with each reset of the group, so that a replay is told from a repetition.
+    pub replay: u64,
+}
+
+/// How a delivery ends.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Settlement {
+    /// It is done.
+    Ack,
+    /// The attempt failed: again after `delay`, or after the consumer's own back-off.
+    Nack {
+        /// How long to wait first.
+        delay: Option<Duration>,
+        /// What went wrong, for the letter.
+        error: Option<Error>,
+    },
+    /// It never can be handled: to the dead letters.
+    Reject {
+        /// Why, for the letter.
+        reason: Text,
+    },
+    /// Not now, and through no fault of its own: again after `delay`, without counting an attempt.
+    Defer {
+        /// How long to wait first.
+        delay: Duration,
+    },
+}
+
+/// Settles the deliveries of one assignment. Backends and the group implement it; there is one for
+/// each assignment, so that settling allocates nothing.
+pub trait Settler: Send + Sync {
+    /// Where the deliveries come from.
+    fn assignment(&self) -> &Assignment;
+
+    /// Settles one. Answers at once where no service has to be asked.
+    fn settle<'a>(&'a self, parts: &'a Parts, settlement: Settlement) -> Settling<'a>;
+
+    /// Moves the deadline to `by` from now. Succeeds where there is no deadline, while the
+    /// delivery may still be settled.
+    fn extend<'a>(&'a self, parts: &'a Parts, by: Duration) -> Settling<'a>;
+
+    /// Why the delivery may no longer be settled; `None` while it may.
+    fn revocation(&self, parts: &Parts) -> Option<Revocation>;
+
+    /// Wakes when an answer of [`revocation`](Self::revocation) may have changed.
+    fn revocations(&self) -> &Revocations;
+
+    /// Takes note that a delivery was dropped unsettled. Must not block.
+    fn abandon(&self, parts: &Parts);
+}
+
+/// The answer of a settlement: there already, or on its way.
+#[must_use = "a settlement under way does nothing unless awaited"]
+pub enum Settling<'a> {
+    /// There already.
+    Ready(Result<()>),
+    /// On its way.
+    Pending(Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>>),
+}
+
+impl<'a> Settling<'a> {
+    /// An answer that a service has to give.
+    pub fn pending(answer: impl Future<Output = Result<()>> + Send + 'a) -> Self {
+        Self::Pending(Box::pin(answer))
+    }
+}
+
+impl Future for Settling<'_> {
+    type Output = Result<()>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.get_mut() {
+            Self::Ready(answer) => Poll::Ready(std::mem::replace(answer, Ok(()))),
+            Self::Pending(answer) => answer.as_mut().poll(cx),
+        }
+    }
+}
+
+impl Delivery {
+    /// A delivery of those parts, settled by `settler`.
+    pub fn new(parts: Parts, settler: Arc<dyn Settler>) -> Self {
+        Self {
+            parts,
+            settler,
+            settled: false,
+        }
+    }
+
+    /// The event.
+    pub fn event(&self) -> &Event {
+        &self.parts.event
+    }
+
+    /// What the settler is given.
+    pub fn parts(&self) -> &Parts {
+        &self.parts
+    }
+
+    /// Where it comes from.
+    pub fn assignment(&self) -> &Assignment {
+        self.settler.assignment()
+    }
+
+    /// The stream that it was read from.
+    pub fn stream(&self) -> &StreamName {
+        &self.assignment().stream
+    }
+
+    /// The partition, where the backend has any.
+    pub fn partition(&self) -> Option<&PartitionId> {
+        self.assignment().partition.as_ref()
+    }
+
+    /// Its place in the partition, where the backend has places.
+    pub fn position(&self) -> Option<Position> {
+        self.parts.position
+    }
+
+    /// Rises with each owner of the partition: a fencing number for the handler's own writes.
+    pub fn generation(&self) -> u64 {
+        self.assignment().generation
+    }
+
+    /// 1 at the first time.
+    pub fn attempt(&self) -> u32 {
+        self.parts.attempt
+    }
+
+    /// When the right to settle ends, unless extended.
+    pub fn deadline(&self) -> Option<Moment> {
+        self.parts.deadline
+    }
+
+    /// Tells when it may no longer be settled.
+    pub fn revoked(&self) -> Revoked<'_> {
+        Revoked {
+            parts: &self.parts,
+            settler: &*self.settler,
+        }
+    }
+
+    /// It is done. On a log this is durable at the next commit.
+    ///
+    /// # Errors
+    /// `Superseded` or `Revoked` where it may no longer be settled; it is given back.
+    pub async fn ack(self) -> Result<(), SettleError> {
+        self.settle(Settlement::Ack).await
+    }
+
+    /// The attempt failed: again after `delay`, or after the consumer's own back-off.
+    ///
+    /// # Errors
+    /// As for [`ack`](Self::ack).
+    pub async fn nack(self, delay: impl Into<Option<Duration>>) -> Result<(), SettleError> {
+        self.settle(Settlement::Nack {
+            delay: delay.into(),
+            error: None,
+        })
+        .await
+    }
+
+    /// It never can be handled: to the dead letters, with `reason`.
+    ///
+    /// # Errors
+    /// As for [`ack`](Self::ack), and `Unsupported` where nothing was said of rejected events.
+    pub async fn reject(self, reason: impl Into<Text>) -> Result<(), SettleError> {
+        self.settle(Settlement::Reject {
+            reason: reason.into(),
+        })
+        .await
+    }
+
+    /// Settles it in one of the four ways.
+    ///
+    /// # Errors
+    /// As for [`ack`](Self::ack).
+    pub async fn settle(mut self, settlement: Settlement) -> Result<(), SettleError> {
+        match self.settler.settle(&self.parts, settlement).await {
+            Ok(()) => {
+                self.settled = true;
+                Ok(())
+            }
+            Err(error) => Err(SettleError {
+                error,
+                delivery: Box::new(self),
+            }),
+        }
+    }
+
+    /// Moves the deadline to `by` from now; succeeds where there is none while it may be settled.
+    ///
+    /// # Errors
+    /// As for [`ack`](Self::ack).
+    pub async fn extend(&self, by: Duration) -> Result<()> {
+        self.settler.extend(&self.parts, by).await
+    }
+
+    /// Takes it apart without settling it: whoever does owes the settler a settlement.
+    pub fn into_parts(mut self) -> (Parts, Arc<dyn Settler>) {
+        self.settled = true;
+        let empty = Parts::new(Event::new(Text::default()).with_id(""), 0);
+        (
+            std::mem::replace(&mut self.parts, empty),
+            self.settler.clone(),
+        )
+    }
+}
+
+impl Drop for Delivery {
+    fn drop(&mut self) {
+        if !self.settled {
+            self.settler.abandon(&self.parts);
+        }
+    }
+}
+
+impl fmt::Debug for Delivery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Delivery")
+            .field("assignment", self.assignment())
+            .field("parts", &self.parts)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Tells when a delivery may no longer be settled.
+#[derive(Clone, Copy)]
+pub struct Revoked<'a> {
+    parts: &'a Parts,
+    settler: &'a dyn Settler,
+}
+
+impl Revoked<'_> {
+    /// Why it may no longer be settled; `None` while it may.
+    pub fn reason(&self) -> Option<Revocation> {
+        self.settler.revocation(self.parts)
+    }
+
+    /// Waits until it may no longer be settled.
+    pub async fn wait(&self) -> Revocation {
+        loop {
+            let changed = self.settler.revocations().listen();
+            if let Some(reason) = self.reason() {
+                return reason;
+            }
+            changed.await;
+        }
+    }
+}
+
+impl fmt::Debug for Revoked<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Revoked").field(&self.reason()).finish()
+    }
+}
+
+/// A settlement that failed, and the delivery, to try again or to drop.
+#[derive(Debug)]
+pub struct SettleError {
+    /// Why it failed.
+    pub error: Error,
+    /// The delivery, unsettled.
+    pub delivery: Box<Delivery>,
+}
+
+impl fmt::Display for SettleError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "event {} is not settled: {}",
+            self.delivery.event().id(),
+            self.error
+        )
+    }
+}
+
+impl std::error::Error for SettleError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.error)
+    }
+}
+
+impl From<SettleError> for Error {
+    fn from(failed: SettleError) -> Self {
+        failed.error
+    }
+}

@@ -1,0 +1,271 @@
+use std::borrow::Cow;
+use std::error::Error as StdError;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What a call of this crate answers.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What went wrong, whether to try again, and whether anything happened all the same.
+///
+/// One type for every backend and layer: [`kind`](Error::kind) says what happened,
+/// [`retry`](Error::retry) what to do next, [`effect`](Error::effect) what may have happened
+/// nevertheless. A vendor's own error stays reachable through [`source`](StdError::source). Neither
+/// `Display` nor `Debug` prints payloads or secrets; whoever makes an error keeps to that.
+#[derive(Clone)]
+pub struct Error(Arc<Inner>);
+
+struct Inner {
+    kind: ErrorKind,
+    retry: Retry,
+    effect: Effect,
+    message: Cow<'static, str>,
+    source: Option<Arc<dyn StdError + Send + Sync>>,
+}
+
+/// What happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The configuration is wrong: the message names the key, the text as written and the choices.
+    Config,
+    /// An argument or event is wrong.
+    Invalid,
+    /// One event is larger than the backend takes.
+    TooLarge,
+    /// A stream, table, file or letter is not there.
+    NotFound,
+    /// It exists already.
+    AlreadyExists,
+    /// The credentials are missing, wrong, or do not suffice.
+    Denied,
+    /// The backend asks for less.
+    Throttled,
+    /// The backend cannot be reached, or answered that it cannot serve now.
+    Unavailable,
+    /// No answer in time.
+    TimedOut,
+    /// An earlier event of the same key is not stored, so this one was not tried.
+    Blocked,
+    /// An earlier event of the run was nacked or abandoned: this delivery comes again behind it.
+    Superseded,
+    /// The right to settle is gone: lease lost, handed over, expired.
+    Revoked,
+    /// The position asked for is no longer kept.
+    PositionExpired,
+    /// Somebody else changed it first.
+    Conflict,
+    /// The producer, consumer or client was closed.
+    Closed,
+    /// The backend, as opened, does not do that.
+    Unsupported,
+    /// What was read cannot be decoded, or is damaged.
+    Corrupt,
+    /// No room: disk or quota.
+    Full,
+    /// A handler failed, panicked or timed out.
+    Handler,
+    /// A fault of this library.
+    Internal,
+}
+
+/// Whether trying again can help.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Retry {
+    /// The same call fails again.
+    Never,
+    /// It may succeed at once; the caller brings its own back-off.
+    Now,
+    /// The server asked to wait that long first.
+    After(Duration),
+    /// It was retried below until the budget was used up: nobody above retries again.
+    Exhausted,
+}
+
+/// Whether a failed call may have taken effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Effect {
+    /// Nothing happened.
+    None,
+    /// It may have happened: the answer was lost.
+    Unknown,
+}
+
+impl Error {
+    /// An error of that kind, with the kind's usual retry and without effect.
+    pub fn new(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
+        Self(Arc::new(Inner {
+            kind,
+            retry: kind.usual_retry(),
+            effect: Effect::None,
+            message: message.into(),
+            source: None,
+        }))
+    }
+
+    /// The error of a wrong configuration.
+    pub fn config(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(ErrorKind::Config, message)
+    }
+
+    /// The error for what a backend does not do.
+    pub fn unsupported(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(ErrorKind::Unsupported, message)
+    }
+
+    /// Says whether to try again.
+    #[must_use]
+    pub fn with_retry(self, retry: Retry) -> Self {
+        self.edit(|inner| inner.retry = retry)
+    }
+
+    /// Says whether it may have taken effect.
+    #[must_use]
+    pub fn with_effect(self, effect: Effect) -> Self {
+        self.edit(|inner| inner.effect = effect)
+    }
+
+    /// Keeps the error that caused this one.
+    #[must_use]
+    pub fn with_source(self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        let source: Box<dyn StdError + Send + Sync> = source.into();
+        self.edit(|inner| inner.source = Some(Arc::from(source)))
+    }
+
+    /// Puts `what` before the message: `orders: no such stream`.
+    #[must_use]
+    pub fn context(self, what: impl fmt::Display) -> Self {
+        self.edit(|inner| inner.message = format!("{what}: {}", inner.message).into())
+    }
+
+    /// What happened.
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// Whether trying again can help.
+    pub fn retry(&self) -> Retry {
+        self.0.retry
+    }
+
+    /// Whether it may have taken effect all the same.
+    pub fn effect(&self) -> Effect {
+        self.0.effect
+    }
+
+    /// The message without its causes.
+    pub fn message(&self) -> &str {
+        &self.0.message
+    }
+
+    /// Whether a caller who has a budget left should try again.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self.0.retry, Retry::Now | Retry::After(_))
+    }
+
+    /// Whether this is of `kind`.
+    pub fn is(&self, kind: ErrorKind) -> bool {
+        self.0.kind == kind
+    }
+
+    fn edit(self, change: impl FnOnce(&mut Inner)) -> Self {
+        let mut inner = Arc::try_unwrap(self.0).unwrap_or_else(|shared| Inner {
+            kind: shared.kind,
+            retry: shared.retry,
+            effect: shared.effect,
+            message: shared.message.clone(),
+            source: shared.source.clone(),
+        });
+        change(&mut inner);
+        Self(Arc::new(inner))
+    }
+}
+
+impl ErrorKind {
+    /// Whether trying again usually helps with this kind.
+    pub fn usual_retry(self) -> Retry {
+        match self {
+            Self::Throttled | Self::Unavailable | Self::TimedOut | Self::Conflict => Retry::Now,
+            _ => Retry::Never,
+        }
+    }
+
+    /// The kind in lower case words, as metrics and letters carry it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Config => "config",
+            Self::Invalid => "invalid",
+            Self::TooLarge => "too_large",
+            Self::NotFound => "not_found",
+            Self::AlreadyExists => "already_exists",
+            Self::Denied => "denied",
+            Self::Throttled => "throttled",
+            Self::Unavailable => "unavailable",
+            Self::TimedOut => "timed_out",
+            Self::Blocked => "blocked",
+            Self::Superseded => "superseded",
+            Self::Revoked => "revoked",
+            Self::PositionExpired => "position_expired",
+            Self::Conflict => "conflict",
+            Self::Closed => "closed",
+            Self::Unsupported => "unsupported",
+            Self::Corrupt => "corrupt",
+            Self::Full => "full",
+            Self::Handler => "handler",
+            Self::Internal => "internal",
+        }
+    }
+}
+
+impl fmt::Display for ErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.message)
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Error")
+            .field("kind", &self.0.kind)
+            .field("retry", &self.0.retry)
+            .field("effect", &self.0.effect)
+            .field("message", &self.0.message)
+            .field("source", &self.0.source)
+            .finish()
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.0
+            .source
+            .as_ref()
+            .map(|source| &**source as &(dyn StdError + 'static))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_one_word_and_editing_a_clone_leaves_the_original() {
+        assert_eq!(size_of::<Error>(), size_of::<usize>());
+        let plain = Error::new(ErrorKind::Throttled, "slow down");
+        let hinted = plain
+            .clone()
+            .with_retry(Retry::After(Duration::from_secs(1)))
+            .context("orders");
+        assert_eq!(plain.retry(), Retry::Now);
+        assert_eq!(hinted.retry(), Retry::After(Duration::from_secs(1)));
+        assert_eq!(hinted.to_string(), "orders: slow down");
+        assert_eq!(plain.to_string(), "slow down");
+    }
+}

@@ -1,0 +1,195 @@
+use std::fmt;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+
+use crate::{Error, ErrorKind, Result, Text, Timestamp};
+
+/// The value of an attribute: the types of CloudEvents 1.0, section "Type System".
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum AttributeValue {
+    /// `true` or `false`.
+    Boolean(bool),
+    /// A whole number of 32 bits.
+    Integer(i32),
+    /// Unicode text.
+    String(Text),
+    /// Bytes; Base64 as text.
+    Binary(Bytes),
+    /// An absolute URI.
+    Uri(Text),
+    /// A URI reference.
+    UriRef(Text),
+    /// A time; RFC 3339 as text.
+    Timestamp(Timestamp),
+}
+
+impl AttributeValue {
+    /// The text, where the value is text or a URI.
+    pub fn as_str(&self) -> Option<&str> {
+        match self {
+            Self::String(text) | Self::Uri(text) | Self::UriRef(text) => Some(text),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for AttributeValue {
+    /// Writes the canonical string encoding of the specification.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Boolean(value) => fmt::Display::fmt(value, f),
+            Self::Integer(value) => fmt::Display::fmt(value, f),
+            Self::String(text) | Self::Uri(text) | Self::UriRef(text) => f.write_str(text),
+            Self::Binary(bytes) => f.write_str(&STANDARD.encode(bytes)),
+            Self::Timestamp(time) => fmt::Display::fmt(time, f),
+        }
+    }
+}
+
+impl From<bool> for AttributeValue {
+    fn from(value: bool) -> Self {
+        Self::Boolean(value)
+    }
+}
+
+impl From<i32> for AttributeValue {
+    fn from(value: i32) -> Self {
+        Self::Integer(value)
+    }
+}
+
+impl From<&str> for AttributeValue {
+    fn from(text: &str) -> Self {
+        Self::String(text.into())
+    }
+}
+
+impl From<String> for AttributeValue {
+    fn from(text: String) -> Self {
+        Self::String(text.into())
+    }
+}
+
+impl From<Text> for AttributeValue {
+    fn from(text: Text) -> Self {
+        Self::String(text)
+    }
+}
+
+impl From<Bytes> for AttributeValue {
+    fn from(bytes: Bytes) -> Self {
+        Self::Binary(bytes)
+    }
+}
+
+impl From<Timestamp> for AttributeValue {
+    fn from(time: Timestamp) -> Self {
+        Self::Timestamp(time)
+    }
+}
+
+/// The attributes that are not part of every event (CloudEvents: extensions), sorted by name and
+/// shared between clones.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Attributes(Option<Arc<Vec<(Text, AttributeValue)>>>);
+
+impl Attributes {
+    /// The value under `name`.
+    pub fn get(&self, name: &str) -> Option<&AttributeValue> {
+        let list = self.0.as_deref()?;
+        let at = list
+            .binary_search_by(|(known, _)| known.as_str().cmp(name))
+            .ok()?;
+        list.get(at).map(|(_, value)| value)
+    }
+
+    /// Sets the value under `name`. The name is 1 or more of `a`-`z` and `0`-`9` and none of those
+    /// that CloudEvents defines itself.
+    pub fn set(&mut self, name: impl Into<Text>, value: impl Into<AttributeValue>) -> Result<()> {
+        let name = name.into();
+        check_name(&name)?;
+        self.set_checked(name, value.into());
+        Ok(())
+    }
+
+    /// Removes the value under `name`.
+    pub fn remove(&mut self, name: &str) -> Option<AttributeValue> {
+        let list = Arc::make_mut(self.0.as_mut()?);
+        let at = list
+            .binary_search_by(|(known, _)| known.as_str().cmp(name))
+            .ok()?;
+        Some(list.remove(at).1)
+    }
+
+    /// Names and values, sorted by name.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &AttributeValue)> {
+        self.0
+            .as_deref()
+            .map_or(&[][..], Vec::as_slice)
+            .iter()
+            .map(|(name, value)| (name.as_str(), value))
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.iter().len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub(crate) fn set_checked(&mut self, name: Text, value: AttributeValue) {
+        let list = Arc::make_mut(self.0.get_or_insert_default());
+        match list.binary_search_by(|(known, _)| known.cmp(&name)) {
+            Ok(at) => list[at].1 = value,
+            Err(at) => list.insert(at, (name, value)),
+        }
+    }
+}
+
+impl fmt::Debug for Attributes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.iter()).finish()
+    }
+}
+
+/// The attributes that an event has as fields, under their names on the wire.
+const FIELDS: [&str; 11] = [
+    "id",
+    "source",
+    "type",
+    "subject",
+    "time",
+    "partitionkey",
+    "datacontenttype",
+    "dataschema",
+    "specversion",
+    "data",
+    "data_base64",
+];
+
+fn check_name(name: &str) -> Result<()> {
+    let refuse = |why: &str| {
+        Err(Error::new(
+            ErrorKind::Invalid,
+            format!("attribute `{name}`: {why}"),
+        ))
+    };
+    if FIELDS.contains(&name) {
+        return refuse("it is a field of the event and has a method of its own");
+    }
+    if name.is_empty()
+        || !name
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+    {
+        return refuse("a name is made of a-z and 0-9 (CloudEvents 1.0, naming conventions)");
+    }
+    Ok(())
+}

@@ -1,0 +1,357 @@
+mod attribute;
+mod id;
+
+use std::fmt;
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use uuid::Uuid;
+
+pub use self::attribute::{AttributeValue, Attributes};
+pub use self::id::EventId;
+use crate::{Error, ErrorKind, Result, Text, Timestamp};
+
+/// One event: a CloudEvents 1.0 event, with its key as a field.
+///
+/// `source` and `id` together are its idempotency key. Cloning allocates nothing: data is
+/// reference counted, text is inline or shared. `Debug` shows the length of the data, never the
+/// data.
+///
+/// ```
+/// use aqueduct_core::Event;
+///
+/// let placed = Event::json("order.placed", &serde_json::json!({"total": "9.50"}))?.with_key("VINET");
+/// let paid = Event::json("payment.succeeded", &"ok")?.caused_by(&placed, 0);
+/// let again = Event::json("payment.succeeded", &"ok")?.caused_by(&placed, 0);
+/// assert_eq!(paid.id(), again.id());
+/// assert_eq!(paid.key(), Some("VINET"));
+/// # Ok::<(), aqueduct_core::Error>(())
+/// ```
+#[derive(Clone, PartialEq)]
+pub struct Event {
+    id: EventId,
+    source: Text,
+    kind: Text,
+    subject: Option<Text>,
+    time: Option<Timestamp>,
+    key: Option<Text>,
+    content_type: Option<Text>,
+    schema: Option<Text>,
+    attributes: Attributes,
+    data: Option<Bytes>,
+}
+
+const _: () = assert!(
+    size_of::<Event>() <= 256,
+    "every queue moves events by value"
+);
+
+impl Event {
+    /// The content type of JSON data.
+    pub const JSON: Text = Text::literal("application/json");
+
+    /// The type of an event that was read from a record which is no CloudEvent.
+    pub const FOREIGN: Text = Text::literal("io.aqueduct.foreign");
+
+    /// An event of type `kind` with a new id, without data. Its source is the client's unless
+    /// [`with_source`](Self::with_source) names one.
+    pub fn new(kind: impl Into<Text>) -> Self {
+        Self::with_id_and_type(EventId::generate(), kind.into())
+    }
+
+    /// An event of type `kind` with `data` of that content type.
+    pub fn bytes(
+        kind: impl Into<Text>,
+        content_type: impl Into<Text>,
+        data: impl Into<Bytes>,
+    ) -> Self {
+        Self::new(kind)
+            .with_content_type(content_type)
+            .with_data(data)
+    }
+
+    /// An event of type `kind` with `data` as JSON.
+    ///
+    /// # Errors
+    /// `Invalid`, where `data` does not serialize.
+    pub fn json<T: Serialize + ?Sized>(kind: impl Into<Text>, data: &T) -> Result<Self> {
+        let data = serde_json::to_vec(data).map_err(|e| {
+            Error::new(ErrorKind::Invalid, "the data does not serialize to JSON").with_source(e)
+        })?;
+        Ok(Self::bytes(kind, Self::JSON, data))
+    }
+
+    /// The event for a record that is no CloudEvent: its bytes as they are, an id made of where it
+    /// was read, and a type that says so.
+    pub fn foreign(source: impl Into<Text>, id: EventId, data: impl Into<Bytes>) -> Self {
+        Self::with_id_and_type(id, Self::FOREIGN)
+            .with_source(source)
+            .with_data(data)
+    }
+
+    /// Makes this an effect of `cause`, the `n`th of its type: the id follows from the cause's
+    /// source and id, this event's type and `n`, so that a handler that runs again publishes the
+    /// same id. Key, trace (`traceparent`, `tracestate`) and `correlationid` are inherited where
+    /// this event has none; `causationid` names the cause. Call it after everything that sets the
+    /// type or the key.
+    #[must_use]
+    pub fn caused_by(mut self, cause: &Self, n: u32) -> Self {
+        const NAMESPACE: Uuid = Uuid::from_u128(0x6f0c_59c2_9d3b_5b0e_8a51_2f40_6b0c_77d1);
+        let mut name = Vec::with_capacity(cause.source.len() + self.kind.len() + 56);
+        for part in [cause.source.as_bytes(), self.kind.as_bytes()] {
+            name.extend_from_slice(&(part.len() as u64).to_be_bytes());
+            name.extend_from_slice(part);
+        }
+        name.extend_from_slice(&n.to_be_bytes());
+        cause
+            .id
+            .with_str(|id| name.extend_from_slice(id.as_bytes()));
+        self.id = Uuid::new_v5(&NAMESPACE, &name).into();
+        if self.key.is_none() {
+            self.key = cause.key.clone();
+        }
+        let cause_id = cause.id.with_str(|id| Text::from(id));
+        let correlation = cause.attributes.get("correlationid").cloned();
+        for (name, value) in [
+            ("traceparent", cause.attributes.get("traceparent").cloned()),
+            ("tracestate", cause.attributes.get("tracestate").cloned()),
+            (
+                "correlationid",
+                correlation.or_else(|| Some(cause_id.clone().into())),
+            ),
+        ] {
+            if let (None, Some(value)) = (self.attributes.get(name), value) {
+                self.attributes.set_checked(Text::literal(name), value);
+            }
+        }
+        self.attributes
+            .set_checked(Text::literal("causationid"), cause_id.into());
+        self
+    }
+
+    /// Sets the id.
+    #[must_use]
+    pub fn with_id(mut self, id: impl Into<EventId>) -> Self {
+        self.id = id.into();
+        self
+    }
+
+    /// Sets the source: a URI reference that names who made the event.
+    #[must_use]
+    pub fn with_source(mut self, source: impl Into<Text>) -> Self {
+        self.source = source.into();
+        self
+    }
+
+    /// Sets the subject: what within the source the event is about.
+    #[must_use]
+    pub fn with_subject(mut self, subject: impl Into<Text>) -> Self {
+        self.subject = Some(subject.into());
+        self
+    }
+
+    /// Sets the time at which it happened.
+    #[must_use]
+    pub fn with_time(mut self, time: Timestamp) -> Self {
+        self.time = Some(time);
+        self
+    }
+
+    /// Sets the key: events of one key keep their order.
+    #[must_use]
+    pub fn with_key(mut self, key: impl Into<Text>) -> Self {
+        self.key = Some(key.into());
+        self
+    }
+
+    /// Sets the media type of the data.
+    #[must_use]
+    pub fn with_content_type(mut self, content_type: impl Into<Text>) -> Self {
+        self.content_type = Some(content_type.into());
+        self
+    }
+
+    /// Sets the schema of the data, a URI.
+    #[must_use]
+    pub fn with_schema(mut self, schema: impl Into<Text>) -> Self {
+        self.schema = Some(schema.into());
+        self
+    }
+
+    /// Sets the data.
+    #[must_use]
+    pub fn with_data(mut self, data: impl Into<Bytes>) -> Self {
+        self.data = Some(data.into());
+        self
+    }
+
+    /// Sets an attribute beyond the fields; see [`Attributes::set`].
+    ///
+    /// # Errors
+    /// `Invalid`, where the name is not one that CloudEvents allows.
+    pub fn with_attribute(
+        mut self,
+        name: impl Into<Text>,
+        value: impl Into<AttributeValue>,
+    ) -> Result<Self> {
+        self.attributes.set(name, value)?;
+        Ok(self)
+    }
+
+    /// Unique within the source.
+    pub fn id(&self) -> &EventId {
+        &self.id
+    }
+
+    /// Who made it; empty until a client stamps its own.
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// What happened, such as `order.placed` (CloudEvents: `type`).
+    pub fn kind(&self) -> &str {
+        &self.kind
+    }
+
+    /// What within the source it is about.
+    pub fn subject(&self) -> Option<&str> {
+        self.subject.as_deref()
+    }
+
+    /// When it happened.
+    pub fn time(&self) -> Option<Timestamp> {
+        self.time
+    }
+
+    /// The key: events of one key keep their order (CloudEvents: `partitionkey`).
+    pub fn key(&self) -> Option<&str> {
+        self.key.as_deref()
+    }
+
+    /// The media type of the data (CloudEvents: `datacontenttype`).
+    pub fn content_type(&self) -> Option<&str> {
+        self.content_type.as_deref()
+    }
+
+    /// The schema of the data (CloudEvents: `dataschema`).
+    pub fn schema(&self) -> Option<&str> {
+        self.schema.as_deref()
+    }
+
+    /// The attributes beyond the fields (CloudEvents: extensions).
+    pub fn attributes(&self) -> &Attributes {
+        &self.attributes
+    }
+
+    /// The attributes beyond the fields, to change them.
+    pub fn attributes_mut(&mut self) -> &mut Attributes {
+        &mut self.attributes
+    }
+
+    /// The data, where there is any.
+    pub fn data(&self) -> Option<&Bytes> {
+        self.data.as_ref()
+    }
+
+    /// The data, from JSON.
+    ///
+    /// # Errors
+    /// `Corrupt`, with where and why it does not decode.
+    pub fn decode_json<T: DeserializeOwned>(&self) -> Result<T> {
+        serde_json::from_slice(self.data.as_deref().unwrap_or_default()).map_err(|e| {
+            let what = format!(
+                "event {} of type {}: its data is not as expected",
+                self.id, self.kind
+            );
+            Error::new(ErrorKind::Corrupt, what).with_source(e)
+        })
+    }
+
+    /// Whether it was read from a record that is no CloudEvent.
+    pub fn is_foreign(&self) -> bool {
+        self.kind == Self::FOREIGN
+    }
+
+    /// The text of source, cheap to clone.
+    pub fn source_text(&self) -> &Text {
+        &self.source
+    }
+
+    /// The text of the type, cheap to clone.
+    pub fn kind_text(&self) -> &Text {
+        &self.kind
+    }
+
+    /// The text of the key, cheap to clone.
+    pub fn key_text(&self) -> Option<&Text> {
+        self.key.as_ref()
+    }
+
+    /// About how many bytes the event takes in memory and on the wire, before any encoding.
+    pub fn approximate_size(&self) -> usize {
+        let texts = [&self.subject, &self.key, &self.content_type, &self.schema];
+        let texts: usize = texts.into_iter().flatten().map(|text| text.len()).sum();
+        let attributes: usize = self
+            .attributes
+            .iter()
+            .map(|(name, value)| name.len() + value.as_str().map_or(16, str::len))
+            .sum();
+        let data = self.data.as_ref().map_or(0, Bytes::len);
+        64 + self.source.len() + self.kind.len() + texts + attributes + data
+    }
+
+    /// Checks what CloudEvents requires: id, source and type are not empty.
+    ///
+    /// # Errors
+    /// `Invalid`, naming what is missing.
+    pub fn validate(&self) -> Result<()> {
+        let missing = [
+            (self.id.is_empty(), "id"),
+            (self.source.is_empty(), "source"),
+            (self.kind.is_empty(), "type"),
+        ];
+        match missing.into_iter().find(|(missing, _)| *missing) {
+            None => Ok(()),
+            Some((_, name)) => Err(Error::new(
+                ErrorKind::Invalid,
+                format!(
+                    "event {}: its {name} is empty, and CloudEvents requires it",
+                    self.id
+                ),
+            )),
+        }
+    }
+
+    fn with_id_and_type(id: EventId, kind: Text) -> Self {
+        Self {
+            id,
+            source: Text::default(),
+            kind,
+            subject: None,
+            time: None,
+            key: None,
+            content_type: None,
+            schema: None,
+            attributes: Attributes::default(),
+            data: None,
+        }
+    }
+}
+
+impl fmt::Debug for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Event")
+            .field("id", &self.id)
+            .field("source", &self.source)
+            .field("type", &self.kind)
+            .field("subject", &self.subject)
+            .field("time", &self.time)
+            .field("key", &self.key)
+            .field("content_type", &self.content_type)
+            .field("schema", &self.schema)
+            .field("attributes", &self.attributes)
+            .field("data_bytes", &self.data.as_ref().map(Bytes::len))
+            .finish()
+    }
+}

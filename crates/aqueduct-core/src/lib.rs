@@ -1,0 +1,55 @@
+//! The contract of Aqueduct: what an event is, and what producers, consumers, logs, lease stores,
+//! routers and dead letter queues promise. It names no provider and no runtime.
+
+mod admin;
+mod capability;
+mod consumer;
+mod delivery;
+mod error;
+mod event;
+mod idempotency;
+mod layer;
+mod layered;
+mod lease;
+mod letter;
+mod log;
+mod options;
+mod position;
+mod producer;
+mod resource;
+mod revocation;
+mod router;
+mod runtime;
+mod text;
+mod time;
+
+pub use url::Url;
+
+pub use self::admin::{Admin, PartitionLag, StreamDescription, StreamSpec};
+pub use self::capability::{Capabilities, Capability, Claim, Claims, Limits};
+pub use self::consumer::{BlockedBy, Consumer, ConsumerStatus, Lifecycle, PartitionStatus};
+pub use self::delivery::{
+    Assignment, Delivery, Parts, Revoked, SettleError, Settlement, Settler, Settling,
+};
+pub use self::error::{Effect, Error, ErrorKind, Result, Retry};
+pub use self::event::{AttributeValue, Attributes, Event, EventId};
+pub use self::idempotency::{Claimed, EventClaim, IdempotencyScope, IdempotencyStore};
+pub use self::layer::{Admission, Interceptor, Layer, Next, Stage};
+pub use self::layered::LayeredConsumer;
+pub use self::lease::{GroupRecord, Lease, LeaseStore, StoredAttempts, Swap};
+pub use self::letter::{
+    DeadLetterQueue, Failure, Letter, LetterId, LetterQuery, LetterReason, Letters, StoredLetter,
+};
+pub use self::log::{
+    GroupKey, HashRange, OpenPartition, Partition, PartitionEnd, PartitionReader, PartitionState,
+    PartitionedLog, ReadBatch, ReadFrom, Record, ResolvedStart, Start, Tail, Watermark,
+};
+pub use self::options::{Options, parse_bytes, parse_duration};
+pub use self::position::Position;
+pub use self::producer::{Lane, Producer, Receipt, SendReport};
+pub use self::resource::{Backend, Queue, Resource, Source};
+pub use self::revocation::{Revocation, Revocations};
+pub use self::router::{Route, Router};
+pub use self::runtime::{Backoff, Platform, Runtime, Task, panic_message};
+pub use self::text::{GroupName, OwnerId, PartitionId, StreamName, Text};
+pub use self::time::{Moment, Timestamp};

@@ -1,0 +1,206 @@
+use std::fmt;
+use std::str::FromStr;
+
+use crate::{Error, ErrorKind};
+
+/// A place in a partition: inline, ordered, the same for every backend.
+///
+/// Wide enough for a Kinesis sequence number (56 digits need 187 bits; there are 192), with a
+/// sub-sequence for events that share one record. Text is `DIGITS` or `DIGITS.SUB`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Position {
+    high: u64,
+    middle: u64,
+    low: u64,
+    sub: u64,
+}
+
+impl Position {
+    /// The lowest position there is.
+    pub const MIN: Self = Self {
+        high: 0,
+        middle: 0,
+        low: 0,
+        sub: 0,
+    };
+
+    /// The position of that number.
+    pub const fn new(sequence: u64) -> Self {
+        Self {
+            high: 0,
+            middle: 0,
+            low: sequence,
+            sub: 0,
+        }
+    }
+
+    /// The same sequence with that sub-sequence.
+    #[must_use]
+    pub const fn with_sub(self, sub: u64) -> Self {
+        Self { sub, ..self }
+    }
+
+    /// The sub-sequence, 0 where the backend has none.
+    pub const fn sub(self) -> u64 {
+        self.sub
+    }
+
+    /// The sequence as a number, where it fits.
+    pub const fn sequence(self) -> Option<u64> {
+        if self.high == 0 && self.middle == 0 {
+            Some(self.low)
+        } else {
+            None
+        }
+    }
+
+    /// The sequence in decimal digits, without the sub-sequence.
+    pub fn sequence_text(self) -> String {
+        let mut limbs = [self.high, self.middle, self.low];
+        let mut digits = Vec::with_capacity(58);
+        loop {
+            let mut rest = 0u128;
+            for limb in &mut limbs {
+                let whole = (rest << 64) | u128::from(*limb);
+                *limb = (whole / 10) as u64;
+                rest = whole % 10;
+            }
+            digits.push(char::from(b'0' + rest as u8));
+            if limbs == [0; 3] {
+                return digits.into_iter().rev().collect();
+            }
+        }
+    }
+
+    /// The position of a sequence in decimal digits.
+    pub fn from_sequence_text(text: &str) -> Result<Self, Error> {
+        let refuse = || {
+            let message = format!("`{text}` is no position: up to 57 decimal digits below 2^192");
+            Error::new(ErrorKind::Invalid, message)
+        };
+        if text.is_empty() {
+            return Err(refuse());
+        }
+        let mut limbs = [0u64; 3];
+        for digit in text.bytes() {
+            if !digit.is_ascii_digit() {
+                return Err(refuse());
+            }
+            let mut carry = u128::from(digit - b'0');
+            for limb in limbs.iter_mut().rev() {
+                let whole = u128::from(*limb) * 10 + carry;
+                *limb = whole as u64;
+                carry = whole >> 64;
+            }
+            if carry != 0 {
+                return Err(refuse());
+            }
+        }
+        Ok(Self {
+            high: limbs[0],
+            middle: limbs[1],
+            low: limbs[2],
+            sub: 0,
+        })
+    }
+
+    /// The 32 bytes of this position, big-endian: their order is the positions' order.
+    pub fn to_bytes(self) -> [u8; 32] {
+        let mut bytes = [0; 32];
+        for (chunk, limb) in
+            bytes
+                .chunks_exact_mut(8)
+                .zip([self.high, self.middle, self.low, self.sub])
+        {
+            chunk.copy_from_slice(&limb.to_be_bytes());
+        }
+        bytes
+    }
+
+    /// The position of those 32 bytes.
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        let limb = |at: usize| {
+            let mut word = [0; 8];
+            word.copy_from_slice(&bytes[at..at + 8]);
+            u64::from_be_bytes(word)
+        };
+        Self {
+            high: limb(0),
+            middle: limb(8),
+            low: limb(16),
+            sub: limb(24),
+        }
+    }
+}
+
+impl From<u64> for Position {
+    fn from(sequence: u64) -> Self {
+        Self::new(sequence)
+    }
+}
+
+impl FromStr for Position {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        match text.split_once('.') {
+            None => Self::from_sequence_text(text),
+            Some((sequence, sub)) => {
+                let sub = sub.parse().map_err(|_| {
+                    Error::new(
+                        ErrorKind::Invalid,
+                        format!("`{text}` is no position: `{sub}`"),
+                    )
+                })?;
+                Ok(Self::from_sequence_text(sequence)?.with_sub(sub))
+            }
+        }
+    }
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.sequence() {
+            Some(sequence) => write!(f, "{sequence}")?,
+            None => f.write_str(&self.sequence_text())?,
+        }
+        if self.sub > 0 {
+            write!(f, ".{}", self.sub)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn the_longest_kinesis_sequence_fits() {
+        let text = "9".repeat(56);
+        let position: Position = text.parse().unwrap();
+        assert_eq!(position.to_string(), text);
+        assert_eq!(position.with_sub(7).to_string(), format!("{text}.7"));
+        assert!("9".repeat(58).parse::<Position>().is_err());
+        assert!("".parse::<Position>().is_err());
+        assert!("1.x".parse::<Position>().is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn text_and_bytes_keep_value_and_order(a: [u64; 4], b: [u64; 4]) {
+            let [a, b] = [a, b].map(|[high, middle, low, sub]| Position { high, middle, low, sub });
+            prop_assert_eq!(a.to_string().parse::<Position>().unwrap(), a);
+            prop_assert_eq!(Position::from_bytes(a.to_bytes()), a);
+            prop_assert_eq!(a.cmp(&b), a.to_bytes().cmp(&b.to_bytes()));
+        }
+    }
+}

@@ -1,0 +1,103 @@
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use url::Url;
+
+use crate::{
+    Admin, Claims, Consumer, Error, GroupName, IdempotencyStore, LeaseStore, Letters, Options,
+    PartitionedLog, Producer, Result, Runtime, StreamName,
+};
+
+/// Turns URLs of its schemes into resources.
+pub trait Backend: Send + Sync {
+    /// The schemes that it serves, such as `sqlite`.
+    fn schemes(&self) -> &[&'static str];
+
+    /// Reads and checks a URL and its options, without I/O. `name` is the stream's (or store's)
+    /// name in the configuration; a URL may name another.
+    ///
+    /// # Errors
+    /// `Config`, naming the key, the text as written and the valid choices.
+    fn parse(&self, name: &str, url: &Url, options: Options) -> Result<Arc<dyn Resource>>;
+}
+
+/// Something that a URL names: it offers any of producer, source, leases, idempotency, letters and
+/// admin. What it does not offer is `Unsupported`.
+///
+/// Every method that opens checks that what it names is there (`NotFound` otherwise, unless it was
+/// told to create what is missing).
+#[async_trait]
+pub trait Resource: Send + Sync {
+    /// What it is, for people: scheme and place, no secrets.
+    fn describe(&self) -> String;
+
+    /// The stream that it names.
+    fn stream(&self) -> &StreamName;
+
+    /// What it can do, as far as is known without connecting.
+    fn claims(&self) -> Claims;
+
+    /// Opens a producer.
+    async fn producer(&self, runtime: &Runtime) -> Result<Arc<dyn Producer>> {
+        let _ = runtime;
+        Err(self.does_not_offer("producer"))
+    }
+
+    /// Opens what consumers read from.
+    async fn source(&self, runtime: &Runtime) -> Result<Source> {
+        let _ = runtime;
+        Err(self.does_not_offer("source"))
+    }
+
+    /// Opens its lease store.
+    async fn leases(&self, runtime: &Runtime) -> Result<Arc<dyn LeaseStore>> {
+        let _ = runtime;
+        Err(self.does_not_offer("lease store"))
+    }
+
+    /// Opens its idempotency store.
+    async fn idempotency(&self, runtime: &Runtime) -> Result<Arc<dyn IdempotencyStore>> {
+        let _ = runtime;
+        Err(self.does_not_offer("idempotency store"))
+    }
+
+    /// Opens its letters.
+    async fn letters(&self, runtime: &Runtime) -> Result<Arc<dyn Letters>> {
+        let _ = runtime;
+        Err(self.does_not_offer("letters"))
+    }
+
+    /// Opens its administration; the stream itself may be missing.
+    async fn admin(&self, runtime: &Runtime) -> Result<Arc<dyn Admin>> {
+        let _ = runtime;
+        Err(self.does_not_offer("administration"))
+    }
+
+    /// The error for what it does not offer.
+    fn does_not_offer(&self, what: &str) -> Error {
+        Error::unsupported(format!("{} offers no {what}", self.describe()))
+    }
+}
+
+/// What a resource lets consumers read from.
+#[derive(Clone)]
+#[non_exhaustive]
+pub enum Source {
+    /// A log: `aqueduct-group` makes a consumer of it.
+    Log(Arc<dyn PartitionedLog>),
+    /// A queue: it makes its consumers itself.
+    Queue(Arc<dyn Queue>),
+}
+
+/// A service that shares its events among consumers by itself.
+#[async_trait]
+pub trait Queue: Send + Sync {
+    /// Opens a consumer for `group`.
+    async fn consumer(&self, group: &GroupName) -> Result<Arc<dyn Consumer>>;
+}
+
+const _: () = {
+    const fn object_safe(_: Option<&dyn Backend>, _: Option<&dyn Resource>, _: Option<&dyn Queue>) {
+    }
+    object_safe(None, None, None);
+};

@@ -1,0 +1,183 @@
+use std::fmt;
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures::FutureExt as _;
+use futures::future::{BoxFuture, RemoteHandle};
+
+use crate::{Error, ErrorKind, Moment, Result, Timestamp};
+
+/// Time, tasks and randomness, as one platform gives them. Code takes a [`Runtime`].
+pub trait Platform: Send + Sync {
+    /// The monotonic clock, counting suspension.
+    fn now(&self) -> Moment;
+
+    /// The wall clock.
+    fn wall(&self) -> Timestamp;
+
+    /// Ends at `deadline`, or at once where that has passed.
+    fn sleep_until(&self, deadline: Moment) -> BoxFuture<'static, ()>;
+
+    /// Runs `task` beside the caller.
+    fn spawn(&self, task: BoxFuture<'static, ()>);
+
+    /// 64 random bits; from the seed, in a simulation.
+    fn random(&self) -> u64;
+}
+
+/// A platform, passed to everything that waits, spawns or draws: nothing else does.
+#[derive(Clone)]
+pub struct Runtime(Arc<dyn Platform>);
+
+impl Runtime {
+    /// The runtime of that platform.
+    pub fn new(platform: impl Platform + 'static) -> Self {
+        Self(Arc::new(platform))
+    }
+
+    /// The monotonic clock, counting suspension.
+    pub fn now(&self) -> Moment {
+        self.0.now()
+    }
+
+    /// The wall clock.
+    pub fn wall(&self) -> Timestamp {
+        self.0.wall()
+    }
+
+    /// Waits for that long.
+    pub fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        self.0.sleep_until(self.now() + duration)
+    }
+
+    /// Waits until `deadline`.
+    pub fn sleep_until(&self, deadline: Moment) -> BoxFuture<'static, ()> {
+        self.0.sleep_until(deadline)
+    }
+
+    /// Runs `future` beside the caller. Dropping the task cancels it; see [`Task::detach`].
+    pub fn spawn<T: Send + 'static>(
+        &self,
+        future: impl Future<Output = T> + Send + 'static,
+    ) -> Task<T> {
+        let (remote, handle) = AssertUnwindSafe(future).catch_unwind().remote_handle();
+        self.0.spawn(remote.boxed());
+        Task(handle)
+    }
+
+    /// Answers `future`, or `TimedOut` naming `what` when it takes longer than `limit`.
+    pub async fn timeout<T>(
+        &self,
+        limit: Duration,
+        what: &str,
+        future: impl Future<Output = T>,
+    ) -> Result<T> {
+        let sleep = self.sleep(limit);
+        futures::pin_mut!(future);
+        match futures::future::select(future, sleep).await {
+            futures::future::Either::Left((answer, _)) => Ok(answer),
+            futures::future::Either::Right(_) => Err(Error::new(
+                ErrorKind::TimedOut,
+                format!("{what}: no answer within {limit:?}"),
+            )),
+        }
+    }
+
+    /// 64 random bits.
+    pub fn random(&self) -> u64 {
+        self.0.random()
+    }
+
+    /// A random duration below `limit`: full jitter.
+    pub fn jitter(&self, limit: Duration) -> Duration {
+        limit.mul_f64((self.random() >> 11) as f64 / (1u64 << 53) as f64)
+    }
+}
+
+impl fmt::Debug for Runtime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Runtime")
+    }
+}
+
+/// Work beside the caller. Awaiting it answers what it made, or that it panicked; dropping it
+/// cancels it.
+#[must_use = "dropping a task cancels it"]
+pub struct Task<T: 'static>(RemoteHandle<std::thread::Result<T>>);
+
+impl<T: 'static> Task<T> {
+    /// Lets it run to its end unobserved.
+    pub fn detach(self) {
+        self.0.forget();
+    }
+}
+
+impl<T: Send + 'static> Future for Task<T> {
+    type Output = Result<T>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.0.poll_unpin(cx).map(|done| {
+            done.map_err(|panic| {
+                let said = panic_message(&*panic);
+                Error::new(ErrorKind::Internal, format!("a task panicked: {said}"))
+            })
+        })
+    }
+}
+
+/// What a panic said, where it said anything.
+pub fn panic_message(panic: &(dyn std::any::Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&'static str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message")
+}
+
+/// How long to wait before each next try: doubling from `first`, never above `max`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Backoff {
+    first: Duration,
+    max: Duration,
+}
+
+impl Backoff {
+    /// Doubling from `first` up to `max`.
+    pub const fn new(first: Duration, max: Duration) -> Self {
+        Self { first, max }
+    }
+
+    /// The longest wait before try `attempt + 1`, where `attempt` (from 1) failed.
+    pub fn ceiling(&self, attempt: u32) -> Duration {
+        let doubled = 1u32
+            .checked_shl(attempt.saturating_sub(1))
+            .unwrap_or(u32::MAX);
+        self.first.saturating_mul(doubled.max(1)).min(self.max)
+    }
+
+    /// The wait before try `attempt + 1` with full jitter, so that those who failed together do
+    /// not come again together.
+    pub fn delay(&self, attempt: u32, runtime: &Runtime) -> Duration {
+        runtime.jitter(self.ceiling(attempt))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn backoff_doubles_up_to_its_limit() {
+        let backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(30));
+        let ceilings: Vec<_> = (1..=9).map(|n| backoff.ceiling(n).as_millis()).collect();
+        assert_eq!(
+            ceilings,
+            [200, 400, 800, 1600, 3200, 6400, 12800, 25600, 30000]
+        );
+        assert_eq!(backoff.ceiling(u32::MAX), Duration::from_secs(30));
+    }
+}

@@ -1,0 +1,177 @@
+use std::borrow::Borrow;
+use std::fmt;
+use std::ops::Deref;
+
+use smol_str::SmolStr;
+
+/// A short immutable string that is cloned without allocating.
+///
+/// Up to 23 bytes are kept inline; longer text is shared; a `'static` literal is borrowed. Names,
+/// keys and types are almost always short, so an event carries them without touching the heap.
+#[derive(Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Text(SmolStr);
+
+impl Text {
+    /// Text that borrows a literal, whatever its length.
+    pub const fn literal(text: &'static str) -> Self {
+        Self(SmolStr::new_static(text))
+    }
+
+    /// The text itself.
+    pub fn as_str(&self) -> &str {
+        self.0.as_str()
+    }
+}
+
+impl Deref for Text {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        self.as_str()
+    }
+}
+
+impl AsRef<str> for Text {
+    fn as_ref(&self) -> &str {
+        self.as_str()
+    }
+}
+
+impl Borrow<str> for Text {
+    fn borrow(&self) -> &str {
+        self.as_str()
+    }
+}
+
+impl From<&str> for Text {
+    fn from(text: &str) -> Self {
+        Self(SmolStr::new(text))
+    }
+}
+
+impl From<String> for Text {
+    fn from(text: String) -> Self {
+        Self(SmolStr::from(text))
+    }
+}
+
+impl From<&String> for Text {
+    fn from(text: &String) -> Self {
+        Self(SmolStr::new(text))
+    }
+}
+
+impl From<&Text> for Text {
+    fn from(text: &Text) -> Self {
+        text.clone()
+    }
+}
+
+impl PartialEq<str> for Text {
+    fn eq(&self, other: &str) -> bool {
+        self.as_str() == other
+    }
+}
+
+impl PartialEq<&str> for Text {
+    fn eq(&self, other: &&str) -> bool {
+        self.as_str() == *other
+    }
+}
+
+impl fmt::Display for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Debug for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self.as_str(), f)
+    }
+}
+
+/// Declares a name: text with a meaning of its own, so that one cannot be passed for another.
+macro_rules! name {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub struct $name(Text);
+
+        impl $name {
+            /// The name of that text.
+            pub fn new(text: impl Into<Text>) -> Self {
+                Self(text.into())
+            }
+
+            /// The text of the name.
+            pub fn as_str(&self) -> &str {
+                self.0.as_str()
+            }
+
+            /// The text of the name, cheap to clone.
+            pub fn text(&self) -> &Text {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Debug::fmt(self.as_str(), f)
+            }
+        }
+
+        impl From<&str> for $name {
+            fn from(text: &str) -> Self {
+                Self::new(text)
+            }
+        }
+
+        impl From<String> for $name {
+            fn from(text: String) -> Self {
+                Self::new(text)
+            }
+        }
+
+        impl Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                self.as_str()
+            }
+        }
+    };
+}
+
+name! {
+    /// The name of a stream, as the configuration has it.
+    StreamName
+}
+name! {
+    /// The name of a partition, as its backend writes it: `0`, `shardId-000000000000`.
+    PartitionId
+}
+name! {
+    /// The name of a group: the readers that share a stream's events among them.
+    GroupName
+}
+name! {
+    /// The name of one member of a group, unique per run of a process.
+    OwnerId
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn short_text_and_literals_stay_off_the_heap() {
+        assert!(!SmolStr::new("shardId-000000000000").is_heap_allocated());
+        assert_eq!(Text::from("orders"), "orders");
+        assert_eq!(Text::literal("orders"), Text::from(String::from("orders")));
+    }
+}
