@@ -1,1 +1,2 @@
 //! aqueduct-group
+mod tracker;

@@ -1,0 +1,95 @@
+//! What happens to the records of one owned partition between reader and watermark: a state
+//! machine without I/O, clock or randomness of its own.
+//!
+//! ```text
+//! fetched ─> waiting ─take─> out ─ack──> settled ─> watermark
+//!              ^  ^           │
+//!              │  └─superseded┤
+//!              └──due── retry <┘ nack, abandon, defer
+//! ```
+//!
+//! The caller's part:
+//! - It asks [`Tracker::room`] before each read and gives what it read to [`Tracker::fetched`].
+//!   Room opens again with `take`, `settle`, `abandon`: it looks after each where its reader waits.
+//! - It calls [`Tracker::take`] when a receiver waits and something may be deliverable: after
+//!   `fetched`, at [`Tracker::next_due`], and where [`Settled::deliverable`] says so.
+//! - After an unclean take-over it calls [`Tracker::mark_needed`] before `take`, makes the mark
+//!   durable with a commit, and says so with [`Tracker::marked`]; and where
+//!   [`Progress::urgent`] is set it commits at once.
+//! - It commits [`Tracker::progress`] and answers with [`Tracker::committed`].
+//! - Giving the partition up, it calls [`Tracker::revoke_all`] first and writes the progress after:
+//!   a mark of an attempt under way is taken back by it, so that a release counts against nobody.
+
+mod keys;
+mod machine;
+mod slots;
+mod status;
+#[cfg(test)]
+mod tests;
+
+use aqueduct_core::{Backoff, Position, StoredAttempts, Watermark};
+
+pub(crate) use self::machine::Tracker;
+
+/// The limits of one partition, and when a failed event comes again.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TrackerOptions {
+    /// Events fetched and not settled, without those parked.
+    pub(crate) max_unsettled: usize,
+    /// Bytes of all events held, parked or not.
+    pub(crate) max_unsettled_bytes: usize,
+    /// Events parked behind failing keys.
+    pub(crate) max_parked: usize,
+    /// Events from the watermark to the newest one fetched; the settled ones among them take four
+    /// bytes each.
+    pub(crate) max_span: usize,
+    /// The wait before a nacked event without a delay of its own, or an abandoned one, comes again.
+    pub(crate) redelivery: Backoff,
+    /// Seeds the hash of the keys, so that nobody can choose keys that collide. The order of
+    /// hand-out does not depend on it.
+    pub(crate) hash_seed: u64,
+}
+
+/// What the lease said of the owner before.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Takeover {
+    /// The attempts kept with the lease.
+    pub(crate) attempts: Option<StoredAttempts>,
+    /// Up to there events run one at a time, each after a durable mark.
+    pub(crate) cautious_until: Option<Position>,
+    /// The lease was taken without a release: nothing is handed out that a commit has not
+    /// announced as handed out, until the first events so announced are settled. Without it an
+    /// event that kills the process faster than the commit interval would never be found.
+    pub(crate) announce: bool,
+}
+
+/// What a settlement changed, beyond its event.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Settled {
+    /// Bytes that are no longer held.
+    pub(crate) released: usize,
+    /// Later members of the run are revoked: those who wait for revocations look again.
+    pub(crate) superseded: bool,
+    /// Something became deliverable now: a waiting receiver takes.
+    pub(crate) deliverable: bool,
+    /// A retry was planned: `next_due` may be earlier than before.
+    pub(crate) planned: bool,
+}
+
+/// What the next commit stores.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Progress {
+    /// All up to here is settled; `End` once the reader has ended and everything is settled.
+    pub(crate) watermark: Watermark,
+    /// The highest position handed out, or about to be.
+    pub(crate) handed_out: Option<Position>,
+    /// Attempts to store with the lease.
+    pub(crate) attempts: Option<StoredAttempts>,
+    /// Differs from what was committed last.
+    pub(crate) dirty: bool,
+    /// Do not wait for the commit interval: a hand-out waits for this commit, or it follows an
+    /// attempt in cautious mode.
+    pub(crate) urgent: bool,
+    /// Events settled since the last commit.
+    pub(crate) settled: usize,
+}
