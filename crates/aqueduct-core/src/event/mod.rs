@@ -323,7 +323,14 @@ impl Event {
         }
     }
 
-    fn with_id_and_type(id: EventId, kind: Text) -> Self {
+    /// No event: what stands where one was taken from.
+    pub(crate) fn empty() -> Self {
+        Self::with_id_and_type(EventId::new(Text::default()), Text::default())
+    }
+
+    /// An event as it was made before, of that id and type: for backends and codecs that read it
+    /// back. Unlike [`new`](Self::new) it draws no id.
+    pub fn with_id_and_type(id: EventId, kind: Text) -> Self {
         Self {
             id,
             source: Text::default(),
