@@ -277,11 +277,23 @@ impl Delivery {
     /// Takes it apart without settling it: whoever does owes the settler a settlement.
     pub fn into_parts(mut self) -> (Parts, Arc<dyn Settler>) {
         self.settled = true;
-        let empty = Parts::new(Event::new(Text::default()).with_id(""), 0);
+        let empty = Parts::new(Event::empty(), 0);
         (
             std::mem::replace(&mut self.parts, empty),
             self.settler.clone(),
         )
+    }
+
+    pub(crate) fn settler(&self) -> &Arc<dyn Settler> {
+        &self.settler
+    }
+
+    pub(crate) fn set_settler(&mut self, settler: Arc<dyn Settler>) {
+        self.settler = settler;
+    }
+
+    pub(crate) fn mark_settled(mut self) {
+        self.settled = true;
     }
 }
 

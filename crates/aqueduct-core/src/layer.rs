@@ -1,3 +1,4 @@
+use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -6,7 +7,7 @@ use crate::{Capabilities, Delivery, Parts, Producer, Result, Settlement, Settler
 
 /// Adds one concern to producers, to consumers, or to both; identity unless it says otherwise.
 ///
-/// Layers given to [`LayeredConsumer::new`](crate::LayeredConsumer::new) in the order `[a, b]`
+/// Layers given to [`LayeredConsumer::wrap`](crate::LayeredConsumer::wrap) in the order `[a, b]`
 /// nest as `a(b(consumer))`: `b` sees a delivery first and a settlement last.
 pub trait Layer: Send + Sync {
     /// The name, for errors and metrics.
@@ -39,6 +40,24 @@ pub enum Stage {
     DeadLetters,
     /// Next to the backend.
     Backend,
+}
+
+impl Stage {
+    /// The stage in lower case words, as errors name it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Observe => "observe",
+            Self::Idempotency => "idempotency",
+            Self::DeadLetters => "dead_letters",
+            Self::Backend => "backend",
+        }
+    }
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
 }
 
 /// A layer's hold on a consumer. Core owns staging, closing and the folding of capabilities.

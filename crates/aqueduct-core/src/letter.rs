@@ -29,8 +29,8 @@ pub trait Letters: DeadLetterQueue {
     /// Removes letters for good; each answer stands under the index of its id.
     async fn purge(&self, ids: &[LetterId]) -> Vec<Result<()>>;
 
-    /// Whether letters of that key are held by `letter_key`, and until when: such a key's later
-    /// events follow into the letters until released.
+    /// The keys that `letter_key` holds, those of letters that say `holds_key`: later events of
+    /// such a key follow into the letters until it is released, even where its letters are gone.
     async fn held_keys(&self, group: &GroupName, stream: &StreamName) -> Result<Vec<Text>>;
 
     /// Releases a key that `letter_key` holds: its next events are handled again.
@@ -108,6 +108,9 @@ pub struct Letter {
     pub reason: LetterReason,
     /// In words: the reason of a rejection, the last error.
     pub message: Text,
+    /// Whether later events of its key follow it into the letters until the key is released
+    /// (`letter_key`): [`Letters::held_keys`] names the keys of such letters.
+    pub holds_key: bool,
     /// How many attempts failed.
     pub attempts: u32,
     /// Every failure that is known, oldest first; those of an earlier process may be missing.
@@ -136,11 +139,30 @@ impl Letter {
             position: None,
             reason,
             message: message.into(),
+            holds_key: false,
             attempts: 0,
             failures: Vec::new(),
             stored_at: None,
             buried_at,
         }
+    }
+
+    /// The attribute of a redriven event that names the group that it is for.
+    pub const TARGET_GROUP: Text = Text::literal("aqueductgroup");
+
+    /// The event to send again, marked for the group that it failed in: other groups settle it
+    /// unseen.
+    pub fn redriven(&self) -> Event {
+        let mut event = self.event.clone();
+        event
+            .attributes_mut()
+            .set_checked(Self::TARGET_GROUP, self.group.text().clone().into());
+        event
+    }
+
+    /// The group that `event` was redriven for, where it was.
+    pub fn target_group(event: &Event) -> Option<&str> {
+        event.attributes().get(&Self::TARGET_GROUP)?.as_str()
     }
 }
 

@@ -35,7 +35,7 @@ pub use self::error::{Effect, Error, ErrorKind, Result, Retry};
 pub use self::event::{AttributeValue, Attributes, Event, EventId};
 pub use self::idempotency::{Claimed, EventClaim, IdempotencyScope, IdempotencyStore};
 pub use self::layer::{Admission, Interceptor, Layer, Next, Stage};
-pub use self::layered::LayeredConsumer;
+pub use self::layered::{LayeredConsumer, layered_producer};
 pub use self::lease::{GroupRecord, Lease, LeaseStore, StoredAttempts, Swap};
 pub use self::letter::{
     DeadLetterQueue, Failure, Letter, LetterId, LetterQuery, LetterReason, Letters, StoredLetter,

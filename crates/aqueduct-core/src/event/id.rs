@@ -63,7 +63,10 @@ impl From<Uuid> for EventId {
 
 impl From<&str> for EventId {
     fn from(text: &str) -> Self {
-        Self::new(text)
+        match parse_canonical(text) {
+            Some(uuid) => Self(Repr::Uuid(uuid)),
+            None => Self(Repr::Text(text.into())),
+        }
     }
 }
 
