@@ -1,0 +1,164 @@
+use std::mem;
+use std::time::Duration;
+
+use futures::FutureExt as _;
+use futures::future::join_all;
+
+use super::settler::{Interceptors, Settlers};
+use crate::{Admission, Delivery, Error, ErrorKind, Next, Result, Settlement};
+
+/// What was received and is not handed out yet: it outlives a cancelled call.
+pub(super) struct Staging {
+    layers: Interceptors,
+    /// In the order of receipt, around the inner settler still.
+    pub(super) waiting: Vec<Delivery>,
+    /// Whether all that wait have passed every layer.
+    pub(super) admitted: bool,
+    /// Never handed out again: a layer has decided, or the delivery goes back.
+    owed: Vec<Owed>,
+    pub(super) settlers: Settlers,
+    /// Calls in a row that a layer made fail.
+    pub(super) failures: u32,
+}
+
+/// A delivery to be settled unseen, through the layers from `from` on.
+struct Owed {
+    delivery: Delivery,
+    from: usize,
+    settlement: Settlement,
+    answer: Option<Result<()>>,
+}
+
+impl Owed {
+    async fn settle(&mut self, layers: &Interceptors) {
+        let settling = Next::new(&layers[self.from..], &**self.delivery.settler())
+            .settle(self.delivery.parts(), self.settlement.clone());
+        self.answer = Some(settling.await);
+    }
+}
+
+impl Staging {
+    pub(super) fn new(layers: Interceptors) -> Self {
+        Self {
+            settlers: Settlers::new(layers.clone()),
+            layers,
+            waiting: Vec::new(),
+            admitted: false,
+            owed: Vec::new(),
+            failures: 0,
+        }
+    }
+
+    /// Applies what the layer inside of which `from` begins said of those that wait. Answers
+    /// whether it settled any.
+    pub(super) fn decide(&mut self, from: usize, admissions: Vec<Admission>) -> Result<bool> {
+        if admissions.len() != self.waiting.len() {
+            let message = format!(
+                "it answered {} admissions for {} deliveries",
+                admissions.len(),
+                self.waiting.len()
+            );
+            return Err(Error::new(ErrorKind::Internal, message));
+        }
+        if admissions.iter().all(|it| matches!(it, Admission::Pass)) {
+            return Ok(false);
+        }
+        for (delivery, admission) in mem::take(&mut self.waiting).into_iter().zip(admissions) {
+            match admission {
+                Admission::Pass => self.waiting.push(delivery),
+                Admission::Settle(settlement) => self.owe(delivery, from, settlement),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Gives those back that may no longer be settled: they come again by themselves.
+    pub(super) fn give_back_revoked(&mut self) {
+        let is_revoked = |delivery: &Delivery| delivery.revoked().reason().is_some();
+        if self.waiting.iter().any(is_revoked) {
+            for delivery in mem::take(&mut self.waiting) {
+                match is_revoked(&delivery) {
+                    true => self.owe(delivery, 0, NOT_NOW),
+                    false => self.waiting.push(delivery),
+                }
+            }
+        }
+    }
+
+    /// Gives all back that wait: no handler has seen them, so no attempt counts.
+    pub(super) fn give_back_all(&mut self) {
+        for delivery in mem::take(&mut self.waiting) {
+            self.owe(delivery, 0, NOT_NOW);
+        }
+    }
+
+    /// Settles what is owed. What cannot be settled now stays owed; what never can is redelivered
+    /// after a back-off; what is revoked is forgotten.
+    pub(super) async fn settle_owed(&mut self) -> Result<()> {
+        if self.owed.is_empty() {
+            return Ok(());
+        }
+        let layers = &self.layers;
+        let unanswered = self.owed.iter_mut().filter(|owed| owed.answer.is_none());
+        join_all(unanswered.map(|owed| owed.settle(layers))).await;
+        let mut first = None;
+        for mut owed in mem::take(&mut self.owed) {
+            match owed.answer.take() {
+                Some(Ok(())) => owed.delivery.mark_settled(),
+                Some(Err(error)) if is_gone(&error) => {}
+                Some(Err(error)) => {
+                    if error.is_retryable() {
+                        self.owed.push(owed);
+                    } else {
+                        for layer in &self.layers[owed.from..] {
+                            layer.abandoned(owed.delivery.parts(), &**owed.delivery.settler());
+                        }
+                    }
+                    first.get_or_insert(error);
+                }
+                None => self.owed.push(owed),
+            }
+        }
+        first.map_or(Ok(()), Err)
+    }
+
+    /// Takes up to `max` of those that wait, behind every layer.
+    pub(super) fn hand_out(&mut self, max: usize) -> Vec<Delivery> {
+        let mut batch = match self.waiting.len() > max {
+            true => self.waiting.drain(..max).collect(),
+            false => mem::take(&mut self.waiting),
+        };
+        for delivery in &mut batch {
+            self.settlers.wrap(delivery);
+        }
+        batch
+    }
+
+    fn owe(&mut self, delivery: Delivery, from: usize, settlement: Settlement) {
+        self.owed.push(Owed {
+            delivery,
+            from,
+            settlement,
+            answer: None,
+        });
+    }
+}
+
+impl Drop for Staging {
+    /// Gives back what can be given back without waiting, so that it does not count as an attempt.
+    fn drop(&mut self) {
+        self.give_back_all();
+        let _ = self.settle_owed().now_or_never();
+    }
+}
+
+const NOT_NOW: Settlement = Settlement::Defer {
+    delay: Duration::ZERO,
+};
+
+fn is_gone(error: &Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::Superseded | ErrorKind::Revoked | ErrorKind::Closed
+    )
+}

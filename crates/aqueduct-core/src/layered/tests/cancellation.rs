@@ -1,0 +1,79 @@
+use std::collections::BTreeMap;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures::task::noop_waker;
+
+use super::fakes::*;
+use crate::{Admission, Consumer, Delivery, Result, Settlement, Stage};
+
+/// Polls a call that many times, then cancels it.
+fn receive(consumer: &dyn Consumer, polls: usize) -> Option<Result<Vec<Delivery>>> {
+    let mut call = pin!(consumer.receive_batch(4));
+    let waker = noop_waker();
+    for _ in 0..polls {
+        if let Poll::Ready(answer) = call.as_mut().poll(&mut Context::from_waker(&waker)) {
+            return Some(answer);
+        }
+    }
+    None
+}
+
+/// Ten events, of which the middle layer settles the even ones; every await gives way, and each
+/// call is cancelled after `polls` polls until the patience of the last ones.
+fn run(polls: &[usize]) -> Vec<String> {
+    let record = Record::default();
+    let mut settler = FakeSettler::new(&record);
+    settler.gives_way = 1;
+    let settler = Arc::new(settler);
+    let mut batches: Vec<Vec<_>> = vec![vec![], vec![], vec![]];
+    for ticket in 0..10 {
+        batches[ticket as usize / 4].push(delivery(&settler, ticket));
+    }
+    let mut consumer = FakeConsumer::of(&record, batches);
+    consumer.gives_way = 1;
+    let mut outer = FakeLayer::new("outer", Stage::Observe, &record);
+    outer.gives_way = 1;
+    let mut middle = FakeLayer::new("middle", Stage::Idempotency, &record).deciding(|delivery| {
+        match delivery.parts().ticket % 2 {
+            0 => Admission::Settle(Settlement::Ack),
+            _ => Admission::Pass,
+        }
+    });
+    middle.gives_way = 2;
+    let consumer = wrap(consumer, &[outer, middle]);
+    let mut seen = Vec::new();
+    for patience in polls.iter().copied().chain([1000; 5]) {
+        if let Some(batch) = receive(&*consumer, patience) {
+            for delivery in batch.unwrap() {
+                seen.push(delivery.event().id().to_string());
+                let _ = delivery.into_parts();
+            }
+        }
+    }
+    let mut settled = BTreeMap::<String, usize>::new();
+    for what in record.take() {
+        assert!(!what.starts_with("abandon"), "{what}");
+        if what.starts_with("ack") {
+            *settled.entry(what).or_default() += 1;
+        }
+    }
+    assert_eq!(settled.len(), 5, "each even one is settled: {settled:?}");
+    assert!(
+        settled.values().all(|&times| times == 1),
+        "once: {settled:?}"
+    );
+    seen
+}
+
+#[test]
+fn a_call_cancelled_at_any_await_loses_nothing_and_hands_out_nothing_twice() {
+    let odd: Vec<_> = ["1", "3", "5", "7", "9"].map(String::from).into();
+    for first in 1..40 {
+        assert_eq!(run(&[first]), odd, "cancelled after {first} polls");
+        for second in (1..12).step_by(2) {
+            assert_eq!(run(&[first, second, 3, first]), odd, "{first}, {second}");
+        }
+    }
+}

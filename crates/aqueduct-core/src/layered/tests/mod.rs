@@ -1,0 +1,5 @@
+mod admission;
+mod cancellation;
+mod closing;
+mod fakes;
+mod order;

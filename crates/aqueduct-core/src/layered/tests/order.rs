@@ -1,0 +1,103 @@
+use std::sync::Arc;
+
+use futures::executor::block_on;
+
+use super::fakes::*;
+use crate::{Capability, Consumer, ErrorKind, Layer, LayeredConsumer, Stage};
+
+fn refused(layers: &[(&'static str, Stage)]) -> String {
+    let record = Record::default();
+    let consumer = Arc::new(FakeConsumer::of(&record, vec![]));
+    let layers: Vec<Arc<dyn Layer>> = layers
+        .iter()
+        .map(|(name, stage)| Arc::new(FakeLayer::new(name, *stage, &record)) as Arc<dyn Layer>)
+        .collect();
+    match LayeredConsumer::wrap(consumer, &layers) {
+        Ok(_) => String::new(),
+        Err(error) => {
+            assert_eq!(error.kind(), ErrorKind::Config);
+            error.to_string()
+        }
+    }
+}
+
+#[test]
+fn falling_stages_and_doubled_names_are_refused_by_name() {
+    let falling = refused(&[
+        ("letters", Stage::DeadLetters),
+        ("once", Stage::Idempotency),
+    ]);
+    for part in ["`letters`", "dead_letters", "`once`", "idempotency"] {
+        assert!(falling.contains(part), "{falling}");
+    }
+    let twice = refused(&[
+        ("once", Stage::Idempotency),
+        ("letters", Stage::DeadLetters),
+        ("once", Stage::Backend),
+    ]);
+    assert!(
+        twice.contains("`once`") && twice.contains("number 1 and number 3"),
+        "{twice}"
+    );
+    assert_eq!(
+        refused(&[
+            ("a", Stage::Observe),
+            ("b", Stage::Observe),
+            ("c", Stage::Backend)
+        ]),
+        ""
+    );
+}
+
+#[test]
+fn settlements_go_in_and_deliveries_come_out() {
+    let record = Record::default();
+    let settler = Arc::new(FakeSettler::new(&record));
+    let batch = vec![delivery(&settler, 1), delivery(&settler, 2)];
+    let outer = FakeLayer::new("outer", Stage::Observe, &record);
+    let inner = FakeLayer::new("inner", Stage::Backend, &record);
+    let consumer = wrap(FakeConsumer::of(&record, vec![batch]), &[outer, inner]);
+    let mut batch = block_on(consumer.receive_batch(10)).unwrap();
+    assert_eq!(record.take(), ["inner admits 1 2", "outer admits 1 2"]);
+    block_on(batch.remove(0).ack()).unwrap();
+    assert_eq!(
+        record.take(),
+        ["outer settles 1", "inner settles 1", "ack 1"]
+    );
+    drop(batch);
+    assert_eq!(
+        record.take(),
+        ["outer abandons 2", "inner abandons 2", "abandoned 2"]
+    );
+    assert_eq!(ids(&block_on(consumer.receive_batch(10)).unwrap()), [""; 0]);
+}
+
+#[test]
+fn capabilities_fold_from_the_inside() {
+    let record = Record::default();
+    let mut outer = FakeLayer::new("outer", Stage::Observe, &record);
+    outer.capability = Some(Capability::Idempotency);
+    let inner = FakeLayer::new("inner", Stage::Backend, &record);
+    let claims = wrap(FakeConsumer::of(&record, vec![]), &[outer, inner])
+        .capabilities()
+        .claims;
+    assert_eq!(record.take(), ["inner folds", "outer folds"]);
+    assert!(claims.has(Capability::KeyOrder) && claims.has(Capability::Idempotency));
+    assert!(!claims.has(Capability::Replay));
+}
+
+#[test]
+fn without_an_interceptor_the_consumer_is_left_alone() {
+    struct Nothing;
+    impl Layer for Nothing {
+        fn name(&self) -> &'static str {
+            "nothing"
+        }
+        fn stage(&self) -> Stage {
+            Stage::Observe
+        }
+    }
+    let inner: Arc<dyn Consumer> = Arc::new(FakeConsumer::of(&Record::default(), vec![]));
+    let wrapped = LayeredConsumer::wrap(inner.clone(), &[Arc::new(Nothing)]).unwrap();
+    assert!(Arc::ptr_eq(&inner, &wrapped));
+}
