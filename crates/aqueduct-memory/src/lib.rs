@@ -1,1 +1,21 @@
-//! aqueduct-memory
+//! The reference backend of Aqueduct: streams in the memory of one process, with every fault of a
+//! real service on demand.
+
+mod admin;
+mod backend;
+mod config;
+mod error;
+mod faults;
+mod hash;
+mod idempotency;
+mod leases;
+mod letters;
+mod log;
+mod producer;
+mod ranges;
+mod source;
+mod stream;
+
+pub use self::backend::MemoryBackend;
+pub use self::faults::{Applied, Fault, Faults, Operation};
+pub use self::hash::hash_key;

@@ -1,0 +1,171 @@
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex};
+
+use aqueduct_core::{
+    Admin, Backend, Capabilities, Capability, Claim, Claims, IdempotencyStore, LeaseStore, Letters,
+    Limits, Options, Producer, Resource, Result, Runtime, Source, StreamName, Text, Url,
+};
+use async_trait::async_trait;
+
+use crate::admin::MemoryAdmin;
+use crate::config::Config;
+use crate::faults::{Faults, Operation};
+use crate::idempotency::MemoryRecords;
+use crate::leases::MemoryLeases;
+use crate::letters::MemoryLetters;
+use crate::producer::MemoryProducer;
+use crate::source::MemoryLog;
+use crate::stream::{Stream, lock};
+
+/// A set of streams in the memory of this process, under `memory:` URLs.
+///
+/// Clones are handles on the same streams; two backends share nothing. A stream is made when it is
+/// first opened, since nothing outside of the process could have made it before; `create = "never"`
+/// refuses instead.
+#[derive(Clone, Default)]
+pub struct MemoryBackend(Arc<Mutex<BTreeMap<StreamName, Arc<Stream>>>>);
+
+impl MemoryBackend {
+    /// A backend without streams.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Makes things go wrong in that stream; it need not be there yet.
+    pub fn faults(&self, stream: impl Into<StreamName>) -> Faults {
+        Faults::new(self.stream(&stream.into()))
+    }
+
+    fn stream(&self, name: &StreamName) -> Arc<Stream> {
+        let mut streams = lock(&self.0);
+        let stream = streams
+            .entry(name.clone())
+            .or_insert_with(|| Arc::new(Stream::new(name.clone())));
+        stream.clone()
+    }
+}
+
+impl Backend for MemoryBackend {
+    fn schemes(&self) -> &[&'static str] {
+        &["memory"]
+    }
+
+    fn parse(&self, name: &str, url: &Url, options: Options) -> Result<Arc<dyn Resource>> {
+        let config = Config::parse(name, url, options)?;
+        let stream = self.stream(&config.stream);
+        Ok(Arc::new(MemoryResource { stream, config }))
+    }
+}
+
+impl fmt::Debug for MemoryBackend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("MemoryBackend")
+            .field(&lock(&self.0).keys())
+            .finish()
+    }
+}
+
+struct MemoryResource {
+    stream: Arc<Stream>,
+    config: Config,
+}
+
+impl MemoryResource {
+    /// The stream, made where it is missing and may be.
+    async fn open(&self, runtime: &Runtime) -> Result<Arc<Stream>> {
+        let open = || {
+            if self.config.create {
+                self.stream.create(self.config.settings, runtime.wall());
+            }
+            self.stream.with_log(|_| Ok(self.stream.clone()))
+        };
+        self.stream.plan.run(Operation::Open, runtime, open).await
+    }
+
+    /// As opened: the limit is that of the stream as it was made.
+    fn capabilities(&self) -> Result<Capabilities> {
+        let event_bytes = self
+            .stream
+            .with_log(|log| Ok(log.settings.max_event_bytes))?;
+        Ok(Capabilities {
+            claims: self.claims(),
+            limits: Limits {
+                event_bytes: Some(event_bytes),
+                ..Limits::default()
+            },
+        })
+    }
+}
+
+#[async_trait]
+impl Resource for MemoryResource {
+    fn describe(&self) -> String {
+        format!("memory:{}", self.config.stream)
+    }
+
+    fn stream(&self) -> &StreamName {
+        &self.config.stream
+    }
+
+    fn claims(&self) -> Claims {
+        let no = |why| Claim::No(Text::literal(why));
+        Capability::ALL
+            .into_iter()
+            .fold(Claims::none(), |claims, capability| {
+                claims.with(capability, Claim::Yes)
+            })
+            .with(Capability::Durable, no("memory is gone with its process"))
+            .with(Capability::Shared, no("memory belongs to one process"))
+            .with(
+                Capability::Transactions,
+                no("there is no database to write in"),
+            )
+    }
+
+    async fn producer(&self, runtime: &Runtime) -> Result<Arc<dyn Producer>> {
+        let stream = self.open(runtime).await?;
+        Ok(Arc::new(MemoryProducer::new(
+            stream,
+            runtime.clone(),
+            self.capabilities()?,
+        )))
+    }
+
+    async fn source(&self, runtime: &Runtime) -> Result<Source> {
+        let stream = self.open(runtime).await?;
+        let log = MemoryLog::new(stream, runtime.clone(), self.capabilities()?);
+        Ok(Source::Log(Arc::new(log)))
+    }
+
+    async fn leases(&self, runtime: &Runtime) -> Result<Arc<dyn LeaseStore>> {
+        let stream = self.open(runtime).await?;
+        Ok(Arc::new(MemoryLeases::new(stream, runtime.clone())))
+    }
+
+    async fn idempotency(&self, runtime: &Runtime) -> Result<Arc<dyn IdempotencyStore>> {
+        let stream = self.open(runtime).await?;
+        let retention = self.config.idempotency_retention;
+        Ok(Arc::new(MemoryRecords::new(
+            stream,
+            runtime.clone(),
+            retention,
+        )))
+    }
+
+    async fn letters(&self, runtime: &Runtime) -> Result<Arc<dyn Letters>> {
+        let stream = self.open(runtime).await?;
+        Ok(Arc::new(MemoryLetters::new(stream, runtime.clone())))
+    }
+
+    async fn admin(&self, runtime: &Runtime) -> Result<Arc<dyn Admin>> {
+        let interrupt = self.stream.plan.interrupt(Operation::Open, runtime);
+        interrupt.await?;
+        let settings = self.config.settings;
+        Ok(Arc::new(MemoryAdmin::new(
+            self.stream.clone(),
+            runtime.clone(),
+            settings,
+        )))
+    }
+}

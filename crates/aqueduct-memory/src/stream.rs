@@ -1,0 +1,126 @@
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
+
+use aqueduct_core::{Event, Receipt, Result, StreamName, Timestamp};
+
+use crate::config::Settings;
+use crate::error;
+use crate::faults::Plan;
+use crate::hash::hash_key;
+use crate::idempotency::Records;
+use crate::leases::Leases;
+use crate::letters::LetterBox;
+use crate::log::{Log, Verdict};
+use crate::ranges::Ranges;
+
+/// Everything under one name: the log, where there is one, and the three stores beside it.
+pub(crate) struct Stream {
+    pub(crate) name: StreamName,
+    pub(crate) plan: Plan,
+    log: Mutex<Slot>,
+    /// A copy of the log's, so that asking for a lane never waits for a batch.
+    lanes: RwLock<Ranges>,
+    leases: Mutex<Leases>,
+    records: Mutex<Records>,
+    letters: Mutex<LetterBox>,
+}
+
+#[derive(Default)]
+struct Slot {
+    log: Option<Log>,
+    made: u64,
+}
+
+impl Stream {
+    pub(crate) fn new(name: StreamName) -> Self {
+        Self {
+            name,
+            plan: Plan::default(),
+            log: Mutex::default(),
+            lanes: RwLock::default(),
+            leases: Mutex::default(),
+            records: Mutex::default(),
+            letters: Mutex::default(),
+        }
+    }
+
+    /// Makes the log where there is none; answers whether it did.
+    pub(crate) fn create(&self, settings: Settings, now: Timestamp) -> bool {
+        let mut slot = lock(&self.log);
+        if slot.log.is_some() {
+            return false;
+        }
+        slot.made += 1;
+        let log = Log::new(settings, now, slot.made);
+        self.publish_lanes(&log);
+        slot.log = Some(log);
+        true
+    }
+
+    /// Removes the log and what the stores hold. Answers whether there was one.
+    pub(crate) fn delete(&self) -> bool {
+        let gone = lock(&self.log).log.take();
+        *lock(&self.leases) = Leases::default();
+        *lock(&self.records) = Records::default();
+        *lock(&self.letters) = LetterBox::default();
+        if let Some(log) = &gone {
+            log.wake_all();
+        }
+        gone.is_some()
+    }
+
+    /// Works on the log.
+    ///
+    /// # Errors
+    /// `NotFound` where there is none.
+    pub(crate) fn with_log<T>(&self, work: impl FnOnce(&mut Log) -> Result<T>) -> Result<T> {
+        match &mut lock(&self.log).log {
+            Some(log) => work(log),
+            None => Err(error::no_stream(&self.name)),
+        }
+    }
+
+    pub(crate) fn append(
+        &self,
+        events: &[Event],
+        now: Timestamp,
+        judge: impl FnMut(&Event) -> Verdict,
+    ) -> Result<Vec<Result<Receipt>>> {
+        self.with_log(|log| Ok(log.append(&self.name, events, now, judge)))
+    }
+
+    pub(crate) fn reshard(&self, count: u32, now: Timestamp) -> Result<()> {
+        self.with_log(|log| {
+            log.reshard(count, now);
+            self.publish_lanes(log);
+            Ok(())
+        })
+    }
+
+    /// The partition that an event of that key goes to.
+    pub(crate) fn lane(&self, key: &str) -> u64 {
+        let lanes = self.lanes.read().unwrap_or_else(PoisonError::into_inner);
+        lanes.find(hash_key(key)) as u64
+    }
+
+    pub(crate) fn leases(&self) -> MutexGuard<'_, Leases> {
+        lock(&self.leases)
+    }
+
+    pub(crate) fn records(&self) -> MutexGuard<'_, Records> {
+        lock(&self.records)
+    }
+
+    pub(crate) fn letters(&self) -> MutexGuard<'_, LetterBox> {
+        lock(&self.letters)
+    }
+
+    fn publish_lanes(&self, log: &Log) {
+        let mut lanes = self.lanes.write().unwrap_or_else(PoisonError::into_inner);
+        *lanes = log.ranges.clone();
+    }
+}
+
+/// Nothing under these locks is left half done by a panic: each change is one assignment or push.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
