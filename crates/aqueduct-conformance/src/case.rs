@@ -1,0 +1,93 @@
+use aqueduct_core::Capability;
+use futures::future::LocalBoxFuture;
+
+use crate::Fault;
+use crate::cases::THEMES;
+use crate::context::Context;
+use crate::stop::Outcome;
+
+/// One case of the suite.
+#[derive(Clone, Copy)]
+pub(crate) struct Case {
+    pub(crate) name: &'static str,
+    pub(crate) rules: &'static [u8],
+    pub(crate) needs: &'static [Need],
+    pub(crate) scope: Scope,
+    pub(crate) run: for<'a> fn(&'a Context<'a>) -> LocalBoxFuture<'a, Outcome>,
+}
+
+/// What layers mean to a case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// It shows a store or a log as it is: layers change nothing.
+    Store,
+    /// It shows what a producer or a consumer does, through any layers.
+    Flow,
+}
+
+/// What a case needs to be shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Need {
+    /// A producer.
+    Producer,
+    /// A log.
+    Log,
+    /// A consumer: of a queue, or of a log and a lease store.
+    Consumer,
+    /// A group over a log and a lease store.
+    Group,
+    /// That capability.
+    Can(Capability),
+    /// A limit on the size of an event.
+    EventLimit,
+    /// That fault.
+    Fault(Fault),
+    /// A stream that is missing.
+    Missing,
+    /// Credentials that do not suffice.
+    Denied,
+    /// The same stream as another process opens it.
+    Peer,
+}
+
+/// What a case is, for listings.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct CaseInfo {
+    /// Its name.
+    pub name: &'static str,
+    /// Its theme.
+    pub theme: &'static str,
+    /// The rules that it shows.
+    pub rules: &'static [u8],
+    /// What it needs.
+    pub needs: &'static [Need],
+}
+
+/// Every case of the suite.
+pub fn cases() -> impl Iterator<Item = CaseInfo> {
+    THEMES.iter().flat_map(|&(theme, cases)| {
+        cases.iter().map(move |case| CaseInfo {
+            name: case.name,
+            theme,
+            rules: case.rules,
+            needs: case.needs,
+        })
+    })
+}
+
+/// A case named as its function.
+macro_rules! case {
+    ($scope:ident $run:ident, [$($rule:literal),*], [$($need:expr),* $(,)?]) => {
+        $crate::case::Case {
+            name: stringify!($run),
+            rules: &[$($rule),*],
+            needs: &[$($need),*],
+            scope: $crate::case::Scope::$scope,
+            run: |context| Box::pin($run(context)),
+        }
+    };
+}
+
+pub(crate) use case;

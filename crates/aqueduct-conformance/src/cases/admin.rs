@@ -1,0 +1,101 @@
+use aqueduct_core::{Capability, ErrorKind, GroupName, StreamSpec};
+
+use crate::case::{Case, Need, case};
+use crate::context::Context;
+use crate::stop::{Outcome, check, check_eq};
+use crate::workload::{counted, interleaved};
+
+pub(super) const CASES: &[Case] = &[
+    case!(Store stream_is_created_once, [], [Need::Can(Capability::Admin)]),
+    case!(Store stream_is_described, [], [Need::Can(Capability::Admin)]),
+    case!(Store lag_of_a_new_group_is_everything, [15], [Need::Can(Capability::Admin), Need::Can(Capability::Lag), Need::Producer]),
+    case!(Store resharding_changes_the_partitions, [8], [Need::Can(Capability::Admin), Need::Can(Capability::Resharding)]),
+    case!(Store deleted_stream_is_missing, [], [Need::Can(Capability::Admin)]),
+    case!(Store stream_made_anew_is_empty, [9], [Need::Can(Capability::Admin), Need::Producer]),
+];
+
+async fn stream_is_created_once(context: &Context<'_>) -> Outcome {
+    let bench = context.bench(2).await?;
+    let admin = bench.admin().await?;
+    let made = admin.create(&StreamSpec::with_partitions(2)).await?;
+    check!(
+        !made,
+        "creating a stream that is there says that it was made"
+    );
+    Ok(())
+}
+
+async fn stream_is_described(context: &Context<'_>) -> Outcome {
+    let bench = context.bench(2).await?;
+    let described = bench.admin().await?.describe().await?;
+    check_eq!(described.stream, *bench.subject.stream.stream(), "its name");
+    check!(
+        !described.partitions.is_empty(),
+        "it describes no partitions"
+    );
+    Ok(())
+}
+
+async fn lag_of_a_new_group_is_everything(context: &Context<'_>) -> Outcome {
+    let bench = context.bench(2).await?;
+    let admin = bench.admin().await?;
+    bench.send(&interleaved(&["a", "b", "c", "d"], 5)).await?;
+    let group = GroupName::new("never-ran");
+    context
+        .until("the lag to be 20 events", async || {
+            let lag = admin.lag(&group).await?;
+            Ok((lag.iter().map(|line| line.events).sum::<u64>() == 20).then_some(()))
+        })
+        .await
+}
+
+async fn resharding_changes_the_partitions(context: &Context<'_>) -> Outcome {
+    use aqueduct_core::PartitionState::Open;
+    let bench = context.bench(1).await?;
+    let admin = bench.admin().await?;
+    for wanted in [3, 2, 4] {
+        context
+            .within("resharding", admin.reshard(wanted))
+            .await??;
+        let what = format!("{wanted} open partitions");
+        context
+            .until(&what, async || {
+                let partitions = admin.describe().await?.partitions;
+                let open = partitions
+                    .iter()
+                    .filter(|partition| partition.state == Open);
+                Ok((open.count() == wanted as usize).then_some(()))
+            })
+            .await?;
+    }
+    Ok(())
+}
+
+async fn deleted_stream_is_missing(context: &Context<'_>) -> Outcome {
+    let bench = context.bench(1).await?;
+    let admin = bench.admin().await?;
+    context.within("deleting", admin.delete()).await??;
+    context
+        .until("the stream to be gone", async || {
+            let kind = admin.describe().await.err().map(|error| error.kind());
+            Ok((kind == Some(ErrorKind::NotFound)).then_some(()))
+        })
+        .await
+}
+
+async fn stream_made_anew_is_empty(context: &Context<'_>) -> Outcome {
+    let bench = context.bench(1).await?;
+    let admin = bench.admin().await?;
+    bench.send(&[counted(0)]).await?;
+    context.within("deleting", admin.delete()).await??;
+    context
+        .until("the stream to be made anew", async || {
+            let made = admin.create(&StreamSpec::with_partitions(1)).await;
+            Ok(matches!(made, Ok(true)).then_some(()))
+        })
+        .await?;
+    let mut tap = bench.tap().await?;
+    let events = [counted(1)];
+    bench.send(&events).await?;
+    tap.collect(1).await?.check_complete(&events)
+}

@@ -1,0 +1,563 @@
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use aqueduct_core::{
+    Capability, ErrorKind, Event, GroupName, OpenPartition, PartitionId, PartitionState, Position,
+    ReadFrom, Start,
+};
+
+use crate::bench::Bench;
+use crate::case::{Case, Need, case};
+use crate::context::Context;
+use crate::fixture::Fault;
+use crate::stop::{During as _, Outcome, Stop, check, check_eq};
+use crate::tap::read_some;
+use crate::workload::{Seen, counted, interleaved, keyed, number};
+use crate::wrap::cancel_after;
+
+pub(super) const CASES: &[Case] = &[
+    case!(Store partitions_are_listed, [8], [Need::Log]),
+    case!(Store positions_rise_as_told, [3], [Need::Log, Need::Producer]),
+    case!(Store reader_starts_where_it_is_told, [7], [Need::Log, Need::Producer]),
+    case!(Store reader_starts_at_a_time, [7], [Need::Log, Need::Producer, Need::Can(Capability::StartAtTime)]),
+    case!(Store latest_resolves_once, [7], [Need::Log, Need::Producer]),
+    case!(Store tail_is_the_last_position, [15], [Need::Log, Need::Producer]),
+    case!(Store read_waits_and_wakes, [], [Need::Log, Need::Producer]),
+    case!(Store read_keeps_to_its_maximum, [10], [Need::Log, Need::Producer]),
+    case!(Store cancelled_read_loses_nothing, [1], [Need::Log, Need::Producer]),
+    case!(Store unknown_partition_is_not_found, [], [Need::Log]),
+    case!(Store readers_do_not_disturb_each_other, [1], [Need::Log, Need::Producer]),
+    case!(Store expired_position_says_so, [9], [Need::Log, Need::Producer, Need::Fault(Fault::Expire)]),
+    case!(Store cut_reader_goes_on_behind_the_last, [9], [Need::Log, Need::Producer, Need::Fault(Fault::Cut)]),
+    case!(Store parents_end_and_name_their_children, [8], [Need::Log, Need::Producer, Need::Can(Capability::Resharding), Need::Can(Capability::Admin)]),
+    case!(Store merging_keeps_key_order, [8], [Need::Log, Need::Producer, Need::Can(Capability::Resharding), Need::Can(Capability::Admin)]),
+    case!(Store peer_sees_the_same_log, [1], [Need::Log, Need::Producer, Need::Peer]),
+];
+
+async fn partitions_are_listed(context: &Context<'_>) -> Outcome {
+    let bench = context.bench(3).await?;
+    let partitions = bench.log().await?.partitions().await?;
+    let ids: BTreeSet<_> = partitions.iter().map(|partition| &partition.id).collect();
+    check_eq!(
+        (partitions.len(), ids.len()),
+        (3, 3),
+        "partitions, and their names"
+    );
+    for partition in &partitions {
+        check_eq!(
+            partition.state,
+            PartitionState::Open,
+            "partition {}",
+            partition.id
+        );
+        check!(
+            partition.parents.is_empty(),
+            "partition {} has parents",
+            partition.id
+        );
+    }
+    let ranges: Vec<_> = partitions
+        .iter()
+        .filter_map(|partition| partition.range)
+        .collect();
+    for (at, range) in ranges.iter().enumerate() {
+        let overlaps = |other: &&aqueduct_core::HashRange| other.contains(range.first);
+        let shared = ranges.iter().enumerate().filter(|(other, _)| *other != at);
+        check!(
+            !shared.map(|(_, range)| range).any(|range| overlaps(&range)),
+            "ranges overlap"
+        );
+    }
+    Ok(())
+}
+
+async fn positions_rise_as_told(context: &Context<'_>) -> Outcome {
+    let bench = context.bench(1).await?;
+    let (log, partition) = single(&bench).await?;
+    let events: Vec<Event> = (0..40).map(|n| keyed("k", n)).collect();
+    let receipts = bench.send(&events).await?;
+    let read = read_some(&bench, &*log, &partition, ReadFrom::Earliest, 40).await?;
+    for (pair, (event, _)) in read.windows(2).zip(&read) {
+        check!(
+            pair[0].1 < pair[1].1,
+            "position falls behind event {}",
+            event.id()
+        );
+    }
+    for ((sent, receipt), (event, position)) in events.iter().zip(&receipts).zip(&read) {
+        check_eq!(event.id(), sent.id(), "order");
+        let told = receipt.position.is_none_or(|told| told == *position);
+        check!(
+            told,
+            "the receipt says {:?}, the log {position}",
+            receipt.position
+        );
+    }
+    Ok(())
+}
+
+async fn reader_starts_where_it_is_told(context: &Context<'_>) -> Outcome {
+    let bench = context.bench(1).await?;
+    let (log, partition) = single(&bench).await?;
+    let events: Vec<Event> = (0..10).map(counted).collect();
+    bench.send(&events).await?;
+    let all = read_some(&bench, &*log, &partition, ReadFrom::Earliest, 10).await?;
+    for (at, (_, position)) in all.iter().enumerate().take(9) {
+        for (from, first) in [
+            (ReadFrom::At(*position), at),
+            (ReadFrom::After(*position), at + 1),
+        ] {
+            let (event, found) = first_of(&bench, from, &partition).await?;
+            check_eq!(number(&event)?, first as u64, "first event from {from:?}");
+            check_eq!(found, all[first].1, "its position");
+        }
+    }
+    Ok(())
+}
+
+async fn reader_starts_at_a_time(context: &Context<'_>) -> Outcome {
+    let bench = context.bench(1).await?;
+    let (log, partition) = single(&bench).await?;
+    bench.send(&[counted(0), counted(1)]).await?;
+    context.runtime.sleep(context.timing.quiet).await;
+    let between = log.resolve(&Start::Latest).await?.at;
+    context.runtime.sleep(context.timing.quiet).await;
+    bench.send(&[counted(2), counted(3)]).await?;
+    let (event, _) = first_of(&bench, ReadFrom::Time(between), &partition).await?;
+    check_eq!(number(&event)?, 2, "the first event since {between}");
+    let long_ago = between.saturating_sub(Duration::from_secs(3600));
+    let (event, _) = first_of(&bench, ReadFrom::Time(long_ago), &partition).await?;
+    check_eq!(number(&event)?, 0, "the first event of the last hour");
+    let resolved = log.resolve(&Start::Time(between)).await?;
+    let place = resolved.partitions.iter().find(|(id, _)| *id == partition);
+    let from = place.and_then(|(_, watermark)| watermark.read_from());
+    let from = from.unwrap_or(ReadFrom::Earliest);
+    let (event, _) = first_of(&bench, from, &partition).await?;
+    check_eq!(number(&event)?, 2, "the first event from the resolved time");
+    Ok(())
+}
+
+async fn latest_resolves_once(context: &Context<'_>) -> Outcome {
+    let bench = context.bench(2).await?;
+    let log = bench.log().await?;
+    bench
+        .send(&interleaved(&["a", "b", "c", "d", "e"], 3))
+        .await?;
+    let resolved = log.resolve(&Start::Latest).await?;
+    let later = interleaved(&["a", "b", "c", "d", "e"], 2);
+    bench.send(&later).await?;
+    let mut seen = Seen::default();
+    for partition in log.partitions().await? {
+        let place = resolved
+            .partitions
+            .iter()
+            .find(|(id, _)| *id == partition.id);
+        let Some((_, watermark)) = place else {
+            check!(false, "latest names no place in partition {}", partition.id);
+            return Ok(());
+        };
+        let Some(from) = watermark.read_from() else {
+            continue;
+        };
+        for event in read_quietly(&bench, &partition.id, from).await? {
+            seen.note(&event);
+        }
+    }
+    seen.check_complete(&later)?;
+    let earliest = log.resolve(&Start::Earliest).await?;
+    check!(earliest.at >= resolved.at, "the server's time falls");
+    Ok(())
+}
+
+async fn tail_is_the_last_position(context: &Context<'_>) -> Outcome {
+    let bench = context.bench(1).await?;
+    let (log, partition) = single(&bench).await?;
+    let before = log.tail(&partition).await?;
+    check_eq!(before.last, None, "the last position of an empty partition");
+    bench.send(&[counted(0), counted(1), counted(2)]).await?;
+    let read = read_some(&bench, &*log, &partition, ReadFrom::Earliest, 3).await?;
+    let last = context
+        .until("the tail to be told", async || {
+            Ok(log
+                .tail(&partition)
+                .await?
+                .last
+                .filter(|last| *last >= read[2].1))
+        })
+        .await?;
+    check_eq!(last, read[2].1, "the last position");
+    Ok(())
+}
+
+async fn read_waits_and_wakes(context: &Context<'_>) -> Outcome {
+    let bench = context.bench(1).await?;
+    let (log, partition) = single(&bench).await?;
+    let mut brief = open(&partition, ReadFrom::Earliest);
+    brief.max_wait = context.timing.quiet / 2;
+    let mut reader = log.open(&brief).await?;
+    let batch = context
+        .within("a read of nothing to end", reader.read(10))
+        .await??;
+    check!(
+        batch.records.is_empty() && batch.end.is_none(),
+        "an empty partition answers {batch:?}"
+    );
+
+    let mut patient = open(&partition, ReadFrom::Earliest);
+    patient.max_wait = context.timing.patience;
+    let mut reader = log.open(&patient).await?;
+    let reading = context.spawn(async move { reader.read(10).await });
+    context.runtime.sleep(context.timing.quiet / 2).await;
+    let began = context.runtime.now();
+    bench.send(&[counted(7)]).await?;
+    let batch = context
+        .within("a waiting read to wake", reading)
+        .await???;
+    let took = context.runtime.now().since(began);
+    check_eq!(batch.records.len(), 1, "records read");
+    check!(
+        took < context.timing.patience / 2,
+        "the reader woke after {took:?}"
+    );
+    Ok(())
+}
+
+async fn read_keeps_to_its_maximum(context: &Context<'_>) -> Outcome {
+    let bench = context.bench(1).await?;
+    let (log, partition) = single(&bench).await?;
+    let events: Vec<Event> = (0..20).map(counted).collect();
+    bench.send(&events).await?;
+    let mut reader = log.open(&open(&partition, ReadFrom::Earliest)).await?;
+    let mut seen = Seen::default();
+    while seen.distinct() < events.len() {
+        let batch = context
+            .within("three more records", reader.read(3))
+            .await??;
+        check!(
+            batch.records.len() <= 3,
+            "asked for 3, read {}",
+            batch.records.len()
+        );
+        for record in &batch.records {
+            check!(
+                seen.note(&record.event),
+                "record {} read twice",
+                record.position
+            );
+        }
+    }
+    seen.check_complete(&events)
+}
+
+async fn cancelled_read_loses_nothing(context: &Context<'_>) -> Outcome {
+    let bench = context.bench(1).await?;
+    let (log, partition) = single(&bench).await?;
+    let events: Vec<Event> = (0..60).map(|n| keyed("k", n)).collect();
+    let mut reader = log.open(&open(&partition, ReadFrom::Earliest)).await?;
+    let mut seen = Seen::default();
+    for (polls, call) in events.chunks(3).enumerate() {
+        bench.send(call).await?;
+        for polls in [1, 1 + polls % 5] {
+            let limit = context.runtime.sleep(Duration::from_millis(5));
+            if let Some(batch) = cancel_after(polls, reader.read(2), limit).await {
+                for record in batch.during("reading")?.records {
+                    check!(
+                        seen.note(&record.event),
+                        "record {} read twice",
+                        record.position
+                    );
+                }
+            }
+        }
+    }
+    while seen.distinct() < events.len() {
+        let what = format!("{} records, {} are read", events.len(), seen.distinct());
+        for record in context.within(&what, reader.read(100)).await??.records {
+            check!(
+                seen.note(&record.event),
+                "record {} read twice",
+                record.position
+            );
+        }
+    }
+    seen.check_order(&events)
+}
+
+async fn unknown_partition_is_not_found(context: &Context<'_>) -> Outcome {
+    let bench = context.bench(1).await?;
+    let log = bench.log().await?;
+    let unknown = PartitionId::new("no-such-partition");
+    let error = log.open(&open(&unknown, ReadFrom::Earliest)).await.err();
+    let kind = error.map(|error| error.kind());
+    check_eq!(
+        kind,
+        Some(ErrorKind::NotFound),
+        "opening an unknown partition"
+    );
+    let kind = log.tail(&unknown).await.err().map(|error| error.kind());
+    check_eq!(
+        kind,
+        Some(ErrorKind::NotFound),
+        "the tail of an unknown partition"
+    );
+    Ok(())
+}
+
+async fn readers_do_not_disturb_each_other(context: &Context<'_>) -> Outcome {
+    let bench = context.bench(1).await?;
+    let (log, partition) = single(&bench).await?;
+    let events: Vec<Event> = (0..30).map(counted).collect();
+    bench.send(&events).await?;
+    let reading = (0..4).map(|reader| {
+        let (log, bench, partition) = (&log, &bench, &partition);
+        async move {
+            let from = ReadFrom::Earliest;
+            let read = read_some(bench, &**log, partition, from, 30).await;
+            read.during(format!("reader {reader}"))
+        }
+    });
+    for read in futures::future::try_join_all(reading).await? {
+        let mut seen = Seen::default();
+        read.iter().for_each(|(event, _)| {
+            seen.note(event);
+        });
+        seen.check_complete(&events)?;
+        seen.check_once()?;
+    }
+    Ok(())
+}
+
+async fn expired_position_says_so(context: &Context<'_>) -> Outcome {
+    let bench = context.bench(1).await?;
+    let (log, partition) = single(&bench).await?;
+    bench
+        .send(&(0..20).map(counted).collect::<Vec<_>>())
+        .await?;
+    let old = read_some(&bench, &*log, &partition, ReadFrom::Earliest, 3).await?[0].1;
+    bench.inject(Fault::Expire).await?;
+    bench.send(&[counted(100)]).await?;
+    for from in [ReadFrom::At(old), ReadFrom::After(old)] {
+        let mut reader = match log.open(&open(&partition, from)).await {
+            Ok(reader) => reader,
+            Err(error) => {
+                check_eq!(error.kind(), ErrorKind::PositionExpired, "opening {from:?}");
+                continue;
+            }
+        };
+        let read = context
+            .within("a read from a place that is gone", reader.read(10))
+            .await?;
+        let kind = read.err().map(|error| error.kind());
+        check_eq!(kind, Some(ErrorKind::PositionExpired), "reading {from:?}");
+    }
+    let (event, _) = first_of(&bench, ReadFrom::Earliest, &partition).await?;
+    check!(number(&event)? >= 19, "an expired event is still read");
+    Ok(())
+}
+
+async fn cut_reader_goes_on_behind_the_last(context: &Context<'_>) -> Outcome {
+    let bench = context.bench(1).await?;
+    let (log, partition) = single(&bench).await?;
+    let events: Vec<Event> = (0..40).map(|n| keyed("k", n)).collect();
+    bench.send(&events[..20]).await?;
+    let mut reader = log.open(&open(&partition, ReadFrom::Earliest)).await?;
+    let mut seen = Seen::default();
+    let mut errors = 0;
+    while seen.distinct() < events.len() {
+        let what = format!("{} records, {} are read", events.len(), seen.distinct());
+        match context.within(&what, reader.read(6)).await? {
+            Ok(batch) => {
+                for record in batch.records {
+                    check!(
+                        seen.note(&record.event),
+                        "record {} read twice",
+                        record.position
+                    );
+                }
+            }
+            Err(error) => {
+                check!(error.is_retryable(), "a cut connection answers {error:?}");
+                errors += 1;
+                check!(errors < 100, "the reader stays cut");
+                context.runtime.sleep(Duration::from_millis(20)).await;
+            }
+        }
+        if seen.distinct() == 12 {
+            bench.inject(Fault::Cut).await?;
+            bench.send(&events[20..]).await?;
+        }
+    }
+    seen.check_order(&events)
+}
+
+async fn parents_end_and_name_their_children(context: &Context<'_>) -> Outcome {
+    let bench = context.bench(1).await?;
+    let (log, parent) = single(&bench).await?;
+    let keys: Vec<String> = (0..12).map(|n| format!("k{n}")).collect();
+    let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+    let events = interleaved(&keys, 8);
+    let (early, late) = events.split_at(48);
+    bench.send(early).await?;
+    reshard(&bench, 2).await?;
+    bench.send(late).await?;
+
+    let partitions = log.partitions().await?;
+    let listed = partitions.iter().find(|partition| partition.id == parent);
+    if let Some(listed) = listed {
+        check_eq!(listed.state, PartitionState::Closed, "the parent");
+    }
+    let mut seen = Seen::default();
+    let mut reader = log.open(&open(&parent, ReadFrom::Earliest)).await?;
+    let children = loop {
+        let batch = context
+            .within("the end of the parent", reader.read(100))
+            .await??;
+        batch.records.iter().for_each(|record| {
+            seen.note(&record.event);
+        });
+        if let Some(end) = batch.end {
+            break end.children;
+        }
+    };
+    check!(!children.is_empty(), "the end names no children");
+    for child in &children {
+        let listed = partitions.iter().find(|partition| partition.id == *child);
+        let parents = listed.map(|child| child.parents.clone());
+        check_eq!(
+            parents,
+            Some(vec![parent.clone()]),
+            "the parents of {child}"
+        );
+        for event in read_quietly(&bench, child, ReadFrom::Earliest).await? {
+            seen.note(&event);
+        }
+    }
+    seen.check_complete(&events)?;
+    seen.check_once()?;
+    seen.check_order(&events)
+}
+
+async fn merging_keeps_key_order(context: &Context<'_>) -> Outcome {
+    let bench = context.bench(2).await?;
+    let mut tap = bench.tap().await?;
+    let events = interleaved(&["a", "b", "c", "d", "e", "f"], 8);
+    let (early, late) = events.split_at(24);
+    bench.send(early).await?;
+    tap.collect(early.len()).await?;
+    reshard(&bench, 1).await?;
+    bench.send(late).await?;
+    let seen = tap.collect(events.len()).await?;
+    seen.check_complete(&events)?;
+    seen.check_once()?;
+    seen.check_order(&events)
+}
+
+async fn peer_sees_the_same_log(context: &Context<'_>) -> Outcome {
+    let bench = context.bench(1).await?;
+    let Some(peer) = &bench.subject.peer else {
+        return Err(Stop::Lacking(
+            "the fixture opens a stream only once".to_owned(),
+        ));
+    };
+    let (_, partition) = single(&bench).await?;
+    let aqueduct_core::Source::Log(theirs) = peer.source(context.runtime).await? else {
+        return Err(Stop::failed("the peer is no log"));
+    };
+    let mut patient = open(&partition, ReadFrom::Earliest);
+    patient.max_wait = context.timing.patience;
+    let mut reader = theirs.open(&patient).await?;
+    let reading = context.spawn(async move { reader.read(10).await });
+    context.runtime.sleep(context.timing.quiet / 4).await;
+    bench.send(&[counted(7)]).await?;
+    let batch = context
+        .within("the peer to see the event", reading)
+        .await???;
+    check_eq!(batch.records.len(), 1, "records that the peer read");
+    check_eq!(
+        number(&batch.records[0].event)?,
+        7,
+        "the event that the peer read"
+    );
+    Ok(())
+}
+
+/// The stream's log and its only partition.
+async fn single(
+    bench: &Bench<'_>,
+) -> Outcome<(
+    std::sync::Arc<dyn aqueduct_core::PartitionedLog>,
+    PartitionId,
+)> {
+    let log = bench.log().await?;
+    let mut partitions = log.partitions().await?;
+    check_eq!(
+        partitions.len(),
+        1,
+        "the partitions of a stream made with one"
+    );
+    Ok((log, partitions.remove(0).id))
+}
+
+/// The first record from `from` on.
+async fn first_of(
+    bench: &Bench<'_>,
+    from: ReadFrom,
+    partition: &PartitionId,
+) -> Outcome<(Event, Position)> {
+    let log = bench.log().await?;
+    let mut read = read_some(bench, &*log, partition, from, 1).await?;
+    match read.pop() {
+        Some(first) => Ok(first),
+        None => Err(Stop::failed(format!("nothing to read from {from:?}"))),
+    }
+}
+
+/// All records from `from` on, until none comes any more.
+async fn read_quietly(
+    bench: &Bench<'_>,
+    partition: &PartitionId,
+    from: ReadFrom,
+) -> Outcome<Vec<Event>> {
+    let context = bench.context;
+    let mut request = open(partition, from);
+    request.max_wait = context.timing.quiet;
+    let mut reader = bench
+        .log()
+        .await?
+        .open(&request)
+        .await
+        .during("opening a partition")?;
+    let mut read = Vec::new();
+    loop {
+        let batch = context
+            .within("the records there are", reader.read(100))
+            .await??;
+        if batch.records.is_empty() {
+            return Ok(read);
+        }
+        read.extend(batch.records.into_iter().map(|record| record.event));
+        if batch.end.is_some() {
+            return Ok(read);
+        }
+    }
+}
+
+/// Changes the number of open partitions and waits until it shows.
+async fn reshard(bench: &Bench<'_>, partitions: u32) -> Outcome {
+    let resharding = bench.admin().await?;
+    let resharding = async { resharding.reshard(partitions).await };
+    bench.context.within("resharding", resharding).await??;
+    let log = bench.log().await?;
+    let open = async || {
+        let listed = log.partitions().await?;
+        let open = |it: &&aqueduct_core::Partition| it.state == PartitionState::Open;
+        Ok((listed.iter().filter(open).count() == partitions as usize).then_some(()))
+    };
+    bench.context.until("resharding to show", open).await
+}
+
+fn open(partition: &PartitionId, from: ReadFrom) -> OpenPartition {
+    let mut request = OpenPartition::new(GroupName::new("readers"), partition.clone(), from);
+    request.max_wait = Duration::from_millis(50);
+    request
+}

@@ -1,0 +1,88 @@
+use std::fmt;
+use std::sync::Arc;
+
+use aqueduct_core::{IdempotencyStore, Layer, Letters, Result, Runtime};
+
+use crate::bench::Bench;
+use crate::stop::{During as _, Outcome};
+
+/// Layers to run the suite through.
+#[derive(Clone)]
+pub struct LayerSet {
+    name: String,
+    make: Option<Arc<Make>>,
+}
+
+type Make = dyn Fn(&LayerContext) -> Result<Vec<Arc<dyn Layer>>> + Send + Sync;
+
+/// What layers are made with.
+#[non_exhaustive]
+pub struct LayerContext {
+    /// The runtime of the run.
+    pub runtime: Runtime,
+    /// The group that the consumer belongs to; `producer` for producers.
+    pub group: String,
+    /// Where letters go; `None` where the subject keeps none.
+    pub letters: Option<Arc<dyn Letters>>,
+    /// Where handled events are remembered; `None` where the subject keeps none.
+    pub idempotency: Option<Arc<dyn IdempotencyStore>>,
+}
+
+impl LayerSet {
+    /// No layers: the backend as it is.
+    pub fn plain() -> Self {
+        Self {
+            name: "plain".to_owned(),
+            make: None,
+        }
+    }
+
+    /// The layers that `make` makes, outermost first, anew for each producer and each consumer. A
+    /// layer must let every delivery through that the suite did not ask it to hold back.
+    pub fn new(
+        name: impl Into<String>,
+        make: impl Fn(&LayerContext) -> Result<Vec<Arc<dyn Layer>>> + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            make: Some(Arc::new(make)),
+        }
+    }
+
+    /// The name, for the report.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn is_plain(&self) -> bool {
+        self.make.is_none()
+    }
+
+    pub(crate) async fn layers(
+        &self,
+        bench: &Bench<'_>,
+        group: &str,
+    ) -> Outcome<Vec<Arc<dyn Layer>>> {
+        let Some(make) = &self.make else {
+            return Ok(Vec::new());
+        };
+        let context = LayerContext {
+            runtime: bench.runtime().clone(),
+            group: group.to_owned(),
+            letters: bench.subject.letters.letters(bench.runtime()).await.ok(),
+            idempotency: bench
+                .subject
+                .idempotency
+                .idempotency(bench.runtime())
+                .await
+                .ok(),
+        };
+        make(&context).during(format!("making the layers {}", self.name))
+    }
+}
+
+impl fmt::Debug for LayerSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("LayerSet").field(&self.name).finish()
+    }
+}

@@ -1,0 +1,236 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use aqueduct_core::{
+    Backoff, Consumer, Delivery, Event, GroupName, Layer, LayeredConsumer, PartitionedLog,
+    Resource, Source,
+};
+use aqueduct_group::{Group, GroupOptions};
+
+use crate::bench::Bench;
+use crate::context::Context;
+use crate::stop::{During as _, Outcome, Stop, check};
+use crate::workload::Seen;
+use crate::wrap::{Line, LinedLeases};
+
+/// One member of a group, before it opens.
+pub(crate) struct Join<'a> {
+    bench: &'a Bench<'a>,
+    stream: Arc<dyn Resource>,
+    options: GroupOptions,
+    layers: Vec<Arc<dyn Layer>>,
+    line: Line,
+}
+
+impl<'a> Bench<'a> {
+    /// A member of `group` with timings that suit a test: commits at once, retries soon, and a
+    /// lease that outlives every hold-up of a busy machine.
+    pub(crate) fn join(&'a self, group: &str) -> Join<'a> {
+        let life = self.context.timing.lease_life * 5;
+        let mut options = GroupOptions::new(GroupName::new(group)).with_lease_life(life);
+        options.commit_interval = Duration::from_millis(100);
+        options.commit_min = Duration::from_millis(20);
+        options.redelivery = Backoff::new(Duration::from_millis(20), Duration::from_millis(200));
+        options.drain = self.context.timing.lease_life;
+        Join {
+            bench: self,
+            stream: self.subject.stream.clone(),
+            options,
+            layers: Vec::new(),
+            line: Line::default(),
+        }
+    }
+}
+
+impl Join<'_> {
+    /// Changes the group's options.
+    pub(crate) fn with(mut self, change: impl FnOnce(&mut GroupOptions)) -> Self {
+        change(&mut self.options);
+        self
+    }
+
+    /// Takes the short life, for cases in which a member dies.
+    pub(crate) fn mortal(mut self) -> Self {
+        self.options = self
+            .options
+            .with_lease_life(self.bench.context.timing.lease_life);
+        self
+    }
+
+    /// Reads behind `layer` as well; a layer of the run with the same name gives way.
+    pub(crate) fn behind(mut self, layer: Arc<dyn Layer>) -> Self {
+        self.layers.push(layer);
+        self
+    }
+
+    /// Opens the stream as another process would, where the fixture can.
+    pub(crate) fn elsewhere(mut self) -> Self {
+        if let Some(peer) = &self.bench.subject.peer {
+            self.stream = peer.clone();
+        }
+        self
+    }
+
+    /// Opens the member.
+    pub(crate) async fn open(self) -> Outcome<Member> {
+        let (context, runtime) = (self.bench.context, self.bench.runtime());
+        let group = self.options.group.clone();
+        let opening = self.stream.source(runtime);
+        let source = context.within("its source", opening).await?;
+        let inner = match source.during("opening the source")? {
+            Source::Log(log) => self.group(log).await?,
+            Source::Queue(queue) => {
+                let opening = queue.consumer(&group);
+                context.within("a consumer of the queue", opening).await??
+            }
+            _ => return Err(Stop::NotClaimed("an unknown kind of source".to_owned())),
+        };
+        let layers = self.all_layers(group.as_str()).await?;
+        let consumer = LayeredConsumer::wrap(inner, &layers).during("putting layers on")?;
+        Ok(Member {
+            consumer,
+            line: self.line,
+        })
+    }
+
+    async fn group(&self, log: Arc<dyn PartitionedLog>) -> Outcome<Arc<dyn Consumer>> {
+        let inner = self.bench.leases().await?;
+        let leases = Arc::new(LinedLeases::new(inner, self.line.clone()));
+        let opening = Group::open(log, leases, self.options.clone(), self.bench.runtime());
+        let context = self.bench.context;
+        let opened = context.within("a group to open", opening).await?;
+        opened.during("opening a group")
+    }
+
+    async fn all_layers(&self, group: &str) -> Outcome<Vec<Arc<dyn Layer>>> {
+        let mut layers = self.layers.clone();
+        for layer in self.bench.context.layers.layers(self.bench, group).await? {
+            if !layers.iter().any(|known| known.name() == layer.name()) {
+                layers.push(layer);
+            }
+        }
+        layers.sort_by_key(|layer| layer.stage());
+        Ok(layers)
+    }
+}
+
+/// One member of a group.
+pub(crate) struct Member {
+    consumer: Arc<dyn Consumer>,
+    line: Line,
+}
+
+impl Member {
+    pub(crate) fn consumer(&self) -> &Arc<dyn Consumer> {
+        &self.consumer
+    }
+
+    /// The line to its lease store.
+    pub(crate) fn line(&self) -> &Line {
+        &self.line
+    }
+
+    /// Waits for the next delivery.
+    pub(crate) async fn next(&self, context: &Context<'_>) -> Outcome<Delivery> {
+        let receiving = self.consumer.receive_batch(1);
+        let received = context.within("a delivery", receiving).await?;
+        let mut received = received.during("receiving")?;
+        check!(
+            received.len() <= 1,
+            "asked for 1 delivery, got {}",
+            received.len()
+        );
+        received
+            .pop()
+            .ok_or_else(|| Stop::failed("the consumer ended, a delivery was expected"))
+    }
+
+    /// Waits for `count` deliveries and keeps them unsettled.
+    pub(crate) async fn take(&self, context: &Context<'_>, count: usize) -> Outcome<Vec<Delivery>> {
+        let mut taken: Vec<Delivery> = Vec::with_capacity(count);
+        while taken.len() < count {
+            let what = format!("{count} deliveries, {} came", taken.len());
+            let receiving = self.consumer.receive_batch(count - taken.len());
+            let received = context.within(&what, receiving).await?;
+            let received = received.during("receiving")?;
+            check!(
+                !received.is_empty(),
+                "the consumer ended, waiting for {what}"
+            );
+            taken.extend(received);
+        }
+        Ok(taken)
+    }
+
+    /// Checks that nothing comes for a while.
+    pub(crate) async fn silent(&self, context: &Context<'_>) -> Outcome {
+        match context.quiet(self.consumer.receive_batch(1)).await {
+            None => Ok(()),
+            Some(Ok(received)) if received.is_empty() => Ok(()),
+            Some(Ok(received)) => {
+                let attempt = received[0].attempt();
+                let why = format!("attempt {attempt} at {:?} came", received[0].event());
+                Err(Stop::failed(why))
+            }
+            Some(Err(error)) => Err(error.into()),
+        }
+    }
+
+    /// Receives and acknowledges until `count` different events are in `seen`.
+    pub(crate) async fn work(
+        &self,
+        context: &Context<'_>,
+        seen: &mut Seen,
+        count: usize,
+    ) -> Outcome {
+        let handle = |_: &Event| Ok(());
+        self.work_on(context, seen, count, handle).await
+    }
+
+    /// As [`work`](Self::work), with a look at each event before it is acknowledged.
+    pub(crate) async fn work_on(
+        &self,
+        context: &Context<'_>,
+        seen: &mut Seen,
+        count: usize,
+        mut handle: impl FnMut(&Event) -> Outcome,
+    ) -> Outcome {
+        while seen.distinct() < count {
+            let what = format!("{count} events, {} came", seen.distinct());
+            let receiving = self.consumer.receive_batch(100);
+            let received = context.within(&what, receiving).await?;
+            let received = received.during("receiving")?;
+            check!(
+                !received.is_empty(),
+                "the consumer ended, waiting for {what}"
+            );
+            for delivery in received {
+                seen.note(delivery.event());
+                handle(delivery.event())?;
+                delivery.ack().await.during("acknowledging")?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Closes in good order.
+    pub(crate) async fn close(self, context: &Context<'_>) -> Outcome {
+        let closing = self.consumer.close();
+        let closed = context.within("the consumer to close", closing).await?;
+        closed.during("closing the consumer")
+    }
+
+    /// Dies as a process does: nothing that it holds is settled, committed or given up.
+    pub(crate) fn crash(self) {
+        self.line.cut();
+        drop(self.consumer);
+    }
+}
+
+/// Acknowledges every one.
+pub(crate) async fn ack_all(deliveries: Vec<Delivery>) -> Outcome {
+    for delivery in deliveries {
+        delivery.ack().await.during("acknowledging")?;
+    }
+    Ok(())
+}

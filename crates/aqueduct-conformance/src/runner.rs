@@ -1,0 +1,204 @@
+use std::panic::AssertUnwindSafe;
+
+use aqueduct_core::{Runtime, StreamSpec, panic_message};
+use futures::{FutureExt as _, StreamExt as _};
+
+use crate::bench::{Abilities, Bench};
+use crate::case::{Case, Need, Scope};
+use crate::cases::THEMES;
+use crate::context::Context;
+use crate::fixture::{Fixture, Lack};
+use crate::layering::LayerSet;
+use crate::report::{CaseReport, Report, Verdict};
+use crate::stop::Stop;
+
+/// How to run the suite.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Options {
+    /// Runs only the cases whose name contains one of these. Default: empty, which is all.
+    pub only: Vec<String>,
+    /// How many cases run side by side. Default: 8, since most of a case is waiting.
+    pub parallel: usize,
+    /// The layers between the cases and the backend. Default: none.
+    pub through: LayerSet,
+    /// Prints the table. Default: yes.
+    pub print: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            only: Vec::new(),
+            parallel: 8,
+            through: LayerSet::plain(),
+            print: true,
+        }
+    }
+}
+
+impl Options {
+    /// Runs only the cases whose name contains one of `names`.
+    #[must_use]
+    pub fn only<'a>(mut self, names: impl IntoIterator<Item = &'a str>) -> Self {
+        self.only = names.into_iter().map(str::to_owned).collect();
+        self
+    }
+
+    /// Runs the cases through those layers. Cases that show a store alone are left out then.
+    #[must_use]
+    pub fn through(mut self, layers: LayerSet) -> Self {
+        self.through = layers;
+        self
+    }
+
+    /// Runs that many cases side by side.
+    #[must_use]
+    pub fn parallel(mut self, cases: usize) -> Self {
+        self.parallel = cases;
+        self
+    }
+}
+
+/// Runs the suite on what `fixture` makes, prints the table, and answers it.
+///
+/// The cases run on the caller's task, side by side; the backends and groups that they open run on
+/// `runtime`. On a runtime with a virtual clock the whole run takes no longer than its work.
+pub async fn run(fixture: &dyn Fixture, runtime: &Runtime, options: Options) -> Report {
+    let chosen = |case: &Case| {
+        let scope = options.through.is_plain() || case.scope == Scope::Flow;
+        let named = |part: &String| case.name.contains(part.as_str());
+        scope && (options.only.is_empty() || options.only.iter().any(named))
+    };
+    let cases: Vec<&Case> = THEMES
+        .iter()
+        .flat_map(|(_, cases)| cases.iter())
+        .filter(|case| chosen(case))
+        .collect();
+    let lacks = fixture.lacks();
+    let abilities = probe(fixture, runtime, &options.through).await;
+
+    let running = cases.iter().map(|&case| {
+        let verdict = judge(case, &abilities, &lacks);
+        let (through, started) = (&options.through, runtime);
+        async move {
+            let began = started.now();
+            let verdict = match verdict {
+                Some(verdict) => verdict,
+                None => attempt(case, fixture, runtime, through).await,
+            };
+            let seconds = started.now().since(began).as_secs_f64();
+            CaseReport::new(case.name, case.rules, verdict, seconds)
+        }
+    });
+    let mut lines: Vec<CaseReport> = futures::stream::iter(running)
+        .buffered(options.parallel.max(1))
+        .collect()
+        .await;
+    lines.extend(unknown_lacks(&lacks));
+
+    let report = Report::new(
+        fixture.name().to_owned(),
+        options.through.name().to_owned(),
+        lines,
+    );
+    if options.print {
+        println!("{report}");
+    }
+    report
+}
+
+/// Runs the suite through each set of layers, one run after the other.
+pub async fn run_through(
+    fixture: &dyn Fixture,
+    runtime: &Runtime,
+    sets: Vec<LayerSet>,
+    options: Options,
+) -> Vec<Report> {
+    let mut reports = Vec::with_capacity(sets.len());
+    for set in sets {
+        reports.push(run(fixture, runtime, options.clone().through(set)).await);
+    }
+    reports
+}
+
+async fn probe(
+    fixture: &dyn Fixture,
+    runtime: &Runtime,
+    layers: &LayerSet,
+) -> Result<Abilities, String> {
+    let context = Context::new(fixture, runtime, layers);
+    let probing = async {
+        let bench: Bench<'_> = context.bench_of(&StreamSpec::default()).await?;
+        bench.abilities().await
+    };
+    match AssertUnwindSafe(probing).catch_unwind().await {
+        Ok(Ok(abilities)) => Ok(abilities),
+        Ok(Err(Stop::Failed(why) | Stop::NotClaimed(why) | Stop::Lacking(why))) => Err(why),
+        Err(panic) => Err(format!("panicked: {}", panic_message(&*panic))),
+    }
+}
+
+/// What is known of a case without running it.
+fn judge(case: &Case, abilities: &Result<Abilities, String>, lacks: &[Lack]) -> Option<Verdict> {
+    if let Some(lack) = lacks.iter().find(|lack| lack.case == case.name) {
+        let reason = lack.reason.to_owned();
+        return Some(Verdict::Lacking { reason });
+    }
+    let abilities = match abilities {
+        Ok(abilities) => abilities,
+        Err(why) => {
+            let why = format!("the fixture opens no stream: {why}");
+            return Some(Verdict::Failed { why });
+        }
+    };
+    let missing = |need: &&Need| abilities.missing(**need).is_some();
+    let need = case.needs.iter().find(missing)?;
+    let reason = abilities.missing(*need).unwrap_or_default();
+    match need {
+        Need::Fault(_) | Need::Missing | Need::Denied | Need::Peer => {
+            Some(Verdict::Lacking { reason })
+        }
+        _ => Some(Verdict::NotClaimed { reason }),
+    }
+}
+
+async fn attempt(
+    case: &Case,
+    fixture: &dyn Fixture,
+    runtime: &Runtime,
+    layers: &LayerSet,
+) -> Verdict {
+    let context = Context::new(fixture, runtime, layers);
+    let limit = context.timing.case;
+    let running = AssertUnwindSafe((case.run)(&context)).catch_unwind();
+    let failed = |why: String| Verdict::Failed { why };
+    match runtime.timeout(limit, case.name, running).await {
+        Ok(Ok(Ok(()))) => Verdict::Passed,
+        Ok(Ok(Err(Stop::Failed(why)))) => failed(why),
+        Ok(Ok(Err(Stop::NotClaimed(reason)))) => Verdict::NotClaimed { reason },
+        Ok(Ok(Err(Stop::Lacking(reason)))) => Verdict::Lacking { reason },
+        Ok(Err(panic)) => failed(format!("panicked: {}", panic_message(&*panic))),
+        Err(_) => failed(format!(
+            "hangs: after {limit:?} still waiting for {}",
+            context.last_step()
+        )),
+    }
+}
+
+/// A lack that names no case hides nothing and so is a mistake in the fixture.
+fn unknown_lacks(lacks: &[Lack]) -> Vec<CaseReport> {
+    let known = |name: &str| {
+        THEMES
+            .iter()
+            .any(|(_, cases)| cases.iter().any(|case| case.name == name))
+    };
+    lacks
+        .iter()
+        .filter(|lack| !known(lack.case))
+        .map(|lack| {
+            let why = "the fixture lacks this case, and the suite has none of that name".to_owned();
+            CaseReport::new(lack.case, &[], Verdict::Failed { why }, 0.0)
+        })
+        .collect()
+}

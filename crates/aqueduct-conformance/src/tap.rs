@@ -1,0 +1,161 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aqueduct_core::{
+    Consumer, Event, GroupName, OpenPartition, PartitionId, PartitionReader, PartitionedLog,
+    Position, ReadFrom, Source,
+};
+
+use crate::bench::Bench;
+use crate::stop::{During as _, Outcome, Stop};
+use crate::workload::Seen;
+
+/// Sees all that is stored, without a group where there is a log.
+pub(crate) struct Tap<'a> {
+    bench: &'a Bench<'a>,
+    from: From,
+    seen: Seen,
+    places: Vec<(PartitionId, Position)>,
+}
+
+enum From {
+    Log {
+        log: Arc<dyn PartitionedLog>,
+        readers: BTreeMap<PartitionId, Box<dyn PartitionReader>>,
+        ended: Vec<PartitionId>,
+    },
+    Queue(Arc<dyn Consumer>),
+}
+
+impl<'a> Tap<'a> {
+    pub(crate) async fn open(bench: &'a Bench<'a>) -> Outcome<Self> {
+        let from = match bench.source().await? {
+            Source::Log(log) => From::Log {
+                log,
+                readers: BTreeMap::new(),
+                ended: Vec::new(),
+            },
+            Source::Queue(queue) => {
+                From::Queue(queue.consumer(&GroupName::new("conformance-tap")).await?)
+            }
+            _ => return Err(Stop::NotClaimed("an unknown kind of source".to_owned())),
+        };
+        Ok(Self {
+            bench,
+            from,
+            seen: Seen::default(),
+            places: Vec::new(),
+        })
+    }
+
+    /// Reads until `count` different events were seen, and a while longer for those that should
+    /// not come. Answers all that was seen since the tap was opened.
+    pub(crate) async fn collect(&mut self, count: usize) -> Outcome<&Seen> {
+        let context = self.bench.context;
+        let deadline = context.runtime.now() + context.timing.patience;
+        while self.seen.distinct() < count {
+            let (seen, now) = (self.seen.distinct(), context.runtime.now());
+            context.step(format!("{count} stored events, {seen} were seen"));
+            if now > deadline {
+                return Err(Stop::failed(format!(
+                    "{count} events should be stored, only {seen} can be read"
+                )));
+            }
+            self.read(Duration::from_millis(50)).await?;
+        }
+        let until = context.runtime.now() + context.timing.quiet;
+        while context.runtime.now() < until {
+            self.read(context.timing.quiet / 4).await?;
+        }
+        Ok(&self.seen)
+    }
+
+    /// Where each different event lies, in the order of [`Seen::firsts`].
+    pub(crate) fn places(&self) -> &[(PartitionId, Position)] {
+        &self.places
+    }
+
+    async fn read(&mut self, wait: Duration) -> Outcome {
+        let runtime = self.bench.runtime();
+        match &mut self.from {
+            From::Log {
+                log,
+                readers,
+                ended,
+            } => {
+                for partition in log.partitions().await.during("listing partitions")? {
+                    if readers.contains_key(&partition.id) || ended.contains(&partition.id) {
+                        continue;
+                    }
+                    let reader = log.open(&request(&partition.id, wait)).await;
+                    let reader = reader.during("opening a partition")?;
+                    readers.insert(partition.id, reader);
+                }
+                let mut finished = Vec::new();
+                for (id, reader) in readers.iter_mut() {
+                    let batch = reader.read(500).await.during("reading a partition")?;
+                    for record in batch.records {
+                        if self.seen.note(&record.event) {
+                            self.places.push((id.clone(), record.position));
+                        }
+                    }
+                    if batch.end.is_some() {
+                        finished.push(id.clone());
+                    }
+                }
+                for id in finished {
+                    readers.remove(&id);
+                    ended.push(id);
+                }
+            }
+            From::Queue(consumer) => {
+                let receiving = consumer.receive_batch(100);
+                let Ok(deliveries) = runtime.timeout(wait, "an event", receiving).await else {
+                    return Ok(());
+                };
+                for delivery in deliveries.during("receiving")? {
+                    self.seen.note(delivery.event());
+                    delivery.ack().await?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Reads `count` records of one partition from `from` on.
+pub(crate) async fn read_some(
+    bench: &Bench<'_>,
+    log: &dyn PartitionedLog,
+    partition: &PartitionId,
+    from: ReadFrom,
+    count: usize,
+) -> Outcome<Vec<(Event, Position)>> {
+    let mut request = request(partition, Duration::from_millis(50));
+    request.from = from;
+    let mut reader = log.open(&request).await.during("opening a partition")?;
+    let mut read = Vec::new();
+    let reading = async {
+        while read.len() < count {
+            let batch = reader.read(count - read.len()).await?;
+            let ended = batch.end.is_some();
+            let records = batch.records.into_iter();
+            read.extend(records.map(|record| (record.event, record.position)));
+            if ended {
+                break;
+            }
+        }
+        Ok::<_, Stop>(())
+    };
+    let what = format!("{count} records of partition {partition} from {from:?}");
+    bench.context.within(&what, reading).await??;
+    Ok(read)
+}
+
+fn request(partition: &PartitionId, wait: Duration) -> OpenPartition {
+    let group = GroupName::new("conformance-tap");
+    let mut request = OpenPartition::new(group, partition.clone(), ReadFrom::Earliest);
+    request.max_wait = wait;
+    request
+}

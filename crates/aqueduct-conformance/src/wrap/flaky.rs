@@ -1,0 +1,131 @@
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use aqueduct_core::{
+    Capabilities, Effect, Error, ErrorKind, Event, Lane, Producer, Receipt, Result, SendReport,
+    Text,
+};
+use async_trait::async_trait;
+
+/// A producer that keeps the prefix rule and fails often: some events of a call are not stored,
+/// some are stored and their answers lost.
+pub(crate) struct Flaky {
+    inner: Arc<dyn Producer>,
+    draws: AtomicU64,
+    one_in: u64,
+    loses_answers: bool,
+}
+
+impl Flaky {
+    /// Fails one event in `one_in`, without effect.
+    pub(crate) fn failing(inner: Arc<dyn Producer>, one_in: u64) -> Self {
+        Self {
+            inner,
+            draws: AtomicU64::new(0x9e37_79b9_7f4a_7c15),
+            one_in,
+            loses_answers: false,
+        }
+    }
+
+    /// Fails one event in `one_in`; half of those are stored all the same.
+    pub(crate) fn losing_answers(inner: Arc<dyn Producer>, one_in: u64) -> Self {
+        Self {
+            loses_answers: true,
+            ..Self::failing(inner, one_in)
+        }
+    }
+
+    fn draw(&self) -> u64 {
+        let step = |mut x: u64| {
+            x ^= x << 13;
+            x ^= x >> 7;
+            x ^= x << 17;
+            x
+        };
+        let before = self
+            .draws
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |x| Some(step(x)));
+        step(before.unwrap_or(1)) >> 16
+    }
+}
+
+#[async_trait]
+impl Producer for Flaky {
+    async fn send_batch(&self, events: &[Event]) -> SendReport {
+        let mut failed_keys = BTreeSet::<Text>::new();
+        let mut plan: Vec<Fate> = Vec::with_capacity(events.len());
+        for event in events {
+            let blocked = event
+                .key_text()
+                .is_some_and(|key| failed_keys.contains(key));
+            let fate = match (blocked, self.draw() % self.one_in) {
+                (true, _) => Fate::Blocked,
+                (false, 0) if self.loses_answers && self.draw() % 2 == 0 => Fate::StoredUnseen,
+                (false, 0) => Fate::Refused,
+                (false, _) => Fate::Stored,
+            };
+            if let (Fate::Refused | Fate::StoredUnseen, Some(key)) = (&fate, event.key_text()) {
+                failed_keys.insert(key.clone());
+            }
+            plan.push(fate);
+        }
+        let sent: Vec<Event> = events
+            .iter()
+            .zip(&plan)
+            .filter(|(_, fate)| matches!(fate, Fate::Stored | Fate::StoredUnseen))
+            .map(|(event, _)| event.clone())
+            .collect();
+        let mut answers = self
+            .inner
+            .send_batch(&sent)
+            .await
+            .into_outcomes()
+            .into_iter();
+        SendReport::new(
+            plan.into_iter()
+                .map(|fate| fate.outcome(&mut answers))
+                .collect(),
+        )
+    }
+
+    fn lane(&self, event: &Event) -> Lane {
+        self.inner.lane(event)
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.inner.capabilities()
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.inner.close().await
+    }
+}
+
+enum Fate {
+    Stored,
+    StoredUnseen,
+    Refused,
+    Blocked,
+}
+
+impl Fate {
+    fn outcome(self, answers: &mut impl Iterator<Item = Result<Receipt>>) -> Result<Receipt> {
+        let mut answer = || {
+            let missing = || Err(Error::new(ErrorKind::Internal, "no outcome at this index"));
+            answers.next().unwrap_or_else(missing)
+        };
+        let unavailable = |effect| {
+            Err(Error::new(ErrorKind::Unavailable, "made to fail by the suite").with_effect(effect))
+        };
+        match self {
+            Self::Stored => answer(),
+            Self::StoredUnseen => answer().and(unavailable(Effect::Unknown)),
+            Self::Refused => unavailable(Effect::None),
+            Self::Blocked => Err(Error::new(
+                ErrorKind::Blocked,
+                "an earlier event of its key failed",
+            )),
+        }
+    }
+}

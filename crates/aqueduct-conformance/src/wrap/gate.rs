@@ -1,0 +1,58 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use aqueduct_core::{Capabilities, Event, Lane, Producer, Result, Runtime, SendReport};
+use async_trait::async_trait;
+
+/// A producer that holds every call back while its gate is shut.
+pub(crate) struct Gated {
+    inner: Arc<dyn Producer>,
+    runtime: Runtime,
+    shut: AtomicBool,
+    held: AtomicUsize,
+}
+
+impl Gated {
+    pub(crate) fn new(inner: Arc<dyn Producer>, runtime: &Runtime) -> Arc<Self> {
+        Arc::new(Self {
+            inner,
+            runtime: runtime.clone(),
+            shut: AtomicBool::new(true),
+            held: AtomicUsize::new(0),
+        })
+    }
+
+    /// Lets all calls through.
+    pub(crate) fn open(&self) {
+        self.shut.store(false, Ordering::SeqCst);
+    }
+
+    /// How many events it was given so far.
+    pub(crate) fn taken(&self) -> usize {
+        self.held.load(Ordering::SeqCst)
+    }
+}
+
+#[async_trait]
+impl Producer for Gated {
+    async fn send_batch(&self, events: &[Event]) -> SendReport {
+        self.held.fetch_add(events.len(), Ordering::SeqCst);
+        while self.shut.load(Ordering::SeqCst) {
+            self.runtime.sleep(Duration::from_millis(2)).await;
+        }
+        self.inner.send_batch(events).await
+    }
+
+    fn lane(&self, event: &Event) -> Lane {
+        self.inner.lane(event)
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.inner.capabilities()
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.inner.close().await
+    }
+}

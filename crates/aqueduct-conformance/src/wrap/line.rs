@@ -1,0 +1,150 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use aqueduct_core::{
+    Effect, Error, ErrorKind, GroupKey, GroupRecord, Lease, LeaseStore, OwnerId, PartitionId,
+    Result, Swap,
+};
+use async_trait::async_trait;
+
+/// The line between one member and its lease store.
+#[derive(Clone, Default)]
+pub(crate) struct Line(Arc<State>);
+
+#[derive(Default)]
+struct State {
+    cut: AtomicBool,
+    lose: AtomicUsize,
+    writes: AtomicUsize,
+}
+
+impl Line {
+    /// From now on nothing gets through: to its store the member is as good as dead.
+    pub(crate) fn cut(&self) {
+        self.0.cut.store(true, Ordering::SeqCst);
+    }
+
+    /// Does the next `count` writes and loses their answers.
+    pub(crate) fn lose_answers(&self, count: usize) {
+        self.0.lose.store(count, Ordering::SeqCst);
+    }
+
+    /// How many answers are still to be lost.
+    pub(crate) fn to_lose(&self) -> usize {
+        self.0.lose.load(Ordering::SeqCst)
+    }
+
+    /// How many renewals and commits went through.
+    pub(crate) fn writes(&self) -> usize {
+        self.0.writes.load(Ordering::SeqCst)
+    }
+
+    fn up(&self) -> Result<()> {
+        match self.0.cut.load(Ordering::SeqCst) {
+            false => Ok(()),
+            true => Err(Error::new(ErrorKind::Unavailable, "the line is cut")),
+        }
+    }
+
+    fn answer<T>(&self, answer: T) -> Result<T> {
+        let less = |left: usize| left.checked_sub(1);
+        match self
+            .0
+            .lose
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, less)
+        {
+            Err(_) => Ok(answer),
+            Ok(_) => {
+                Err(Error::new(ErrorKind::TimedOut, "the answer is lost")
+                    .with_effect(Effect::Unknown))
+            }
+        }
+    }
+}
+
+/// A lease store at the end of a line.
+pub(crate) struct LinedLeases {
+    inner: Arc<dyn LeaseStore>,
+    line: Line,
+}
+
+impl LinedLeases {
+    pub(crate) fn new(inner: Arc<dyn LeaseStore>, line: Line) -> Self {
+        Self { inner, line }
+    }
+}
+
+#[async_trait]
+impl LeaseStore for LinedLeases {
+    async fn list(&self, key: &GroupKey, known: &[Lease]) -> Result<Vec<Lease>> {
+        self.line.up()?;
+        self.inner.list(key, known).await
+    }
+
+    async fn read(&self, key: &GroupKey, partition: &PartitionId) -> Result<Option<Lease>> {
+        self.line.up()?;
+        self.inner.read(key, partition).await
+    }
+
+    async fn create(&self, key: &GroupKey, lease: Lease) -> Result<Lease> {
+        self.line.up()?;
+        self.inner.create(key, lease).await
+    }
+
+    async fn swap(&self, key: &GroupKey, current: &Lease, next: Lease) -> Result<Swap> {
+        self.line.up()?;
+        let answer = self.inner.swap(key, current, next).await?;
+        self.line.answer(answer)
+    }
+
+    async fn commit(&self, key: &GroupKey, current: &Lease, next: Lease) -> Result<Swap> {
+        self.line.up()?;
+        let answer = self.inner.commit(key, current, next).await?;
+        self.line.0.writes.fetch_add(1, Ordering::SeqCst);
+        self.line.answer(answer)
+    }
+
+    async fn request(&self, key: &GroupKey, lease: &Lease, by: &OwnerId) -> Result<Option<Lease>> {
+        self.line.up()?;
+        self.inner.request(key, lease, by).await
+    }
+
+    async fn delete(&self, key: &GroupKey, lease: &Lease) -> Result<Swap> {
+        self.line.up()?;
+        self.inner.delete(key, lease).await
+    }
+
+    async fn group(&self, key: &GroupKey) -> Result<Option<GroupRecord>> {
+        self.line.up()?;
+        self.inner.group(key).await
+    }
+
+    async fn create_group(&self, key: &GroupKey, record: GroupRecord) -> Result<GroupRecord> {
+        self.line.up()?;
+        self.inner.create_group(key, record).await
+    }
+
+    async fn reset_group(
+        &self,
+        key: &GroupKey,
+        expected_replay: u64,
+        record: GroupRecord,
+    ) -> Result<GroupRecord> {
+        self.line.up()?;
+        self.inner.reset_group(key, expected_replay, record).await
+    }
+
+    async fn join(&self, owner: &OwnerId) -> Result<()> {
+        self.line.up()?;
+        self.inner.join(owner).await
+    }
+
+    async fn leave(&self, owner: &OwnerId) -> Result<()> {
+        self.line.up()?;
+        self.inner.leave(owner).await
+    }
+
+    fn is_dead(&self, owner: &OwnerId) -> bool {
+        self.inner.is_dead(owner)
+    }
+}

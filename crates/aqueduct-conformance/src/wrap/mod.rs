@@ -1,0 +1,11 @@
+//! Faults that the suite makes itself, so that they can be shown on every backend.
+
+mod flaky;
+mod gate;
+mod line;
+mod polls;
+
+pub(crate) use self::flaky::Flaky;
+pub(crate) use self::gate::Gated;
+pub(crate) use self::line::{Line, LinedLeases};
+pub(crate) use self::polls::cancel_after;
