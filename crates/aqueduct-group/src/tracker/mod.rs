@@ -12,10 +12,9 @@
 //! - It asks [`Tracker::room`] before each read and gives what it read to [`Tracker::fetched`].
 //!   Room opens again with `take`, `settle`, `abandon`: it looks after each where its reader waits.
 //! - It calls [`Tracker::take`] when a receiver waits and something may be deliverable: after
-//!   `fetched`, at [`Tracker::next_due`], and where [`Settled::deliverable`] says so.
-//! - After an unclean take-over it calls [`Tracker::mark_needed`] before `take`, makes the mark
-//!   durable with a commit, and says so with [`Tracker::marked`]; and where
-//!   [`Progress::urgent`] is set it commits at once.
+//!   `fetched` and `committed`, at [`Tracker::next_due`], and where [`Settled::deliverable`] says so.
+//! - After an unclean take-over it asks [`Tracker::mark_needed`] before `take`; where that is so, and
+//!   wherever [`Progress::urgent`] is set, it commits the progress at once.
 //! - It commits [`Tracker::progress`] and answers with [`Tracker::committed`].
 //! - Giving the partition up, it calls [`Tracker::revoke_all`] first and writes the progress after:
 //!   a mark of an attempt under way is taken back by it, so that a release counts against nobody.

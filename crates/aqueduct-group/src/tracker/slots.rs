@@ -1,1 +1,199 @@
+use std::collections::VecDeque;
 
+use aqueduct_core::{Event, Moment, Position, Record, Timestamp};
+
+/// No slot, no key.
+pub(super) const NONE: u32 = u32::MAX;
+
+/// Where an event that is not settled stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// The slot holds no event.
+    Free,
+    /// Deliverable, once nothing before it is in the way.
+    Waiting,
+    /// With a receiver.
+    Out,
+    /// It failed or was deferred, and comes again at its time.
+    Retry,
+}
+
+/// One event from the reader to its settlement.
+#[derive(Debug)]
+pub(super) struct Slot {
+    /// Away while the first of its key, or an event without one, is with a receiver: nothing can
+    /// supersede it there, and whoever settles brings it along.
+    pub(super) event: Option<Event>,
+    pub(super) position: Position,
+    /// The position of the record before it: the watermark, once all before it is settled.
+    pub(super) previous: Position,
+    pub(super) stored_at: Option<Timestamp>,
+    pub(super) first_out: Option<Moment>,
+    /// Its place in the line.
+    pub(super) sequence: u64,
+    pub(super) key: u32,
+    /// The unsettled events of its key before and behind it.
+    pub(super) before: u32,
+    pub(super) behind: u32,
+    /// Told from an earlier use of the slot, or an earlier hand-out.
+    pub(super) round: u32,
+    /// The take that handed it out last.
+    pub(super) take: u32,
+    pub(super) failed: u32,
+    pub(super) bytes: usize,
+    pub(super) state: State,
+    /// It failed or was deferred before: it runs alone, and holds back those behind it.
+    pub(super) troubled: bool,
+}
+
+impl Slot {
+    pub(super) fn ticket(&self, at: u32) -> u64 {
+        u64::from(self.round) << 32 | u64::from(at)
+    }
+}
+
+/// The slots of all events that are not settled; freed ones are used again.
+#[derive(Debug)]
+pub(super) struct Slots {
+    all: Vec<Slot>,
+    free: u32,
+    held: usize,
+}
+
+impl Slots {
+    pub(super) const fn new() -> Self {
+        Self {
+            all: Vec::new(),
+            free: NONE,
+            held: 0,
+        }
+    }
+
+    pub(super) fn held(&self) -> usize {
+        self.held
+    }
+
+    /// Room for that many more without allocating in between.
+    pub(super) fn reserve(&mut self, more: usize) {
+        self.all
+            .reserve((self.held + more).saturating_sub(self.all.len()));
+    }
+
+    pub(super) fn insert(&mut self, record: Record, previous: Position, sequence: u64) -> u32 {
+        self.held += 1;
+        let bytes = record.event.approximate_size();
+        let fresh = |round| Slot {
+            event: Some(record.event),
+            position: record.position,
+            previous,
+            stored_at: record.stored_at,
+            first_out: None,
+            sequence,
+            key: NONE,
+            before: NONE,
+            behind: NONE,
+            round,
+            take: 0,
+            failed: 0,
+            bytes,
+            state: State::Waiting,
+            troubled: false,
+        };
+        if self.free == NONE {
+            self.all.push(fresh(0));
+            return (self.all.len() - 1) as u32;
+        }
+        let at = self.free;
+        let slot = &mut self.all[at as usize];
+        self.free = slot.behind;
+        *slot = fresh(slot.round);
+        at
+    }
+
+    pub(super) fn remove(&mut self, at: u32) {
+        let free = self.free;
+        let slot = self.at_mut(at);
+        slot.event = None;
+        slot.state = State::Free;
+        slot.behind = free;
+        self.free = at;
+        self.held -= 1;
+    }
+
+    pub(super) fn at(&self, at: u32) -> &Slot {
+        &self.all[at as usize]
+    }
+
+    pub(super) fn at_mut(&mut self, at: u32) -> &mut Slot {
+        &mut self.all[at as usize]
+    }
+
+    /// The slot that was handed out with that ticket, while it is with that receiver.
+    pub(super) fn out(&self, ticket: u64) -> Option<u32> {
+        let at = ticket as u32;
+        let slot = self.all.get(at as usize)?;
+        (slot.state == State::Out && slot.round == (ticket >> 32) as u32).then_some(at)
+    }
+}
+
+/// The events from the watermark on, in the order of their positions: a slot each, or four bytes
+/// for one that is settled while another before it is not.
+#[derive(Debug)]
+pub(super) struct Line {
+    ring: VecDeque<u32>,
+    base: u64,
+}
+
+impl Line {
+    pub(super) const fn new() -> Self {
+        Self {
+            ring: VecDeque::new(),
+            base: 0,
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.ring.len()
+    }
+
+    pub(super) fn reserve(&mut self, more: usize) {
+        self.ring.reserve(more);
+    }
+
+    /// The sequence that the next event gets.
+    pub(super) fn end(&self) -> u64 {
+        self.base + self.ring.len() as u64
+    }
+
+    pub(super) fn push(&mut self, at: u32) {
+        self.ring.push_back(at);
+    }
+
+    pub(super) fn get(&self, sequence: u64) -> Option<u32> {
+        self.ring.get((sequence - self.base) as usize).copied()
+    }
+
+    pub(super) fn first(&self) -> Option<u32> {
+        self.ring.front().copied()
+    }
+
+    /// The slots not settled, in order.
+    pub(super) fn unsettled(&self) -> impl Iterator<Item = u32> {
+        self.ring.iter().copied().filter(|at| *at != NONE)
+    }
+
+    /// Notes that one is settled; answers whether the line begins further on now.
+    pub(super) fn settle(&mut self, sequence: u64) -> bool {
+        if sequence != self.base {
+            self.ring[(sequence - self.base) as usize] = NONE;
+            return false;
+        }
+        self.ring.pop_front();
+        self.base += 1;
+        while self.ring.front() == Some(&NONE) {
+            self.ring.pop_front();
+            self.base += 1;
+        }
+        true
+    }
+}

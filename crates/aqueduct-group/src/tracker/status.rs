@@ -1,1 +1,132 @@
+use aqueduct_core::{
+    BlockedBy, Moment, PartitionId, PartitionStatus, Position, StoredAttempts, Watermark,
+};
 
+use super::Progress;
+use super::machine::Tracker;
+use super::slots::State;
+
+impl Tracker {
+    /// What to commit now.
+    pub(crate) fn progress(&self) -> Progress {
+        let watermark = if self.is_settled_to_end() {
+            Watermark::End
+        } else {
+            self.watermark
+        };
+        let attempts = self.attempts();
+        let dirty = self.committed != (watermark, attempts);
+        let is_cautious = self.cautious_until.is_some() && !self.is_revoked();
+        Progress {
+            watermark,
+            handed_out: match self.announce {
+                Some(_) => self.handed_out.max(self.last_seen()),
+                None => self.handed_out,
+            },
+            attempts,
+            dirty,
+            urgent: dirty && is_cautious || self.waits_for_announcement(),
+            settled: self.settled,
+        }
+    }
+
+    /// That progress is durable.
+    pub(crate) fn committed(&mut self, progress: &Progress) {
+        self.committed = (progress.watermark, progress.attempts);
+        self.settled = self.settled.saturating_sub(progress.settled);
+        if let Some(alone) = &mut self.alone
+            && progress.attempts == Some(alone.mark)
+        {
+            alone.durable = true;
+        }
+        if let Some(announce) = &mut self.announce
+            && progress.handed_out > announce.up_to
+        {
+            announce.up_to = progress.handed_out;
+            announce.until = announce.until.or(progress.handed_out);
+        }
+    }
+
+    /// The partitions that go on with this one's keys, once the reader has ended.
+    pub(crate) fn children(&self) -> Option<&[PartitionId]> {
+        self.ended.as_deref()
+    }
+
+    /// Whether the reader has ended and everything is settled.
+    pub(crate) fn is_settled_to_end(&self) -> bool {
+        match self.is_revoked() {
+            true => self.watermark == Watermark::End,
+            false => self.ended.is_some() && self.line.len() == 0,
+        }
+    }
+
+    /// Events that are with receivers. A drain waits for these and not for retries.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
+    /// Bytes held.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Who keeps the partition from fetching, while a limit is reached.
+    pub(crate) fn blocked_by(&self) -> Option<BlockedBy> {
+        let since = self.blocked_since?;
+        let mut unsettled = self.line.unsettled().map(|at| self.slots.at(at));
+        let slot = if self.keys.parked() >= self.options.max_parked {
+            unsettled.find(|slot| self.keys.is_troubled(slot.key))
+        } else {
+            unsettled.next()
+        }?;
+        Some(BlockedBy {
+            key: self.keys.text(slot.key).cloned(),
+            position: slot.position,
+            since,
+        })
+    }
+
+    /// Fills in all but lag. Looks at every event held.
+    pub(crate) fn fill_status(&self, now: Moment, status: &mut PartitionStatus) {
+        status.watermark = self.progress().watermark;
+        status.parked = self.keys.parked();
+        status.blocked_by = self.blocked_by();
+        status.cautious = self.cautious_until.is_some();
+        (status.unsettled, status.unsettled_bytes) = (0, 0);
+        status.oldest_unsettled = None;
+        for at in self.line.unsettled() {
+            let slot = self.slots.at(at);
+            let Some(first_out) = slot.first_out else {
+                continue;
+            };
+            status.oldest_unsettled = status.oldest_unsettled.max(Some(now.since(first_out)));
+            if matches!(slot.state, State::Out | State::Retry) {
+                status.unsettled += 1;
+                status.unsettled_bytes += slot.bytes;
+            }
+        }
+    }
+
+    /// The mark of the event that runs alone; else what failed at the event behind the watermark;
+    /// else what the lease said of an event not read yet.
+    pub(super) fn attempts(&self) -> Option<StoredAttempts> {
+        if let Some(alone) = self.alone {
+            return Some(alone.mark);
+        }
+        let first = self.line.first().map(|at| self.slots.at(at));
+        match first {
+            Some(slot) if slot.failed > 0 => Some(StoredAttempts {
+                position: slot.position,
+                count: slot.failed,
+                started: false,
+            }),
+            _ => self.stored,
+        }
+    }
+
+    fn waits_for_announcement(&self) -> bool {
+        let seen: Option<Position> = self.last_seen();
+        self.announce
+            .is_some_and(|announce| self.line.len() > 0 && seen > announce.up_to)
+    }
+}
