@@ -1,0 +1,335 @@
+use std::future::{Future as _, poll_fn};
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+
+use aqueduct_core::{
+    Capabilities, Effect, Error, ErrorKind, Event, Lane, Moment, Producer, Receipt, Result,
+    Runtime, Text, panic_message,
+};
+use event_listener::{Event as Signal, Listener as _};
+use futures::FutureExt as _;
+use futures::future::{BoxFuture, Either, select};
+
+use super::DispatchOptions;
+use super::engine::{Engine, Launch, WaiterId};
+use super::meter::Meter;
+
+/// How many requests one task makes before it hands the rest to another: a producer that answers
+/// at once must not keep its caller from its own answer.
+const ROUNDS: usize = 16;
+
+/// What the handles of one dispatch share.
+pub(super) struct Shared {
+    pub(super) producer: Arc<dyn Producer>,
+    pub(super) runtime: Runtime,
+    pub(super) capabilities: Capabilities,
+    pub(super) source: Option<Text>,
+    pub(super) batch_events: usize,
+    pub(super) drain: std::time::Duration,
+    request_timeout: std::time::Duration,
+    engine: Mutex<Engine>,
+    clock: Mutex<Clock>,
+    earlier: Signal,
+    meter: Meter,
+}
+
+/// The one task that waits for the engine's next moment, while there is one.
+#[derive(Default)]
+struct Clock {
+    set_for: Option<Moment>,
+}
+
+impl Shared {
+    pub(super) fn new(
+        producer: Arc<dyn Producer>,
+        options: DispatchOptions,
+        runtime: &Runtime,
+    ) -> Arc<Self> {
+        let options = options.workable();
+        let capabilities = producer.capabilities();
+        let engine = Engine::new(&options, capabilities.limits, runtime.random());
+        Arc::new(Self {
+            producer,
+            runtime: runtime.clone(),
+            capabilities,
+            source: options.source,
+            batch_events: engine.batch_events().min(options.max_buffered_events),
+            drain: options.drain,
+            request_timeout: options.request_timeout,
+            engine: Mutex::new(engine),
+            clock: Mutex::default(),
+            earlier: Signal::new(),
+            meter: Meter::new(&options.name),
+        })
+    }
+
+    /// Changes the engine, then wakes whom that concerns.
+    pub(super) fn with<T>(&self, change: impl FnOnce(&mut Engine) -> T) -> T {
+        let (answer, wakes) = {
+            let mut engine = self.engine();
+            let answer = change(&mut engine);
+            (answer, engine.take_wakes())
+        };
+        wakes.into_iter().for_each(std::task::Waker::wake);
+        answer
+    }
+
+    /// Changes the engine, and makes the requests that have become due: the first of them right
+    /// here, as far as it gets without waiting; whatever has to wait goes on in a task of its own,
+    /// so that nothing depends on the caller being polled again.
+    pub(super) async fn drive<T>(self: &Arc<Self>, change: impl FnOnce(&mut Engine) -> T) -> T {
+        let now = self.runtime.now();
+        let lane_of = |event: &Event| self.lane(event);
+        let (answer, launch) = self.with(|engine| {
+            let answer = change(engine);
+            (answer, engine.next_flight(now, &lane_of))
+        });
+        match launch {
+            None => self.set_clock(),
+            Some(launch) => {
+                let mut flights = self.flights(launch);
+                let waits = poll_fn(|cx| Poll::Ready(flights.as_mut().poll(cx).is_pending())).await;
+                if waits {
+                    self.runtime.spawn(flights).detach();
+                    self.launch_more();
+                    self.set_clock();
+                }
+            }
+        }
+        answer
+    }
+
+    /// Starts every request that is due, each in a task of its own.
+    pub(super) fn launch_more(self: &Arc<Self>) {
+        let now = self.runtime.now();
+        let lane_of = |event: &Event| self.lane(event);
+        while let Some(launch) = self.with(|engine| engine.next_flight(now, &lane_of)) {
+            self.runtime.spawn(self.flights(launch)).detach();
+        }
+    }
+
+    /// Boxed, since it starts more of its kind.
+    fn flights(self: &Arc<Self>, launch: Launch) -> BoxFuture<'static, ()> {
+        self.clone().fly(launch).boxed()
+    }
+
+    /// Makes a request, and those that follow from its end.
+    async fn fly(self: Arc<Self>, launch: Launch) {
+        let mut next = Some(launch);
+        let mut rounds = 0;
+        while let Some(launch) = next.take() {
+            rounds += 1;
+            if rounds > ROUNDS {
+                self.runtime.spawn(self.flights(launch)).detach();
+                break;
+            }
+            let mut landing = Landing {
+                shared: &self,
+                id: launch.id,
+                count: launch.events.len(),
+                landed: false,
+            };
+            let started = self.runtime.now();
+            let outcomes = self.attempt(&launch.events).await;
+            self.meter
+                .request(launch.events.len(), self.runtime.now().since(started));
+            drop(launch);
+            next = landing.land(outcomes);
+            if next.is_some() {
+                self.launch_more();
+            }
+        }
+        self.set_clock();
+    }
+
+    /// One try, which always ends with outcomes.
+    async fn attempt(&self, events: &[Event]) -> Vec<Result<Receipt>> {
+        let request = AssertUnwindSafe(self.producer.send_batch(events)).catch_unwind();
+        futures::pin_mut!(request);
+        // The timer is set only where there is something to wait for.
+        let early = poll_fn(|cx: &mut Context<'_>| match request.as_mut().poll(cx) {
+            Poll::Ready(answer) => Poll::Ready(Some(answer)),
+            Poll::Pending => Poll::Ready(None),
+        });
+        let answer = match early.await {
+            Some(answer) => answer,
+            None => {
+                let limit = self.runtime.sleep(self.request_timeout);
+                match select(request, limit).await {
+                    Either::Left((answer, _)) => answer,
+                    Either::Right(_) => {
+                        let late = Error::new(
+                            ErrorKind::TimedOut,
+                            format!("no answer within {:?}", self.request_timeout),
+                        );
+                        return failed(events.len(), &late.with_effect(Effect::Unknown));
+                    }
+                }
+            }
+        };
+        match answer {
+            Ok(report) => report.into_outcomes(),
+            Err(panic) => {
+                let said = panic_message(&*panic);
+                tracing::error!(panic = said, "a producer panicked while it sent");
+                let error = Error::new(
+                    ErrorKind::Internal,
+                    format!("the producer panicked while it sent: {said}"),
+                );
+                failed(events.len(), &error.with_effect(Effect::Unknown))
+            }
+        }
+    }
+
+    /// Sees to it that a task sleeps until the engine's next moment.
+    pub(super) fn set_clock(self: &Arc<Self>) {
+        let wake = {
+            let mut engine = self.engine();
+            self.meter.read(&mut engine);
+            engine.next_wake()
+        };
+        let Some(wake) = wake else { return };
+        let mut clock = lock(&self.clock);
+        match clock.set_for {
+            Some(earlier) if earlier <= wake => {}
+            Some(_) => {
+                clock.set_for = Some(wake);
+                self.earlier.notify(usize::MAX);
+            }
+            None => {
+                clock.set_for = Some(wake);
+                drop(clock);
+                self.runtime.spawn(self.clone().keep_time()).detach();
+            }
+        }
+    }
+
+    async fn keep_time(self: Arc<Self>) {
+        loop {
+            let earlier = self.earlier.listen();
+            let Some(wake) = lock(&self.clock).set_for else {
+                return;
+            };
+            if wake > self.runtime.now() {
+                select(self.runtime.sleep_until(wake), earlier).await;
+                if wake > self.runtime.now() {
+                    continue;
+                }
+            } else {
+                earlier.discard();
+            }
+            self.launch_more();
+            let mut engine = self.engine();
+            self.meter.read(&mut engine);
+            let next = engine.next_wake();
+            // Under the engine's lock, so that nobody sees this task as awake when it is not.
+            lock(&self.clock).set_for = next;
+            if next.is_none() {
+                return;
+            }
+        }
+    }
+
+    /// The lane of `event`; a producer that panics over it has one lane.
+    fn lane(&self, event: &Event) -> Lane {
+        std::panic::catch_unwind(AssertUnwindSafe(|| self.producer.lane(event))).unwrap_or_default()
+    }
+
+    fn engine(&self) -> MutexGuard<'_, Engine> {
+        lock(&self.engine)
+    }
+}
+
+/// Sees to it that a request ends with outcomes, even when its task is dropped.
+struct Landing<'a> {
+    shared: &'a Arc<Shared>,
+    id: u64,
+    count: usize,
+    landed: bool,
+}
+
+impl Landing<'_> {
+    fn land(&mut self, outcomes: Vec<Result<Receipt>>) -> Option<Launch> {
+        self.landed = true;
+        let shared = self.shared;
+        let now = shared.runtime.now();
+        let lane_of = |event: &Event| shared.lane(event);
+        shared.with(|engine| {
+            engine.finished(now, self.id, outcomes, &lane_of);
+            engine.next_flight(now, &lane_of)
+        })
+    }
+}
+
+impl Drop for Landing<'_> {
+    fn drop(&mut self) {
+        if !self.landed {
+            let error = Error::new(
+                ErrorKind::Closed,
+                "the runtime ended while the event was sent",
+            );
+            let outcomes = failed(self.count, &error.with_effect(Effect::Unknown));
+            let now = self.shared.runtime.now();
+            let lane_of = |event: &Event| self.shared.lane(event);
+            self.shared
+                .with(|engine| engine.finished(now, self.id, outcomes, &lane_of));
+        }
+    }
+}
+
+/// Waits for room in the buffer; leaves the line when dropped.
+pub(super) struct Reserving {
+    shared: Arc<Shared>,
+    waiter: Option<WaiterId>,
+}
+
+impl Reserving {
+    pub(super) fn new(shared: &Arc<Shared>, waiter: Option<WaiterId>) -> Self {
+        Self {
+            shared: shared.clone(),
+            waiter,
+        }
+    }
+}
+
+impl Future for Reserving {
+    type Output = Result<()>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Some(id) = self.waiter else {
+            return Poll::Ready(Ok(()));
+        };
+        let answer = self
+            .shared
+            .with(|engine| engine.poll_reserve(id, cx.waker()));
+        match answer {
+            Ok(false) => Poll::Pending,
+            Ok(true) => {
+                self.waiter = None;
+                Poll::Ready(Ok(()))
+            }
+            Err(error) => {
+                self.waiter = None;
+                Poll::Ready(Err(error))
+            }
+        }
+    }
+}
+
+impl Drop for Reserving {
+    fn drop(&mut self) {
+        if let Some(id) = self.waiter {
+            self.shared.with(|engine| engine.cancel_reserve(id));
+        }
+    }
+}
+
+fn failed(count: usize, error: &Error) -> Vec<Result<Receipt>> {
+    (0..count).map(|_| Err(error.clone())).collect()
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,65 @@
+use std::time::Duration;
+
+use aqueduct_core::Moment;
+
+use crate::dispatch::RetryBudget;
+
+/// The bucket that resends are paid from.
+pub(super) struct Budget {
+    rules: RetryBudget,
+    tokens: f64,
+    filled: Moment,
+}
+
+impl Budget {
+    pub(super) fn new(rules: RetryBudget) -> Self {
+        Self {
+            rules,
+            tokens: rules.reserve,
+            filled: Moment::default(),
+        }
+    }
+
+    /// A fresh request was made.
+    pub(super) fn deposit(&mut self) {
+        self.tokens = (self.tokens + self.rules.share).min(self.rules.reserve);
+    }
+
+    /// Pays for one resend, or says how long until there is enough.
+    pub(super) fn take(&mut self, now: Moment) -> Result<(), Duration> {
+        let grown = now.since(self.filled).as_secs_f64() * self.rules.per_second;
+        self.tokens = (self.tokens + grown).min(self.rules.reserve);
+        self.filled = now;
+        if self.tokens >= 1.0 {
+            self.tokens -= 1.0;
+            return Ok(());
+        }
+        let wait = (1.0 - self.tokens) / self.rules.per_second;
+        Err(Duration::from_secs_f64(wait.min(3600.0)) + Duration::from_millis(1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reserve_is_spent_then_time_and_fresh_requests_pay() {
+        let rules = RetryBudget {
+            share: 0.5,
+            per_second: 2.0,
+            reserve: 2.0,
+        };
+        let mut budget = Budget::new(rules);
+        let start = Moment::default();
+        assert!(budget.take(start).is_ok());
+        assert!(budget.take(start).is_ok());
+        let wait = budget.take(start).unwrap_err();
+        assert!(wait > Duration::from_millis(499) && wait < Duration::from_millis(502));
+        assert!(budget.take(start + wait).is_ok());
+        budget.deposit();
+        budget.deposit();
+        assert!(budget.take(start + wait).is_ok());
+        assert!(budget.take(start + wait).is_err());
+    }
+}

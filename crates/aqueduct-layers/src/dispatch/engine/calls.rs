@@ -1,0 +1,70 @@
+use std::task::Waker;
+
+use aqueduct_core::{Event, Moment, Receipt, Result};
+
+/// The calls that wait for outcomes, in slots that are used again.
+#[derive(Default)]
+pub(super) struct Calls {
+    slots: Vec<Option<Call>>,
+    free: Vec<CallId>,
+}
+
+pub(in crate::dispatch) type CallId = u32;
+
+/// One call: its outcomes under their index, filled in as they come.
+pub(super) struct Call {
+    pub(super) outcomes: Vec<Result<Receipt>>,
+    /// The events that have failed and are given back, with their index.
+    pub(super) failed: Vec<(usize, Event)>,
+    pub(super) remaining: usize,
+    pub(super) submitted: Moment,
+    pub(super) waker: Option<Waker>,
+    /// Nobody waits for it any more.
+    pub(super) abandoned: bool,
+}
+
+/// What a call ends with.
+pub(in crate::dispatch) struct Answer {
+    /// One outcome for each event, under its index.
+    pub(in crate::dispatch) outcomes: Vec<Result<Receipt>>,
+    /// The events that have failed, with their index.
+    pub(in crate::dispatch) failed: Vec<(usize, Event)>,
+}
+
+impl Calls {
+    /// A call of `count` events.
+    pub(super) fn open(&mut self, count: usize, now: Moment) -> CallId {
+        // Every index is overwritten before anybody reads it: `remaining` counts them down.
+        let outcomes = (0..count).map(|_| Ok(Receipt::default())).collect();
+        let call = Call {
+            outcomes,
+            failed: Vec::new(),
+            remaining: count,
+            submitted: now,
+            waker: None,
+            abandoned: false,
+        };
+        match self.free.pop() {
+            Some(id) => {
+                self.slots[id as usize] = Some(call);
+                id
+            }
+            None => {
+                self.slots.push(Some(call));
+                (self.slots.len() - 1) as CallId
+            }
+        }
+    }
+
+    pub(super) fn get(&mut self, id: CallId) -> Option<&mut Call> {
+        self.slots.get_mut(id as usize).and_then(Option::as_mut)
+    }
+
+    pub(super) fn remove(&mut self, id: CallId) -> Option<Call> {
+        let call = self.slots.get_mut(id as usize).and_then(Option::take);
+        if call.is_some() {
+            self.free.push(id);
+        }
+        call
+    }
+}

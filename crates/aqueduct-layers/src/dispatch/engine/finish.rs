@@ -1,0 +1,332 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use aqueduct_core::{Effect, Error, ErrorKind, Event, Lane, Moment, Receipt, Result, Retry, Text};
+
+use super::strand::{Entry, Hold, Meta, Resume, Strand};
+use super::{Engine, Flight, FlightId, LaneOf, Timer, Work, blocked, exhausted, unknown_if};
+
+enum Verdict {
+    Again(Resume),
+    GiveUp(Error),
+}
+
+impl Engine {
+    /// Takes the outcomes of a request, under the index of its events. Missing ones are unknown.
+    pub(in crate::dispatch) fn finished(
+        &mut self,
+        now: Moment,
+        id: FlightId,
+        outcomes: Vec<Result<Receipt>>,
+        lane_of: LaneOf<'_>,
+    ) {
+        let Some(at) = self.flights.iter().position(|flight| flight.id == id) else {
+            return;
+        };
+        let all_stored =
+            outcomes.len() == self.flights[at].metas.len() && outcomes.iter().all(Result::is_ok);
+        if !all_stored {
+            self.mark_flights();
+        }
+        let flight = self.flights.swap_remove(at);
+        if all_stored && !flight.marked && self.lanes.is_empty() {
+            self.all_stored(now, flight, outcomes);
+        } else {
+            self.evaluate(now, flight, outcomes, lane_of);
+        }
+    }
+
+    fn all_stored(&mut self, now: Moment, flight: Flight, outcomes: Vec<Result<Receipt>>) {
+        let mut bytes = 0;
+        for (meta, outcome) in flight.metas.iter().zip(outcomes) {
+            bytes += meta.bytes;
+            self.epochs.leave(meta.epoch, &mut self.wakes);
+            if let Ok(receipt) = outcome {
+                self.answer(now, meta, receipt);
+            }
+        }
+        self.tally.sent += flight.metas.len() as u64;
+        self.room.free(flight.metas.len(), bytes, &mut self.wakes);
+        self.recycle(flight.events, flight.metas);
+    }
+
+    fn evaluate(
+        &mut self,
+        now: Moment,
+        flight: Flight,
+        outcomes: Vec<Result<Receipt>>,
+        lane_of: LaneOf<'_>,
+    ) {
+        let id = flight.id;
+        let mut events = Arc::try_unwrap(flight.events).unwrap_or_else(|shared| (*shared).clone());
+        let mut metas = flight.metas;
+        let mut outcomes = outcomes.into_iter();
+        for (event, mut meta) in events.drain(..).zip(metas.drain(..)) {
+            let outcome = outcomes.next().unwrap_or_else(|| Err(unanswered()));
+            let key = event.key_text().cloned();
+            let lane = meta.paced.take();
+            if let Some(lane) = lane {
+                self.lanes.leave(lane);
+            }
+            match outcome {
+                Ok(receipt) => {
+                    if let Some(lane) = lane {
+                        self.lane_went_well(now, lane, id);
+                    }
+                    self.epochs.leave(meta.epoch, &mut self.wakes);
+                    self.room.free(1, meta.bytes, &mut self.wakes);
+                    self.tally.sent += 1;
+                    self.answer(now, &meta, receipt);
+                }
+                Err(error) => self.failed(now, id, Entry { event, meta }, error, lane_of),
+            }
+            if let Some(key) = key {
+                self.landed(now, &key);
+            }
+            if let Some(lane) = lane {
+                self.release(now, lane);
+            }
+        }
+        self.spare.push((events, metas));
+    }
+
+    fn failed(
+        &mut self,
+        now: Moment,
+        id: FlightId,
+        mut entry: Entry,
+        error: Error,
+        lane_of: LaneOf<'_>,
+    ) {
+        let strand = entry.event.key().and_then(|key| self.keys.get(key));
+        let gave_up = strand.is_some_and(|strand| strand.gave_up);
+        let resume = strand.and_then(|strand| strand.resume);
+        let untouched = error.effect() == Effect::None;
+        let behind = untouched && error.is(ErrorKind::Blocked);
+        if gave_up {
+            // It must not be stored behind a hole, so it is not sent again, whatever befell it.
+            let error = if untouched { blocked() } else { error };
+            let error = unknown_if(entry.meta.unknown, error);
+            return self.fail(entry.meta, entry.event, error);
+        }
+        if let Some(resume) = resume
+            && untouched
+            && (behind || error.is_retryable())
+        {
+            // It went along in vain, which is no attempt of its own.
+            return self.send_again(now, entry, resume);
+        }
+        match self.judge(now, id, &entry.event, &mut entry.meta, &error, lane_of) {
+            Verdict::Again(resume) => self.send_again(now, entry, resume),
+            Verdict::GiveUp(error) => self.give_up(entry, error),
+        }
+    }
+
+    fn judge(
+        &mut self,
+        now: Moment,
+        id: FlightId,
+        event: &Event,
+        meta: &mut Meta,
+        error: &Error,
+        lane_of: LaneOf<'_>,
+    ) -> Verdict {
+        meta.attempts += 1;
+        if error.effect() == Effect::Unknown {
+            if !self.rules.resend_unknown {
+                return Verdict::GiveUp(error.clone());
+            }
+            meta.unknown = true;
+        }
+        let behind = error.is(ErrorKind::Blocked);
+        if !error.is_retryable() && !behind {
+            return Verdict::GiveUp(unknown_if(meta.unknown, error.clone()));
+        }
+        let (wait, resume) = if error.is(ErrorKind::Throttled) {
+            let lane = lane_of(event);
+            let until = self.throttle(now, lane, id, error.retry());
+            (until.since(now), Resume::WithLane(lane))
+        } else {
+            let wait = self.wait(meta.attempts, error.retry());
+            (wait, Resume::At(now + wait))
+        };
+        if meta.attempts >= self.rules.attempts || now + wait > meta.submitted + self.rules.deadline
+        {
+            return Verdict::GiveUp(unknown_if(meta.unknown, exhausted(error, meta.attempts)));
+        }
+        Verdict::Again(resume)
+    }
+
+    /// Full jitter; behind the server's hint, where it gave one.
+    fn wait(&mut self, attempt: u32, retry: Retry) -> Duration {
+        let fraction = self.fraction();
+        match retry {
+            Retry::After(hint) => hint + self.rules.backoff.ceiling(1).mul_f64(fraction),
+            _ => self.rules.backoff.ceiling(attempt).mul_f64(fraction),
+        }
+    }
+
+    /// Pauses and narrows the lane; answers until when it is paused.
+    fn throttle(&mut self, now: Moment, lane: Lane, id: FlightId, retry: Retry) -> Moment {
+        let first = self.lanes.throttled(lane, id);
+        let pause = match (first, retry) {
+            (Some(times), retry) => {
+                self.tally.throttled += 1;
+                Some(self.wait(times, retry))
+            }
+            (None, Retry::After(hint)) => Some(hint),
+            (None, _) => None,
+        };
+        if let Some(pause) = pause
+            && let Some(until) = self.lanes.pause(lane, now, pause)
+        {
+            self.set_timer(until, Timer::Lane(lane));
+        }
+        let paused = self.lanes.get(lane).and_then(|pace| pace.paused_until);
+        paused.unwrap_or(now)
+    }
+
+    fn lane_went_well(&mut self, now: Moment, lane: Lane, id: FlightId) {
+        if self.lanes.stored(lane, id) {
+            let waiting = self.lanes.recover(lane);
+            self.let_go(now, waiting);
+        }
+    }
+
+    /// Sends the event again at `resume`; in front of its key's others, where it has a key.
+    pub(super) fn send_again(&mut self, now: Moment, entry: Entry, resume: Resume) {
+        if let Some(key) = entry.event.key()
+            && let Some(strand) = self.keys.get_mut(key)
+        {
+            strand.resume.get_or_insert(resume);
+            strand.again.push(entry);
+            return;
+        }
+        match resume {
+            Resume::At(at) => self.set_timer(at, Timer::Entry(entry)),
+            Resume::WithLane(lane) if self.lanes.get(lane).is_some() => {
+                self.wait_for_lane(lane, super::lanes::Waiting::Entry(entry));
+            }
+            Resume::WithLane(_) => self.resume(now, Work::Entry(entry)),
+        }
+    }
+
+    /// One event of the key is no longer in flight; after the last one the key goes on.
+    pub(super) fn landed(&mut self, now: Moment, key: &Text) {
+        let Some(strand) = self.keys.get_mut(key) else {
+            return;
+        };
+        strand.in_flight = strand.in_flight.saturating_sub(1);
+        if strand.in_flight > 0 {
+            return;
+        }
+        strand.gave_up = false;
+        let resume = strand.resume.take();
+        for entry in std::mem::take(&mut strand.again).into_iter().rev() {
+            strand.parked.push_front(entry);
+        }
+        if strand.parked.is_empty() {
+            strand.hold = Hold::None;
+            return self.tidy(key);
+        }
+        match resume {
+            Some(Resume::At(at)) => {
+                strand.hold = Hold::Until(at);
+                self.set_timer(at, Timer::Key(key.clone()));
+            }
+            Some(Resume::WithLane(lane)) if self.lanes.get(lane).is_some() => {
+                strand.hold = Hold::Lane(lane);
+                self.wait_for_lane(lane, super::lanes::Waiting::Key(key.clone()));
+            }
+            _ => {
+                strand.hold = Hold::Runnable;
+                self.resume(now, Work::Key(key.clone()));
+            }
+        }
+    }
+
+    /// Ends the event with `error`; what was accepted of its key behind it is blocked.
+    pub(super) fn give_up(&mut self, entry: Entry, error: Error) {
+        let key = entry.event.key_text().cloned();
+        self.fail(entry.meta, entry.event, error);
+        let Some(key) = key else { return };
+        let below = self.next_seq;
+        let strand = self
+            .keys
+            .entry(key.clone())
+            .or_insert_with(|| Strand::new(Hold::None));
+        strand.gave_up = strand.in_flight > 0;
+        strand.block_below = below;
+        let parked = std::mem::take(&mut strand.parked);
+        self.blocked.push_back((below, key));
+        for entry in parked {
+            let error = unknown_if(entry.meta.unknown, blocked());
+            self.fail(entry.meta, entry.event, error);
+        }
+    }
+
+    /// Ends the event with `error`. Until its caller has seen that, its key is in trouble.
+    pub(super) fn fail(&mut self, meta: Meta, event: Event, error: Error) {
+        self.room.free(1, meta.bytes, &mut self.wakes);
+        self.epochs.leave(meta.epoch, &mut self.wakes);
+        self.tally.failed.push(error.kind());
+        let Some(call) = self.calls.get(meta.call) else {
+            return;
+        };
+        call.remaining -= 1;
+        let done = call.remaining == 0;
+        if call.abandoned {
+            self.lost.get_or_insert(error);
+            if done {
+                self.calls.remove(meta.call);
+            }
+            return;
+        }
+        if let Some(key) = event.key_text() {
+            let strand = self
+                .keys
+                .entry(key.clone())
+                .or_insert_with(|| Strand::new(Hold::None));
+            strand.undelivered += 1;
+            self.troubled += usize::from(strand.undelivered == 1);
+        }
+        call.outcomes[meta.index as usize] = Err(error);
+        call.failed.push((meta.index as usize, event));
+        if done {
+            self.wakes.extend(call.waker.take());
+        }
+    }
+
+    fn answer(&mut self, now: Moment, meta: &Meta, receipt: Receipt) {
+        let Some(call) = self.calls.get(meta.call) else {
+            return;
+        };
+        call.outcomes[meta.index as usize] = Ok(receipt);
+        call.remaining -= 1;
+        if call.remaining > 0 {
+            return;
+        }
+        self.wakes.extend(call.waker.take());
+        self.tally.latencies.push(now.since(call.submitted));
+        if call.abandoned {
+            self.calls.remove(meta.call);
+        }
+    }
+
+    fn recycle(&mut self, events: Arc<Vec<Event>>, mut metas: Vec<Meta>) {
+        let mut events = Arc::try_unwrap(events).unwrap_or_default();
+        events.clear();
+        metas.clear();
+        if self.spare.len() <= self.rules.in_flight {
+            self.spare.push((events, metas));
+        }
+    }
+}
+
+fn unanswered() -> Error {
+    Error::new(
+        ErrorKind::Internal,
+        "the producer gave fewer outcomes than it was given events",
+    )
+    .with_effect(Effect::Unknown)
+}

@@ -1,0 +1,540 @@
+//! The state machine of dispatch: no I/O, no clock, no tasks. Calls and answers go in with the
+//! moment at which they happen; requests to make and wakers to wake come out.
+
+mod budget;
+mod calls;
+mod finish;
+mod form;
+mod hash;
+mod lanes;
+mod room;
+mod strand;
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::Duration;
+
+use aqueduct_core::{Effect, Error, ErrorKind, Event, Lane, Limits, Moment, Retry, Text};
+
+use self::budget::Budget;
+use self::calls::Calls;
+pub(super) use self::calls::{Answer, CallId};
+use self::hash::Seeded;
+use self::lanes::{Lanes, Waiting};
+use self::room::Room;
+pub(super) use self::room::WaiterId;
+use self::strand::{Entry, Hold, Meta, Strand};
+use super::DispatchOptions;
+
+pub(super) type FlightId = u64;
+
+/// Tells the lane of an event. Asked only about events that failed or whose stream is paced.
+pub(super) type LaneOf<'a> = &'a dyn Fn(&Event) -> Lane;
+
+/// Everything that dispatch knows.
+pub(super) struct Engine {
+    rules: Rules,
+    /// Accepted events in their order, not yet looked at.
+    ready: VecDeque<Entry>,
+    ready_bytes: usize,
+    /// What has waited and may go now; it goes before `ready`.
+    runnable: VecDeque<Work>,
+    keys: HashMap<Text, Strand, Seeded>,
+    /// How many keys have failures that their callers have not seen.
+    troubled: usize,
+    /// Strands that must be kept until `ready` is past that number.
+    blocked: VecDeque<(u64, Text)>,
+    lanes: Lanes,
+    timers: BTreeMap<(Moment, u64), Timer>,
+    flights: Vec<Flight>,
+    calls: Calls,
+    room: Room,
+    budget: Budget,
+    random: u64,
+    epochs: Epochs,
+    /// Since when something could go.
+    waiting_since: Option<Moment>,
+    closed: bool,
+    next_seq: u64,
+    next_flight: FlightId,
+    next_timer: u64,
+    /// The first failure that nobody waits for, kept for `flush`.
+    lost: Option<Error>,
+    spare: Vec<(Vec<Event>, Vec<Meta>)>,
+    wakes: Vec<Waker>,
+    tally: Tally,
+}
+
+/// The options, folded with the limits of the backend.
+pub(super) struct Rules {
+    linger: Duration,
+    patience: Duration,
+    batch_events: usize,
+    batch_bytes: usize,
+    in_flight: usize,
+    attempts: u32,
+    deadline: Duration,
+    backoff: aqueduct_core::Backoff,
+    resend_unknown: bool,
+}
+
+/// A request to make.
+#[derive(Debug)]
+pub(super) struct Launch {
+    pub(super) id: FlightId,
+    pub(super) events: Arc<Vec<Event>>,
+}
+
+struct Flight {
+    id: FlightId,
+    events: Arc<Vec<Event>>,
+    metas: Vec<Meta>,
+    /// Whether its keys are marked. A lone request needs no marks until a second one comes.
+    marked: bool,
+}
+
+enum Work {
+    Key(Text),
+    Entry(Entry),
+    Lane(Lane),
+}
+
+enum Timer {
+    Key(Text),
+    Entry(Entry),
+    Lane(Lane),
+}
+
+/// What happened since it was last asked, for metrics.
+#[derive(Default)]
+pub(super) struct Tally {
+    pub(super) sent: u64,
+    pub(super) retried: u64,
+    pub(super) throttled: u64,
+    pub(super) failed: Vec<ErrorKind>,
+    /// From acceptance to the last outcome, for each call that ended.
+    pub(super) latencies: Vec<Duration>,
+}
+
+/// Counts outstanding events by the flush that has to wait for them.
+#[derive(Default)]
+struct Epochs {
+    first: u64,
+    outstanding: VecDeque<usize>,
+    waiters: Vec<Waker>,
+}
+
+impl Engine {
+    pub(super) fn new(options: &DispatchOptions, limits: Limits, seed: u64) -> Self {
+        let lower = |mine: usize, theirs: Option<usize>| theirs.map_or(mine, |it| mine.min(it));
+        let batch_events = lower(options.max_batch_events, limits.batch_events).max(1);
+        Self {
+            rules: Rules {
+                linger: options.linger,
+                patience: options.patience,
+                batch_events,
+                batch_bytes: lower(options.max_batch_bytes, limits.batch_bytes).max(1),
+                in_flight: options.in_flight,
+                attempts: options.attempts,
+                deadline: options.deadline,
+                backoff: options.backoff,
+                resend_unknown: options.resend_unknown,
+            },
+            ready: VecDeque::new(),
+            ready_bytes: 0,
+            runnable: VecDeque::new(),
+            keys: HashMap::with_hasher(Seeded(seed)),
+            troubled: 0,
+            blocked: VecDeque::new(),
+            lanes: Lanes::new(batch_events),
+            timers: BTreeMap::new(),
+            flights: Vec::new(),
+            calls: Calls::default(),
+            room: Room::new(options.max_buffered_events, options.max_buffered_bytes),
+            budget: Budget::new(options.budget),
+            random: seed,
+            epochs: Epochs::default(),
+            waiting_since: None,
+            closed: false,
+            next_seq: 0,
+            next_flight: 0,
+            next_timer: 0,
+            lost: None,
+            spare: Vec::new(),
+            wakes: Vec::new(),
+            tally: Tally::default(),
+        }
+    }
+
+    /// The most events of one request.
+    pub(super) fn batch_events(&self) -> usize {
+        self.rules.batch_events
+    }
+
+    /// Takes room in the buffer, or a place in the line.
+    pub(super) fn reserve(
+        &mut self,
+        events: usize,
+        bytes: usize,
+    ) -> Result<Option<WaiterId>, Error> {
+        if self.closed {
+            return Err(closed());
+        }
+        Ok(self.room.take(events, bytes))
+    }
+
+    /// Whether the waiter has room now. After an error, or `true`, it has left the line.
+    pub(super) fn poll_reserve(&mut self, id: WaiterId, waker: &Waker) -> Result<bool, Error> {
+        if self.closed {
+            self.room.leave(id, &mut self.wakes);
+            return Err(closed());
+        }
+        Ok(self.room.poll(id, waker))
+    }
+
+    /// The waiter has gone away.
+    pub(super) fn cancel_reserve(&mut self, id: WaiterId) {
+        self.room.leave(id, &mut self.wakes);
+    }
+
+    /// Gives back room that was taken and is not used.
+    pub(super) fn unreserve(&mut self, events: usize, bytes: usize) {
+        self.room.free(events, bytes, &mut self.wakes);
+    }
+
+    /// Opens a call of `count` events.
+    pub(super) fn open(&mut self, now: Moment, count: usize) -> CallId {
+        self.calls.open(count, now)
+    }
+
+    /// Accepts event `index` of `call`, for which `bytes` of room were reserved.
+    pub(super) fn accept(
+        &mut self,
+        now: Moment,
+        call: CallId,
+        index: usize,
+        event: Event,
+        bytes: usize,
+    ) {
+        let meta = Meta {
+            call,
+            index: index as u32,
+            seq: self.next_seq,
+            submitted: now,
+            epoch: self.epochs.enter(),
+            bytes,
+            attempts: 0,
+            tried: false,
+            unknown: false,
+            paced: None,
+        };
+        if self.closed {
+            return self.fail(meta, event, closed());
+        }
+        if self.troubled > 0 && self.is_troubled(&event) {
+            return self.fail(meta, event, blocked());
+        }
+        self.next_seq += 1;
+        self.ready_bytes += bytes;
+        self.ready.push_back(Entry { event, meta });
+        self.waiting_since.get_or_insert(now);
+    }
+
+    /// Fails event `index` of `call` at once; later events of its key in the call are blocked.
+    pub(super) fn refuse(
+        &mut self,
+        now: Moment,
+        call: CallId,
+        index: usize,
+        event: Event,
+        bytes: usize,
+        error: Error,
+    ) {
+        let meta = Meta {
+            call,
+            index: index as u32,
+            seq: self.next_seq,
+            submitted: now,
+            epoch: self.epochs.enter(),
+            bytes,
+            attempts: 0,
+            tried: false,
+            unknown: false,
+            paced: None,
+        };
+        self.fail(meta, event, error);
+    }
+
+    /// The answer of `call`, once it is whole; its failures count as known then.
+    pub(super) fn poll_call(&mut self, id: CallId, waker: &Waker) -> Option<Answer> {
+        let call = self.calls.get(id)?;
+        if call.remaining > 0 {
+            match &mut call.waker {
+                Some(known) if known.will_wake(waker) => {}
+                place => *place = Some(waker.clone()),
+            }
+            return None;
+        }
+        let call = self.calls.remove(id)?;
+        self.delivered(&call.failed);
+        Some(Answer {
+            outcomes: call.outcomes,
+            failed: call.failed,
+        })
+    }
+
+    /// Nobody waits for `call` any more: its events are sent all the same, and its failures count
+    /// as known.
+    pub(super) fn abandon(&mut self, id: CallId) {
+        let Some(call) = self.calls.get(id) else {
+            return;
+        };
+        call.abandoned = true;
+        call.waker = None;
+        let failed = std::mem::take(&mut call.failed);
+        let errors = failed.first().map(|(at, _)| call.outcomes[*at].clone());
+        if call.remaining == 0 {
+            self.calls.remove(id);
+        }
+        if let Some(Err(error)) = errors {
+            self.lost.get_or_insert(error);
+        }
+        self.delivered(&failed);
+    }
+
+    /// Begins a flush: everything accepted so far goes out without lingering.
+    pub(super) fn flush(&mut self) -> u64 {
+        self.epochs.seal()
+    }
+
+    /// Whether everything up to that flush has its outcome.
+    pub(super) fn poll_flush(&mut self, epoch: u64, waker: &Waker) -> bool {
+        self.epochs.poll(epoch, waker)
+    }
+
+    /// The first failure that no caller waits for, once.
+    pub(super) fn take_lost(&mut self) -> Option<Error> {
+        self.lost.take()
+    }
+
+    /// Accepts nothing more.
+    pub(super) fn close(&mut self) {
+        self.closed = true;
+        self.room.wake_all(&mut self.wakes);
+    }
+
+    /// Fails everything that has no outcome yet; answers how many events that were.
+    pub(super) fn abort(&mut self) -> usize {
+        let mut left: Vec<Entry> = self.ready.drain(..).collect();
+        self.ready_bytes = 0;
+        for work in std::mem::take(&mut self.runnable) {
+            if let Work::Entry(entry) = work {
+                left.push(entry);
+            }
+        }
+        for timer in std::mem::take(&mut self.timers).into_values() {
+            if let Timer::Entry(entry) = timer {
+                left.push(entry);
+            }
+        }
+        for waiting in self.lanes.take_all() {
+            if let Waiting::Entry(entry) = waiting {
+                left.push(entry);
+            }
+        }
+        let mut strands: Vec<Entry> = Vec::new();
+        for strand in self.keys.values_mut() {
+            strands.extend(strand.parked.drain(..));
+        }
+        strands.sort_unstable_by_key(|entry| entry.meta.seq);
+        left.extend(strands);
+        let mut count = left.len();
+        for entry in left {
+            let error = unknown_if(entry.meta.unknown, closed());
+            self.fail(entry.meta, entry.event, error);
+        }
+        for flight in std::mem::take(&mut self.flights) {
+            count += flight.metas.len();
+            for (event, meta) in flight.events.iter().zip(flight.metas) {
+                self.fail(meta, event.clone(), unknown_if(true, closed()));
+            }
+        }
+        self.waiting_since = None;
+        count
+    }
+
+    /// When something has to happen although nobody calls.
+    pub(super) fn next_wake(&self) -> Option<Moment> {
+        let timer = self.timers.first_key_value().map(|((at, _), _)| *at);
+        let due = (self.flights.len() < self.rules.in_flight)
+            .then(|| self.due_at())
+            .flatten();
+        match (timer, due) {
+            (Some(timer), Some(due)) => Some(timer.min(due)),
+            (timer, due) => timer.or(due),
+        }
+    }
+
+    /// Events that have no outcome yet, and their bytes.
+    pub(super) fn buffered(&self) -> (usize, usize) {
+        (self.room.events(), self.room.bytes())
+    }
+
+    /// Requests in flight, and lanes that are paced.
+    pub(super) fn load(&self) -> (usize, usize) {
+        (self.flights.len(), self.lanes.len())
+    }
+
+    /// Who has to be woken; after every other call, without holding the engine.
+    pub(super) fn take_wakes(&mut self) -> Vec<Waker> {
+        std::mem::take(&mut self.wakes)
+    }
+
+    /// What happened since this was asked last.
+    pub(super) fn tally(&mut self) -> &mut Tally {
+        &mut self.tally
+    }
+
+    fn due_at(&self) -> Option<Moment> {
+        if self.ready.is_empty() && self.runnable.is_empty() {
+            return None;
+        }
+        let wait = if self.flights.is_empty() {
+            self.rules.linger
+        } else {
+            self.rules.linger.max(self.rules.patience)
+        };
+        self.waiting_since.map(|since| since + wait)
+    }
+
+    fn is_troubled(&self, event: &Event) -> bool {
+        let strand = event.key().and_then(|key| self.keys.get(key));
+        strand.is_some_and(|strand| strand.undelivered > 0)
+    }
+
+    fn delivered(&mut self, failed: &[(usize, Event)]) {
+        for (_, event) in failed {
+            let Some(key) = event.key_text() else {
+                continue;
+            };
+            if let Some(strand) = self.keys.get_mut(key) {
+                strand.undelivered = strand.undelivered.saturating_sub(1);
+                if strand.undelivered == 0 {
+                    self.troubled = self.troubled.saturating_sub(1);
+                    self.tidy(key);
+                }
+            }
+        }
+    }
+
+    /// Forgets a key that is at rest.
+    fn tidy(&mut self, key: &Text) {
+        let oldest = self.ready.front().map_or(u64::MAX, |entry| entry.meta.seq);
+        let at_rest = self.keys.get(key).is_some_and(|strand| {
+            strand.hold == Hold::None
+                && strand.undelivered == 0
+                && strand.in_flight == 0
+                && strand.parked.is_empty()
+                && strand.block_below <= oldest
+        });
+        if at_rest {
+            self.keys.remove(key);
+        }
+    }
+
+    fn set_timer(&mut self, at: Moment, timer: Timer) {
+        self.timers.insert((at, self.next_timer), timer);
+        self.next_timer += 1;
+    }
+
+    /// A fraction from the seed: splitmix64.
+    fn fraction(&mut self) -> f64 {
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.random;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((mixed ^ (mixed >> 31)) >> 11) as f64 / (1u64 << 53) as f64
+    }
+}
+
+impl Epochs {
+    fn enter(&mut self) -> u64 {
+        if self.outstanding.is_empty() {
+            self.outstanding.push_back(0);
+        }
+        let last = self.outstanding.len() - 1;
+        self.outstanding[last] += 1;
+        self.first + last as u64
+    }
+
+    fn leave(&mut self, epoch: u64, wakes: &mut Vec<Waker>) {
+        let Some(at) = epoch.checked_sub(self.first) else {
+            return;
+        };
+        if let Some(count) = self.outstanding.get_mut(at as usize) {
+            *count = count.saturating_sub(1);
+        }
+        // The last one stays: it is still being entered.
+        while self.outstanding.len() > 1 && self.outstanding[0] == 0 {
+            self.outstanding.pop_front();
+            self.first += 1;
+        }
+        if !self.waiters.is_empty() {
+            wakes.append(&mut self.waiters);
+        }
+    }
+
+    fn seal(&mut self) -> u64 {
+        if self.outstanding.is_empty() {
+            self.outstanding.push_back(0);
+        }
+        let epoch = self.first + self.outstanding.len() as u64 - 1;
+        self.outstanding.push_back(0);
+        if self.outstanding[0] == 0 {
+            self.outstanding.pop_front();
+            self.first += 1;
+        }
+        epoch
+    }
+
+    fn poll(&mut self, epoch: u64, waker: &Waker) -> bool {
+        if epoch < self.first {
+            return true;
+        }
+        self.waiters.push(waker.clone());
+        false
+    }
+
+    /// Whether a flush waits for something.
+    fn is_awaited(&self) -> bool {
+        self.outstanding.len() > 1
+    }
+}
+
+pub(super) fn closed() -> Error {
+    Error::new(ErrorKind::Closed, "the producer was closed")
+}
+
+fn blocked() -> Error {
+    Error::new(
+        ErrorKind::Blocked,
+        "blocked: an earlier event of the same key failed, so this one was not sent",
+    )
+}
+
+fn unknown_if(unknown: bool, error: Error) -> Error {
+    if unknown {
+        error.with_effect(Effect::Unknown)
+    } else {
+        error
+    }
+}
+
+fn exhausted(error: &Error, attempts: u32) -> Error {
+    let tries = if attempts == 1 { "try" } else { "tries" };
+    error
+        .clone()
+        .with_retry(Retry::Exhausted)
+        .context(format_args!("given up after {attempts} {tries}"))
+}

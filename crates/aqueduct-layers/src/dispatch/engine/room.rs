@@ -1,0 +1,169 @@
+use std::collections::VecDeque;
+use std::task::Waker;
+
+/// The bounded buffer: who may put events in, first come, first served.
+pub(super) struct Room {
+    max_events: usize,
+    max_bytes: usize,
+    events: usize,
+    bytes: usize,
+    waiters: VecDeque<Waiter>,
+    next: WaiterId,
+}
+
+pub(in crate::dispatch) type WaiterId = u64;
+
+struct Waiter {
+    id: WaiterId,
+    events: usize,
+    bytes: usize,
+    waker: Option<Waker>,
+    granted: bool,
+}
+
+impl Room {
+    pub(super) fn new(max_events: usize, max_bytes: usize) -> Self {
+        Self {
+            max_events,
+            max_bytes,
+            events: 0,
+            bytes: 0,
+            waiters: VecDeque::new(),
+            next: 0,
+        }
+    }
+
+    pub(super) fn events(&self) -> usize {
+        self.events
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Takes room at once where there is some and nobody waits for it, else a place in the line.
+    pub(super) fn take(&mut self, events: usize, bytes: usize) -> Option<WaiterId> {
+        if self.waiters.is_empty() && self.fits(events, bytes) {
+            self.events += events;
+            self.bytes += bytes;
+            return None;
+        }
+        let id = self.next;
+        self.next += 1;
+        self.waiters.push_back(Waiter {
+            id,
+            events,
+            bytes,
+            waker: None,
+            granted: false,
+        });
+        Some(id)
+    }
+
+    /// Gives room back and grants it to those who wait, in their order.
+    pub(super) fn free(&mut self, events: usize, bytes: usize, wakes: &mut Vec<Waker>) {
+        self.events = self.events.saturating_sub(events);
+        self.bytes = self.bytes.saturating_sub(bytes);
+        self.grant(wakes);
+    }
+
+    /// Whether the waiter's turn has come; it has left the line then.
+    pub(super) fn poll(&mut self, id: WaiterId, waker: &Waker) -> bool {
+        let Some(at) = self.place(id) else {
+            return true;
+        };
+        if self.waiters[at].granted {
+            self.waiters.remove(at);
+            return true;
+        }
+        self.waiters[at].waker = Some(waker.clone());
+        false
+    }
+
+    /// Leaves the line, and gives back what was granted meanwhile.
+    pub(super) fn leave(&mut self, id: WaiterId, wakes: &mut Vec<Waker>) {
+        let Some(at) = self.place(id) else { return };
+        let Some(waiter) = self.waiters.remove(at) else {
+            return;
+        };
+        if waiter.granted {
+            self.free(waiter.events, waiter.bytes, wakes);
+        } else {
+            self.grant(wakes);
+        }
+    }
+
+    /// Wakes everybody, to see that it was closed.
+    pub(super) fn wake_all(&mut self, wakes: &mut Vec<Waker>) {
+        wakes.extend(self.waiters.iter_mut().filter_map(|it| it.waker.take()));
+    }
+
+    fn place(&self, id: WaiterId) -> Option<usize> {
+        self.waiters.iter().position(|waiter| waiter.id == id)
+    }
+
+    fn fits(&self, events: usize, bytes: usize) -> bool {
+        // What is larger than the whole buffer goes in alone, or it would wait for ever.
+        let alone = self.events == 0;
+        alone || (self.events + events <= self.max_events && self.bytes + bytes <= self.max_bytes)
+    }
+
+    fn grant(&mut self, wakes: &mut Vec<Waker>) {
+        for at in 0..self.waiters.len() {
+            if self.waiters[at].granted {
+                continue;
+            }
+            let (events, bytes) = (self.waiters[at].events, self.waiters[at].bytes);
+            if !self.fits(events, bytes) {
+                return;
+            }
+            self.events += events;
+            self.bytes += bytes;
+            let waiter = &mut self.waiters[at];
+            waiter.granted = true;
+            wakes.extend(waiter.waker.take());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn room_is_granted_in_the_order_of_asking() {
+        let mut wakes = Vec::new();
+        let mut room = Room::new(10, 1000);
+        assert_eq!(room.take(8, 0), None);
+        let large = room.take(5, 0).unwrap();
+        let small = room.take(1, 0).unwrap();
+        let waker = Waker::noop();
+        assert!(!room.poll(small, waker), "a small one must not overtake");
+        room.free(3, 0, &mut wakes);
+        assert!(room.poll(large, waker));
+        assert!(!room.poll(small, waker));
+        room.free(8, 0, &mut wakes);
+        assert!(room.poll(small, waker));
+        assert_eq!(room.events(), 3);
+    }
+
+    #[test]
+    fn a_waiter_that_leaves_gives_its_grant_back() {
+        let mut wakes = Vec::new();
+        let mut room = Room::new(2, 1000);
+        assert_eq!(room.take(2, 10), None);
+        let first = room.take(2, 10).unwrap();
+        let second = room.take(1, 10).unwrap();
+        room.free(2, 10, &mut wakes);
+        room.leave(first, &mut wakes);
+        assert!(room.poll(second, Waker::noop()));
+        assert_eq!((room.events(), room.bytes()), (1, 10));
+    }
+
+    #[test]
+    fn what_is_larger_than_the_buffer_goes_in_alone() {
+        let mut room = Room::new(10, 100);
+        assert_eq!(room.take(1, 5000), None);
+        assert!(room.take(1, 1).is_some());
+    }
+}

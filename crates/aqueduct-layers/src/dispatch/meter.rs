@@ -1,0 +1,71 @@
+use std::time::Duration;
+
+use aqueduct_core::Text;
+use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
+
+use super::engine::Engine;
+
+/// The metrics of one dispatch. Handles are taken once, when it is made: install the recorder
+/// before.
+pub(super) struct Meter {
+    stream: String,
+    sent: Counter,
+    retried: Counter,
+    throttled: Counter,
+    events: Gauge,
+    bytes: Gauge,
+    in_flight: Gauge,
+    paced: Gauge,
+    latency: Histogram,
+    request: Histogram,
+    batch: Histogram,
+}
+
+impl Meter {
+    pub(super) fn new(name: &Text) -> Self {
+        let stream = name.to_string();
+        let label = || stream.clone();
+        Self {
+            sent: counter!("aqueduct_dispatch_sent_total", "stream" => label()),
+            retried: counter!("aqueduct_dispatch_retried_total", "stream" => label()),
+            throttled: counter!("aqueduct_dispatch_throttled_total", "stream" => label()),
+            events: gauge!("aqueduct_dispatch_buffered_events", "stream" => label()),
+            bytes: gauge!("aqueduct_dispatch_buffered_bytes", "stream" => label()),
+            in_flight: gauge!("aqueduct_dispatch_in_flight_requests", "stream" => label()),
+            paced: gauge!("aqueduct_dispatch_paced_lanes", "stream" => label()),
+            latency: histogram!("aqueduct_dispatch_send_seconds", "stream" => label()),
+            request: histogram!("aqueduct_dispatch_request_seconds", "stream" => label()),
+            batch: histogram!("aqueduct_dispatch_request_events", "stream" => label()),
+            stream,
+        }
+    }
+
+    /// One request of that many events has ended.
+    pub(super) fn request(&self, events: usize, took: Duration) {
+        self.request.record(took);
+        self.batch.record(events as f64);
+    }
+
+    /// Reads what happened since the last time.
+    pub(super) fn read(&self, engine: &mut Engine) {
+        let (events, bytes) = engine.buffered();
+        let (in_flight, paced) = engine.load();
+        self.events.set(events as f64);
+        self.bytes.set(bytes as f64);
+        self.in_flight.set(in_flight as f64);
+        self.paced.set(paced as f64);
+        let tally = engine.tally();
+        self.sent.increment(std::mem::take(&mut tally.sent));
+        self.retried.increment(std::mem::take(&mut tally.retried));
+        self.throttled
+            .increment(std::mem::take(&mut tally.throttled));
+        for latency in tally.latencies.drain(..) {
+            self.latency.record(latency);
+        }
+        for kind in tally.failed.drain(..) {
+            let stream = self.stream.clone();
+            counter!("aqueduct_dispatch_failed_total", "stream" => stream, "kind" => kind.as_str())
+                .increment(1);
+        }
+    }
+}

@@ -1,0 +1,303 @@
+//! The one place where sending is batched, ordered, bounded, paced and retried.
+
+mod driver;
+mod engine;
+mod meter;
+mod options;
+mod partial_failure;
+mod pending;
+mod stream;
+
+use std::fmt;
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::Poll;
+
+use aqueduct_core::{
+    Capabilities, Error, ErrorKind, Event, Lane, Producer, Receipt, Result, Runtime, SendReport,
+};
+use async_trait::async_trait;
+
+use self::driver::{Reserving, Shared};
+use self::engine::CallId;
+pub use self::options::{DispatchOptions, RetryBudget};
+pub use self::partial_failure::PartialFailure;
+pub use self::pending::Pending;
+use self::pending::{Waiting, only};
+pub use self::stream::EventSink;
+
+/// Sends events to one stream: what applications hold. Clones share everything.
+///
+/// - **Order.** Events of one key are stored in the order in which they were accepted. One run of a
+///   key is in flight; while it is retried the rest of the key waits behind it. When an event ends
+///   with a failure, those of its key accepted behind it fail as `Blocked`, and so do new ones until
+///   that failure was seen by its caller. Events without a key have no order.
+/// - **Batches.** An event is sent at once while nothing is in flight; meanwhile the next ones
+///   gather. Several requests are in flight, with disjoint keys.
+/// - **Bounds.** The buffer is limited in events and bytes; callers wait for room, first come,
+///   first served. Dropping the future of a send does not recall an event that was accepted.
+/// - **Retries.** Only what failed is sent again: with full jitter, after the server's hint, within
+///   attempts, a deadline and a [budget](RetryBudget). A throttled lane is paused and narrowed, the
+///   others flow. What was given up answers `Retry::Exhausted`. An event whose fate is unknown is
+///   sent again only with [`resend_unknown`](DispatchOptions::resend_unknown).
+#[derive(Clone)]
+pub struct Dispatch {
+    shared: Arc<Shared>,
+}
+
+impl Dispatch {
+    /// A dispatch on `producer`. Zeros in `options` that cannot work count as one; see
+    /// [`DispatchOptions::validate`].
+    pub fn new(producer: Arc<dyn Producer>, options: DispatchOptions, runtime: &Runtime) -> Self {
+        Self {
+            shared: Shared::new(producer, options, runtime),
+        }
+    }
+
+    /// Sends one event and waits until it is stored.
+    ///
+    /// # Errors
+    /// `Invalid` or `TooLarge` before anything was sent; `Blocked` behind a failure of the same key;
+    /// `Closed`; otherwise what the last try answered.
+    pub async fn send(&self, event: Event) -> Result<Receipt> {
+        let call = self.accept_one(event).await?;
+        only(Waiting::new(&self.shared, call).await)
+    }
+
+    /// Sends events, in this order where they share a key, and waits until all have an outcome.
+    ///
+    /// More than one request's worth is accepted piece by piece: dropping the future early leaves
+    /// the rest unsent.
+    ///
+    /// # Errors
+    /// [`PartialFailure`]: every outcome under its index, and the failed events back.
+    pub async fn send_all(&self, events: Vec<Event>) -> Result<Vec<Receipt>, PartialFailure> {
+        if events.is_empty() {
+            return Ok(Vec::new());
+        }
+        if events.len() <= self.shared.batch_events {
+            return partial_failure::sorted(self.send_piece(events).await);
+        }
+        let mut waiting = Vec::new();
+        let mut refused = None;
+        let mut events = events.into_iter().peekable();
+        let mut rest = Vec::new();
+        while events.peek().is_some() {
+            let piece: Vec<Event> = events.by_ref().take(self.shared.batch_events).collect();
+            match self.accept_piece(piece).await {
+                Ok(call) => waiting.push(Waiting::new(&self.shared, call)),
+                Err((error, piece)) => {
+                    refused = Some(error);
+                    rest.extend(piece);
+                    rest.extend(events.by_ref());
+                }
+            }
+        }
+        let mut outcomes = Vec::new();
+        let mut failed = Vec::new();
+        for call in waiting {
+            let answer = call.await;
+            let before = outcomes.len();
+            failed.extend(answer.failed.into_iter().map(|(at, it)| (at + before, it)));
+            outcomes.extend(answer.outcomes);
+        }
+        if let Some(error) = refused {
+            for event in rest {
+                failed.push((outcomes.len(), event));
+                outcomes.push(Err(error.clone()));
+            }
+        }
+        partial_failure::sorted(engine::Answer { outcomes, failed })
+    }
+
+    /// Accepts one event, waiting for room in the buffer, and answers without waiting for the
+    /// outcome: the way to keep many under way from one task.
+    ///
+    /// # Errors
+    /// `Invalid`, `TooLarge` or `Closed`: it was not accepted.
+    pub async fn enqueue(&self, event: Event) -> Result<Pending> {
+        let call = self.accept_one(event).await?;
+        Ok(Pending(Waiting::new(&self.shared, call)))
+    }
+
+    /// Sends what was accepted so far without lingering, and waits until all of it has an outcome.
+    ///
+    /// # Errors
+    /// The first failure since the last flush that nobody waited for; the others came, or will
+    /// come, to their own callers.
+    pub async fn flush(&self) -> Result<()> {
+        let epoch = self.shared.drive(engine::Engine::flush).await;
+        self.shared.launch_more();
+        self.flushed(epoch).await;
+        self.shared
+            .with(engine::Engine::take_lost)
+            .map_or(Ok(()), Err)
+    }
+
+    /// Accepts nothing more, waits for the outcomes of what was accepted (at most
+    /// [`drain`](DispatchOptions::drain)), and closes the producer. Closing twice is closing once.
+    ///
+    /// # Errors
+    /// `TimedOut`, telling how many events had no outcome in time: their callers see `Closed`.
+    /// Otherwise a failure that nobody waited for, or what closing the producer answers.
+    pub async fn close(&self) -> Result<()> {
+        self.shared.with(engine::Engine::close);
+        let drained = self
+            .shared
+            .runtime
+            .timeout(self.shared.drain, "closing the producer", self.flush())
+            .await;
+        let flushed = match drained {
+            Ok(flushed) => flushed,
+            Err(late) => {
+                let left = self.shared.with(engine::Engine::abort);
+                Err(late.context(format_args!("{left} events have no outcome")))
+            }
+        };
+        self.shared.producer.close().await.and(flushed)
+    }
+
+    /// What the backend can do, as opened.
+    pub fn capabilities(&self) -> Capabilities {
+        self.shared.capabilities.clone()
+    }
+
+    async fn flushed(&self, epoch: u64) {
+        poll_fn(|cx| {
+            let done = self
+                .shared
+                .with(|engine| engine.poll_flush(epoch, cx.waker()));
+            if done { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+    }
+
+    async fn accept_one(&self, mut event: Event) -> Result<CallId> {
+        self.prepare(&mut event)?;
+        let bytes = event.approximate_size();
+        self.reserve(1, bytes).await?;
+        let now = self.shared.runtime.now();
+        Ok(self
+            .shared
+            .drive(|engine| {
+                let call = engine.open(now, 1);
+                engine.accept(now, call, 0, event, bytes);
+                call
+            })
+            .await)
+    }
+
+    /// Accepts an event for which room for no bytes was taken.
+    fn accept_unsized(&self, mut event: Event) -> CallId {
+        let prepared = self.prepare(&mut event);
+        let now = self.shared.runtime.now();
+        self.shared.with(|engine| {
+            let call = engine.open(now, 1);
+            match prepared {
+                Ok(()) => engine.accept(now, call, 0, event, 0),
+                Err(error) => engine.refuse(now, call, 0, event, 0, error),
+            }
+            call
+        })
+    }
+
+    async fn send_piece(&self, events: Vec<Event>) -> engine::Answer {
+        match self.accept_piece(events).await {
+            Ok(call) => Waiting::new(&self.shared, call).await,
+            Err((error, events)) => engine::Answer {
+                outcomes: events.iter().map(|_| Err(error.clone())).collect(),
+                failed: events.into_iter().enumerate().collect(),
+            },
+        }
+    }
+
+    async fn accept_piece(&self, mut events: Vec<Event>) -> Result<CallId, (Error, Vec<Event>)> {
+        let mut bytes = 0;
+        let mut refused = Vec::new();
+        for (at, event) in events.iter_mut().enumerate() {
+            if let Err(error) = self.prepare(event) {
+                refused.push((at, error));
+            }
+            bytes += event.approximate_size();
+        }
+        if let Err(error) = self.reserve(events.len(), bytes).await {
+            return Err((error, events));
+        }
+        let now = self.shared.runtime.now();
+        Ok(self
+            .shared
+            .drive(|engine| {
+                let call = engine.open(now, events.len());
+                let mut refused = refused.into_iter().peekable();
+                for (at, event) in events.into_iter().enumerate() {
+                    let bytes = event.approximate_size();
+                    match refused.next_if(|(refused, _)| *refused == at) {
+                        Some((_, error)) => engine.refuse(now, call, at, event, bytes, error),
+                        None => engine.accept(now, call, at, event, bytes),
+                    }
+                }
+                call
+            })
+            .await)
+    }
+
+    async fn reserve(&self, events: usize, bytes: usize) -> Result<()> {
+        match self.shared.with(|engine| engine.reserve(events, bytes))? {
+            None => Ok(()),
+            waiter => Reserving::new(&self.shared, waiter).await,
+        }
+    }
+
+    /// Stamps the source and refuses what cannot be sent.
+    fn prepare(&self, event: &mut Event) -> Result<()> {
+        if event.source().is_empty()
+            && let Some(source) = &self.shared.source
+        {
+            let empty = Event::new(aqueduct_core::Text::default());
+            *event = std::mem::replace(event, empty).with_source(source);
+        }
+        event.validate()?;
+        // The data alone: how the rest is encoded is the backend's, which refuses exactly.
+        let bytes = event.data().map_or(0, |data| data.len());
+        match self.shared.capabilities.limits.event_bytes {
+            Some(limit) if bytes > limit => Err(Error::new(
+                ErrorKind::TooLarge,
+                format!(
+                    "event {}: {bytes} bytes of data, and the stream takes {limit}",
+                    event.id()
+                ),
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Each call is sent as `send_all` does it, retries included, so that a dispatch can stand wherever
+/// a producer is wanted.
+#[async_trait]
+impl Producer for Dispatch {
+    async fn send_batch(&self, events: &[Event]) -> SendReport {
+        match self.send_all(events.to_vec()).await {
+            Ok(receipts) => SendReport::new(receipts.into_iter().map(Ok).collect()),
+            Err(failure) => SendReport::new(failure.outcomes),
+        }
+    }
+
+    fn lane(&self, event: &Event) -> Lane {
+        self.shared.producer.lane(event)
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.shared.capabilities.clone()
+    }
+
+    async fn close(&self) -> Result<()> {
+        Self::close(self).await
+    }
+}
+
+impl fmt::Debug for Dispatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Dispatch")
+    }
+}

@@ -1,0 +1,76 @@
+use std::fmt;
+
+use aqueduct_core::{Error, Event, Receipt, Result};
+
+use super::engine::Answer;
+
+/// Some events of a `send_all` are not stored, or may not be.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct PartialFailure {
+    /// One outcome for each event, under its index.
+    pub outcomes: Vec<Result<Receipt>>,
+    /// The events that failed, given back with their index, in rising order.
+    pub events: Vec<(usize, Event)>,
+}
+
+impl PartialFailure {
+    pub(super) fn new(outcomes: Vec<Result<Receipt>>, mut events: Vec<(usize, Event)>) -> Self {
+        events.sort_unstable_by_key(|(index, _)| *index);
+        Self { outcomes, events }
+    }
+
+    /// The error of the first event that failed.
+    pub fn first_error(&self) -> Option<&Error> {
+        self.outcomes
+            .iter()
+            .find_map(|outcome| outcome.as_ref().err())
+    }
+
+    /// How many events are stored.
+    pub fn stored(&self) -> usize {
+        self.outcomes
+            .iter()
+            .filter(|outcome| outcome.is_ok())
+            .count()
+    }
+}
+
+impl From<PartialFailure> for Error {
+    /// The first error, with the counts before it.
+    fn from(failure: PartialFailure) -> Self {
+        let (failed, all) = (failure.events.len(), failure.outcomes.len());
+        match failure.first_error() {
+            Some(first) => first
+                .clone()
+                .context(format_args!("{failed} of {all} events failed, the first")),
+            None => Error::new(aqueduct_core::ErrorKind::Internal, "no event failed"),
+        }
+    }
+}
+
+impl fmt::Display for PartialFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (failed, all) = (self.events.len(), self.outcomes.len());
+        write!(f, "{failed} of {all} events failed")?;
+        match self.first_error() {
+            Some(first) => write!(f, ", the first: {first}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for PartialFailure {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.first_error()
+            .map(|error| error as &(dyn std::error::Error + 'static))
+    }
+}
+
+/// The receipts, or the failure, of a whole call.
+pub(super) fn sorted(answer: Answer) -> Result<Vec<Receipt>, PartialFailure> {
+    if answer.failed.is_empty() {
+        return Ok(answer.outcomes.into_iter().flatten().collect());
+    }
+    Err(PartialFailure::new(answer.outcomes, answer.failed))
+}

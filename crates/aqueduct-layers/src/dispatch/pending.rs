@@ -1,0 +1,85 @@
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use aqueduct_core::{Error, ErrorKind, Receipt, Result};
+
+use super::driver::Shared;
+use super::engine::{Answer, CallId};
+
+/// An event that was accepted, and its outcome to come.
+///
+/// Dropping it does not recall the event; a failure that nobody waits for is logged and comes back
+/// from the next `flush`. Until a failure was seen here (or this was dropped), later events of the
+/// same key fail as `Blocked`: await what you enqueue, in any order.
+#[must_use = "the event may fail, and until that was seen its key is blocked"]
+pub struct Pending(pub(super) Waiting);
+
+impl Future for Pending {
+    type Output = Result<Receipt>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let answer = std::task::ready!(Pin::new(&mut self.0).poll(cx));
+        Poll::Ready(only(answer))
+    }
+}
+
+impl fmt::Debug for Pending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Pending")
+    }
+}
+
+/// Waits for the answer of a call; abandons it when dropped.
+pub(super) struct Waiting {
+    shared: Arc<Shared>,
+    call: Option<CallId>,
+}
+
+impl Waiting {
+    pub(super) fn new(shared: &Arc<Shared>, call: CallId) -> Self {
+        Self {
+            shared: shared.clone(),
+            call: Some(call),
+        }
+    }
+}
+
+impl Future for Waiting {
+    type Output = Answer;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer> {
+        let Some(call) = self.call else {
+            return Poll::Pending;
+        };
+        match self
+            .shared
+            .with(|engine| engine.poll_call(call, cx.waker()))
+        {
+            None => Poll::Pending,
+            Some(answer) => {
+                self.call = None;
+                Poll::Ready(answer)
+            }
+        }
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        if let Some(call) = self.call {
+            self.shared.with(|engine| engine.abandon(call));
+        }
+    }
+}
+
+/// The outcome of a call of one event.
+pub(super) fn only(answer: Answer) -> Result<Receipt> {
+    answer.outcomes.into_iter().next().unwrap_or_else(|| {
+        Err(Error::new(
+            ErrorKind::Internal,
+            "a call of one event had no outcome",
+        ))
+    })
+}
