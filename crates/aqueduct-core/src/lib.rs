@@ -3,6 +3,7 @@
 
 mod admin;
 mod capability;
+pub mod cloudevents;
 mod consumer;
 mod delivery;
 mod error;

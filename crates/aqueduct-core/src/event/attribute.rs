@@ -174,7 +174,7 @@ const FIELDS: [&str; 11] = [
     "data_base64",
 ];
 
-fn check_name(name: &str) -> Result<()> {
+pub(crate) fn check_name(name: &str) -> Result<()> {
     let refuse = |why: &str| {
         Err(Error::new(
             ErrorKind::Invalid,

@@ -1,5 +1,6 @@
 mod attribute;
 mod id;
+mod json_error;
 
 use std::fmt;
 
@@ -8,8 +9,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
+pub(crate) use self::attribute::check_name as check_attribute_name;
 pub use self::attribute::{AttributeValue, Attributes};
 pub use self::id::EventId;
+pub(crate) use self::json_error::describe_json_error;
 use crate::{Error, ErrorKind, Result, Text, Timestamp};
 
 /// One event: a CloudEvents 1.0 event, with its key as a field.
@@ -30,16 +33,16 @@ use crate::{Error, ErrorKind, Result, Text, Timestamp};
 /// ```
 #[derive(Clone, PartialEq)]
 pub struct Event {
-    id: EventId,
-    source: Text,
-    kind: Text,
-    subject: Option<Text>,
-    time: Option<Timestamp>,
-    key: Option<Text>,
-    content_type: Option<Text>,
-    schema: Option<Text>,
-    attributes: Attributes,
-    data: Option<Bytes>,
+    pub(crate) id: EventId,
+    pub(crate) source: Text,
+    pub(crate) kind: Text,
+    pub(crate) subject: Option<Text>,
+    pub(crate) time: Option<Timestamp>,
+    pub(crate) key: Option<Text>,
+    pub(crate) content_type: Option<Text>,
+    pub(crate) schema: Option<Text>,
+    pub(crate) attributes: Attributes,
+    pub(crate) data: Option<Bytes>,
 }
 
 const _: () = assert!(
@@ -257,14 +260,16 @@ impl Event {
     /// The data, from JSON.
     ///
     /// # Errors
-    /// `Corrupt`, with where and why it does not decode.
+    /// `Corrupt`, with where and why it does not decode, and nothing of the data itself.
     pub fn decode_json<T: DeserializeOwned>(&self) -> Result<T> {
         serde_json::from_slice(self.data.as_deref().unwrap_or_default()).map_err(|e| {
             let what = format!(
-                "event {} of type {}: its data is not as expected",
-                self.id, self.kind
+                "event {} of type {}: its data does not decode: {}",
+                self.id,
+                self.kind,
+                describe_json_error(&e)
             );
-            Error::new(ErrorKind::Corrupt, what).with_source(e)
+            Error::new(ErrorKind::Corrupt, what)
         })
     }
 

@@ -1,0 +1,30 @@
+use std::fmt;
+
+use crate::{Error, ErrorKind};
+
+/// The error for what breaks a rule of CloudEvents.
+pub(super) fn invalid(what: impl fmt::Display) -> Error {
+    Error::new(ErrorKind::Invalid, format!("no valid CloudEvent: {what}"))
+}
+
+/// The error for what is not the format at all.
+pub(super) fn corrupt(what: impl fmt::Display) -> Error {
+    Error::new(ErrorKind::Corrupt, format!("no CloudEvent: {what}"))
+}
+
+/// Foreign text in backticks, cut short and with its control characters escaped.
+pub(super) struct Quoted<'a>(pub(super) &'a str);
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const LONGEST: usize = 40;
+        f.write_str("`")?;
+        for letter in self.0.chars().take(LONGEST) {
+            write!(f, "{}", letter.escape_debug())?;
+        }
+        if self.0.chars().nth(LONGEST).is_some() {
+            f.write_str("…")?;
+        }
+        f.write_str("`")
+    }
+}

@@ -1,0 +1,40 @@
+//! The JSON event format of CloudEvents 1.0.
+//!
+//! - Data of a JSON content type stands as it is, byte for byte, in `data`; where it is no JSON
+//!   value, or has white space around it, it stands in `data_base64` instead.
+//! - Data of a text or XML content type in UTF-8 is a string in `data`.
+//! - All other data, and data without content type, stands in `data_base64`.
+//! - JSON has no types for Binary, URI, URI-reference and Timestamp: such attributes come back as
+//!   strings of the same canonical text.
+//!
+//! ```
+//! use aqueduct_core::{Event, cloudevents::json};
+//!
+//! let event = Event::json("order.placed", &[1, 2])?
+//!     .with_id("A1")
+//!     .with_source("/shop")
+//!     .with_key("VINET");
+//! let mut encoded = Vec::new();
+//! json::encode(&event, &mut encoded);
+//! assert_eq!(
+//!     std::str::from_utf8(&encoded).unwrap(),
+//!     concat!(
+//!         r#"{"specversion":"1.0","id":"A1","source":"/shop","type":"order.placed","#,
+//!         r#""partitionkey":"VINET","datacontenttype":"application/json","data":[1,2]}"#,
+//!     )
+//! );
+//! assert_eq!(json::decode(&encoded.into())?, event);
+//! # Ok::<(), aqueduct_core::Error>(())
+//! ```
+
+mod decode;
+mod encode;
+
+pub use self::decode::{decode, decode_batch};
+pub use self::encode::{encode, encode_batch};
+
+/// The media type of one event.
+pub const CONTENT_TYPE: &str = "application/cloudevents+json";
+
+/// The media type of a batch.
+pub const BATCH_CONTENT_TYPE: &str = "application/cloudevents-batch+json";

@@ -1,0 +1,27 @@
+//! The event formats of CloudEvents 1.0: [`json`] and [`protobuf`], single and batch.
+//!
+//! They are for carriers without headers, and for files. Encoding never fails and does not check
+//! the event: [`Event::validate`](crate::Event::validate) does. Decoding takes any bytes and
+//! answers `Corrupt` where they are not the format, or `Invalid`, naming the attribute, where they
+//! break a rule of CloudEvents.
+//!
+//! | event | attribute |
+//! |---|---|
+//! | `id`, `source`, `subject`, `time` | the same |
+//! | `kind` | `type` |
+//! | `key` | `partitionkey`, the extension of that name |
+//! | `content_type` | `datacontenttype` |
+//! | `schema` | `dataschema` |
+//! | `attributes` | each under its name |
+//!
+//! Bytes of data come back as they were, with the same content type, in both formats. A JSON data
+//! value that was written without content type comes back as `application/json`, as the
+//! specification says.
+
+mod assign;
+mod fault;
+pub mod json;
+mod media;
+pub mod protobuf;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,5 @@
+mod any;
+mod hostile;
+mod json;
+mod protobuf;
+mod reference;
