@@ -30,6 +30,7 @@
 mod decode;
 mod encode;
 
+pub(crate) use self::decode::decode_unchecked;
 pub use self::decode::{decode, decode_batch};
 pub use self::encode::{encode, encode_batch};
 

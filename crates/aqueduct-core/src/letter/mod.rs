@@ -1,3 +1,7 @@
+#[cfg(test)]
+mod tests;
+mod wire;
+
 use async_trait::async_trait;
 
 use crate::{
