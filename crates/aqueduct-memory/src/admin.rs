@@ -9,7 +9,7 @@ use async_trait::async_trait;
 
 use crate::config::{MAX_PARTITIONS, Settings};
 use crate::faults::Operation;
-use crate::log::PartitionLog;
+use crate::partition::PartitionLog;
 use crate::stream::Stream;
 
 pub(crate) struct MemoryAdmin {

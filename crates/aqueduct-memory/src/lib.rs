@@ -11,8 +11,10 @@ mod idempotency;
 mod leases;
 mod letters;
 mod log;
+mod partition;
 mod producer;
 mod ranges;
+mod reader;
 mod source;
 mod stream;
 

@@ -1,16 +1,13 @@
-use std::collections::{BTreeSet, VecDeque};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::BTreeSet;
 
 use aqueduct_core::{
-    Error, Event, GroupName, HashRange, Partition, PartitionId, PartitionState, Position, Receipt,
-    Result, StreamName, Timestamp,
+    Error, Event, HashRange, PartitionId, Position, Receipt, Result, StreamName, Timestamp,
 };
-use event_listener::Event as Signal;
 
 use crate::config::Settings;
 use crate::error;
 use crate::hash::hash_key;
+use crate::partition::PartitionLog;
 use crate::ranges::{Ranges, reshape, split_evenly};
 
 /// The events of one stream. Everything happens under its stream's lock, a batch at a time.
@@ -23,36 +20,6 @@ pub(crate) struct Log {
     partitions: Vec<PartitionLog>,
     round_robin: usize,
     clock: Timestamp,
-}
-
-/// The events of one partition. Positions are dense and start at 1.
-pub(crate) struct PartitionLog {
-    pub(crate) id: PartitionId,
-    pub(crate) range: HashRange,
-    pub(crate) parents: Vec<PartitionId>,
-    pub(crate) children: Vec<PartitionId>,
-    pub(crate) closed: Option<Timestamp>,
-    /// Closed, empty by retention, and out of the listing.
-    pub(crate) forgotten: bool,
-    pub(crate) records: VecDeque<Stored>,
-    /// The position of the next event.
-    pub(crate) next: u64,
-    pub(crate) signal: Arc<Signal>,
-    readers: Vec<Reader>,
-    touched: bool,
-}
-
-/// An event, when it came, and about how many bytes it has.
-pub(crate) struct Stored {
-    pub(crate) event: Event,
-    pub(crate) at: Timestamp,
-    pub(crate) size: usize,
-}
-
-struct Reader {
-    group: GroupName,
-    generation: u64,
-    displaced: Arc<AtomicBool>,
 }
 
 /// What shall become of an event.
@@ -131,14 +98,7 @@ impl Log {
             }
         };
         let partition = &mut self.partitions[at];
-        let position = partition.next;
-        partition.next += 1;
-        partition.touched = true;
-        partition.records.push_back(Stored {
-            event: event.clone(),
-            at: self.clock,
-            size,
-        });
+        let position = partition.push(event, self.clock, size);
         Receipt::at(partition.id.clone(), Position::new(position))
     }
 
@@ -147,11 +107,7 @@ impl Log {
         let most = self.settings.max_events;
         for &at in self.ranges.partitions() {
             let partition = &mut self.partitions[at];
-            if std::mem::take(&mut partition.touched) {
-                let surplus = partition.records.len().saturating_sub(most);
-                partition.drop_oldest(surplus);
-                partition.signal.notify(usize::MAX);
-            }
+            partition.settle(most);
         }
         self.expire(self.clock);
     }
@@ -163,12 +119,10 @@ impl Log {
         };
         let before = now.saturating_sub(retention);
         for partition in &mut self.partitions {
-            while partition.records.front().is_some_and(|it| it.at < before) {
+            while partition.oldest().is_some_and(|at| at < before) {
                 partition.drop_oldest(1);
             }
-            if partition.closed.is_some_and(|closed| closed < before)
-                && partition.records.is_empty()
-            {
+            if partition.closed.is_some_and(|at| at < before) && partition.is_empty() {
                 partition.forgotten = true;
             }
         }
@@ -227,19 +181,8 @@ impl Log {
 
     fn add_partition(&mut self, range: HashRange, parents: Vec<PartitionId>) -> PartitionId {
         let id = PartitionId::from(self.partitions.len().to_string());
-        self.partitions.push(PartitionLog {
-            id: id.clone(),
-            range,
-            parents,
-            children: Vec::new(),
-            closed: None,
-            forgotten: false,
-            records: VecDeque::new(),
-            next: 1,
-            signal: Arc::default(),
-            readers: Vec::new(),
-            touched: false,
-        });
+        self.partitions
+            .push(PartitionLog::new(id.clone(), range, parents));
         id
     }
 
@@ -254,69 +197,5 @@ impl Log {
 
     fn find_ranges(&mut self) {
         self.ranges = Ranges::new(self.open_ranges());
-    }
-}
-
-impl PartitionLog {
-    /// The first position kept; the next one where nothing is.
-    pub(crate) fn first(&self) -> u64 {
-        self.next - self.records.len() as u64
-    }
-
-    /// The last position written.
-    pub(crate) fn last(&self) -> Option<Position> {
-        (self.next > 1).then(|| Position::new(self.next - 1))
-    }
-
-    /// The position of the first event stored at or after `time`.
-    pub(crate) fn first_since(&self, time: Timestamp) -> Option<u64> {
-        let before = self.records.partition_point(|it| it.at < time);
-        (before < self.records.len()).then(|| self.first() + before as u64)
-    }
-
-    /// The records from `position` on, which must not be below the first.
-    pub(crate) fn records_from(&self, position: u64) -> impl Iterator<Item = (u64, &Stored)> {
-        let skip = (position.saturating_sub(self.first()) as usize).min(self.records.len());
-        (position..).zip(self.records.range(skip..))
-    }
-
-    pub(crate) fn drop_oldest(&mut self, count: usize) {
-        self.records.drain(..count.min(self.records.len()));
-    }
-
-    pub(crate) fn describe(&self) -> Partition {
-        let mut partition = Partition::new(self.id.clone());
-        if self.closed.is_some() {
-            partition.state = PartitionState::Closed;
-        }
-        partition.parents = self.parents.clone();
-        partition.range = Some(self.range);
-        partition.earliest = (!self.records.is_empty()).then(|| Position::new(self.first()));
-        partition
-    }
-
-    /// Takes note of a reader and displaces those of a lower generation. `None` where one of a
-    /// higher generation is there.
-    pub(crate) fn admit(&mut self, group: &GroupName, generation: u64) -> Option<Arc<AtomicBool>> {
-        let peers = || self.readers.iter().filter(|it| it.group == *group);
-        if peers().any(|it| it.generation > generation) {
-            return None;
-        }
-        for peer in peers().filter(|it| it.generation < generation) {
-            peer.displaced.store(true, Ordering::Relaxed);
-        }
-        let displaced = Arc::new(AtomicBool::new(false));
-        self.readers.push(Reader {
-            group: group.clone(),
-            generation,
-            displaced: displaced.clone(),
-        });
-        self.signal.notify(usize::MAX);
-        Some(displaced)
-    }
-
-    pub(crate) fn dismiss(&mut self, reader: &Arc<AtomicBool>) {
-        self.readers
-            .retain(|it| !Arc::ptr_eq(&it.displaced, reader));
     }
 }

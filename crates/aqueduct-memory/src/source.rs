@@ -1,18 +1,15 @@
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use aqueduct_core::{
-    Capabilities, OpenPartition, Partition, PartitionEnd, PartitionId, PartitionReader,
-    PartitionedLog, Position, ReadBatch, ReadFrom, Record, ResolvedStart, Result, Runtime, Start,
-    StreamName, Tail, Timestamp, Watermark,
+    Capabilities, OpenPartition, Partition, PartitionId, PartitionReader, PartitionedLog, Position,
+    ReadFrom, ResolvedStart, Result, Runtime, Start, StreamName, Tail, Timestamp, Watermark,
 };
 use async_trait::async_trait;
-use event_listener::Event as Signal;
-use futures::future::{Either, select};
 
 use crate::error;
 use crate::faults::Operation;
-use crate::log::PartitionLog;
+use crate::partition::PartitionLog;
+use crate::reader::MemoryReader;
 use crate::stream::Stream;
 
 pub(crate) struct MemoryLog {
@@ -95,32 +92,7 @@ impl PartitionedLog for MemoryLog {
     }
 
     async fn open(&self, request: &OpenPartition) -> Result<Box<dyn PartitionReader>> {
-        let now = self.runtime.wall();
-        let open = || {
-            self.stream.with_log(|log| {
-                log.expire(now);
-                let stream = &self.stream.name;
-                let Some(at) = log.find(&request.partition) else {
-                    return Err(error::no_partition(stream, &request.partition));
-                };
-                let (cursor, incarnation) = (Cursor::new(request.from), log.incarnation);
-                let partition = log.partition_mut(at);
-                cursor.check(stream, partition)?;
-                let Some(displaced) = partition.admit(&request.group, request.generation) else {
-                    return Err(error::displaced(stream, &partition.id, request.generation));
-                };
-                Ok(MemoryReader {
-                    stream: self.stream.clone(),
-                    runtime: self.runtime.clone(),
-                    request: request.clone(),
-                    signal: partition.signal.clone(),
-                    displaced,
-                    incarnation,
-                    at,
-                    cursor,
-                })
-            })
-        };
+        let open = || MemoryReader::open(&self.stream, &self.runtime, request);
         let reader = self.ask(Operation::Open, open).await?;
         Ok(Box::new(reader))
     }
@@ -151,171 +123,4 @@ fn latest(partition: &PartitionLog) -> (PartitionId, Watermark) {
         None => Watermark::Start(ReadFrom::After(Position::new(partition.next - 1))),
     };
     (partition.id.clone(), watermark)
-}
-
-/// Where a reader goes on.
-#[derive(Clone, Copy)]
-enum Cursor {
-    /// With whatever is the oldest at the first read: retention cannot overtake it before.
-    Earliest,
-    Time(Timestamp),
-    Position(u64),
-}
-
-impl Cursor {
-    fn new(from: ReadFrom) -> Self {
-        // A position of another backend is far beyond every one of ours.
-        let number = |position: Position| position.sequence().unwrap_or(u64::MAX - 1);
-        match from {
-            ReadFrom::Earliest => Self::Earliest,
-            ReadFrom::Time(time) => Self::Time(time),
-            ReadFrom::At(position) => Self::Position(number(position)),
-            ReadFrom::After(position) => Self::Position(number(position).saturating_add(1)),
-        }
-    }
-
-    /// The position to read at; `None` where an event of that time has yet to come.
-    fn check(self, stream: &StreamName, partition: &PartitionLog) -> Result<Option<u64>> {
-        let first = partition.first();
-        match self {
-            Self::Earliest => Ok(Some(first)),
-            Self::Time(time) => Ok(partition.first_since(time)),
-            // Position 0 stands before the first, which is 1.
-            Self::Position(at) if at.max(1) < first => {
-                Err(error::expired(stream, &partition.id, at, first))
-            }
-            Self::Position(at) if at > partition.next => Err(error::never_written(
-                stream,
-                &partition.id,
-                at,
-                partition.next,
-            )),
-            Self::Position(at) => Ok(Some(at.max(1))),
-        }
-    }
-}
-
-struct MemoryReader {
-    stream: Arc<Stream>,
-    runtime: Runtime,
-    request: OpenPartition,
-    signal: Arc<Signal>,
-    displaced: Arc<AtomicBool>,
-    incarnation: u64,
-    at: usize,
-    cursor: Cursor,
-}
-
-impl MemoryReader {
-    /// What is there now; `None` where nothing is.
-    fn take(&mut self, max_events: usize, even_empty: bool) -> Result<Option<ReadBatch>> {
-        let Self {
-            stream,
-            runtime,
-            request,
-            cursor,
-            ..
-        } = self;
-        if self.displaced.load(Ordering::Relaxed) {
-            let generation = request.generation;
-            return Err(error::displaced(
-                &stream.name,
-                &request.partition,
-                generation,
-            ));
-        }
-        stream.with_log(|log| {
-            if log.incarnation != self.incarnation {
-                return Err(error::no_stream(&stream.name));
-            }
-            if log.settings.retention.is_some() {
-                log.expire(runtime.wall());
-            }
-            let partition = log.partition(self.at);
-            let from = cursor.check(&stream.name, partition)?;
-            let mut batch = ReadBatch::default();
-            let mut next = from.unwrap_or(partition.next);
-            let left = (partition.next - next) as usize;
-            batch.records.reserve_exact(left.min(max_events));
-            let mut bytes = 0;
-            for (position, stored) in partition.records_from(next).take(max_events) {
-                bytes += stored.size;
-                if bytes > request.max_bytes && !batch.records.is_empty() {
-                    break;
-                }
-                let position = Position::new(position);
-                batch
-                    .records
-                    .push(Record::new(stored.event.clone(), position, Some(stored.at)));
-            }
-            next += batch.records.len() as u64;
-            if partition.closed.is_some() && next == partition.next {
-                batch.end = Some(PartitionEnd {
-                    children: partition.children.clone(),
-                });
-            }
-            if batch.records.is_empty() && batch.end.is_none() && !even_empty {
-                return Ok(None);
-            }
-            batch.tail = Some(tail(partition, next));
-            if !batch.records.is_empty() {
-                *cursor = Cursor::Position(next);
-            }
-            Ok(Some(batch))
-        })
-    }
-}
-
-/// The end of a partition, as a reader that goes on at `next` sees it.
-fn tail(partition: &PartitionLog, next: u64) -> Tail {
-    let mut tail = Tail::at(partition.last());
-    tail.events_behind = Some(partition.next - next);
-    let newest = partition.records.back().map(|it| it.at);
-    let oldest = partition.records_from(next).next().map(|(_, it)| it.at);
-    tail.time_behind = Some(match (newest, oldest) {
-        (Some(newest), Some(oldest)) => newest.since(oldest),
-        _ => std::time::Duration::ZERO,
-    });
-    tail
-}
-
-#[async_trait]
-impl PartitionReader for MemoryReader {
-    async fn read(&mut self, max_events: usize) -> Result<ReadBatch> {
-        let max_events = max_events.max(1);
-        let mut deadline = None;
-        loop {
-            // Nothing is taken before the last await, so a cancelled read loses nothing.
-            if self.stream.plan.is_armed() {
-                self.stream
-                    .plan
-                    .interrupt(Operation::Read, &self.runtime)
-                    .await?;
-            }
-            if let Some(batch) = self.take(max_events, false)? {
-                return Ok(batch);
-            }
-            let changed = self.signal.listen();
-            if let Some(batch) = self.take(max_events, false)? {
-                return Ok(batch);
-            }
-            let until = *deadline.get_or_insert_with(|| self.runtime.now() + self.request.max_wait);
-            match select(changed, self.runtime.sleep_until(until)).await {
-                Either::Left(_) => {}
-                Either::Right(_) => return Ok(self.take(max_events, true)?.unwrap_or_default()),
-            }
-        }
-    }
-}
-
-impl Drop for MemoryReader {
-    fn drop(&mut self) {
-        // A log that is gone took its readers along.
-        let _ = self.stream.with_log(|log| {
-            if log.incarnation == self.incarnation {
-                log.partition_mut(self.at).dismiss(&self.displaced);
-            }
-            Ok(())
-        });
-    }
 }

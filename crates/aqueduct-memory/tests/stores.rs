@@ -1,0 +1,509 @@
+//! Leases, idempotency records, letters and lag.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::sync::Arc;
+
+use aqueduct_core::{
+    Claimed, ErrorKind, EventClaim, GroupKey, GroupName, GroupRecord, IdempotencyScope,
+    IdempotencyStore, Lease, LeaseStore, Letter, LetterId, LetterQuery, LetterReason, Letters,
+    OwnerId, PartitionId, Position, ReadFrom, ResolvedStart, StreamName, Swap, Text, Watermark,
+};
+use common::{Bench, SECOND, event};
+
+fn leases(bench: &Bench) -> (Arc<dyn LeaseStore>, GroupKey) {
+    let leases = bench.run(bench.resource.leases(&bench.runtime)).unwrap();
+    (leases, GroupKey::new("billing", "orders"))
+}
+
+fn free(partition: &str) -> Lease {
+    Lease::new(
+        PartitionId::from(partition),
+        Watermark::Start(ReadFrom::Earliest),
+    )
+}
+
+fn owned(lease: &Lease, owner: &str) -> Lease {
+    let mut next = lease.clone();
+    next.owner = Some(OwnerId::from(owner));
+    next.generation += 1;
+    next.counter += 1;
+    next.wanted_by = None;
+    next
+}
+
+fn renewed(lease: &Lease) -> Lease {
+    let mut next = lease.clone();
+    next.counter += 1;
+    next
+}
+
+fn swapped(swap: Swap) -> Lease {
+    match swap {
+        Swap::Swapped(lease) => lease,
+        Swap::Lost(row) => panic!("lost to {row:?}"),
+    }
+}
+
+#[test]
+fn lease_writes_are_conditional_and_versions_rise() {
+    let bench = Bench::new(&[]);
+    let (store, key) = leases(&bench);
+    let created = bench.run(store.create(&key, free("0"))).unwrap();
+    let again = bench
+        .run(store.create(&key, owned(&free("0"), "x")))
+        .unwrap();
+    assert_eq!(again, created);
+    let a = swapped(
+        bench
+            .run(store.swap(&key, &created, owned(&created, "a")))
+            .unwrap(),
+    );
+    assert_ne!(a.version, created.version);
+    let lost = bench
+        .run(store.swap(&key, &created, owned(&created, "b")))
+        .unwrap();
+    assert_eq!(lost, Swap::Lost(Some(a.clone())));
+    let mut moved = renewed(&a);
+    moved.watermark = Watermark::At(Position::new(7));
+    let committed = swapped(bench.run(store.commit(&key, &a, moved)).unwrap());
+    assert_eq!(
+        bench.run(store.read(&key, &committed.partition)).unwrap(),
+        Some(committed.clone())
+    );
+    assert_eq!(
+        bench.run(store.list(&key, &[])).unwrap(),
+        std::slice::from_ref(&committed)
+    );
+    let stale = bench.run(store.commit(&key, &a, renewed(&a))).unwrap();
+    assert_eq!(stale, Swap::Lost(Some(committed.clone())));
+    let steal = bench.run(store.commit(&key, &committed, owned(&committed, "b")));
+    assert!(steal.unwrap_err().is(ErrorKind::Invalid));
+    let other = bench.run(store.swap(&key, &committed, free("1")));
+    assert!(other.unwrap_err().is(ErrorKind::Invalid));
+
+    assert_eq!(
+        bench.run(store.delete(&key, &a)).unwrap(),
+        Swap::Lost(Some(committed.clone()))
+    );
+    swapped(bench.run(store.delete(&key, &committed)).unwrap());
+    assert_eq!(
+        bench.run(store.delete(&key, &committed)).unwrap(),
+        Swap::Lost(None)
+    );
+    assert_eq!(
+        bench
+            .run(store.swap(&key, &committed, renewed(&committed)))
+            .unwrap(),
+        Swap::Lost(None)
+    );
+    let elsewhere = GroupKey::new("audit", "orders");
+    assert_eq!(bench.run(store.list(&elsewhere, &[])).unwrap(), []);
+}
+
+#[test]
+fn a_request_disturbs_no_write_and_survives_it() {
+    let bench = Bench::new(&[]);
+    let (store, key) = leases(&bench);
+    let created = bench.run(store.create(&key, free("0"))).unwrap();
+    let a = swapped(
+        bench
+            .run(store.swap(&key, &created, owned(&created, "a")))
+            .unwrap(),
+    );
+    let (b, c) = (OwnerId::from("b"), OwnerId::from("c"));
+    let asked = bench.run(store.request(&key, &a, &b)).unwrap().unwrap();
+    assert_eq!(asked.wanted_by, Some(b.clone()));
+    assert_ne!(asked.version, a.version);
+    assert_eq!(bench.run(store.request(&key, &a, &c)).unwrap(), Some(asked));
+    // The owner does not know of the request yet: its write passes and keeps it.
+    let committed = swapped(bench.run(store.commit(&key, &a, renewed(&a))).unwrap());
+    assert_eq!(committed.wanted_by, Some(b.clone()));
+    let handed = swapped(
+        bench
+            .run(store.swap(&key, &committed, owned(&committed, "b")))
+            .unwrap(),
+    );
+    assert_eq!(handed.wanted_by, None);
+    // A request about an older generation changes nothing.
+    assert_eq!(
+        bench.run(store.request(&key, &a, &c)).unwrap(),
+        Some(handed.clone())
+    );
+    assert_eq!(
+        bench.run(store.request(&key, &free("9"), &c)).unwrap(),
+        None
+    );
+    // An owner that knows of a request may turn it down.
+    let asked = bench
+        .run(store.request(&key, &handed, &c))
+        .unwrap()
+        .unwrap();
+    let mut refused = renewed(&asked);
+    refused.wanted_by = None;
+    assert_eq!(
+        swapped(bench.run(store.commit(&key, &asked, refused)).unwrap()).wanted_by,
+        None
+    );
+}
+
+#[test]
+fn a_group_begins_once_and_a_reset_expects_its_replay() {
+    let bench = Bench::new(&[]);
+    let (store, key) = leases(&bench);
+    let record = |replay| {
+        let start = ResolvedStart {
+            at: bench.runtime.wall(),
+            partitions: Vec::new(),
+        };
+        GroupRecord::new(start, replay, bench.runtime.wall())
+    };
+    assert_eq!(bench.run(store.group(&key)).unwrap(), None);
+    assert_eq!(
+        bench
+            .run(store.create_group(&key, record(1)))
+            .unwrap()
+            .replay,
+        1
+    );
+    assert_eq!(
+        bench
+            .run(store.create_group(&key, record(5)))
+            .unwrap()
+            .replay,
+        1
+    );
+    bench.run(store.create(&key, free("0"))).unwrap();
+    assert_eq!(
+        bench
+            .run(store.reset_group(&key, 4, record(5)))
+            .unwrap()
+            .replay,
+        1
+    );
+    assert_eq!(bench.run(store.list(&key, &[])).unwrap().len(), 1);
+    assert_eq!(
+        bench
+            .run(store.reset_group(&key, 1, record(2)))
+            .unwrap()
+            .replay,
+        2
+    );
+    assert_eq!(bench.run(store.list(&key, &[])).unwrap().len(), 0);
+    assert_eq!(bench.run(store.group(&key)).unwrap().unwrap().replay, 2);
+}
+
+#[test]
+fn a_member_is_dead_when_a_test_says_so() {
+    let bench = Bench::new(&[]);
+    let (store, _) = leases(&bench);
+    let owner = OwnerId::from("a");
+    bench.run(store.join(&owner)).unwrap();
+    assert!(!store.is_dead(&owner));
+    bench.backend.faults("orders").declare_dead(&owner);
+    assert!(store.is_dead(&owner));
+    bench.run(store.leave(&owner)).unwrap();
+}
+
+fn records(bench: &Bench) -> (Arc<dyn IdempotencyStore>, IdempotencyScope) {
+    let store = bench
+        .run(bench.resource.idempotency(&bench.runtime))
+        .unwrap();
+    let scope = IdempotencyScope {
+        group: GroupName::from("billing"),
+        handlers: Text::literal("charge"),
+        replay: 0,
+    };
+    (store, scope)
+}
+
+#[test]
+fn a_newer_generation_takes_a_claim_over_and_the_older_cannot_complete_it() {
+    let bench = Bench::new(&[]);
+    let (store, scope) = records(&bench);
+    let event = event("a", 1);
+    let by = |nonce, generation| {
+        EventClaim::new(&event, nonce).from_partition(PartitionId::from("0"), generation)
+    };
+    let claim = |claim: EventClaim| bench.run(store.claim(&scope, &[claim])).unwrap().remove(0);
+    let held = Claimed::Held {
+        nonce: 1,
+        heartbeat: 0,
+    };
+    assert_eq!(claim(by(1, 1)), Claimed::New);
+    assert_eq!(claim(by(1, 1)), Claimed::Again);
+    assert_eq!(claim(by(2, 1)), held);
+    let elsewhere = EventClaim::new(&event, 2).from_partition(PartitionId::from("1"), 9);
+    assert_eq!(claim(elsewhere), held);
+    assert_eq!(claim(by(2, 2)), Claimed::Again);
+    assert_eq!(
+        claim(by(1, 1)),
+        Claimed::Held {
+            nonce: 2,
+            heartbeat: 0
+        }
+    );
+    let error = bench
+        .run(store.complete(&scope, &[by(1, 1)]))
+        .remove(0)
+        .unwrap_err();
+    assert!(error.is(ErrorKind::Conflict) && !error.is_retryable());
+    bench
+        .run(store.complete(&scope, &[by(2, 2)]))
+        .remove(0)
+        .unwrap();
+    bench
+        .run(store.complete(&scope, &[by(1, 1)]))
+        .remove(0)
+        .unwrap();
+    assert_eq!(claim(by(3, 3)), Claimed::Completed);
+    let other = IdempotencyScope {
+        replay: 1,
+        ..scope.clone()
+    };
+    assert_eq!(
+        bench.run(store.claim(&other, &[by(3, 3)])).unwrap(),
+        [Claimed::New]
+    );
+}
+
+#[test]
+fn a_queues_claim_is_held_by_its_heartbeat_until_released() {
+    let bench = Bench::new(&[]);
+    let (store, scope) = records(&bench);
+    let event = event("a", 1);
+    let (mine, yours) = (EventClaim::new(&event, 1), EventClaim::new(&event, 2));
+    let claim = |claim: &EventClaim| {
+        bench
+            .run(store.claim(&scope, std::slice::from_ref(claim)))
+            .unwrap()
+            .remove(0)
+    };
+    assert_eq!(claim(&mine), Claimed::New);
+    bench
+        .run(store.heartbeat(&scope, std::slice::from_ref(&mine)))
+        .remove(0)
+        .unwrap();
+    assert_eq!(
+        claim(&yours),
+        Claimed::Held {
+            nonce: 1,
+            heartbeat: 1
+        }
+    );
+    let conflict = bench
+        .run(store.heartbeat(&scope, std::slice::from_ref(&yours)))
+        .remove(0);
+    assert!(conflict.unwrap_err().is(ErrorKind::Conflict));
+    bench
+        .run(store.release(&scope, std::slice::from_ref(&yours)))
+        .remove(0)
+        .unwrap();
+    assert_eq!(
+        claim(&yours),
+        Claimed::Held {
+            nonce: 1,
+            heartbeat: 1
+        }
+    );
+    bench
+        .run(store.release(&scope, std::slice::from_ref(&mine)))
+        .remove(0)
+        .unwrap();
+    assert_eq!(claim(&yours), Claimed::New);
+}
+
+#[test]
+fn completed_records_go_by_purge_and_by_retention() {
+    let bench = Bench::new(&[("idempotency_retention", "1h")]);
+    let (store, scope) = records(&bench);
+    assert_eq!(store.retention(), Some(3600 * SECOND));
+    let claims: Vec<_> = (0..3).map(|n| EventClaim::new(&event("a", n), 1)).collect();
+    bench.run(store.claim(&scope, &claims)).unwrap();
+    bench
+        .run(store.complete(&scope, &claims[..1]))
+        .remove(0)
+        .unwrap();
+    bench.simulation.advance(60 * SECOND);
+    bench
+        .run(store.complete(&scope, &claims[1..2]))
+        .remove(0)
+        .unwrap();
+    let before = bench.runtime.wall();
+    assert_eq!(bench.run(store.purge(before)).unwrap(), 1);
+    assert_eq!(bench.run(store.purge(before)).unwrap(), 0);
+    let answers = bench.run(store.claim(&scope, &claims)).unwrap();
+    assert_eq!(answers, [Claimed::New, Claimed::Completed, Claimed::Again]);
+    bench.simulation.advance(3601 * SECOND);
+    let answers = bench.run(store.claim(&scope, &claims)).unwrap();
+    assert_eq!(answers, [Claimed::Again, Claimed::New, Claimed::Again]);
+}
+
+fn letters(bench: &Bench) -> Arc<dyn Letters> {
+    bench.run(bench.resource.letters(&bench.runtime)).unwrap()
+}
+
+fn letter(bench: &Bench, group: &'static str, key: &'static str, data: u32) -> Letter {
+    Letter::new(
+        event(key, data),
+        StreamName::from("orders"),
+        GroupName::from(group),
+        LetterReason::Exhausted,
+        "no luck",
+        bench.runtime.wall(),
+    )
+}
+
+#[test]
+fn letters_are_listed_in_pages_shown_and_purged_and_buried_once() {
+    let bench = Bench::new(&[]);
+    let store = letters(&bench);
+    let all: Vec<Letter> = (0..5)
+        .map(|n| {
+            letter(
+                &bench,
+                ["billing", "audit"][n % 2],
+                ["a", "b"][n / 3],
+                n as u32,
+            )
+        })
+        .collect();
+    assert!(bench.run(store.bury(&all)).iter().all(Result::is_ok));
+    assert!(bench.run(store.bury(&all[..2])).iter().all(Result::is_ok));
+    let list = |query: LetterQuery| bench.run(store.list(&query)).unwrap();
+    let page = |after: Option<LetterId>| {
+        let mut query = LetterQuery::default();
+        query.limit = 2;
+        query.after = after;
+        list(query)
+    };
+    let first = page(None);
+    let second = page(Some(first[1].id.clone()));
+    let third = page(Some(second[1].id.clone()));
+    let paged: Vec<_> = [first, second, third]
+        .concat()
+        .into_iter()
+        .map(|it| it.letter)
+        .collect();
+    assert_eq!(paged, all);
+    let mut query = LetterQuery::default();
+    query.group = Some(GroupName::from("billing"));
+    query.key = Some(Text::literal("a"));
+    assert_eq!(list(query.clone()).len(), 2);
+    query.stream = Some(StreamName::from("other"));
+    assert_eq!(list(query).len(), 0);
+    let wrong = LetterId(Text::literal("first"));
+    let mut query = LetterQuery::default();
+    query.after = Some(wrong.clone());
+    assert!(
+        bench
+            .run(store.list(&query))
+            .unwrap_err()
+            .is(ErrorKind::Invalid)
+    );
+
+    let id = page(None)[0].id.clone();
+    assert_eq!(bench.run(store.show(&id)).unwrap().unwrap().letter, all[0]);
+    let purged = bench.run(store.purge(&[id.clone(), wrong, id.clone()]));
+    assert!(purged[0].is_ok() && purged[1].is_err());
+    assert!(purged[2].as_ref().unwrap_err().is(ErrorKind::NotFound));
+    assert!(bench.run(store.show(&id)).unwrap().is_none());
+}
+
+#[test]
+fn a_redriven_letter_is_marked_for_its_group_and_goes_once_it_is_stored() {
+    let bench = Bench::new(&[("partitions", "1"), ("max_event_bytes", "1KiB")]);
+    let store = letters(&bench);
+    let mut large = letter(&bench, "billing", "b", 2);
+    large.event = large.event.with_data("x".repeat(2_000));
+    let all = [letter(&bench, "billing", "a", 1), large];
+    bench.run(store.bury(&all)).remove(0).unwrap();
+    let mut ids: Vec<_> = bench
+        .run(store.list(&LetterQuery::default()))
+        .unwrap()
+        .into_iter()
+        .map(|it| it.id)
+        .collect();
+    ids.insert(1, LetterId(Text::literal("77")));
+    let answers = bench.run(store.redrive(&ids, &*bench.producer()));
+    let kinds: Vec<_> = answers
+        .iter()
+        .map(|it| it.as_ref().err().map(|e| e.kind()))
+        .collect();
+    assert_eq!(
+        kinds,
+        [None, Some(ErrorKind::NotFound), Some(ErrorKind::TooLarge)]
+    );
+    assert_eq!(
+        bench
+            .run(store.list(&LetterQuery::default()))
+            .unwrap()
+            .len(),
+        1
+    );
+    let mut reader = bench.reader("0", ReadFrom::Earliest);
+    let batch = bench.run(reader.read(10)).unwrap();
+    assert_eq!(batch.records.len(), 1);
+    assert_eq!(
+        Letter::target_group(&batch.records[0].event),
+        Some("billing")
+    );
+    assert_eq!(batch.records[0].event.id(), all[0].event.id());
+}
+
+#[test]
+fn a_key_is_held_until_released_even_where_its_letter_is_gone() {
+    let bench = Bench::new(&[]);
+    let store = letters(&bench);
+    let mut holding = letter(&bench, "billing", "a", 1);
+    holding.holds_key = true;
+    let all = [
+        holding,
+        letter(&bench, "billing", "b", 2),
+        letter(&bench, "audit", "c", 3),
+    ];
+    bench.run(store.bury(&all)).remove(0).unwrap();
+    let (billing, audit, orders) = (
+        GroupName::from("billing"),
+        GroupName::from("audit"),
+        StreamName::from("orders"),
+    );
+    let held = |group| bench.run(store.held_keys(group, &orders)).unwrap();
+    assert_eq!(held(&billing), ["a"]);
+    assert!(held(&audit).is_empty());
+    let id = bench
+        .run(store.list(&LetterQuery::default()))
+        .unwrap()
+        .remove(0)
+        .id;
+    bench.run(store.purge(&[id])).remove(0).unwrap();
+    assert_eq!(held(&billing), ["a"]);
+    bench
+        .run(store.release_key(&billing, &orders, "a"))
+        .unwrap();
+    assert!(held(&billing).is_empty());
+}
+
+#[test]
+fn lag_counts_from_the_leases_watermark() {
+    let bench = Bench::new(&[("partitions", "1")]);
+    bench.send(&(0..10).map(|n| event("a", n)).collect::<Vec<_>>());
+    let (leases, key) = leases(&bench);
+    let admin = bench.run(bench.resource.admin(&bench.runtime)).unwrap();
+    bench.simulation.advance(5 * SECOND);
+    let lag = || {
+        let lag = bench.run(admin.lag(&key.group)).unwrap().remove(0);
+        (lag.events, lag.oldest)
+    };
+    assert_eq!(lag(), (10, Some(5 * SECOND)));
+    let mut lease = free("0");
+    lease.watermark = Watermark::At(Position::new(7));
+    let mut lease = bench.run(leases.create(&key, lease)).unwrap();
+    assert_eq!(lag(), (3, Some(5 * SECOND)));
+    let mut next = renewed(&lease);
+    next.watermark = Watermark::At(Position::new(10));
+    lease = swapped(bench.run(leases.swap(&key, &lease, next)).unwrap());
+    assert_eq!(lag(), (0, None));
+    assert_eq!(lease.watermark, Watermark::At(Position::new(10)));
+}
