@@ -1,0 +1,250 @@
+use std::collections::BTreeSet;
+
+use aqueduct_core::StoredAttempts;
+use proptest::prelude::*;
+
+use super::*;
+
+fn cautious(until: u64, attempts: Option<StoredAttempts>) -> Tracker {
+    let takeover = Takeover {
+        attempts,
+        cautious_until: Some(Position::new(until)),
+        announce: false,
+    };
+    Tracker::new(OPTIONS, START, Some(Position::new(until)), takeover)
+}
+
+fn commit(tracker: &mut Tracker) {
+    let progress = tracker.progress();
+    tracker.committed(&progress);
+}
+
+#[test]
+fn one_event_at_a_time_each_after_a_durable_mark() {
+    let mut tracker = cautious(2, None);
+    tracker.fetched(records("abcd"), at(0));
+    assert!(take(&mut tracker, 9, at(0)).is_empty());
+    assert!(tracker.mark_needed(at(0)));
+    assert!(take(&mut tracker, 9, at(0)).is_empty(), "not durable yet");
+    let progress = tracker.progress();
+    assert!(progress.urgent);
+    let mark = progress.attempts.unwrap();
+    assert_eq!(
+        (mark.position, mark.count, mark.started),
+        (Position::new(1), 1, true)
+    );
+    tracker.committed(&progress);
+    assert!(!tracker.mark_needed(at(0)));
+    let first = take(&mut tracker, 9, at(0));
+    assert_eq!(positions(&first), [1]);
+    assert!(take(&mut tracker, 9, at(0)).is_empty());
+    assert_eq!(
+        tracker.progress().attempts,
+        Some(mark),
+        "a renewal keeps the mark"
+    );
+    assert!(ack(&mut tracker, &first[0]).unwrap().deliverable);
+    let progress = tracker.progress();
+    assert!(progress.urgent && progress.attempts.is_none());
+    assert!(tracker.mark_needed(at(0)));
+    commit(&mut tracker);
+    let second = take(&mut tracker, 9, at(0));
+    assert_eq!(positions(&second), [2]);
+    ack(&mut tracker, &second[0]).unwrap();
+    assert!(!tracker.mark_needed(at(0)));
+    assert_eq!(positions(&take(&mut tracker, 9, at(0))), [3, 4]);
+}
+
+#[test]
+fn a_failing_event_lets_other_keys_run_alone_too() {
+    let mut tracker = cautious(3, None);
+    tracker.fetched(records("aab"), at(0));
+    assert!(tracker.mark_needed(at(0)));
+    commit(&mut tracker);
+    let first = take(&mut tracker, 9, at(0));
+    nack(&mut tracker, &first[0], at(0), 100);
+    let progress = tracker.progress();
+    let attempts = progress.attempts.unwrap();
+    assert!(progress.urgent && !attempts.started && attempts.count == 1);
+    assert!(tracker.mark_needed(at(0)));
+    commit(&mut tracker);
+    assert_eq!(positions(&take(&mut tracker, 9, at(0))), [3]);
+    assert!(
+        !tracker.mark_needed(at(200)),
+        "one is due, another is running"
+    );
+    assert!(take(&mut tracker, 9, at(200)).is_empty());
+}
+
+#[test]
+fn a_mark_found_after_a_crash_is_an_attempt_and_a_release_takes_it_back() {
+    let stored = StoredAttempts {
+        position: Position::new(1),
+        count: 1,
+        started: true,
+    };
+    let mut tracker = cautious(2, Some(stored));
+    assert_eq!(
+        tracker.progress().attempts,
+        Some(stored),
+        "kept until it is read"
+    );
+    tracker.fetched(records("ab"), at(0));
+    assert!(tracker.mark_needed(at(0)));
+    commit(&mut tracker);
+    let out = take(&mut tracker, 9, at(0));
+    assert_eq!(out[0].attempt, 2);
+    assert_eq!(tracker.progress().attempts.unwrap().count, 2);
+    tracker.revoke_all(Revocation::HandedOver);
+    let attempts = tracker.progress().attempts.unwrap();
+    assert_eq!((attempts.count, attempts.started), (1, false));
+}
+
+#[test]
+fn attempts_count_only_for_the_position_that_they_name() {
+    let stored = StoredAttempts {
+        position: Position::new(2),
+        count: 4,
+        started: true,
+    };
+    let mut tracker = cautious(1, Some(stored));
+    tracker.fetched(vec![record(1, None), record(3, None)], at(0));
+    tracker.mark_needed(at(0));
+    commit(&mut tracker);
+    let first = take(&mut tracker, 9, at(0));
+    assert_eq!(first[0].attempt, 1);
+    ack(&mut tracker, &first[0]).unwrap();
+    assert_eq!(take(&mut tracker, 9, at(0))[0].attempt, 1);
+}
+
+#[test]
+fn after_an_unclean_take_over_hand_outs_wait_until_they_are_announced() {
+    let takeover = Takeover {
+        announce: true,
+        ..Takeover::default()
+    };
+    let mut tracker = Tracker::new(OPTIONS, START, Some(Position::new(1)), takeover);
+    assert!(!tracker.progress().urgent);
+    tracker.fetched(records("aab"), at(0));
+    assert_eq!(positions(&take(&mut tracker, 9, at(0))), [1]);
+    let progress = tracker.progress();
+    assert!(progress.urgent);
+    assert_eq!(progress.handed_out, Some(Position::new(3)));
+    tracker.committed(&progress);
+    assert!(!tracker.progress().urgent);
+    let rest = take(&mut tracker, 9, at(0));
+    assert_eq!(positions(&rest), [3], "a is out in another take");
+}
+
+/// One owner after another, each killed by the first poison that it runs.
+struct Partition {
+    keys: Vec<u8>,
+    poison: BTreeSet<u64>,
+    watermark: Watermark,
+    handed_out: Option<Position>,
+    attempts: Option<StoredAttempts>,
+    handled: BTreeSet<u64>,
+    letters: BTreeSet<u64>,
+}
+
+impl Partition {
+    /// Runs one owner; answers whether it lived until everything was settled.
+    fn own(&mut self, takeover: Takeover, width: usize, mut random: u64) -> bool {
+        let mut tracker = Tracker::new(OPTIONS, self.watermark, self.handed_out, takeover);
+        let all: Vec<_> = (1..)
+            .zip(&self.keys)
+            .map(|(position, key)| record(position, Some(&key.to_string())))
+            .collect();
+        let last = all.len() as u64;
+        for batch in all.chunks(width * 2) {
+            tracker.fetched(batch.to_vec(), at(0));
+        }
+        let mut held: Vec<Parts> = Vec::new();
+        while watermark(&tracker) != Some(last) {
+            random = random
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            let draw = (random >> 33) as usize;
+            if tracker.mark_needed(at(0)) || tracker.progress().urgent || draw.is_multiple_of(11) {
+                self.commit(&mut tracker);
+            }
+            held.extend(take(&mut tracker, width, at(0)));
+            assert!(!held.is_empty() || tracker.mark_needed(at(0)), "stuck");
+            let next = held.iter().position(|parts| {
+                !held.iter().any(|other| {
+                    other.event.key() == parts.event.key() && other.position < parts.position
+                })
+            });
+            let Some(next) = next else { continue };
+            let parts = held.remove((next + draw % 2).min(next));
+            if self.handle(&parts) {
+                return false;
+            }
+            ack(&mut tracker, &parts).unwrap();
+        }
+        self.commit(&mut tracker);
+        true
+    }
+
+    /// Answers whether it killed the process.
+    fn handle(&mut self, parts: &Parts) -> bool {
+        let position = position(parts);
+        if parts.attempt > 3 {
+            self.letters.insert(position);
+            return false;
+        }
+        if self.poison.contains(&position) {
+            return true;
+        }
+        assert_eq!(parts.attempt, 1, "{position} never failed");
+        self.handled.insert(position);
+        false
+    }
+
+    fn commit(&mut self, tracker: &mut Tracker) {
+        let progress = tracker.progress();
+        self.watermark = progress.watermark;
+        self.handed_out = progress.handed_out;
+        self.attempts = progress.attempts;
+        tracker.committed(&progress);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(200) })]
+
+    #[test]
+    fn poison_ends_as_a_letter_and_no_innocent_does(
+        keys in proptest::collection::vec(0..8u8, 1..60),
+        poison in proptest::collection::btree_set(1..60u64, 0..4),
+        width in 1..12usize,
+        seed: u64,
+    ) {
+        let count = keys.len() as u64;
+        let poison: BTreeSet<_> = poison.into_iter().filter(|it| *it <= count).collect();
+        let mut partition = Partition {
+            keys,
+            poison: poison.clone(),
+            watermark: START,
+            handed_out: None,
+            attempts: None,
+            handled: BTreeSet::new(),
+            letters: BTreeSet::new(),
+        };
+        let mut takeover = Takeover::default();
+        let mut deaths = 0;
+        let mut before = START;
+        while !partition.own(takeover, width, seed ^ deaths) {
+            deaths += 1;
+            prop_assert!(deaths < 40, "{:?}", partition.letters);
+            let progressed = std::mem::replace(&mut before, partition.watermark) != partition.watermark;
+            takeover = Takeover {
+                attempts: partition.attempts,
+                cautious_until: partition.handed_out.filter(|_| !progressed),
+                announce: true,
+            };
+        }
+        prop_assert_eq!(partition.letters, poison);
+        prop_assert_eq!(partition.handled.len() as u64, count - partition.poison.len() as u64);
+    }
+}
