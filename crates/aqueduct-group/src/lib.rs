@@ -1,2 +1,15 @@
-//! aqueduct-group
+#![doc = include_str!("../README.md")]
+
+mod budget;
+mod consumer;
+mod cost;
+mod driver;
+mod member;
+mod offline;
+mod options;
 mod tracker;
+
+pub use self::budget::ByteBudget;
+pub use self::consumer::Group;
+pub use self::cost::{RequestCost, request_cost};
+pub use self::options::{GroupOptions, OnGap};

@@ -1,0 +1,100 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use aqueduct_core::{Effect, PartitionId, Result};
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+
+use super::Shared;
+use crate::member::{Command, Input, Listing, WriteKind};
+
+/// The call that a command asks for, answering with its input; `None` where it asks for none.
+pub(super) fn call(shared: &Arc<Shared>, command: Command) -> Option<BoxFuture<'static, Input>> {
+    let shared = shared.clone();
+    let (leases, key) = (shared.leases.clone(), shared.key.clone());
+    let call = match command {
+        Command::List(known) => async move {
+            let log = shared.log.clone();
+            let listing = async {
+                let (partitions, leases) =
+                    futures::future::try_join(log.partitions(), leases.list(&key, &known)).await?;
+                Ok(Listing { partitions, leases })
+            };
+            Input::Listed(shared.limited("list", listing).await)
+        }
+        .boxed(),
+        Command::Group => {
+            async move { Input::Group(shared.limited("group", leases.group(&key)).await) }.boxed()
+        }
+        Command::Create(lease) => async move {
+            let partition = lease.partition.clone();
+            let answer = shared.limited("create", leases.create(&key, lease)).await;
+            Input::Created(partition, answer)
+        }
+        .boxed(),
+        Command::Write {
+            op,
+            kind,
+            current,
+            next,
+        } => async move {
+            let partition = current.partition.clone();
+            let answer = match kind {
+                WriteKind::Swap => {
+                    let call = leases.swap(&key, &current, next);
+                    shared.limited("swap", call).await
+                }
+                WriteKind::Commit => {
+                    let call = leases.commit(&key, &current, next);
+                    shared.limited("commit", call).await
+                }
+            };
+            Input::Written(partition, op, answer)
+        }
+        .boxed(),
+        Command::Read(partition, op) => read(shared, partition, op).boxed(),
+        Command::Request(lease) => async move {
+            let partition = lease.partition.clone();
+            let by = shared.owner.clone();
+            let call = leases.request(&key, &lease, &by);
+            Input::Requested(partition, shared.limited("request", call).await)
+        }
+        .boxed(),
+        Command::Delete(lease) => async move {
+            let partition = lease.partition.clone();
+            let answer = shared.limited("delete", leases.delete(&key, &lease)).await;
+            Input::Deleted(partition, answer)
+        }
+        .boxed(),
+        _ => return None,
+    };
+    Some(call)
+}
+
+async fn read(shared: Arc<Shared>, partition: PartitionId, op: u64) -> Input {
+    let call = shared.leases.read(&shared.key, &partition);
+    let answer = shared.limited("read", call).await;
+    Input::Read(partition, op, answer)
+}
+
+impl Shared {
+    /// One call to the store, counted, and given up after a part of a lease's life: its effect is
+    /// unknown then.
+    async fn limited<T>(
+        &self,
+        what: &'static str,
+        call: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        let limit = (self.options.lease_life / 4).max(Duration::from_millis(50));
+        metrics::counter!("aqueduct_group_store_calls_total", "call" => what).increment(1);
+        let answer = self
+            .runtime
+            .timeout(limit, what, call)
+            .await
+            .unwrap_or_else(|late| Err(late.with_effect(Effect::Unknown)));
+        if answer.is_err() {
+            metrics::counter!("aqueduct_group_store_failures_total", "call" => what).increment(1);
+        }
+        answer
+    }
+}

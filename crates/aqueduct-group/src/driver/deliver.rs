@@ -1,0 +1,173 @@
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use aqueduct_core::{Delivery, Moment, Parts, Result};
+
+use super::slot::Slot;
+use super::{Shared, lock};
+
+/// The partitions that deliver.
+#[derive(Default)]
+pub(super) struct Slots {
+    pub(super) list: Vec<Arc<Slot>>,
+    /// Whose turn it is.
+    turn: usize,
+    /// Kept for its capacity.
+    scratch: Vec<Parts>,
+    /// Taken, and waiting for the batch to fill up.
+    staged: Vec<(Parts, Arc<Slot>)>,
+    staged_since: Moment,
+}
+
+impl Slots {
+    pub(super) fn put_back(&mut self) {
+        for (parts, slot) in self.staged.drain(..).rev() {
+            slot.put_back(&parts);
+        }
+    }
+
+    /// Takes up to `max`, an equal share of each partition first; answers when to look again.
+    fn take<T>(
+        &mut self,
+        max: usize,
+        now: Moment,
+        out: &mut Vec<T>,
+        make: impl Fn(Parts, &Arc<Slot>) -> T,
+    ) -> Option<Moment> {
+        let count = self.list.len();
+        let mut due: Option<Moment> = None;
+        self.turn = if count == 0 {
+            0
+        } else {
+            (self.turn + 1) % count
+        };
+        let share = max.div_ceil(count.max(1));
+        for quota in [share, max] {
+            for at in 0..count {
+                let room = quota.min(max - out.len());
+                if room == 0 {
+                    return None;
+                }
+                let slot = &self.list[(self.turn + at) % count];
+                let next = slot.take(room, now, &mut self.scratch);
+                due = [due, next].into_iter().flatten().min();
+                if out.is_empty() {
+                    out.reserve(self.scratch.len());
+                }
+                out.extend(self.scratch.drain(..).map(|parts| make(parts, slot)));
+            }
+            if share == max || out.is_empty() {
+                break;
+            }
+        }
+        due
+    }
+}
+
+impl Shared {
+    /// Waits for deliveries. Nothing is taken from a partition before the poll that answers it,
+    /// but for a batch that waits to fill up; that one stays for the next call.
+    pub(crate) async fn receive(&self, max: usize) -> Result<Vec<Delivery>> {
+        let max = max.max(1);
+        if let Some(answer) = self.try_receive(max).0 {
+            return answer;
+        }
+        let _waiting = Waiting::begin(self);
+        loop {
+            let ready = self.ready.listen();
+            let (answer, due) = self.try_receive(max);
+            if let Some(answer) = answer {
+                return answer;
+            }
+            match due {
+                Some(due) => {
+                    let due = self.runtime.sleep_until(due);
+                    drop(futures::future::select(ready, due).await);
+                }
+                None => ready.await,
+            }
+        }
+    }
+
+    fn try_receive(&self, max: usize) -> (Option<Result<Vec<Delivery>>>, Option<Moment>) {
+        if let Some(failure) = &*lock(&self.failure) {
+            return (Some(Err(failure.clone())), None);
+        }
+        if self.draining.load(Ordering::Acquire) {
+            return (Some(Ok(Vec::new())), None);
+        }
+        if self.paused.load(Ordering::Acquire) {
+            return (None, None);
+        }
+        let now = self.runtime.now();
+        let mut slots = lock(&self.slots);
+        let wait = self.options.max_batch_wait;
+        if !wait.is_zero() {
+            return self.fill_up(&mut slots, max, now);
+        }
+        let mut out = Vec::new();
+        let due = slots.take(max, now, &mut out, |parts, slot| {
+            Delivery::new(parts, slot.clone())
+        });
+        drop(slots);
+        if out.is_empty() {
+            return (None, due);
+        }
+        self.delivered.increment(out.len() as u64);
+        (Some(Ok(out)), None)
+    }
+
+    /// Collects a batch until it is full or has waited long enough.
+    fn fill_up(
+        &self,
+        slots: &mut Slots,
+        max: usize,
+        now: Moment,
+    ) -> (Option<Result<Vec<Delivery>>>, Option<Moment>) {
+        let mut staged = std::mem::take(&mut slots.staged);
+        staged.retain(|(parts, slot)| !slot.is_revoked(parts.ticket));
+        if staged.is_empty() {
+            slots.staged_since = now;
+        }
+        let mut due = None;
+        if staged.len() < max {
+            due = slots.take(max, now, &mut staged, |parts, slot| (parts, slot.clone()));
+        }
+        let full_by = slots.staged_since + self.options.max_batch_wait;
+        if staged.is_empty() || (staged.len() < max && now < full_by) {
+            let due = match staged.is_empty() {
+                true => due,
+                false => [due, Some(full_by)].into_iter().flatten().min(),
+            };
+            slots.staged = staged;
+            return (None, due);
+        }
+        slots.staged = staged.split_off(max.min(staged.len()));
+        let out: Vec<_> = staged
+            .into_iter()
+            .map(|(parts, slot)| Delivery::new(parts, slot))
+            .collect();
+        self.delivered.increment(out.len() as u64);
+        (Some(Ok(out)), None)
+    }
+}
+
+/// A receiver that found nothing; partitions read with caution go on only while one waits.
+struct Waiting<'a>(&'a Shared);
+
+impl<'a> Waiting<'a> {
+    fn begin(shared: &'a Shared) -> Self {
+        shared.waiting.fetch_add(1, Ordering::AcqRel);
+        let watched = lock(&shared.slots).list.iter().any(|slot| slot.is_watched());
+        if watched {
+            shared.wake.notify(usize::MAX);
+        }
+        Self(shared)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::AcqRel);
+    }
+}

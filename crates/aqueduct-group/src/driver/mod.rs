@@ -1,0 +1,176 @@
+//! Carries out what a member decides: calls to the store, one task per open partition, and the
+//! deliveries in between.
+
+mod calls;
+mod deliver;
+mod gap;
+mod reader;
+mod run;
+mod slot;
+mod stop;
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use aqueduct_core::{
+    ConsumerStatus, Error, GroupKey, LeaseStore, Moment, OwnerId, PartitionedLog, Revocation,
+    Runtime,
+};
+use event_listener::Event as Signal;
+use futures::channel::{mpsc, oneshot};
+use metrics::Counter;
+
+use self::deliver::Slots;
+pub(crate) use self::run::{Driver, Start};
+use crate::GroupOptions;
+
+/// What the driver, the readers, the receivers and the settlers share.
+pub(crate) struct Shared {
+    pub(crate) runtime: Runtime,
+    pub(crate) options: GroupOptions,
+    pub(crate) key: GroupKey,
+    pub(crate) owner: OwnerId,
+    pub(crate) log: Arc<dyn PartitionedLog>,
+    pub(crate) leases: Arc<dyn LeaseStore>,
+    slots: Mutex<Slots>,
+    /// Wakes receivers.
+    ready: Signal,
+    /// Wakes the driver.
+    wake: Signal,
+    /// Wakes those who wait for the end.
+    over: Signal,
+    /// Receivers that found nothing.
+    waiting: AtomicUsize,
+    paused: AtomicBool,
+    draining: AtomicBool,
+    ended: AtomicBool,
+    failure: Mutex<Option<Error>>,
+    unreachable_since: Mutex<Option<Moment>>,
+    requests: mpsc::UnboundedSender<Request>,
+    delivered: Counter,
+}
+
+/// What a consumer asks of its driver.
+pub(crate) enum Request {
+    Flush(oneshot::Sender<bool>),
+    Close,
+}
+
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    pub(crate) fn new(
+        runtime: &Runtime,
+        options: GroupOptions,
+        key: GroupKey,
+        owner: OwnerId,
+        log: Arc<dyn PartitionedLog>,
+        leases: Arc<dyn LeaseStore>,
+        requests: mpsc::UnboundedSender<Request>,
+    ) -> Self {
+        let delivered = metrics::counter!(
+            "aqueduct_group_delivered_total",
+            "group" => key.group.to_string(),
+            "stream" => key.stream.to_string(),
+        );
+        Self {
+            runtime: runtime.clone(),
+            options,
+            key,
+            owner,
+            log,
+            leases,
+            slots: Mutex::default(),
+            ready: Signal::new(),
+            wake: Signal::new(),
+            over: Signal::new(),
+            waiting: AtomicUsize::new(0),
+            paused: AtomicBool::new(false),
+            draining: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
+            failure: Mutex::default(),
+            unreachable_since: Mutex::default(),
+            requests,
+            delivered,
+        }
+    }
+
+    pub(crate) fn request(&self, request: Request) {
+        // Where the driver has ended there is nothing left to ask of it.
+        self.requests.unbounded_send(request).ok();
+    }
+
+    pub(crate) fn pause(&self, paused: bool) {
+        self.paused.store(paused, Ordering::Release);
+        self.ready.notify(usize::MAX);
+    }
+
+    /// Stops fetching and handing out.
+    pub(crate) fn drain(&self) {
+        self.draining.store(true, Ordering::Release);
+        let mut slots = lock(&self.slots);
+        slots.put_back();
+        for slot in &slots.list {
+            slot.wake_reader();
+        }
+        drop(slots);
+        self.ready.notify(usize::MAX);
+    }
+
+    pub(crate) fn is_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
+    }
+
+    pub(crate) async fn ended(&self) {
+        loop {
+            let over = self.over.listen();
+            if self.is_ended() {
+                return;
+            }
+            over.await;
+        }
+    }
+
+    /// Ends everything at once: what is out is revoked, nothing is committed.
+    pub(crate) fn end(&self, failure: Option<Error>) {
+        if let Some(failure) = failure {
+            self.fail(failure);
+        }
+        self.ended.store(true, Ordering::Release);
+        self.draining.store(true, Ordering::Release);
+        let list = {
+            let mut slots = lock(&self.slots);
+            slots.put_back();
+            std::mem::take(&mut slots.list)
+        };
+        for slot in list {
+            slot.revoke(Revocation::Shutdown);
+        }
+        self.over.notify(usize::MAX);
+        self.ready.notify(usize::MAX);
+    }
+
+    /// Every `receive_batch` answers that error from now on.
+    fn fail(&self, error: Error) {
+        lock(&self.failure).get_or_insert(error);
+        self.ready.notify(usize::MAX);
+    }
+
+    pub(crate) fn status(&self) -> ConsumerStatus {
+        let now = self.runtime.now();
+        let mut status = ConsumerStatus::default();
+        status.partitions = lock(&self.slots)
+            .list
+            .iter()
+            .map(|slot| slot.status(now))
+            .collect();
+        status
+            .partitions
+            .sort_by(|a, b| a.partition.cmp(&b.partition));
+        status.unreachable_since = *lock(&self.unreachable_since);
+        status.paused = self.paused.load(Ordering::Acquire);
+        status
+    }
+}

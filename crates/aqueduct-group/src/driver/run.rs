@@ -1,0 +1,249 @@
+use std::collections::{BTreeMap, VecDeque};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+
+use aqueduct_core::{
+    Error, ErrorKind, GroupRecord, Moment, OwnerId, PartitionId, Revocation, Task,
+};
+use futures::channel::{mpsc, oneshot};
+use futures::future::{BoxFuture, poll_fn};
+use futures::stream::{FuturesUnordered, StreamExt as _};
+
+use super::slot::Slot;
+use super::{Request, Shared, calls, lock, reader};
+use crate::member::{Command, Input, Member, Opening, Snapshot, Timings, Work};
+
+/// What a driver starts from.
+pub(crate) struct Start {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) record: GroupRecord,
+    pub(crate) requests: mpsc::UnboundedReceiver<Request>,
+}
+
+/// Runs one member.
+pub(crate) struct Driver {
+    shared: Arc<Shared>,
+    member: Member,
+    owned: OwnedSlots,
+    calls: FuturesUnordered<BoxFuture<'static, Input>>,
+    requests: mpsc::UnboundedReceiver<Request>,
+    flushes: BTreeMap<u64, oneshot::Sender<bool>>,
+    flush_ids: u64,
+    /// Tasks of partitions that are gone, while their hooks run.
+    leaving: FuturesUnordered<Task<()>>,
+    closed: bool,
+}
+
+/// The open partitions, as the member asks for them.
+struct OwnedSlots {
+    shared: Arc<Shared>,
+    open: BTreeMap<PartitionId, (Arc<Slot>, Task<()>)>,
+    /// The slot before the one that is open, whose hooks come first.
+    before: BTreeMap<PartitionId, Arc<Slot>>,
+}
+
+impl Driver {
+    pub(crate) fn new(start: Start) -> Self {
+        let shared = start.shared;
+        let runtime = &shared.runtime;
+        let member = Member::new(
+            Timings::new(&shared.options),
+            shared.owner.clone(),
+            start.record,
+            runtime.random(),
+            runtime.now(),
+        );
+        Self {
+            member,
+            owned: OwnedSlots {
+                shared: shared.clone(),
+                open: BTreeMap::new(),
+                before: BTreeMap::new(),
+            },
+            calls: FuturesUnordered::new(),
+            requests: start.requests,
+            flushes: BTreeMap::new(),
+            flush_ids: 0,
+            leaving: FuturesUnordered::new(),
+            closed: false,
+            shared,
+        }
+    }
+
+    /// Runs until the consumer is closed.
+    pub(crate) async fn run(mut self) {
+        let _end = EndOnDrop(self.shared.clone());
+        let mut inputs = VecDeque::from([Input::Tick]);
+        loop {
+            let news = self.shared.wake.listen();
+            while let Some(input) = inputs.pop_front() {
+                self.step(input);
+            }
+            if self.closed {
+                break;
+            }
+            let mut news = pin!(news);
+            let mut wake = self.shared.runtime.sleep_until(self.member.next_wake());
+            let Self {
+                calls,
+                requests,
+                leaving,
+                ..
+            } = &mut self;
+            let event = poll_fn(|cx| {
+                while let Poll::Ready(Some(_)) = leaving.poll_next_unpin(cx) {}
+                if let Poll::Ready(Some(input)) = calls.poll_next_unpin(cx) {
+                    return Poll::Ready(Happened::Input(input));
+                }
+                if let Poll::Ready(Some(request)) = requests.poll_next_unpin(cx) {
+                    return Poll::Ready(Happened::Request(request));
+                }
+                if news.as_mut().poll(cx).is_ready() || wake.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(Happened::Input(Input::Tick));
+                }
+                Poll::Pending
+            })
+            .await;
+            inputs.push_back(match event {
+                Happened::Input(input) => input,
+                Happened::Request(Request::Close) => Input::Close,
+                Happened::Request(Request::Flush(answer)) => {
+                    self.flush_ids += 1;
+                    self.flushes.insert(self.flush_ids, answer);
+                    Input::Flush(self.flush_ids)
+                }
+            });
+        }
+        self.leave().await;
+    }
+
+    fn step(&mut self, input: Input) {
+        let now = self.shared.runtime.now();
+        let commands = self.member.handle(input, now, &mut self.owned);
+        for command in commands {
+            self.carry_out(command, now);
+        }
+        *lock(&self.shared.unreachable_since) = self.member.unreachable_since();
+    }
+
+    fn carry_out(&mut self, command: Command, now: Moment) {
+        match command {
+            Command::Open(opening) => self.owned.open(&opening),
+            Command::Extended(partition, until, unclean) => {
+                if let Some((slot, _)) = self.owned.open.get(&partition) {
+                    slot.extended(until, unclean, now);
+                }
+            }
+            Command::Committed(partition, progress) => {
+                if let Some((slot, _)) = self.owned.open.get(&partition) {
+                    slot.committed(&progress);
+                }
+            }
+            Command::Drain(partition, why) => {
+                if let Some((slot, _)) = self.owned.open.get(&partition) {
+                    tracing::info!(%partition, %why, "giving up a partition");
+                    slot.stop(why);
+                }
+            }
+            Command::Gone(partition, why) => {
+                self.leaving.extend(self.owned.gone(&partition, why));
+            }
+            Command::Flushed { id, lost } => {
+                if let Some(answer) = self.flushes.remove(&id) {
+                    answer.send(!lost).ok();
+                }
+            }
+            Command::Closed => self.closed = true,
+            command => self.calls.extend(calls::call(&self.shared, command)),
+        }
+    }
+
+    /// Waits for the last hooks, and takes back the announcement of this member.
+    async fn leave(mut self) {
+        let shared = self.shared.clone();
+        let hooks = async { while self.leaving.next().await.is_some() {} };
+        let limit = shared.options.drain;
+        if let Err(error) = shared.runtime.timeout(limit, "revoked hooks", hooks).await {
+            tracing::warn!(%error, "closing without waiting for the hooks");
+        }
+        let leave = shared.leases.leave(&shared.owner);
+        let limit = shared.options.lease_life / 4;
+        if let Ok(Err(error)) = shared.runtime.timeout(limit, "leave", leave).await {
+            tracing::warn!(%error, "the store was not told that this member leaves");
+        }
+        shared.end(None);
+    }
+}
+
+enum Happened {
+    Input(Input),
+    Request(Request),
+}
+
+impl OwnedSlots {
+    fn open(&mut self, opening: &Opening) {
+        let slot = Slot::new(&self.shared, opening);
+        let partition = slot.partition.clone();
+        let generation = slot.assignment.generation;
+        let cautious = opening.takeover().cautious_until.is_some();
+        tracing::info!(%partition, generation, start = %slot.start, cautious, "partition assigned");
+        let previous = self.before.insert(partition.clone(), slot.clone());
+        lock(&self.shared.slots).list.push(slot.clone());
+        let task = reader::attend(slot.clone(), previous);
+        let task = self.shared.runtime.spawn(task);
+        self.open.insert(partition, (slot, task));
+        self.count();
+    }
+
+    fn gone(&mut self, partition: &PartitionId, why: Revocation) -> Option<Task<()>> {
+        let (slot, task) = self.open.remove(partition)?;
+        tracing::info!(%partition, %why, generation = slot.assignment.generation, "partition gone");
+        metrics::counter!("aqueduct_group_revocations_total", "why" => why.as_str()).increment(1);
+        lock(&self.shared.slots)
+            .list
+            .retain(|it| !Arc::ptr_eq(it, &slot));
+        slot.revoke(why);
+        slot.stop(why);
+        self.count();
+        Some(task)
+    }
+
+    fn count(&self) {
+        metrics::gauge!(
+            "aqueduct_group_partitions",
+            "group" => self.shared.key.group.to_string(),
+            "stream" => self.shared.key.stream.to_string(),
+        )
+        .set(self.open.len() as f64);
+    }
+}
+
+impl Work for OwnedSlots {
+    fn snapshot(&mut self, partition: &PartitionId) -> Option<Snapshot> {
+        let (slot, _) = self.open.get(partition)?;
+        Some(slot.snapshot(self.shared.runtime.now()))
+    }
+
+    fn stop(&mut self, partition: &PartitionId, why: Revocation) -> Option<Snapshot> {
+        let (slot, _) = self.open.get(partition)?;
+        slot.revoke(why);
+        Some(slot.snapshot(self.shared.runtime.now()))
+    }
+
+    fn is_dead(&self, owner: &OwnerId) -> bool {
+        self.shared.leases.is_dead(owner)
+    }
+}
+
+/// Ends the consumer when its driver ends, however that came.
+struct EndOnDrop(Arc<Shared>);
+
+impl Drop for EndOnDrop {
+    fn drop(&mut self) {
+        if !self.0.is_ended() {
+            let failure = Error::new(ErrorKind::Internal, "the group's driver ended");
+            self.0.end(Some(failure));
+        }
+    }
+}

@@ -1,0 +1,379 @@
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use aqueduct_core::{
+    Assignment, Error, Moment, PartitionId, PartitionStatus, Parts, Position, ReadFrom, Record, Revocation,
+    Revocations, Settlement, Settler, Settling, Tail, Watermark,
+};
+use event_listener::Event as Signal;
+
+use super::stop::Stopping;
+use super::{Shared, lock};
+use crate::member::{Opening, Snapshot};
+use crate::tracker::{Progress, Settled, Tracker, TrackerOptions};
+
+/// One owned partition: the settler of its deliveries.
+pub(crate) struct Slot {
+    pub(super) shared: Arc<Shared>,
+    pub(super) assignment: Assignment,
+    pub(super) partition: PartitionId,
+    pub(super) start: Watermark,
+    inner: Mutex<Inner>,
+    revocations: Revocations,
+    /// Nothing is handed out from then on, in nanoseconds of the runtime's clock.
+    until: AtomicU64,
+    /// Whether events may be handed out: the hook knows of the partition, and it is not going.
+    open: AtomicBool,
+    /// Wakes the reader when there may be room.
+    room: Signal,
+    pub(super) stopping: Stopping,
+}
+
+struct Inner {
+    tracker: Tracker,
+    /// The reader waits for room.
+    reader_waits: bool,
+    /// The driver wants to know of every change.
+    watched: bool,
+    /// Bytes charged to the process's budget.
+    charged: usize,
+    tail: Option<Tail>,
+    /// The last position fetched, and the events fetched and not settled.
+    last: Option<Position>,
+    held: u64,
+}
+
+impl Slot {
+    pub(super) fn new(shared: &Arc<Shared>, opening: &Opening) -> Arc<Self> {
+        let options = &shared.options;
+        let lease = &opening.lease;
+        let limits = TrackerOptions {
+            max_unsettled: options.max_unsettled,
+            max_unsettled_bytes: options.max_unsettled_bytes,
+            max_parked: options.max_parked,
+            max_span: options.max_span,
+            redelivery: options.redelivery,
+            hash_seed: shared.runtime.random(),
+        };
+        let tracker = Tracker::new(limits, lease.watermark, lease.handed_out, opening.takeover());
+        Arc::new(Self {
+            shared: shared.clone(),
+            assignment: Assignment {
+                stream: shared.key.stream.clone(),
+                group: shared.key.group.clone(),
+                partition: Some(lease.partition.clone()),
+                generation: lease.generation,
+                replay: opening.replay,
+            },
+            partition: lease.partition.clone(),
+            start: lease.watermark,
+            inner: Mutex::new(Inner {
+                tracker,
+                reader_waits: false,
+                watched: lease.unclean > 0,
+                charged: 0,
+                tail: None,
+                last: None,
+                held: 0,
+            }),
+            revocations: Revocations::new(),
+            until: AtomicU64::new(nanos(opening.until)),
+            open: AtomicBool::new(false),
+            room: Signal::new(),
+            stopping: Stopping::default(),
+        })
+    }
+
+    /// Lets deliveries out, once the hook knows of the partition.
+    pub(super) fn open(&self) {
+        self.open.store(true, Ordering::Release);
+        self.shared.ready.notify(usize::MAX);
+        self.shared.wake.notify(usize::MAX);
+    }
+
+    /// Holds deliveries back from now on, and asks the reader's task to end.
+    pub(super) fn stop(&self, why: Revocation) {
+        self.open.store(false, Ordering::Release);
+        lock(&self.inner).watched = true;
+        self.stopping.begin(why);
+    }
+
+    /// Hands out what is deliverable, where the lease lasts.
+    pub(super) fn take(&self, max: usize, now: Moment, out: &mut Vec<Parts>) -> Option<Moment> {
+        if !self.open.load(Ordering::Acquire) || nanos(now) >= self.until.load(Ordering::Acquire) {
+            return None;
+        }
+        let mut inner = lock(&self.inner);
+        let before = out.len();
+        inner.tracker.take(max, now, out);
+        let wake_reader = inner.reader_waits && inner.tracker.room() > 0;
+        let due = if out.len() == before {
+            inner.tracker.next_due()
+        } else {
+            None
+        };
+        drop(inner);
+        if wake_reader {
+            self.room.notify(usize::MAX);
+        }
+        due
+    }
+
+    /// Whether a receiver that waits should wake the driver, for a mark or an announcement.
+    pub(super) fn is_watched(&self) -> bool {
+        lock(&self.inner).watched
+    }
+
+    pub(super) fn put_back(&self, parts: &Parts) {
+        let later = Settlement::Defer {
+            delay: Duration::ZERO,
+        };
+        let now = self.shared.runtime.now();
+        // A revoked one comes again anyway.
+        lock(&self.inner)
+            .tracker
+            .settle(parts, &later, now, || 0)
+            .ok();
+    }
+
+    pub(super) fn is_revoked(&self, ticket: u64) -> bool {
+        lock(&self.inner).tracker.revocation(ticket).is_some()
+    }
+
+    /// Waits until records may be read, and answers how many.
+    pub(super) async fn room(&self) -> usize {
+        loop {
+            let listener = self.room.listen();
+            let freed = self
+                .shared
+                .options
+                .budget
+                .as_ref()
+                .map(|budget| budget.freed());
+            let (room, affordable) = self.look_for_room();
+            if room > 0 && affordable {
+                return room;
+            }
+            match freed.filter(|_| !affordable) {
+                Some(freed) => drop(futures::future::select(freed, listener).await),
+                None => listener.await,
+            }
+        }
+    }
+
+    fn look_for_room(&self) -> (usize, bool) {
+        let mut inner = lock(&self.inner);
+        let budget = self.shared.options.budget.as_ref();
+        let affordable = budget.is_none_or(|budget| budget.allows(inner.charged));
+        let draining = self.shared.draining.load(Ordering::Acquire);
+        let room = if draining { 0 } else { inner.tracker.room() };
+        inner.reader_waits = room == 0 || !affordable;
+        (room, affordable)
+    }
+
+    pub(super) fn wake_reader(&self) {
+        self.room.notify(usize::MAX);
+    }
+
+    /// Takes what a read brought.
+    pub(super) fn fetched(&self, records: Vec<Record>, tail: Option<Tail>, now: Moment) {
+        let mut inner = lock(&self.inner);
+        inner.tail = tail.or(inner.tail);
+        if records.is_empty() {
+            return;
+        }
+        let known = records.partition_point(|record| Some(record.position) <= inner.last);
+        inner.held += (records.len() - known) as u64;
+        inner.last = inner.last.max(records.last().map(|record| record.position));
+        inner.tracker.fetched(records, now);
+        self.charge(&mut inner);
+        let watched = inner.watched;
+        drop(inner);
+        self.shared.ready.notify(usize::MAX);
+        if watched {
+            self.shared.wake.notify(usize::MAX);
+        }
+    }
+
+    pub(super) fn reader_ended(&self, children: Vec<PartitionId>) {
+        let mut inner = lock(&self.inner);
+        inner.tracker.reader_ended(children);
+        inner.watched = true;
+        drop(inner);
+        self.shared.wake.notify(usize::MAX);
+    }
+
+    /// Where a new reader goes on.
+    pub(super) fn read_from(&self) -> Option<ReadFrom> {
+        lock(&self.inner).tracker.read_from()
+    }
+
+    pub(super) fn snapshot(&self, now: Moment) -> Snapshot {
+        let mut inner = lock(&self.inner);
+        let shared = &self.shared;
+        let wanted = self.open.load(Ordering::Acquire)
+            && shared.waiting.load(Ordering::Acquire) > 0
+            && !shared.paused.load(Ordering::Acquire)
+            && !shared.draining.load(Ordering::Acquire);
+        let mark = wanted && inner.watched && inner.tracker.mark_needed(now);
+        let tracker = &inner.tracker;
+        let drained = match self.stopping.why() {
+            None => false,
+            Some(Revocation::Shutdown) => self.stopping.is_finished(),
+            Some(_) => self.stopping.is_finished() && tracker.in_flight() == 0,
+        };
+        Snapshot {
+            progress: tracker.progress(),
+            mark,
+            drained,
+            ended: tracker
+                .is_settled_to_end()
+                .then(|| tracker.children().unwrap_or_default().to_vec()),
+        }
+    }
+
+    pub(super) fn committed(&self, progress: &Progress) {
+        let mut inner = lock(&self.inner);
+        inner.tracker.committed(progress);
+        let watched = inner.watched;
+        drop(inner);
+        if watched {
+            self.shared.ready.notify(usize::MAX);
+        }
+    }
+
+    pub(super) fn extended(&self, until: Moment, unclean: u32, now: Moment) {
+        self.until.store(nanos(until), Ordering::Release);
+        if unclean == 0 && self.stopping.why().is_none() && self.is_watched() {
+            let cautious = self.status(now).cautious;
+            let mut inner = lock(&self.inner);
+            inner.watched = cautious || inner.tracker.children().is_some();
+        }
+    }
+
+    /// Revokes everything that is out. What is committed after it stands.
+    pub(super) fn revoke(&self, why: Revocation) {
+        self.open.store(false, Ordering::Release);
+        let mut inner = lock(&self.inner);
+        inner.tracker.revoke_all(why);
+        self.charge(&mut inner);
+        drop(inner);
+        self.revocations.notify();
+    }
+
+    pub(super) fn status(&self, now: Moment) -> PartitionStatus {
+        let inner = lock(&self.inner);
+        let mut status = PartitionStatus::new(
+            self.assignment.stream.clone(),
+            self.partition.clone(),
+            self.assignment.generation,
+            inner.tracker.progress().watermark,
+        );
+        inner.tracker.fill_status(now, &mut status);
+        if let Some(tail) = inner.tail {
+            let held = inner.held;
+            status.lag_events = tail.events_behind.map(|behind| behind + held);
+            status.lag_time = tail.time_behind;
+        }
+        status
+    }
+
+    fn charge(&self, inner: &mut Inner) {
+        if let Some(budget) = &self.shared.options.budget {
+            let held = inner.tracker.bytes();
+            budget.change(inner.charged, held);
+            inner.charged = held;
+        }
+    }
+
+    /// What follows of a settlement; the lock is given back first.
+    fn settled(&self, mut inner: std::sync::MutexGuard<'_, Inner>, settled: Settled) {
+        if self.shared.options.budget.is_some() {
+            let held = inner.tracker.bytes();
+            // In steps, so that not every settlement touches what all partitions share.
+            if inner.charged >= held + (64 << 10) || held == 0 {
+                self.charge(&mut inner);
+            }
+        }
+        let wake_reader = inner.reader_waits && inner.tracker.room() > 0;
+        let watched = inner.watched;
+        drop(inner);
+        if settled.superseded {
+            self.revocations.notify();
+        }
+        if settled.deliverable || settled.planned {
+            self.shared.ready.notify(usize::MAX);
+        }
+        if wake_reader {
+            self.room.notify(usize::MAX);
+        }
+        if watched {
+            self.shared.wake.notify(usize::MAX);
+        }
+    }
+}
+
+impl Settler for Slot {
+    fn assignment(&self) -> &Assignment {
+        &self.assignment
+    }
+
+    fn settle<'a>(&'a self, parts: &'a Parts, settlement: Settlement) -> Settling<'a> {
+        if let Settlement::Reject { reason } = &settlement {
+            return Settling::Ready(Err(Error::unsupported(format!(
+                "event {} was rejected ({reason}), and nothing was said of rejected events: \
+                 configure dead letters, or say `on_reject`",
+                parts.event.id()
+            ))));
+        }
+        let runtime = &self.shared.runtime;
+        let now = match settlement {
+            Settlement::Ack => Moment::default(),
+            _ => runtime.now(),
+        };
+        let mut inner = lock(&self.inner);
+        let answer = inner
+            .tracker
+            .settle(parts, &settlement, now, || runtime.random());
+        match answer {
+            Ok(settled) => {
+                inner.held -= u64::from(matches!(settlement, Settlement::Ack));
+                self.settled(inner, settled);
+                Settling::Ready(Ok(()))
+            }
+            Err(why) => {
+                drop(inner);
+                Settling::Ready(Err(why.to_error()))
+            }
+        }
+    }
+
+    fn extend<'a>(&'a self, parts: &'a Parts, _by: Duration) -> Settling<'a> {
+        Settling::Ready(match self.revocation(parts) {
+            Some(why) => Err(why.to_error()),
+            None => Ok(()),
+        })
+    }
+
+    fn revocation(&self, parts: &Parts) -> Option<Revocation> {
+        lock(&self.inner).tracker.revocation(parts.ticket)
+    }
+
+    fn revocations(&self) -> &Revocations {
+        &self.revocations
+    }
+
+    fn abandon(&self, parts: &Parts) {
+        let runtime = &self.shared.runtime;
+        let now = runtime.now();
+        let mut inner = lock(&self.inner);
+        let settled = inner.tracker.abandon(parts, now, || runtime.random());
+        self.settled(inner, settled);
+    }
+}
+
+fn nanos(moment: Moment) -> u64 {
+    u64::try_from(moment.elapsed_since_origin().as_nanos()).unwrap_or(u64::MAX)
+}
+

@@ -1,0 +1,208 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use aqueduct_core::{Lease, Moment, OwnerId, PartitionId, Result, StoredAttempts, Watermark};
+
+use super::write::Carried;
+use super::{Command, Kind, Member, Owned, Row, Work};
+
+impl Member {
+    /// Takes free partitions up to a fair share.
+    pub(super) fn balance(&mut self, now: Moment, work: &mut dyn Work, out: &mut Vec<Command>) {
+        let mut free = Vec::new();
+        let mut readable = 0usize;
+        let mut members = BTreeSet::from([self.owner.clone()]);
+        for row in self.rows.values() {
+            let lease = &row.lease;
+            if self.owned.contains_key(&lease.partition) {
+                readable += 1;
+                continue;
+            }
+            if lease.watermark == Watermark::End || !self.parents_done(lease) {
+                continue;
+            }
+            readable += 1;
+            if self.is_free(row, now, work) {
+                free.push((lease.partition.clone(), row.since));
+            } else {
+                members.extend(lease.owner.clone());
+                members.extend(lease.wanted_by.clone());
+            }
+        }
+        let share = readable.div_ceil(members.len());
+        self.rng.shuffle(&mut free);
+        for (partition, since) in free {
+            let mine = self.owned.len();
+            // What nobody took for long is beyond what the others may own.
+            let left_over = now.since(since) >= self.timings.life * 2;
+            if mine < self.timings.max_partitions && (mine < share || left_over) {
+                self.take(&partition, work, now, out);
+            }
+        }
+    }
+
+    /// Asks the busiest member for one partition, where that brings both closer.
+    pub(super) fn ask_for_one(&mut self, now: Moment, work: &mut dyn Work, out: &mut Vec<Command>) {
+        let mut counts: BTreeMap<&OwnerId, usize> = BTreeMap::from([(&self.owner, 0)]);
+        let mut candidates: Vec<&Lease> = Vec::new();
+        let again = self.timings.life * 2;
+        for row in self.rows.values() {
+            let lease = &row.lease;
+            let readable = lease.watermark != Watermark::End && self.parents_done(lease);
+            let owned = self.owned.contains_key(&lease.partition);
+            if !readable || (!owned && self.is_free(row, now, work)) {
+                continue;
+            }
+            let owner = if owned {
+                Some(&self.owner)
+            } else {
+                lease.owner.as_ref()
+            };
+            // What was asked for counts for whoever asked.
+            if let Some(owner) = lease.wanted_by.as_ref().or(owner) {
+                *counts.entry(owner).or_default() += 1;
+            }
+            let asked = self.asked.get(&lease.partition);
+            if !owned
+                && lease.wanted_by.is_none()
+                && asked.is_none_or(|asked| now.since(*asked) >= again)
+            {
+                candidates.push(lease);
+            }
+        }
+        let mine = counts.get(&self.owner).copied().unwrap_or(0);
+        candidates.retain(|lease| {
+            let theirs = lease.owner.as_ref().and_then(|owner| counts.get(owner));
+            theirs.is_some_and(|theirs| *theirs >= mine + 2)
+        });
+        let busiest = |lease: &&Lease| lease.owner.as_ref().and_then(|it| counts.get(it)).copied();
+        let Some(most) = candidates.iter().map(busiest).max() else {
+            return;
+        };
+        if mine >= self.timings.max_partitions {
+            return;
+        }
+        candidates.retain(|lease| busiest(lease) == most);
+        let lease = candidates[self.rng.below(candidates.len())].clone();
+        self.asked.insert(lease.partition.clone(), now);
+        out.push(Command::Request(lease));
+    }
+
+    pub(super) fn on_requested(
+        &mut self,
+        partition: &PartitionId,
+        answer: Result<Option<Lease>>,
+        now: Moment,
+    ) {
+        match answer {
+            Ok(Some(row)) => {
+                self.reached();
+                if row.wanted_by.as_ref() == Some(&self.owner) && row.owner.is_some() {
+                    self.begin_ask(&row, now);
+                }
+                if let Some(known) = self.rows.get_mut(partition)
+                    && known.lease.is_same_row(&row)
+                {
+                    known.lease = row;
+                }
+            }
+            Ok(None) => self.reached(),
+            Err(_) => self.not_reached(now),
+        }
+    }
+
+    /// Looks after the partitions that were asked for: reads them, and takes them by force from an
+    /// owner that lives and does not answer.
+    pub(super) fn watch_asks(&mut self, now: Moment, out: &mut Vec<Command>) {
+        let patience = self.timings.drain + self.timings.life;
+        let partitions: Vec<_> = self.asks.keys().cloned().collect();
+        for partition in partitions {
+            let row = self.rows.get(&partition).map(|row| row.lease.clone());
+            let Some(ask) = self.asks.get_mut(&partition) else {
+                continue;
+            };
+            let Some(row) = row.filter(|row| {
+                row.generation == ask.generation
+                    && row.owner.is_some()
+                    && row.watermark != Watermark::End
+            }) else {
+                self.asks.remove(&partition);
+                continue;
+            };
+            if now >= ask.since + patience {
+                self.asks.remove(&partition);
+                if row.wanted_by.as_ref() == Some(&self.owner) {
+                    tracing::warn!(%partition, "its owner did not hand it over in time: it is robbed");
+                    let unclean = row.unclean;
+                    self.take_row(row, unclean, now, out);
+                }
+            } else if now >= ask.next_read && ask.reading.is_none() {
+                self.ops += 1;
+                ask.reading = Some(self.ops);
+                out.push(Command::Read(partition, self.ops));
+            }
+        }
+    }
+
+    /// Takes up a row that names us although we do not own it now: handed over to us, or lost by
+    /// us and taken by nobody since.
+    pub(super) fn claim(&mut self, row: Lease, now: Moment, out: &mut Vec<Command>) {
+        if self.lost.get(&row.partition) == Some(&row.generation) {
+            let mut row = row;
+            // We did not die, so what ran when the lease was lost has not killed us.
+            row.attempts = row.attempts.and_then(without_begun);
+            let unclean = row.unclean;
+            self.take_row(row, unclean, now, out);
+        } else {
+            let partition = row.partition.clone();
+            let next = self.renewed(&row, None);
+            self.owned.insert(partition.clone(), Owned::new(row, now));
+            self.send(&partition, Kind::Accept, next, Carried::default(), now, out);
+        }
+    }
+
+    fn is_free(&self, row: &Row, now: Moment, work: &dyn Work) -> bool {
+        match &row.lease.owner {
+            None => true,
+            Some(owner) if *owner == self.owner => false,
+            Some(owner) => work.is_dead(owner) || now.since(row.since) >= self.timings.life,
+        }
+    }
+
+    fn take(
+        &mut self,
+        partition: &PartitionId,
+        work: &mut dyn Work,
+        now: Moment,
+        out: &mut Vec<Command>,
+    ) {
+        let Some(row) = self.rows.get(partition) else {
+            return;
+        };
+        let row = row.lease.clone();
+        if let Some(owner) = &row.owner {
+            let dead = work.is_dead(owner);
+            tracing::info!(%partition, %owner, dead, "lease expired: it is taken");
+        }
+        let unclean = row.unclean + u32::from(row.owner.is_some());
+        self.take_row(row, unclean, now, out);
+    }
+
+    fn take_row(&mut self, row: Lease, unclean: u32, now: Moment, out: &mut Vec<Command>) {
+        let partition = row.partition.clone();
+        let mut next = self.renewed(&row, None);
+        next.owner = Some(self.owner.clone());
+        next.generation += 1;
+        next.wanted_by = None;
+        next.unclean = unclean;
+        self.owned.insert(partition.clone(), Owned::new(row, now));
+        self.send(&partition, Kind::Take, next, Carried::default(), now, out);
+    }
+}
+
+/// The attempts without the one that had begun.
+fn without_begun(mut attempts: StoredAttempts) -> Option<StoredAttempts> {
+    if std::mem::take(&mut attempts.started) {
+        attempts.count = attempts.count.saturating_sub(1);
+    }
+    (attempts.count > 0).then_some(attempts)
+}

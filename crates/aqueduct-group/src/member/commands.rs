@@ -1,0 +1,125 @@
+use aqueduct_core::{
+    GroupRecord, Lease, Moment, OwnerId, Partition, PartitionId, Result, Revocation, Swap,
+};
+
+use crate::tracker::{Progress, Takeover};
+
+/// What happened outside.
+#[derive(Debug)]
+pub(crate) enum Input {
+    /// Time went on, or a partition has news.
+    Tick,
+    /// The answer of [`Command::List`].
+    Listed(Result<Listing>),
+    /// The answer of [`Command::Group`].
+    Group(Result<Option<GroupRecord>>),
+    /// The answer of [`Command::Create`].
+    Created(PartitionId, Result<Lease>),
+    /// The answer of [`Command::Write`].
+    Written(PartitionId, u64, Result<Swap>),
+    /// The answer of [`Command::Read`].
+    Read(PartitionId, u64, Result<Option<Lease>>),
+    /// The answer of [`Command::Request`].
+    Requested(PartitionId, Result<Option<Lease>>),
+    /// The answer of [`Command::Delete`].
+    Deleted(PartitionId, Result<Swap>),
+    /// Commit what is settled; [`Command::Flushed`] answers with this number.
+    Flush(u64),
+    /// Give everything up; [`Command::Closed`] answers.
+    Close,
+}
+
+/// The partitions of the stream, and the leases of the group.
+#[derive(Debug)]
+pub(crate) struct Listing {
+    pub(crate) partitions: Vec<Partition>,
+    pub(crate) leases: Vec<Lease>,
+}
+
+/// What to do outside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Command {
+    /// List the partitions, then the leases; those are the known ones.
+    List(Vec<Lease>),
+    /// Read the group's record.
+    Group,
+    /// Create a lease.
+    Create(Lease),
+    /// Write a lease.
+    Write {
+        op: u64,
+        kind: WriteKind,
+        current: Lease,
+        next: Lease,
+    },
+    /// Read a lease.
+    Read(PartitionId, u64),
+    /// Ask the owner of that lease for it.
+    Request(Lease),
+    /// Delete a lease.
+    Delete(Lease),
+
+    /// Read the partition from now on.
+    Open(Opening),
+    /// The lease is ours until then; it was taken that often without a release or progress.
+    Extended(PartitionId, Moment, u32),
+    /// That progress is durable.
+    Committed(PartitionId, Progress),
+    /// Stop fetching and handing out: the partition is about to go.
+    Drain(PartitionId, Revocation),
+    /// The partition is gone.
+    Gone(PartitionId, Revocation),
+    /// The flush of that number is done; or a partition was lost before its commit.
+    Flushed { id: u64, lost: bool },
+    /// Everything is given up.
+    Closed,
+}
+
+/// Which of the store's conditional writes to use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WriteKind {
+    Swap,
+    Commit,
+}
+
+/// A partition to open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Opening {
+    pub(crate) lease: Lease,
+    pub(crate) replay: u64,
+    pub(crate) until: Moment,
+}
+
+impl Opening {
+    /// What the tracker shall know of the owner before.
+    pub(crate) fn takeover(&self) -> Takeover {
+        let lease = &self.lease;
+        Takeover {
+            attempts: lease.attempts,
+            cautious_until: lease.handed_out.filter(|_| lease.unclean >= 2),
+            announce: lease.unclean >= 1,
+        }
+    }
+}
+
+/// What the owned partitions have done; asked when it is needed.
+pub(crate) trait Work {
+    /// Where an open partition stands.
+    fn snapshot(&mut self, partition: &PartitionId) -> Option<Snapshot>;
+    /// Revokes what is out for good, and answers where that leaves the partition.
+    fn stop(&mut self, partition: &PartitionId, why: Revocation) -> Option<Snapshot>;
+    /// Whether that member is certainly dead.
+    fn is_dead(&self, owner: &OwnerId) -> bool;
+}
+
+/// Where an open partition stands.
+#[derive(Clone, Debug)]
+pub(crate) struct Snapshot {
+    pub(crate) progress: Progress,
+    /// Whether the progress must be durable before the next event is handed out.
+    pub(crate) mark: bool,
+    /// Whether nothing is out that a hand-over should wait for.
+    pub(crate) drained: bool,
+    /// The partitions that go on with its keys, once it is settled to its end.
+    pub(crate) ended: Option<Vec<PartitionId>>,
+}

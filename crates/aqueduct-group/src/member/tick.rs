@@ -1,0 +1,228 @@
+use std::time::Duration;
+
+use aqueduct_core::{Moment, PartitionId, Revocation, Watermark};
+
+use super::write::Carried;
+use super::{Command, Flush, Kind, Member, Stop, Work};
+
+impl Member {
+    /// Does what is due.
+    pub(super) fn tick(&mut self, now: Moment, work: &mut dyn Work, out: &mut Vec<Command>) {
+        self.last_tick = now;
+        if !self.closing && self.listing.is_none() && now >= self.next_list {
+            self.listing = Some(now);
+            let known = self.rows.values().map(|row| row.lease.clone()).collect();
+            out.push(Command::List(known));
+        }
+        let partitions: Vec<_> = self.owned.keys().cloned().collect();
+        for partition in &partitions {
+            self.tend(partition, now, work, out);
+        }
+        self.watch_asks(now, out);
+        if std::mem::take(&mut self.balance_due) && !self.closing {
+            self.balance(now, work, out);
+        }
+        self.answer_flushes(out);
+        if self.closing && self.owned.is_empty() {
+            self.closed = true;
+            out.push(Command::Closed);
+        }
+    }
+
+    pub(super) fn on_flush(&mut self, id: u64, work: &mut dyn Work) {
+        for (partition, owned) in &mut self.owned {
+            if work
+                .snapshot(partition)
+                .is_some_and(|snapshot| snapshot.progress.dirty)
+            {
+                owned.flush = id;
+            }
+        }
+        self.flushes.push(Flush { id, lost: false });
+    }
+
+    pub(super) fn on_close(&mut self, now: Moment, out: &mut Vec<Command>) {
+        self.closing = true;
+        self.asks.clear();
+        self.owned.retain(|_, owned| owned.deadline.is_some());
+        let partitions: Vec<_> = self.owned.keys().cloned().collect();
+        for partition in partitions {
+            self.stop_one(&partition, now, out);
+        }
+    }
+
+    /// Begins to give a partition up, because the member closes.
+    pub(super) fn stop_one(
+        &mut self,
+        partition: &PartitionId,
+        now: Moment,
+        out: &mut Vec<Command>,
+    ) {
+        let Some(owned) = self.owned.get_mut(partition) else {
+            return;
+        };
+        match &mut owned.stop {
+            Some(stop) => stop.since = now.min(stop.since),
+            None => {
+                owned.stop = Some(Stop {
+                    why: Revocation::Shutdown,
+                    to: None,
+                    since: now,
+                    last: None,
+                });
+                out.push(Command::Drain(partition.clone(), Revocation::Shutdown));
+            }
+        }
+    }
+
+    /// Writes what one owned partition needs written, one write at a time.
+    fn tend(
+        &mut self,
+        partition: &PartitionId,
+        now: Moment,
+        work: &mut dyn Work,
+        out: &mut Vec<Command>,
+    ) {
+        let op = self.ops + 1;
+        let Some(owned) = self.owned.get_mut(partition) else {
+            return;
+        };
+        if let Some(pending) = &mut owned.pending {
+            if pending.idle && now >= owned.retry_at {
+                pending.idle = false;
+                pending.op = op;
+                self.ops = op;
+                out.push(Command::Read(partition.clone(), op));
+            }
+            return;
+        }
+        if owned.deadline.is_none() || now < owned.retry_at {
+            return;
+        }
+        if owned.stop.is_none() {
+            if let Some(by) = owned.lease.wanted_by.clone().filter(|by| *by != self.owner) {
+                owned.stop = Some(Stop {
+                    why: Revocation::HandedOver,
+                    to: Some(by),
+                    since: now,
+                    last: None,
+                });
+                out.push(Command::Drain(partition.clone(), Revocation::HandedOver));
+            }
+        }
+        let stopped = owned.stop.as_ref().is_some_and(|stop| stop.last.is_some());
+        let snapshot = if stopped {
+            None
+        } else {
+            work.snapshot(partition)
+        };
+        let ended = snapshot
+            .as_ref()
+            .and_then(|snapshot| snapshot.ended.clone());
+        if let Some(children) = ended
+            && self.has_children(partition, &children, now, out)
+            && let Some(owned) = self.owned.get_mut(partition)
+        {
+            owned.stop = Some(Stop {
+                why: Revocation::Ended,
+                to: None,
+                since: now,
+                last: snapshot.clone(),
+            });
+        }
+        if self.give_up(partition, now, work, out) {
+            return;
+        }
+        let timings = self.timings;
+        let Some(owned) = self.owned.get_mut(partition) else {
+            return;
+        };
+        let progress = snapshot
+            .as_ref()
+            .map(|snapshot| snapshot.progress)
+            .filter(|progress| progress.watermark != Watermark::End);
+        let mark = progress.is_some() && snapshot.is_some_and(|snapshot| snapshot.mark);
+        let dirty = progress.is_some_and(|progress| progress.dirty);
+        if !dirty {
+            owned.flushed = owned.flush;
+        }
+        let since = now.since(owned.last_sent);
+        let due = mark
+            || progress.is_some_and(|progress| progress.urgent)
+            || now >= owned.renew_at
+            || dirty
+                && (owned.flushed < owned.flush
+                    || since >= timings.commit_interval
+                    || since >= timings.commit_min
+                        && progress.is_some_and(|it| it.settled >= timings.commit_count));
+        if due {
+            let (lease, flush) = (owned.lease.clone(), owned.flush);
+            let next = self.renewed(&lease, progress.as_ref());
+            let carried = Carried { progress, flush };
+            self.send(partition, Kind::Commit, next, carried, now, out);
+        }
+    }
+
+    /// Sends the last write of a partition that is stopped and drained, or out of time.
+    fn give_up(
+        &mut self,
+        partition: &PartitionId,
+        now: Moment,
+        work: &mut dyn Work,
+        out: &mut Vec<Command>,
+    ) -> bool {
+        let drain = self.timings.drain;
+        let Some(owned) = self.owned.get_mut(partition) else {
+            return true;
+        };
+        let Some(stop) = &mut owned.stop else {
+            return false;
+        };
+        if stop.last.is_none() {
+            let snapshot = work.snapshot(partition);
+            let drained = snapshot
+                .as_ref()
+                .is_none_or(|snapshot| snapshot.drained && snapshot.ended.is_none());
+            if !drained && now < stop.since + drain {
+                return false;
+            }
+            stop.last = work.stop(partition, stop.why);
+        } else if stop.why == Revocation::Ended {
+            work.stop(partition, stop.why);
+        }
+        let (why, to, last) = (stop.why, stop.to.clone(), stop.last.clone());
+        let flush = owned.flush;
+        let lease = owned.lease.clone();
+        let next = self.given_up(&lease, last.as_ref(), why, to);
+        let carried = Carried {
+            progress: last.map(|last| last.progress),
+            flush,
+        };
+        self.send(partition, Kind::Last, next, carried, now, out);
+        true
+    }
+
+    fn answer_flushes(&mut self, out: &mut Vec<Command>) {
+        let owned = &self.owned;
+        self.flushes.retain(|flush| {
+            let waits = owned
+                .values()
+                .any(|it| it.flushed < flush.id && it.flush >= flush.id);
+            if !waits {
+                out.push(Command::Flushed {
+                    id: flush.id,
+                    lost: flush.lost,
+                });
+            }
+            waits
+        });
+    }
+
+    /// Lists again soon, though not in a loop.
+    pub(super) fn hurry_list(&mut self, now: Moment) {
+        let soonest = self
+            .listed
+            .map_or(now, |listed| listed + Duration::from_millis(200));
+        self.next_list = self.next_list.min(soonest.max(now));
+    }
+}

@@ -1,0 +1,380 @@
+use std::time::Duration;
+
+use aqueduct_core::{
+    Effect, Error, Lease, Moment, OwnerId, PartitionId, Result, Revocation, Swap, Watermark,
+};
+
+use super::{Command, Kind, Member, Opening, Owned, Pending, Row, Snapshot, WriteKind};
+use crate::tracker::Progress;
+
+/// What a write carries beside the renewal.
+#[derive(Default)]
+pub(super) struct Carried {
+    pub(super) progress: Option<Progress>,
+    pub(super) flush: u64,
+}
+
+impl Owned {
+    pub(super) fn new(lease: Lease, now: Moment) -> Self {
+        Self {
+            lease,
+            deadline: None,
+            pending: None,
+            retry_at: now,
+            failures: 0,
+            last_sent: now,
+            renew_at: now,
+            ended_since: None,
+            stop: None,
+            flush: 0,
+            flushed: 0,
+            refused: 0,
+        }
+    }
+}
+
+impl Member {
+    /// The row that renews `lease` and carries `progress` with it.
+    pub(super) fn renewed(
+        &mut self,
+        lease: &Lease,
+        progress: Option<&Progress>,
+    ) -> Lease {
+        let mut next = lease.clone();
+        next.counter += 1;
+        next.nonce = self.rng.next();
+        if let Some(progress) = progress {
+            if progress.watermark != lease.watermark {
+                next.unclean = 0;
+            }
+            next.watermark = progress.watermark;
+            next.handed_out = progress.handed_out;
+            next.attempts = progress.attempts;
+        }
+        next
+    }
+
+    /// The row that gives `lease` up in one write with what was settled last.
+    pub(super) fn given_up(
+        &mut self,
+        lease: &Lease,
+        last: Option<&Snapshot>,
+        why: Revocation,
+        to: Option<OwnerId>,
+    ) -> Lease {
+        let progress = last
+            .map(|last| &last.progress)
+            .filter(|progress| why == Revocation::Ended || progress.watermark != Watermark::End);
+        let mut next = self.renewed(lease, progress);
+        if let (Revocation::Ended, Some(children)) =
+            (why, last.and_then(|last| last.ended.as_ref()))
+        {
+            next.children.clone_from(children);
+        }
+        // Nothing is left behind by a crash, so there is nothing to be cautious about.
+        next.handed_out = None;
+        next.generation += u64::from(to.is_some());
+        next.owner = to;
+        next.wanted_by = None;
+        next
+    }
+
+    pub(super) fn send(
+        &mut self,
+        partition: &PartitionId,
+        kind: Kind,
+        next: Lease,
+        carried: Carried,
+        now: Moment,
+        out: &mut Vec<Command>,
+    ) {
+        let op = self.next_op();
+        let Some(owned) = self.owned.get_mut(partition) else {
+            return;
+        };
+        let pending = Pending {
+            op,
+            kind,
+            first_sent: now,
+            last_sent: now,
+            current: owned.lease.clone(),
+            next,
+            progress: carried.progress,
+            flush: carried.flush,
+            doubt: false,
+            idle: false,
+        };
+        out.push(pending.command());
+        owned.pending = Some(pending);
+    }
+
+    pub(super) fn on_written(
+        &mut self,
+        partition: &PartitionId,
+        op: u64,
+        answer: Result<Swap>,
+        now: Moment,
+        out: &mut Vec<Command>,
+    ) {
+        let Some(pending) = self.take_pending(partition, op) else {
+            return;
+        };
+        match answer {
+            Ok(Swap::Swapped(row)) => {
+                let sent = pending.last_sent;
+                self.applied(partition, pending, row, sent, now, out);
+            }
+            Ok(Swap::Lost(row)) => self.resolve(partition, pending, row, now, out),
+            Err(error) => self.write_failed(partition, pending, &error, now),
+        }
+    }
+
+    pub(super) fn on_read(
+        &mut self,
+        partition: &PartitionId,
+        op: u64,
+        answer: Result<Option<Lease>>,
+        now: Moment,
+        out: &mut Vec<Command>,
+    ) {
+        if let Some(mut pending) = self.take_pending(partition, op) {
+            match answer {
+                Ok(row) => self.resolve(partition, pending, row, now, out),
+                Err(_) => {
+                    pending.idle = true;
+                    self.put_off(partition, Some(pending), now);
+                }
+            }
+            return;
+        }
+        let renew_every = self.timings.renew_every;
+        let again = now + self.rng.share(renew_every, 50, 100);
+        if let Some(ask) = self.asks.get_mut(partition)
+            && ask.reading == Some(op)
+        {
+            ask.reading = None;
+            ask.next_read = again;
+            match answer {
+                Ok(Some(row)) => self.observe(row, now, now, out),
+                Ok(None) => drop(self.asks.remove(partition)),
+                Err(_) => self.not_reached(now),
+            }
+        }
+    }
+
+    /// Decides what a row says of the write whose answer was lost or refused.
+    fn resolve(
+        &mut self,
+        partition: &PartitionId,
+        mut pending: Pending,
+        row: Option<Lease>,
+        now: Moment,
+        out: &mut Vec<Command>,
+    ) {
+        self.reached();
+        let op = self.next_op();
+        let Some(owned) = self.owned.get_mut(partition) else {
+            return;
+        };
+        let Some(row) = row else {
+            self.rows.remove(partition);
+            self.group_fresh = false;
+            self.lose(partition, Revocation::Lost, now, out);
+            return;
+        };
+        let next = &pending.next;
+        let moved_on = pending.kind == Kind::Last
+            && next.owner.is_some()
+            && row.owner == next.owner
+            && row.generation == next.generation;
+        if (row.nonce == next.nonce && row.owner == next.owner) || moved_on {
+            let sent = pending.first_sent;
+            self.applied(partition, pending, row, sent, now, out);
+            return;
+        }
+        let ours = pending.kind != Kind::Take
+            && row.owner.as_ref() == Some(&self.owner)
+            && row.generation == owned.lease.generation
+            && row.nonce == owned.lease.nonce;
+        if !ours {
+            self.rows.insert(
+                partition.clone(),
+                Row {
+                    lease: row,
+                    since: now,
+                },
+            );
+            self.lose(partition, Revocation::Lost, now, out);
+            return;
+        }
+        owned.lease = row.clone();
+        if pending.doubt {
+            // The same write again: should the first one still arrive, only one of them counts.
+            pending.op = op;
+            pending.current = row;
+            pending.last_sent = now;
+            out.push(pending.command());
+            owned.pending = Some(pending);
+        } else {
+            owned.refused += 1;
+            if owned.refused > 2 {
+                self.put_off(partition, None, now);
+            }
+        }
+    }
+
+    fn applied(
+        &mut self,
+        partition: &PartitionId,
+        pending: Pending,
+        row: Lease,
+        sent: Moment,
+        now: Moment,
+        out: &mut Vec<Command>,
+    ) {
+        self.reached();
+        let timings = self.timings;
+        let deadline = sent + timings.life.saturating_sub(timings.margin);
+        let renew_in = self.rng.share(timings.renew_every, 85, 100);
+        self.rows.insert(
+            partition.clone(),
+            Row {
+                lease: row.clone(),
+                since: now,
+            },
+        );
+        let Some(owned) = self.owned.get_mut(partition) else {
+            return;
+        };
+        owned.lease = row;
+        owned.failures = 0;
+        owned.refused = 0;
+        owned.last_sent = pending.last_sent;
+        owned.renew_at = pending.last_sent + renew_in;
+        owned.deadline = Some(deadline);
+        match pending.kind {
+            Kind::Last => {
+                let why = owned
+                    .stop
+                    .as_ref()
+                    .map_or(Revocation::Lost, |stop| stop.why);
+                self.owned.remove(partition);
+                self.lost.remove(partition);
+                if why == Revocation::Ended {
+                    self.hurry_list(now);
+                    self.balance_due = true;
+                }
+                out.push(Command::Gone(partition.clone(), why));
+            }
+            Kind::Take | Kind::Accept if self.closing => self.stop_one(partition, now, out),
+            Kind::Take | Kind::Accept if now >= deadline => {
+                self.lose(partition, Revocation::Lost, now, out);
+            }
+            Kind::Take | Kind::Accept => out.push(Command::Open(Opening {
+                lease: owned.lease.clone(),
+                replay: self.group.replay,
+                until: deadline,
+            })),
+            Kind::Commit => {
+                owned.flushed = owned.flushed.max(pending.flush);
+                let unclean = owned.lease.unclean;
+                out.push(Command::Extended(partition.clone(), deadline, unclean));
+                if let Some(progress) = pending.progress {
+                    out.push(Command::Committed(partition.clone(), progress));
+                }
+            }
+        }
+    }
+
+    fn write_failed(
+        &mut self,
+        partition: &PartitionId,
+        mut pending: Pending,
+        error: &Error,
+        now: Moment,
+    ) {
+        tracing::warn!(%partition, %error, kind = ?pending.kind, "lease not written");
+        let unknown = pending.doubt || error.effect() == Effect::Unknown;
+        if unknown {
+            pending.doubt = true;
+            pending.idle = true;
+            self.put_off(partition, Some(pending), now);
+        } else if matches!(pending.kind, Kind::Take | Kind::Accept) {
+            self.owned.remove(partition);
+            self.not_reached(now);
+        } else {
+            self.put_off(partition, None, now);
+        }
+    }
+
+    /// The store did not answer as hoped: again after a back-off.
+    fn put_off(&mut self, partition: &PartitionId, pending: Option<Pending>, now: Moment) {
+        self.not_reached(now);
+        let most = self.timings.renew_every / 2;
+        let Some(owned) = self.owned.get_mut(partition) else {
+            return;
+        };
+        let ceiling = Duration::from_millis(100)
+            .saturating_mul(1 << owned.failures.min(16))
+            .min(most);
+        owned.failures += 1;
+        owned.retry_at = now + self.rng.share(ceiling, 50, 100);
+        owned.pending = pending;
+    }
+
+    fn take_pending(&mut self, partition: &PartitionId, op: u64) -> Option<Pending> {
+        let owned = self.owned.get_mut(partition)?;
+        owned.pending.take_if(|pending| pending.op == op)
+    }
+
+    /// Counts the partition as gone without a last write.
+    pub(super) fn lose(
+        &mut self,
+        partition: &PartitionId,
+        why: Revocation,
+        now: Moment,
+        out: &mut Vec<Command>,
+    ) {
+        let Some(owned) = self.owned.remove(partition) else {
+            return;
+        };
+        for flush in &mut self.flushes {
+            flush.lost |= flush.id > owned.flushed && flush.id <= owned.flush;
+        }
+        if owned.deadline.is_some() {
+            self.lost.insert(partition.clone(), owned.lease.generation);
+            out.push(Command::Gone(partition.clone(), why));
+            let soon = now + self.rng.share(self.timings.renew_every, 25, 75);
+            self.next_list = self.next_list.min(soon);
+        }
+    }
+
+    /// Counts as lost what was not renewed in time, whether or not the store can be reached.
+    pub(super) fn expire(&mut self, now: Moment, out: &mut Vec<Command>) {
+        let late: Vec<_> = self
+            .owned
+            .iter()
+            .filter(|(_, owned)| owned.deadline.is_some_and(|deadline| deadline <= now))
+            .map(|(partition, _)| partition.clone())
+            .collect();
+        for partition in late {
+            tracing::warn!(%partition, "lease not renewed in time: it counts as lost");
+            self.lose(&partition, Revocation::Lost, now, out);
+        }
+    }
+}
+
+impl Pending {
+    fn command(&self) -> Command {
+        let kind = match self.kind {
+            Kind::Take | Kind::Last => WriteKind::Swap,
+            Kind::Accept | Kind::Commit => WriteKind::Commit,
+        };
+        Command::Write {
+            op: self.op,
+            kind,
+            current: self.current.clone(),
+            next: self.next.clone(),
+        }
+    }
+}

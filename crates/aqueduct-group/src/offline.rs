@@ -1,0 +1,173 @@
+use std::collections::BTreeMap;
+
+use aqueduct_core::{
+    Error, ErrorKind, GroupKey, GroupRecord, Lease, LeaseStore, OpenPartition, PartitionId,
+    PartitionedLog, Position, Result, Runtime, Start, Swap, Watermark,
+};
+
+use crate::GroupOptions;
+use crate::consumer::resolve;
+
+pub(crate) async fn reset(
+    log: &dyn PartitionedLog,
+    leases: &dyn LeaseStore,
+    start: &Start,
+    options: &GroupOptions,
+    runtime: &Runtime,
+) -> Result<GroupRecord> {
+    let key = key_of(log, options);
+    alone(leases, &key, options, runtime).await?;
+    let Some(current) = leases.group(&key).await? else {
+        let record = resolve(log, start, 0, runtime).await?;
+        return leases.create_group(&key, record).await;
+    };
+    let record = resolve(log, start, current.replay + 1, runtime).await?;
+    let stored = leases
+        .reset_group(&key, current.replay, record.clone())
+        .await?;
+    if stored != record {
+        let message = format!("{key}: somebody else reset it meanwhile");
+        return Err(Error::new(ErrorKind::Conflict, message));
+    }
+    Ok(stored)
+}
+
+pub(crate) async fn seek(
+    log: &dyn PartitionedLog,
+    leases: &dyn LeaseStore,
+    partition: &PartitionId,
+    to: Watermark,
+    options: &GroupOptions,
+    runtime: &Runtime,
+) -> Result<()> {
+    let key = key_of(log, options);
+    alone(leases, &key, options, runtime).await?;
+    let lease = match leases.read(&key, partition).await? {
+        Some(lease) => lease,
+        None => {
+            let listed = log.partitions().await?;
+            let Some(listed) = listed.into_iter().find(|it| it.id == *partition) else {
+                let message = format!("{key}: there is no partition {partition}");
+                return Err(Error::new(ErrorKind::NotFound, message));
+            };
+            let mut lease = Lease::new(partition.clone(), to);
+            lease.parents = listed.parents;
+            lease.range = listed.range;
+            lease.nonce = runtime.random();
+            leases.create(&key, lease).await?
+        }
+    };
+    move_to(leases, &key, lease, to, runtime).await
+}
+
+pub(crate) async fn skip(
+    log: &dyn PartitionedLog,
+    leases: &dyn LeaseStore,
+    partition: &PartitionId,
+    position: Position,
+    options: &GroupOptions,
+    runtime: &Runtime,
+) -> Result<()> {
+    let key = key_of(log, options);
+    alone(leases, &key, options, runtime).await?;
+    let Some(lease) = leases.read(&key, partition).await? else {
+        let message = format!("{key}: nobody has read partition {partition} yet");
+        return Err(Error::new(ErrorKind::NotFound, message));
+    };
+    let next = match lease.watermark.read_from() {
+        None => None,
+        Some(from) => {
+            let group = options.group.clone();
+            let request = OpenPartition::new(group, partition.clone(), from);
+            let batch = log.open(&request).await?.read(1).await?;
+            batch.records.first().map(|record| record.position)
+        }
+    };
+    if next != Some(position) {
+        let next = next.map_or_else(|| "none".to_owned(), |next| next.to_string());
+        return Err(Error::new(
+            ErrorKind::Invalid,
+            format!(
+                "{key}, partition {partition}: position {position} cannot be skipped, the next \
+                 one is {next}"
+            ),
+        ));
+    }
+    move_to(leases, &key, lease, Watermark::At(position), runtime).await
+}
+
+async fn move_to(
+    leases: &dyn LeaseStore,
+    key: &GroupKey,
+    lease: Lease,
+    to: Watermark,
+    runtime: &Runtime,
+) -> Result<()> {
+    let mut next = lease.clone();
+    next.owner = None;
+    next.wanted_by = None;
+    next.counter += 1;
+    next.nonce = runtime.random();
+    next.watermark = to;
+    next.handed_out = None;
+    next.attempts = None;
+    next.unclean = 0;
+    match leases.swap(key, &lease, next).await? {
+        Swap::Swapped(_) => Ok(()),
+        Swap::Lost(_) => Err(Error::new(
+            ErrorKind::Conflict,
+            format!(
+                "{key}, partition {}: a member took it meanwhile",
+                lease.partition
+            ),
+        )),
+    }
+}
+
+/// Makes sure that no member lives: each lease is free, its owner is dead, or it stands still for
+/// a whole life.
+async fn alone(
+    leases: &dyn LeaseStore,
+    key: &GroupKey,
+    options: &GroupOptions,
+    runtime: &Runtime,
+) -> Result<()> {
+    options.validate()?;
+    let until = runtime.now() + options.lease_life;
+    let mut seen: BTreeMap<PartitionId, (u64, u64)> = BTreeMap::new();
+    loop {
+        let late = runtime.now() >= until;
+        let mut doubtful = 0;
+        for lease in leases.list(key, &[]).await? {
+            let Some(owner) = &lease.owner else { continue };
+            if leases.is_dead(owner) {
+                continue;
+            }
+            let stands = (lease.generation, lease.counter);
+            let before = seen.insert(lease.partition.clone(), stands);
+            let moved = before.is_some_and(|before| before != stands);
+            if moved || (late && before.is_none()) {
+                return Err(Error::new(
+                    ErrorKind::Conflict,
+                    format!(
+                        "{key}: member {owner} lives and owns partition {}; stop every member \
+                         first",
+                        lease.partition
+                    ),
+                ));
+            }
+            doubtful += 1;
+        }
+        if doubtful == 0 || late {
+            return Ok(());
+        }
+        runtime.sleep(options.lease_life / 8).await;
+    }
+}
+
+fn key_of(log: &dyn PartitionedLog, options: &GroupOptions) -> GroupKey {
+    GroupKey {
+        group: options.group.clone(),
+        stream: log.stream().clone(),
+    }
+}
