@@ -21,3 +21,8 @@ mod stream;
 pub use self::backend::MemoryBackend;
 pub use self::faults::{Applied, Fault, Faults, Operation};
 pub use self::hash::hash_key;
+
+/// The examples of the README compile and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

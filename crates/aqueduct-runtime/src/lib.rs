@@ -11,3 +11,8 @@ mod tokio_platform;
 pub use self::manual_clock::ManualClock;
 pub use self::simulation::{Process, Simulation, Stalled};
 pub use self::tokio_platform::{tokio, try_tokio};
+
+/// The examples of the README compile and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
