@@ -5,6 +5,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 
+use super::shared;
 use crate::{Error, ErrorKind, Result, Text, Timestamp};
 
 /// The value of an attribute: the types of CloudEvents 1.0, section "Type System".
@@ -82,7 +83,7 @@ impl From<Text> for AttributeValue {
 
 impl From<Bytes> for AttributeValue {
     fn from(bytes: Bytes) -> Self {
-        Self::Binary(bytes)
+        Self::Binary(shared(bytes))
     }
 }
 

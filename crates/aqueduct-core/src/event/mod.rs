@@ -1,4 +1,5 @@
 mod attribute;
+mod data;
 mod id;
 mod json_error;
 
@@ -11,6 +12,7 @@ use uuid::Uuid;
 
 pub(crate) use self::attribute::check_name as check_attribute_name;
 pub use self::attribute::{AttributeValue, Attributes};
+pub(crate) use self::data::shared;
 pub use self::id::EventId;
 pub(crate) use self::json_error::describe_json_error;
 use crate::{Error, ErrorKind, Result, Text, Timestamp};
@@ -79,10 +81,20 @@ impl Event {
     /// # Errors
     /// `Invalid`, where `data` does not serialize.
     pub fn json<T: Serialize + ?Sized>(kind: impl Into<Text>, data: &T) -> Result<Self> {
-        let data = serde_json::to_vec(data).map_err(|e| {
-            Error::new(ErrorKind::Invalid, "the data does not serialize to JSON").with_source(e)
-        })?;
-        Ok(Self::bytes(kind, Self::JSON, data))
+        let mut event = Self::new(kind).with_content_type(Self::JSON);
+        match data::to_json(data) {
+            Ok(data) => event.data = Some(data),
+            Err(e) => {
+                let what = format!(
+                    "the data of an event of type {}, a {}, does not serialize to JSON: {}",
+                    event.kind,
+                    std::any::type_name::<T>(),
+                    describe_json_error(&e)
+                );
+                return Err(Error::new(ErrorKind::Invalid, what));
+            }
+        }
+        Ok(event)
     }
 
     /// The event for a record that is no CloudEvent: its bytes as they are, an id made of where it
@@ -185,7 +197,7 @@ impl Event {
     /// Sets the data.
     #[must_use]
     pub fn with_data(mut self, data: impl Into<Bytes>) -> Self {
-        self.data = Some(data.into());
+        self.data = Some(shared(data));
         self
     }
 

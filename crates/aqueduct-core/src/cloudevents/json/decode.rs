@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use super::super::assign::{Value, assign, check_required, check_version};
 use super::super::fault::{Quoted, corrupt, invalid};
 use super::super::media::{Form, form};
-use crate::event::describe_json_error;
+use crate::event::{describe_json_error, shared};
 use crate::{Error, Event, EventId, Result, Text};
 
 /// Reads one event. Its data shares the memory of `bytes` where it stands there as it is.
@@ -225,7 +225,7 @@ impl<'de> Members<'de> {
                 let text = string("data_base64", base64)?;
                 let bytes = STANDARD.decode(&*text);
                 let bytes = bytes.map_err(|_| invalid("`data_base64` is no Base64"))?;
-                Some(bytes.into())
+                Some(shared(bytes))
             }
             (Some(data), None) => self.data(data)?,
         };
@@ -247,7 +247,7 @@ impl<'de> Members<'de> {
         }
         Ok(Some(match string("data", data)? {
             Cow::Borrowed(text) => self.bytes.slice_ref(text.as_bytes()),
-            Cow::Owned(text) => text.into(),
+            Cow::Owned(text) => shared(text),
         }))
     }
 }

@@ -1,0 +1,87 @@
+use std::cell::RefCell;
+
+use bytes::{Bytes, BytesMut};
+use serde::Serialize;
+
+/// Small data shares chunks of this size: an allocation for dozens of events. An event that is
+/// kept pins its chunk, so a chunk is small.
+const CHUNK: usize = 8 * 1024;
+
+/// Larger data has its memory to itself.
+const SMALL: usize = 1024;
+
+/// The memory that a thread writes JSON with. It carries nothing from one event to the next.
+#[derive(Default)]
+struct Scratch {
+    text: Vec<u8>,
+    chunk: BytesMut,
+}
+
+/// Serializes `data`.
+pub(super) fn to_json<T: Serialize + ?Sized>(data: &T) -> serde_json::Result<Bytes> {
+    thread_local! {
+        static SCRATCH: RefCell<Scratch> = RefCell::default();
+    }
+    SCRATCH.with(|scratch| match scratch.try_borrow_mut() {
+        Ok(mut scratch) => {
+            let Scratch { text, chunk } = &mut *scratch;
+            text.clear();
+            serde_json::to_writer(&mut *text, data)?;
+            if text.len() > SMALL {
+                return Ok(shared(std::mem::take(text)));
+            }
+            if chunk.capacity() < text.len() {
+                *chunk = BytesMut::with_capacity(CHUNK);
+            }
+            chunk.extend_from_slice(text);
+            Ok(chunk.split().freeze())
+        }
+        // Something that makes an event while it is serialized itself.
+        Err(_) => serde_json::to_vec(data).map(shared),
+    })
+}
+
+/// Bytes whose first clone allocates no more than the others: `Bytes` else counts the holders of a
+/// vector only from its first clone on.
+pub(crate) fn shared(bytes: impl Into<Bytes>) -> Bytes {
+    let bytes = bytes.into();
+    drop(bytes.clone());
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Serializer;
+
+    use super::*;
+
+    #[test]
+    fn data_of_any_size_is_its_own() {
+        let texts: Vec<_> = (0..3000).map(|n| "x".repeat(n)).collect();
+        let all: Vec<_> = texts.iter().map(|text| to_json(text).unwrap()).collect();
+        for (text, data) in texts.iter().zip(&all) {
+            assert_eq!(&serde_json::from_slice::<String>(data).unwrap(), text);
+        }
+        let chunk = to_json("a").unwrap().as_ptr() as usize;
+        assert!((to_json("b").unwrap().as_ptr() as usize).abs_diff(chunk) < CHUNK);
+    }
+
+    #[test]
+    fn a_failure_and_an_event_within_an_event_leave_nothing_behind() {
+        struct Failing;
+        impl Serialize for Failing {
+            fn serialize<S: Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+                Err(serde::ser::Error::custom("no"))
+            }
+        }
+        struct Nested;
+        impl Serialize for Nested {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_seq(&to_json("inner").unwrap()[..1])
+            }
+        }
+        assert!(to_json(&("half", Failing)).is_err());
+        assert_eq!(&to_json("whole").unwrap()[..], b"\"whole\"");
+        assert_eq!(&to_json(&Nested).unwrap()[..], b"[34]");
+    }
+}
