@@ -1,6 +1,6 @@
 use std::hash::BuildHasher as _;
 
-use aqueduct_core::Text;
+use aqueduct_core::{Event, Text};
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 
@@ -63,28 +63,16 @@ impl Keys {
             .is_some_and(|key| key.troubled > 0)
     }
 
-    /// Puts the event at `at` behind the others of its key.
-    pub(super) fn append(&mut self, slots: &mut Slots, at: u32, text: Text) {
-        let hash = self.hasher.hash_one(text.as_str());
-        let all = &self.all;
-        let found = self
-            .table
-            .find(hash, |key| all[*key as usize].text == text)
-            .copied();
-        let key = found.unwrap_or_else(|| self.insert(text, hash));
-        let chain = &mut self.all[key as usize];
-        let last = std::mem::replace(&mut chain.last, at);
-        self.parked -= chain.parked();
-        chain.events += 1;
-        self.parked += chain.parked();
-        if last == NONE {
-            chain.first = at;
-        } else {
-            slots.at_mut(last).behind = at;
+    /// Puts the event at `at` behind the others of its key, where it has one.
+    #[inline]
+    pub(super) fn append(&mut self, slots: &mut Slots, at: u32) {
+        if let Some(key) = slots.event_mut(at).as_ref().and_then(Event::key_text) {
+            let hash = self.hasher.hash_one(key.as_str());
+            let key = self
+                .find(key, hash)
+                .unwrap_or_else(|| self.insert(key.clone(), hash));
+            self.link(slots, at, key);
         }
-        let slot = slots.at_mut(at);
-        slot.key = key;
-        slot.before = last;
     }
 
     /// Takes a settled event out of its chain; answers who comes first now, where that is new.
@@ -121,6 +109,27 @@ impl Keys {
             chain.troubled += 1;
             self.parked += chain.parked();
         }
+    }
+
+    fn find(&self, text: &Text, hash: u64) -> Option<u32> {
+        let is_it = |key: &u32| self.all[*key as usize].text == *text;
+        self.table.find(hash, is_it).copied()
+    }
+
+    fn link(&mut self, slots: &mut Slots, at: u32, key: u32) {
+        let chain = &mut self.all[key as usize];
+        let last = std::mem::replace(&mut chain.last, at);
+        self.parked -= chain.parked();
+        chain.events += 1;
+        self.parked += chain.parked();
+        if last == NONE {
+            chain.first = at;
+        } else {
+            slots.at_mut(last).behind = at;
+        }
+        let slot = slots.at_mut(at);
+        slot.key = key;
+        slot.before = last;
     }
 
     fn insert(&mut self, text: Text, hash: u64) -> u32 {

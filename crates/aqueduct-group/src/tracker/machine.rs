@@ -129,13 +129,10 @@ impl Tracker {
                 continue;
             }
             let previous = self.last_seen.replace(position).unwrap_or(Position::MIN);
-            let key = record.event.key_text().cloned();
             let at = self.slots.insert(record, previous, self.line.end());
             self.line.push(at);
             self.bytes += self.slots.at(at).bytes;
-            if let Some(key) = key {
-                self.keys.append(&mut self.slots, at, key);
-            }
+            self.keys.append(&mut self.slots, at);
             if self.stored.is_some() {
                 self.restore_attempts(at);
             }
@@ -386,31 +383,42 @@ impl Tracker {
         }
     }
 
+    #[inline]
     fn hand_out(&mut self, at: u32, now: Moment, out: &mut Vec<Parts>) {
-        let takes = self.takes;
         let slot = self.slots.at_mut(at);
-        let event = match slot.before {
-            NONE => slot.event.take(),
-            _ => slot.event.clone(),
-        };
-        let Some(event) = event else { return };
         slot.state = State::Out;
         slot.round = slot.round.wrapping_add(1);
-        slot.take = takes;
+        slot.take = self.takes;
         slot.first_out.get_or_insert(now);
-        let mut parts = Parts::new(event, slot.ticket(at));
-        parts.position = Some(slot.position);
-        parts.attempt = slot.failed.saturating_add(1);
-        parts.stored_at = slot.stored_at;
+        let (position, stored_at) = (slot.position, slot.stored_at);
+        let (ticket, attempt) = (slot.ticket(at), slot.failed.saturating_add(1));
+        let is_first = slot.before == NONE;
         self.in_flight += 1;
-        self.handed_out = self.handed_out.max(parts.position);
-        out.push(parts);
+        if self.handed_out < Some(position) {
+            self.handed_out = Some(position);
+        }
+        let event = self.slots.event_mut(at);
+        let event = if is_first {
+            event.take()
+        } else {
+            event.clone()
+        };
+        if let Some(event) = event {
+            let mut parts = Parts::new(event, ticket);
+            parts.position = Some(position);
+            parts.attempt = attempt;
+            parts.stored_at = stored_at;
+            out.push(parts);
+        }
     }
 
     fn ack(&mut self, at: u32, now: Moment) -> Settled {
-        let next = self.keys.unlink(&mut self.slots, at);
         let slot = self.slots.at(at);
         let (sequence, released) = (slot.sequence, slot.bytes);
+        let next = match slot.key {
+            NONE => None,
+            _ => self.keys.unlink(&mut self.slots, at),
+        };
         self.slots.remove(at);
         self.bytes -= released;
         self.in_flight -= 1;
@@ -453,14 +461,15 @@ impl Tracker {
     fn hold(&mut self, at: u32, parts: &Parts, now: Moment, due: Moment, failed: bool) -> Settled {
         let slot = self.slots.at_mut(at);
         slot.state = State::Retry;
-        slot.event.get_or_insert_with(|| parts.event.clone());
         slot.failed = slot.failed.saturating_add(u32::from(failed));
         if !std::mem::replace(&mut slot.troubled, true) {
             self.keys.trouble(slot.key);
         }
         self.retries.push(Reverse((due, slot.sequence, at)));
-        self.in_flight -= 1;
         let mut next = slot.behind;
+        let event = self.slots.event_mut(at);
+        event.get_or_insert_with(|| parts.event.clone());
+        self.in_flight -= 1;
         let mut superseded = false;
         while next != NONE && self.slots.at(next).state == State::Out {
             let slot = self.slots.at_mut(next);
@@ -505,10 +514,13 @@ impl Tracker {
         };
         let Some(settled) = settled else { return };
         self.watermark = Watermark::At(settled);
-        self.cautious_until = self.cautious_until.filter(|until| settled < *until);
-        self.announce = self
-            .announce
-            .filter(|announce| announce.until.is_none_or(|until| settled < until));
+        if self.cautious_until.is_some_and(|until| settled >= until) {
+            self.cautious_until = None;
+        }
+        let announced = self.announce.and_then(|announce| announce.until);
+        if announced.is_some_and(|until| settled >= until) {
+            self.announce = None;
+        }
     }
 
     fn restore_attempts(&mut self, at: u32) {

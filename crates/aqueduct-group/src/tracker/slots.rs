@@ -18,12 +18,9 @@ pub(super) enum State {
     Retry,
 }
 
-/// One event from the reader to its settlement.
+/// What is known of one event from the reader to its settlement; the event itself lies beside it.
 #[derive(Debug)]
 pub(super) struct Slot {
-    /// Away while the first of its key, or an event without one, is with a receiver: nothing can
-    /// supersede it there, and whoever settles brings it along.
-    pub(super) event: Option<Event>,
     pub(super) position: Position,
     /// The position of the record before it: the watermark, once all before it is settled.
     pub(super) previous: Position,
@@ -31,6 +28,7 @@ pub(super) struct Slot {
     pub(super) first_out: Option<Moment>,
     /// Its place in the line.
     pub(super) sequence: u64,
+    pub(super) bytes: usize,
     pub(super) key: u32,
     /// The unsettled events of its key before and behind it.
     pub(super) before: u32,
@@ -40,7 +38,6 @@ pub(super) struct Slot {
     /// The take that handed it out last.
     pub(super) take: u32,
     pub(super) failed: u32,
-    pub(super) bytes: usize,
     pub(super) state: State,
     /// It failed or was deferred before: it runs alone, and holds back those behind it.
     pub(super) troubled: bool,
@@ -56,6 +53,10 @@ impl Slot {
 #[derive(Debug)]
 pub(super) struct Slots {
     all: Vec<Slot>,
+    /// Apart from the slots, so that what is done to these touches little memory. `None` while the
+    /// first of its key, or an event without one, is with a receiver: nothing can supersede it
+    /// there, and whoever settles it brings it along.
+    events: Vec<Option<Event>>,
     free: u32,
     held: usize,
 }
@@ -64,6 +65,7 @@ impl Slots {
     pub(super) const fn new() -> Self {
         Self {
             all: Vec::new(),
+            events: Vec::new(),
             free: NONE,
             held: 0,
         }
@@ -75,60 +77,72 @@ impl Slots {
 
     /// Room for that many more without allocating in between.
     pub(super) fn reserve(&mut self, more: usize) {
-        self.all
-            .reserve((self.held + more).saturating_sub(self.all.len()));
+        let more = (self.held + more).saturating_sub(self.all.len());
+        self.all.reserve(more);
+        self.events.reserve(more);
     }
 
+    #[inline]
     pub(super) fn insert(&mut self, record: Record, previous: Position, sequence: u64) -> u32 {
         self.held += 1;
-        let bytes = record.event.approximate_size();
-        let fresh = |round| Slot {
-            event: Some(record.event),
+        let mut slot = Slot {
             position: record.position,
             previous,
             stored_at: record.stored_at,
             first_out: None,
             sequence,
+            bytes: record.event.approximate_size(),
             key: NONE,
             before: NONE,
             behind: NONE,
-            round,
+            round: 0,
             take: 0,
             failed: 0,
-            bytes,
             state: State::Waiting,
             troubled: false,
         };
         if self.free == NONE {
-            self.all.push(fresh(0));
+            self.all.push(slot);
+            self.events.push(Some(record.event));
             return (self.all.len() - 1) as u32;
         }
         let at = self.free;
-        let slot = &mut self.all[at as usize];
-        self.free = slot.behind;
-        *slot = fresh(slot.round);
+        let place = &mut self.all[at as usize];
+        self.free = place.behind;
+        slot.round = place.round;
+        *place = slot;
+        self.events[at as usize] = Some(record.event);
         at
     }
 
+    #[inline]
+    pub(super) fn event_mut(&mut self, at: u32) -> &mut Option<Event> {
+        &mut self.events[at as usize]
+    }
+
+    #[inline]
     pub(super) fn remove(&mut self, at: u32) {
         let free = self.free;
+        self.events[at as usize] = None;
         let slot = self.at_mut(at);
-        slot.event = None;
         slot.state = State::Free;
         slot.behind = free;
         self.free = at;
         self.held -= 1;
     }
 
+    #[inline]
     pub(super) fn at(&self, at: u32) -> &Slot {
         &self.all[at as usize]
     }
 
+    #[inline]
     pub(super) fn at_mut(&mut self, at: u32) -> &mut Slot {
         &mut self.all[at as usize]
     }
 
     /// The slot that was handed out with that ticket, while it is with that receiver.
+    #[inline]
     pub(super) fn out(&self, ticket: u64) -> Option<u32> {
         let at = ticket as u32;
         let slot = self.all.get(at as usize)?;
@@ -165,10 +179,12 @@ impl Line {
         self.base + self.ring.len() as u64
     }
 
+    #[inline]
     pub(super) fn push(&mut self, at: u32) {
         self.ring.push_back(at);
     }
 
+    #[inline]
     pub(super) fn get(&self, sequence: u64) -> Option<u32> {
         self.ring.get((sequence - self.base) as usize).copied()
     }
@@ -183,6 +199,7 @@ impl Line {
     }
 
     /// Notes that one is settled; answers whether the line begins further on now.
+    #[inline]
     pub(super) fn settle(&mut self, sequence: u64) -> bool {
         if sequence != self.base {
             self.ring[(sequence - self.base) as usize] = NONE;
