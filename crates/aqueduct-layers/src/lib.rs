@@ -1,9 +1,18 @@
 //! Layers of Aqueduct: what every team writes around a stream, once, above the providers.
 //!
 //! - [`dispatch`]: the one place where sending is batched, ordered, bounded, paced and retried.
+//! - [`dead_letters`]: what cannot be handled becomes a letter.
+//! - [`idempotency`]: what comes twice takes effect once.
 
+pub mod dead_letters;
 pub mod dispatch;
+pub mod idempotency;
+mod redriven;
 
+pub use self::dead_letters::{
+    DeadLetterOptions, DeadLetters, OnExhausted, OnReject, ProducerLetters, RejectPolicy,
+};
 pub use self::dispatch::{
     Dispatch, DispatchOptions, EventSink, PartialFailure, Pending, RetryBudget,
 };
+pub use self::idempotency::{Idempotency, IdempotencyOptions};

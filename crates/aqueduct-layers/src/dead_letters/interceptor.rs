@@ -1,0 +1,409 @@
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use aqueduct_core::{
+    Admission, Assignment, DeadLetterQueue, Delivery, Error, Failure, Interceptor, Letter,
+    LetterReason, Letters, Next, Parts, Result, Runtime, Settlement, Settler, Settling, Text,
+};
+use async_trait::async_trait;
+use metrics::counter;
+
+use super::held::HeldKeys;
+use super::records::{Fate, Place, Record, Records};
+use super::{DeadLetterOptions, OnExhausted, reason_of};
+use crate::redriven::is_for_another_group;
+
+pub(super) struct Burials {
+    pub(super) queue: Arc<dyn DeadLetterQueue>,
+    pub(super) letters: Option<Arc<dyn Letters>>,
+    pub(super) options: DeadLetterOptions,
+    pub(super) runtime: Runtime,
+    pub(super) records: Mutex<Records>,
+    pub(super) held: Mutex<HeldKeys>,
+}
+
+/// An event that is to be buried.
+struct Doomed {
+    place: Place,
+    letter: Letter,
+    ticket: u64,
+    tries: u32,
+}
+
+impl Burials {
+    /// What is to be done with a delivery before a handler sees it.
+    fn judge(&self, assignment: &Assignment, parts: &Parts) -> Verdict {
+        if is_for_another_group(assignment, &parts.event) {
+            return Verdict::Settled;
+        }
+        let place = Place::of(assignment, parts);
+        let record = self.record(&place);
+        let limit = self.options.attempts;
+        match record.as_ref().map(|record| &record.fate) {
+            Some(fate) if fate.is_buried(parts) => return Verdict::Settled,
+            Some(Fate::Doomed {
+                reason,
+                message,
+                attempts,
+                tries,
+            }) => {
+                let (reason, message) = (*reason, message.clone());
+                let letter = self.letter(assignment, parts, reason, message, *attempts);
+                return Verdict::Bury(Doomed {
+                    place,
+                    letter,
+                    ticket: parts.ticket,
+                    tries: *tries,
+                });
+            }
+            _ => {}
+        }
+        let key = parts.event.key();
+        if key.is_some_and(|key| lock(&self.held).holds(assignment, key)) {
+            let message = Text::literal("an earlier event of its key is a letter");
+            let attempts = parts.attempt.saturating_sub(1);
+            let letter = self.letter(assignment, parts, LetterReason::KeyHeld, message, attempts);
+            return Verdict::Bury(Doomed {
+                place,
+                letter,
+                ticket: parts.ticket,
+                tries: 0,
+            });
+        }
+        if parts.attempt > limit && self.options.on_exhausted != OnExhausted::Block {
+            let last = record.and_then(|it| it.failures.last().map(|last| last.error.clone()));
+            let (reason, message) = match last {
+                Some(error) => (LetterReason::Exhausted, error),
+                None => (
+                    LetterReason::Poison,
+                    Text::literal("the process died while it was being handled"),
+                ),
+            };
+            let attempts = parts.attempt - 1;
+            let letter = self.letter(assignment, parts, reason, message, attempts);
+            return Verdict::Bury(Doomed {
+                place,
+                letter,
+                ticket: parts.ticket,
+                tries: 0,
+            });
+        }
+        Verdict::Pass
+    }
+
+    fn letter(
+        &self,
+        assignment: &Assignment,
+        parts: &Parts,
+        reason: LetterReason,
+        message: Text,
+        attempts: u32,
+    ) -> Letter {
+        let mut letter = Letter::new(
+            parts.event.clone(),
+            assignment.stream.clone(),
+            assignment.group.clone(),
+            reason,
+            message,
+            self.runtime.wall(),
+        );
+        let given_up = matches!(reason, LetterReason::Exhausted | LetterReason::Poison);
+        letter.partition = assignment.partition.clone();
+        letter.position = parts.position;
+        letter.stored_at = parts.stored_at;
+        letter.attempts = attempts;
+        letter.holds_key = given_up
+            && self.options.on_exhausted == OnExhausted::LetterKey
+            && parts.event.key().is_some();
+        letter.failures = self
+            .record(&Place::of(assignment, parts))
+            .map(|record| record.failures)
+            .unwrap_or_default();
+        letter
+    }
+
+    /// Buries one and says how its delivery is settled then.
+    async fn bury(&self, assignment: &Assignment, doomed: Doomed) -> Settlement {
+        let outcome = self.queue.bury(std::slice::from_ref(&doomed.letter)).await;
+        let outcome = outcome.into_iter().next().unwrap_or_else(unanswered);
+        self.buried(assignment, doomed, outcome)
+    }
+
+    fn buried(&self, assignment: &Assignment, doomed: Doomed, outcome: Result<()>) -> Settlement {
+        let Doomed {
+            place,
+            letter,
+            ticket,
+            tries,
+        } = doomed;
+        match outcome {
+            Ok(()) => {
+                count(&letter);
+                // Known as a letter until it is settled: that may fail, or be asked again.
+                lock(&self.records).decide(place, Fate::Buried { ticket });
+                match letter.event.key_text() {
+                    Some(key) if letter.holds_key => {
+                        lock(&self.held).hold(assignment, key.clone());
+                        // Its later events may be out already: as it comes again, they come
+                        // behind it, and follow.
+                        Settlement::Defer {
+                            delay: Duration::ZERO,
+                        }
+                    }
+                    _ => Settlement::Ack,
+                }
+            }
+            Err(error) => {
+                let tries = tries.saturating_add(1);
+                let delay = self.options.bury_backoff.delay(tries, &self.runtime);
+                tracing::warn!(
+                    event = %letter.event.id(),
+                    stream = %letter.stream,
+                    group = %letter.group,
+                    %error,
+                    tries,
+                    "a letter could not be buried, the event stays unsettled"
+                );
+                counter!("aqueduct_dead_letters_failed_burials_total",
+                    "stream" => letter.stream.to_string(), "group" => letter.group.to_string())
+                .increment(1);
+                let fate = Fate::Doomed {
+                    reason: letter.reason,
+                    message: letter.message,
+                    attempts: letter.attempts,
+                    tries,
+                };
+                lock(&self.records).decide(place, fate);
+                Settlement::Defer { delay }
+            }
+        }
+    }
+
+    /// Reads which keys are held, where that is not known or too old.
+    async fn read_held_keys(&self, deliveries: &[Delivery]) -> Result<()> {
+        let Some(letters) = &self.letters else {
+            return Ok(());
+        };
+        if self.options.on_exhausted != OnExhausted::LetterKey {
+            return Ok(());
+        }
+        for delivery in deliveries {
+            let assignment = delivery.assignment();
+            let now = self.runtime.now();
+            if lock(&self.held).are_known(assignment, now - self.options.refresh) {
+                continue;
+            }
+            let (group, stream) = (&assignment.group, &assignment.stream);
+            let keys = letters.held_keys(group, stream).await?;
+            lock(&self.held).read(assignment, keys, now);
+        }
+        Ok(())
+    }
+
+    fn note_failure(&self, assignment: &Assignment, parts: &Parts, error: Text) {
+        let failure = Failure {
+            attempt: parts.attempt,
+            at: self.runtime.wall(),
+            error,
+        };
+        lock(&self.records).failed(Place::of(assignment, parts), failure);
+    }
+
+    fn record(&self, place: &Place) -> Option<Record> {
+        let records = lock(&self.records);
+        if records.is_empty() {
+            return None;
+        }
+        records.get(place).cloned()
+    }
+
+    fn give_up<'a>(
+        &'a self,
+        parts: &'a Parts,
+        reason: LetterReason,
+        message: Text,
+        next: Next<'a>,
+    ) -> Settling<'a> {
+        Settling::pending(async move {
+            let assignment = next.settler().assignment();
+            let place = Place::of(assignment, parts);
+            let settlement = match self.record(&place).map(|record| record.fate) {
+                // A settlement that is tried again: the letter is there.
+                Some(fate) if fate.is_buried(parts) => Settlement::Ack,
+                _ => {
+                    let letter = self.letter(assignment, parts, reason, message, parts.attempt);
+                    let doomed = Doomed {
+                        place: place.clone(),
+                        letter,
+                        ticket: parts.ticket,
+                        tries: 0,
+                    };
+                    self.bury(assignment, doomed).await
+                }
+            };
+            let done = matches!(settlement, Settlement::Ack);
+            next.settle(parts, settlement).await?;
+            if done {
+                lock(&self.records).forget(&place);
+            }
+            Ok(())
+        })
+    }
+}
+
+enum Verdict {
+    Pass,
+    Settled,
+    Bury(Doomed),
+}
+
+#[async_trait]
+impl Interceptor for Burials {
+    async fn admit(&self, deliveries: &[Delivery]) -> Result<Vec<Admission>> {
+        self.read_held_keys(deliveries).await?;
+        let mut admissions = Vec::with_capacity(deliveries.len());
+        // One after the other as far as they are letters: a key that becomes held on the way
+        // concerns those behind it.
+        let mut at = 0;
+        while at < deliveries.len() {
+            let delivery = &deliveries[at];
+            let assignment = delivery.assignment();
+            match self.judge(assignment, delivery.parts()) {
+                Verdict::Pass => admissions.push(Admission::Pass),
+                Verdict::Settled => admissions.push(Admission::Settle(Settlement::Ack)),
+                Verdict::Bury(doomed) if doomed.letter.reason == LetterReason::KeyHeld => {
+                    let followers = self.followers(doomed, &deliveries[at..]);
+                    at += followers.len();
+                    admissions.extend(
+                        self.bury_all(&deliveries[at - followers.len()..], followers)
+                            .await,
+                    );
+                    continue;
+                }
+                Verdict::Bury(doomed) => {
+                    let held = doomed.letter.holds_key;
+                    let settlement = self.bury(assignment, doomed).await;
+                    // Nothing behind it is out yet, so it need not come again.
+                    let buried = held
+                        && matches!(settlement, Settlement::Defer { delay } if delay.is_zero());
+                    let settlement = if buried { Settlement::Ack } else { settlement };
+                    admissions.push(Admission::Settle(settlement));
+                }
+            }
+            at += 1;
+        }
+        Ok(admissions)
+    }
+
+    fn settle<'a>(
+        &'a self,
+        parts: &'a Parts,
+        settlement: Settlement,
+        next: Next<'a>,
+    ) -> Settling<'a> {
+        match settlement {
+            Settlement::Nack { delay, error } => {
+                let assignment = next.settler().assignment();
+                let message = error
+                    .as_ref()
+                    .map_or(Text::literal("the attempt failed"), describe);
+                self.note_failure(assignment, parts, message.clone());
+                let last = parts.attempt >= self.options.attempts;
+                if last && self.options.on_exhausted != OnExhausted::Block {
+                    return self.give_up(parts, LetterReason::Exhausted, message, next);
+                }
+                next.settle(parts, Settlement::Nack { delay, error })
+            }
+            Settlement::Reject { reason } => {
+                self.note_failure(next.settler().assignment(), parts, reason.clone());
+                self.give_up(parts, reason_of(&reason), reason, next)
+            }
+            Settlement::Ack => {
+                let place = Place::of(next.settler().assignment(), parts);
+                if self.record(&place).is_none() {
+                    return next.settle(parts, Settlement::Ack);
+                }
+                Settling::pending(async move {
+                    next.settle(parts, Settlement::Ack).await?;
+                    lock(&self.records).forget(&place);
+                    Ok(())
+                })
+            }
+            other => next.settle(parts, other),
+        }
+    }
+
+    fn abandoned(&self, parts: &Parts, settler: &dyn Settler) {
+        if settler.revocation(parts).is_none() {
+            let message = Text::literal("the delivery was dropped unsettled");
+            self.note_failure(settler.assignment(), parts, message);
+        }
+    }
+}
+
+impl Burials {
+    /// The letters that follow one another from the first of `deliveries` on, for one call.
+    fn followers(&self, first: Doomed, deliveries: &[Delivery]) -> Vec<Doomed> {
+        let mut followers = vec![first];
+        for delivery in &deliveries[1..] {
+            match self.judge(delivery.assignment(), delivery.parts()) {
+                Verdict::Bury(doomed) if doomed.letter.reason == LetterReason::KeyHeld => {
+                    followers.push(doomed);
+                }
+                _ => break,
+            }
+        }
+        followers
+    }
+
+    async fn bury_all(&self, deliveries: &[Delivery], doomed: Vec<Doomed>) -> Vec<Admission> {
+        let letters: Vec<Letter> = doomed.iter().map(|it| it.letter.clone()).collect();
+        let mut outcomes = self.queue.bury(&letters).await.into_iter();
+        doomed
+            .into_iter()
+            .zip(deliveries)
+            .map(|(doomed, delivery)| {
+                let outcome = outcomes.next().unwrap_or_else(unanswered);
+                Admission::Settle(self.buried(delivery.assignment(), doomed, outcome))
+            })
+            .collect()
+    }
+}
+
+/// An error and its causes, in words.
+fn describe(error: &Error) -> Text {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text.into()
+}
+
+fn count(letter: &Letter) {
+    tracing::warn!(
+        event = %letter.event.id(),
+        stream = %letter.stream,
+        group = %letter.group,
+        reason = letter.reason.as_str(),
+        message = %letter.message,
+        "an event became a letter"
+    );
+    counter!("aqueduct_dead_letters_total",
+        "stream" => letter.stream.to_string(), "group" => letter.group.to_string(),
+        "reason" => letter.reason.as_str())
+    .increment(1);
+}
+
+fn unanswered() -> Result<()> {
+    Err(Error::new(
+        aqueduct_core::ErrorKind::Internal,
+        "the dead letter queue gave no answer for a letter",
+    ))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,125 @@
+//! What cannot be handled becomes a letter, with everything that is known of why.
+
+mod held;
+mod interceptor;
+mod options;
+mod producer_letters;
+mod records;
+mod reject_policy;
+
+use std::fmt;
+use std::sync::{Arc, Mutex};
+
+use aqueduct_core::{
+    DeadLetterQueue, Interceptor, Layer, LetterReason, Letters, Result, Runtime, Stage,
+};
+
+use self::held::HeldKeys;
+use self::interceptor::Burials;
+pub use self::options::{DeadLetterOptions, OnExhausted};
+pub use self::producer_letters::ProducerLetters;
+use self::records::Records;
+pub use self::reject_policy::{OnReject, RejectPolicy};
+
+/// The layer that turns what is given up into letters. It belongs outside of the group and inside
+/// of idempotency.
+///
+/// - A nack is kept with its error. After the last attempt the event is buried, with the failures,
+///   and settled; or its key is held, or blocked: see [`OnExhausted`].
+/// - A rejected event is buried at once: as `Undecodable` where the reason begins with
+///   [`DeadLetters::UNDECODABLE`], else as `Rejected`.
+/// - An event that comes with more attempts than are allowed is not handled again: it killed the
+///   process, or was abandoned.
+/// - A burial that fails is tried again after a back-off; the event stays unsettled meanwhile and
+///   its handler does not see it again.
+/// - A redriven letter that names another group is settled unseen.
+///
+/// The failures of one event are kept in memory: those of an earlier process are counted in
+/// `attempts`, and missing from the list. The letters of a key keep their order as far as the queue
+/// keeps that of one `bury`.
+#[derive(Clone)]
+pub struct DeadLetters {
+    burials: Arc<Burials>,
+}
+
+impl DeadLetters {
+    /// How the reason of a rejection begins where the data of the event does not decode.
+    pub const UNDECODABLE: &str = "undecodable";
+
+    /// A layer that buries in `queue`.
+    ///
+    /// Keys that [`OnExhausted::LetterKey`] holds are remembered in memory alone; see
+    /// [`with_letters`](Self::with_letters).
+    ///
+    /// # Errors
+    /// `Config`, as [`DeadLetterOptions::validate`] says.
+    pub fn new(
+        queue: Arc<dyn DeadLetterQueue>,
+        options: DeadLetterOptions,
+        runtime: &Runtime,
+    ) -> Result<Self> {
+        Self::build(queue, None, options, runtime)
+    }
+
+    /// A layer that buries in `letters`, and reads from there which keys are held: after a restart
+    /// they still are, and a released one is handled again.
+    ///
+    /// # Errors
+    /// As for [`new`](Self::new).
+    pub fn with_letters(
+        letters: Arc<dyn Letters>,
+        options: DeadLetterOptions,
+        runtime: &Runtime,
+    ) -> Result<Self> {
+        Self::build(letters.clone(), Some(letters), options, runtime)
+    }
+
+    fn build(
+        queue: Arc<dyn DeadLetterQueue>,
+        letters: Option<Arc<dyn Letters>>,
+        options: DeadLetterOptions,
+        runtime: &Runtime,
+    ) -> Result<Self> {
+        options.validate()?;
+        Ok(Self {
+            burials: Arc::new(Burials {
+                queue,
+                letters,
+                records: Mutex::new(Records::new(options.max_records, options.max_failures)),
+                held: Mutex::new(HeldKeys::default()),
+                runtime: runtime.clone(),
+                options,
+            }),
+        })
+    }
+}
+
+impl Layer for DeadLetters {
+    fn name(&self) -> &'static str {
+        "dead_letters"
+    }
+
+    fn stage(&self) -> Stage {
+        Stage::DeadLetters
+    }
+
+    fn consumer(&self) -> Option<Arc<dyn Interceptor>> {
+        Some(self.burials.clone())
+    }
+}
+
+impl fmt::Debug for DeadLetters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DeadLetters")
+            .field("options", &self.burials.options)
+            .finish_non_exhaustive()
+    }
+}
+
+fn reason_of(rejection: &str) -> LetterReason {
+    if rejection.starts_with(DeadLetters::UNDECODABLE) {
+        LetterReason::Undecodable
+    } else {
+        LetterReason::Rejected
+    }
+}

@@ -1,0 +1,188 @@
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use aqueduct_core::{
+    Assignment, EventClaim, EventId, IdempotencyScope, Moment, PartitionId, Parts, Position,
+    StreamName, Text,
+};
+
+/// What this process has claimed and not settled, and what it has seen others hold.
+#[derive(Default)]
+pub(super) struct Claims {
+    ours: BTreeMap<EventKey, Ours>,
+    theirs: BTreeMap<EventKey, Theirs>,
+    /// Whether a task renews the claims.
+    pub(super) beating: bool,
+}
+
+/// An event within one group.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct EventKey {
+    group: Text,
+    replay: u64,
+    source: Text,
+    id: EventId,
+}
+
+/// Which delivery: the same event may be in the stream twice.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Origin {
+    stream: StreamName,
+    partition: Option<PartitionId>,
+    generation: u64,
+    place: Option<Position>,
+    ticket: u64,
+}
+
+struct Ours {
+    origin: Origin,
+    scope: IdempotencyScope,
+    claim: EventClaim,
+    since: Moment,
+}
+
+struct Theirs {
+    nonce: u64,
+    heartbeat: u64,
+    since: Moment,
+}
+
+/// What is known of an event before the store is asked.
+pub(super) enum Local {
+    /// Nothing that stands in the way.
+    Free,
+    /// Another delivery of it is being handled here.
+    Busy,
+}
+
+impl EventKey {
+    pub(super) fn of(scope: &IdempotencyScope, claim: &EventClaim) -> Self {
+        Self {
+            group: scope.group.text().clone(),
+            replay: scope.replay,
+            source: claim.source.clone(),
+            id: claim.id.clone(),
+        }
+    }
+}
+
+impl Origin {
+    pub(super) fn of(assignment: &Assignment, parts: &Parts) -> Self {
+        Self {
+            stream: assignment.stream.clone(),
+            partition: assignment.partition.clone(),
+            generation: assignment.generation,
+            place: parts.position,
+            // Only a queue's delivery is told by its ticket: a redelivery in place may get another.
+            ticket: if parts.position.is_some() {
+                0
+            } else {
+                parts.ticket
+            },
+        }
+    }
+
+    /// Whether `self` is read by a later owner of the same partition.
+    fn succeeds(&self, other: &Self) -> bool {
+        self.partition.is_some()
+            && self.stream == other.stream
+            && self.partition == other.partition
+            && self.generation > other.generation
+    }
+}
+
+impl Claims {
+    pub(super) fn look(&self, key: &EventKey, origin: &Origin) -> Local {
+        match self.ours.get(key) {
+            Some(ours) if ours.origin != *origin && !origin.succeeds(&ours.origin) => Local::Busy,
+            _ => Local::Free,
+        }
+    }
+
+    pub(super) fn hold(
+        &mut self,
+        key: EventKey,
+        origin: Origin,
+        scope: IdempotencyScope,
+        claim: EventClaim,
+        now: Moment,
+    ) {
+        self.theirs.remove(&key);
+        self.ours.insert(
+            key,
+            Ours {
+                origin,
+                scope,
+                claim,
+                since: now,
+            },
+        );
+    }
+
+    /// The delivery is no longer handled here. Another delivery's claim stays.
+    pub(super) fn drop_ours(&mut self, key: &EventKey, origin: &Origin) {
+        if self
+            .ours
+            .get(key)
+            .is_some_and(|ours| ours.origin == *origin)
+        {
+            self.ours.remove(key);
+        }
+    }
+
+    pub(super) fn forget_theirs(&mut self, key: &EventKey) {
+        self.theirs.remove(key);
+    }
+
+    /// Somebody else holds the event. Answers whether their heartbeat has stood still for `life`.
+    pub(super) fn see_theirs(
+        &mut self,
+        key: &EventKey,
+        nonce: u64,
+        heartbeat: u64,
+        now: Moment,
+        life: Duration,
+    ) -> bool {
+        // What nobody asks about any more would stay for ever: an event whose delivery went away.
+        if self.theirs.len() >= 10_000 {
+            self.theirs
+                .retain(|_, seen| now.since(seen.since) < life * 4);
+        }
+        let seen = self.theirs.entry(key.clone()).or_insert(Theirs {
+            nonce,
+            heartbeat,
+            since: now,
+        });
+        if (seen.nonce, seen.heartbeat) != (nonce, heartbeat) {
+            *seen = Theirs {
+                nonce,
+                heartbeat,
+                since: now,
+            };
+        }
+        now.since(seen.since) >= life
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.ours.is_empty()
+    }
+
+    /// The claims that have been held for `age` and longer, by scope.
+    pub(super) fn older_than(
+        &self,
+        age: Duration,
+        now: Moment,
+    ) -> Vec<(IdempotencyScope, Vec<EventClaim>)> {
+        let mut scopes: Vec<(IdempotencyScope, Vec<EventClaim>)> = Vec::new();
+        for ours in self.ours.values() {
+            if now.since(ours.since) < age {
+                continue;
+            }
+            match scopes.iter_mut().find(|(scope, _)| *scope == ours.scope) {
+                Some((_, claims)) => claims.push(ours.claim.clone()),
+                None => scopes.push((ours.scope.clone(), vec![ours.claim.clone()])),
+            }
+        }
+        scopes
+    }
+}

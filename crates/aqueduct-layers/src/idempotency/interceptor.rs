@@ -1,0 +1,306 @@
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use aqueduct_core::{
+    Admission, Assignment, Claimed, Delivery, Error, ErrorKind, EventClaim, IdempotencyScope,
+    IdempotencyStore, Interceptor, Next, Parts, Result, Runtime, Settlement, Settler, Settling,
+};
+use async_trait::async_trait;
+use metrics::counter;
+
+use super::IdempotencyOptions;
+use super::claims::{Claims, EventKey, Local, Origin};
+use super::completer::Completer;
+use crate::redriven::is_for_another_group;
+
+pub(super) struct Once {
+    pub(super) options: IdempotencyOptions,
+    store: Arc<dyn IdempotencyStore>,
+    runtime: Runtime,
+    nonce: u64,
+    claims: Arc<Mutex<Claims>>,
+    completer: Arc<Completer>,
+}
+
+/// A delivery whose event the store is asked about.
+struct Asked {
+    at: usize,
+    key: EventKey,
+    origin: Origin,
+    scope: IdempotencyScope,
+    claim: EventClaim,
+}
+
+impl Once {
+    pub(super) fn new(
+        store: Arc<dyn IdempotencyStore>,
+        options: IdempotencyOptions,
+        runtime: &Runtime,
+    ) -> Self {
+        Self {
+            completer: Completer::new(store.clone(), runtime),
+            store,
+            options,
+            nonce: runtime.random(),
+            runtime: runtime.clone(),
+            claims: Arc::default(),
+        }
+    }
+
+    pub(super) fn claim_for(
+        &self,
+        assignment: &Assignment,
+        parts: &Parts,
+    ) -> (IdempotencyScope, EventClaim) {
+        let scope = IdempotencyScope {
+            group: assignment.group.clone(),
+            handlers: self.options.handlers.clone(),
+            replay: assignment.replay,
+        };
+        let claim = EventClaim::new(&parts.event, self.nonce);
+        let claim = match &assignment.partition {
+            Some(partition) => claim.from_partition(partition.clone(), assignment.generation),
+            None => claim,
+        };
+        (scope, claim)
+    }
+
+    fn asked(&self, at: usize, assignment: &Assignment, parts: &Parts) -> Asked {
+        let (scope, claim) = self.claim_for(assignment, parts);
+        Asked {
+            at,
+            key: EventKey::of(&scope, &claim),
+            origin: Origin::of(assignment, parts),
+            scope,
+            claim,
+        }
+    }
+
+    /// One call for each scope; in practice there is one.
+    async fn claim(&self, asked: &[Asked]) -> Result<Vec<Claimed>> {
+        let mut answers = Vec::with_capacity(asked.len());
+        for same in asked.chunk_by(|one, next| one.scope == next.scope) {
+            let claims: Vec<EventClaim> = same.iter().map(|it| it.claim.clone()).collect();
+            let claimed = self.store.claim(&same[0].scope, &claims).await?;
+            if claimed.len() != claims.len() {
+                return Err(Error::new(
+                    ErrorKind::Internal,
+                    "the store gave another number of answers than it was asked",
+                ));
+            }
+            answers.extend(claimed);
+        }
+        Ok(answers)
+    }
+
+    async fn decide(&self, asked: Asked, claimed: Claimed) -> Result<Admission> {
+        match claimed {
+            Claimed::New | Claimed::Again => Ok(self.pass(asked)),
+            Claimed::Completed => {
+                self.claims().forget_theirs(&asked.key);
+                counter!("aqueduct_idempotency_repetitions_total",
+                    "group" => asked.scope.group.to_string())
+                .increment(1);
+                Ok(Admission::Settle(Settlement::Ack))
+            }
+            Claimed::Held { nonce, heartbeat } => {
+                let (now, life) = (self.runtime.now(), self.options.life);
+                let still = self
+                    .claims()
+                    .see_theirs(&asked.key, nonce, heartbeat, now, life);
+                if !still {
+                    return Ok(self.later());
+                }
+                // Nobody has renewed it for a life: it is given up in its holder's name.
+                let dead = EventClaim {
+                    nonce,
+                    ..asked.claim.clone()
+                };
+                for released in self.store.release(&asked.scope, &[dead]).await {
+                    released?;
+                }
+                tracing::warn!(event = %asked.claim.id, group = %asked.scope.group,
+                    "a claim was taken over whose holder has stopped renewing it");
+                let again = std::slice::from_ref(&asked.claim);
+                match self.store.claim(&asked.scope, again).await?.pop() {
+                    Some(Claimed::New | Claimed::Again) => Ok(self.pass(asked)),
+                    Some(Claimed::Completed) => Ok(Admission::Settle(Settlement::Ack)),
+                    _ => Ok(self.later()),
+                }
+            }
+            _ => Ok(self.later()),
+        }
+    }
+
+    fn pass(&self, asked: Asked) -> Admission {
+        let now = self.runtime.now();
+        let starts = {
+            let mut claims = self.claims();
+            claims.hold(asked.key, asked.origin, asked.scope, asked.claim, now);
+            !std::mem::replace(&mut claims.beating, true)
+        };
+        if starts {
+            let beat = beat(
+                self.store.clone(),
+                self.claims.clone(),
+                self.runtime.clone(),
+                self.options.heartbeat,
+            );
+            self.runtime.spawn(beat).detach();
+        }
+        Admission::Pass
+    }
+
+    /// Somebody else is at it: look again, jittered, a few times in a life.
+    fn later(&self) -> Admission {
+        let short = self.options.heartbeat / 4;
+        let delay = short + self.runtime.jitter(short);
+        Admission::Settle(Settlement::Defer { delay })
+    }
+
+    /// Completes, asking again while the store is away and the delivery may be settled.
+    async fn complete(&self, parts: &Parts, settler: &dyn Settler) -> Result<()> {
+        let mut tries = 0;
+        loop {
+            let (scope, claim) = self.claim_for(settler.assignment(), parts);
+            let error = match self.completer.complete(scope, claim).await {
+                Ok(()) => return Ok(()),
+                Err(error) => error,
+            };
+            tries += 1;
+            let gone = settler.revocation(parts).is_some();
+            if gone || !error.is_retryable() || tries > self.options.retries {
+                return Err(error.context("the event could not be recorded as handled"));
+            }
+            let wait = self.options.backoff.delay(tries, &self.runtime);
+            self.runtime.sleep(wait).await;
+        }
+    }
+
+    fn claims(&self) -> MutexGuard<'_, Claims> {
+        lock(&self.claims)
+    }
+}
+
+#[async_trait]
+impl Interceptor for Once {
+    async fn admit(&self, deliveries: &[Delivery]) -> Result<Vec<Admission>> {
+        let mut admissions = vec![Admission::Pass; deliveries.len()];
+        let mut asked: Vec<Asked> = Vec::with_capacity(deliveries.len());
+        let mut in_batch = std::collections::BTreeSet::new();
+        for (at, delivery) in deliveries.iter().enumerate() {
+            if is_for_another_group(delivery.assignment(), delivery.event()) {
+                admissions[at] = Admission::Settle(Settlement::Ack);
+                continue;
+            }
+            let one = self.asked(at, delivery.assignment(), delivery.parts());
+            let busy = matches!(self.claims().look(&one.key, &one.origin), Local::Busy);
+            if busy || !in_batch.insert(one.key.clone()) {
+                // The store could not tell the two apart: both are claimed by us.
+                admissions[at] = self.later();
+            } else {
+                asked.push(one);
+            }
+        }
+        let claimed = self.claim(&asked).await?;
+        for (asked, claimed) in asked.into_iter().zip(claimed) {
+            let at = asked.at;
+            admissions[at] = self.decide(asked, claimed).await?;
+        }
+        Ok(admissions)
+    }
+
+    fn settle<'a>(
+        &'a self,
+        parts: &'a Parts,
+        settlement: Settlement,
+        next: Next<'a>,
+    ) -> Settling<'a> {
+        Settling::pending(async move {
+            let asked = self.asked(0, next.settler().assignment(), parts);
+            if matches!(settlement, Settlement::Ack) {
+                self.complete(parts, next.settler()).await?;
+                self.claims().drop_ours(&asked.key, &asked.origin);
+                return next.settle(parts, settlement).await;
+            }
+            // Dropped at the end, or with this future: not before the claim is given up, so that
+            // the event's return does not cross the release.
+            let _dropping = Dropping {
+                claims: &self.claims,
+                asked: &asked,
+            };
+            release(&*self.store, &asked).await;
+            next.settle(parts, settlement).await
+        })
+    }
+
+    fn abandoned(&self, parts: &Parts, settler: &dyn Settler) {
+        let asked = self.asked(0, settler.assignment(), parts);
+        let (store, claims) = (self.store.clone(), self.claims.clone());
+        let releasing = async move {
+            let dropping = Dropping {
+                claims: &claims,
+                asked: &asked,
+            };
+            release(&*store, &asked).await;
+            drop(dropping);
+        };
+        self.runtime.spawn(releasing).detach();
+    }
+}
+
+/// Takes a claim off the list of those held here.
+struct Dropping<'a> {
+    claims: &'a Mutex<Claims>,
+    asked: &'a Asked,
+}
+
+impl Drop for Dropping<'_> {
+    fn drop(&mut self) {
+        lock(self.claims).drop_ours(&self.asked.key, &self.asked.origin);
+    }
+}
+
+/// Gives a claim up. Where that fails it lapses, or is claimed again by this process.
+async fn release(store: &dyn IdempotencyStore, asked: &Asked) {
+    let claims = std::slice::from_ref(&asked.claim);
+    for released in store.release(&asked.scope, claims).await {
+        if let Err(error) = released {
+            tracing::debug!(event = %asked.claim.id, %error, "a claim could not be given up");
+        }
+    }
+}
+
+/// Renews what is worked on for long, until nothing is.
+async fn beat(
+    store: Arc<dyn IdempotencyStore>,
+    claims: Arc<Mutex<Claims>>,
+    runtime: Runtime,
+    every: std::time::Duration,
+) {
+    loop {
+        runtime.sleep(every).await;
+        let old = {
+            let mut claims = lock(&claims);
+            if claims.is_idle() {
+                claims.beating = false;
+                return;
+            }
+            claims.older_than(every / 2, runtime.now())
+        };
+        for (scope, old) in old {
+            let renewed = store.heartbeat(&scope, &old).await;
+            for (claim, error) in old
+                .iter()
+                .zip(renewed)
+                .filter_map(|(it, e)| Some((it, e.err()?)))
+            {
+                tracing::warn!(event = %claim.id, group = %scope.group, %error,
+                    "a claim could not be renewed");
+            }
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,83 @@
+//! An event that comes twice takes effect once.
+
+mod claims;
+mod completer;
+mod interceptor;
+mod options;
+
+use std::fmt;
+use std::sync::Arc;
+
+use aqueduct_core::{
+    Assignment, EventClaim, IdempotencyScope, IdempotencyStore, Interceptor, Layer, Parts, Result,
+    Runtime, Stage,
+};
+
+use self::interceptor::Once;
+pub use self::options::IdempotencyOptions;
+
+/// The layer that keeps an event which comes twice from being handled twice. It belongs outside of
+/// the dead letters.
+///
+/// - Before a handler sees an event it is claimed. One that was completed is acknowledged unseen
+///   and counted; one that somebody else holds is deferred until it is completed, or until its
+///   heartbeat has stood still for a life.
+/// - An `ack` completes the claim, then goes further in. Completions that come together share a
+///   call of the store. Any other end gives the claim up.
+/// - Redriven letters that name another group are settled unseen.
+///
+/// A crash between the effect of a handler and the completion runs the effect again, unless both
+/// are in one transaction: complete [`claim_for`](Self::claim_for) in it; the layer finds the event
+/// completed.
+#[derive(Clone)]
+pub struct Idempotency {
+    once: Arc<Once>,
+}
+
+impl Idempotency {
+    /// A layer on `store`. Each has a nonce of its own, drawn here.
+    ///
+    /// # Errors
+    /// `Config`, as [`IdempotencyOptions::validate`] says.
+    pub fn new(
+        store: Arc<dyn IdempotencyStore>,
+        options: IdempotencyOptions,
+        runtime: &Runtime,
+    ) -> Result<Self> {
+        options.validate(store.retention())?;
+        Ok(Self {
+            once: Arc::new(Once::new(store, options, runtime)),
+        })
+    }
+
+    /// The claim that this layer makes for a delivery, to complete it in a transaction.
+    pub fn claim_for(
+        &self,
+        assignment: &Assignment,
+        parts: &Parts,
+    ) -> (IdempotencyScope, EventClaim) {
+        self.once.claim_for(assignment, parts)
+    }
+}
+
+impl Layer for Idempotency {
+    fn name(&self) -> &'static str {
+        "idempotency"
+    }
+
+    fn stage(&self) -> Stage {
+        Stage::Idempotency
+    }
+
+    fn consumer(&self) -> Option<Arc<dyn Interceptor>> {
+        Some(self.once.clone())
+    }
+}
+
+impl fmt::Debug for Idempotency {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Idempotency")
+            .field("options", &self.once.options)
+            .finish_non_exhaustive()
+    }
+}
