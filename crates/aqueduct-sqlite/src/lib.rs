@@ -1,1 +1,34 @@
-//! aqueduct-sqlite
+#![doc = include_str!("../README.md")]
+
+mod admin;
+mod append;
+mod backend;
+mod codec;
+mod config;
+mod error;
+mod filesystem;
+mod idempotency;
+mod leases;
+mod letters;
+mod outbox;
+mod processes;
+mod producer;
+mod readers;
+mod retention;
+mod schema;
+mod source;
+mod store;
+mod streams;
+mod tails;
+mod turn;
+mod watch;
+mod writer;
+
+pub use rusqlite;
+
+pub use self::backend::SqliteBackend;
+pub use self::config::{SqliteOptions, SyncMode};
+pub use self::error::SqlResultExt;
+pub use self::idempotency::Completion;
+pub use self::outbox::Outbox;
+pub use self::store::SqliteStore;

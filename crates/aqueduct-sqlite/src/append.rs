@@ -1,0 +1,246 @@
+use aqueduct_core::{Error, ErrorKind, Event, Result, StreamName};
+use futures::channel::oneshot;
+use rusqlite::{OptionalExtension as _, Transaction};
+
+use crate::codec::{Packed, Packer};
+use crate::error::SqlResultExt as _;
+use crate::streams::{PartitionRow, StreamRow, hash, no_stream, partitions_of};
+use crate::tails::Tails;
+use crate::writer::Work;
+
+/// One row holds about this much: rows are cheap per event, and an event that a slow handler keeps
+/// does not keep much beside itself.
+const SEGMENT_BYTES: usize = 32 << 10;
+
+/// Where the events of a stream go, as last read.
+#[derive(Debug)]
+pub(crate) struct Layout {
+    pub(crate) stream: i64,
+    pub(crate) version: i64,
+    /// Those that take events, by range.
+    pub(crate) open: Vec<PartitionRow>,
+}
+
+impl Layout {
+    pub(crate) fn read(connection: &rusqlite::Connection, row: &StreamRow) -> Result<Self> {
+        let mut open = partitions_of(connection, row.id)?;
+        open.retain(|partition| !partition.closed);
+        open.sort_by_key(|partition| partition.range.0);
+        if open.is_empty() {
+            return Err(Error::new(
+                ErrorKind::Corrupt,
+                "the stream has no partition that takes events",
+            ));
+        }
+        Ok(Self {
+            stream: row.id,
+            version: row.layout,
+            open,
+        })
+    }
+
+    /// The index of the open partition that takes `key`.
+    pub(crate) fn place(&self, key: &str) -> usize {
+        let hash = hash(key);
+        self.open
+            .partition_point(|partition| partition.range.1 < hash)
+            .min(self.open.len() - 1)
+    }
+}
+
+/// Events on their way into the log, packed by partition.
+pub(crate) struct Batch {
+    stream: i64,
+    layout: i64,
+    pub(crate) rows: Vec<SegmentRow>,
+}
+
+/// Consecutive events on their way into one row.
+pub(crate) struct SegmentRow {
+    /// The partition's index in the layout.
+    pub(crate) place: usize,
+    partition: i64,
+    packed: Packed,
+}
+
+/// Packs events for a layout, in order.
+pub(crate) struct BatchPacker<'a> {
+    layout: &'a Layout,
+    packers: Vec<Packer>,
+    rows: Vec<SegmentRow>,
+    /// Where events without a key go.
+    keyless: usize,
+}
+
+impl<'a> BatchPacker<'a> {
+    pub(crate) fn new(layout: &'a Layout, turn: usize) -> Self {
+        Self {
+            layout,
+            packers: layout.open.iter().map(|_| Packer::default()).collect(),
+            rows: Vec::new(),
+            keyless: turn % layout.open.len(),
+        }
+    }
+
+    /// Answers the index in the layout of the partition that takes it.
+    pub(crate) fn push(&mut self, event: &Event) -> usize {
+        let place = event
+            .key()
+            .map_or(self.keyless, |key| self.layout.place(key));
+        let packer = &mut self.packers[place];
+        packer.push(event);
+        if packer.size() >= SEGMENT_BYTES {
+            self.end_row(place);
+        }
+        place
+    }
+
+    pub(crate) fn finish(mut self) -> Batch {
+        for place in 0..self.packers.len() {
+            if !self.packers[place].is_empty() {
+                self.end_row(place);
+            }
+        }
+        Batch {
+            stream: self.layout.stream,
+            layout: self.layout.version,
+            rows: self.rows,
+        }
+    }
+
+    fn end_row(&mut self, place: usize) {
+        self.rows.push(SegmentRow {
+            place,
+            partition: self.layout.open[place].id,
+            packed: self.packers[place].finish(),
+        });
+    }
+}
+
+/// What became of a batch.
+pub(crate) enum Appended {
+    /// For each row, the position of its first event.
+    At(Vec<i64>),
+    /// The stream was resharded meanwhile: pack it anew.
+    LayoutMoved,
+}
+
+/// A batch as work for the writer.
+pub(crate) struct Append {
+    batch: Batch,
+    stream: StreamName,
+    now: i64,
+    appended: Option<Appended>,
+    reply: oneshot::Sender<Result<Appended>>,
+}
+
+impl Append {
+    pub(crate) fn new(
+        batch: Batch,
+        stream: StreamName,
+        now: i64,
+    ) -> (Self, oneshot::Receiver<Result<Appended>>) {
+        let (reply, answer) = oneshot::channel();
+        let work = Self {
+            batch,
+            stream,
+            now,
+            appended: None,
+            reply,
+        };
+        (work, answer)
+    }
+}
+
+impl Work for Append {
+    fn bytes(&self) -> usize {
+        let rows = self.batch.rows.iter();
+        // A row ends within a page, and touches its indexes.
+        rows.map(|row| row.packed.size() + 8192).sum()
+    }
+
+    fn run(&mut self, tx: &Transaction<'_>) -> Result<()> {
+        self.appended = Some(append(tx, &self.batch, &self.stream, self.now)?);
+        Ok(())
+    }
+
+    fn announce(&self, tails: &Tails) {
+        if let Some(Appended::At(firsts)) = &self.appended {
+            for (row, first) in self.batch.rows.iter().zip(firsts) {
+                tails.grown(row.partition, first + row.packed.count as i64);
+            }
+        }
+    }
+
+    fn finish(self: Box<Self>, committed: Result<()>) {
+        let answer = match (committed, self.appended) {
+            (Err(error), _) => Err(error),
+            (Ok(()), Some(appended)) => Ok(appended),
+            (Ok(()), None) => Err(crate::writer::lost()),
+        };
+        // The caller may have gone; the events are stored all the same.
+        let _ = self.reply.send(answer);
+    }
+}
+
+/// Appends in `tx`; writes nothing where it fails before the first row.
+pub(crate) fn append(
+    tx: &Transaction<'_>,
+    batch: &Batch,
+    stream: &StreamName,
+    now: i64,
+) -> Result<Appended> {
+    let layout: Option<i64> = tx
+        .prepare_cached("SELECT layout FROM aqueduct_stream WHERE id = ?1")
+        .and_then(|mut select| {
+            select
+                .query_row([batch.stream], |row| row.get(0))
+                .optional()
+        })
+        .sql("read the stream's layout")?;
+    match layout {
+        None => return Err(no_stream(stream)),
+        Some(version) if version != batch.layout => return Ok(Appended::LayoutMoved),
+        Some(_) => {}
+    }
+    let mut firsts = Vec::with_capacity(batch.rows.len());
+    for row in &batch.rows {
+        firsts.push(append_row(tx, row, now).sql("append events")?);
+    }
+    Ok(Appended::At(firsts))
+}
+
+fn append_row(tx: &Transaction<'_>, row: &SegmentRow, now: i64) -> rusqlite::Result<i64> {
+    let packed = &row.packed;
+    let count = packed.count as i64;
+    // The time never falls within a partition, whatever the clock does: starting at a time relies
+    // on it.
+    let (next, stored_at): (i64, i64) = tx
+        .prepare_cached(concat!(
+            "UPDATE aqueduct_partition SET next = next + ?2, bytes = bytes + ?3, ",
+            "written = max(written, ?4) WHERE id = ?1 RETURNING next, written"
+        ))?
+        .query_row((row.partition, count, packed.size() as i64, now), |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })?;
+    let first = next - count;
+    tx.prepare_cached(concat!(
+        "INSERT INTO aqueduct_segment (partition, first, last, stored_at, shapes, heads, body) ",
+        "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)"
+    ))?
+    .execute((
+        row.partition,
+        first,
+        next - 1,
+        stored_at,
+        as_text(&packed.shapes),
+        as_text(&packed.heads),
+        &packed.body,
+    ))?;
+    Ok(first)
+}
+
+/// Packed JSON is made of text, so it is UTF-8.
+pub(crate) fn as_text(json: &[u8]) -> rusqlite::types::ToSqlOutput<'_> {
+    rusqlite::types::ToSqlOutput::Borrowed(rusqlite::types::ValueRef::Text(json))
+}

@@ -1,0 +1,249 @@
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use aqueduct_core::{
+    Admin, Backend, Capabilities, Capability, Claim, Claims, Error, IdempotencyStore, LeaseStore,
+    Letters, Limits, Options, Producer, Resource, Result, Runtime, Source, StreamName, Text, Url,
+};
+use async_trait::async_trait;
+
+use crate::admin::SqliteAdmin;
+use crate::config::{Config, SqliteOptions, SyncMode};
+use crate::idempotency::SqliteRecords;
+use crate::leases::SqliteLeases;
+use crate::letters::SqliteLetters;
+use crate::producer::SqliteProducer;
+use crate::retention;
+use crate::source::SqliteLog;
+use crate::store::{Inner, SqliteStore};
+use crate::streams::{create_stream, find_stream, need_stream, no_stream};
+
+/// Files on this machine, under `sqlite:PATH` URLs.
+///
+/// A file is opened once and shared by everything that this value, or a clone of it, opens there;
+/// two backends share nothing but the files.
+#[derive(Clone, Default)]
+pub struct SqliteBackend(Arc<Stores>);
+
+#[derive(Default)]
+struct Stores {
+    /// Held while one is opened, so that a file is opened once.
+    opening: futures::lock::Mutex<()>,
+    open: Mutex<BTreeMap<PathBuf, Weak<Inner>>>,
+}
+
+impl SqliteBackend {
+    /// A backend that has no file open.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The store of the file at `path`: the one that is open, or a new one.
+    ///
+    /// # Errors
+    /// As for [`SqliteStore::open`]; `Config` where it is open with other options.
+    pub async fn store(
+        &self,
+        path: impl AsRef<Path>,
+        options: SqliteOptions,
+        runtime: &Runtime,
+    ) -> Result<SqliteStore> {
+        let _opening = self.0.opening.lock().await;
+        let path = path.as_ref();
+        if let Some(store) = self.0.find(path) {
+            return same_options(store, &options);
+        }
+        let store = SqliteStore::open(path, options.clone(), runtime).await?;
+        // Only now is the file's one name known: another name may have opened it.
+        match self.0.find(store.path()) {
+            Some(known) => same_options(known, &options),
+            None => {
+                self.0.remember(&store);
+                Ok(store)
+            }
+        }
+    }
+}
+
+impl Stores {
+    fn find(&self, path: &Path) -> Option<SqliteStore> {
+        let path = path.canonicalize().ok()?;
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.get(&path)?.upgrade().map(SqliteStore)
+    }
+
+    fn remember(&self, store: &SqliteStore) {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.retain(|_, store| store.strong_count() > 0);
+        open.insert(store.path().to_owned(), Arc::downgrade(&store.0));
+    }
+}
+
+fn same_options(store: SqliteStore, asked: &SqliteOptions) -> Result<SqliteStore> {
+    let known = store.options();
+    let differs = [
+        ("sync", known.sync != asked.sync),
+        ("wal_limit", known.wal_limit != asked.wal_limit),
+        ("busy_timeout", known.busy_timeout != asked.busy_timeout),
+        ("network", known.allow_network != asked.allow_network),
+        (
+            "letter_retention",
+            known.letter_retention != asked.letter_retention,
+        ),
+        (
+            "idempotency_retention",
+            known.idempotency_retention != asked.idempotency_retention,
+        ),
+        ("claim_life", known.claim_life != asked.claim_life),
+    ];
+    // `create` says nothing about a file that is open.
+    match differs.into_iter().find(|(_, differs)| *differs) {
+        None => Ok(store),
+        Some((name, _)) => Err(Error::config(format!(
+            "{}: {name} differs from what the file is open with; it must be the same for \
+             everything in one file",
+            store.path().display()
+        ))),
+    }
+}
+
+impl Backend for SqliteBackend {
+    fn schemes(&self) -> &[&'static str] {
+        &["sqlite"]
+    }
+
+    fn parse(&self, name: &str, url: &Url, options: Options) -> Result<Arc<dyn Resource>> {
+        let config = Config::parse(name, url, options)?;
+        Ok(Arc::new(SqliteResource {
+            backend: self.clone(),
+            config,
+        }))
+    }
+}
+
+impl std::fmt::Debug for SqliteBackend {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let open = self.0.open.lock().unwrap_or_else(PoisonError::into_inner);
+        f.debug_tuple("SqliteBackend").field(&open.keys()).finish()
+    }
+}
+
+struct SqliteResource {
+    backend: SqliteBackend,
+    config: Config,
+}
+
+impl SqliteResource {
+    async fn store(&self, runtime: &Runtime) -> Result<SqliteStore> {
+        self.backend
+            .store(&self.config.path, self.config.file.clone(), runtime)
+            .await
+    }
+
+    /// The store with the stream in it, made where it is missing and may be.
+    async fn stream(&self, runtime: &Runtime) -> Result<SqliteStore> {
+        let store = self.store(runtime).await?;
+        let Config {
+            stream, file, log, ..
+        } = self.config.clone();
+        let now = runtime.wall();
+        let limited = log.retention.is_some() || log.max_bytes.is_some();
+        let name = stream.clone();
+        let exists = store
+            .read(move |connection| Ok(find_stream(connection, name.as_str())?.is_some()))
+            .await?;
+        if !exists && !file.create {
+            return Err(no_stream(&stream).context(self.describe()));
+        }
+        if !exists || limited {
+            store
+                .transaction(move |tx| {
+                    create_stream(
+                        tx,
+                        &stream,
+                        log.partitions,
+                        log.retention,
+                        log.max_bytes,
+                        now,
+                    )?;
+                    let row = need_stream(tx, &stream)?;
+                    retention::configure(tx, row.id, log.retention, log.max_bytes)
+                })
+                .await?;
+        }
+        Ok(store)
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            claims: self.claims(),
+            limits: Limits {
+                event_bytes: Some(self.config.log.max_event_bytes),
+                ..Limits::default()
+            },
+        }
+    }
+}
+
+#[async_trait]
+impl Resource for SqliteResource {
+    fn describe(&self) -> String {
+        format!("sqlite:{}", self.config.path.display())
+    }
+
+    fn stream(&self) -> &StreamName {
+        &self.config.stream
+    }
+
+    fn claims(&self) -> Claims {
+        let all = Claims::of(&Capability::ALL);
+        match self.config.file.sync {
+            SyncMode::Full => all,
+            SyncMode::Normal => all.with(
+                Capability::Durable,
+                Claim::No(Text::literal(
+                    "sync = \"normal\": the last moments before a loss of power may be missing",
+                )),
+            ),
+        }
+    }
+
+    async fn producer(&self, runtime: &Runtime) -> Result<Arc<dyn Producer>> {
+        Ok(Arc::new(SqliteProducer::new(
+            self.stream(runtime).await?,
+            self.config.stream.clone(),
+            self.config.log.max_event_bytes,
+            self.capabilities(),
+        )))
+    }
+
+    async fn source(&self, runtime: &Runtime) -> Result<Source> {
+        Ok(Source::Log(Arc::new(SqliteLog::new(
+            self.stream(runtime).await?,
+            self.config.stream.clone(),
+            runtime.clone(),
+            self.capabilities(),
+        ))))
+    }
+
+    async fn leases(&self, runtime: &Runtime) -> Result<Arc<dyn LeaseStore>> {
+        Ok(Arc::new(SqliteLeases::new(self.store(runtime).await?)))
+    }
+
+    async fn idempotency(&self, runtime: &Runtime) -> Result<Arc<dyn IdempotencyStore>> {
+        Ok(Arc::new(SqliteRecords::new(self.store(runtime).await?)))
+    }
+
+    async fn letters(&self, runtime: &Runtime) -> Result<Arc<dyn Letters>> {
+        Ok(Arc::new(SqliteLetters::new(self.store(runtime).await?)))
+    }
+
+    async fn admin(&self, runtime: &Runtime) -> Result<Arc<dyn Admin>> {
+        Ok(Arc::new(SqliteAdmin::new(
+            self.store(runtime).await?,
+            self.config.stream.clone(),
+            self.config.log.clone(),
+        )))
+    }
+}

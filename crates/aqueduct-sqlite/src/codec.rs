@@ -1,0 +1,426 @@
+use aqueduct_core::{AttributeValue, Attributes, Error, ErrorKind, Event, EventId, Result, Text};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use serde::Deserialize;
+use serde::de::{Deserializer, SeqAccess, Visitor};
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+/// Consecutive events of one partition, as one row holds them.
+///
+/// `shapes` lists what the events have in common, `[[type, source, content type, schema], ...]`;
+/// `heads` has an array for each event, `[shape, id, bytes of data, key, {more}]`, what is absent
+/// at the end left out; `body` is their data, one after the other. JSON, so that SQLite's own
+/// functions take it apart; data apart from it, so that it is copied once and never escaped.
+#[derive(Debug, Default)]
+pub(crate) struct Packed {
+    pub(crate) count: usize,
+    pub(crate) shapes: Vec<u8>,
+    pub(crate) heads: Vec<u8>,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Packed {
+    pub(crate) fn size(&self) -> usize {
+        self.shapes.len() + self.heads.len() + self.body.len()
+    }
+}
+
+/// Packs events one by one.
+#[derive(Default)]
+pub(crate) struct Packer {
+    shapes: Vec<Shape>,
+    packed: Packed,
+}
+
+#[derive(PartialEq, Deserialize)]
+struct Shape(Word, Word, Option<Word>, Option<Word>);
+
+impl Shape {
+    fn fits(&self, event: &Event) -> bool {
+        self.0.0 == event.kind()
+            && self.1.0 == event.source()
+            && self.2.as_ref().map(|word| word.0.as_str()) == event.content_type()
+            && self.3.as_ref().map(|word| word.0.as_str()) == event.schema()
+    }
+
+    fn of(event: &Event) -> Self {
+        let word = |text: &str| Word(Text::from(text));
+        Self(
+            Word(event.kind_text().clone()),
+            Word(event.source_text().clone()),
+            event.content_type().map(word),
+            event.schema().map(word),
+        )
+    }
+}
+
+impl Packer {
+    pub(crate) fn push(&mut self, event: &Event) {
+        let shape = match self.shapes.iter().rposition(|shape| shape.fits(event)) {
+            Some(at) => at,
+            None => {
+                self.add_shape(Shape::of(event));
+                self.shapes.len() - 1
+            }
+        };
+        let heads = &mut self.packed.heads;
+        heads.push(if self.packed.count == 0 { b'[' } else { b',' });
+        heads.push(b'[');
+        write_number(heads, shape);
+        heads.push(b',');
+        event.id().with_str(|id| write_text(heads, id));
+        let more = more_of(event);
+        if event.data().is_some() || event.key().is_some() || more.is_some() {
+            heads.push(b',');
+            match event.data() {
+                Some(data) => write_number(heads, data.len()),
+                None => heads.extend_from_slice(b"null"),
+            }
+        }
+        if event.key().is_some() || more.is_some() {
+            heads.push(b',');
+            match event.key() {
+                Some(key) => write_text(heads, key),
+                None => heads.extend_from_slice(b"null"),
+            }
+        }
+        if let Some(more) = more {
+            heads.extend_from_slice(b",");
+            heads.extend_from_slice(more.to_string().as_bytes());
+        }
+        heads.push(b']');
+        if let Some(data) = event.data() {
+            self.packed.body.extend_from_slice(data);
+        }
+        self.packed.count += 1;
+    }
+
+    pub(crate) fn size(&self) -> usize {
+        self.packed.size()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.packed.count == 0
+    }
+
+    /// What was packed; the packer is empty then.
+    pub(crate) fn finish(&mut self) -> Packed {
+        self.shapes.clear();
+        let mut packed = std::mem::take(&mut self.packed);
+        packed.heads.push(b']');
+        packed.shapes.push(b']');
+        packed
+    }
+
+    fn add_shape(&mut self, shape: Shape) {
+        let shapes = &mut self.packed.shapes;
+        shapes.push(if self.shapes.is_empty() { b'[' } else { b',' });
+        shapes.push(b'[');
+        write_text(shapes, &shape.0.0);
+        shapes.push(b',');
+        write_text(shapes, &shape.1.0);
+        for word in [&shape.2, &shape.3] {
+            shapes.push(b',');
+            match word {
+                Some(word) => write_text(shapes, &word.0),
+                None => shapes.extend_from_slice(b"null"),
+            }
+        }
+        shapes.push(b']');
+        self.shapes.push(shape);
+    }
+}
+
+/// Packs one event alone, as outbox and letters keep it.
+pub(crate) fn pack_one(event: &Event) -> Packed {
+    let mut packer = Packer::default();
+    packer.push(event);
+    packer.finish()
+}
+
+/// The events of a row, in order; `skip` of them are passed over.
+pub(crate) fn unpack(
+    shapes: &[u8],
+    heads: &[u8],
+    body: &Bytes,
+    skip: usize,
+    mut take: impl FnMut(Event),
+) -> Result<()> {
+    let shapes: Vec<Shape> = serde_json::from_slice(shapes).map_err(damaged)?;
+    let mut at = 0usize;
+    let mut index = 0usize;
+    let mut fault = None;
+    let mut each = |head: Head| {
+        let end = at + head.data.unwrap_or(0);
+        index += 1;
+        let start = std::mem::replace(&mut at, end);
+        if index <= skip {
+            return;
+        }
+        let Some(shape) = shapes.get(head.shape).filter(|_| end <= body.len()) else {
+            fault = Some("a head points outside of its row");
+            return;
+        };
+        let mut event = shaped(shape, head.id);
+        if head.data.is_some() {
+            event = event.with_data(body.slice(start..end));
+        }
+        if let Some(key) = head.key {
+            event = event.with_key(key.0);
+        }
+        match head.more {
+            None => take(event),
+            Some(more) => match with_more(event, &more) {
+                Ok(event) => take(event),
+                Err(_) => fault = Some("the attributes of a head"),
+            },
+        }
+    };
+    let mut reader = serde_json::Deserializer::from_slice(heads);
+    reader.deserialize_seq(Heads(&mut each)).map_err(damaged)?;
+    match fault {
+        None => Ok(()),
+        Some(why) => Err(Error::new(
+            ErrorKind::Corrupt,
+            format!("a row of events is damaged: {why}"),
+        )),
+    }
+}
+
+/// The one event of a row.
+pub(crate) fn unpack_one(shapes: &[u8], heads: &[u8], body: Vec<u8>) -> Result<Event> {
+    let mut found = None;
+    unpack(shapes, heads, &Bytes::from(body), 0, |event| {
+        found = Some(event);
+    })?;
+    found.ok_or_else(|| Error::new(ErrorKind::Corrupt, "a row of events is empty"))
+}
+
+fn damaged(error: serde_json::Error) -> Error {
+    Error::new(ErrorKind::Corrupt, "a row of events does not decode").with_source(error)
+}
+
+fn shaped(shape: &Shape, id: EventId) -> Event {
+    let mut event = Event::with_id_and_type(id, shape.0.0.clone()).with_source(shape.1.0.clone());
+    if let Some(word) = &shape.2 {
+        event = event.with_content_type(word.0.clone());
+    }
+    if let Some(word) = &shape.3 {
+        event = event.with_schema(word.0.clone());
+    }
+    event
+}
+
+struct Word(Text);
+
+impl PartialEq for Word {
+    fn eq(&self, other: &Self) -> bool {
+        self.0 == other.0
+    }
+}
+
+impl<'de> Deserialize<'de> for Word {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct TextVisitor;
+        impl Visitor<'_> for TextVisitor {
+            type Value = Word;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("text")
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Word, E> {
+                Ok(Word(Text::from(text)))
+            }
+        }
+        deserializer.deserialize_str(TextVisitor)
+    }
+}
+
+struct Id(EventId);
+
+impl<'de> Deserialize<'de> for Id {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct IdVisitor;
+        impl Visitor<'_> for IdVisitor {
+            type Value = Id;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an id")
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Id, E> {
+                // A UUID goes straight into its 16 bytes: as text it would be allocated first.
+                let canonical = text.len() == 36 && !text.bytes().any(|b| b.is_ascii_uppercase());
+                let uuid = canonical.then(|| Uuid::try_parse(text).ok()).flatten();
+                Ok(Id(uuid.map_or_else(|| EventId::from(text), EventId::from)))
+            }
+        }
+        deserializer.deserialize_str(IdVisitor)
+    }
+}
+
+struct Head {
+    shape: usize,
+    id: EventId,
+    data: Option<usize>,
+    key: Option<Word>,
+    more: Option<Map<String, Value>>,
+}
+
+impl<'de> Deserialize<'de> for Head {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct HeadVisitor;
+        impl<'de> Visitor<'de> for HeadVisitor {
+            type Value = Head;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("[shape, id, bytes of data, key, more]")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Head, A::Error> {
+                let missing = |at| serde::de::Error::invalid_length(at, &self);
+                let shape = seq.next_element()?.ok_or_else(|| missing(0))?;
+                let id: Id = seq.next_element()?.ok_or_else(|| missing(1))?;
+                let data = seq.next_element::<Option<usize>>()?.flatten();
+                let key = seq.next_element::<Option<Word>>()?.flatten();
+                let more = seq.next_element()?;
+                Ok(Head {
+                    shape,
+                    id: id.0,
+                    data,
+                    key,
+                    more,
+                })
+            }
+        }
+        deserializer.deserialize_seq(HeadVisitor)
+    }
+}
+
+struct Heads<'a, F>(&'a mut F);
+
+impl<'de, F: FnMut(Head)> Visitor<'de> for Heads<'_, F> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("an array of heads")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+        while let Some(head) = seq.next_element()? {
+            (self.0)(head);
+        }
+        Ok(())
+    }
+}
+
+fn more_of(event: &Event) -> Option<Value> {
+    if event.subject().is_none() && event.time().is_none() && event.attributes().is_empty() {
+        return None;
+    }
+    let mut more = Map::new();
+    if let Some(subject) = event.subject() {
+        more.insert("subject".into(), subject.into());
+    }
+    if let Some(time) = event.time() {
+        more.insert("time".into(), time.to_string().into());
+    }
+    if !event.attributes().is_empty() {
+        more.insert("attributes".into(), write_attributes(event.attributes()));
+    }
+    Some(more.into())
+}
+
+fn write_attributes(attributes: &Attributes) -> Value {
+    attributes
+        .iter()
+        .map(|(name, value)| {
+            let value = match value {
+                AttributeValue::Boolean(value) => json!(value),
+                AttributeValue::Integer(value) => json!(value),
+                AttributeValue::String(text) => json!(text.as_str()),
+                AttributeValue::Binary(bytes) => json!({"binary": STANDARD.encode(bytes)}),
+                AttributeValue::Uri(text) => json!({"uri": text.as_str()}),
+                AttributeValue::UriRef(text) => json!({"uriref": text.as_str()}),
+                AttributeValue::Timestamp(time) => json!({"timestamp": time.to_string()}),
+                other => json!(other.to_string()),
+            };
+            (name.to_owned(), value)
+        })
+        .collect::<Map<_, _>>()
+        .into()
+}
+
+fn with_more(mut event: Event, more: &Map<String, Value>) -> Result<Event> {
+    if let Some(subject) = more.get("subject").and_then(Value::as_str) {
+        event = event.with_subject(subject);
+    }
+    if let Some(time) = more.get("time").and_then(Value::as_str) {
+        event = event.with_time(time.parse()?);
+    }
+    for (name, value) in more
+        .get("attributes")
+        .and_then(Value::as_object)
+        .into_iter()
+        .flatten()
+    {
+        event
+            .attributes_mut()
+            .set(name.as_str(), read_attribute(value)?)?;
+    }
+    Ok(event)
+}
+
+fn read_attribute(value: &Value) -> Result<AttributeValue> {
+    let refuse = || Error::new(ErrorKind::Corrupt, "an attribute's value");
+    Ok(match value {
+        Value::Bool(value) => (*value).into(),
+        Value::String(text) => text.as_str().into(),
+        Value::Number(number) => number
+            .as_i64()
+            .and_then(|number| i32::try_from(number).ok())
+            .ok_or_else(refuse)?
+            .into(),
+        Value::Object(typed) => {
+            let (name, text) = typed.iter().next().ok_or_else(refuse)?;
+            let text = text.as_str().ok_or_else(refuse)?;
+            match name.as_str() {
+                "uri" => AttributeValue::Uri(text.into()),
+                "uriref" => AttributeValue::UriRef(text.into()),
+                "timestamp" => AttributeValue::Timestamp(text.parse()?),
+                "binary" => Bytes::from(STANDARD.decode(text).map_err(|_| refuse())?).into(),
+                _ => return Err(refuse()),
+            }
+        }
+        _ => return Err(refuse()),
+    })
+}
+
+fn write_number(out: &mut Vec<u8>, number: usize) {
+    let mut digits = [0; 20];
+    let mut at = digits.len();
+    let mut rest = number;
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[at..]);
+}
+
+fn write_text(out: &mut Vec<u8>, text: &str) {
+    let plain = !text.bytes().any(|b| b < 0x20 || b == b'"' || b == b'\\');
+    if plain {
+        out.push(b'"');
+        out.extend_from_slice(text.as_bytes());
+        out.push(b'"');
+    } else {
+        out.extend_from_slice(Value::from(text).to_string().as_bytes());
+    }
+}

@@ -1,0 +1,390 @@
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use aqueduct_core::{
+    Claimed, Error, ErrorKind, EventClaim, IdempotencyScope, IdempotencyStore, Moment, Result,
+    Retry, Timestamp,
+};
+use async_trait::async_trait;
+use rusqlite::{Connection, OptionalExtension as _, Transaction};
+
+use crate::error::SqlResultExt as _;
+use crate::retention::purge_completed;
+use crate::store::SqliteStore;
+
+/// What [`SqliteStore::complete_in`] found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "where it was handled already, the transaction must not take effect again"]
+pub enum Completion {
+    /// It is handled with this transaction.
+    Now,
+    /// It was handled before: roll back, or write nothing.
+    Already,
+}
+
+impl SqliteStore {
+    /// Records an event as handled within `tx`, together with the effects of handling it: the
+    /// event takes effect exactly once in this file, however often it comes.
+    ///
+    /// Needs no claim; one that stands is completed by its owner alone.
+    ///
+    /// # Errors
+    /// `Conflict` where a newer claim took it over: whoever holds that handles it.
+    pub fn complete_in(
+        &self,
+        tx: &Transaction<'_>,
+        scope: &IdempotencyScope,
+        claim: &EventClaim,
+    ) -> Result<Completion> {
+        complete(tx, scope, claim, self.0.runtime.wall())
+    }
+}
+
+/// Idempotency records in the file.
+pub(crate) struct SqliteRecords {
+    store: SqliteStore,
+    /// Claims that others held when they were last seen, and since when each stands still.
+    standing: Mutex<BTreeMap<Standing, Moment>>,
+}
+
+type Standing = (String, String, u64, u64);
+
+impl SqliteRecords {
+    pub(crate) fn new(store: SqliteStore) -> Self {
+        Self {
+            store,
+            standing: Mutex::default(),
+        }
+    }
+
+    /// Those of the held claims whose heartbeat stood still for a life on our own clock. They may
+    /// be taken over, whoever asks: a claim of a queue lapses by its heartbeat alone.
+    fn lapsed(&self, claims: &[EventClaim], answers: &[Claimed]) -> Vec<(usize, u64, u64)> {
+        let now = self.store.0.runtime.now();
+        let life = self.store.options().claim_life;
+        let mut standing = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
+        standing.retain(|_, since| now.since(*since) < life * 4);
+        let mut lapsed = Vec::new();
+        for (at, (claim, answer)) in claims.iter().zip(answers).enumerate() {
+            if let Claimed::Held { nonce, heartbeat } = *answer
+                && claim.partition.is_none()
+            {
+                let seen = (
+                    claim.source.to_string(),
+                    claim.id.to_string(),
+                    nonce,
+                    heartbeat,
+                );
+                if now.since(*standing.entry(seen).or_insert(now)) >= life {
+                    lapsed.push((at, nonce, heartbeat));
+                }
+            }
+        }
+        lapsed
+    }
+
+    /// One answer for each claim; a call that fails gives each the same.
+    async fn each(
+        &self,
+        scope: &IdempotencyScope,
+        claims: &[EventClaim],
+        one: impl Fn(&Connection, &IdempotencyScope, &EventClaim) -> Result<()> + Send + 'static,
+    ) -> Vec<Result<()>> {
+        if claims.is_empty() {
+            return Vec::new();
+        }
+        let (scope, owned) = (scope.clone(), claims.to_vec());
+        let all = move |tx: &Transaction<'_>| {
+            let answers = owned.iter().map(|claim| one(tx, &scope, claim));
+            // A conflict is one claim's own answer, anything else a fault of all.
+            answers
+                .map(|answer| match answer {
+                    Err(error) if !error.is(ErrorKind::Conflict) => Err(error),
+                    answer => Ok(answer),
+                })
+                .collect::<Result<Vec<_>>>()
+        };
+        match self.store.0.writer.run(false, all).await {
+            Ok(answers) => answers,
+            Err(error) => claims.iter().map(|_| Err(error.clone())).collect(),
+        }
+    }
+}
+
+#[async_trait]
+impl IdempotencyStore for SqliteRecords {
+    async fn claim(&self, scope: &IdempotencyScope, claims: &[EventClaim]) -> Result<Vec<Claimed>> {
+        if claims.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (asked, owned) = (scope.clone(), claims.to_vec());
+        let mut answers = self
+            .store
+            .0
+            .writer
+            .run(false, move |tx| {
+                let claims = owned.iter();
+                claims
+                    .map(|one| claim(tx, &asked, one))
+                    .collect::<Result<Vec<_>>>()
+            })
+            .await?;
+        let lapsed = self.lapsed(claims, &answers);
+        if lapsed.is_empty() {
+            return Ok(answers);
+        }
+        let (asked, owned) = (scope.clone(), claims.to_vec());
+        let taken = self
+            .store
+            .0
+            .writer
+            .run(false, move |tx| {
+                let take = |(at, nonce, heartbeat): (usize, u64, u64)| {
+                    Ok((at, take_over(tx, &asked, &owned[at], nonce, heartbeat)?))
+                };
+                lapsed.into_iter().map(take).collect::<Result<Vec<_>>>()
+            })
+            .await?;
+        for (at, taken) in taken {
+            if taken {
+                answers[at] = Claimed::Again;
+            }
+        }
+        Ok(answers)
+    }
+
+    async fn complete(&self, scope: &IdempotencyScope, claims: &[EventClaim]) -> Vec<Result<()>> {
+        let now = self.store.0.runtime.wall();
+        self.each(scope, claims, move |tx, scope, claim| {
+            complete(tx, scope, claim, now).map(|_| ())
+        })
+        .await
+    }
+
+    async fn release(&self, scope: &IdempotencyScope, claims: &[EventClaim]) -> Vec<Result<()>> {
+        self.each(scope, claims, |tx, scope, claim| {
+            change(
+                tx,
+                "DELETE FROM aqueduct_handled WHERE name = ?1 AND handlers = ?2 AND replay = ?3
+                 AND source = ?4 AND event = ?5 AND completed IS NULL AND nonce = ?6",
+                scope,
+                claim,
+            )
+            .map(drop)
+        })
+        .await
+    }
+
+    async fn heartbeat(&self, scope: &IdempotencyScope, claims: &[EventClaim]) -> Vec<Result<()>> {
+        self.each(scope, claims, |tx, scope, claim| {
+            let raised = change(
+                tx,
+                "UPDATE aqueduct_handled SET heartbeat = heartbeat + (completed IS NULL)
+                 WHERE name = ?1 AND handlers = ?2 AND replay = ?3 AND source = ?4 AND event = ?5
+                 AND (completed IS NOT NULL OR nonce = ?6)",
+                scope,
+                claim,
+            )?;
+            if raised == 0 {
+                return Err(taken_over(claim));
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn purge(&self, before: Timestamp) -> Result<u64> {
+        let before = before.as_millis();
+        let mut purged = 0;
+        loop {
+            // In steps: others write in between.
+            let some = self
+                .store
+                .0
+                .writer
+                .run(false, move |tx| {
+                    purge_completed(tx, before, 4096).sql("purge completed ids")
+                })
+                .await?;
+            purged += some as u64;
+            if some < 4096 {
+                return Ok(purged);
+            }
+        }
+    }
+
+    fn retention(&self) -> Option<Duration> {
+        self.store.options().idempotency_retention
+    }
+}
+
+struct Row {
+    completed: bool,
+    partition: Option<String>,
+    generation: u64,
+    nonce: u64,
+    heartbeat: u64,
+}
+
+impl Row {
+    /// The same claimer asks again, or a newer owner of the partition does.
+    fn yields_to(&self, claim: &EventClaim) -> bool {
+        let partition = claim.partition.as_ref().map(|partition| partition.as_str());
+        let newer = partition.is_some()
+            && self.partition.as_deref() == partition
+            && self.generation < claim.generation;
+        newer || (self.nonce == claim.nonce && self.generation <= claim.generation)
+    }
+}
+
+fn find(
+    connection: &Connection,
+    scope: &IdempotencyScope,
+    claim: &EventClaim,
+) -> Result<Option<Row>> {
+    claim.id.with_str(|id| {
+        connection
+            .prepare_cached(
+                "SELECT completed IS NOT NULL, partition, generation, nonce, heartbeat
+                 FROM aqueduct_handled WHERE name = ?1 AND handlers = ?2 AND replay = ?3
+                 AND source = ?4 AND event = ?5",
+            )
+            .and_then(|mut select| {
+                select
+                    .query_row(
+                        (
+                            scope.group.as_str(),
+                            scope.handlers.as_str(),
+                            scope.replay as i64,
+                            claim.source.as_str(),
+                            id,
+                        ),
+                        |row| {
+                            Ok(Row {
+                                completed: row.get(0)?,
+                                partition: row.get(1)?,
+                                generation: row.get::<_, i64>(2)? as u64,
+                                nonce: row.get::<_, i64>(3)? as u64,
+                                heartbeat: row.get::<_, i64>(4)? as u64,
+                            })
+                        },
+                    )
+                    .optional()
+            })
+            .sql("read an idempotency record")
+    })
+}
+
+fn put(
+    connection: &Connection,
+    scope: &IdempotencyScope,
+    claim: &EventClaim,
+    completed: Option<Timestamp>,
+) -> Result<()> {
+    claim.id.with_str(|id| {
+        connection
+            .prepare_cached(
+                "INSERT OR REPLACE INTO aqueduct_handled
+                 (name, handlers, replay, source, event, completed, partition, generation, nonce)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+            )
+            .and_then(|mut insert| {
+                insert.execute((
+                    scope.group.as_str(),
+                    scope.handlers.as_str(),
+                    scope.replay as i64,
+                    claim.source.as_str(),
+                    id,
+                    completed.map(Timestamp::as_millis),
+                    claim.partition.as_ref().map(|partition| partition.as_str()),
+                    claim.generation as i64,
+                    claim.nonce as i64,
+                ))
+            })
+            .map(drop)
+            .sql("write an idempotency record")
+    })
+}
+
+/// Runs a statement on the claim's row; answers how many rows it changed.
+fn change(
+    connection: &Connection,
+    sql: &str,
+    scope: &IdempotencyScope,
+    claim: &EventClaim,
+) -> Result<usize> {
+    claim.id.with_str(|id| {
+        connection
+            .prepare_cached(sql)
+            .and_then(|mut statement| {
+                statement.execute((
+                    scope.group.as_str(),
+                    scope.handlers.as_str(),
+                    scope.replay as i64,
+                    claim.source.as_str(),
+                    id,
+                    claim.nonce as i64,
+                ))
+            })
+            .sql("change an idempotency record")
+    })
+}
+
+fn claim(connection: &Connection, scope: &IdempotencyScope, claim: &EventClaim) -> Result<Claimed> {
+    match find(connection, scope, claim)? {
+        None => {
+            put(connection, scope, claim, None)?;
+            Ok(Claimed::New)
+        }
+        Some(row) if row.completed => Ok(Claimed::Completed),
+        Some(row) if row.yields_to(claim) => {
+            put(connection, scope, claim, None)?;
+            Ok(Claimed::Again)
+        }
+        Some(row) => Ok(Claimed::Held {
+            nonce: row.nonce,
+            heartbeat: row.heartbeat,
+        }),
+    }
+}
+
+/// Takes a claim over that still stands where it was seen to stand still.
+fn take_over(
+    connection: &Connection,
+    scope: &IdempotencyScope,
+    claim: &EventClaim,
+    nonce: u64,
+    heartbeat: u64,
+) -> Result<bool> {
+    let stands = find(connection, scope, claim)?
+        .is_some_and(|row| !row.completed && row.nonce == nonce && row.heartbeat == heartbeat);
+    if stands {
+        put(connection, scope, claim, None)?;
+    }
+    Ok(stands)
+}
+
+fn complete(
+    connection: &Connection,
+    scope: &IdempotencyScope,
+    claim: &EventClaim,
+    now: Timestamp,
+) -> Result<Completion> {
+    match find(connection, scope, claim)? {
+        Some(row) if row.completed => Ok(Completion::Already),
+        Some(row) if !row.yields_to(claim) => Err(taken_over(claim)),
+        _ => {
+            put(connection, scope, claim, Some(now))?;
+            Ok(Completion::Now)
+        }
+    }
+}
+
+fn taken_over(claim: &EventClaim) -> Error {
+    Error::new(
+        ErrorKind::Conflict,
+        format!("event {}: the claim is no longer yours", claim.id),
+    )
+    .with_retry(Retry::Never)
+}

@@ -1,0 +1,343 @@
+use aqueduct_core::{
+    DeadLetterQueue, Error, ErrorKind, Failure, GroupName, Letter, LetterId, LetterQuery,
+    LetterReason, Letters, PartitionId, Producer, Receipt, Result, StoredLetter, StreamName, Text,
+};
+use async_trait::async_trait;
+use rusqlite::{Connection, OptionalExtension as _, Row, Transaction};
+use serde_json::{Value, json};
+
+use crate::append::as_text;
+use crate::codec::{pack_one, unpack_one};
+use crate::error::SqlResultExt as _;
+use crate::leases::{damaged, parse, parse_optional};
+use crate::store::SqliteStore;
+
+/// Dead letters in the file, of every group that buries here.
+pub(crate) struct SqliteLetters {
+    store: SqliteStore,
+}
+
+const COLUMNS: &str = "id, name, stream, partition, position, reason, message, holds_key, \
+     attempts, failures, stored_at, buried_at, shapes, head, body";
+
+impl SqliteLetters {
+    pub(crate) fn new(store: SqliteStore) -> Self {
+        Self { store }
+    }
+
+    async fn write<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Transaction<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.store.0.writer.run(false, work).await
+    }
+}
+
+#[async_trait]
+impl DeadLetterQueue for SqliteLetters {
+    async fn bury(&self, letters: &[Letter]) -> Vec<Result<()>> {
+        let owned = letters.to_vec();
+        let buried = self
+            .write(move |tx| owned.iter().try_for_each(|letter| bury(tx, letter)))
+            .await;
+        letters.iter().map(|_| buried.clone()).collect()
+    }
+}
+
+#[async_trait]
+impl Letters for SqliteLetters {
+    async fn list(&self, query: &LetterQuery) -> Result<Vec<StoredLetter>> {
+        let after = match &query.after {
+            None => 0,
+            Some(id) => number_of(id).ok_or_else(|| {
+                Error::new(
+                    ErrorKind::Invalid,
+                    format!("letter {id}: no such name, expected a number"),
+                )
+            })?,
+        };
+        let query = query.clone();
+        self.store
+            .read(move |connection| {
+                let mut select = connection
+                    .prepare_cached(&format!(
+                        "SELECT {COLUMNS} FROM aqueduct_letter WHERE id > ?1
+                         AND (?2 IS NULL OR name = ?2) AND (?3 IS NULL OR stream = ?3)
+                         AND (?4 IS NULL OR key = ?4) ORDER BY id LIMIT ?5"
+                    ))
+                    .sql("list the letters")?;
+                let rows = select
+                    .query_map(
+                        (
+                            after,
+                            query.group.as_ref().map(GroupName::as_str),
+                            query.stream.as_ref().map(StreamName::as_str),
+                            query.key.as_deref(),
+                            i64::try_from(query.limit).unwrap_or(i64::MAX),
+                        ),
+                        |row| Ok(read_letter(row)),
+                    )
+                    .sql("list the letters")?;
+                rows.map(|row| row.sql("list the letters")?).collect()
+            })
+            .await
+    }
+
+    async fn show(&self, id: &LetterId) -> Result<Option<StoredLetter>> {
+        let Some(number) = number_of(id) else {
+            return Ok(None);
+        };
+        self.store
+            .read(move |connection| find(connection, number))
+            .await
+    }
+
+    async fn redrive(&self, ids: &[LetterId], to: &dyn Producer) -> Vec<Result<Receipt>> {
+        let mut found = Vec::with_capacity(ids.len());
+        for id in ids {
+            let letter = self.show(id).await;
+            found.push(letter.and_then(|letter| letter.ok_or_else(|| no_letter(id))));
+        }
+        let events: Vec<_> = found
+            .iter()
+            .flatten()
+            .map(|stored| stored.letter.redriven())
+            .collect();
+        let mut outcomes = to.send_batch(&events).await.into_outcomes().into_iter();
+        let mut answers = Vec::with_capacity(ids.len());
+        let mut sent = Vec::new();
+        for stored in found {
+            let answer = match stored {
+                Err(error) => Err(error),
+                Ok(stored) => {
+                    let outcome = outcomes.next().unwrap_or_else(|| Err(no_outcome()));
+                    sent.extend(outcome.is_ok().then(|| number_of(&stored.id)).flatten());
+                    outcome
+                }
+            };
+            answers.push(answer);
+        }
+        // Sent and not removed, a letter may be sent again: its id lets the consumer know.
+        let removed = self
+            .write(move |tx| {
+                sent.iter()
+                    .try_for_each(|number| remove(tx, *number).map(drop))
+            })
+            .await;
+        match removed {
+            Ok(()) => answers,
+            Err(error) => answers
+                .into_iter()
+                .map(|answer| answer.and(Err(error.clone())))
+                .collect(),
+        }
+    }
+
+    async fn purge(&self, ids: &[LetterId]) -> Vec<Result<()>> {
+        let owned = ids.to_vec();
+        let purged = self
+            .write(move |tx| {
+                let mut answers = Vec::with_capacity(owned.len());
+                for id in &owned {
+                    let removed = match number_of(id) {
+                        Some(number) => remove(tx, number)?,
+                        None => false,
+                    };
+                    answers.push(if removed { Ok(()) } else { Err(no_letter(id)) });
+                }
+                Ok(answers)
+            })
+            .await;
+        match purged {
+            Ok(answers) => answers,
+            Err(error) => ids.iter().map(|_| Err(error.clone())).collect(),
+        }
+    }
+
+    async fn held_keys(&self, group: &GroupName, stream: &StreamName) -> Result<Vec<Text>> {
+        let (group, stream) = (group.clone(), stream.clone());
+        self.store
+            .read(move |connection| {
+                connection
+                    .prepare_cached(
+                        "SELECT key FROM aqueduct_held_key WHERE name = ?1 AND stream = ?2
+                         ORDER BY key",
+                    )
+                    .and_then(|mut select| {
+                        select
+                            .query_map([group.as_str(), stream.as_str()], |row| {
+                                Ok(Text::from(row.get_ref(0)?.as_str()?))
+                            })?
+                            .collect()
+                    })
+                    .sql("list the held keys")
+            })
+            .await
+    }
+
+    async fn release_key(&self, group: &GroupName, stream: &StreamName, key: &str) -> Result<()> {
+        let (group, stream, key) = (group.clone(), stream.clone(), key.to_owned());
+        self.write(move |tx| {
+            tx.execute(
+                "DELETE FROM aqueduct_held_key WHERE name = ?1 AND stream = ?2 AND key = ?3",
+                (group.as_str(), stream.as_str(), key),
+            )
+            .map(drop)
+            .sql("release a key")
+        })
+        .await
+    }
+}
+
+fn bury(tx: &Transaction<'_>, letter: &Letter) -> Result<()> {
+    let event = &letter.event;
+    let packed = pack_one(event);
+    let failures: Vec<Value> = letter
+        .failures
+        .iter()
+        .map(|failure| {
+            json!({
+                "attempt": failure.attempt,
+                "at": failure.at.to_string(),
+                "error": failure.error.as_str(),
+            })
+        })
+        .collect();
+    tx.prepare_cached(
+        "INSERT INTO aqueduct_letter (name, stream, partition, position, key, source, event, type,
+         reason, message, holds_key, attempts, failures, stored_at, buried_at, buried, shapes,
+         head, body) VALUES
+         (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)
+         ON CONFLICT DO NOTHING",
+    )
+    .and_then(|mut insert| {
+        insert.execute(rusqlite::params![
+            letter.group.as_str(),
+            letter.stream.as_str(),
+            letter.partition.as_ref().map(PartitionId::as_str),
+            letter.position.map(|position| position.to_string()),
+            event.key(),
+            event.source(),
+            event.id().to_string(),
+            event.kind(),
+            letter.reason.as_str(),
+            letter.message.as_str(),
+            letter.holds_key,
+            letter.attempts,
+            Value::from(failures).to_string(),
+            letter.stored_at.map(|time| time.to_string()),
+            letter.buried_at.to_string(),
+            letter.buried_at.as_millis(),
+            as_text(&packed.shapes),
+            as_text(&packed.heads),
+            packed.body,
+        ])
+    })
+    .sql("bury a letter")?;
+    if let (true, Some(key)) = (letter.holds_key, event.key()) {
+        tx.execute(
+            "INSERT INTO aqueduct_held_key (name, stream, key, since) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT DO NOTHING",
+            (
+                letter.group.as_str(),
+                letter.stream.as_str(),
+                key,
+                letter.buried_at.as_millis(),
+            ),
+        )
+        .sql("hold a key")?;
+    }
+    Ok(())
+}
+
+fn find(connection: &Connection, number: i64) -> Result<Option<StoredLetter>> {
+    connection
+        .prepare_cached(&format!(
+            "SELECT {COLUMNS} FROM aqueduct_letter WHERE id = ?1"
+        ))
+        .and_then(|mut select| {
+            select
+                .query_row([number], |row| Ok(read_letter(row)))
+                .optional()
+        })
+        .sql("read a letter")?
+        .transpose()
+}
+
+fn read_letter(row: &Row<'_>) -> Result<StoredLetter> {
+    let event = {
+        let text = |at| row.get_ref(at).and_then(|value| Ok(value.as_bytes()?));
+        let shapes = text(12).sql("read a letter")?;
+        let head = text(13).sql("read a letter")?;
+        unpack_one(shapes, head, row.get(14).sql("read a letter")?)?
+    };
+    let reason = row.get_ref(5).and_then(|value| Ok(value.as_str()?));
+    let reason = LetterReason::from_name(reason.sql("read a letter")?)?;
+    read_columns(row, event, reason).sql("read a letter")
+}
+
+fn read_columns(
+    row: &Row<'_>,
+    event: aqueduct_core::Event,
+    reason: LetterReason,
+) -> rusqlite::Result<StoredLetter> {
+    let message: String = row.get(6)?;
+    let mut letter = Letter::new(
+        event,
+        StreamName::new(row.get::<_, String>(2)?),
+        GroupName::new(row.get::<_, String>(1)?),
+        reason,
+        message,
+        parse(row, 11)?,
+    );
+    letter.partition = row.get::<_, Option<String>>(3)?.map(PartitionId::new);
+    letter.position = parse_optional(row, 4)?;
+    letter.holds_key = row.get(7)?;
+    letter.attempts = row.get(8)?;
+    letter.failures = read_failures(row.get_ref(9)?.as_str()?)
+        .ok_or_else(|| damaged(9, "the failures of a letter"))?;
+    letter.stored_at = parse_optional(row, 10)?;
+    Ok(StoredLetter {
+        id: LetterId(Text::from(row.get::<_, i64>(0)?.to_string())),
+        letter,
+    })
+}
+
+fn read_failures(text: &str) -> Option<Vec<Failure>> {
+    let stored: Vec<Value> = serde_json::from_str(text).ok()?;
+    stored
+        .iter()
+        .map(|failure| {
+            Some(Failure {
+                attempt: failure.get("attempt")?.as_u64()?.try_into().ok()?,
+                at: failure.get("at")?.as_str()?.parse().ok()?,
+                error: failure.get("error")?.as_str()?.into(),
+            })
+        })
+        .collect()
+}
+
+fn remove(connection: &Connection, number: i64) -> Result<bool> {
+    connection
+        .execute("DELETE FROM aqueduct_letter WHERE id = ?1", [number])
+        .map(|deleted| deleted > 0)
+        .sql("remove a letter")
+}
+
+fn number_of(id: &LetterId) -> Option<i64> {
+    id.0.parse().ok()
+}
+
+fn no_letter(id: &LetterId) -> Error {
+    Error::new(
+        ErrorKind::NotFound,
+        format!("letter {id}: there is no such letter"),
+    )
+}
+
+fn no_outcome() -> Error {
+    Error::new(
+        ErrorKind::Internal,
+        "the producer gave no outcome for an event",
+    )
+}

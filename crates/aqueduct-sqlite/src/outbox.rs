@@ -1,0 +1,248 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use aqueduct_core::{Backoff, Event, Producer, Result, Runtime, StreamName};
+use event_listener::Event as Signal;
+use futures::future::select;
+use metrics::counter;
+use rusqlite::{Connection, Transaction};
+
+use crate::append::as_text;
+use crate::codec::{Packed, unpack_one};
+use crate::error::SqlResultExt as _;
+use crate::store::SqliteStore;
+
+/// The events that [`SqliteStore::publish_in`] left for one stream that this file does not hold.
+///
+/// They are sent in the order in which they were published and removed once they are stored there.
+/// A crash in between sends some again, with the same ids: rule 12 on the other side removes them.
+/// One relay a stream is enough; several send some events twice and keep no order among them.
+#[derive(Clone, Debug)]
+pub struct Outbox {
+    store: SqliteStore,
+    stream: StreamName,
+}
+
+/// One send has at most this many events and about this many bytes.
+const BATCH_EVENTS: usize = 500;
+const BATCH_BYTES: usize = 1 << 20;
+
+/// Looks this often for events of other processes; those of this one wake it at once.
+const POLL: Duration = Duration::from_millis(100);
+
+/// Wakes the relays when a transaction of this process filled the outbox.
+#[derive(Default)]
+pub(crate) struct OutboxSignal {
+    filled: AtomicBool,
+    signal: Signal,
+}
+
+impl OutboxSignal {
+    /// An open transaction puts events in.
+    pub(crate) fn fill(&self) {
+        self.filled.store(true, Ordering::Release);
+    }
+
+    /// A transaction has ended.
+    pub(crate) fn wake(&self) {
+        if self.filled.swap(false, Ordering::AcqRel) {
+            self.signal.notify(usize::MAX);
+        }
+    }
+}
+
+impl SqliteStore {
+    /// The outbox of `stream`.
+    pub fn outbox(&self, stream: StreamName) -> Outbox {
+        Outbox {
+            store: self.clone(),
+            stream,
+        }
+    }
+
+    /// The streams that have events in the outbox.
+    ///
+    /// # Errors
+    /// As for [`read`](Self::read).
+    pub async fn outbox_streams(&self) -> Result<Vec<StreamName>> {
+        self.read(|connection| {
+            connection
+                .prepare_cached("SELECT DISTINCT stream FROM aqueduct_outbox ORDER BY stream")
+                .and_then(|mut select| {
+                    select
+                        .query_map([], |row| Ok(StreamName::new(row.get::<_, String>(0)?)))?
+                        .collect()
+                })
+                .sql("list the outbox")
+        })
+        .await
+    }
+}
+
+impl Outbox {
+    /// The stream.
+    pub fn stream(&self) -> &StreamName {
+        &self.stream
+    }
+
+    /// How many events wait.
+    ///
+    /// # Errors
+    /// As for [`SqliteStore::read`].
+    pub async fn len(&self) -> Result<u64> {
+        let stream = self.stream.clone();
+        self.store
+            .read(move |connection| {
+                connection
+                    .query_row(
+                        "SELECT count(*) FROM aqueduct_outbox WHERE stream = ?1",
+                        [stream.as_str()],
+                        |row| row.get::<_, i64>(0),
+                    )
+                    .map(|count| count as u64)
+                    .sql("count the outbox")
+            })
+            .await
+    }
+
+    /// Relays what waits, and what comes, to `producer`, until it is dropped: one that orders and
+    /// retries (dispatch). Failures are logged and tried again with back-off, forever, since an
+    /// event of a committed transaction may not be given up; an event that never can be sent
+    /// blocks those behind it, and `aqueduct_sqlite_outbox_failures_total` says so.
+    pub async fn run(&self, producer: Arc<dyn Producer>, runtime: Runtime) {
+        let backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(30));
+        let mut failures = 0;
+        loop {
+            let filled = self.store.0.outbox.signal.listen();
+            match self.relay(&*producer).await {
+                Ok(0) => {
+                    failures = 0;
+                    select(filled, runtime.sleep(POLL / 2 + runtime.jitter(POLL))).await;
+                }
+                Ok(_) => failures = 0,
+                Err(error) => {
+                    failures += 1;
+                    counter!("aqueduct_sqlite_outbox_failures_total").increment(1);
+                    tracing::warn!(stream = %self.stream, %error, failures, "the outbox waits");
+                    let wait =
+                        backoff.ceiling(failures) / 2 + backoff.delay(failures, &runtime) / 2;
+                    runtime.sleep(wait).await;
+                }
+            }
+        }
+    }
+
+    /// Relays until nothing waits; answers how many events were stored.
+    ///
+    /// # Errors
+    /// The first that a send answered. What was stored by then is removed.
+    pub async fn drain(&self, producer: &dyn Producer) -> Result<u64> {
+        let mut stored = 0;
+        loop {
+            match self.relay(producer).await? {
+                0 => return Ok(stored),
+                more => stored += more as u64,
+            }
+        }
+    }
+
+    /// Sends one batch; answers how many of it are stored.
+    async fn relay(&self, producer: &dyn Producer) -> Result<usize> {
+        let stream = self.stream.clone();
+        let waiting = self
+            .store
+            .read(move |connection| oldest(connection, &stream))
+            .await?;
+        if waiting.is_empty() {
+            return Ok(0);
+        }
+        let (ids, events): (Vec<i64>, Vec<Event>) = waiting.into_iter().unzip();
+        let outcomes = producer.send_batch(&events).await.into_outcomes();
+        let mut failed = None;
+        let mut stored = Vec::with_capacity(ids.len());
+        for (id, outcome) in ids.into_iter().zip(outcomes) {
+            match outcome {
+                Ok(_) => stored.push(id),
+                Err(error) => failed = failed.or(Some(error)),
+            }
+        }
+        let count = stored.len();
+        if count > 0 {
+            self.store
+                .0
+                .writer
+                .run(false, move |tx| remove(tx, &stored))
+                .await?;
+            counter!("aqueduct_sqlite_outbox_relayed_total").increment(count as u64);
+        }
+        match failed {
+            // What is left of it goes first with the next.
+            Some(error) if count == 0 => Err(error),
+            _ => Ok(count),
+        }
+    }
+}
+
+pub(crate) fn insert(
+    tx: &Transaction<'_>,
+    stream: &StreamName,
+    event: &Packed,
+    now: i64,
+) -> rusqlite::Result<()> {
+    tx.prepare_cached(
+        "INSERT INTO aqueduct_outbox (stream, created, shapes, head, body)
+         VALUES (?1, ?2, ?3, ?4, ?5)",
+    )?
+    .execute((
+        stream.as_str(),
+        now,
+        as_text(&event.shapes),
+        as_text(&event.heads),
+        &event.body,
+    ))
+    .map(drop)
+}
+
+fn oldest(connection: &Connection, stream: &StreamName) -> Result<Vec<(i64, Event)>> {
+    let mut select = connection
+        .prepare_cached(
+            "SELECT id, shapes, head, body FROM aqueduct_outbox WHERE stream = ?1
+             ORDER BY id LIMIT ?2",
+        )
+        .sql("read the outbox")?;
+    let mut rows = select
+        .query((stream.as_str(), BATCH_EVENTS as i64))
+        .sql("read the outbox")?;
+    let mut events = Vec::new();
+    let mut bytes = 0;
+    while let Some(row) = rows.next().sql("read the outbox")? {
+        let read = || -> rusqlite::Result<_> {
+            let shapes = row.get_ref(1)?.as_bytes()?.to_vec();
+            Ok((
+                row.get::<_, i64>(0)?,
+                shapes,
+                row.get_ref(2)?.as_bytes()?,
+                row.get(3)?,
+            ))
+        };
+        let (id, shapes, head, body): (i64, Vec<u8>, &[u8], Vec<u8>) =
+            read().sql("read the outbox")?;
+        bytes += body.len() + head.len();
+        events.push((id, unpack_one(&shapes, head, body)?));
+        if bytes >= BATCH_BYTES {
+            break;
+        }
+    }
+    Ok(events)
+}
+
+fn remove(tx: &Transaction<'_>, ids: &[i64]) -> Result<()> {
+    let mut delete = tx
+        .prepare_cached("DELETE FROM aqueduct_outbox WHERE id = ?1")
+        .sql("empty the outbox")?;
+    for id in ids {
+        delete.execute([id]).sql("empty the outbox")?;
+    }
+    Ok(())
+}

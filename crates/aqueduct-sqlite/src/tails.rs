@@ -1,0 +1,120 @@
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+
+use event_listener::Event as Signal;
+use rusqlite::Connection;
+
+/// Wakes readers when their partition grew, was closed or is gone.
+///
+/// The writer tells of its own commits, the watcher of other processes'.
+#[derive(Default)]
+pub(crate) struct Tails {
+    state: Mutex<State>,
+    subscribed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    partitions: BTreeMap<i64, Weak<Tail>>,
+    closed: bool,
+}
+
+/// The end of one partition, as last seen.
+pub(crate) struct Tail {
+    /// The next position; negative once the partition takes no more events.
+    seen: AtomicI64,
+    pub(crate) signal: Signal,
+}
+
+const CLOSED: i64 = i64::MIN;
+
+impl Tails {
+    pub(crate) fn subscribe(&self, partition: i64) -> Arc<Tail> {
+        let mut state = self.lock();
+        if let Some(tail) = state.partitions.get(&partition).and_then(Weak::upgrade) {
+            return tail;
+        }
+        let tail = Arc::new(Tail {
+            seen: AtomicI64::new(0),
+            signal: Signal::new(),
+        });
+        state.partitions.insert(partition, Arc::downgrade(&tail));
+        drop(state);
+        self.subscribed.notify_all();
+        tail
+    }
+
+    /// Says that positions below `next` are there.
+    pub(crate) fn grown(&self, partition: i64, next: i64) {
+        let tail = self
+            .lock()
+            .partitions
+            .get(&partition)
+            .and_then(Weak::upgrade);
+        if let Some(tail) = tail {
+            tail.moved(next);
+        }
+    }
+
+    /// Looks at every partition, and wakes the readers of those that moved.
+    pub(crate) fn refresh(&self, connection: &Connection) -> rusqlite::Result<()> {
+        let mut select = connection
+            .prepare_cached("SELECT id, next, closed IS NOT NULL FROM aqueduct_partition")?;
+        let mut stored = BTreeMap::new();
+        let mut rows = select.query([])?;
+        while let Some(row) = rows.next()? {
+            let closed: bool = row.get(2)?;
+            stored.insert(
+                row.get::<_, i64>(0)?,
+                if closed { CLOSED } else { row.get(1)? },
+            );
+        }
+        for (partition, tail) in self.live() {
+            tail.moved(stored.get(&partition).copied().unwrap_or(CLOSED));
+        }
+        Ok(())
+    }
+
+    /// Waits until a reader is there; `false` when it was closed.
+    pub(crate) fn wait_for_reader(&self) -> bool {
+        let mut state = self.lock();
+        loop {
+            if state.closed {
+                return false;
+            }
+            state.partitions.retain(|_, tail| tail.strong_count() > 0);
+            if !state.partitions.is_empty() {
+                return true;
+            }
+            state = self
+                .subscribed
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    pub(crate) fn close(&self) {
+        self.lock().closed = true;
+        self.subscribed.notify_all();
+    }
+
+    fn live(&self) -> Vec<(i64, Arc<Tail>)> {
+        let state = self.lock();
+        let live = state.partitions.iter();
+        live.filter_map(|(id, tail)| Some((*id, tail.upgrade()?)))
+            .collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Tail {
+    fn moved(&self, seen: i64) {
+        if self.seen.swap(seen, Ordering::AcqRel) != seen {
+            self.signal.notify(usize::MAX);
+        }
+    }
+}

@@ -1,0 +1,121 @@
+use std::panic::AssertUnwindSafe;
+
+use aqueduct_core::{Error, ErrorKind, Result, panic_message};
+use futures::channel::oneshot;
+use rusqlite::Transaction;
+
+use crate::tails::Tails;
+
+/// Something to write, together with what others write.
+pub(crate) trait Work: Send {
+    /// About how many bytes it writes.
+    fn bytes(&self) -> usize {
+        256
+    }
+
+    /// Writes. After an error nothing of it is kept; the others' writes are.
+    fn run(&mut self, tx: &Transaction<'_>) -> Result<()>;
+
+    /// Whether it may have changed partitions that [`announce`](Self::announce) does not tell of.
+    fn may_touch_the_log(&self) -> bool {
+        false
+    }
+
+    /// After the commit: wakes those who wait for what it wrote.
+    fn announce(&self, tails: &Tails) {
+        let _ = tails;
+    }
+
+    /// Answers the caller: with its own answer, or with the error that undid everybody's.
+    fn finish(self: Box<Self>, committed: Result<()>);
+}
+
+/// A closure as work, in a savepoint of its own.
+pub(crate) struct Closure<F, T> {
+    run: Option<F>,
+    answer: Option<Result<T>>,
+    reply: oneshot::Sender<Result<T>>,
+    touches_log: bool,
+}
+
+impl<F, T> Closure<F, T> {
+    pub(crate) fn new(run: F, touches_log: bool) -> (Self, oneshot::Receiver<Result<T>>) {
+        let (reply, answer) = oneshot::channel();
+        let work = Self {
+            run: Some(run),
+            answer: None,
+            reply,
+            touches_log,
+        };
+        (work, answer)
+    }
+}
+
+impl<F, T> Work for Closure<F, T>
+where
+    F: FnOnce(&Transaction<'_>) -> Result<T> + Send,
+    T: Send,
+{
+    fn run(&mut self, tx: &Transaction<'_>) -> Result<()> {
+        let Some(run) = self.run.take() else {
+            return Ok(());
+        };
+        let answer = in_savepoint(tx, run);
+        let outcome = answer.as_ref().map(drop).map_err(Error::clone);
+        self.answer = Some(answer);
+        outcome
+    }
+
+    fn may_touch_the_log(&self) -> bool {
+        self.touches_log
+    }
+
+    fn finish(self: Box<Self>, committed: Result<()>) {
+        let answer = match (committed, self.answer) {
+            (_, Some(Err(own))) => Err(own),
+            (Err(error), _) => Err(error),
+            (Ok(()), Some(answer)) => answer,
+            (Ok(()), None) => Err(Error::new(ErrorKind::Internal, "a write was passed over")),
+        };
+        // The caller may have gone; what it wrote stays.
+        let _ = self.reply.send(answer);
+    }
+}
+
+fn in_savepoint<T>(
+    tx: &Transaction<'_>,
+    run: impl FnOnce(&Transaction<'_>) -> Result<T>,
+) -> Result<T> {
+    use crate::error::SqlResultExt as _;
+
+    tx.execute_batch("SAVEPOINT aqueduct_work")
+        .sql("begin a savepoint")?;
+    let answer = std::panic::catch_unwind(AssertUnwindSafe(|| run(tx))).unwrap_or_else(|panic| {
+        let said = panic_message(&*panic);
+        Err(Error::new(
+            ErrorKind::Handler,
+            format!("a transaction's closure panicked: {said}"),
+        ))
+    });
+    if tx.is_autocommit() {
+        // A full disk, or the closure itself, ended the transaction of everybody.
+        return Err(answer.err().unwrap_or_else(|| {
+            Error::new(
+                ErrorKind::Invalid,
+                "a closure ended the transaction that it shares with others",
+            )
+        }));
+    }
+    match answer {
+        Ok(answer) => {
+            tx.execute_batch("RELEASE aqueduct_work")
+                .sql("release a savepoint")?;
+            Ok(answer)
+        }
+        Err(error) => {
+            tx.execute_batch("ROLLBACK TO aqueduct_work; RELEASE aqueduct_work")
+                .sql("roll a savepoint back")?;
+            Err(error)
+        }
+    }
+}
