@@ -124,12 +124,19 @@ impl Tracker {
         self.slots.reserve(records.len());
         self.line.reserve(records.len());
         for record in records {
-            let position = record.position;
+            let Record {
+                event,
+                position,
+                stored_at,
+                ..
+            } = record;
             if self.last_seen.is_some_and(|seen| position <= seen) {
                 continue;
             }
             let previous = self.last_seen.replace(position).unwrap_or(Position::MIN);
-            let at = self.slots.insert(record, previous, self.line.end());
+            let at = self
+                .slots
+                .insert(event, [position, previous], stored_at, self.line.end());
             self.line.push(at);
             self.bytes += self.slots.at(at).bytes;
             self.keys.append(&mut self.slots, at);

@@ -1,6 +1,6 @@
 use std::collections::VecDeque;
 
-use aqueduct_core::{Event, Moment, Position, Record, Timestamp};
+use aqueduct_core::{Event, Moment, Position, Timestamp};
 
 /// No slot, no key.
 pub(super) const NONE: u32 = u32::MAX;
@@ -82,16 +82,23 @@ impl Slots {
         self.events.reserve(more);
     }
 
-    #[inline]
-    pub(super) fn insert(&mut self, record: Record, previous: Position, sequence: u64) -> u32 {
+    /// Keeps an event at the first position, read after the second one.
+    #[inline(always)]
+    pub(super) fn insert(
+        &mut self,
+        event: Event,
+        [position, previous]: [Position; 2],
+        stored_at: Option<Timestamp>,
+        sequence: u64,
+    ) -> u32 {
         self.held += 1;
         let mut slot = Slot {
-            position: record.position,
+            position,
             previous,
-            stored_at: record.stored_at,
+            stored_at,
             first_out: None,
             sequence,
-            bytes: record.event.approximate_size(),
+            bytes: event.approximate_size(),
             key: NONE,
             before: NONE,
             behind: NONE,
@@ -103,7 +110,7 @@ impl Slots {
         };
         if self.free == NONE {
             self.all.push(slot);
-            self.events.push(Some(record.event));
+            self.events.push(Some(event));
             return (self.all.len() - 1) as u32;
         }
         let at = self.free;
@@ -111,7 +118,7 @@ impl Slots {
         self.free = place.behind;
         slot.round = place.round;
         *place = slot;
-        self.events[at as usize] = Some(record.event);
+        self.events[at as usize] = Some(event);
         at
     }
 
