@@ -29,11 +29,6 @@ pub trait Admin: Send + Sync {
     async fn delete(&self) -> Result<()>;
 }
 
-const _: () = {
-    const fn object_safe(_: Option<&dyn Admin>) {}
-    object_safe(None);
-};
-
 /// What a new stream shall be. `None` is the backend's own default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]

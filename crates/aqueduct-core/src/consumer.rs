@@ -41,11 +41,6 @@ pub trait Consumer: Send + Sync {
     fn status(&self) -> ConsumerStatus;
 }
 
-const _: () = {
-    const fn object_safe(_: Option<&dyn Consumer>) {}
-    object_safe(None);
-};
-
 /// Where a consumer stands.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]

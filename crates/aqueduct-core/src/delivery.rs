@@ -22,17 +22,6 @@ pub struct Delivery {
     settled: bool,
 }
 
-const _: () = {
-    const fn sendable<T: Send + Sync>() {}
-    sendable::<Delivery>();
-    const fn object_safe(_: Option<&dyn Settler>) {}
-    object_safe(None);
-    assert!(
-        size_of::<Delivery>() <= 400,
-        "batches move deliveries by value"
-    );
-};
-
 /// What a delivery is, given by reference to whoever settles it.
 #[derive(Clone, Debug)]
 #[non_exhaustive]

@@ -30,11 +30,6 @@ pub trait IdempotencyStore: Send + Sync {
     fn retention(&self) -> Option<Duration>;
 }
 
-const _: () = {
-    const fn object_safe(_: Option<&dyn IdempotencyStore>) {}
-    object_safe(None);
-};
-
 /// Within what an event counts once: another group, another set of handlers or a replay is
 /// another scope.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

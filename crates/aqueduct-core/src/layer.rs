@@ -93,11 +93,6 @@ pub trait Interceptor: Send + Sync {
     }
 }
 
-const _: () = {
-    const fn object_safe(_: Option<&dyn Layer>, _: Option<&dyn Interceptor>) {}
-    object_safe(None, None);
-};
-
 /// What a layer says of one delivery.
 #[derive(Clone, Debug)]
 #[non_exhaustive]

@@ -65,11 +65,6 @@ pub trait LeaseStore: Send + Sync {
     fn is_dead(&self, owner: &OwnerId) -> bool;
 }
 
-const _: () = {
-    const fn object_safe(_: Option<&dyn LeaseStore>) {}
-    object_safe(None);
-};
-
 /// Who owns a partition, and how far it is settled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]

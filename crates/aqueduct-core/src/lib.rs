@@ -15,6 +15,7 @@ mod lease;
 mod letter;
 mod log;
 mod options;
+mod pins;
 mod position;
 mod producer;
 mod resource;

@@ -42,11 +42,6 @@ pub trait PartitionReader: Send {
     async fn read(&mut self, max_events: usize) -> Result<ReadBatch>;
 }
 
-const _: () = {
-    const fn object_safe(_: Option<&dyn PartitionedLog>, _: Option<&dyn PartitionReader>) {}
-    object_safe(None, None);
-};
-
 /// One partition of a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]

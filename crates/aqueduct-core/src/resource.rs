@@ -95,9 +95,3 @@ pub trait Queue: Send + Sync {
     /// Opens a consumer for `group`.
     async fn consumer(&self, group: &GroupName) -> Result<Arc<dyn Consumer>>;
 }
-
-const _: () = {
-    const fn object_safe(_: Option<&dyn Backend>, _: Option<&dyn Resource>, _: Option<&dyn Queue>) {
-    }
-    object_safe(None, None, None);
-};

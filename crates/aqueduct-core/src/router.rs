@@ -42,8 +42,3 @@ pub enum Route<'a> {
     /// One of them, chosen by the sender.
     Any(&'a [Text]),
 }
-
-const _: () = {
-    const fn object_safe(_: Option<&dyn Router>) {}
-    object_safe(None);
-};

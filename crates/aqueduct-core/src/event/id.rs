@@ -2,6 +2,7 @@ use std::fmt;
 
 use uuid::Uuid;
 
+use super::generate::uuid_v7;
 use crate::Text;
 
 /// The id of an event: unique within its source, the second half of the idempotency key.
@@ -18,9 +19,9 @@ enum Repr {
 }
 
 impl EventId {
-    /// A new UUIDv7.
+    /// A new UUIDv7; those of one thread rise.
     pub fn generate() -> Self {
-        Self(Repr::Uuid(Uuid::now_v7()))
+        Self(Repr::Uuid(uuid_v7()))
     }
 
     /// The id of that text. Only the canonical form of a UUID (36 lower-case characters) is kept

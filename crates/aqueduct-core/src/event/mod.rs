@@ -1,5 +1,6 @@
 mod attribute;
 mod data;
+mod generate;
 mod id;
 mod json_error;
 
@@ -46,11 +47,6 @@ pub struct Event {
     pub(crate) attributes: Attributes,
     pub(crate) data: Option<Bytes>,
 }
-
-const _: () = assert!(
-    size_of::<Event>() <= 256,
-    "every queue moves events by value"
-);
 
 impl Event {
     /// The content type of JSON data.

@@ -41,11 +41,6 @@ pub trait Letters: DeadLetterQueue {
     async fn release_key(&self, group: &GroupName, stream: &StreamName, key: &str) -> Result<()>;
 }
 
-const _: () = {
-    const fn object_safe(_: Option<&dyn DeadLetterQueue>, _: Option<&dyn Letters>) {}
-    object_safe(None, None);
-};
-
 /// The name of a stored letter.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LetterId(pub Text);
