@@ -79,3 +79,10 @@ pub(crate) fn displaced(stream: &StreamName, partition: &PartitionId, generation
         ),
     )
 }
+
+pub(crate) fn cut(stream: &StreamName, partition: &PartitionId) -> Error {
+    Error::new(
+        ErrorKind::Unavailable,
+        format!("memory:{stream}, partition {partition}: injected: the connection is cut"),
+    )
+}

@@ -52,16 +52,23 @@ impl Group {
         lease
     }
 
+    /// What a write against `current` is told where the row is not as it says.
+    fn lost(&self, current: &Lease) -> Option<Swap> {
+        let stored = self.rows.get(&current.partition);
+        let unchanged = stored.is_some_and(|stored| current.is_same_row(stored));
+        (!unchanged).then(|| Swap::Lost(stored.cloned()))
+    }
+
     /// Replaces `current` where the row is as it says.
     fn swap(&mut self, current: &Lease, mut next: Lease) -> Swap {
-        let Some(stored) = self.rows.get(&current.partition) else {
-            return Swap::Lost(None);
-        };
-        if !current.is_same_row(stored) {
-            return Swap::Lost(Some(stored.clone()));
+        if let Some(lost) = self.lost(current) {
+            return lost;
         }
-        let asked_meanwhile = stored.wanted_by != current.wanted_by;
-        if next.owner == stored.owner && asked_meanwhile {
+        if let Some(stored) = self.rows.get(&current.partition)
+            && next.owner == stored.owner
+            && stored.wanted_by != current.wanted_by
+        {
+            // Somebody asked meanwhile.
             next.wanted_by = stored.wanted_by.clone();
         }
         Swap::Swapped(self.write(next))
@@ -87,11 +94,17 @@ impl MemoryLeases {
     }
 
     async fn write_to<T>(&self, key: &GroupKey, work: impl FnOnce(&mut Group) -> T) -> Result<T> {
-        let write = || Ok(work(self.stream.leases().group(key)));
-        self.stream
-            .plan
-            .run(Operation::LeaseWrite, &self.runtime, write)
-            .await
+        self.try_write_to(key, |group| Ok(work(group))).await
+    }
+
+    async fn try_write_to<T>(
+        &self,
+        key: &GroupKey,
+        work: impl FnOnce(&mut Group) -> Result<T>,
+    ) -> Result<T> {
+        let write = || work(self.stream.leases().group(key));
+        let plan = &self.stream.plan;
+        plan.run(Operation::LeaseWrite, &self.runtime, write).await
     }
 
     /// Answers `Lost`, with the row as it stands, where a conflict was injected.
@@ -99,9 +112,9 @@ impl MemoryLeases {
         &self,
         key: &GroupKey,
         partition: &PartitionId,
-        work: impl FnOnce(&mut Group) -> Swap,
+        work: impl FnOnce(&mut Group) -> Result<Swap>,
     ) -> Result<Swap> {
-        match self.write_to(key, work).await {
+        match self.try_write_to(key, work).await {
             Err(error) if error.is(ErrorKind::Conflict) => Ok(Swap::Lost(
                 self.stream.leases().row(key, partition).cloned(),
             )),
@@ -135,23 +148,21 @@ impl LeaseStore for MemoryLeases {
 
     async fn swap(&self, key: &GroupKey, current: &Lease, next: Lease) -> Result<Swap> {
         same_partition(current, &next)?;
-        self.swap_in(key, &current.partition, |group| group.swap(current, next))
-            .await
+        self.swap_in(key, &current.partition, |group| {
+            Ok(group.swap(current, next))
+        })
+        .await
     }
 
     async fn commit(&self, key: &GroupKey, current: &Lease, next: Lease) -> Result<Swap> {
         same_partition(current, &next)?;
-        if (&current.owner, current.generation) != (&next.owner, next.generation) {
-            return Err(Error::new(
-                ErrorKind::Invalid,
-                format!(
-                    "a commit of partition {} changes its owner: that is a swap",
-                    next.partition
-                ),
-            ));
-        }
-        self.swap_in(key, &current.partition, |group| group.swap(current, next))
-            .await
+        let same_owner = current.owner == next.owner && current.generation == next.generation;
+        let commit = |group: &mut Group| match group.lost(current) {
+            Some(lost) => Ok(lost),
+            None if same_owner => Ok(group.swap(current, next)),
+            None => Err(changes_owner(current)),
+        };
+        self.swap_in(key, &current.partition, commit).await
     }
 
     async fn request(&self, key: &GroupKey, lease: &Lease, by: &OwnerId) -> Result<Option<Lease>> {
@@ -167,12 +178,12 @@ impl LeaseStore for MemoryLeases {
     }
 
     async fn delete(&self, key: &GroupKey, lease: &Lease) -> Result<Swap> {
-        let delete = |group: &mut Group| match group.rows.get(&lease.partition) {
-            Some(stored) if lease.is_same_row(stored) => {
+        let delete = |group: &mut Group| match group.lost(lease) {
+            Some(lost) => Ok(lost),
+            None => {
                 let gone = group.rows.remove(&lease.partition);
-                gone.map_or(Swap::Lost(None), Swap::Swapped)
+                Ok(gone.map_or(Swap::Lost(None), Swap::Swapped))
             }
-            stored => Swap::Lost(stored.cloned()),
         };
         self.swap_in(key, &lease.partition, delete).await
     }
@@ -225,6 +236,16 @@ impl LeaseStore for MemoryLeases {
     fn is_dead(&self, owner: &OwnerId) -> bool {
         self.stream.leases().dead.contains(owner)
     }
+}
+
+fn changes_owner(current: &Lease) -> Error {
+    Error::new(
+        ErrorKind::Invalid,
+        format!(
+            "a commit of partition {} changes its owner: that is a swap",
+            current.partition
+        ),
+    )
 }
 
 fn same_partition(current: &Lease, next: &Lease) -> Result<()> {

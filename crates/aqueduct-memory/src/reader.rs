@@ -23,6 +23,8 @@ pub(crate) struct MemoryReader {
     signal: Arc<Signal>,
     displaced: Arc<AtomicBool>,
     incarnation: u64,
+    /// The cuts of its connection that it has told of.
+    cuts: u64,
     at: usize,
     cursor: Cursor,
 }
@@ -52,6 +54,7 @@ impl MemoryReader {
                 signal: partition.signal.clone(),
                 displaced,
                 incarnation,
+                cuts: stream.plan.cuts(),
                 at,
                 cursor,
             })
@@ -74,6 +77,10 @@ impl MemoryReader {
                 &request.partition,
                 generation,
             ));
+        }
+        let cuts = stream.plan.cuts();
+        if std::mem::replace(&mut self.cuts, cuts) != cuts {
+            return Err(error::cut(&stream.name, &request.partition));
         }
         stream.with_log(|log| {
             if log.incarnation != self.incarnation {

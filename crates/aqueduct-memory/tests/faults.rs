@@ -173,6 +173,25 @@ fn a_cut_connection_fails_a_waiting_read_once_and_it_goes_on_behind_the_last_rec
 }
 
 #[test]
+fn every_open_reader_is_cut_once() {
+    let bench = Bench::new(&[("partitions", "2")]);
+    bench.send(&[event(None, 1), event(None, 2)]);
+    let mut readers = ["0", "1"].map(|id| bench.reader(id, ReadFrom::Earliest));
+    bench.backend.faults("orders").cut_readers();
+    let mut later = bench.reader("0", ReadFrom::Earliest);
+    for reader in &mut readers {
+        assert!(
+            bench
+                .run(reader.read(1))
+                .unwrap_err()
+                .is(ErrorKind::Unavailable)
+        );
+        assert_eq!(bench.run(reader.read(1)).unwrap().records.len(), 1);
+    }
+    assert_eq!(bench.run(later.read(1)).unwrap().records.len(), 1);
+}
+
+#[test]
 fn denied_credentials_deny_everything_until_they_suffice() {
     let bench = Bench::new(&[("partitions", "1")]);
     let (producer, log) = (bench.producer(), bench.log());

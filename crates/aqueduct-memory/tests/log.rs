@@ -263,7 +263,12 @@ fn a_position_that_was_never_written_is_no_place() {
 fn resharding_closes_parents_and_children_go_on_with_the_keys() {
     let bench = Bench::new(&[("partitions", "2")]);
     let admin = bench.run(bench.resource.admin(&bench.runtime)).unwrap();
-    assert!(bench.run(admin.reshard(2)).unwrap_err().is(ErrorKind::NotFound));
+    assert!(
+        bench
+            .run(admin.reshard(2))
+            .unwrap_err()
+            .is(ErrorKind::NotFound)
+    );
     bench.producer();
     let keys = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"];
     let mut n = 0;

@@ -109,6 +109,13 @@ impl Faults {
         state.hits.get(&operation).copied().unwrap_or(0)
     }
 
+    /// Cuts the connection of every reader that is open: its read under way, or else its next one,
+    /// answers `Unavailable` once.
+    pub fn cut_readers(&self) {
+        self.0.plan.cut();
+        self.wake_readers();
+    }
+
     /// Retention removes the `count` oldest events of a partition.
     ///
     /// # Errors
@@ -144,7 +151,12 @@ impl Faults {
 
     fn arrange(&self, change: impl FnOnce(&mut Arranged)) {
         self.0.plan.arrange(change);
-        // Readers that wait look again, and are hit.
+        self.wake_readers();
+    }
+
+    /// Readers that wait look again, and are hit.
+    fn wake_readers(&self) {
+        // Without a log there is none.
         let _ = self.0.with_log(|log| {
             log.wake_all();
             Ok(())

@@ -1,5 +1,5 @@
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
 use aqueduct_core::{ErrorKind, Event, Result, Runtime};
@@ -12,6 +12,7 @@ use crate::stream::lock;
 #[derive(Default)]
 pub(crate) struct Plan {
     armed: AtomicBool,
+    cuts: AtomicU64,
     state: Mutex<Arranged>,
 }
 
@@ -35,6 +36,15 @@ impl Plan {
     /// Whether any fault is arranged: all that an ordinary call looks at.
     pub(crate) fn is_armed(&self) -> bool {
         self.armed.load(Ordering::Relaxed)
+    }
+
+    /// How often every connection was cut.
+    pub(crate) fn cuts(&self) -> u64 {
+        self.cuts.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn cut(&self) {
+        self.cuts.fetch_add(1, Ordering::Relaxed);
     }
 
     /// The fault that hits this call.

@@ -1,0 +1,104 @@
+//! Memory passes all that it claims: on a simulated clock, from several seeds.
+#![allow(clippy::unwrap_used)]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use aqueduct_conformance::{Fault, Faults, Fixture, Options, Subject, run};
+use aqueduct_core::{
+    Backend as _, Error, ErrorKind, Options as ResourceOptions, Resource, Result, Runtime,
+    StreamSpec, Url,
+};
+use aqueduct_memory::{Applied, MemoryBackend, Operation};
+use aqueduct_runtime::Simulation;
+use async_trait::async_trait;
+
+#[test]
+fn it_passes_what_it_claims_from_every_seed() {
+    for seed in 0..3 {
+        println!("seed {seed}");
+        let simulation = Simulation::new(seed).with_horizon(Duration::from_secs(24 * 3600));
+        let fixture = Memory::default();
+        let runtime = simulation.runtime();
+        let report = simulation.block_on(run(&fixture, &runtime, Options::default()));
+        report.unwrap().assert_passed();
+    }
+}
+
+#[derive(Default)]
+struct Memory {
+    backend: MemoryBackend,
+    made: AtomicU32,
+}
+
+impl Memory {
+    fn resource(&self, name: &str, options: ResourceOptions) -> Result<Arc<dyn Resource>> {
+        let url = Url::parse("memory:").map_err(|error| Error::config(error.to_string()))?;
+        self.backend.parse(name, &url, options)
+    }
+}
+
+#[async_trait]
+impl Fixture for Memory {
+    fn name(&self) -> &str {
+        "memory"
+    }
+
+    async fn open(&self, spec: &StreamSpec, runtime: &Runtime) -> Result<Subject> {
+        let name = format!("stream-{}", self.made.fetch_add(1, Ordering::Relaxed));
+        let stream = self.resource(&name, ResourceOptions::new("streams.subject"))?;
+        stream.admin(runtime).await?.create(spec).await?;
+        let peer = self.resource(&name, ResourceOptions::new("streams.peer"))?;
+        let faults = Injected(self.backend.faults(name.as_str()));
+        Ok(Subject::new(stream)
+            .with_peer(peer)
+            .with_faults(Arc::new(faults)))
+    }
+
+    async fn missing(&self) -> Option<Arc<dyn Resource>> {
+        let never = ResourceOptions::new("streams.missing").with("create", "never");
+        self.resource("missing", never).ok()
+    }
+
+    async fn denied(&self) -> Option<Arc<dyn Resource>> {
+        self.backend.faults("denied").deny(true);
+        self.resource("denied", ResourceOptions::new("streams.denied"))
+            .ok()
+    }
+}
+
+struct Injected(aqueduct_memory::Faults);
+
+#[async_trait]
+impl Faults for Injected {
+    fn offers(&self, _: Fault) -> bool {
+        true
+    }
+
+    async fn inject(&self, fault: Fault) -> Result<()> {
+        use aqueduct_memory::Fault as Of;
+        let faults = &self.0;
+        match fault {
+            Fault::Throttle => {
+                faults.next(Operation::Send, 1, Of::throttled(Duration::from_millis(20)));
+            }
+            Fault::Refuse => {
+                faults.next(Operation::Send, 1, Of::refused(ErrorKind::Unavailable));
+            }
+            Fault::LoseSendAnswer => {
+                faults.next(Operation::Send, 1, Of::lost_answer(Applied::Yes));
+            }
+            Fault::Cut => {
+                faults.next(Operation::Send, 1, Of::refused(ErrorKind::Unavailable));
+                faults.cut_readers();
+            }
+            Fault::LoseLeaseAnswer => {
+                faults.next(Operation::LeaseWrite, 1, Of::lost_answer(Applied::Yes));
+            }
+            Fault::Expire => faults.expire_all()?,
+            other => return Err(Error::unsupported(format!("{other:?}"))),
+        }
+        Ok(())
+    }
+}
