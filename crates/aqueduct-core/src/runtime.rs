@@ -7,7 +7,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures::FutureExt as _;
-use futures::future::{BoxFuture, RemoteHandle};
+use futures::channel::oneshot;
+use futures::future::{AbortHandle, BoxFuture, abortable};
 
 use crate::{Error, ErrorKind, Moment, Result, Timestamp};
 
@@ -64,9 +65,14 @@ impl Runtime {
         &self,
         future: impl Future<Output = T> + Send + 'static,
     ) -> Task<T> {
-        let (remote, handle) = AssertUnwindSafe(future).catch_unwind().remote_handle();
-        self.0.spawn(remote.boxed());
-        Task(handle)
+        let (answer, answered) = oneshot::channel();
+        let work = AssertUnwindSafe(future).catch_unwind();
+        let (work, abort) = abortable(work.map(|done| drop(answer.send(done))));
+        self.0.spawn(work.map(drop).boxed());
+        Task {
+            answered,
+            abort: Some(abort),
+        }
     }
 
     /// Answers `future`, or `TimedOut` naming `what` when it takes longer than `limit`.
@@ -104,15 +110,18 @@ impl fmt::Debug for Runtime {
     }
 }
 
-/// Work beside the caller. Awaiting it answers what it made, or that it panicked; dropping it
-/// cancels it.
+/// Work beside the caller. Awaiting it answers what it made, that it panicked, or that its runtime
+/// has ended; dropping it cancels it.
 #[must_use = "dropping a task cancels it"]
-pub struct Task<T: 'static>(RemoteHandle<std::thread::Result<T>>);
+pub struct Task<T: 'static> {
+    answered: oneshot::Receiver<std::thread::Result<T>>,
+    abort: Option<AbortHandle>,
+}
 
 impl<T: 'static> Task<T> {
     /// Lets it run to its end unobserved.
-    pub fn detach(self) {
-        self.0.forget();
+    pub fn detach(mut self) {
+        self.abort = None;
     }
 }
 
@@ -120,12 +129,28 @@ impl<T: Send + 'static> Future for Task<T> {
     type Output = Result<T>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.0.poll_unpin(cx).map(|done| {
-            done.map_err(|panic| {
+        self.answered.poll_unpin(cx).map(|answer| match answer {
+            Ok(Ok(made)) => Ok(made),
+            Ok(Err(panic)) => {
                 let said = panic_message(&*panic);
-                Error::new(ErrorKind::Internal, format!("a task panicked: {said}"))
-            })
+                Err(Error::new(
+                    ErrorKind::Internal,
+                    format!("a task panicked: {said}"),
+                ))
+            }
+            Err(oneshot::Canceled) => Err(Error::new(
+                ErrorKind::Closed,
+                "the runtime of a task has ended before the task",
+            )),
         })
+    }
+}
+
+impl<T: 'static> Drop for Task<T> {
+    fn drop(&mut self) {
+        if let Some(abort) = &self.abort {
+            abort.abort();
+        }
     }
 }
 

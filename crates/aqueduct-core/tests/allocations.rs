@@ -1,5 +1,7 @@
 //! What must not touch the heap: cloning events, and settling through layers.
 
+#![allow(clippy::unwrap_used)]
+
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
