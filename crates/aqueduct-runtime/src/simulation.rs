@@ -81,6 +81,7 @@ impl Simulation {
             made: MAIN,
             processes: 0,
             stalled: BTreeSet::new(),
+            killed: BTreeSet::new(),
             trace: 0,
             ended: false,
         };
@@ -201,9 +202,10 @@ impl Process {
 
     /// Ends the process as SIGKILL does: its tasks are gone, without a chance to say anything.
     ///
-    /// They are dropped, so destructors run; what those send or spawn is up to the code under test.
+    /// They are dropped, so destructors run; what those spawn does not run any more.
     pub fn kill(&self) {
         let mut state = self.shared.state();
+        state.killed.insert(self.id);
         let (dead, alive) = std::mem::take(&mut state.tasks)
             .into_iter()
             .partition(|(_, task)| task.process == self.id);
@@ -259,6 +261,7 @@ struct State {
     made: u64,
     processes: u64,
     stalled: BTreeSet<u64>,
+    killed: BTreeSet<u64>,
     trace: u64,
     ended: bool,
 }
@@ -388,7 +391,7 @@ impl Platform for SimulatedPlatform {
 
     fn spawn(&self, task: BoxFuture<'static, ()>) {
         let mut state = self.shared.state();
-        if state.ended {
+        if state.ended || state.killed.contains(&self.process) {
             drop(state);
             return;
         }

@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use aqueduct_core::Runtime;
+use aqueduct_core::{ErrorKind, Runtime};
 use aqueduct_runtime::{Simulation, Stalled};
 use proptest::prelude::*;
 
@@ -99,6 +99,9 @@ fn a_killed_process_runs_no_more_and_a_stalled_one_goes_on_later() {
     stalled.stall(false);
     let (dead, alive) = run(5);
     assert_eq!(dead, 3);
+    let late = killed.runtime().spawn(async {});
+    let error = simulation.block_on(late).unwrap().unwrap_err();
+    assert!(error.is(ErrorKind::Closed), "{error}");
     assert!((8..=9).contains(&alive), "{alive}");
 }
 
