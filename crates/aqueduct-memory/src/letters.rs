@@ -28,8 +28,17 @@ impl LetterBox {
         if let (true, Some(key)) = (letter.holds_key, letter.event.key_text()) {
             self.held.insert((group_of(letter), key.clone()));
         }
-        if self.known.contains_key(&about(letter)) {
-            return;
+        if let Some(known) = self.known.get(&about(letter)).copied() {
+            if self
+                .letters
+                .get(&known)
+                .is_some_and(|old| is_same_burial(old, letter))
+            {
+                return;
+            }
+            // Redriven and failed again, before the redrive has removed the old letter: under a
+            // number of its own the new one stays when that happens.
+            self.remove(known);
         }
         self.made += 1;
         self.known.insert(about(letter), self.made);
@@ -76,6 +85,11 @@ fn matches(query: &LetterQuery, letter: &Letter) -> bool {
             .key
             .as_ref()
             .is_none_or(|key| Some(key) == letter.event.key_text())
+}
+
+/// Whether both tell of one failure: of the same record, as far as can be told.
+fn is_same_burial(old: &Letter, new: &Letter) -> bool {
+    old.position.is_some() && (&old.partition, old.position) == (&new.partition, new.position)
 }
 
 fn group_of(letter: &Letter) -> GroupKey {

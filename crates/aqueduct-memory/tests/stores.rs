@@ -345,14 +345,17 @@ fn letters(bench: &Bench) -> Arc<dyn Letters> {
 }
 
 fn letter(bench: &Bench, group: &'static str, key: &'static str, data: u32) -> Letter {
-    Letter::new(
+    let mut letter = Letter::new(
         event(key, data),
         StreamName::from("orders"),
         GroupName::from(group),
         LetterReason::Exhausted,
         "no luck",
         bench.runtime.wall(),
-    )
+    );
+    letter.partition = Some(PartitionId::from("0"));
+    letter.position = Some(Position::new(u64::from(data)));
+    letter
 }
 
 #[test]
@@ -450,6 +453,29 @@ fn a_redriven_letter_is_marked_for_its_group_and_goes_once_it_is_stored() {
         Some("billing")
     );
     assert_eq!(batch.records[0].event.id(), all[0].event.id());
+}
+
+#[test]
+fn a_letter_that_fails_again_while_it_is_redriven_stays() {
+    let bench = Bench::new(&[]);
+    let store = letters(&bench);
+    let first = letter(&bench, "billing", "a", 1);
+    let mut again = first.clone();
+    again.position = Some(Position::new(2));
+    let list = || bench.run(store.list(&LetterQuery::default())).unwrap();
+    bench
+        .run(store.bury(std::slice::from_ref(&first)))
+        .remove(0)
+        .unwrap();
+    let old = list().remove(0).id;
+    bench
+        .run(store.bury(std::slice::from_ref(&again)))
+        .remove(0)
+        .unwrap();
+    let purged = bench.run(store.purge(&[old])).remove(0);
+    assert!(purged.unwrap_err().is(ErrorKind::NotFound));
+    let left: Vec<_> = list().into_iter().map(|it| it.letter).collect();
+    assert_eq!(left, [again]);
 }
 
 #[test]
