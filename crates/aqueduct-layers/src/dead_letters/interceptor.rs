@@ -49,12 +49,12 @@ impl Burials {
             }) => {
                 let (reason, message) = (*reason, message.clone());
                 let letter = self.letter(assignment, parts, reason, message, *attempts);
-                return Verdict::Bury(Doomed {
+                return Verdict::Bury(Box::new(Doomed {
                     place,
                     letter,
                     ticket: parts.ticket,
                     tries: *tries,
-                });
+                }));
             }
             _ => {}
         }
@@ -63,12 +63,12 @@ impl Burials {
             let message = Text::literal("an earlier event of its key is a letter");
             let attempts = parts.attempt.saturating_sub(1);
             let letter = self.letter(assignment, parts, LetterReason::KeyHeld, message, attempts);
-            return Verdict::Bury(Doomed {
+            return Verdict::Bury(Box::new(Doomed {
                 place,
                 letter,
                 ticket: parts.ticket,
                 tries: 0,
-            });
+            }));
         }
         if parts.attempt > limit && self.options.on_exhausted != OnExhausted::Block {
             let last = record.and_then(|it| it.failures.last().map(|last| last.error.clone()));
@@ -81,12 +81,12 @@ impl Burials {
             };
             let attempts = parts.attempt - 1;
             let letter = self.letter(assignment, parts, reason, message, attempts);
-            return Verdict::Bury(Doomed {
+            return Verdict::Bury(Box::new(Doomed {
                 place,
                 letter,
                 ticket: parts.ticket,
                 tries: 0,
-            });
+            }));
         }
         Verdict::Pass
     }
@@ -254,7 +254,7 @@ impl Burials {
 enum Verdict {
     Pass,
     Settled,
-    Bury(Doomed),
+    Bury(Box<Doomed>),
 }
 
 #[async_trait]
@@ -272,7 +272,7 @@ impl Interceptor for Burials {
                 Verdict::Pass => admissions.push(Admission::Pass),
                 Verdict::Settled => admissions.push(Admission::Settle(Settlement::Ack)),
                 Verdict::Bury(doomed) if doomed.letter.reason == LetterReason::KeyHeld => {
-                    let followers = self.followers(doomed, &deliveries[at..]);
+                    let followers = self.followers(*doomed, &deliveries[at..]);
                     at += followers.len();
                     admissions.extend(
                         self.bury_all(&deliveries[at - followers.len()..], followers)
@@ -282,7 +282,7 @@ impl Interceptor for Burials {
                 }
                 Verdict::Bury(doomed) => {
                     let held = doomed.letter.holds_key;
-                    let settlement = self.bury(assignment, doomed).await;
+                    let settlement = self.bury(assignment, *doomed).await;
                     // Nothing behind it is out yet, so it need not come again.
                     let buried = held
                         && matches!(settlement, Settlement::Defer { delay } if delay.is_zero());
@@ -348,7 +348,7 @@ impl Burials {
         for delivery in &deliveries[1..] {
             match self.judge(delivery.assignment(), delivery.parts()) {
                 Verdict::Bury(doomed) if doomed.letter.reason == LetterReason::KeyHeld => {
-                    followers.push(doomed);
+                    followers.push(*doomed);
                 }
                 _ => break,
             }

@@ -67,7 +67,7 @@ impl Completer {
     }
 
     async fn run(self: Arc<Self>) {
-        let mut running = Running(&self);
+        let running = Running(&self);
         while let Some((scope, claims, answers)) = running.next() {
             let mut outcomes = self.store.complete(&scope, &claims).await.into_iter();
             for answer in answers {
@@ -98,7 +98,7 @@ struct Running<'a>(&'a Completer);
 
 impl Running<'_> {
     /// The completions of one scope that wait, or `None` and the end of running.
-    fn next(&mut self) -> Option<Batch> {
+    fn next(&self) -> Option<Batch> {
         let mut queue = self.0.queue();
         let Some(first) = queue.waiting.pop_front() else {
             queue.running = false;

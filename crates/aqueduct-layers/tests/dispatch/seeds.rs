@@ -145,7 +145,7 @@ fn run(seed: u64) -> (u64, Vec<String>) {
             for key in 0..KEYS {
                 let width = [1, 4, EVENTS][runtime.random() as usize % 3].min(buffered);
                 let (dispatch, producer) = (dispatch.clone(), producer.clone());
-                callers.push(if runtime.random() % 2 == 0 {
+                callers.push(if runtime.random().is_multiple_of(2) {
                     runtime.spawn(pipelined(dispatch, producer, key, width))
                 } else {
                     runtime.spawn(in_calls(dispatch, producer, key, width))

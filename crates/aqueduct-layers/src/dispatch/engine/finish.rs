@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use aqueduct_core::{Effect, Error, ErrorKind, Event, Lane, Moment, Receipt, Result, Retry, Text};
 
+use super::lanes::Waiting;
 use super::strand::{Entry, Hold, Meta, Resume, Strand};
 use super::{Engine, Flight, FlightId, LaneOf, Timer, Work, blocked, exhausted, unknown_if};
 
@@ -203,11 +204,11 @@ impl Engine {
             return;
         }
         match resume {
-            Resume::At(at) => self.set_timer(at, Timer::Entry(entry)),
+            Resume::At(at) => self.set_timer(at, Timer::Entry(Box::new(entry))),
             Resume::WithLane(lane) if self.lanes.get(lane).is_some() => {
-                self.wait_for_lane(lane, super::lanes::Waiting::Entry(entry));
+                self.wait_for_lane(lane, Waiting::Entry(Box::new(entry)));
             }
-            Resume::WithLane(_) => self.resume(now, Work::Entry(entry)),
+            Resume::WithLane(_) => self.resume(now, Work::Entry(Box::new(entry))),
         }
     }
 
@@ -236,7 +237,7 @@ impl Engine {
             }
             Some(Resume::WithLane(lane)) if self.lanes.get(lane).is_some() => {
                 strand.hold = Hold::Lane(lane);
-                self.wait_for_lane(lane, super::lanes::Waiting::Key(key.clone()));
+                self.wait_for_lane(lane, Waiting::Key(key.clone()));
             }
             _ => {
                 strand.hold = Hold::Runnable;

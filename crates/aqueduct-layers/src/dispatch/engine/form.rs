@@ -174,8 +174,8 @@ impl Engine {
                 None => return,
                 Some(Work::Key(key)) => self.take_run(now, key, draft, lane_of),
                 Some(Work::Entry(entry)) => {
-                    if let Some(back) = self.take_free(now, entry, draft, lane_of) {
-                        self.runnable.push_front(Work::Entry(back));
+                    if let Some(back) = self.take_free(now, *entry, draft, lane_of) {
+                        self.runnable.push_front(Work::Entry(Box::new(back)));
                     }
                 }
                 Some(Work::Lane(lane)) => self.release(now, lane),
@@ -347,7 +347,7 @@ impl Engine {
             match self.lanes.enter(lane_of(&entry.event)) {
                 Ok(paced) => entry.meta.paced = paced,
                 Err(lane) => {
-                    self.wait_for_lane(lane, Waiting::Entry(entry));
+                    self.wait_for_lane(lane, Waiting::Entry(Box::new(entry)));
                     return None;
                 }
             }

@@ -30,7 +30,7 @@ pub(super) struct Pace {
 /// What waits for a lane.
 pub(super) enum Waiting {
     Key(Text),
-    Entry(Entry),
+    Entry(Box<Entry>),
 }
 
 impl Lanes {

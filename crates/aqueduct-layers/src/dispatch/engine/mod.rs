@@ -96,13 +96,13 @@ struct Flight {
 
 enum Work {
     Key(Text),
-    Entry(Entry),
+    Entry(Box<Entry>),
     Lane(Lane),
 }
 
 enum Timer {
     Key(Text),
-    Entry(Entry),
+    Entry(Box<Entry>),
     Lane(Lane),
 }
 
@@ -330,17 +330,17 @@ impl Engine {
         self.ready_bytes = 0;
         for work in std::mem::take(&mut self.runnable) {
             if let Work::Entry(entry) = work {
-                left.push(entry);
+                left.push(*entry);
             }
         }
         for timer in std::mem::take(&mut self.timers).into_values() {
             if let Timer::Entry(entry) = timer {
-                left.push(entry);
+                left.push(*entry);
             }
         }
         for waiting in self.lanes.take_all() {
             if let Waiting::Entry(entry) = waiting {
-                left.push(entry);
+                left.push(*entry);
             }
         }
         let mut strands: Vec<Entry> = Vec::new();

@@ -1,0 +1,147 @@
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use aqueduct_core::{
+    Backend as _, Claimed, DeadLetterQueue, Error, ErrorKind, EventClaim, GroupName,
+    IdempotencyScope, IdempotencyStore, Letter, LetterId, LetterQuery, Letters, Options, Producer,
+    Receipt, Resource, Result, Runtime, StoredLetter, StreamName, Text, Timestamp, Url,
+};
+use aqueduct_memory::MemoryBackend;
+use async_trait::async_trait;
+
+/// The stores of one memory stream.
+pub(crate) fn resource(name: &str) -> Arc<dyn Resource> {
+    let url: Url = "memory:".parse().unwrap();
+    let options = Options::new(format!("streams.{name}"));
+    MemoryBackend::new().parse(name, &url, options).unwrap()
+}
+
+/// A store that answers late, and fails as often as it is told (in thousandths).
+pub(crate) struct Flaky<S: ?Sized> {
+    runtime: Runtime,
+    thousandths: Mutex<u64>,
+    pub(crate) calls: Mutex<Vec<(&'static str, usize)>>,
+    inner: Arc<S>,
+}
+
+impl<S: ?Sized> Flaky<S> {
+    pub(crate) fn new(inner: Arc<S>, thousandths: u64, runtime: &Runtime) -> Arc<Self> {
+        Arc::new(Self {
+            runtime: runtime.clone(),
+            thousandths: Mutex::new(thousandths),
+            calls: Mutex::default(),
+            inner,
+        })
+    }
+
+    pub(crate) fn fail(&self, thousandths: u64) {
+        *self.thousandths.lock().unwrap() = thousandths;
+    }
+
+    /// How often `what` was called, and with how many.
+    pub(crate) fn calls_of(&self, what: &str) -> Vec<usize> {
+        let calls = self.calls.lock().unwrap();
+        calls
+            .iter()
+            .filter(|it| it.0 == what)
+            .map(|it| it.1)
+            .collect()
+    }
+
+    async fn ask(&self, what: &'static str, count: usize) -> Result<()> {
+        self.calls.lock().unwrap().push((what, count));
+        let wait = self.runtime.jitter(Duration::from_millis(3));
+        self.runtime.sleep(wait).await;
+        if self.runtime.random() % 1000 < *self.thousandths.lock().unwrap() {
+            return Err(Error::new(ErrorKind::Unavailable, "the store is away"));
+        }
+        Ok(())
+    }
+}
+
+fn each(count: usize, error: &Error) -> Vec<Result<()>> {
+    (0..count).map(|_| Err(error.clone())).collect()
+}
+
+#[async_trait]
+impl IdempotencyStore for Flaky<dyn IdempotencyStore> {
+    async fn claim(&self, scope: &IdempotencyScope, claims: &[EventClaim]) -> Result<Vec<Claimed>> {
+        self.ask("claim", claims.len()).await?;
+        self.inner.claim(scope, claims).await
+    }
+
+    async fn complete(&self, scope: &IdempotencyScope, claims: &[EventClaim]) -> Vec<Result<()>> {
+        match self.ask("complete", claims.len()).await {
+            Ok(()) => self.inner.complete(scope, claims).await,
+            Err(error) => each(claims.len(), &error),
+        }
+    }
+
+    async fn release(&self, scope: &IdempotencyScope, claims: &[EventClaim]) -> Vec<Result<()>> {
+        match self.ask("release", claims.len()).await {
+            Ok(()) => self.inner.release(scope, claims).await,
+            Err(error) => each(claims.len(), &error),
+        }
+    }
+
+    async fn heartbeat(&self, scope: &IdempotencyScope, claims: &[EventClaim]) -> Vec<Result<()>> {
+        match self.ask("heartbeat", claims.len()).await {
+            Ok(()) => self.inner.heartbeat(scope, claims).await,
+            Err(error) => each(claims.len(), &error),
+        }
+    }
+
+    async fn purge(&self, before: Timestamp) -> Result<u64> {
+        self.inner.purge(before).await
+    }
+
+    fn retention(&self) -> Option<Duration> {
+        self.inner.retention()
+    }
+}
+
+#[async_trait]
+impl DeadLetterQueue for Flaky<dyn Letters> {
+    async fn bury(&self, letters: &[Letter]) -> Vec<Result<()>> {
+        match self.ask("bury", letters.len()).await {
+            Ok(()) => self.inner.bury(letters).await,
+            Err(error) => each(letters.len(), &error),
+        }
+    }
+}
+
+#[async_trait]
+impl Letters for Flaky<dyn Letters> {
+    async fn list(&self, query: &LetterQuery) -> Result<Vec<StoredLetter>> {
+        self.inner.list(query).await
+    }
+
+    async fn show(&self, id: &LetterId) -> Result<Option<StoredLetter>> {
+        self.inner.show(id).await
+    }
+
+    async fn redrive(&self, ids: &[LetterId], to: &dyn Producer) -> Vec<Result<Receipt>> {
+        self.inner.redrive(ids, to).await
+    }
+
+    async fn purge(&self, ids: &[LetterId]) -> Vec<Result<()>> {
+        self.inner.purge(ids).await
+    }
+
+    async fn held_keys(&self, group: &GroupName, stream: &StreamName) -> Result<Vec<Text>> {
+        self.ask("held_keys", 1).await?;
+        self.inner.held_keys(group, stream).await
+    }
+
+    async fn release_key(&self, group: &GroupName, stream: &StreamName, key: &str) -> Result<()> {
+        self.inner.release_key(group, stream, key).await
+    }
+}
+
+/// Every letter there is, oldest first.
+pub(crate) async fn all_letters(letters: &dyn Letters) -> Vec<Letter> {
+    let mut query = LetterQuery::default();
+    query.limit = 10_000;
+    let stored = letters.list(&query).await.unwrap();
+    stored.into_iter().map(|it| it.letter).collect()
+}

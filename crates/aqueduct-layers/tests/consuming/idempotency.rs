@@ -1,0 +1,233 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use aqueduct_core::{
+    Consumer, Delivery, Event, IdempotencyStore, LayeredConsumer, Letter, LetterReason, Runtime,
+};
+use aqueduct_layers::{Idempotency, IdempotencyOptions};
+use aqueduct_runtime::Simulation;
+use futures::future::join_all;
+
+use super::dead_letters::event;
+use super::flaky::{Flaky, resource};
+use super::line::Line;
+
+type Store = Arc<Flaky<dyn IdempotencyStore>>;
+
+async fn store(runtime: &Runtime) -> Store {
+    let inner = resource("ids").idempotency(runtime).await.unwrap();
+    Flaky::new(inner, 0, runtime)
+}
+
+fn member(runtime: &Runtime, store: &Store, line: &Arc<Line>) -> (Arc<dyn Consumer>, Idempotency) {
+    let options = IdempotencyOptions::default();
+    let layer = Idempotency::new(store.clone(), options, runtime).unwrap();
+    let layers: [Arc<dyn aqueduct_core::Layer>; 1] = [Arc::new(layer.clone())];
+    (LayeredConsumer::wrap(line.clone(), &layers).unwrap(), layer)
+}
+
+async fn next(consumer: &Arc<dyn Consumer>) -> Delivery {
+    consumer.receive_batch(1).await.unwrap().pop().unwrap()
+}
+
+fn simulate<T>(seed: u64, work: impl AsyncFnOnce(&Runtime) -> T) -> T {
+    let simulation = Simulation::new(seed).with_horizon(Duration::from_secs(24 * 3600));
+    let runtime = simulation.runtime();
+    simulation.block_on(work(&runtime)).unwrap()
+}
+
+async fn ends(runtime: &Runtime, line: &Line, consumer: &Arc<dyn Consumer>) {
+    line.end();
+    let rest = runtime
+        .timeout(
+            Duration::from_secs(600),
+            "the end",
+            consumer.receive_batch(10),
+        )
+        .await;
+    let rest = rest.unwrap().unwrap();
+    assert!(rest.is_empty(), "{rest:?}");
+}
+
+#[test]
+fn an_event_that_comes_twice_is_handled_once() {
+    simulate(1, async |runtime| {
+        let store = store(runtime).await;
+        // Twice in one batch, and once more later.
+        let twice = vec![event("a", "k"), event("a", "k"), event("b", "k")];
+        let line = Line::new(runtime, twice);
+        let (consumer, _) = member(runtime, &store, &line);
+        let batch = consumer.receive_batch(10).await.unwrap();
+        let ids: Vec<String> = batch.iter().map(|it| it.event().id().to_string()).collect();
+        assert_eq!(
+            ids,
+            ["a"],
+            "the repetition waits, and what follows waits behind it"
+        );
+        for delivery in batch {
+            delivery.ack().await.unwrap();
+        }
+        let delivery = next(&consumer).await;
+        assert_eq!(delivery.event().id().to_string(), "b");
+        delivery.ack().await.unwrap();
+        line.push(event("a", "k"));
+        ends(runtime, &line, &consumer).await;
+        assert_eq!(line.unsettled(), [""; 0]);
+    });
+}
+
+#[test]
+fn a_failed_attempt_gives_the_claim_up_and_comes_again() {
+    simulate(2, async |runtime| {
+        let store = store(runtime).await;
+        let line = Line::new(runtime, vec![event("a", "k")]);
+        let (consumer, _) = member(runtime, &store, &line);
+        next(&consumer).await.nack(None).await.unwrap();
+        assert_eq!(store.calls_of("release").len(), 1);
+        drop(next(&consumer).await);
+        let delivery = next(&consumer).await;
+        assert_eq!(delivery.attempt(), 3);
+        delivery.ack().await.unwrap();
+        ends(runtime, &line, &consumer).await;
+    });
+}
+
+#[test]
+fn acks_that_come_together_share_calls_of_the_store() {
+    simulate(3, async |runtime| {
+        let store = store(runtime).await;
+        let events: Vec<Event> = (0..200)
+            .map(|n| event(&n.to_string(), &n.to_string()))
+            .collect();
+        let line = Line::new(runtime, events);
+        let (consumer, _) = member(runtime, &store, &line);
+        let batch = consumer.receive_batch(200).await.unwrap();
+        assert_eq!(store.calls_of("claim"), [200]);
+        for settled in join_all(batch.into_iter().map(Delivery::ack)).await {
+            settled.unwrap();
+        }
+        let calls = store.calls_of("complete");
+        assert_eq!(calls.iter().sum::<usize>(), 200);
+        assert!(calls.len() <= 3, "{calls:?}");
+        assert_eq!(line.unsettled(), [""; 0]);
+    });
+}
+
+#[test]
+fn what_a_transaction_completed_is_found_completed() {
+    simulate(4, async |runtime| {
+        let store = store(runtime).await;
+        let line = Line::new(runtime, vec![event("a", "k"), event("a", "k")]);
+        let (consumer, layer) = member(runtime, &store, &line);
+        let delivery = next(&consumer).await;
+        let (scope, claim) = layer.claim_for(delivery.assignment(), delivery.parts());
+        assert_eq!(scope.group.as_str(), "billing");
+        assert_eq!(claim.partition.as_ref().unwrap().as_str(), "0");
+        for completed in store.complete(&scope, &[claim]).await {
+            completed.unwrap();
+        }
+        delivery.ack().await.unwrap();
+        ends(runtime, &line, &consumer).await;
+    });
+}
+
+#[test]
+fn a_new_owner_of_the_partition_takes_a_claim_over_at_once() {
+    simulate(5, async |runtime| {
+        let store = store(runtime).await;
+        let old = Line::assigned(runtime, vec![event("a", "k")], "billing", 1);
+        let (consumer, _) = member(runtime, &store, &old);
+        let stuck = next(&consumer).await;
+        let new = Line::assigned(runtime, vec![event("a", "k")], "billing", 2);
+        let (consumer, _) = member(runtime, &store, &new);
+        let before = runtime.now();
+        let delivery = next(&consumer).await;
+        assert!(runtime.now().since(before) < Duration::from_secs(1));
+        delivery.ack().await.unwrap();
+        drop(stuck);
+    });
+}
+
+#[test]
+fn on_a_queue_a_claim_lapses_when_its_heartbeat_stands_still_and_not_before() {
+    simulate(6, async |runtime| {
+        let store = store(runtime).await;
+        let first = Line::queue(runtime, vec![event("a", "k")]);
+        let second = Line::queue(runtime, vec![event("a", "k")]);
+        let (busy, _) = member(runtime, &store, &first);
+        let (other, _) = member(runtime, &store, &second);
+        let slow = next(&busy).await;
+        let waiting = {
+            let (other, runtime) = (other.clone(), runtime.clone());
+            runtime
+                .clone()
+                .spawn(async move { (next(&other).await, runtime.now()) })
+        };
+        runtime.sleep(Duration::from_secs(200)).await;
+        assert_eq!(second.unsettled(), ["a"], "the handler is slow, not dead");
+        assert!(store.calls_of("heartbeat").len() > 10);
+
+        // It dies: nobody renews its claim, and nobody gives it up.
+        store.fail(1000);
+        drop(slow);
+        runtime.sleep(Duration::from_millis(10)).await;
+        first.end();
+        store.fail(0);
+        let died = runtime.now();
+        let (delivery, taken) = waiting.await.unwrap();
+        let after = taken.since(died).as_secs();
+        assert!((19..60).contains(&after), "taken over after {after} s");
+        delivery.ack().await.unwrap();
+    });
+}
+
+#[test]
+fn groups_and_replays_do_not_suppress_each_other() {
+    simulate(7, async |runtime| {
+        let store = store(runtime).await;
+        for group in ["billing", "shipping"] {
+            let line = Line::assigned(runtime, vec![event("a", "k")], group, 1);
+            let (consumer, _) = member(runtime, &store, &line);
+            next(&consumer).await.ack().await.unwrap();
+        }
+        let letter = Letter::new(
+            event("z", "k"),
+            "orders".into(),
+            "shipping".into(),
+            LetterReason::Rejected,
+            "no",
+            runtime.wall(),
+        );
+        let line = Line::new(runtime, vec![letter.redriven()]);
+        let (consumer, _) = member(runtime, &store, &line);
+        ends(runtime, &line, &consumer).await;
+    });
+}
+
+#[test]
+fn a_store_that_is_away_for_a_moment_does_not_fail_the_ack() {
+    simulate(8, async |runtime| {
+        let store = store(runtime).await;
+        let line = Line::new(runtime, vec![event("a", "k"), event("b", "b")]);
+        let (consumer, _) = member(runtime, &store, &line);
+        let delivery = next(&consumer).await;
+        store.fail(1000);
+        let acking = runtime.spawn(delivery.ack());
+        runtime.sleep(Duration::from_millis(20)).await;
+        store.fail(0);
+        acking.await.unwrap().unwrap();
+        assert_eq!(line.unsettled(), ["b"]);
+
+        let delivery = next(&consumer).await;
+        store.fail(1000);
+        let failed = delivery.ack().await.unwrap_err();
+        assert!(
+            failed.error.to_string().contains("recorded as handled"),
+            "{}",
+            failed.error
+        );
+        store.fail(0);
+        failed.delivery.ack().await.unwrap();
+        ends(runtime, &line, &consumer).await;
+    });
+}

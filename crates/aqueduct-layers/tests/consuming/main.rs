@@ -1,0 +1,9 @@
+//! Dead letters and idempotency around a consumer that redelivers in place, with stores that fail,
+//! on a clock and with faults that follow from a seed.
+#![allow(clippy::unwrap_used)]
+
+mod dead_letters;
+mod flaky;
+mod idempotency;
+mod line;
+mod seeds;
