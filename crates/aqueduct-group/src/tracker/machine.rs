@@ -191,20 +191,6 @@ impl Tracker {
         }
     }
 
-    /// Whether a take may bring something now: for a receiver that took all it asked for, to wake
-    /// the next one. A take may bring nothing all the same, where all that waits is behind what is
-    /// out.
-    pub(crate) fn may_deliver(&self, now: Moment) -> bool {
-        match self.alone {
-            Some(alone) => alone.durable && self.in_flight == 0,
-            None => {
-                !self.freed.is_empty()
-                    || self.cursor < self.line.end()
-                    || self.next_due().is_some_and(|due| due <= now)
-            }
-        }
-    }
-
     /// Whether the next event runs alone and a commit of [`progress`](Self::progress), which marks
     /// it as started, must be durable before `take` hands it out. Ask only while a receiver waits:
     /// after a crash the mark counts as an attempt.
@@ -247,7 +233,7 @@ impl Tracker {
     }
 
     /// Settles what was handed out as `parts`. A reject is refused by the caller; here it is a
-    /// nack. `random` is drawn for the jitter of the back-off.
+    /// nack. An ack does not look at `now`; `random` is drawn for the jitter of a back-off alone.
     pub(crate) fn settle(
         &mut self,
         parts: &Parts,
@@ -260,7 +246,7 @@ impl Tracker {
         }
         let at = self.slots.out(parts.ticket).ok_or(Revocation::Superseded)?;
         Ok(match settlement {
-            Settlement::Ack => self.ack(at, now),
+            Settlement::Ack => self.ack(at),
             Settlement::Defer { delay } => self.hold(at, parts, now, now + *delay, false),
             Settlement::Nack {
                 delay: Some(delay), ..
@@ -419,7 +405,7 @@ impl Tracker {
         }
     }
 
-    fn ack(&mut self, at: u32, now: Moment) -> Settled {
+    fn ack(&mut self, at: u32) -> Settled {
         let slot = self.slots.at(at);
         let (sequence, released) = (slot.sequence, slot.bytes);
         let next = match slot.key {
@@ -442,8 +428,8 @@ impl Tracker {
                 deliverable = true;
             }
         }
-        if self.blocked_since.is_some() {
-            self.note_limits(now);
+        if self.blocked_since.is_some() && self.room_at_all() > 0 {
+            self.blocked_since = None;
         }
         Settled {
             released,

@@ -136,6 +136,51 @@ fn after_an_unclean_take_over_hand_outs_wait_until_they_are_announced() {
     assert_eq!(positions(&rest), [3], "a is out in another take");
 }
 
+#[test]
+fn announcing_ends_once_what_was_announced_first_is_settled() {
+    let takeover = Takeover {
+        announce: true,
+        ..Takeover::default()
+    };
+    let mut tracker = Tracker::new(OPTIONS, START, None, takeover);
+    for first in [1, 3] {
+        tracker.fetched(records_from(first, "ab"), at(0));
+        assert!(tracker.progress().urgent);
+        commit(&mut tracker);
+    }
+    for parts in take(&mut tracker, 2, at(0)) {
+        ack(&mut tracker, &parts).unwrap();
+    }
+    tracker.fetched(records_from(5, "a"), at(0));
+    assert!(!tracker.progress().urgent);
+    assert_eq!(positions(&take(&mut tracker, 9, at(0))), [3, 4, 5]);
+}
+
+#[test]
+fn what_lies_behind_the_doubt_flows_but_never_beside_an_event_that_runs_alone() {
+    let mut tracker = cautious(1, None);
+    tracker.fetched(records("abcd"), at(0));
+    assert!(tracker.mark_needed(at(0)));
+    commit(&mut tracker);
+    let first = take(&mut tracker, 9, at(0));
+    nack(&mut tracker, &first[0], at(0), 100);
+    let others = take(&mut tracker, 2, at(0));
+    assert_eq!(positions(&others), [2, 3]);
+    assert!(!tracker.mark_needed(at(100)), "b and c are running");
+    assert!(
+        take(&mut tracker, 9, at(100)).is_empty(),
+        "a comes before d"
+    );
+    assert!(!ack(&mut tracker, &others[0]).unwrap().deliverable);
+    assert!(ack(&mut tracker, &others[1]).unwrap().deliverable);
+    assert!(tracker.mark_needed(at(100)));
+    commit(&mut tracker);
+    let again = take(&mut tracker, 9, at(100));
+    assert_eq!((positions(&again), again[0].attempt), (vec![1], 2));
+    ack(&mut tracker, &again[0]).unwrap();
+    assert_eq!(positions(&take(&mut tracker, 9, at(100))), [4]);
+}
+
 /// One owner after another, each killed by the first poison that it runs.
 struct Partition {
     keys: Vec<u8>,

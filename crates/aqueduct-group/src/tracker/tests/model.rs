@@ -7,7 +7,7 @@ use super::*;
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Where {
     Waiting,
-    Out { ticket: u64, take: usize },
+    Out { take: usize },
     Retry { due: Moment },
     Settled,
 }
@@ -40,8 +40,8 @@ impl Model {
         });
     }
 
-    /// Checks a hand-out against every rule, and takes note of it.
-    pub(super) fn taken(&mut self, parts: &[Parts], max: usize, now: Moment) {
+    /// Checks a hand-out against every rule, and takes note of it; answers which take it was.
+    pub(super) fn taken(&mut self, parts: &[Parts], max: usize, now: Moment) -> usize {
         assert!(parts.len() <= max);
         self.takes += 1;
         for parts in parts {
@@ -55,8 +55,7 @@ impl Model {
             }
             for other in earlier.iter().filter(|it| is_same_key(it, entry)) {
                 assert!(other.started, "first starts out of order");
-                let in_this_run =
-                    matches!(other.place, Where::Out { take, .. } if take == self.takes);
+                let in_this_run = matches!(other.place, Where::Out { take } if take == self.takes);
                 assert!(
                     other.place == Where::Settled || in_this_run,
                     "{} overtakes {}",
@@ -66,10 +65,7 @@ impl Model {
             }
             assert_eq!(parts.attempt, entry.failed + 1);
             entry.started = true;
-            entry.place = Where::Out {
-                ticket: parts.ticket,
-                take: self.takes,
-            };
+            entry.place = Where::Out { take: self.takes };
         }
         if parts.len() < max {
             for (index, entry) in self.entries.iter().enumerate() {
@@ -81,15 +77,21 @@ impl Model {
                 assert!(!could_go || !self.is_first(index), "{entry:?} is left");
             }
         }
+        self.takes
     }
 
-    /// Notes the settlement; answers whether the tracker should accept it. `due` is the time of the
-    /// retry, `None` for an ack.
-    pub(super) fn settled(&mut self, parts: &Parts, due: Option<Moment>, fails: bool) -> bool {
+    /// Notes the settlement of what that take handed out; answers whether the tracker should accept
+    /// it. `due` is the time of the retry, `None` for an ack.
+    pub(super) fn settled(
+        &mut self,
+        (parts, take): &(Parts, usize),
+        due: Option<Moment>,
+        fails: bool,
+    ) -> bool {
         let index = self.index(position(parts));
         let entry = &mut self.entries[index];
         match entry.place {
-            Where::Out { ticket, .. } if ticket == parts.ticket => {}
+            Where::Out { take: last } if last == *take => {}
             _ => return false,
         }
         let Some(due) = due else {

@@ -42,8 +42,8 @@ fn step() -> impl Strategy<Value = Step> {
 struct Pair {
     tracker: Tracker,
     model: Model,
-    /// Everything handed out and not dropped: stale ones too.
-    held: Vec<Parts>,
+    /// Everything handed out and not dropped, with the take that did: stale ones too.
+    held: Vec<(Parts, usize)>,
     now: u64,
     next: u64,
 }
@@ -64,8 +64,8 @@ impl Pair {
             Step::Fetch(keys) => self.fetch(keys),
             Step::Take(max) => self.take(*max),
             Step::Settle(which, how) if !self.held.is_empty() => {
-                let parts = self.held.swap_remove(which % self.held.len());
-                self.settle(&parts, how);
+                let held = self.held.swap_remove(which % self.held.len());
+                self.settle(&held, how);
             }
             Step::Settle(..) => {}
             Step::Pass(millis) => self.now += millis,
@@ -86,11 +86,12 @@ impl Pair {
 
     fn take(&mut self, max: usize) {
         let out = take(&mut self.tracker, max, at(self.now));
-        self.model.taken(&out, max, at(self.now));
-        self.held.extend(out);
+        let take = self.model.taken(&out, max, at(self.now));
+        self.held.extend(out.into_iter().map(|parts| (parts, take)));
     }
 
-    fn settle(&mut self, parts: &Parts, how: &How) {
+    fn settle(&mut self, held: &(Parts, usize), how: &How) {
+        let parts = &held.0;
         let now = at(self.now);
         let millis = Duration::from_millis;
         let failed = parts.attempt;
@@ -113,12 +114,12 @@ impl Pair {
                 (Settlement::Defer { delay }, 0, Some(now + delay), false)
             }
             How::Abandon(random) => {
-                self.model.settled(parts, Some(backed_off(random)), true);
+                self.model.settled(held, Some(backed_off(random)), true);
                 self.tracker.abandon(parts, now, || random);
                 return;
             }
         };
-        let accepts = self.model.settled(parts, due, fails);
+        let accepts = self.model.settled(held, due, fails);
         let is_revoked = self.tracker.revocation(parts.ticket).is_some();
         let answer = self.tracker.settle(parts, &settlement, now, || random);
         assert_eq!(answer.is_ok(), accepts, "{answer:?}");
@@ -128,8 +129,8 @@ impl Pair {
     /// Settles everything, as handlers do once all is well again.
     fn finish(&mut self) {
         for _ in 0..10_000 {
-            while let Some(parts) = self.held.pop() {
-                self.settle(&parts, &How::Ack);
+            while let Some(held) = self.held.pop() {
+                self.settle(&held, &How::Ack);
                 self.model.check(&self.tracker);
             }
             if self.model.is_empty() {
@@ -148,7 +149,7 @@ impl Pair {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(400) })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(256) })]
 
     #[test]
     fn any_interleaving_does_what_the_model_does(steps in vec(step(), 1..200)) {
