@@ -1,6 +1,6 @@
 use std::fmt;
 
-use crate::Text;
+use crate::{Error, ErrorKind, Event, Result, Text};
 
 /// What a backend, or a consumer made of one, may be asked to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -106,6 +106,16 @@ pub enum Claim {
 }
 
 /// A claim per capability; what was not said is `No`.
+///
+/// ```
+/// use aqueduct_core::{Capability, Claim, Claims};
+///
+/// let log = Claims::of(&[Capability::KeyOrder, Capability::Replay]);
+/// let leases = Claims::of(&[Capability::KeyOrder]).with(Capability::Replay, Claim::WhenOpened);
+/// let group = log.and(&leases);
+/// assert!(group.has(Capability::KeyOrder) && !group.has(Capability::Replay));
+/// assert_eq!(*group.get(Capability::Replay), Claim::WhenOpened);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claims([Claim; Capability::ALL.len()]);
 
@@ -163,6 +173,26 @@ pub struct Limits {
     pub batch_bytes: Option<usize>,
 }
 
+impl Limits {
+    /// Checks an event that takes `encoded_bytes` as this backend encodes it.
+    ///
+    /// # Errors
+    /// `TooLarge`, naming the event, its size and the limit.
+    pub fn check_event(&self, event: &Event, encoded_bytes: usize) -> Result<()> {
+        match self.event_bytes {
+            Some(limit) if encoded_bytes > limit => Err(Error::new(
+                ErrorKind::TooLarge,
+                format!(
+                    "event {} of type {} takes {encoded_bytes} bytes, and {limit} are allowed",
+                    event.id(),
+                    event.kind()
+                ),
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// What somebody can do, and the sizes that it takes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Capabilities {
@@ -193,5 +223,22 @@ mod tests {
         assert_eq!(*open.clone().and(&yes).get(order), Claim::WhenOpened);
         assert!(matches!(open.and(&Claims::none()).get(order), Claim::No(_)));
         assert!(yes.has(order));
+    }
+
+    #[test]
+    fn an_event_over_the_limit_is_refused_with_both_sizes() {
+        let event = Event::new("order.placed").with_id("A1");
+        let limits = Limits {
+            event_bytes: Some(100),
+            ..Limits::default()
+        };
+        assert!(limits.check_event(&event, 100).is_ok());
+        assert!(Limits::default().check_event(&event, usize::MAX).is_ok());
+        let error = limits.check_event(&event, 101).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TooLarge);
+        assert_eq!(
+            error.to_string(),
+            "event A1 of type order.placed takes 101 bytes, and 100 are allowed"
+        );
     }
 }

@@ -15,6 +15,20 @@ use crate::{
 /// Settle it once: [`ack`](Self::ack), [`nack`](Self::nack) or [`reject`](Self::reject). A
 /// settlement that fails gives the delivery back. One that is dropped unsettled is redelivered
 /// after a back-off, and counts as a failed attempt.
+///
+/// ```
+/// use std::time::Duration;
+/// use aqueduct_core::{Delivery, ErrorKind, Result};
+///
+/// async fn handle(delivery: Delivery) -> Result<()> {
+///     match delivery.event().decode_json::<u32>() {
+///         Ok(number) if number < 100 => delivery.ack().await?,
+///         Ok(_) => delivery.nack(Duration::from_secs(30)).await?,
+///         Err(error) => delivery.reject(error.to_string()).await?,
+///     }
+///     Ok(())
+/// }
+/// ```
 #[must_use = "a delivery that is dropped unsettled is redelivered"]
 pub struct Delivery {
     parts: Parts,

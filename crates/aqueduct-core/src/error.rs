@@ -13,6 +13,17 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// [`retry`](Error::retry) what to do next, [`effect`](Error::effect) what may have happened
 /// nevertheless. A vendor's own error stays reachable through [`source`](StdError::source). Neither
 /// `Display` nor `Debug` prints payloads or secrets; whoever makes an error keeps to that.
+///
+/// ```
+/// use aqueduct_core::{Effect, Error, ErrorKind, Retry};
+///
+/// let lost = Error::new(ErrorKind::TimedOut, "no answer within 5s")
+///     .with_effect(Effect::Unknown)
+///     .context("stream orders");
+/// assert_eq!(lost.to_string(), "stream orders: no answer within 5s");
+/// assert_eq!(lost.retry(), Retry::Now);
+/// assert!(lost.is(ErrorKind::TimedOut) && lost.is_retryable());
+/// ```
 #[derive(Clone)]
 pub struct Error(Arc<Inner>);
 
@@ -77,7 +88,7 @@ pub enum Retry {
     Never,
     /// It may succeed at once; the caller brings its own back-off.
     Now,
-    /// The server asked to wait that long first.
+    /// Wait that long first: the server asked for it, or failures in a row do.
     After(Duration),
     /// It was retried below until the budget was used up: nobody above retries again.
     Exhausted,

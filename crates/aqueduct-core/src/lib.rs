@@ -1,5 +1,4 @@
-//! The contract of Aqueduct: what an event is, and what producers, consumers, logs, lease stores,
-//! routers and dead letter queues promise. It names no provider and no runtime.
+#![doc = include_str!("../README.md")]
 
 mod admin;
 mod capability;

@@ -7,6 +7,16 @@ use crate::{Error, ErrorKind};
 ///
 /// Wide enough for a Kinesis sequence number (56 digits need 187 bits; there are 192), with a
 /// sub-sequence for events that share one record. Text is `DIGITS` or `DIGITS.SUB`.
+///
+/// ```
+/// use aqueduct_core::Position;
+///
+/// let first: Position = "49590338271490256608559692538361571095921575989136588898".parse()?;
+/// let second = first.with_sub(1);
+/// assert!(Position::new(7) < first && first < second);
+/// assert_eq!(Position::from_bytes(second.to_bytes()), second);
+/// # Ok::<(), aqueduct_core::Error>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Position {
     high: u64,

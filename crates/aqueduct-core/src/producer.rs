@@ -29,6 +29,15 @@ pub trait Producer: Send + Sync {
 }
 
 /// The outcomes of one `send_batch`, index-aligned with its events.
+///
+/// ```
+/// use aqueduct_core::{Error, ErrorKind, Receipt, SendReport};
+///
+/// let throttled = Error::new(ErrorKind::Throttled, "over 1 MiB/s");
+/// let report = SendReport::new(vec![Ok(Receipt::default()), Err(throttled)]);
+/// assert!(report.outcomes()[0].is_ok());
+/// assert_eq!(report.into_result().unwrap_err().kind(), ErrorKind::Throttled);
+/// ```
 #[derive(Clone, Debug)]
 #[must_use = "each event has an outcome of its own, and some may have failed"]
 pub struct SendReport(Vec<Result<Receipt>>);

@@ -5,15 +5,13 @@ use crate::{Event, Text};
 /// Closures are routers:
 ///
 /// ```
-/// use aqueduct_core::{Event, Route, Router, Text};
+/// use aqueduct_core::{Event, Route, Router};
 ///
-/// let orders = Text::literal("orders");
 /// let router = |event: &Event| match event.kind().starts_with("order.") {
 ///     true => Route::One("orders"),
 ///     false => Route::Nowhere,
 /// };
 /// assert_eq!(router.route(&Event::new("order.placed")), Route::One("orders"));
-/// # drop(orders);
 /// ```
 pub trait Router: Send + Sync {
     /// Where `event` goes.

@@ -10,7 +10,7 @@ use futures::FutureExt as _;
 use futures::channel::oneshot;
 use futures::future::{AbortHandle, BoxFuture, abortable};
 
-use crate::{Error, ErrorKind, Moment, Result, Timestamp};
+use crate::{Effect, Error, ErrorKind, Moment, Result, Timestamp};
 
 /// Time, tasks and randomness, as one platform gives them. Code takes a [`Runtime`].
 pub trait Platform: Send + Sync {
@@ -75,7 +75,9 @@ impl Runtime {
         }
     }
 
-    /// Answers `future`, or `TimedOut` naming `what` when it takes longer than `limit`.
+    /// Answers `future`, or `TimedOut` naming `what` when it takes longer than `limit`. An answer
+    /// that is there when the time ends counts. What timed out may have taken effect all the same,
+    /// and the error says so.
     pub async fn timeout<T>(
         &self,
         limit: Duration,
@@ -86,10 +88,10 @@ impl Runtime {
         futures::pin_mut!(future);
         match futures::future::select(future, sleep).await {
             futures::future::Either::Left((answer, _)) => Ok(answer),
-            futures::future::Either::Right(_) => Err(Error::new(
-                ErrorKind::TimedOut,
-                format!("{what}: no answer within {limit:?}"),
-            )),
+            futures::future::Either::Right(_) => {
+                let message = format!("{what}: no answer within {limit:?}");
+                Err(Error::new(ErrorKind::TimedOut, message).with_effect(Effect::Unknown))
+            }
         }
     }
 
@@ -98,7 +100,7 @@ impl Runtime {
         self.0.random()
     }
 
-    /// A random duration below `limit`: full jitter.
+    /// A random duration below `limit`, or zero where that is: full jitter.
     pub fn jitter(&self, limit: Duration) -> Duration {
         limit.mul_f64((self.random() >> 11) as f64 / (1u64 << 53) as f64)
     }
@@ -164,6 +166,16 @@ pub fn panic_message(panic: &(dyn std::any::Any + Send)) -> &str {
 }
 
 /// How long to wait before each next try: doubling from `first`, never above `max`.
+///
+/// ```
+/// use std::time::Duration;
+/// use aqueduct_core::Backoff;
+///
+/// let backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(30));
+/// assert_eq!(backoff.ceiling(1), Duration::from_millis(200));
+/// assert_eq!(backoff.ceiling(4), Duration::from_millis(1600));
+/// assert_eq!(backoff.ceiling(20), Duration::from_secs(30));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Backoff {
     first: Duration,
@@ -193,7 +205,92 @@ impl Backoff {
 
 #[cfg(test)]
 mod tests {
+    use std::future::{pending, ready};
+    use std::sync::Mutex;
+
+    use futures::executor::block_on;
+
     use super::*;
+
+    /// Time is over at once, tasks wait until they are run, and chance is what it is told.
+    #[derive(Default)]
+    struct Still {
+        tasks: Arc<Mutex<Vec<BoxFuture<'static, ()>>>>,
+        random: u64,
+    }
+
+    impl Platform for Still {
+        fn now(&self) -> Moment {
+            Moment::default()
+        }
+
+        fn wall(&self) -> Timestamp {
+            Timestamp::EPOCH
+        }
+
+        fn sleep_until(&self, _: Moment) -> BoxFuture<'static, ()> {
+            ready(()).boxed()
+        }
+
+        fn spawn(&self, task: BoxFuture<'static, ()>) {
+            self.tasks.lock().unwrap().push(task);
+        }
+
+        fn random(&self) -> u64 {
+            self.random
+        }
+    }
+
+    #[test]
+    fn an_answer_that_is_there_wins_and_a_timeout_leaves_the_effect_unknown() {
+        let runtime = Runtime::new(Still::default());
+        let second = Duration::from_secs(1);
+        let answer = block_on(runtime.timeout(second, "the store", ready(7)));
+        assert_eq!(answer.unwrap(), 7);
+        let error = block_on(runtime.timeout(second, "the store", pending::<()>())).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TimedOut);
+        assert_eq!(error.effect(), Effect::Unknown);
+        assert_eq!(error.to_string(), "the store: no answer within 1s");
+    }
+
+    #[test]
+    fn a_task_answers_its_panic_and_dropping_it_cancels() {
+        let still = Still::default();
+        let tasks = still.tasks.clone();
+        let runtime = Runtime::new(still);
+        let run = || {
+            let all = std::mem::take(&mut *tasks.lock().unwrap());
+            block_on(futures::future::join_all(all));
+        };
+        let well = runtime.spawn(ready(7));
+        let ill = runtime.spawn(async { panic!("it broke") });
+        let (sender, detached) = std::sync::mpsc::channel();
+        let also = sender.clone();
+        drop(runtime.spawn(async move { sender.send("cancelled") }));
+        runtime.spawn(async move { also.send("detached") }).detach();
+        run();
+        assert_eq!(block_on(well).unwrap(), 7);
+        let error: Result<()> = block_on(ill);
+        let error = error.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Internal);
+        assert!(error.to_string().contains("it broke"), "{error}");
+        assert_eq!(detached.iter().collect::<Vec<_>>(), ["detached"]);
+    }
+
+    #[test]
+    fn jitter_stays_below_its_limit() {
+        for random in [0, 1, u64::MAX / 2, u64::MAX] {
+            let runtime = Runtime::new(Still {
+                random,
+                ..Still::default()
+            });
+            for limit in [1, 1_000_000, u64::MAX / 2].map(Duration::from_nanos) {
+                assert!(runtime.jitter(limit) <= limit, "{random}, {limit:?}");
+            }
+            assert_eq!(runtime.jitter(Duration::ZERO), Duration::ZERO);
+            assert!(runtime.jitter(Duration::MAX) <= Duration::MAX);
+        }
+    }
 
     #[test]
     fn backoff_doubles_up_to_its_limit() {

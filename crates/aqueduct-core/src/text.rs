@@ -8,6 +8,14 @@ use smol_str::SmolStr;
 ///
 /// Up to 23 bytes are kept inline; longer text is shared; a `'static` literal is borrowed. Names,
 /// keys and types are almost always short, so an event carries them without touching the heap.
+///
+/// ```
+/// use aqueduct_core::{Event, StreamName, Text};
+///
+/// const PLACED: Text = Text::literal("order.placed");
+/// assert_eq!(Event::new(PLACED).kind(), "order.placed");
+/// assert_eq!(StreamName::new(format!("orders-{}", 7)).as_str(), "orders-7");
+/// ```
 #[derive(Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Text(SmolStr);
 

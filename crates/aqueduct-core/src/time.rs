@@ -7,7 +7,16 @@ use crate::{Error, ErrorKind};
 
 /// A point on the wall clock, in UTC, to the nanosecond.
 ///
-/// Covers the years -9999 to 9999, as RFC 3339 text does with room to spare.
+/// Covers the years -9999 to 9999, a superset of what RFC 3339 text can say (0 to 9999).
+///
+/// ```
+/// use aqueduct_core::Timestamp;
+///
+/// let time: Timestamp = "2026-01-31T13:00:00.25+01:00".parse()?;
+/// assert_eq!(time.to_string(), "2026-01-31T12:00:00.25Z");
+/// assert_eq!(Timestamp::from_millis(time.as_millis()), time);
+/// # Ok::<(), aqueduct_core::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Timestamp(jiff::Timestamp);
 
@@ -83,7 +92,7 @@ impl From<SystemTime> for Timestamp {
 impl FromStr for Timestamp {
     type Err = Error;
 
-    /// Reads RFC 3339 with any offset.
+    /// Reads RFC 3339 with any offset, to the nanosecond.
     fn from_str(text: &str) -> Result<Self, Error> {
         text.parse().map(Self).map_err(|_| {
             Error::new(
@@ -95,7 +104,8 @@ impl FromStr for Timestamp {
 }
 
 impl fmt::Display for Timestamp {
-    /// Writes RFC 3339 in UTC, with as many decimals as there are.
+    /// Writes RFC 3339 in UTC, with as many decimals as there are; a year before 0 is written in
+    /// six digits with its sign, which reads back here and is no RFC 3339.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&self.0, f)
     }

@@ -29,6 +29,15 @@ pub enum AttributeValue {
 }
 
 impl AttributeValue {
+    /// About how many bytes the value takes.
+    pub(super) fn approximate_size(&self) -> usize {
+        match self {
+            Self::String(text) | Self::Uri(text) | Self::UriRef(text) => text.len(),
+            Self::Binary(bytes) => bytes.len(),
+            Self::Boolean(_) | Self::Integer(_) | Self::Timestamp(_) => 16,
+        }
+    }
+
     /// The text, where the value is text or a URI.
     pub fn as_str(&self) -> Option<&str> {
         match self {
@@ -95,6 +104,15 @@ impl From<Timestamp> for AttributeValue {
 
 /// The attributes that are not part of every event (CloudEvents: extensions), sorted by name and
 /// shared between clones.
+///
+/// ```
+/// use aqueduct_core::{AttributeValue, Event};
+///
+/// let event = Event::new("order.placed").with_attribute("priority", 3)?;
+/// assert_eq!(event.attributes().get("priority"), Some(&AttributeValue::Integer(3)));
+/// assert!(Event::new("order.placed").with_attribute("Priority", 3).is_err());
+/// # Ok::<(), aqueduct_core::Error>(())
+/// ```
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Attributes(Option<Arc<Vec<(Text, AttributeValue)>>>);
 

@@ -3,6 +3,8 @@ mod data;
 mod generate;
 mod id;
 mod json_error;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 
@@ -210,6 +212,19 @@ impl Event {
         Ok(self)
     }
 
+    /// Sets the trace that it belongs to, as W3C Trace Context writes it (CloudEvents:
+    /// `traceparent`).
+    #[must_use]
+    pub fn with_traceparent(self, traceparent: impl Into<Text>) -> Self {
+        self.with_known("traceparent", traceparent.into())
+    }
+
+    /// Sets the id that all events of one business process share (`correlationid`).
+    #[must_use]
+    pub fn with_correlation_id(self, id: impl Into<Text>) -> Self {
+        self.with_known("correlationid", id.into())
+    }
+
     /// Unique within the source.
     pub fn id(&self) -> &EventId {
         &self.id
@@ -260,6 +275,22 @@ impl Event {
         &mut self.attributes
     }
 
+    /// The trace that it belongs to, as W3C Trace Context writes it (CloudEvents: `traceparent`).
+    pub fn traceparent(&self) -> Option<&str> {
+        self.attributes.get("traceparent")?.as_str()
+    }
+
+    /// The id that all events of one business process share (`correlationid`).
+    pub fn correlation_id(&self) -> Option<&str> {
+        self.attributes.get("correlationid")?.as_str()
+    }
+
+    /// The id of the event that caused this one (`causationid`); see
+    /// [`caused_by`](Self::caused_by).
+    pub fn causation_id(&self) -> Option<&str> {
+        self.attributes.get("causationid")?.as_str()
+    }
+
     /// The data, where there is any.
     pub fn data(&self) -> Option<&Bytes> {
         self.data.as_ref()
@@ -308,7 +339,7 @@ impl Event {
         let attributes: usize = self
             .attributes
             .iter()
-            .map(|(name, value)| name.len() + value.as_str().map_or(16, str::len))
+            .map(|(name, value)| name.len() + value.approximate_size())
             .sum();
         let data = self.data.as_ref().map_or(0, Bytes::len);
         64 + self.source.len() + self.kind.len() + texts + attributes + data
@@ -334,6 +365,12 @@ impl Event {
                 ),
             )),
         }
+    }
+
+    fn with_known(mut self, name: &'static str, value: Text) -> Self {
+        self.attributes
+            .set_checked(Text::literal(name), value.into());
+        self
     }
 
     /// No event: what stands where one was taken from.

@@ -90,6 +90,24 @@ impl Default for LetterQuery {
 }
 
 /// An event that could not be handled, and everything that is known of why.
+///
+/// ```
+/// use aqueduct_core::{Event, Letter, LetterReason, Timestamp};
+///
+/// let event = Event::new("order.placed").with_source("/shop").with_key("VINET");
+/// let letter = Letter::new(
+///     event.clone(),
+///     "orders".into(),
+///     "billing".into(),
+///     LetterReason::Rejected,
+///     "no such customer",
+///     Timestamp::EPOCH,
+/// );
+/// let carried = letter.to_event()?;
+/// assert_eq!(carried.key(), Some("VINET"));
+/// assert_eq!(Letter::from_event(&carried)?, letter);
+/// # Ok::<(), aqueduct_core::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Letter {

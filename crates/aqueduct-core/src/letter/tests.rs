@@ -104,6 +104,11 @@ fn burying_twice_is_one_id_and_everything_that_tells_letters_apart_makes_another
         letter().to_event().unwrap().id().to_string(),
         letter().id().to_string()
     );
+    // Stored letters are found by it.
+    assert_eq!(
+        letter().id().to_string(),
+        "79a3d755-644a-59f3-9c6b-907999dc7202"
+    );
     let mut ids = vec![letter().id()];
     let event = letter().event;
     let others = [
