@@ -10,7 +10,8 @@ use crate::error::SqlResultExt as _;
 use crate::leases;
 use crate::store::SqliteStore;
 use crate::streams::{
-    PartitionRow, add_partition, create_stream, need_stream, partitions_of, sequence, split,
+    PartitionRow, add_partition, create_stream, from_nanos, need_stream, partitions_of, sequence,
+    split,
 };
 
 /// Creates, describes, reshards and deletes one stream of the file.
@@ -220,5 +221,5 @@ fn age(
                 .optional()
         })
         .sql("find the oldest event")?;
-    Ok(stored_at.map(|millis| now.since(Timestamp::from_millis(millis))))
+    Ok(stored_at.map(|stored_at| now.since(from_nanos(stored_at))))
 }

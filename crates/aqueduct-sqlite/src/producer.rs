@@ -10,7 +10,7 @@ use async_trait::async_trait;
 
 use crate::append::{Append, Appended, BatchPacker, Layout};
 use crate::store::{SqliteStore, most_bytes};
-use crate::streams::{need_stream, position};
+use crate::streams::{nanos, need_stream, position};
 
 /// Sends to one stream of the file.
 pub(crate) struct SqliteProducer {
@@ -74,7 +74,7 @@ impl SqliteProducer {
             let places: Vec<usize> = events.iter().map(|event| packer.push(event)).collect();
             let batch = packer.finish();
             let rows: Vec<usize> = batch.rows.iter().map(|row| row.place).collect();
-            let now = self.store.0.runtime.wall().as_millis();
+            let now = nanos(self.store.0.runtime.wall());
             let (work, answer) = Append::new(batch, self.stream.clone(), now);
             self.store.0.writer.submit(Box::new(work));
             match answer

@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension as _};
 use crate::config::SqliteOptions;
 use crate::error::SqlResultExt as _;
 use crate::store::{Inner, SqliteStore};
-use crate::streams::millis;
+use crate::streams::{millis, nanos};
 
 /// Looks this often for what may go: limits are kept to within about a second, and a look that
 /// finds nothing costs some statements and no sync.
@@ -134,7 +134,7 @@ fn by_age(connection: &Connection, now: Timestamp, budget: &mut usize) -> rusqli
         })?
         .collect::<Result<_, _>>()?;
     for (partition, retention, closed_long_ago) in limited {
-        let before = now.as_millis().saturating_sub(retention);
+        let before = nanos(now).saturating_sub(retention.saturating_mul(1_000_000));
         remove_oldest(connection, partition, before, budget)?;
         if *budget == 0 {
             return Ok(());

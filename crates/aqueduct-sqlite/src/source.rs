@@ -15,8 +15,8 @@ use crate::codec::unpack;
 use crate::error::SqlResultExt as _;
 use crate::store::SqliteStore;
 use crate::streams::{
-    PartitionRow, name_of, need_stream, number_of, partition, partition_by_id, partitions_of,
-    position, sequence,
+    PartitionRow, from_nanos, name_of, nanos, need_stream, number_of, partition, partition_by_id,
+    partitions_of, position, sequence,
 };
 use crate::tails;
 
@@ -183,14 +183,12 @@ pub(crate) fn first_since(
     partition: i64,
     time: Timestamp,
 ) -> Result<Option<i64>> {
-    // A time between two milliseconds begins with the later one.
-    let millis = time.as_millis() + i64::from(time > Timestamp::from_millis(time.as_millis()));
     connection
         .prepare_cached(concat!(
             "SELECT min(first) FROM (SELECT first FROM aqueduct_segment ",
             "WHERE partition = ?1 AND stored_at >= ?2 ORDER BY stored_at, last LIMIT 1)"
         ))
-        .and_then(|mut select| select.query_row([partition, millis], |row| row.get(0)))
+        .and_then(|mut select| select.query_row([partition, nanos(time)], |row| row.get(0)))
         .sql("find a time in a partition")
 }
 
@@ -376,7 +374,7 @@ fn rows_from(
     while let Some(segment) = found.next().sql(what)? {
         let number = |at| segment.get::<_, i64>(at).sql(what);
         let (first, last) = (number(0)?, number(1)?);
-        let stored_at = Timestamp::from_millis(number(2)?);
+        let stored_at = from_nanos(number(2)?);
         if first > behind {
             // Retention removed it between the two statements.
             return check(

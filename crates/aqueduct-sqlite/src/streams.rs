@@ -91,11 +91,13 @@ pub(crate) fn partition(
         .sql("read a partition")
 }
 
+/// The partition, unless its stream was deleted.
 pub(crate) fn partition_by_id(connection: &Connection, id: i64) -> Result<Option<PartitionRow>> {
     connection
         .prepare_cached(concat!(
             "SELECT id, number, range_first, range_last, parents, children, closed IS NOT NULL, ",
-            "first, next FROM aqueduct_partition WHERE id = ?1"
+            "first, next FROM aqueduct_partition p WHERE id = ?1 ",
+            "AND EXISTS (SELECT 1 FROM aqueduct_stream s WHERE s.id = p.stream)"
         ))
         .and_then(|mut select| select.query_row([id], read_partition).optional())
         .sql("read a partition")
@@ -234,6 +236,20 @@ pub(crate) fn hash(key: &str) -> u32 {
     hash = hash.wrapping_mul(0xc4ce_b9fe_1a85_ec53);
     hash ^= hash >> 33;
     (hash >> 32) as u32
+}
+
+/// Nanoseconds since 1970, in which the moments of storing are kept: a start at a time lies between
+/// two events however fast they follow each other.
+pub(crate) fn nanos(time: Timestamp) -> i64 {
+    time.as_seconds()
+        .saturating_mul(1_000_000_000)
+        .saturating_add(i64::from(time.subsec_nanos()))
+}
+
+/// The time that many nanoseconds after 1970.
+pub(crate) fn from_nanos(nanos: i64) -> Timestamp {
+    let (seconds, rest) = (nanos / 1_000_000_000, nanos % 1_000_000_000);
+    Timestamp::from_parts(seconds, rest as i32).unwrap_or(Timestamp::EPOCH)
 }
 
 pub(crate) fn millis(duration: Duration) -> i64 {

@@ -1,4 +1,5 @@
--- Times are milliseconds since 1970 in UTC. JSON is text. Numbers of 64 bits without a sign
+-- Times are milliseconds since 1970 in UTC, but for the moments in which events were stored, which
+-- are nanoseconds. JSON is text. Numbers of 64 bits without a sign
 -- (nonces, generations) are kept bit for bit in SQLite's signed ones.
 
 CREATE TABLE aqueduct_stream (
@@ -22,7 +23,7 @@ CREATE TABLE aqueduct_partition (
     closed INTEGER,                    -- when; NULL while it takes events
     first INTEGER NOT NULL DEFAULT 1,  -- the first position still kept
     next INTEGER NOT NULL DEFAULT 1,   -- the position of the next event
-    written INTEGER NOT NULL DEFAULT 0, -- when the last event was stored: never falls
+    written INTEGER NOT NULL DEFAULT 0, -- nanoseconds: when the last event was stored; never falls
     bytes INTEGER NOT NULL DEFAULT 0,  -- of packed events kept
     UNIQUE (stream, number)
 ) STRICT;
@@ -33,7 +34,7 @@ CREATE TABLE aqueduct_segment (
     partition INTEGER NOT NULL,
     first INTEGER NOT NULL,            -- position of its first event
     last INTEGER NOT NULL,             -- position of its last event
-    stored_at INTEGER NOT NULL,
+    stored_at INTEGER NOT NULL,        -- nanoseconds
     shapes TEXT NOT NULL,              -- [[type, source, content type, schema], ...]
     heads TEXT NOT NULL,               -- [[shape, id, bytes of data, key, {more}], ...]
     body BLOB NOT NULL                 -- the data of its events, one after the other

@@ -13,7 +13,7 @@ use crate::error::SqlResultExt as _;
 use crate::outbox::{self, OutboxSignal};
 use crate::processes::Process;
 use crate::readers::Readers;
-use crate::streams::find_stream;
+use crate::streams::{find_stream, nanos};
 use crate::tails::Tails;
 use crate::writer::Writer;
 
@@ -103,7 +103,7 @@ impl SqliteStore {
         for event in events {
             event.validate()?;
         }
-        let now = self.0.runtime.wall().as_millis();
+        let now = self.0.runtime.wall();
         match find_stream(tx, stream.as_str())? {
             Some(row) => {
                 let layout = Layout::read(tx, &row)?;
@@ -111,7 +111,7 @@ impl SqliteStore {
                 for event in events {
                     packer.push(event);
                 }
-                match append(tx, &packer.finish(), stream, now)? {
+                match append(tx, &packer.finish(), stream, nanos(now))? {
                     Appended::At(_) => Ok(()),
                     // It was read in this very transaction.
                     Appended::LayoutMoved => Err(crate::writer::lost()),
@@ -120,7 +120,8 @@ impl SqliteStore {
             None => {
                 self.0.outbox.fill();
                 for event in events {
-                    outbox::insert(tx, stream, &pack_one(event), now).sql("fill the outbox")?;
+                    outbox::insert(tx, stream, &pack_one(event), now.as_millis())
+                        .sql("fill the outbox")?;
                 }
                 Ok(())
             }

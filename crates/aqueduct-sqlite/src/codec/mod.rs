@@ -153,7 +153,7 @@ pub(crate) fn unpack(
     let mut index = 0usize;
     let mut fault = None;
     let mut each = |head: Head| {
-        let end = at + head.data.unwrap_or(0);
+        let end = at.saturating_add(head.data.unwrap_or(0));
         index += 1;
         let start = std::mem::replace(&mut at, end);
         if index <= skip {
@@ -424,3 +424,6 @@ fn write_text(out: &mut Vec<u8>, text: &str) {
         out.extend_from_slice(Value::from(text).to_string().as_bytes());
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,189 @@
+//! Other processes: this same test executable, told by the environment what to be.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use aqueduct_core::{GroupKey, Lease, OwnerId, Watermark};
+use aqueduct_sqlite::SqliteBackend;
+
+use crate::support::*;
+
+const ROLE: &str = "AQUEDUCT_SQLITE_CHILD";
+const FILE: &str = "AQUEDUCT_SQLITE_FILE";
+const NAME: &str = "AQUEDUCT_SQLITE_NAME";
+
+/// A child process; killed when it is dropped.
+pub(crate) struct Process {
+    child: Child,
+    lines: BufReader<ChildStdout>,
+}
+
+impl Process {
+    pub(crate) fn start(role: &str, file: &Path, name: &str) -> Self {
+        Self::with(role, file, name, |_| {})
+    }
+
+    pub(crate) fn with(
+        role: &str,
+        file: &Path,
+        name: &str,
+        adapt: impl FnOnce(&mut Command),
+    ) -> Self {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command
+            .args(["child::role", "--exact", "--nocapture", "--test-threads=1"])
+            .env(ROLE, role)
+            .env(FILE, file)
+            .env(NAME, name)
+            .stdout(Stdio::piped());
+        adapt(&mut command);
+        let mut child = command.spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap());
+        Self { child, lines }
+    }
+
+    /// The next thing that the child said; `None` once it is gone.
+    pub(crate) fn said(&mut self) -> Option<String> {
+        let mut line = String::new();
+        while self.lines.read_line(&mut line).unwrap() > 0 {
+            if let Some(said) = line.trim_end().strip_prefix("@ ") {
+                return Some(said.to_owned());
+            }
+            line.clear();
+        }
+        None
+    }
+
+    /// SIGKILL.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may be gone already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn say(what: impl std::fmt::Display) {
+    let mut out = std::io::stdout().lock();
+    // The parent may be gone: then this process ends too.
+    if writeln!(out, "\n@ {what}")
+        .and_then(|()| out.flush())
+        .is_err()
+    {
+        std::process::exit(0);
+    }
+}
+
+/// Not a test of its own: what a child process does.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn role() {
+    let Ok(role) = std::env::var(ROLE) else {
+        return;
+    };
+    let file = std::env::var_os(FILE).unwrap();
+    let file = Path::new(&file);
+    let name = std::env::var(NAME).unwrap();
+    match role.as_str() {
+        "produce" => produce(file, &name).await,
+        "contend" => contend(file, &name).await,
+        "hold" => hold(file, &name).await,
+        "open" => open(file).await,
+        "idle" => idle(file).await,
+        other => panic!("no such role: {other}"),
+    }
+}
+
+/// Sends until it is killed, and says what was acknowledged.
+async fn produce(file: &Path, name: &str) {
+    let runtime = aqueduct_runtime::tokio();
+    let orders = resource(&SqliteBackend::new(), file, "orders", &[]).unwrap();
+    let producer = orders.producer(&runtime).await.unwrap();
+    for n in 0u64.. {
+        let batch: Vec<_> = (0..10).map(|k| event(&format!("{name}-{k}"), n)).collect();
+        send(&*producer, &batch).await;
+        say(n);
+    }
+}
+
+/// Sends small batches as fast as it can for a while, from the moment that it is told, and says how
+/// many were stored.
+async fn contend(file: &Path, name: &str) {
+    let runtime = aqueduct_runtime::tokio();
+    let orders = resource(&SqliteBackend::new(), file, "orders", &[]).unwrap();
+    let producer = orders.producer(&runtime).await.unwrap();
+    say("ready");
+    let go = file.with_extension("go");
+    while !go.exists() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let begun = Instant::now();
+    let mut stored = 0;
+    while begun.elapsed() < Duration::from_secs(2) {
+        send(&*producer, &[event(name, stored)]).await;
+        stored += 1;
+    }
+    say(stored);
+}
+
+/// Takes a lease, says so, and keeps it until it is killed.
+async fn hold(file: &Path, name: &str) {
+    let runtime = aqueduct_runtime::tokio();
+    let orders = resource(&SqliteBackend::new(), file, "orders", &[]).unwrap();
+    let leases = orders.leases(&runtime).await.unwrap();
+    leases.join(&OwnerId::new(name)).await.unwrap();
+    let mut lease = Lease::new("0".into(), Watermark::End);
+    lease.owner = Some(name.into());
+    leases
+        .create(&GroupKey::new("billing", "orders"), lease)
+        .await
+        .unwrap();
+    say("held");
+    std::future::pending::<()>().await;
+}
+
+/// Opens the file to send, and says what came of it.
+async fn open(file: &Path) {
+    let runtime = aqueduct_runtime::tokio();
+    let orders = resource(&SqliteBackend::new(), file, "orders", &[]).unwrap();
+    match orders.producer(&runtime).await {
+        Ok(_) => say("opened"),
+        Err(error) => say(format_args!("{} {error}", error.kind())),
+    }
+}
+
+/// Waits for events that never come, and says how many microseconds of CPU that took, and how many
+/// went by.
+async fn idle(file: &Path) {
+    let runtime = aqueduct_runtime::tokio();
+    let orders = resource(&SqliteBackend::new(), file, "orders", &[]).unwrap();
+    let log = log_of(&*orders, &runtime).await.unwrap();
+    for partition in log.partitions().await.unwrap() {
+        let mut wanted = request(&partition.id, aqueduct_core::ReadFrom::Earliest);
+        wanted.max_wait = Duration::from_secs(1);
+        let mut reader = log.open(&wanted).await.unwrap();
+        tokio::spawn(async move {
+            loop {
+                reader.read(100).await.unwrap();
+            }
+        });
+    }
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let (begun, before) = (Instant::now(), cpu_time());
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let (used, went_by) = (cpu_time() - before, begun.elapsed());
+    say(format_args!("{} {}", used.as_micros(), went_by.as_micros()));
+}
+
+/// What all threads of this process had of the processors.
+fn cpu_time() -> Duration {
+    let used = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::new(used.tv_sec as u64, used.tv_nsec as u32)
+}

@@ -1,0 +1,16 @@
+//! The SQLite backend against real files: each test has a folder of its own.
+
+#![allow(clippy::unwrap_used)]
+
+mod child;
+mod errors;
+mod idempotency;
+mod leases;
+mod letters;
+mod log;
+mod outbox;
+mod processes;
+mod retention;
+mod support;
+mod transactions;
+mod wal;

@@ -1,0 +1,153 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use aqueduct_core::{
+    Capabilities, Effect, Error, ErrorKind, Event, Lane, Producer, Result, SendReport, StreamName,
+};
+use async_trait::async_trait;
+
+use crate::support::*;
+
+/// Stores elsewhere, but fails every third call: half of those after it has stored.
+struct Flaky {
+    inner: Arc<dyn Producer>,
+    calls: AtomicUsize,
+}
+
+#[async_trait]
+impl Producer for Flaky {
+    async fn send_batch(&self, events: &[Event]) -> SendReport {
+        let call = self.calls.fetch_add(1, Ordering::Relaxed);
+        let lost = Error::new(ErrorKind::Unavailable, "no answer").with_effect(Effect::Unknown);
+        match call % 6 {
+            2 => SendReport::failed(events.len(), &lost),
+            5 => {
+                let _ = self.inner.send_batch(events).await;
+                SendReport::failed(events.len(), &lost)
+            }
+            _ => self.inner.send_batch(events).await,
+        }
+    }
+
+    fn lane(&self, event: &Event) -> Lane {
+        self.inner.lane(event)
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.inner.capabilities()
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.inner.close().await
+    }
+}
+
+#[tokio::test]
+async fn a_stream_of_the_same_file_has_the_events_with_the_commit() {
+    let place = Place::new();
+    let log = place.log(&[]).await;
+    let store = place.store().await;
+    let orders = StreamName::new("orders");
+    let publish = |fail: bool, n: u64| {
+        let (again, orders) = (store.clone(), orders.clone());
+        store.transaction(move |tx| {
+            again.publish_in(tx, &orders, &[event("a", n), event("b", n)])?;
+            if fail {
+                return Err(Error::new(ErrorKind::Handler, "rolled back"));
+            }
+            Ok(())
+        })
+    };
+    publish(true, 1).await.unwrap_err();
+    publish(false, 2).await.unwrap();
+    let stored: Vec<_> = read_stream(&*log).await.iter().map(number).collect();
+    assert_eq!(stored, [2, 2]);
+    assert!(store.outbox_streams().await.unwrap().is_empty());
+    let nameless = Event::new("a");
+    let again = store.clone();
+    let refused = store
+        .transaction(move |tx| again.publish_in(tx, &orders, &[nameless]))
+        .await;
+    let refused = refused.unwrap_err();
+    assert!(refused.is(ErrorKind::Invalid) && refused.message().contains("source"));
+}
+
+#[tokio::test]
+async fn any_other_stream_is_relayed_in_order_despite_failures() {
+    let place = Place::new();
+    let store = place.store().await;
+    let elsewhere = Place::new();
+    let producer = Arc::new(Flaky {
+        inner: elsewhere.producer(&[]).await,
+        calls: AtomicUsize::new(0),
+    });
+    let payments = StreamName::new("payments");
+    let publish = async |from: u64| {
+        for n in from..from + 50 {
+            let (again, payments) = (store.clone(), payments.clone());
+            let events: Vec<_> = (0..20).map(|k| event(&format!("k{k}"), n)).collect();
+            store
+                .transaction(move |tx| again.publish_in(tx, &payments, &events))
+                .await
+                .unwrap();
+        }
+    };
+    publish(0).await;
+    let outbox = store.outbox(payments.clone());
+    assert_eq!(outbox.len().await.unwrap(), 1000);
+    assert_eq!(
+        store.outbox_streams().await.unwrap(),
+        std::slice::from_ref(&payments)
+    );
+    let relay = {
+        let (outbox, runtime) = (outbox.clone(), place.runtime.clone());
+        tokio::spawn(async move { outbox.run(producer, runtime).await })
+    };
+    publish(50).await;
+    until("the outbox is empty", || async {
+        outbox.len().await.unwrap() == 0
+    })
+    .await;
+    relay.abort();
+    let log = elsewhere.log(&[]).await;
+    let mut next = std::collections::BTreeMap::<String, u64>::new();
+    for record in read_stream(&*log).await {
+        let next = next.entry(record.event.key().unwrap().into()).or_default();
+        // What was sent twice comes again from an earlier place; the first occurrences are dense.
+        assert!(
+            number(&record) <= *next,
+            "{} came before {next}",
+            number(&record)
+        );
+        *next = (*next).max(number(&record) + 1);
+    }
+    assert_eq!(next.len(), 20);
+    assert!(next.values().all(|next| *next == 100));
+}
+
+#[tokio::test]
+async fn draining_answers_the_failure_and_keeps_what_is_not_stored() {
+    let place = Place::new();
+    let store = place.store().await;
+    let payments = StreamName::new("payments");
+    let (again, stream) = (store.clone(), payments.clone());
+    store
+        .transaction(move |tx| again.publish_in(tx, &stream, &[event("a", 1)]))
+        .await
+        .unwrap();
+    let elsewhere = Place::new();
+    let producer = elsewhere.producer(&[]).await;
+    producer.close().await.unwrap();
+    let outbox = store.outbox(payments);
+    assert!(
+        outbox
+            .drain(&*producer)
+            .await
+            .unwrap_err()
+            .is(ErrorKind::Closed)
+    );
+    assert_eq!(outbox.len().await.unwrap(), 1);
+    let producer = elsewhere.producer(&[]).await;
+    assert_eq!(outbox.drain(&*producer).await.unwrap(), 1);
+    assert_eq!(outbox.len().await.unwrap(), 0);
+}

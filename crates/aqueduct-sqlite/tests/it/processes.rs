@@ -1,0 +1,178 @@
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use aqueduct_core::{GroupKey, ReadFrom};
+use aqueduct_sqlite::rusqlite::Connection;
+
+use crate::child::Process;
+use crate::support::*;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_acknowledged_survives_sigkill_at_any_moment() {
+    let place = Place::new();
+    let mut acknowledged = BTreeMap::new();
+    for round in 0..6u64 {
+        let name = format!("p{round}");
+        let mut child = Process::start("produce", &place.file(), &name);
+        let wanted = 1 + round * 17 % 40;
+        let mut last = None;
+        while let Some(said) = child.said() {
+            let n: u64 = said.parse().unwrap();
+            last = Some(n);
+            if n >= wanted {
+                break;
+            }
+        }
+        // Somewhere within the next sends.
+        tokio::time::sleep(Duration::from_micros(round * 311)).await;
+        child.kill();
+        while let Some(said) = child.said() {
+            last = Some(said.parse().unwrap());
+        }
+        acknowledged.insert(name, last.unwrap());
+    }
+    let log = place.log(&[]).await;
+    let mut found = BTreeMap::<String, Vec<u64>>::new();
+    for record in read_stream(&*log).await {
+        let key = record.event.key().unwrap().to_owned();
+        found.entry(key).or_default().push(number(&record));
+    }
+    for (name, last) in acknowledged {
+        for k in 0..10 {
+            let numbers = &found[&format!("{name}-{k}")];
+            assert!(
+                numbers.len() as u64 > last,
+                "{name}: {last} was acknowledged"
+            );
+            assert!(
+                numbers.iter().copied().eq(0..numbers.len() as u64),
+                "{name}: dense, in order"
+            );
+        }
+    }
+    let sound: String = Connection::open(place.file())
+        .unwrap()
+        .query_row("PRAGMA integrity_check", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(sound, "ok");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn four_producers_in_four_processes_get_their_share() {
+    let place = Place::new();
+    let mut children: Vec<_> = (0..4)
+        .map(|n| Process::start("contend", &place.file(), &format!("p{n}")))
+        .collect();
+    for child in &mut children {
+        assert_eq!(child.said().as_deref(), Some("ready"));
+    }
+    std::fs::write(place.file().with_extension("go"), "").unwrap();
+    let stored: Vec<u64> = children
+        .iter_mut()
+        .map(|child| child.said().unwrap().parse().unwrap())
+        .collect();
+    let total: u64 = stored.iter().sum();
+    let least = *stored.iter().min().unwrap();
+    assert!(
+        least * 40 >= total,
+        "the least had under 10% of the mean: {stored:?}"
+    );
+    assert_eq!(
+        read_stream(&*place.log(&[]).await).await.len() as u64,
+        total
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_processes_share_a_stream_and_wake_each_other() {
+    let place = Place::new();
+    let own = place.producer(&[]).await;
+    let log = place.log(&[]).await;
+    let mut readers = Vec::new();
+    for partition in log.partitions().await.unwrap() {
+        let mut wanted = request(&partition.id, ReadFrom::Earliest);
+        wanted.max_wait = Duration::from_secs(30);
+        readers.push(log.open(&wanted).await.unwrap());
+    }
+    let child = Process::start("produce", &place.file(), "other");
+    for n in 0..20 {
+        send(&*own, &[event("mine", n)]).await;
+    }
+    let reading = readers.into_iter().map(|mut reader| async move {
+        let mut seen = BTreeMap::<String, u64>::new();
+        let begun = Instant::now();
+        // Its own wait is far longer: only a wake-up from the other process ends it in time.
+        while begun.elapsed() < Duration::from_secs(2) {
+            let read = tokio::time::timeout(Duration::from_secs(2), reader.read(100)).await;
+            let Ok(batch) = read else { break };
+            for record in batch.unwrap().records {
+                let next = seen.entry(record.event.key().unwrap().into()).or_default();
+                assert_eq!(number(&record), *next, "every key is in order");
+                *next += 1;
+            }
+        }
+        seen
+    });
+    let mut seen = BTreeMap::new();
+    for part in futures::future::join_all(reading).await {
+        seen.extend(part);
+    }
+    drop(child);
+    assert_eq!(seen["mine"], 20);
+    let theirs: Vec<_> = (0..10)
+        .map(|k| seen.get(&format!("other-{k}")).copied().unwrap_or(0))
+        .collect();
+    assert!(theirs.iter().all(|count| *count > 20), "{theirs:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_processes_leases_are_free_at_once() {
+    let place = Place::new();
+    let resource = place.resource("orders", &[]);
+    let leases = resource.leases(&place.runtime).await.unwrap();
+    let key = GroupKey::new("billing", "orders");
+    let mut child = Process::start("hold", &place.file(), "theirs");
+    assert_eq!(child.said().as_deref(), Some("held"));
+    let held = leases.list(&key, &[]).await.unwrap().remove(0);
+    let owner = held.owner.unwrap();
+    assert!(!leases.is_dead(&owner));
+    child.kill();
+    assert!(leases.is_dead(&owner), "the kernel freed its lock");
+    // A process that starts only now knows it too.
+    let late = resource_elsewhere(&place).await;
+    late.list(&key, &[]).await.unwrap();
+    assert!(late.is_dead(&owner));
+}
+
+async fn resource_elsewhere(place: &Place) -> std::sync::Arc<dyn aqueduct_core::LeaseStore> {
+    let backend = aqueduct_sqlite::SqliteBackend::new();
+    let resource = resource(&backend, &place.file(), "orders", &[]).unwrap();
+    resource.leases(&place.runtime).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn processes_that_start_together_create_the_file_once() {
+    let place = Place::new();
+    let file = place.folder.path().join("new").join("events.db");
+    let mut children: Vec<_> = (0..6).map(|_| Process::start("open", &file, "")).collect();
+    for child in &mut children {
+        assert_eq!(child.said().as_deref(), Some("opened"));
+    }
+    let partitions: i64 = Connection::open(&file)
+        .unwrap()
+        .query_row("SELECT count(*) FROM aqueduct_partition", [], |row| {
+            row.get(0)
+        })
+        .unwrap();
+    assert_eq!(partitions, 4);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn waiting_for_events_costs_under_one_percent_of_a_core() {
+    let place = Place::new();
+    let mut child = Process::start("idle", &place.file(), "");
+    let said = child.said().unwrap();
+    let (used, went_by) = said.split_once(' ').unwrap();
+    let (used, went_by): (u64, u64) = (used.parse().unwrap(), went_by.parse().unwrap());
+    assert!(used * 100 < went_by, "{used} of {went_by} microseconds");
+}
