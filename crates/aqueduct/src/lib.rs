@@ -1,1 +1,32 @@
-//! aqueduct
+#![doc = include_str!("../README.md")]
+
+mod client;
+mod config;
+pub mod testing;
+mod worker;
+
+/// The contract, for those who write backends, layers or tools.
+pub use aqueduct_core as core;
+pub use aqueduct_core::{
+    Admin, Assignment, AttributeValue, Attributes, Backend, BlockedBy, Capabilities, Capability,
+    Claim, Claims, ConsumerStatus, Delivery, Effect, Error, ErrorKind, Event, EventClaim, EventId,
+    GroupName, IdempotencyScope, Letter, LetterId, LetterQuery, LetterReason, Letters, Lifecycle,
+    PartitionId, PartitionStatus, Position, ReadFrom, Receipt, Result, Retry, Revocation, Runtime,
+    SettleError, Settlement, Start, StreamName, StreamSpec, Text, Timestamp, Watermark,
+};
+pub use aqueduct_layers::{Dispatch as Producer, EventSink, PartialFailure, Pending};
+pub use aqueduct_memory::MemoryBackend;
+#[cfg(feature = "sqlite")]
+pub use aqueduct_sqlite as sqlite;
+#[cfg(feature = "sqlite")]
+pub use aqueduct_sqlite::SqliteBackend;
+/// Implements the asynchronous traits, such as [`Lifecycle`].
+pub use async_trait::async_trait;
+
+pub use self::client::{Client, ClientBuilder, Consumer, ReadEvent, Reader};
+pub use self::config::Environment;
+pub use self::worker::{
+    Batch, BatchHandler, BatchOptions, Completion, Context, Extract, ExtractShared, Handler,
+    HandlerError, IntoOutcome, IntoOutcomes, Json, Key, Meta, Outcome, Permanent, Problem, Setup,
+    State, Within, Worker, WorkerHandle, WorkerHealth, within,
+};

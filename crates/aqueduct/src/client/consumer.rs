@@ -1,0 +1,87 @@
+use std::fmt;
+use std::sync::Arc;
+
+use aqueduct_core::{Capabilities, ConsumerStatus, Delivery, Result};
+
+/// A member of a group that the caller pulls from. Clones are the same member.
+#[derive(Clone)]
+pub struct Consumer(Arc<dyn aqueduct_core::Consumer>);
+
+impl Consumer {
+    pub(super) fn new(inner: Arc<dyn aqueduct_core::Consumer>) -> Self {
+        Self(inner)
+    }
+
+    /// Waits for one delivery; `None` where the consumer has ended. Cancel safe.
+    ///
+    /// # Errors
+    /// What the backend or the lease store answers; retryable ones may be asked again.
+    pub async fn receive(&self) -> Result<Option<Delivery>> {
+        Ok(self.0.receive_batch(1).await?.pop())
+    }
+
+    /// Waits for one delivery, then answers up to `max` (at least 1) that are there; empty where
+    /// the consumer has ended. Cancel safe.
+    ///
+    /// # Errors
+    /// As for [`receive`](Self::receive).
+    pub async fn receive_batch(&self, max: usize) -> Result<Vec<Delivery>> {
+        self.0.receive_batch(max.max(1)).await
+    }
+
+    /// Stops fetching and keeps the right to settle what is out.
+    ///
+    /// # Errors
+    /// What the backend answers.
+    pub async fn drain(&self) -> Result<()> {
+        self.0.drain().await
+    }
+
+    /// Commits what is settled and waits until that is durable.
+    ///
+    /// # Errors
+    /// What the lease store answers.
+    pub async fn flush(&self) -> Result<()> {
+        self.0.flush().await
+    }
+
+    /// Commits, gives up every partition, and ends: deliveries still out are revoked. Closing twice
+    /// is closing once.
+    ///
+    /// # Errors
+    /// What the lease store answers.
+    pub async fn close(&self) -> Result<()> {
+        self.0.close().await
+    }
+
+    /// Holds back deliveries; leases are kept.
+    pub fn pause(&self) {
+        self.0.pause(true);
+    }
+
+    /// Lets deliveries flow again.
+    pub fn resume(&self) {
+        self.0.pause(false);
+    }
+
+    /// What it can do, as opened.
+    pub fn capabilities(&self) -> Capabilities {
+        self.0.capabilities()
+    }
+
+    /// Where it stands, for health, readiness and lag.
+    pub fn status(&self) -> ConsumerStatus {
+        self.0.status()
+    }
+
+    /// As the contract has it, for code that is generic over consumers.
+    pub fn into_inner(self) -> Arc<dyn aqueduct_core::Consumer> {
+        self.0
+    }
+}
+
+impl fmt::Debug for Consumer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Consumer").field(&self.status()).finish()
+    }
+}

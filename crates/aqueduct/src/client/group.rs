@@ -1,0 +1,172 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aqueduct_core::{
+    Consumer, Error, ErrorKind, Layer, LayeredConsumer, Lifecycle, Result, Source, StreamName, Text,
+};
+use aqueduct_group::Group;
+use aqueduct_layers::{
+    DeadLetterOptions, DeadLetters, Idempotency, IdempotencyOptions, RejectPolicy,
+};
+
+use super::Client;
+use super::merged::Merged;
+use crate::config::{GroupConfig, IdempotencyPlace};
+use crate::worker::Claimant;
+
+/// A group, as opened.
+pub(crate) struct Opened {
+    pub(crate) consumer: Arc<dyn Consumer>,
+    /// By the stream's own name, which its URL may have given.
+    pub(crate) claimants: BTreeMap<StreamName, Claimant>,
+}
+
+impl Client {
+    /// Joins the group on each of its streams, behind its layers.
+    pub(crate) async fn open_group(
+        &self,
+        group: &GroupConfig,
+        lifecycle: Option<Arc<dyn Lifecycle>>,
+    ) -> Result<Opened> {
+        let mut consumers = Vec::with_capacity(group.streams.len());
+        let mut claimants = BTreeMap::new();
+        for stream in &group.streams {
+            let opened = self.open_stream(group, stream, lifecycle.clone()).await;
+            let (consumer, claimant) = match opened {
+                Ok(opened) => opened,
+                Err(error) => {
+                    close_all(&consumers).await;
+                    return Err(error.context(format_args!("groups.{}", group.name)));
+                }
+            };
+            consumers.push(consumer);
+            if let Some(claimant) = claimant {
+                claimants.insert(self.slot(stream)?.resource().stream().clone(), claimant);
+            }
+        }
+        let consumer: Arc<dyn Consumer> = match <[_; 1]>::try_from(consumers) {
+            Ok([consumer]) => consumer,
+            Err(several) => Arc::new(Merged::new(several)),
+        };
+        let mut open = self.consumers();
+        open.retain(|known| known.strong_count() > 0);
+        open.push(Arc::downgrade(&consumer));
+        drop(open);
+        Ok(Opened {
+            consumer,
+            claimants,
+        })
+    }
+
+    async fn open_stream(
+        &self,
+        group: &GroupConfig,
+        stream: &Text,
+        lifecycle: Option<Arc<dyn Lifecycle>>,
+    ) -> Result<(Arc<dyn Consumer>, Option<Claimant>)> {
+        let runtime = self.runtime();
+        let slot = self.slot(stream)?;
+        let mut layers: Vec<Arc<dyn Layer>> = Vec::new();
+        let idempotency = self.idempotency(group, stream).await?;
+        let claimant = idempotency.map(|layer| {
+            layers.push(Arc::new(layer.clone()));
+            let claimant: Claimant =
+                Arc::new(move |assignment, parts| layer.claim_for(assignment, parts));
+            claimant
+        });
+        if let Some(layer) = self.dead_letters(group).await? {
+            layers.push(layer);
+        }
+        let inner = match slot.source(runtime).await? {
+            Source::Log(log) => {
+                let leases = match &group.leases {
+                    Some(target) => self.slot(target)?.leases(runtime).await?,
+                    None => slot.leases(runtime).await?,
+                };
+                let mut options = group.options.clone();
+                options.lifecycle = lifecycle;
+                options.budget = self.0.budget.clone();
+                Group::open(log, leases, options, runtime).await?
+            }
+            Source::Queue(queue) => queue.consumer(&group.options.group).await?,
+            _ => {
+                return Err(Error::unsupported(format!(
+                    "{}: neither a log nor a queue",
+                    slot.resource().describe()
+                )));
+            }
+        };
+        let checked = self.check_opened(group, stream, &inner.capabilities().claims);
+        let consumer = match checked.and_then(|()| LayeredConsumer::wrap(inner.clone(), &layers)) {
+            Ok(consumer) => consumer,
+            Err(error) => {
+                close_all(&[inner]).await;
+                return Err(error);
+            }
+        };
+        Ok((consumer, claimant))
+    }
+
+    async fn idempotency(&self, group: &GroupConfig, stream: &Text) -> Result<Option<Idempotency>> {
+        let target = match &group.idempotency {
+            IdempotencyPlace::Off => return Ok(None),
+            IdempotencyPlace::Stream => stream,
+            IdempotencyPlace::Target(target) => target,
+        };
+        let store = self.slot(target)?.idempotency(self.runtime()).await?;
+        let options = IdempotencyOptions {
+            handlers: group.handlers.clone(),
+            stream_retention: match store.retention() {
+                Some(_) => self.retention_of(stream).await?,
+                None => None,
+            },
+            letter_retention: match group.dead_letters {
+                Some(_) => group.letter_retention,
+                None => Some(Duration::ZERO),
+            },
+            ..IdempotencyOptions::default()
+        };
+        Idempotency::new(store, options, self.runtime())
+            .map(Some)
+            .map_err(|error| error.context("idempotency"))
+    }
+
+    /// How long the stream keeps its events; `None` for ever, or where nobody can tell.
+    async fn retention_of(&self, stream: &Text) -> Result<Option<Duration>> {
+        match self.slot(stream)?.admin(self.runtime()).await {
+            Ok(admin) => Ok(admin.describe().await?.retention),
+            Err(error) if error.is(ErrorKind::Unsupported) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn dead_letters(&self, group: &GroupConfig) -> Result<Option<Arc<dyn Layer>>> {
+        let runtime = self.runtime();
+        let Some(target) = &group.dead_letters else {
+            return Ok(group
+                .on_reject
+                .map(|on_reject| Arc::new(RejectPolicy::new(on_reject)) as Arc<dyn Layer>));
+        };
+        let options = DeadLetterOptions {
+            attempts: group.attempts,
+            on_exhausted: group.on_exhausted,
+            bury_backoff: group.redelivery,
+            ..DeadLetterOptions::default()
+        };
+        let slot = self.slot(target)?;
+        let layer = match slot.stores_letters() {
+            true => DeadLetters::with_letters(slot.letters(runtime).await?, options, runtime)?,
+            false => DeadLetters::new(slot.letters_as_events(runtime).await?, options, runtime)?,
+        };
+        Ok(Some(Arc::new(layer)))
+    }
+}
+
+async fn close_all(consumers: &[Arc<dyn Consumer>]) {
+    for consumer in consumers {
+        if let Err(error) = consumer.close().await {
+            tracing::warn!(%error, "a consumer that is not used did not close");
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! The client: configuration, and what was opened by it.
+
+mod builder;
+mod check;
+mod consumer;
+mod group;
+mod merged;
+mod once;
+mod reader;
+mod schemes;
+mod slot;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use aqueduct_core::{Admin, Error, ErrorKind, Letters, Result, Runtime, Start, Text};
+use aqueduct_group::ByteBudget;
+use aqueduct_layers::Dispatch;
+
+pub use self::builder::ClientBuilder;
+pub use self::consumer::Consumer;
+pub use self::reader::{ReadEvent, Reader};
+use self::slot::Slot;
+use crate::config::{Config, GroupConfig, TargetKind, list};
+use crate::worker::Worker;
+
+/// Everything that an application does with its streams, by the names of its configuration.
+///
+/// Making one reads and checks the configuration and opens nothing; each stream and store is opened
+/// when it is first used, once, and shared by all who use it. Clones are the same client.
+#[derive(Clone)]
+pub struct Client(Arc<Inner>);
+
+struct Inner {
+    config: Config,
+    runtime: Runtime,
+    slots: BTreeMap<Text, Slot>,
+    budget: Option<Arc<ByteBudget>>,
+    consumers: Mutex<Vec<Weak<dyn aqueduct_core::Consumer>>>,
+}
+
+impl Client {
+    /// The client of a configuration file, on the current Tokio runtime. Relative paths in it start
+    /// at its folder.
+    ///
+    /// # Errors
+    /// `NotFound`, or `Config` with the key, the text as written and the valid choices.
+    pub async fn from_file(path: impl AsRef<Path>) -> Result<Self> {
+        Self::builder().file(path).build().await
+    }
+
+    /// The client of a configuration in TOML, on the current Tokio runtime. Relative paths in it
+    /// start at the process's folder.
+    ///
+    /// # Errors
+    /// `Config`, with the key, the text as written and the valid choices.
+    pub async fn from_toml(text: &str) -> Result<Self> {
+        Self::builder().toml(text).build().await
+    }
+
+    /// A client that code has a say in.
+    pub fn builder() -> ClientBuilder {
+        ClientBuilder::default()
+    }
+
+    /// Checks, without connecting, that every group can do what it `requires`.
+    ///
+    /// What only a service can tell is verified when the group is opened.
+    ///
+    /// # Errors
+    /// `Config` or `Unsupported`, naming each group, capability and reason.
+    pub fn check(&self) -> Result<()> {
+        let errors: Vec<_> = self
+            .0
+            .config
+            .groups
+            .values()
+            .flat_map(|group| self.check_group(group))
+            .collect();
+        check::together(errors)
+    }
+
+    /// The producer of a stream.
+    ///
+    /// # Errors
+    /// `Config` for an unknown name; what opening answers.
+    pub async fn producer(&self, stream: &str) -> Result<Dispatch> {
+        self.stream(stream)?.producer(&self.0.runtime).await
+    }
+
+    /// A member of a group that the caller pulls from.
+    ///
+    /// # Errors
+    /// `Config` for an unknown name; what opening answers.
+    pub async fn consumer(&self, group: &str) -> Result<Consumer> {
+        let group = self.group(group)?;
+        check::together(self.check_group(group))?;
+        let opened = self.open_group(group, None).await?;
+        Ok(Consumer::new(opened.consumer))
+    }
+
+    /// Follows a stream without a group: every partition from `start` on, nothing settled.
+    ///
+    /// # Errors
+    /// `Config` for an unknown name, `Unsupported` for a queue; what opening answers.
+    pub async fn reader(&self, stream: &str, start: Start) -> Result<Reader> {
+        let log = self.stream(stream)?.log(&self.0.runtime).await?;
+        Reader::open(log, start, &self.0.runtime).await
+    }
+
+    /// A worker for a group, to be given handlers. Opens nothing until it runs.
+    ///
+    /// # Errors
+    /// `Config` for an unknown name, and what [`check`](Self::check) says of the group.
+    pub async fn worker(&self, group: &str) -> Result<Worker> {
+        let group = self.group(group)?;
+        check::together(self.check_group(group))?;
+        Ok(Worker::new(self.clone(), group.clone()))
+    }
+
+    /// The letters of a group.
+    ///
+    /// # Errors
+    /// `Config` for an unknown name or a group without `dead_letters`; `Unsupported` where they are
+    /// in a stream that only takes them.
+    pub async fn letters(&self, group: &str) -> Result<Arc<dyn Letters>> {
+        let group = self.group(group)?;
+        match &group.dead_letters {
+            Some(target) => self.slot(target)?.letters(&self.0.runtime).await,
+            None => Err(Error::config(format!(
+                "groups.{}.dead_letters: it is not set, so the group has no letters",
+                group.name
+            ))),
+        }
+    }
+
+    /// The administration of a stream, which may be missing.
+    ///
+    /// # Errors
+    /// `Config` for an unknown name, `Unsupported` where the backend has none.
+    pub async fn admin(&self, stream: &str) -> Result<Arc<dyn Admin>> {
+        self.stream(stream)?.admin(&self.0.runtime).await
+    }
+
+    /// The names of the streams, in alphabetical order.
+    pub fn streams(&self) -> impl Iterator<Item = &str> {
+        let targets = self.0.config.targets.values();
+        targets
+            .filter(|target| target.kind == TargetKind::Stream)
+            .map(|target| target.name.as_str())
+    }
+
+    /// The names of the groups, in alphabetical order.
+    pub fn groups(&self) -> impl Iterator<Item = &str> {
+        self.0.config.groups.keys().map(Text::as_str)
+    }
+
+    /// The time, tasks and randomness that it uses.
+    pub fn runtime(&self) -> &Runtime {
+        &self.0.runtime
+    }
+
+    /// Ends what it opened: members of groups commit and leave, producers send what they accepted.
+    /// Closing twice is closing once.
+    ///
+    /// # Errors
+    /// The first that something answered; the rest is closed all the same.
+    pub async fn close(&self) -> Result<()> {
+        let consumers = std::mem::take(&mut *self.consumers());
+        let mut closed = Ok(());
+        for consumer in consumers.iter().filter_map(Weak::upgrade) {
+            closed = closed.and(consumer.close().await);
+        }
+        for slot in self.0.slots.values() {
+            closed = closed.and(slot.close().await);
+        }
+        closed
+    }
+
+    /// The streams of a group.
+    pub(crate) fn streams_of(&self, group: &str) -> Result<&[Text]> {
+        Ok(&self.group(group)?.streams)
+    }
+
+    fn stream(&self, name: &str) -> Result<&Slot> {
+        let slot = self.0.slots.get(name);
+        slot.filter(|slot| slot.kind() == TargetKind::Stream)
+            .ok_or_else(|| {
+                let names: Vec<_> = self.streams().map(Text::from).collect();
+                Error::config(format!(
+                    "there is no stream `{name}`; declared: {}",
+                    list(&names)
+                ))
+            })
+    }
+
+    fn group(&self, name: &str) -> Result<&GroupConfig> {
+        let groups = &self.0.config.groups;
+        groups.get(name).ok_or_else(|| {
+            Error::config(format!(
+                "there is no group `{name}`; declared: {}",
+                list(groups.keys())
+            ))
+        })
+    }
+
+    fn slot(&self, target: &str) -> Result<&Slot> {
+        self.0.slots.get(target).ok_or_else(|| {
+            Error::new(
+                ErrorKind::Internal,
+                format!("{target} was read and not kept"),
+            )
+        })
+    }
+
+    fn consumers(&self) -> std::sync::MutexGuard<'_, Vec<Weak<dyn aqueduct_core::Consumer>>> {
+        self.0
+            .consumers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("streams", &self.streams().collect::<Vec<_>>())
+            .field("groups", &self.groups().collect::<Vec<_>>())
+            .finish()
+    }
+}

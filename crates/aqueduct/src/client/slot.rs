@@ -1,0 +1,120 @@
+use std::sync::Arc;
+
+use aqueduct_core::{
+    Admin, Capability, Claim, DeadLetterQueue, Error, IdempotencyStore, LeaseStore, Letters,
+    PartitionedLog, Resource, Result, Runtime, Source,
+};
+use aqueduct_layers::{Dispatch, ProducerLetters};
+
+use super::once::Once;
+use crate::config::{Target, TargetKind};
+
+/// One stream or store, and what of it is open.
+pub(super) struct Slot {
+    target: Target,
+    resource: Arc<dyn Resource>,
+    producer: Once<Dispatch>,
+    source: Once<Source>,
+    leases: Once<Arc<dyn LeaseStore>>,
+    idempotency: Once<Arc<dyn IdempotencyStore>>,
+    letters: Once<Arc<dyn Letters>>,
+    admin: Once<Arc<dyn Admin>>,
+}
+
+impl Slot {
+    pub(super) fn new(target: Target, resource: Arc<dyn Resource>) -> Self {
+        Self {
+            target,
+            resource,
+            producer: Once::new(),
+            source: Once::new(),
+            leases: Once::new(),
+            idempotency: Once::new(),
+            letters: Once::new(),
+            admin: Once::new(),
+        }
+    }
+
+    pub(super) fn kind(&self) -> TargetKind {
+        self.target.kind
+    }
+
+    pub(super) fn resource(&self) -> &dyn Resource {
+        &*self.resource
+    }
+
+    pub(super) async fn producer(&self, runtime: &Runtime) -> Result<Dispatch> {
+        let open = async {
+            let producer = self.resource.producer(runtime).await?;
+            Ok(Dispatch::new(
+                producer,
+                self.target.producer.clone(),
+                runtime,
+            ))
+        };
+        self.named(self.producer.get_or_open(open).await)
+    }
+
+    pub(super) async fn source(&self, runtime: &Runtime) -> Result<Source> {
+        let open = self.resource.source(runtime);
+        self.named(self.source.get_or_open(open).await)
+    }
+
+    pub(super) async fn log(&self, runtime: &Runtime) -> Result<Arc<dyn PartitionedLog>> {
+        match self.source(runtime).await? {
+            Source::Log(log) => Ok(log),
+            _ => Err(Error::unsupported(format!(
+                "{}: a queue cannot be followed without a group",
+                self.resource.describe()
+            ))),
+        }
+    }
+
+    pub(super) async fn leases(&self, runtime: &Runtime) -> Result<Arc<dyn LeaseStore>> {
+        let open = self.resource.leases(runtime);
+        self.named(self.leases.get_or_open(open).await)
+    }
+
+    pub(super) async fn idempotency(&self, runtime: &Runtime) -> Result<Arc<dyn IdempotencyStore>> {
+        let open = self.resource.idempotency(runtime);
+        self.named(self.idempotency.get_or_open(open).await)
+    }
+
+    pub(super) async fn letters(&self, runtime: &Runtime) -> Result<Arc<dyn Letters>> {
+        let open = self.resource.letters(runtime);
+        self.named(self.letters.get_or_open(open).await)
+    }
+
+    /// Whether letters are stored as such; else they are events of the stream.
+    pub(super) fn stores_letters(&self) -> bool {
+        !matches!(
+            self.resource.claims().get(Capability::Letters),
+            Claim::No(_)
+        )
+    }
+
+    pub(super) async fn letters_as_events(
+        &self,
+        runtime: &Runtime,
+    ) -> Result<Arc<dyn DeadLetterQueue>> {
+        let producer = self.producer(runtime).await?;
+        Ok(Arc::new(ProducerLetters::new(Arc::new(producer))))
+    }
+
+    pub(super) async fn admin(&self, runtime: &Runtime) -> Result<Arc<dyn Admin>> {
+        let open = self.resource.admin(runtime);
+        self.named(self.admin.get_or_open(open).await)
+    }
+
+    pub(super) async fn close(&self) -> Result<()> {
+        match self.producer.opened().await {
+            Some(producer) => producer.close().await,
+            None => Ok(()),
+        }
+    }
+
+    /// Says in an error which table it is about.
+    fn named<T>(&self, opened: Result<T>) -> Result<T> {
+        opened.map_err(|error| error.context(self.target.options.place()))
+    }
+}

@@ -1,0 +1,194 @@
+//! The configuration: TOML, the environment over it, and code, as one tree that is read once.
+//!
+//! The `toml` crate parses, with spans; the overlay is our own. The general configuration crates
+//! merge sources into one untyped map and lose on the way what errors must tell here: the text as
+//! it was written before `${...}` was expanded, the line or variable that it came from, and which
+//! variables matched nothing.
+
+mod environment;
+mod expand;
+mod group;
+mod mask;
+mod section;
+mod target;
+mod tree;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use aqueduct_core::{Error, Result, Text};
+
+pub use self::environment::Environment;
+pub(crate) use self::group::{GroupConfig, IdempotencyPlace};
+use self::section::Section;
+pub(crate) use self::target::{Target, TargetKind};
+use self::tree::{Node, Table, Tree};
+
+/// Everything that was configured, read and checked for itself; nothing of it is opened.
+#[derive(Debug)]
+pub(crate) struct Config {
+    pub(crate) client: ClientConfig,
+    pub(crate) targets: BTreeMap<Text, Target>,
+    pub(crate) groups: BTreeMap<Text, GroupConfig>,
+    pub(crate) origins: Origins,
+}
+
+/// What `[client]` says.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ClientConfig {
+    pub(crate) source: Option<Text>,
+    /// Whether streams that are missing are made, where their own table does not say.
+    pub(crate) create: Option<&'static str>,
+    pub(crate) receive_bytes: Option<usize>,
+}
+
+/// Where each key was written, to say so in errors.
+#[derive(Debug, Default)]
+pub(crate) struct Origins(BTreeMap<String, String>);
+
+/// What a configuration is made of, in the order in which one overrides the other.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Sources {
+    pub(crate) file: Option<(PathBuf, String)>,
+    pub(crate) text: Option<String>,
+    pub(crate) folder: Option<PathBuf>,
+    pub(crate) settings: Vec<(String, String)>,
+    pub(crate) environment: Environment,
+}
+
+impl Config {
+    pub(crate) fn load(sources: &Sources) -> Result<Self> {
+        let mut tree = Tree::default();
+        if let Some((path, text)) = &sources.file {
+            tree.read_toml(&path.display().to_string(), text)?;
+        }
+        if let Some(text) = &sources.text {
+            tree.read_toml("configuration", text)?;
+        }
+        for (key, value) in &sources.settings {
+            tree.set(key, value)?;
+        }
+        let folder = match (&sources.folder, &sources.file) {
+            (Some(folder), _) => Some(folder.clone()),
+            (None, Some((path, _))) => path.parent().map(Path::to_path_buf),
+            (None, None) => None,
+        };
+        Self::read(tree, folder.as_deref(), &sources.environment)
+    }
+
+    fn read(mut tree: Tree, folder: Option<&Path>, environment: &Environment) -> Result<Self> {
+        environment.overlay(&mut tree)?;
+        let origins = tree.origins();
+        Self::read_tables(tree.into_root(), folder, environment, Origins::default())
+            .map_err(|error| origins.locate(error))
+            .map(|config| Self { origins, ..config })
+    }
+
+    fn read_tables(
+        mut root: Table,
+        folder: Option<&Path>,
+        environment: &Environment,
+        origins: Origins,
+    ) -> Result<Self> {
+        let client = take_table(&mut root, "client")?;
+        let streams = take_table(&mut root, "streams")?;
+        let stores = take_table(&mut root, "stores")?;
+        let groups = take_table(&mut root, "groups")?;
+        if let Some(name) = root.keys().next() {
+            return Err(Error::config(format!(
+                "{name}: no such table; valid: {}",
+                TABLES.join(", ")
+            )));
+        }
+        let client = ClientConfig::read(Section::new("client", client, environment)?)?;
+        let mut targets = BTreeMap::new();
+        for (kind, tables) in [(TargetKind::Stream, streams), (TargetKind::Store, stores)] {
+            for (name, node) in tables {
+                let place = format!("{}.{name}", kind.table());
+                let table = as_table(&place, node)?;
+                let target = Target::read(kind, &name, table, folder, environment, &client)?;
+                if targets.insert(name.clone(), target).is_some() {
+                    return Err(Error::config(format!(
+                        "{place}: a stream has that name already; a group could not tell them apart"
+                    )));
+                }
+            }
+        }
+        let mut read = BTreeMap::new();
+        for (name, node) in groups {
+            let place = format!("groups.{name}");
+            let section = Section::new(place.as_str(), as_table(&place, node)?, environment)?;
+            let group = GroupConfig::read(&name, section, &mut targets, folder, environment)?;
+            read.insert(name, group);
+        }
+        Ok(Self {
+            client,
+            targets,
+            groups: read,
+            origins,
+        })
+    }
+}
+
+impl ClientConfig {
+    fn read(mut section: Section) -> Result<Self> {
+        let client = Self {
+            source: section.text("source")?,
+            create: section.choice("create", &["missing", "never"])?,
+            receive_bytes: section.bytes("receive_bytes")?,
+        };
+        if client.source.as_deref() == Some("") {
+            return Err(section.refuse("source", "CloudEvents requires a source"));
+        }
+        section.finish()?;
+        Ok(client)
+    }
+}
+
+impl Origins {
+    /// Says in `error` where the key was written that its message begins with.
+    pub(crate) fn locate(&self, error: Error) -> Error {
+        let message = error.message();
+        let found = self
+            .0
+            .iter()
+            .filter(|(key, _)| {
+                message.strip_prefix(key.as_str()).is_some_and(|rest| {
+                    !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_' || c == '-')
+                })
+            })
+            .max_by_key(|(key, _)| key.len())
+            .map(|(_, origin)| origin.clone());
+        match found {
+            Some(origin) => error.context(origin),
+            None => error,
+        }
+    }
+}
+
+/// The tables of a configuration.
+const TABLES: [&str; 4] = ["client", "groups", "stores", "streams"];
+
+fn take_table(root: &mut Table, name: &str) -> Result<Table> {
+    root.remove(name)
+        .map_or_else(|| Ok(Table::new()), |node| as_table(name, node))
+}
+
+fn as_table(place: &str, node: Node) -> Result<Table> {
+    match node {
+        Node::Table(table) => Ok(table),
+        other => Err(Error::config(format!(
+            "{place}: expected a table, found {}",
+            other.describe()
+        ))),
+    }
+}
+
+/// The names, for an error that lists what is valid.
+pub(crate) fn list<'a>(names: impl IntoIterator<Item = &'a Text>) -> String {
+    let names: Vec<_> = names.into_iter().map(Text::as_str).collect();
+    match names.is_empty() {
+        true => "none".into(),
+        false => names.join(", "),
+    }
+}

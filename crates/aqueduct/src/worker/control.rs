@@ -1,0 +1,102 @@
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Waker;
+
+use aqueduct_core::{Consumer, Error};
+use futures::task::AtomicWaker;
+
+/// How far a worker is asked to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Level {
+    Run,
+    /// Finish what runs, commit, give up the partitions.
+    Drain,
+    /// End at once.
+    Abort,
+}
+
+/// What a worker and its handles share.
+#[derive(Default)]
+pub(crate) struct Control {
+    level: AtomicU8,
+    waker: AtomicWaker,
+    shared: Mutex<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    consumer: Option<Arc<dyn Consumer>>,
+    fatal: Option<Error>,
+    paused: bool,
+    ended: bool,
+}
+
+impl Control {
+    pub(crate) fn level(&self) -> Level {
+        match self.level.load(Ordering::Acquire) {
+            0 => Level::Run,
+            1 => Level::Drain,
+            _ => Level::Abort,
+        }
+    }
+
+    pub(crate) fn raise(&self, level: Level) {
+        self.level.fetch_max(level as u8, Ordering::AcqRel);
+        self.waker.wake();
+    }
+
+    pub(crate) fn register(&self, waker: &Waker) {
+        self.waker.register(waker);
+    }
+
+    /// Stops the worker with an error; the first one is kept.
+    pub(crate) fn fail(&self, error: Error) {
+        self.with(|shared| {
+            shared.fatal.get_or_insert(error);
+        });
+        self.raise(Level::Drain);
+    }
+
+    pub(crate) fn take_failure(&self) -> Option<Error> {
+        self.with(|shared| shared.fatal.take())
+    }
+
+    pub(crate) fn opened(&self, consumer: &Arc<dyn Consumer>) {
+        let paused = self.with(|shared| {
+            shared.consumer = Some(consumer.clone());
+            shared.paused
+        });
+        if paused {
+            consumer.pause(true);
+        }
+    }
+
+    pub(crate) fn ended(&self) {
+        self.with(|shared| {
+            shared.consumer = None;
+            shared.ended = true;
+        });
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.with(|shared| shared.ended)
+    }
+
+    pub(crate) fn consumer(&self) -> Option<Arc<dyn Consumer>> {
+        self.with(|shared| shared.consumer.clone())
+    }
+
+    pub(crate) fn pause(&self, paused: bool) {
+        let consumer = self.with(|shared| {
+            shared.paused = paused;
+            shared.consumer.clone()
+        });
+        if let Some(consumer) = consumer {
+            consumer.pause(paused);
+        }
+    }
+
+    fn with<T>(&self, use_it: impl FnOnce(&mut Shared) -> T) -> T {
+        use_it(&mut self.shared.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}

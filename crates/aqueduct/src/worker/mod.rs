@@ -1,0 +1,296 @@
+//! Handlers by event type, and the loop between them and a group.
+
+mod batch;
+mod control;
+mod dispatch;
+mod engine;
+mod extract;
+mod handle;
+mod handler;
+mod metrics;
+mod outcome;
+mod pool;
+mod routes;
+mod run;
+mod settle;
+mod signals;
+
+use std::fmt;
+use std::future::Future;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aqueduct_core::{Error, Event, Lifecycle, Result};
+use futures::FutureExt as _;
+
+pub use self::batch::{Batch, BatchHandler, BatchOptions, IntoOutcomes};
+use self::control::{Control, Level};
+use self::engine::{Engine, Policy};
+pub(crate) use self::extract::Claimant;
+pub use self::extract::{
+    Completion, Context, Extract, ExtractShared, Json, Key, Meta, Setup, State,
+};
+pub use self::handle::{Problem, WorkerHandle, WorkerHealth};
+pub use self::handler::{Handler, Within, within};
+use self::metrics::Counters;
+pub use self::outcome::{HandlerError, IntoOutcome, Outcome, Permanent};
+use self::routes::{Entry, Routes};
+use self::run::{Idle, Run};
+use crate::client::Client;
+use crate::config::{GroupConfig, IdempotencyPlace};
+
+/// Handles the events of one group.
+///
+/// Handlers are async functions, found by event type; the longest match wins. Events of one key are
+/// handled one behind the other, different keys side by side, up to the group's `concurrency`. A
+/// handler answers with an [`Outcome`]; a panic or a time-out is a failed attempt; data that does
+/// not decode is a rejection. An event of a type that no handler takes is acknowledged and counted,
+/// or rejected where the group is `strict`.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> aqueduct::Result<()> {
+/// use aqueduct::{Client, Event, Json, State};
+///
+/// let client = Client::from_toml(r#"
+///     [streams.orders]
+///     url = "memory:"
+///
+///     [groups.billing]
+///     stream = "orders"
+///     on_reject = "stop"
+/// "#).await?;
+/// let worker = client
+///     .worker("billing")
+///     .await?
+///     .state("EUR")
+///     .on("order.placed", |Json(total): Json<u32>, State(currency): State<&'static str>| async move {
+///         println!("charge {total} {currency}");
+///     });
+/// let outcomes = worker.dispatch(vec![Event::json("order.placed", &5)?]).await?;
+/// assert!(outcomes[0].is_ack());
+/// # Ok(()) }
+/// ```
+#[must_use = "a worker handles nothing until it is run"]
+pub struct Worker {
+    client: Client,
+    group: GroupConfig,
+    routes: Arc<Routes>,
+    setup: Setup,
+    idle: Option<Idle>,
+    lifecycle: Option<Arc<dyn Lifecycle>>,
+    control: Arc<Control>,
+    refused: Option<Error>,
+}
+
+impl Worker {
+    pub(crate) fn new(client: Client, group: GroupConfig) -> Self {
+        let mut setup = Setup::default();
+        setup.deduplicates = group.idempotency != IdempotencyPlace::Off;
+        Self {
+            client,
+            group,
+            routes: Arc::default(),
+            setup,
+            idle: None,
+            lifecycle: None,
+            control: Arc::default(),
+            refused: None,
+        }
+    }
+
+    /// Handles events of that type: `order.placed`, a prefix such as `order.*`, or `*` for all that
+    /// nothing else takes. Two handlers of one pattern are refused when the worker starts.
+    pub fn on<H, Args>(self, pattern: &str, handler: H) -> Self
+    where
+        H: Handler<Args>,
+        Args: 'static,
+    {
+        let handler = handler::Erased::<H, Args>(handler, PhantomData);
+        self.add(pattern, Entry::Single(Arc::new(handler)))
+    }
+
+    /// Handles events of that type several at a time; see [`on`](Self::on) for the pattern.
+    pub fn on_batch<H, Args>(self, pattern: &str, options: BatchOptions, handler: H) -> Self
+    where
+        H: BatchHandler<Args>,
+        Args: 'static,
+    {
+        let handler = batch::ErasedBatch::<H, Args>(handler, PhantomData);
+        let this = match options.validate(pattern) {
+            Ok(()) => self,
+            Err(error) => self.refuse(error),
+        };
+        this.add(pattern, Entry::Batch(Arc::new(handler), options))
+    }
+
+    /// Calls `tick` whenever nothing was received or handled for that long, again and again.
+    pub fn on_idle<F, Fut>(mut self, every: Duration, tick: F) -> Self
+    where
+        F: Fn() -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        if every.is_zero() {
+            return self.refuse(Error::config("an idle tick of 0 would never rest"));
+        }
+        self.idle = Some(Idle {
+            every,
+            tick: Arc::new(move || tick().boxed()),
+        });
+        self
+    }
+
+    /// Gives handlers a state, which they take as [`State<T>`].
+    pub fn state<T: Clone + Send + Sync + 'static>(mut self, state: T) -> Self {
+        match self.setup.insert(state) {
+            Ok(()) => self,
+            Err(error) => self.refuse(error),
+        }
+    }
+
+    /// Is told when partitions come and go.
+    pub fn lifecycle(mut self, lifecycle: impl Lifecycle + 'static) -> Self {
+        self.lifecycle = Some(Arc::new(lifecycle));
+        self
+    }
+
+    /// A handle to stop, pause and watch the worker while it runs.
+    pub fn handle(&self) -> WorkerHandle {
+        WorkerHandle::new(self.control.clone(), self.client.runtime().clone())
+    }
+
+    /// Runs until SIGTERM or ctrl-c, then drains: stops fetching, finishes the handlers that run
+    /// within the group's `drain`, commits, and gives up its partitions. A second signal ends it at
+    /// once, and loses nothing.
+    ///
+    /// # Errors
+    /// `Config`, where the handlers and the group's table do not fit together; what opening
+    /// answers; what stopped the worker.
+    pub async fn run(self) -> Result<()> {
+        let mut signals = signals::Signals::new()?;
+        let control = self.control.clone();
+        let watch = self.client.runtime().spawn(async move {
+            signals.next().await;
+            control.raise(Level::Drain);
+            signals.next().await;
+            control.raise(Level::Abort);
+        });
+        let ended = self.run_to_end().await;
+        drop(watch);
+        ended
+    }
+
+    /// Runs until `stop` is done, then drains as [`run`](Self::run) does.
+    ///
+    /// # Errors
+    /// As for [`run`](Self::run).
+    pub async fn run_until(self, stop: impl Future<Output = ()> + Send + 'static) -> Result<()> {
+        let control = self.control.clone();
+        let watch = self.client.runtime().spawn(async move {
+            stop.await;
+            control.raise(Level::Drain);
+        });
+        let ended = self.run_to_end().await;
+        drop(watch);
+        ended
+    }
+
+    /// Runs until its handle says stop, or the consumer ends.
+    ///
+    /// # Errors
+    /// As for [`run`](Self::run).
+    pub async fn run_to_end(self) -> Result<()> {
+        let control = self.control.clone();
+        let ended = self.open_and_run().await;
+        control.ended();
+        ended
+    }
+
+    /// Handles events that were received elsewhere, and answers an outcome for each under its index:
+    /// for unit tests, functions that a cloud calls, and push endpoints.
+    ///
+    /// Events of one key are handled in order; after one that is to be retried the later ones of
+    /// its key are not handled, and are to be retried too. Nothing is connected, deduplicated,
+    /// redelivered or buried: the caller's own queue does that.
+    ///
+    /// # Errors
+    /// `Config`, where the handlers and the group's table do not fit together.
+    pub async fn dispatch(&self, events: Vec<Event>) -> Result<Vec<Outcome>> {
+        self.check()?;
+        let engine = self.engine(self.setup.clone());
+        Ok(dispatch::dispatch(&engine, events).await)
+    }
+
+    async fn open_and_run(self) -> Result<()> {
+        self.check()?;
+        if self.group.dead_letters.is_none() && self.group.on_reject.is_none() {
+            return Err(Error::config(format!(
+                "groups.{}.on_reject: a handler may reject an event, and there are no dead letters \
+                 to take it: set dead_letters to a stream's name or a URL, or on_reject to \"stop\" \
+                 or \"drop\"",
+                self.group.name
+            )));
+        }
+        let opened = self
+            .client
+            .open_group(&self.group, self.lifecycle.clone())
+            .await?;
+        let mut setup = self.setup.clone();
+        setup.claimants = opened.claimants;
+        let engine = Arc::new(self.engine(setup));
+        self.control.opened(&opened.consumer);
+        Run::new(engine, opened.consumer, self.control, self.idle)
+            .to_end()
+            .await
+    }
+
+    fn check(&self) -> Result<()> {
+        if let Some(refused) = &self.refused {
+            return Err(refused.clone());
+        }
+        let place = |error: Error| error.context(format_args!("the worker of {}", self.group.name));
+        if self.routes.is_empty() {
+            return Err(place(Error::config("it has no handlers: call `.on(...)`")));
+        }
+        self.routes.check(&self.setup).map_err(place)
+    }
+
+    fn engine(&self, setup: Setup) -> Engine {
+        let group = self.group.options.group.clone();
+        Engine {
+            counters: Counters::new(&group),
+            group,
+            routes: self.routes.clone(),
+            setup,
+            policy: Policy {
+                timeout: self.group.timeout,
+                strict: self.group.strict,
+                concurrency: self.group.concurrency,
+                drain: self.group.options.drain,
+            },
+            runtime: self.client.runtime().clone(),
+        }
+    }
+
+    fn add(mut self, pattern: &str, entry: Entry) -> Self {
+        match Arc::make_mut(&mut self.routes).add(pattern, entry) {
+            Ok(()) => self,
+            Err(error) => self.refuse(error),
+        }
+    }
+
+    /// Keeps the first error, for when the worker starts: registering stays one chain of calls.
+    fn refuse(mut self, error: Error) -> Self {
+        self.refused
+            .get_or_insert(error.context(format_args!("the worker of {}", self.group.name)));
+        self
+    }
+}
+
+impl fmt::Debug for Worker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Worker")
+            .field("group", &self.group.name)
+            .finish_non_exhaustive()
+    }
+}
