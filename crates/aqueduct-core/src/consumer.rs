@@ -73,7 +73,7 @@ pub struct PartitionStatus {
     pub parked: usize,
     /// Events stored and not settled, where the log can tell.
     pub lag_events: Option<u64>,
-    /// The age of the newest event read, as the log tells its delay.
+    /// How far reading is behind in time, where the log tells it.
     pub lag_time: Option<Duration>,
     /// How long the oldest unsettled event has been out.
     pub oldest_unsettled: Option<Duration>,

@@ -225,31 +225,32 @@ impl Delivery {
     ///
     /// # Errors
     /// `Superseded` or `Revoked` where it may no longer be settled; it is given back.
-    pub async fn ack(self) -> Result<(), SettleError> {
-        self.settle(Settlement::Ack).await
+    pub fn ack(self) -> impl Future<Output = Result<(), SettleError>> + Send {
+        self.settle(Settlement::Ack)
     }
 
     /// The attempt failed: again after `delay`, or after the consumer's own back-off.
     ///
     /// # Errors
     /// As for [`ack`](Self::ack).
-    pub async fn nack(self, delay: impl Into<Option<Duration>>) -> Result<(), SettleError> {
-        self.settle(Settlement::Nack {
-            delay: delay.into(),
-            error: None,
-        })
-        .await
+    pub fn nack(
+        self,
+        delay: impl Into<Option<Duration>>,
+    ) -> impl Future<Output = Result<(), SettleError>> + Send {
+        let delay = delay.into();
+        self.settle(Settlement::Nack { delay, error: None })
     }
 
     /// It never can be handled: to the dead letters, with `reason`.
     ///
     /// # Errors
     /// As for [`ack`](Self::ack), and `Unsupported` where nothing was said of rejected events.
-    pub async fn reject(self, reason: impl Into<Text>) -> Result<(), SettleError> {
-        self.settle(Settlement::Reject {
-            reason: reason.into(),
-        })
-        .await
+    pub fn reject(
+        self,
+        reason: impl Into<Text>,
+    ) -> impl Future<Output = Result<(), SettleError>> + Send {
+        let reason = reason.into();
+        self.settle(Settlement::Reject { reason })
     }
 
     /// Settles it in one of the four ways.

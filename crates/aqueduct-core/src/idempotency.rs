@@ -88,8 +88,8 @@ pub enum Claimed {
     Again,
     /// It was handled: acknowledge it unseen.
     Completed,
-    /// Somebody else is at it. Where its heartbeat stands still for a life on your clock, claim it
-    /// with [`Claimed::Held`]'s values as expired by its store's rule.
+    /// Somebody else is at it. Whoever sees its heartbeat stand still for a life, on a clock of its
+    /// own, releases it in the holder's name, by the holder's nonce, and claims it then.
     Held {
         /// The claimer's nonce.
         nonce: u64,

@@ -3,6 +3,7 @@ mod data;
 mod generate;
 mod id;
 mod json_error;
+mod lineage;
 #[cfg(test)]
 mod tests;
 
@@ -11,7 +12,6 @@ use std::fmt;
 use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use uuid::Uuid;
 
 pub(crate) use self::attribute::check_name as check_attribute_name;
 pub use self::attribute::{AttributeValue, Attributes};
@@ -103,46 +103,6 @@ impl Event {
             .with_data(data)
     }
 
-    /// Makes this an effect of `cause`, the `n`th of its type: the id follows from the cause's
-    /// source and id, this event's type and `n`, so that a handler that runs again publishes the
-    /// same id. Key, trace (`traceparent`, `tracestate`) and `correlationid` are inherited where
-    /// this event has none; `causationid` names the cause. Call it after everything that sets the
-    /// type or the key.
-    #[must_use]
-    pub fn caused_by(mut self, cause: &Self, n: u32) -> Self {
-        const NAMESPACE: Uuid = Uuid::from_u128(0x6f0c_59c2_9d3b_5b0e_8a51_2f40_6b0c_77d1);
-        let mut name = Vec::with_capacity(cause.source.len() + self.kind.len() + 56);
-        for part in [cause.source.as_bytes(), self.kind.as_bytes()] {
-            name.extend_from_slice(&(part.len() as u64).to_be_bytes());
-            name.extend_from_slice(part);
-        }
-        name.extend_from_slice(&n.to_be_bytes());
-        cause
-            .id
-            .with_str(|id| name.extend_from_slice(id.as_bytes()));
-        self.id = Uuid::new_v5(&NAMESPACE, &name).into();
-        if self.key.is_none() {
-            self.key = cause.key.clone();
-        }
-        let cause_id = cause.id.with_str(|id| Text::from(id));
-        let correlation = cause.attributes.get("correlationid").cloned();
-        for (name, value) in [
-            ("traceparent", cause.attributes.get("traceparent").cloned()),
-            ("tracestate", cause.attributes.get("tracestate").cloned()),
-            (
-                "correlationid",
-                correlation.or_else(|| Some(cause_id.clone().into())),
-            ),
-        ] {
-            if let (None, Some(value)) = (self.attributes.get(name), value) {
-                self.attributes.set_checked(Text::literal(name), value);
-            }
-        }
-        self.attributes
-            .set_checked(Text::literal("causationid"), cause_id.into());
-        self
-    }
-
     /// Sets the id.
     #[must_use]
     pub fn with_id(mut self, id: impl Into<EventId>) -> Self {
@@ -212,19 +172,6 @@ impl Event {
         Ok(self)
     }
 
-    /// Sets the trace that it belongs to, as W3C Trace Context writes it (CloudEvents:
-    /// `traceparent`).
-    #[must_use]
-    pub fn with_traceparent(self, traceparent: impl Into<Text>) -> Self {
-        self.with_known("traceparent", traceparent.into())
-    }
-
-    /// Sets the id that all events of one business process share (`correlationid`).
-    #[must_use]
-    pub fn with_correlation_id(self, id: impl Into<Text>) -> Self {
-        self.with_known("correlationid", id.into())
-    }
-
     /// Unique within the source.
     pub fn id(&self) -> &EventId {
         &self.id
@@ -273,22 +220,6 @@ impl Event {
     /// The attributes beyond the fields, to change them.
     pub fn attributes_mut(&mut self) -> &mut Attributes {
         &mut self.attributes
-    }
-
-    /// The trace that it belongs to, as W3C Trace Context writes it (CloudEvents: `traceparent`).
-    pub fn traceparent(&self) -> Option<&str> {
-        self.attributes.get("traceparent")?.as_str()
-    }
-
-    /// The id that all events of one business process share (`correlationid`).
-    pub fn correlation_id(&self) -> Option<&str> {
-        self.attributes.get("correlationid")?.as_str()
-    }
-
-    /// The id of the event that caused this one (`causationid`); see
-    /// [`caused_by`](Self::caused_by).
-    pub fn causation_id(&self) -> Option<&str> {
-        self.attributes.get("causationid")?.as_str()
     }
 
     /// The data, where there is any.
@@ -365,12 +296,6 @@ impl Event {
                 ),
             )),
         }
-    }
-
-    fn with_known(mut self, name: &'static str, value: Text) -> Self {
-        self.attributes
-            .set_checked(Text::literal(name), value.into());
-        self
     }
 
     /// No event: what stands where one was taken from.
