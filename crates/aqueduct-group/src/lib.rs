@@ -7,6 +7,8 @@ mod driver;
 mod member;
 mod offline;
 mod options;
+#[cfg(test)]
+mod simulation;
 mod tracker;
 
 pub use self::budget::ByteBudget;

@@ -25,7 +25,7 @@ use std::time::Duration;
 use aqueduct_core::{GroupRecord, Lease, Moment, OwnerId, Partition, PartitionId, Revocation};
 
 pub(crate) use self::commands::{Command, Input, Listing, Opening, Snapshot, Work, WriteKind};
-use self::rng::Rng;
+pub(crate) use self::rng::Rng;
 use crate::GroupOptions;
 use crate::tracker::Progress;
 
@@ -248,7 +248,7 @@ impl Member {
         }
         for owned in self.owned.values() {
             let idle = owned.pending.as_ref().is_none_or(|pending| pending.idle);
-            let retry = (idle && owned.failures > 0).then_some(owned.retry_at);
+            let retry = (idle && owned.retry_at > self.last_tick).then_some(owned.retry_at);
             for due in [owned.deadline, retry].into_iter().flatten() {
                 wake = wake.min(due);
             }

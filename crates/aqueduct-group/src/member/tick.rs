@@ -99,23 +99,25 @@ impl Member {
         if owned.deadline.is_none() || now < owned.retry_at {
             return;
         }
-        if owned.stop.is_none() {
-            if let Some(by) = owned.lease.wanted_by.clone().filter(|by| *by != self.owner) {
-                owned.stop = Some(Stop {
-                    why: Revocation::HandedOver,
-                    to: Some(by),
-                    since: now,
-                    last: None,
-                });
-                out.push(Command::Drain(partition.clone(), Revocation::HandedOver));
-            }
-        }
         let stopped = owned.stop.as_ref().is_some_and(|stop| stop.last.is_some());
         let snapshot = if stopped {
             None
         } else {
             work.snapshot(partition)
         };
+        // What was opened just now has not begun yet: it is asked again at the next tick.
+        if snapshot.is_some()
+            && owned.stop.is_none()
+            && let Some(by) = owned.lease.wanted_by.clone().filter(|by| *by != self.owner)
+        {
+            owned.stop = Some(Stop {
+                why: Revocation::HandedOver,
+                to: Some(by),
+                since: now,
+                last: None,
+            });
+            out.push(Command::Drain(partition.clone(), Revocation::HandedOver));
+        }
         let ended = snapshot
             .as_ref()
             .and_then(|snapshot| snapshot.ended.clone());
@@ -143,7 +145,7 @@ impl Member {
             .filter(|progress| progress.watermark != Watermark::End);
         let mark = progress.is_some() && snapshot.is_some_and(|snapshot| snapshot.mark);
         let dirty = progress.is_some_and(|progress| progress.dirty);
-        if !dirty {
+        if progress.is_some() && !dirty {
             owned.flushed = owned.flush;
         }
         let since = now.since(owned.last_sent);

@@ -1,0 +1,229 @@
+use aqueduct_core::{Lease, OwnerId, PartitionId, Watermark};
+
+use super::log::Log;
+
+/// The rules, as invariants over everything that happened.
+#[derive(Default)]
+pub(super) struct Check {
+    events: Vec<Fate>,
+    /// How many events of each key have begun under an owner that was not fenced.
+    begun: Vec<usize>,
+    pub(super) seen: Seen,
+    finished: usize,
+}
+
+/// What became of one event.
+#[derive(Clone, Default)]
+struct Fate {
+    settled: bool,
+    letter: bool,
+    /// Attempts that failed, as anybody could know of them.
+    failed: u32,
+}
+
+/// How often each thing happened.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Seen {
+    pub(super) starts: u64,
+    pub(super) repeated: u64,
+    pub(super) letters: u64,
+    pub(super) poison_letters: u64,
+    pub(super) nacks: u64,
+    pub(super) crashes: u64,
+    pub(super) stalls: u64,
+    pub(super) kills: u64,
+    pub(super) outages: u64,
+    pub(super) lost_leases: u64,
+    pub(super) handovers: u64,
+    pub(super) ended: u64,
+    pub(super) deleted: u64,
+    pub(super) cautious: u64,
+    pub(super) conflicts: u64,
+    pub(super) doubts: u64,
+    pub(super) fenced_starts: u64,
+    pub(super) flushes: u64,
+}
+
+impl Check {
+    pub(super) fn new(keys: usize) -> Self {
+        Self {
+            begun: vec![0; keys],
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn appended(&mut self) {
+        self.events.push(Fate::default());
+    }
+
+    /// A handler starts, or the layer above buries the event instead.
+    pub(super) fn starts(
+        &mut self,
+        log: &Log,
+        event: usize,
+        attempt: u32,
+        fenced: bool,
+    ) -> Result<(), String> {
+        self.seen.starts += 1;
+        let fate = &self.events[event];
+        self.seen.repeated += u64::from(fate.settled);
+        if attempt > fate.failed + 1 {
+            return Err(format!(
+                "event {event}: attempt {attempt} after {} failures: it is innocent",
+                fate.failed
+            ));
+        }
+        if fenced {
+            self.seen.fenced_starts += 1;
+            return Ok(());
+        }
+        let it = &log.events[event];
+        let Some(key) = it.key else { return Ok(()) };
+        if let Some(before) = log.keys[key][..it.in_key]
+            .iter()
+            .find(|before| !self.events[**before].settled)
+        {
+            return Err(format!(
+                "key {key}: event {event} starts before event {before} is settled"
+            ));
+        }
+        let begun = &mut self.begun[key];
+        if it.in_key > *begun {
+            return Err(format!(
+                "key {key}: event {event} is number {} and starts after {begun}",
+                it.in_key
+            ));
+        }
+        *begun = (*begun).max(it.in_key + 1);
+        Ok(())
+    }
+
+    pub(super) fn failed(&mut self, event: usize) {
+        self.events[event].failed += 1;
+    }
+
+    pub(super) fn settled(&mut self, event: usize) {
+        let fate = &mut self.events[event];
+        self.finished += usize::from(!fate.settled);
+        fate.settled = true;
+    }
+
+    pub(super) fn letter(&mut self, log: &Log, event: usize, attempts: u32) -> Result<(), String> {
+        let fate = &mut self.events[event];
+        if fate.failed < attempts {
+            return Err(format!(
+                "event {event} became a letter after {} failures",
+                fate.failed
+            ));
+        }
+        if !std::mem::replace(&mut fate.letter, true) {
+            self.seen.letters += 1;
+            self.seen.poison_letters += u64::from(log.events[event].poison);
+        }
+        Ok(())
+    }
+
+    /// A lease was written.
+    pub(super) fn written(&mut self, log: &Log, before: &Lease, after: &Lease) -> Result<(), String> {
+        let id = &after.partition;
+        let settled_to = |watermark: Watermark| match watermark {
+            Watermark::Start(_) => 0,
+            Watermark::At(position) => position.sequence().unwrap_or(0) as usize,
+            Watermark::End => usize::MAX,
+        };
+        let (from, to) = (settled_to(before.watermark), settled_to(after.watermark));
+        if to < from {
+            return Err(format!("{id}: the watermark fell from {from} to {to}"));
+        }
+        let partition = &log.partitions[id];
+        if after.watermark == Watermark::End && !partition.closed {
+            return Err(format!("{id}: it is open and settled to its end"));
+        }
+        let events = &partition.events;
+        for event in &events[from.min(events.len())..to.min(events.len())] {
+            if !self.events[*event].settled {
+                return Err(format!("{id}: event {event} is committed and not settled"));
+            }
+        }
+        self.seen.handovers +=
+            u64::from(before.wanted_by.is_some() && after.owner == before.wanted_by);
+        self.seen.ended += u64::from(from != to && after.watermark == Watermark::End);
+        Ok(())
+    }
+
+    /// A lease was taken over from an owner that did not release it.
+    pub(super) fn taken(&mut self, log: &Log, before: &Lease) {
+        if let Some(attempts) = before.attempts.filter(|attempts| attempts.started) {
+            self.failed(log.event_at(&before.partition, attempts.position));
+        }
+    }
+
+    /// Nobody may think that it owns what another thinks it owns.
+    pub(super) fn owned_once(
+        &self,
+        id: &PartitionId,
+        owner: &OwnerId,
+        others: impl Iterator<Item = OwnerId>,
+    ) -> Result<(), String> {
+        match others.into_iter().find(|other| other != owner) {
+            None => Ok(()),
+            Some(other) => Err(format!("{id}: {owner} and {other} both own it")),
+        }
+    }
+
+    pub(super) fn is_all_settled(&self) -> bool {
+        self.finished == self.events.len()
+    }
+
+    pub(super) fn unsettled(&self) -> Vec<usize> {
+        let events = self.events.iter().enumerate();
+        events
+            .filter(|(_, fate)| !fate.settled)
+            .map(|(event, _)| event)
+            .collect()
+    }
+
+    pub(super) fn poison_is_buried(&self, log: &Log) -> bool {
+        let all = log.events.iter().zip(&self.events);
+        all.filter(|(event, _)| event.poison)
+            .all(|(_, fate)| fate.letter)
+    }
+}
+
+impl Seen {
+    fn all(&mut self) -> [(&'static str, &mut u64); 18] {
+        [
+            ("starts", &mut self.starts),
+            ("repeated", &mut self.repeated),
+            ("letters", &mut self.letters),
+            ("poison_letters", &mut self.poison_letters),
+            ("nacks", &mut self.nacks),
+            ("crashes", &mut self.crashes),
+            ("stalls", &mut self.stalls),
+            ("kills", &mut self.kills),
+            ("outages", &mut self.outages),
+            ("lost_leases", &mut self.lost_leases),
+            ("handovers", &mut self.handovers),
+            ("ended", &mut self.ended),
+            ("deleted", &mut self.deleted),
+            ("cautious", &mut self.cautious),
+            ("conflicts", &mut self.conflicts),
+            ("doubts", &mut self.doubts),
+            ("fenced_starts", &mut self.fenced_starts),
+            ("flushes", &mut self.flushes),
+        ]
+    }
+
+    pub(super) fn add(&mut self, other: &Self) {
+        let mut other = *other;
+        for ((_, mine), (_, theirs)) in self.all().into_iter().zip(other.all()) {
+            *mine += *theirs;
+        }
+    }
+
+    pub(super) fn assert_everything_happened(&mut self) {
+        for (what, count) in self.all() {
+            assert!(*count > 0, "no {what} in any seed");
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! A seeded simulation: members and trackers as they are, between a simulated log, a simulated
+//! lease store and simulated processes that crash, stall, join and leave. One thread, virtual time.
+//!
+//! `AQUEDUCT_SEED=n cargo test -p aqueduct-group simulation -- --nocapture` replays one seed and
+//! prints what happens; `AQUEDUCT_SEEDS=n` runs more of them.
+
+mod check;
+mod cost;
+mod log;
+mod process;
+mod scenario;
+mod store;
+mod world;
+
+use std::env;
+
+use self::scenario::Scenario;
+use self::world::World;
+
+/// As many as fit into the tests; more with `AQUEDUCT_SEEDS`.
+const SEEDS: u64 = 2_000;
+
+fn number(name: &str) -> Option<u64> {
+    env::var(name).ok()?.parse().ok()
+}
+
+fn run(seed: u64, print: bool) -> Result<World, String> {
+    let mut world = World::new(seed, Scenario::draw(seed), print);
+    world
+        .run()
+        .map_err(|why| format!("AQUEDUCT_SEED={seed}: {why}"))?;
+    Ok(world)
+}
+
+#[test]
+fn the_meaning_holds_for_every_seed() {
+    if let Some(seed) = number("AQUEDUCT_SEED") {
+        if let Err(why) = run(seed, true) {
+            panic!("{why}");
+        }
+        return;
+    }
+    let seeds = number("AQUEDUCT_SEEDS").unwrap_or(SEEDS);
+    let mut seen = check::Seen::default();
+    for seed in 0..seeds {
+        match run(seed, false) {
+            Ok(world) => seen.add(&world.check.seen),
+            Err(why) => panic!("{why}"),
+        }
+    }
+    // A simulation in which nothing happens proves nothing.
+    println!("{seen:?}");
+    seen.assert_everything_happened();
+}
+
+#[test]
+fn the_same_seed_gives_the_same_trace() {
+    let mut traces = Vec::new();
+    for seed in 0..20 {
+        let trace = |seed| run(seed, false).map(|world| world.trace.hash());
+        let (first, second) = (trace(seed), trace(seed));
+        assert_eq!(first, second, "seed {seed}");
+        traces.push(first.unwrap());
+    }
+    traces.sort_unstable();
+    traces.dedup();
+    assert_eq!(traces.len(), 20, "different seeds, different traces");
+}

@@ -1,0 +1,128 @@
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use aqueduct_core::{
+    Backoff, GroupRecord, Moment, OwnerId, PartitionId, Parts, ResolvedStart, Revocation,
+    Timestamp,
+};
+
+use super::scenario::Scenario;
+use crate::member::{Member, Opening, Snapshot, Work};
+use crate::tracker::{Tracker, TrackerOptions};
+
+/// One process: a member, its trackers, and the handlers that run.
+pub(super) struct Process {
+    pub(super) owner: OwnerId,
+    pub(super) member: Member,
+    pub(super) slots: BTreeMap<PartitionId, SimSlot>,
+    pub(super) chains: BTreeMap<u64, Chain>,
+    pub(super) alive: bool,
+    pub(super) leaving: bool,
+    pub(super) stalled_until: Moment,
+    pub(super) wake_at: Moment,
+    /// What each flush has to make durable.
+    pub(super) flushes: BTreeMap<u64, Vec<(PartitionId, usize)>>,
+}
+
+pub(super) struct SimSlot {
+    pub(super) tracker: Tracker,
+    pub(super) generation: u64,
+    pub(super) until: Moment,
+    pub(super) stopping: Option<Revocation>,
+    pub(super) due_at: Option<Moment>,
+}
+
+/// Deliveries of one key, or one without, handled one after the other.
+pub(super) struct Chain {
+    pub(super) partition: PartitionId,
+    pub(super) generation: u64,
+    pub(super) parts: VecDeque<Parts>,
+}
+
+impl Process {
+    pub(super) fn new(name: String, scenario: &Scenario, seed: u64, now: Moment) -> Self {
+        let owner = OwnerId::new(name);
+        let start = ResolvedStart {
+            at: Timestamp::EPOCH,
+            partitions: Vec::new(),
+        };
+        let record = GroupRecord::new(start, 0, Timestamp::EPOCH);
+        Self {
+            member: Member::new(scenario.timings, owner.clone(), record, seed, now),
+            owner,
+            slots: BTreeMap::new(),
+            chains: BTreeMap::new(),
+            alive: true,
+            leaving: false,
+            stalled_until: now,
+            wake_at: now,
+            flushes: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn open(&mut self, opening: &Opening, seed: u64) {
+        let lease = &opening.lease;
+        let options = TrackerOptions {
+            max_unsettled: 32,
+            max_unsettled_bytes: 1 << 20,
+            max_parked: 16,
+            max_span: 128,
+            redelivery: Backoff::new(Duration::from_millis(200), Duration::from_secs(5)),
+            hash_seed: seed,
+        };
+        let takeover = opening.takeover();
+        let tracker = Tracker::new(options, lease.watermark, lease.handed_out, takeover);
+        self.slots.insert(
+            lease.partition.clone(),
+            SimSlot {
+                tracker,
+                generation: lease.generation,
+                until: opening.until,
+                stopping: None,
+                due_at: None,
+            },
+        );
+    }
+
+    pub(super) fn slot(&mut self, id: &PartitionId, generation: u64) -> Option<&mut SimSlot> {
+        let slot = self.slots.get_mut(id)?;
+        (slot.generation == generation).then_some(slot)
+    }
+}
+
+/// What a member sees of its process.
+pub(super) struct View<'a> {
+    pub(super) slots: &'a mut BTreeMap<PartitionId, SimSlot>,
+    pub(super) dead: &'a BTreeSet<OwnerId>,
+    /// Whether a receiver waits.
+    pub(super) waits: bool,
+    pub(super) now: Moment,
+}
+
+impl Work for View<'_> {
+    fn snapshot(&mut self, partition: &PartitionId) -> Option<Snapshot> {
+        let slot = self.slots.get_mut(partition)?;
+        let tracker = &mut slot.tracker;
+        let mark = self.waits && slot.stopping.is_none() && tracker.mark_needed(self.now);
+        let idle = tracker.in_flight() == 0;
+        Some(Snapshot {
+            progress: tracker.progress(),
+            mark,
+            drained: slot
+                .stopping
+                .is_some_and(|why| why == Revocation::Shutdown || idle),
+            ended: tracker
+                .is_settled_to_end()
+                .then(|| tracker.children().unwrap_or_default().to_vec()),
+        })
+    }
+
+    fn stop(&mut self, partition: &PartitionId, why: Revocation) -> Option<Snapshot> {
+        self.slots.get_mut(partition)?.tracker.revoke_all(why);
+        self.snapshot(partition)
+    }
+
+    fn is_dead(&self, owner: &OwnerId) -> bool {
+        self.dead.contains(owner)
+    }
+}
