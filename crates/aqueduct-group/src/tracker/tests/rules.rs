@@ -93,6 +93,13 @@ fn a_stale_ticket_stays_stale_after_the_event_is_out_again() {
     assert_eq!(tracker.revocation(second[0].ticket), None);
     ack(&mut tracker, &second[0]).unwrap();
     assert_eq!(watermark(&tracker), Some(2));
+    tracker.fetched(records_from(3, "bc"), at(0));
+    let others = take(&mut tracker, 9, at(0));
+    assert_eq!(others.len(), 2, "they use the same slots");
+    assert_eq!(
+        ack(&mut tracker, &out[1]).unwrap_err(),
+        Revocation::Superseded
+    );
 }
 
 #[test]
