@@ -1,7 +1,10 @@
 use std::fmt;
 use std::sync::Arc;
 
-use aqueduct_core::{IdempotencyStore, Layer, Letters, Result, Runtime};
+use aqueduct_core::{Error, IdempotencyStore, Layer, Letters, Result, Runtime};
+use aqueduct_layers::{
+    DeadLetterOptions, DeadLetters, Idempotency, IdempotencyOptions, OnReject, RejectPolicy,
+};
 
 use crate::bench::Bench;
 use crate::stop::{During as _, Outcome};
@@ -35,6 +38,22 @@ impl LayerSet {
             name: "plain".to_owned(),
             make: None,
         }
+    }
+
+    /// The usual sets: plain, each consumer layer of `aqueduct-layers` alone, and all of them. The
+    /// subject must keep letters and idempotency records, its own or elsewhere.
+    pub fn standard() -> Vec<Self> {
+        vec![
+            Self::plain(),
+            Self::new("dead letters", |context| Ok(vec![dead_letters(context)?])),
+            Self::new("idempotency", |context| Ok(vec![idempotency(context)?])),
+            Self::new("a reject policy", |_| {
+                Ok(vec![Arc::new(RejectPolicy::new(OnReject::Drop))])
+            }),
+            Self::new("all layers", |context| {
+                Ok(vec![idempotency(context)?, dead_letters(context)?])
+            }),
+        ]
     }
 
     /// The layers that `make` makes, outermost first, anew for each producer and each consumer. A
@@ -79,6 +98,27 @@ impl LayerSet {
         };
         make(&context).during(format!("making the layers {}", self.name))
     }
+}
+
+/// Letters that no case of others ever needs: they allow more attempts than any makes.
+fn dead_letters(context: &LayerContext) -> Result<Arc<dyn Layer>> {
+    let Some(letters) = context.letters.clone() else {
+        return Err(Error::unsupported("the subject keeps no letters"));
+    };
+    let mut options = DeadLetterOptions::default();
+    options.attempts = 1_000;
+    let layer = DeadLetters::with_letters(letters, options, &context.runtime)?;
+    Ok(Arc::new(layer))
+}
+
+fn idempotency(context: &LayerContext) -> Result<Arc<dyn Layer>> {
+    let Some(store) = context.idempotency.clone() else {
+        return Err(Error::unsupported(
+            "the subject keeps no idempotency records",
+        ));
+    };
+    let layer = Idempotency::new(store, IdempotencyOptions::default(), &context.runtime)?;
+    Ok(Arc::new(layer))
 }
 
 impl fmt::Debug for LayerSet {

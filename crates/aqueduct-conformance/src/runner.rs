@@ -78,7 +78,7 @@ pub async fn run(fixture: &dyn Fixture, runtime: &Runtime, options: Options) -> 
     let lacks = fixture.lacks();
     let abilities = probe(fixture, runtime, &options.through).await;
 
-    let running = cases.iter().map(|&case| {
+    let running = cases.iter().enumerate().map(|(at, &case)| {
         let verdict = judge(case, &abilities, &lacks);
         let (through, started) = (&options.through, runtime);
         async move {
@@ -88,13 +88,16 @@ pub async fn run(fixture: &dyn Fixture, runtime: &Runtime, options: Options) -> 
                 None => attempt(case, fixture, runtime, through).await,
             };
             let seconds = started.now().since(began).as_secs_f64();
-            CaseReport::new(case.name, case.rules, verdict, seconds)
+            let line = CaseReport::new(case.name, case.rules, verdict, seconds);
+            (at, line)
         }
     });
-    let mut lines: Vec<CaseReport> = futures::stream::iter(running)
-        .buffered(options.parallel.max(1))
+    let mut lines: Vec<(usize, CaseReport)> = futures::stream::iter(running)
+        .buffer_unordered(options.parallel.max(1))
         .collect()
         .await;
+    lines.sort_by_key(|(at, _)| *at);
+    let mut lines: Vec<CaseReport> = lines.into_iter().map(|(_, line)| line).collect();
     lines.extend(unknown_lacks(&lacks));
 
     let report = Report::new(

@@ -185,9 +185,10 @@ async fn stale_commit_is_fenced(context: &Context<'_>) -> Outcome {
     renewed.counter += 1;
     renewed.nonce = 22;
     let renewed = swapped(leases.commit(&key, &thief, renewed).await?)?;
-    let old = leases
-        .commit(&key, &thief, taken(&thief, "thief", 23))
-        .await?;
+    let mut again = thief.clone();
+    again.counter += 1;
+    again.nonce = 23;
+    let old = leases.commit(&key, &thief, again).await?;
     check!(
         matches!(old, Swap::Lost(_)),
         "a commit from a row that was renewed since: {old:?}"

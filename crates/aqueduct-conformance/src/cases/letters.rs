@@ -22,6 +22,7 @@ pub(super) const CASES: &[Case] = &[
     case!(Store letter_stays_when_its_redrive_fails, [4], [Need::Can(Capability::Letters), Need::Producer]),
     case!(Store unknown_letter_is_not_found, [4], [Need::Can(Capability::Letters), Need::Producer]),
     case!(Store no_key_is_held_at_first, [4], [Need::Can(Capability::Letters)]),
+    case!(Store held_key_stays_until_released, [4], [Need::Can(Capability::Letters)]),
 ];
 
 async fn letter_keeps_its_provenance(context: &Context<'_>) -> Outcome {
@@ -30,6 +31,7 @@ async fn letter_keeps_its_provenance(context: &Context<'_>) -> Outcome {
     full.partition = Some(PartitionId::new("shardId-000000000003"));
     full.position = Some("9".repeat(56).parse::<Position>()?.with_sub(2));
     full.reason = LetterReason::Poison;
+    full.holds_key = true;
     full.message = "Kaputt: “ü” 🚚".into();
     full.attempts = 3;
     full.stored_at = Some("2026-01-30T10:00:00.5Z".parse()?);
@@ -171,12 +173,10 @@ async fn redriven_letter_moves(context: &Context<'_>) -> Outcome {
     seen.check_complete(&events)?;
     seen.check_order(&events)?;
     for event in seen.firsts() {
-        let named = |(_, value): (&str, &aqueduct_core::AttributeValue)| {
-            value.as_str().is_some_and(|text| text.contains("billing"))
-        };
-        check!(
-            event.attributes().iter().any(named),
-            "the redriven event does not name the group that it is for: {event:?}"
+        check_eq!(
+            Letter::target_group(event),
+            Some("billing"),
+            "the group that it is for"
         );
     }
     let left = listed(&*letters, &LetterQuery::default()).await?;
@@ -243,6 +243,32 @@ async fn no_key_is_held_at_first(context: &Context<'_>) -> Outcome {
         .release_key(&group, &stream, "k")
         .await
         .during("releasing a key that is free")
+}
+
+async fn held_key_stays_until_released(context: &Context<'_>) -> Outcome {
+    let (_bench, letters) = letters(context).await?;
+    let (group, stream) = (GroupName::new("g"), StreamName::new("s"));
+    let mut holding = [letter(0, "g", "s", "ключ"), letter(1, "g", "s", "b")];
+    for letter in &mut holding {
+        letter.holds_key = true;
+    }
+    bury(&*letters, &holding).await?;
+    let mut held = letters.held_keys(&group, &stream).await?;
+    held.sort();
+    check_eq!(held, ["b", "ключ"], "the held keys");
+    for (group, stream) in [("other", "s"), ("g", "other")] {
+        let held = letters.held_keys(&group.into(), &stream.into()).await?;
+        check!(held.is_empty(), "group {group} on {stream} holds {held:?}");
+    }
+    for outcome in letters.purge(&ids(&*letters).await?).await {
+        outcome.during("purging")?;
+    }
+    let held = letters.held_keys(&group, &stream).await?;
+    check_eq!(held.len(), 2, "held keys whose letters are gone");
+    letters.release_key(&group, &stream, "ключ").await?;
+    let held = letters.held_keys(&group, &stream).await?;
+    check_eq!(held, ["b"], "the keys that are held after one was released");
+    Ok(())
 }
 
 pub(super) async fn letters<'a>(

@@ -362,7 +362,7 @@ async fn cut_reader_goes_on_behind_the_last(context: &Context<'_>) -> Outcome {
     bench.send(&events[..20]).await?;
     let mut reader = log.open(&open(&partition, ReadFrom::Earliest)).await?;
     let mut seen = Seen::default();
-    let mut errors = 0;
+    let (mut errors, mut cut) = (0, false);
     while seen.distinct() < events.len() {
         let what = format!("{} records, {} are read", events.len(), seen.distinct());
         match context.within(&what, reader.read(6)).await? {
@@ -382,7 +382,8 @@ async fn cut_reader_goes_on_behind_the_last(context: &Context<'_>) -> Outcome {
                 context.runtime.sleep(Duration::from_millis(20)).await;
             }
         }
-        if seen.distinct() == 12 {
+        if seen.distinct() >= 12 && !cut {
+            cut = true;
             bench.inject(Fault::Cut).await?;
             bench.send(&events[20..]).await?;
         }

@@ -1,13 +1,22 @@
 //! The cases, by theme.
 
 mod admin;
+mod bounds;
+mod consuming;
+mod dead;
+mod dispatching;
 mod fields;
 mod idempotency;
 mod leases;
 mod leases_group;
 mod letters;
 mod log;
+mod members;
+mod once;
 mod outcomes;
+mod resharding;
+mod settling;
+mod starts;
 
 use crate::case::Case;
 
@@ -15,10 +24,19 @@ use crate::case::Case;
 pub(crate) const THEMES: &[(&str, &[Case])] = &[
     ("fields", fields::CASES),
     ("sending", outcomes::CASES),
+    ("dispatch", dispatching::CASES),
     ("log", log::CASES),
     ("leases", leases::CASES),
     ("leases of a group", leases_group::CASES),
     ("idempotency", idempotency::CASES),
     ("letters", letters::CASES),
     ("administration", admin::CASES),
+    ("consuming", consuming::CASES),
+    ("settling", settling::CASES),
+    ("members", members::CASES),
+    ("starts and gaps", starts::CASES),
+    ("resharding", resharding::CASES),
+    ("bounds", bounds::CASES),
+    ("dead letters", dead::CASES),
+    ("handling once", once::CASES),
 ];

@@ -1,4 +1,4 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aqueduct_core::{Capability, Effect, ErrorKind, Event, Receipt, Result, Retry};
 
@@ -367,21 +367,27 @@ async fn sends_to(context: &Context<'_>, fault: Fault) -> Outcome<aqueduct_core:
     Ok(error)
 }
 
-/// Checks the prefix rule on the outcomes of one call.
+/// Checks the prefix rule on the outcomes of one call. A call that failed as a whole has equal
+/// outcomes, so what is behind a failed event may also answer as that one does.
 fn check_prefix_rule(events: &[Event], outcomes: &[Result<Receipt>]) -> Outcome {
-    let mut failed = BTreeSet::new();
+    let mut failed = BTreeMap::new();
     for (event, outcome) in events.iter().zip(outcomes) {
         let Some(key) = event.key() else { continue };
-        match outcome {
-            Ok(_) => check!(
-                !failed.contains(key),
-                "an event of key {key} is stored behind one that is not"
-            ),
-            Err(error) => {
-                let first = failed.insert(key);
+        match (outcome, failed.get(key)) {
+            (Ok(_), None) => {}
+            (Ok(_), Some(_)) => {
+                check!(
+                    false,
+                    "an event of key {key} is stored behind one that is not"
+                );
+            }
+            (Err(error), None) => {
+                failed.insert(key, error.kind());
+            }
+            (Err(error), Some(first)) => {
                 let blocked = error.is(ErrorKind::Blocked) && error.effect() == Effect::None;
                 check!(
-                    first || blocked,
+                    blocked || error.is(*first),
                     "behind a failed event of key {key}: {error:?}"
                 );
             }

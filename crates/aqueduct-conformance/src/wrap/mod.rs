@@ -4,8 +4,10 @@ mod flaky;
 mod gate;
 mod line;
 mod polls;
+mod stubborn;
 
 pub(crate) use self::flaky::Flaky;
 pub(crate) use self::gate::Gated;
 pub(crate) use self::line::{Line, LinedLeases};
 pub(crate) use self::polls::cancel_after;
+pub(crate) use self::stubborn::Stubborn;

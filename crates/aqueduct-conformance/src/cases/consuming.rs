@@ -1,0 +1,474 @@
+use std::time::Duration;
+
+use aqueduct_core::{Capability, ErrorKind, Event};
+
+use crate::case::{Case, Need, case};
+use crate::context::Context;
+use crate::fixture::Fault;
+use crate::member::ack_all;
+use crate::stop::{During as _, Outcome, check, check_eq};
+use crate::workload::{Seen, counted, interleaved, keyed, number};
+use crate::wrap::cancel_after;
+
+pub(super) const CASES: &[Case] = &[
+    case!(Flow two_groups_see_all, [1], [Need::Producer, Need::Consumer]),
+    case!(Flow consumer_keeps_key_order, [2], [Need::Producer, Need::Consumer, Need::Can(Capability::KeyOrder)]),
+    case!(Flow delivery_says_where_it_comes_from, [6], [Need::Producer, Need::Group]),
+    case!(Flow key_that_is_out_comes_to_nobody_else, [2], [Need::Producer, Need::Consumer, Need::Can(Capability::KeyOrder)]),
+    case!(Flow out_of_order_acks_resume_at_the_first_unsettled, [1, 3], [Need::Producer, Need::Consumer]),
+    case!(Flow flushed_acks_survive_a_crash, [1, 3], [Need::Producer, Need::Consumer]),
+    case!(Flow acks_are_committed_in_time, [3], [Need::Producer, Need::Consumer]),
+    case!(Flow commits_do_not_follow_the_event_rate, [3], [Need::Producer, Need::Group]),
+    case!(Flow cancelled_receive_gains_no_attempt, [1, 2], [Need::Producer, Need::Consumer]),
+    case!(Flow drained_consumer_settles_and_closes, [14], [Need::Producer, Need::Consumer]),
+    case!(Flow closed_consumer_revokes_what_is_out, [14], [Need::Producer, Need::Consumer]),
+    case!(Flow closing_twice_is_closing_once, [14], [Need::Producer, Need::Consumer]),
+    case!(Flow paused_consumer_hands_out_nothing, [15], [Need::Producer, Need::Consumer]),
+    case!(Flow status_tells_the_lag, [15], [Need::Producer, Need::Group, Need::Can(Capability::Lag)]),
+    case!(Flow cut_connection_loses_nothing, [1, 9], [Need::Producer, Need::Consumer, Need::Fault(Fault::Cut)]),
+];
+
+async fn two_groups_see_all(context: &Context<'_>) -> Outcome {
+    let bench = context.bench(3).await?;
+    let (one, other) = (
+        bench.join("one").open().await?,
+        bench.join("other").open().await?,
+    );
+    let events = interleaved(&["a", "b", "c", "d", "e"], 10);
+    bench.send(&events).await?;
+    for member in [one, other] {
+        let mut seen = Seen::default();
+        member.work(context, &mut seen, events.len()).await?;
+        member.silent(context).await?;
+        seen.check_complete(&events)?;
+        seen.check_once()?;
+        member.close(context).await?;
+    }
+    Ok(())
+}
+
+async fn consumer_keeps_key_order(context: &Context<'_>) -> Outcome {
+    let bench = context.bench(3).await?;
+    let member = bench.join("group").open().await?;
+    let events = interleaved(&["a", "b", "c", "d", "e", "f", "g", "h"], 60);
+    let mut seen = Seen::default();
+    let sending = bench.send(&events);
+    let working = member.work(context, &mut seen, events.len());
+    futures::try_join!(sending, working)?;
+    seen.check_complete(&events)?;
+    seen.check_order(&events)?;
+    member.close(context).await
+}
+
+async fn delivery_says_where_it_comes_from(context: &Context<'_>) -> Outcome {
+    let bench = context.bench(2).await?;
+    let member = bench.join("group").open().await?;
+    let events = interleaved(&["a", "b", "c", "d"], 2);
+    let receipts = bench.send(&events).await?;
+    for delivery in member.take(context, events.len()).await? {
+        let key = delivery.event().key().unwrap_or_default().to_owned();
+        check_eq!(
+            delivery.stream(),
+            bench.subject.stream.stream(),
+            "the stream of {key}"
+        );
+        check_eq!(
+            delivery.assignment().group.as_str(),
+            "group",
+            "the group of {key}"
+        );
+        check!(delivery.generation() > 0, "{key} has no fencing number");
+        check_eq!(delivery.attempt(), 1, "the attempt at {key}");
+        let at = events
+            .iter()
+            .position(|event| event.id() == delivery.event().id());
+        let receipt = at
+            .and_then(|at| receipts.get(at))
+            .cloned()
+            .unwrap_or_default();
+        let place = (delivery.partition().cloned(), delivery.position());
+        check!(
+            place.0.is_some() && place.1.is_some(),
+            "{key} has no place: {place:?}"
+        );
+        if receipt.position.is_some() {
+            check_eq!(
+                place,
+                (receipt.partition, receipt.position),
+                "the place of {key}"
+            );
+        }
+        check!(
+            delivery.revoked().reason().is_none(),
+            "{key} is revoked at once"
+        );
+        delivery
+            .extend(Duration::from_secs(1))
+            .await
+            .during("extending without a deadline")?;
+        delivery.ack().await?;
+    }
+    member.close(context).await
+}
+
+async fn key_that_is_out_comes_to_nobody_else(context: &Context<'_>) -> Outcome {
+    let bench = context.bench(1).await?;
+    let events: Vec<Event> = (0..12).map(|n| keyed("k", n)).collect();
+    let member = bench.join("group").open().await?;
+    bench.send(&events).await?;
+    let mut next = 0;
+    while next < 12 {
+        let run = member.consumer().receive_batch(3);
+        let run = context.within("a run", run).await??;
+        check!(
+            !run.is_empty() && run.len() <= 3,
+            "asked for 3, got {}",
+            run.len()
+        );
+        for delivery in &run {
+            check_eq!(number(delivery.event())?, next, "the next event of the key");
+            next += 1;
+        }
+        if next <= 6 {
+            member
+                .silent(context)
+                .await
+                .during("while a run of its key is out")?;
+        }
+        ack_all(run).await?;
+    }
+    member.close(context).await
+}
+
+async fn out_of_order_acks_resume_at_the_first_unsettled(context: &Context<'_>) -> Outcome {
+    let bench = context.bench(1).await?;
+    let events: Vec<Event> = (0..10).map(counted).collect();
+    let member = bench.join("group").mortal().open().await?;
+    bench.send(&events).await?;
+    let mut taken = member.take(context, 10).await?;
+    taken.sort_by_key(|delivery| number(delivery.event()).unwrap_or(u64::MAX));
+    let unsettled = taken.remove(4);
+    while let Some(delivery) = taken.pop() {
+        delivery
+            .ack()
+            .await
+            .during("acknowledging from the last to the first")?;
+    }
+    context
+        .within("a flush", member.consumer().flush())
+        .await??;
+    member.crash();
+    drop(unsettled);
+    let successor = bench.join("group").mortal().elsewhere().open().await?;
+    let first = successor.next(context).await?;
+    check_eq!(number(first.event())?, 4, "the first event after the crash");
+    first.ack().await?;
+    let later = context.quiet(successor.take(context, 6)).await;
+    check!(
+        later.is_none(),
+        "events before the first unsettled came again"
+    );
+    successor.close(context).await
+}
+
+async fn flushed_acks_survive_a_crash(context: &Context<'_>) -> Outcome {
+    let bench = context.bench(1).await?;
+    let events: Vec<Event> = (0..10).map(|n| keyed("k", n)).collect();
+    let member = bench
+        .join("group")
+        .mortal()
+        .with(|options| {
+            options.commit_interval = context.timing.case;
+            options.commit_count = usize::MAX;
+        })
+        .open()
+        .await?;
+    bench.send(&events).await?;
+    for _ in 0..5 {
+        member.next(context).await?.ack().await?;
+    }
+    context
+        .within("a flush", member.consumer().flush())
+        .await??;
+    member.crash();
+    let successor = bench.join("group").mortal().elsewhere().open().await?;
+    let mut seen = Seen::default();
+    successor.work(context, &mut seen, 5).await?;
+    successor.silent(context).await?;
+    seen.check_complete(&events[5..])?;
+    seen.check_order(&events)?;
+    successor.close(context).await
+}
+
+async fn acks_are_committed_in_time(context: &Context<'_>) -> Outcome {
+    let bench = context.bench(1).await?;
+    let events: Vec<Event> = (0..6).map(|n| keyed("k", n)).collect();
+    let member = bench.join("group").mortal().open().await?;
+    bench.send(&events).await?;
+    let mut seen = Seen::default();
+    member.work(context, &mut seen, 6).await?;
+    context.runtime.sleep(context.timing.lease_life).await;
+    member.crash();
+    let successor = bench.join("group").mortal().elsewhere().open().await?;
+    bench.send(&[keyed("k", 6)]).await?;
+    let next = successor.next(context).await?;
+    check_eq!(
+        number(next.event())?,
+        6,
+        "the first event after what was acknowledged long ago"
+    );
+    next.ack().await?;
+    successor.close(context).await
+}
+
+async fn commits_do_not_follow_the_event_rate(context: &Context<'_>) -> Outcome {
+    let bench = context.bench(1).await?;
+    let min = context.timing.quiet;
+    let member = bench
+        .join("group")
+        .with(|options| {
+            options.commit_interval = min * 4;
+            options.commit_min = min;
+            options.commit_count = 10;
+        })
+        .open()
+        .await?;
+    let events: Vec<Event> = (0..1_000).map(counted).collect();
+    bench.send(&events).await?;
+    let began = context.runtime.now();
+    let mut seen = Seen::default();
+    member.work(context, &mut seen, events.len()).await?;
+    let took = context.runtime.now().since(began);
+    let writes = member.line().writes();
+    let fit = (took.as_secs_f64() / min.as_secs_f64()) as usize + 4;
+    check!(
+        writes <= fit,
+        "{writes} commits in {took:?}, at most one each {min:?} was asked"
+    );
+    member.close(context).await
+}
+
+async fn cancelled_receive_gains_no_attempt(context: &Context<'_>) -> Outcome {
+    let bench = context.bench(2).await?;
+    let member = bench.join("group").open().await?;
+    let events = interleaved(&["a", "b", "c", "d"], 20);
+    let mut seen = Seen::default();
+    let mut note = |delivery: &aqueduct_core::Delivery| {
+        check_eq!(
+            delivery.attempt(),
+            1,
+            "the attempt at {:?}",
+            delivery.event()
+        );
+        check!(
+            seen.note(delivery.event()),
+            "{:?} came twice",
+            delivery.event()
+        );
+        Ok(())
+    };
+    for (round, call) in events.chunks(4).enumerate() {
+        bench.send(call).await?;
+        for polls in [1, 2, 1 + round % 7] {
+            let limit = context.runtime.sleep(Duration::from_millis(4));
+            let receiving = member.consumer().receive_batch(3);
+            if let Some(received) = cancel_after(polls, receiving, limit).await {
+                for delivery in received.during("receiving")? {
+                    note(&delivery)?;
+                    delivery.ack().await?;
+                }
+            }
+        }
+    }
+    let mut left = events.len();
+    loop {
+        left = left.saturating_sub(1);
+        let receiving = member.consumer().receive_batch(10);
+        let Some(received) = context.quiet(receiving).await else {
+            break;
+        };
+        for delivery in received.during("receiving")? {
+            note(&delivery)?;
+            delivery.ack().await?;
+        }
+        check!(left > 0, "deliveries without end");
+    }
+    seen.check_complete(&events)?;
+    seen.check_order(&events)?;
+    member.close(context).await
+}
+
+async fn drained_consumer_settles_and_closes(context: &Context<'_>) -> Outcome {
+    let bench = context.bench(1).await?;
+    let events = interleaved(&["a", "b", "c", "d", "e"], 4);
+    let member = bench.join("group").open().await?;
+    bench.send(&events).await?;
+    let out = member.take(context, 3).await?;
+    context
+        .within("draining", member.consumer().drain())
+        .await??;
+    let mut seen = Seen::default();
+    loop {
+        let receiving = member.consumer().receive_batch(10);
+        let received = context
+            .within("a drained consumer to end", receiving)
+            .await??;
+        if received.is_empty() {
+            break;
+        }
+        for delivery in received {
+            seen.note(delivery.event());
+            delivery
+                .ack()
+                .await
+                .during("acknowledging while draining")?;
+        }
+    }
+    for delivery in out {
+        seen.note(delivery.event());
+        delivery
+            .ack()
+            .await
+            .during("acknowledging after draining")?;
+    }
+    member.close(context).await?;
+    let began = context.runtime.now();
+    let successor = bench.join("group").elsewhere().open().await?;
+    let left = events.len() - seen.distinct();
+    check!(left > 0, "a drained consumer went on to the end");
+    let settled = seen.distinct();
+    for done in 0..left {
+        let delivery = successor.next(context).await?;
+        check!(
+            seen.note(delivery.event()),
+            "{:?} came again",
+            delivery.event()
+        );
+        check_eq!(
+            delivery.attempt(),
+            1,
+            "the attempt at event {}",
+            settled + done
+        );
+        delivery.ack().await?;
+    }
+    let took = context.runtime.now().since(began);
+    check!(
+        took < context.timing.lease_life * 4,
+        "a successor waited {took:?} for what was given up in good order"
+    );
+    seen.check_complete(&events)?;
+    seen.check_order(&events)?;
+    successor.close(context).await
+}
+
+async fn closed_consumer_revokes_what_is_out(context: &Context<'_>) -> Outcome {
+    let bench = context.bench(1).await?;
+    let member = bench
+        .join("group")
+        .with(|options| options.drain = context.timing.quiet)
+        .open()
+        .await?;
+    bench.send(&[keyed("k", 0)]).await?;
+    let delivery = member.next(context).await?;
+    let consumer = member.consumer().clone();
+    member.close(context).await?;
+    let failed = delivery.ack().await.err().map(|failed| failed.error.kind());
+    let refused = matches!(failed, Some(ErrorKind::Closed | ErrorKind::Revoked));
+    check!(refused, "an ack after close answers {failed:?}");
+    match context
+        .within("a closed consumer", consumer.receive_batch(1))
+        .await?
+    {
+        Ok(received) => check!(received.is_empty(), "a closed consumer hands out events"),
+        Err(error) => check_eq!(error.kind(), ErrorKind::Closed, "receiving after close"),
+    }
+    let successor = bench.join("group").elsewhere().open().await?;
+    let again = successor.next(context).await?;
+    check_eq!(number(again.event())?, 0, "the event that was out");
+    again.ack().await?;
+    successor.close(context).await
+}
+
+async fn closing_twice_is_closing_once(context: &Context<'_>) -> Outcome {
+    let bench = context.bench(1).await?;
+    let member = bench.join("group").open().await?;
+    for time in ["the first time", "the second time"] {
+        let closing = member.consumer().close();
+        context.within(time, closing).await?.during(time)?;
+    }
+    Ok(())
+}
+
+async fn paused_consumer_hands_out_nothing(context: &Context<'_>) -> Outcome {
+    let bench = context.bench(1).await?;
+    let member = bench.join("group").open().await?;
+    bench.send(&[keyed("k", 0)]).await?;
+    member.next(context).await?.ack().await?;
+    member.consumer().pause(true);
+    bench.send(&[keyed("k", 1)]).await?;
+    member.silent(context).await.during("while it is paused")?;
+    check!(
+        member.consumer().status().paused,
+        "it does not say that it is paused"
+    );
+    member.consumer().pause(false);
+    let next = member.next(context).await?;
+    check_eq!(
+        (number(next.event())?, next.attempt()),
+        (1, 1),
+        "the event after the pause"
+    );
+    next.ack().await?;
+    member.close(context).await
+}
+
+async fn status_tells_the_lag(context: &Context<'_>) -> Outcome {
+    let bench = context.bench(1).await?;
+    let member = bench.join("group").mortal().open().await?;
+    let events: Vec<Event> = (0..10).map(counted).collect();
+    bench.send(&events).await?;
+    let taken = member.take(context, 10).await?;
+    let lag = |expected: u64| {
+        let consumer = member.consumer().clone();
+        async move || {
+            let status = consumer.status();
+            let told: Option<u64> = status.partitions.iter().map(|it| it.lag_events).sum();
+            Ok((told == Some(expected)).then_some(status))
+        }
+    };
+    let status = context.until("a lag of 10 events", lag(10)).await?;
+    let partition = &status.partitions[0];
+    check_eq!(partition.unsettled, 10, "unsettled events");
+    check!(
+        partition.oldest_unsettled.is_some(),
+        "the age of the oldest unsettled is not told"
+    );
+    ack_all(taken).await?;
+    let status = context.until("a lag of 0 events", lag(0)).await?;
+    check_eq!(
+        status.partitions[0].unsettled,
+        0,
+        "unsettled events at the end"
+    );
+    member.close(context).await
+}
+
+async fn cut_connection_loses_nothing(context: &Context<'_>) -> Outcome {
+    let bench = context.bench(2).await?;
+    let member = bench.join("group").open().await?;
+    let events = interleaved(&["a", "b", "c", "d"], 25);
+    let mut seen = Seen::default();
+    let sending = async {
+        for call in events.chunks(10) {
+            bench.inject(Fault::Cut).await?;
+            bench.send(call).await?;
+        }
+        Ok(())
+    };
+    let working = member.work(context, &mut seen, events.len());
+    futures::try_join!(sending, working)?;
+    seen.check_complete(&events)?;
+    seen.check_order(&events)?;
+    member.close(context).await
+}

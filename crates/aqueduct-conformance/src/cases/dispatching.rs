@@ -1,0 +1,247 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use aqueduct_core::{Backoff, Capability, Effect, ErrorKind, Event, Retry};
+use aqueduct_layers::{Dispatch, DispatchOptions, RetryBudget};
+use futures::future::join_all;
+
+use crate::bench::Bench;
+use crate::case::{Case, Need, case};
+use crate::context::Context;
+use crate::fixture::Fault;
+use crate::stop::{During as _, Outcome, check, check_eq};
+use crate::workload::{interleaved, keyed};
+use crate::wrap::{Flaky, Gated};
+
+pub(super) const CASES: &[Case] = &[
+    case!(Flow ten_keys_in_order_under_retries, [2, 11], [Need::Producer, Need::Can(Capability::KeyOrder)]),
+    case!(Flow lost_answers_keep_order_when_resent, [2, 11], [Need::Producer, Need::Can(Capability::KeyOrder)]),
+    case!(Flow unknown_outcome_is_told_not_resent, [2, 11], [Need::Producer, Need::Fault(Fault::LoseSendAnswer)]),
+    case!(Flow unknown_outcome_is_resent_on_request, [2, 11], [Need::Producer, Need::Fault(Fault::LoseSendAnswer)]),
+    case!(Flow throttled_events_are_stored_once, [11], [Need::Producer, Need::Fault(Fault::Throttle)]),
+    case!(Flow given_up_is_exhausted_and_blocks_its_key, [2, 11], [Need::Producer]),
+    case!(Flow full_buffer_makes_the_caller_wait, [10], [Need::Producer]),
+    case!(Flow closing_sends_what_was_accepted, [1, 14], [Need::Producer]),
+];
+
+async fn ten_keys_in_order_under_retries(context: &Context<'_>) -> Outcome {
+    let bench = context.bench(4).await?;
+    let inner = Arc::new(Flaky::failing(bench.producer().await?, 20));
+    let dispatch = Dispatch::new(inner, eager(), context.runtime);
+    let events = ten_thousand();
+    let mut tap = bench.tap().await?;
+    send_all(&bench, &dispatch, &events).await?;
+    let seen = tap.collect(events.len()).await?;
+    seen.check_complete(&events)?;
+    seen.check_once()?;
+    seen.check_order(&events)
+}
+
+async fn lost_answers_keep_order_when_resent(context: &Context<'_>) -> Outcome {
+    let bench = context.bench(4).await?;
+    let inner = Arc::new(Flaky::losing_answers(bench.producer().await?, 20));
+    let mut options = eager();
+    options.resend_unknown = true;
+    let dispatch = Dispatch::new(inner, options, context.runtime);
+    let events = ten_thousand();
+    let mut tap = bench.tap().await?;
+    send_all(&bench, &dispatch, &events).await?;
+    let seen = tap.collect(events.len()).await?;
+    seen.check_complete(&events)?;
+    seen.check_order(&events)
+}
+
+async fn unknown_outcome_is_told_not_resent(context: &Context<'_>) -> Outcome {
+    let bench = context.bench(1).await?;
+    let mut tap = bench.tap().await?;
+    let dispatch = Dispatch::new(bench.producer().await?, eager(), context.runtime);
+    bench.inject(Fault::LoseSendAnswer).await?;
+    let event = keyed("k", 0);
+    let sent = context
+        .within("a send without answer", dispatch.send(event.clone()))
+        .await?;
+    let effect = sent.err().map(|error| error.effect());
+    check_eq!(
+        effect,
+        Some(Effect::Unknown),
+        "the effect of a send without answer"
+    );
+    let later = keyed("k", 1);
+    context
+        .within("a later send", dispatch.send(later.clone()))
+        .await??;
+    let events = [event, later];
+    let seen = tap.collect(2).await?;
+    seen.check_complete(&events)?;
+    seen.check_once()
+}
+
+async fn unknown_outcome_is_resent_on_request(context: &Context<'_>) -> Outcome {
+    let bench = context.bench(1).await?;
+    let mut tap = bench.tap().await?;
+    let mut options = eager();
+    options.resend_unknown = true;
+    let dispatch = Dispatch::new(bench.producer().await?, options, context.runtime);
+    bench.inject(Fault::LoseSendAnswer).await?;
+    let events = interleaved(&["a", "b"], 4);
+    send_all(&bench, &dispatch, &events).await?;
+    let seen = tap.collect(events.len()).await?;
+    seen.check_complete(&events)?;
+    seen.check_order(&events)
+}
+
+async fn throttled_events_are_stored_once(context: &Context<'_>) -> Outcome {
+    let bench = context.bench(2).await?;
+    let mut tap = bench.tap().await?;
+    let dispatch = Dispatch::new(bench.producer().await?, eager(), context.runtime);
+    let events = interleaved(&["a", "b", "c"], 30);
+    for call in events.chunks(18) {
+        bench.inject(Fault::Throttle).await?;
+        send_all(&bench, &dispatch, call).await?;
+    }
+    let seen = tap.collect(events.len()).await?;
+    seen.check_complete(&events)?;
+    seen.check_once()?;
+    seen.check_order(&events)
+}
+
+async fn given_up_is_exhausted_and_blocks_its_key(context: &Context<'_>) -> Outcome {
+    let bench = context.bench(1).await?;
+    let inner = Arc::new(Flaky::failing(bench.producer().await?, 1));
+    let mut options = eager();
+    options.attempts = 3;
+    let dispatch = Dispatch::new(inner, options, context.runtime);
+    let sending = dispatch.send_all(vec![keyed("a", 0), keyed("a", 1), keyed("b", 0)]);
+    let sent = context.within("a send that is given up", sending).await?;
+    let failure = match sent {
+        Err(failure) => failure,
+        Ok(_) => {
+            check!(false, "events that nobody stored are acknowledged");
+            return Ok(());
+        }
+    };
+    let told = |at: usize| {
+        failure.outcomes[at]
+            .as_ref()
+            .err()
+            .map(|it| (it.kind(), it.retry()))
+    };
+    check_eq!(
+        told(0),
+        Some((ErrorKind::Unavailable, Retry::Exhausted)),
+        "the first of its key"
+    );
+    check_eq!(
+        told(1).map(|it| it.0),
+        Some(ErrorKind::Blocked),
+        "the second of its key"
+    );
+    check_eq!(
+        told(2),
+        Some((ErrorKind::Unavailable, Retry::Exhausted)),
+        "another key"
+    );
+    Ok(())
+}
+
+async fn full_buffer_makes_the_caller_wait(context: &Context<'_>) -> Outcome {
+    let bench = context.bench(1).await?;
+    let mut tap = bench.tap().await?;
+    let gate = Gated::new(bench.producer().await?, context.runtime);
+    let mut options = eager();
+    options.max_buffered_events = 10;
+    options.max_batch_events = 2;
+    let dispatch = Dispatch::new(gate.clone(), options, context.runtime);
+    let events: Vec<Event> = (0..20).map(|n| keyed(&format!("k{n}"), n)).collect();
+    let mut pending = Vec::new();
+    for event in &events[..10] {
+        let accepting = dispatch.enqueue(event.clone());
+        pending.push(
+            context
+                .within("room in an empty buffer", accepting)
+                .await??,
+        );
+    }
+    let early = context.quiet(dispatch.enqueue(keyed("early", 0))).await;
+    check!(
+        early.is_none(),
+        "an event was accepted beyond the limit of the buffer"
+    );
+    check!(
+        gate.taken() <= 10,
+        "{} events left a buffer of 10",
+        gate.taken()
+    );
+    gate.open();
+    for event in &events[10..] {
+        let accepting = dispatch.enqueue(event.clone());
+        pending.push(
+            context
+                .within("room in a draining buffer", accepting)
+                .await??,
+        );
+    }
+    for outcome in context.within("the outcomes", join_all(pending)).await? {
+        outcome.during("sending")?;
+    }
+    let seen = tap.collect(events.len()).await?;
+    seen.check_complete(&events)
+}
+
+async fn closing_sends_what_was_accepted(context: &Context<'_>) -> Outcome {
+    let bench = context.bench(2).await?;
+    let mut tap = bench.tap().await?;
+    let mut options = eager();
+    options.linger = context.timing.patience;
+    let dispatch = Dispatch::new(bench.producer().await?, options, context.runtime);
+    let events = interleaved(&["a", "b"], 10);
+    let mut pending = Vec::new();
+    for event in &events {
+        pending.push(dispatch.enqueue(event.clone()).await?);
+    }
+    context
+        .within("dispatch to close", dispatch.close())
+        .await??;
+    for outcome in context.within("the outcomes", join_all(pending)).await? {
+        outcome.during("sending")?;
+    }
+    let late = context
+        .within("a closed dispatch", dispatch.send(keyed("a", 99)))
+        .await?;
+    let kind = late.err().map(|error| error.kind());
+    check_eq!(kind, Some(ErrorKind::Closed), "sending after close");
+    tap.collect(events.len()).await?.check_complete(&events)
+}
+
+/// Sends in the order of `events`, a few hundred at a time.
+pub(super) async fn send_all(bench: &Bench<'_>, dispatch: &Dispatch, events: &[Event]) -> Outcome {
+    for (at, call) in events.chunks(400).enumerate() {
+        let what = format!("call {at} of {} events to be stored", call.len());
+        let sent = bench
+            .context
+            .within(&what, dispatch.send_all(call.to_vec()))
+            .await?;
+        sent.map_err(aqueduct_core::Error::from).during(what)?;
+    }
+    Ok(())
+}
+
+/// Retries that wait little and cost nothing.
+pub(super) fn eager() -> DispatchOptions {
+    DispatchOptions {
+        attempts: 100,
+        backoff: Backoff::new(Duration::from_millis(1), Duration::from_millis(10)),
+        budget: RetryBudget {
+            share: 100.0,
+            per_second: 10_000.0,
+            reserve: 10_000.0,
+        },
+        ..DispatchOptions::default()
+    }
+}
+
+fn ten_thousand() -> Vec<Event> {
+    let keys: Vec<String> = (0..10).map(|n| format!("key-{n}")).collect();
+    let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+    interleaved(&keys, 1_000)
+}

@@ -1,0 +1,297 @@
+use aqueduct_core::{Capability, ErrorKind, Event, ReadFrom, Start, Watermark};
+use aqueduct_group::{Group, GroupOptions, OnGap};
+
+use crate::bench::Bench;
+use crate::case::{Case, Need, case};
+use crate::context::Context;
+use crate::fixture::Fault;
+use crate::stop::{During as _, Outcome, check, check_eq};
+use crate::workload::{Seen, counted, keyed, number};
+
+pub(super) const CASES: &[Case] = &[
+    case!(Flow group_starts_at_the_earliest, [7], [Need::Producer, Need::Group]),
+    case!(Flow group_starts_at_the_latest, [7], [Need::Producer, Need::Group]),
+    case!(Flow group_starts_at_a_time, [7], [Need::Producer, Need::Group, Need::Can(Capability::StartAtTime)]),
+    case!(Flow group_starts_at_positions, [7], [Need::Producer, Need::Group]),
+    case!(Flow start_is_resolved_once, [7], [Need::Producer, Need::Group]),
+    case!(Flow reset_replays_everything, [7], [Need::Producer, Need::Group, Need::Can(Capability::Replay)]),
+    case!(Flow reset_is_refused_while_members_live, [7], [Need::Producer, Need::Group]),
+    case!(Flow seek_moves_one_partition, [7], [Need::Producer, Need::Group, Need::Can(Capability::Replay)]),
+    case!(Flow skip_passes_one_event, [7], [Need::Producer, Need::Group]),
+    case!(Flow gap_is_never_silent, [9], [Need::Producer, Need::Group, Need::Fault(Fault::Expire)]),
+    case!(Flow gap_goes_on_at_the_earliest, [9], [Need::Producer, Need::Group, Need::Fault(Fault::Expire)]),
+    case!(Flow gap_goes_on_at_the_latest, [9], [Need::Producer, Need::Group, Need::Fault(Fault::Expire)]),
+];
+
+async fn group_starts_at_the_earliest(context: &Context<'_>) -> Outcome {
+    let bench = context.bench(2).await?;
+    let events = send(&bench, 0..6).await?;
+    sees_exactly(&bench, Start::Earliest, &events).await
+}
+
+async fn group_starts_at_the_latest(context: &Context<'_>) -> Outcome {
+    let bench = context.bench(2).await?;
+    send(&bench, 0..6).await?;
+    let member = bench
+        .join("group")
+        .with(|it| it.start = Start::Latest)
+        .open()
+        .await?;
+    let events = send(&bench, 6..10).await?;
+    let mut seen = Seen::default();
+    member.work(context, &mut seen, events.len()).await?;
+    member.silent(context).await?;
+    seen.check_complete(&events)?;
+    member.close(context).await
+}
+
+async fn group_starts_at_a_time(context: &Context<'_>) -> Outcome {
+    let bench = context.bench(2).await?;
+    send(&bench, 0..6).await?;
+    context.runtime.sleep(context.timing.quiet).await;
+    let time = bench.log().await?.resolve(&Start::Latest).await?.at;
+    context.runtime.sleep(context.timing.quiet).await;
+    let events = send(&bench, 6..10).await?;
+    sees_exactly(&bench, Start::Time(time), &events).await
+}
+
+async fn group_starts_at_positions(context: &Context<'_>) -> Outcome {
+    let bench = context.bench(1).await?;
+    let events: Vec<Event> = (0..8).map(counted).collect();
+    bench.send(&events).await?;
+    let log = bench.log().await?;
+    let partition = log.partitions().await?.remove(0).id;
+    let all = crate::tap::read_some(&bench, &*log, &partition, ReadFrom::Earliest, 8).await?;
+    let start = Start::Positions(vec![(partition, ReadFrom::At(all[3].1))]);
+    sees_exactly(&bench, start, &events[3..]).await
+}
+
+async fn start_is_resolved_once(context: &Context<'_>) -> Outcome {
+    let bench = context.bench(2).await?;
+    send(&bench, 0..6).await?;
+    let member = bench
+        .join("group")
+        .with(|it| it.start = Start::Latest)
+        .open()
+        .await?;
+    member.close(context).await?;
+    let events = send(&bench, 6..10).await?;
+    sees_exactly(&bench, Start::Earliest, &events).await
+}
+
+async fn reset_replays_everything(context: &Context<'_>) -> Outcome {
+    let bench = context.bench(2).await?;
+    let events = send(&bench, 0..8).await?;
+    let mut replays = Vec::new();
+    for round in 0..2 {
+        let member = bench.join("group").open().await?;
+        let mut seen = Seen::default();
+        while seen.distinct() < events.len() {
+            let delivery = member
+                .next(context)
+                .await
+                .during(format!("round {round}"))?;
+            replays.push(delivery.assignment().replay);
+            seen.note(delivery.event());
+            delivery.ack().await?;
+        }
+        member.silent(context).await?;
+        seen.check_once()?;
+        member.close(context).await?;
+        if round == 0 {
+            reset(&bench, &Start::Earliest).await??;
+        }
+    }
+    let (first, second) = replays.split_at(events.len());
+    let of = |replays: &[u64]| (replays.iter().min().copied(), replays.iter().max().copied());
+    check!(
+        of(first).1 < of(second).0,
+        "the reset did not raise the replay: {replays:?}"
+    );
+    Ok(())
+}
+
+async fn reset_is_refused_while_members_live(context: &Context<'_>) -> Outcome {
+    let bench = context.bench(1).await?;
+    let events = send(&bench, 0..4).await?;
+    let member = bench.join("group").mortal().open().await?;
+    let mut seen = Seen::default();
+    member.work(context, &mut seen, 2).await?;
+    let kind = reset(&bench, &Start::Earliest)
+        .await?
+        .err()
+        .map(|error| error.kind());
+    check_eq!(
+        kind,
+        Some(ErrorKind::Conflict),
+        "a reset while a member lives"
+    );
+    member.work(context, &mut seen, 4).await?;
+    seen.check_complete(&events)?;
+    member.close(context).await
+}
+
+async fn seek_moves_one_partition(context: &Context<'_>) -> Outcome {
+    let bench = context.bench(1).await?;
+    let events = send(&bench, 0..6).await?;
+    let member = bench.join("group").open().await?;
+    let mut third = None;
+    for n in 0..6 {
+        let delivery = member.next(context).await?;
+        if n == 2 {
+            third = delivery.position();
+        }
+        delivery.ack().await?;
+    }
+    member.close(context).await?;
+    let (log, leases) = (bench.log().await?, bench.leases().await?);
+    let partition = log.partitions().await?.remove(0).id;
+    let Some(third) = third else {
+        check!(false, "a delivery of a log has no position");
+        return Ok(());
+    };
+    let options = offline(&bench);
+    let to = Watermark::At(third);
+    let seeking = Group::seek(&*log, &*leases, &partition, to, &options, context.runtime);
+    context
+        .within("seeking", seeking)
+        .await?
+        .during("seeking")?;
+    sees_exactly(&bench, Start::Earliest, &events[3..]).await
+}
+
+async fn skip_passes_one_event(context: &Context<'_>) -> Outcome {
+    let bench = context.bench(1).await?;
+    let events: Vec<Event> = (0..4).map(|n| keyed("k", n)).collect();
+    bench.send(&events).await?;
+    let member = bench.join("group").open().await?;
+    member.next(context).await?.ack().await?;
+    let stuck = member.next(context).await?;
+    let position = stuck.position();
+    stuck.nack(context.timing.patience).await?;
+    member.close(context).await?;
+    let (log, leases) = (bench.log().await?, bench.leases().await?);
+    let partition = log.partitions().await?.remove(0).id;
+    let Some(position) = position else {
+        check!(false, "a delivery of a log has no position");
+        return Ok(());
+    };
+    let options = offline(&bench);
+    let skipping = Group::skip(
+        &*log,
+        &*leases,
+        &partition,
+        position,
+        &options,
+        context.runtime,
+    );
+    context
+        .within("skipping", skipping)
+        .await?
+        .during("skipping")?;
+    sees_exactly(&bench, Start::Earliest, &events[2..]).await
+}
+
+async fn gap_is_never_silent(context: &Context<'_>) -> Outcome {
+    let bench = gap(context).await?;
+    let member = bench.join("group").open().await?;
+    for time in ["at first", "later"] {
+        let receiving = member.consumer().receive_batch(10);
+        let received = context.within("the gap to be told", receiving).await?;
+        let kind = received
+            .map(|received| received.len())
+            .map_err(|error| error.kind());
+        check_eq!(
+            kind,
+            Err(ErrorKind::PositionExpired),
+            "what a gap answers {time}"
+        );
+    }
+    member.close(context).await
+}
+
+async fn gap_goes_on_at_the_earliest(context: &Context<'_>) -> Outcome {
+    let bench = gap(context).await?;
+    let member = bench
+        .join("group")
+        .with(|it| it.on_gap = OnGap::Earliest)
+        .open()
+        .await?;
+    let mut last = 0;
+    while last < 101 {
+        let delivery = member.next(context).await?;
+        last = number(delivery.event())?;
+        check!(last >= 10, "event {last} is gone, and came");
+        delivery.ack().await?;
+    }
+    member.close(context).await
+}
+
+async fn gap_goes_on_at_the_latest(context: &Context<'_>) -> Outcome {
+    let bench = gap(context).await?;
+    let member = bench
+        .join("group")
+        .with(|it| it.on_gap = OnGap::Latest)
+        .open()
+        .await?;
+    super::members::owns(context, &member, 1).await?;
+    member.silent(context).await?;
+    let events = send(&bench, 200..202).await?;
+    let mut seen = Seen::default();
+    member.work(context, &mut seen, 2).await?;
+    seen.check_complete(&events)?;
+    member.close(context).await
+}
+
+/// A group that settled 3 events, whose next ones are gone, with events 100 and 101 behind them.
+async fn gap<'a>(context: &'a Context<'a>) -> Outcome<Bench<'a>> {
+    let bench = context.bench(1).await?;
+    let events: Vec<Event> = (0..12).map(|n| keyed("k", n)).collect();
+    bench.send(&events).await?;
+    let member = bench.join("group").open().await?;
+    for _ in 0..3 {
+        member.next(context).await?.ack().await?;
+    }
+    member.close(context).await?;
+    bench.inject(Fault::Expire).await?;
+    bench.send(&[keyed("k", 100), keyed("k", 101)]).await?;
+    Ok(bench)
+}
+
+async fn send(bench: &Bench<'_>, numbers: std::ops::Range<u64>) -> Outcome<Vec<Event>> {
+    let events: Vec<Event> = numbers.map(|n| keyed(&format!("k{}", n % 3), n)).collect();
+    bench.send(&events).await?;
+    Ok(events)
+}
+
+/// Opens a member with that start, and checks that it sees these events and no others.
+async fn sees_exactly(bench: &Bench<'_>, start: Start, events: &[Event]) -> Outcome {
+    let context = bench.context;
+    let member = bench
+        .join("group")
+        .with(|it| it.start = start)
+        .open()
+        .await?;
+    let mut seen = Seen::default();
+    member.work(context, &mut seen, events.len()).await?;
+    member.silent(context).await?;
+    seen.check_complete(events)?;
+    seen.check_once()?;
+    seen.check_order(events)?;
+    member.close(context).await
+}
+
+fn offline(bench: &Bench<'_>) -> GroupOptions {
+    let life = bench.context.timing.lease_life;
+    GroupOptions::new("group".into()).with_lease_life(life)
+}
+
+async fn reset(
+    bench: &Bench<'_>,
+    start: &Start,
+) -> Outcome<aqueduct_core::Result<aqueduct_core::GroupRecord>> {
+    let (log, leases) = (bench.log().await?, bench.leases().await?);
+    let options = offline(bench);
+    let resetting = Group::reset(&*log, &*leases, start, &options, bench.runtime());
+    bench.context.within("the reset", resetting).await
+}
