@@ -63,7 +63,8 @@ async fn consumer_keeps_key_order(context: &Context<'_>) -> Outcome {
 async fn delivery_says_where_it_comes_from(context: &Context<'_>) -> Outcome {
     let bench = context.bench(2).await?;
     let member = bench.join("group").open().await?;
-    let events = interleaved(&["a", "b", "c", "d"], 2);
+    // One of each key: a second one need not come while the first is out.
+    let events = interleaved(&["a", "b", "c", "d", "e", "f", "g", "h"], 1);
     let receipts = bench.send(&events).await?;
     for delivery in member.take(context, events.len()).await? {
         let key = delivery.event().key().unwrap_or_default().to_owned();
