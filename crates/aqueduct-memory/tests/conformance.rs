@@ -14,16 +14,25 @@ use aqueduct_memory::{Applied, MemoryBackend, Operation};
 use aqueduct_runtime::Simulation;
 use async_trait::async_trait;
 
+/// `AQUEDUCT_SEEDS=3..60` tries others; `AQUEDUCT_CASES=nack,gap` only cases named like these.
 #[test]
 fn it_passes_what_it_claims_from_every_seed() {
-    for seed in 0..3 {
-        println!("seed {seed}");
+    let seeds = std::env::var("AQUEDUCT_SEEDS").unwrap_or_else(|_| "0..3".into());
+    let (first, end) = seeds.split_once("..").unwrap();
+    let cases = std::env::var("AQUEDUCT_CASES").unwrap_or_default();
+    let only = cases.split(',').filter(|part| !part.is_empty());
+    let options = Options::default().only(only);
+    let mut failed = Vec::new();
+    for seed in first.parse().unwrap()..end.parse::<u64>().unwrap() {
         let simulation = Simulation::new(seed).with_horizon(Duration::from_secs(24 * 3600));
         let fixture = Memory::default();
         let runtime = simulation.runtime();
-        let report = simulation.block_on(run(&fixture, &runtime, Options::default()));
-        report.unwrap().assert_passed();
+        let report = simulation.block_on(run(&fixture, &runtime, options.clone()));
+        let report = report.unwrap();
+        assert!(report.passed() > 0, "no case is named like {cases}");
+        failed.extend(report.failed().map(|case| format!("seed {seed}: {case}")));
     }
+    assert!(failed.is_empty(), "{}", failed.join("\n"));
 }
 
 #[derive(Default)]
