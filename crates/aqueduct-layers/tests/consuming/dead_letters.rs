@@ -238,6 +238,8 @@ fn the_rest_of_a_held_key_follows_in_order_until_it_is_released() {
         assert_eq!(runs, ["a1", "a1", "a1"], "nobody sees what follows");
         let letters = scene.letters().await;
         assert_eq!(ids(&letters), ["a1", "a2", "a3"]);
+        let buried: usize = scene.letters.calls_of("bury").iter().sum();
+        assert_eq!(buried, 3, "each of them once");
         let reasons: Vec<LetterReason> = letters.iter().map(|it| it.reason).collect();
         assert_eq!(
             reasons,
