@@ -2,8 +2,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aqueduct_core::{
-    Backoff, Consumer, Delivery, Event, GroupName, Layer, LayeredConsumer, PartitionedLog,
-    Resource, Source,
+    Backoff, Consumer, Delivery, ErrorKind, Event, GroupName, Layer, LayeredConsumer,
+    PartitionedLog, Resource, Source,
 };
 use aqueduct_group::{Group, GroupOptions};
 
@@ -233,4 +233,14 @@ pub(crate) async fn ack_all(deliveries: Vec<Delivery>) -> Outcome {
         delivery.ack().await.during("acknowledging")?;
     }
     Ok(())
+}
+
+/// Settles a delivery that may no longer be settled; answers what that fails with. An ack says that
+/// the event was handled, which a layer may remember: behind layers the delivery is nacked.
+pub(crate) async fn settle_late(context: &Context<'_>, late: Delivery) -> Option<ErrorKind> {
+    let settled = match context.layers.is_plain() {
+        true => late.ack().await,
+        false => late.nack(None).await,
+    };
+    settled.err().map(|failed| failed.error.kind())
 }

@@ -18,7 +18,7 @@ use crate::stop::Stop;
 pub struct Options {
     /// Runs only the cases whose name contains one of these. Default: empty, which is all.
     pub only: Vec<String>,
-    /// How many cases run side by side. Default: 8, since most of a case is waiting.
+    /// How many cases run side by side. Default: 16, since most of a case is waiting.
     pub parallel: usize,
     /// The layers between the cases and the backend. Default: none.
     pub through: LayerSet,
@@ -30,7 +30,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             only: Vec::new(),
-            parallel: 8,
+            parallel: 16,
             through: LayerSet::plain(),
             print: true,
         }

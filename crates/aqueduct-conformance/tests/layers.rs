@@ -2,18 +2,35 @@
 
 mod common;
 
-use aqueduct_conformance::{LayerSet, Options, run_through};
+use aqueduct_conformance::{LayerSet, Options, run};
 
 use self::common::Memory;
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn memory_passes_through_every_layer() {
+async fn passes_through(name: &str) {
     let runtime = aqueduct_runtime::tokio();
-    let layers: Vec<LayerSet> = LayerSet::standard()
+    let set = LayerSet::standard()
         .into_iter()
-        .filter(|set| set.name() != LayerSet::plain().name())
-        .collect();
-    for report in run_through(&Memory::new(), &runtime, layers, Options::default()).await {
-        report.assert_passed();
-    }
+        .find(|set| set.name() == name);
+    let options = Options::default().through(set.unwrap());
+    run(&Memory::new(), &runtime, options).await.assert_passed();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dead_letters() {
+    passes_through("dead letters").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn idempotency() {
+    passes_through("idempotency").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reject_policy() {
+    passes_through("a reject policy").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_layers() {
+    passes_through("all layers").await;
 }

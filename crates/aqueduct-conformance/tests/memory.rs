@@ -3,6 +3,7 @@
 mod common;
 
 use aqueduct_conformance::{Options, run};
+use aqueduct_runtime::Simulation;
 
 use self::common::Memory;
 
@@ -11,4 +12,16 @@ async fn memory_passes_what_it_claims() {
     let runtime = aqueduct_runtime::tokio();
     let report = run(&Memory::new(), &runtime, Options::default()).await;
     report.assert_passed();
+}
+
+/// Virtual time: the order of events is drawn from the seed, and nothing waits.
+#[test]
+fn memory_passes_in_simulation() {
+    for seed in 1..=2 {
+        let simulation = Simulation::new(seed);
+        let runtime = simulation.runtime();
+        let fixture = Memory::new();
+        let report = simulation.block_on(run(&fixture, &runtime, Options::default()));
+        report.unwrap().assert_passed();
+    }
 }

@@ -5,7 +5,7 @@ use aqueduct_core::{Capability, ErrorKind, Event};
 use crate::case::{Case, Need, case};
 use crate::context::Context;
 use crate::fixture::Fault;
-use crate::member::ack_all;
+use crate::member::{ack_all, settle_late};
 use crate::stop::{During as _, Outcome, check, check_eq};
 use crate::workload::{Seen, counted, interleaved, keyed, number};
 use crate::wrap::cancel_after;
@@ -374,9 +374,9 @@ async fn closed_consumer_revokes_what_is_out(context: &Context<'_>) -> Outcome {
     let delivery = member.next(context).await?;
     let consumer = member.consumer().clone();
     member.close(context).await?;
-    let failed = delivery.ack().await.err().map(|failed| failed.error.kind());
+    let failed = settle_late(context, delivery).await;
     let refused = matches!(failed, Some(ErrorKind::Closed | ErrorKind::Revoked));
-    check!(refused, "an ack after close answers {failed:?}");
+    check!(refused, "settling after close answers {failed:?}");
     match context
         .within("a closed consumer", consumer.receive_batch(1))
         .await?

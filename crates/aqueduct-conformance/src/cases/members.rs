@@ -7,7 +7,7 @@ use futures::future::join_all;
 
 use crate::case::{Case, Need, case};
 use crate::context::Context;
-use crate::member::Member;
+use crate::member::{Member, settle_late};
 use crate::stop::{During as _, Outcome, Stop, check, check_eq};
 use crate::workload::{Seen, interleaved, keyed, number};
 
@@ -128,11 +128,11 @@ async fn lost_lease_revokes_what_is_out(context: &Context<'_>) -> Outcome {
     check_eq!(reason, Revocation::Lost, "why it is revoked");
     let latest = context.timing.lease_life * 3 / 2;
     check!(took < latest, "the loss was noticed after {took:?}");
-    let failed = held.ack().await.err().map(|failed| failed.error.kind());
+    let failed = settle_late(context, held).await;
     check_eq!(
         failed,
         Some(ErrorKind::Revoked),
-        "an ack by a member that lost its lease"
+        "settling by a member that lost its lease"
     );
     let two = bench.join("group").mortal().elsewhere().open().await?;
     let again = two.next(context).await?;

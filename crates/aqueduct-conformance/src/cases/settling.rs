@@ -4,6 +4,7 @@ use aqueduct_core::{Capability, ErrorKind, Event, Revocation, Settlement};
 
 use crate::case::{Case, Need, case};
 use crate::context::Context;
+use crate::member::settle_late;
 use crate::stop::{During as _, Outcome, Stop, check, check_eq};
 use crate::workload::{Seen, interleaved, keyed, number};
 
@@ -154,11 +155,11 @@ async fn nack_supersedes_the_rest_of_its_run(context: &Context<'_>) -> Outcome {
             Some(Revocation::Superseded),
             "why it is revoked"
         );
-        let failed = later.ack().await.err().map(|failed| failed.error.kind());
+        let failed = settle_late(context, later).await;
         check_eq!(
             failed,
             Some(ErrorKind::Superseded),
-            "an ack behind a nacked event"
+            "settling behind a nacked event"
         );
     }
     for n in settled..settled + count {

@@ -16,7 +16,7 @@ pub(super) const CASES: &[Case] = &[
     case!(Flow start_is_resolved_once, [7], [Need::Producer, Need::Group]),
     case!(Flow reset_replays_everything, [7], [Need::Producer, Need::Group, Need::Can(Capability::Replay)]),
     case!(Flow reset_is_refused_while_members_live, [7], [Need::Producer, Need::Group]),
-    case!(Flow seek_moves_one_partition, [7], [Need::Producer, Need::Group, Need::Can(Capability::Replay)]),
+    case!(Store seek_moves_one_partition, [7], [Need::Producer, Need::Group, Need::Can(Capability::Replay)]),
     case!(Flow skip_passes_one_event, [7], [Need::Producer, Need::Group]),
     case!(Flow gap_is_never_silent, [9], [Need::Producer, Need::Group, Need::Fault(Fault::Expire)]),
     case!(Flow gap_goes_on_at_the_earliest, [9], [Need::Producer, Need::Group, Need::Fault(Fault::Expire)]),
