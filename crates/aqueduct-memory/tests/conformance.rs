@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use aqueduct_conformance::{Fault, Faults, Fixture, Options, Subject, run};
+use aqueduct_conformance::{Fault, Faults, Fixture, LayerSet, Options, Subject, run, run_through};
 use aqueduct_core::{
     Backend as _, Error, ErrorKind, Options as ResourceOptions, Resource, Result, Runtime,
     StreamSpec, Url,
@@ -33,6 +33,17 @@ fn it_passes_what_it_claims_from_every_seed() {
         failed.extend(report.failed().map(|case| format!("seed {seed}: {case}")));
     }
     assert!(failed.is_empty(), "{}", failed.join("\n"));
+}
+
+#[test]
+fn it_passes_what_it_claims_through_every_layer() {
+    let simulation = Simulation::new(1).with_horizon(Duration::from_secs(24 * 3600));
+    let (fixture, runtime) = (Memory::default(), simulation.runtime());
+    let layered = LayerSet::standard().split_off(1);
+    let reports = run_through(&fixture, &runtime, layered, Options::default());
+    for report in simulation.block_on(reports).unwrap() {
+        report.assert_passed();
+    }
 }
 
 #[derive(Default)]
