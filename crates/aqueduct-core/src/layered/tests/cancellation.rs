@@ -77,3 +77,24 @@ fn a_call_cancelled_at_any_await_loses_nothing_and_hands_out_nothing_twice() {
         }
     }
 }
+
+#[test]
+fn what_is_settled_when_the_call_is_cancelled_is_not_settled_again() {
+    let record = Record::default();
+    let mut settler = FakeSettler::new(&record);
+    settler.gives_way = 1;
+    settler.slow = Some(4);
+    let settler = Arc::new(settler);
+    let batch = [1, 2, 4].map(|n| delivery(&settler, n)).into();
+    let layer = FakeLayer::new("once", Stage::Idempotency, &record).deciding(|delivery| {
+        match delivery.parts().ticket % 2 {
+            0 => Admission::Settle(Settlement::Ack),
+            _ => Admission::Pass,
+        }
+    });
+    let consumer = wrap(FakeConsumer::of(&record, vec![batch]), &[layer]);
+    assert!(receive(&*consumer, 1).is_none());
+    let batch = receive(&*consumer, 1000).unwrap().unwrap();
+    assert_eq!(ids(&batch), ["1"]);
+    assert_eq!(*settler.asked.lock().unwrap(), [2, 4, 4]);
+}

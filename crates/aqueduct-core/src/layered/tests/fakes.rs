@@ -48,6 +48,10 @@ pub(super) struct FakeSettler {
     /// Answered, one for each settlement, before settlements succeed.
     pub(super) errors: Mutex<VecDeque<Error>>,
     pub(super) gives_way: usize,
+    /// The ticket that alone gives way; all do where there is none.
+    pub(super) slow: Option<u64>,
+    /// The tickets of the settlements that were asked for.
+    pub(super) asked: Mutex<Vec<u64>>,
 }
 
 impl FakeSettler {
@@ -65,6 +69,8 @@ impl FakeSettler {
             revoked: Mutex::default(),
             errors: Mutex::default(),
             gives_way: 0,
+            slow: None,
+            asked: Mutex::default(),
         }
     }
 
@@ -105,7 +111,9 @@ impl Settler for FakeSettler {
     }
 
     fn settle<'a>(&'a self, parts: &'a Parts, settlement: Settlement) -> Settling<'a> {
-        if self.gives_way == 0 {
+        self.asked.lock().unwrap().push(parts.ticket);
+        let is_slow = self.slow.is_none_or(|slow| slow == parts.ticket);
+        if self.gives_way == 0 || !is_slow {
             return Settling::Ready(self.answer(parts, &settlement));
         }
         Settling::pending(async move {
