@@ -14,7 +14,7 @@ use crate::stream::Stream;
 
 /// Makes things go wrong in one stream: a handle that tests keep beside the client.
 ///
-/// Chances are drawn from the [`Runtime`] of whoever is hit, so they follow from the seed in a
+/// Chances are drawn from the [`Runtime`](aqueduct_core::Runtime) of whoever is hit, so they follow from the seed in a
 /// simulation. A stream without faults pays one branch a call.
 ///
 /// ```
