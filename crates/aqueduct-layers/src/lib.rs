@@ -16,3 +16,8 @@ pub use self::dispatch::{
     Dispatch, DispatchOptions, EventSink, PartialFailure, Pending, RetryBudget,
 };
 pub use self::idempotency::{Idempotency, IdempotencyOptions};
+
+/// The examples of the README compile.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

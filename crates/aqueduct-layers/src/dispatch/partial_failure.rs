@@ -70,7 +70,9 @@ impl std::error::Error for PartialFailure {
 /// The receipts, or the failure, of a whole call.
 pub(super) fn sorted(answer: Answer) -> Result<Vec<Receipt>, PartialFailure> {
     if answer.failed.is_empty() {
-        return Ok(answer.outcomes.into_iter().flatten().collect());
+        // None failed. In place: the receipts take the room of the outcomes.
+        let outcomes = answer.outcomes.into_iter();
+        return Ok(outcomes.map(Result::unwrap_or_default).collect());
     }
     Err(PartialFailure::new(answer.outcomes, answer.failed))
 }
