@@ -129,7 +129,10 @@ pub(crate) async fn resolve(
     if *start == Start::Latest {
         // The latest of a closed partition is its end.
         for partition in before {
-            let named = resolved.partitions.iter().any(|(id, _)| *id == partition.id);
+            let named = resolved
+                .partitions
+                .iter()
+                .any(|(id, _)| *id == partition.id);
             if !named && partition.state == PartitionState::Closed {
                 resolved.partitions.push((partition.id, Watermark::End));
             }

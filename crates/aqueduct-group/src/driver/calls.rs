@@ -41,11 +41,11 @@ pub(super) fn call(shared: &Arc<Shared>, command: Command) -> Option<BoxFuture<'
             let partition = current.partition.clone();
             let answer = match kind {
                 WriteKind::Swap => {
-                    let call = leases.swap(&key, &current, next);
+                    let call = leases.swap(&key, &current, *next);
                     shared.limited("swap", call).await
                 }
                 WriteKind::Commit => {
-                    let call = leases.commit(&key, &current, next);
+                    let call = leases.commit(&key, &current, *next);
                     shared.limited("commit", call).await
                 }
             };

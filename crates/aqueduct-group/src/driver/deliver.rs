@@ -158,7 +158,10 @@ struct Waiting<'a>(&'a Shared);
 impl<'a> Waiting<'a> {
     fn begin(shared: &'a Shared) -> Self {
         shared.waiting.fetch_add(1, Ordering::AcqRel);
-        let watched = lock(&shared.slots).list.iter().any(|slot| slot.is_watched());
+        let watched = lock(&shared.slots)
+            .list
+            .iter()
+            .any(|slot| slot.is_watched());
         if watched {
             shared.wake.notify(usize::MAX);
         }

@@ -6,7 +6,10 @@ use crate::OnGap;
 impl Slot {
     /// Decides what follows where events are gone before they were read. Answers a reader behind
     /// the gap, or `None` where there is nothing to read any more.
-    pub(super) async fn cross_gap(&self, error: &Error) -> Result<Option<Box<dyn PartitionReader>>> {
+    pub(super) async fn cross_gap(
+        &self,
+        error: &Error,
+    ) -> Result<Option<Box<dyn PartitionReader>>> {
         let shared = &self.shared;
         let asked = self
             .read_from()

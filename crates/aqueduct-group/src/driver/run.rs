@@ -94,19 +94,19 @@ impl Driver {
             let event = poll_fn(|cx| {
                 while let Poll::Ready(Some(_)) = leaving.poll_next_unpin(cx) {}
                 if let Poll::Ready(Some(input)) = calls.poll_next_unpin(cx) {
-                    return Poll::Ready(Happened::Input(input));
+                    return Poll::Ready(Happened::Input(Box::new(input)));
                 }
                 if let Poll::Ready(Some(request)) = requests.poll_next_unpin(cx) {
                     return Poll::Ready(Happened::Request(request));
                 }
                 if news.as_mut().poll(cx).is_ready() || wake.as_mut().poll(cx).is_ready() {
-                    return Poll::Ready(Happened::Input(Input::Tick));
+                    return Poll::Ready(Happened::Input(Box::new(Input::Tick)));
                 }
                 Poll::Pending
             })
             .await;
             inputs.push_back(match event {
-                Happened::Input(input) => input,
+                Happened::Input(input) => *input,
                 Happened::Request(Request::Close) => Input::Close,
                 Happened::Request(Request::Flush(answer)) => {
                     self.flush_ids += 1;
@@ -177,7 +177,7 @@ impl Driver {
 }
 
 enum Happened {
-    Input(Input),
+    Input(Box<Input>),
     Request(Request),
 }
 

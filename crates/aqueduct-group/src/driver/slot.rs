@@ -3,8 +3,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aqueduct_core::{
-    Assignment, Error, Moment, PartitionId, PartitionStatus, Parts, Position, ReadFrom, Record, Revocation,
-    Revocations, Settlement, Settler, Settling, Tail, Watermark,
+    Assignment, Error, Moment, PartitionId, PartitionStatus, Parts, Position, ReadFrom, Record,
+    Revocation, Revocations, Settlement, Settler, Settling, Tail, Watermark,
 };
 use event_listener::Event as Signal;
 
@@ -56,7 +56,12 @@ impl Slot {
             redelivery: options.redelivery,
             hash_seed: shared.runtime.random(),
         };
-        let tracker = Tracker::new(limits, lease.watermark, lease.handed_out, opening.takeover());
+        let tracker = Tracker::new(
+            limits,
+            lease.watermark,
+            lease.handed_out,
+            opening.takeover(),
+        );
         Arc::new(Self {
             shared: shared.clone(),
             assignment: Assignment {
@@ -376,4 +381,3 @@ impl Settler for Slot {
 fn nanos(moment: Moment) -> u64 {
     u64::try_from(moment.elapsed_since_origin().as_nanos()).unwrap_or(u64::MAX)
 }
-

@@ -7,7 +7,7 @@ use super::{Command, Kind, Member, Owned, Row, Work};
 
 impl Member {
     /// Takes free partitions up to a fair share.
-    pub(super) fn balance(&mut self, now: Moment, work: &mut dyn Work, out: &mut Vec<Command>) {
+    pub(super) fn balance(&mut self, now: Moment, work: &dyn Work, out: &mut Vec<Command>) {
         let mut free = Vec::new();
         let mut readable = 0usize;
         let mut members = BTreeSet::from([self.owner.clone()]);
@@ -41,7 +41,7 @@ impl Member {
     }
 
     /// Asks the busiest member for one partition, where that brings both closer.
-    pub(super) fn ask_for_one(&mut self, now: Moment, work: &mut dyn Work, out: &mut Vec<Command>) {
+    pub(super) fn ask_for_one(&mut self, now: Moment, work: &dyn Work, out: &mut Vec<Command>) {
         let mut counts: BTreeMap<&OwnerId, usize> = BTreeMap::from([(&self.owner, 0)]);
         let mut candidates: Vec<&Lease> = Vec::new();
         let again = self.timings.life * 2;
@@ -171,7 +171,7 @@ impl Member {
     fn take(
         &mut self,
         partition: &PartitionId,
-        work: &mut dyn Work,
+        work: &dyn Work,
         now: Moment,
         out: &mut Vec<Command>,
     ) {

@@ -49,8 +49,8 @@ pub(crate) enum Command {
     Write {
         op: u64,
         kind: WriteKind,
-        current: Lease,
-        next: Lease,
+        current: Box<Lease>,
+        next: Box<Lease>,
     },
     /// Read a lease.
     Read(PartitionId, u64),

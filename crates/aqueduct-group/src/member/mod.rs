@@ -208,15 +208,24 @@ impl Member {
     }
 
     /// Takes in what happened and answers what to do.
-    pub(crate) fn handle(&mut self, input: Input, now: Moment, work: &mut dyn Work) -> Vec<Command> {
+    pub(crate) fn handle(
+        &mut self,
+        input: Input,
+        now: Moment,
+        work: &mut dyn Work,
+    ) -> Vec<Command> {
         let mut out = Vec::new();
         if self.closed {
             return out;
         }
+        if let Input::Flush(id) = input {
+            // Before anything is counted as lost, so that the flush tells of it.
+            self.on_flush(id, work);
+        }
         // What has expired meanwhile is expired before any answer is looked at.
         self.expire(now, &mut out);
         match input {
-            Input::Tick => {}
+            Input::Tick | Input::Flush(_) => {}
             Input::Listed(answer) => self.on_listed(answer, now, work, &mut out),
             Input::Group(answer) => self.on_group(answer, now, &mut out),
             Input::Created(partition, answer) => self.on_created(&partition, answer, now, &mut out),
@@ -228,7 +237,6 @@ impl Member {
             }
             Input::Requested(partition, answer) => self.on_requested(&partition, answer, now),
             Input::Deleted(partition, answer) => self.on_deleted(&partition, answer, now),
-            Input::Flush(id) => self.on_flush(id, work),
             Input::Close => self.on_close(now, &mut out),
         }
         self.tick(now, work, &mut out);

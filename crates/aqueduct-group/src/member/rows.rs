@@ -309,9 +309,7 @@ impl Member {
     /// Whether every parent is settled to its end, or gone.
     pub(super) fn parents_done(&self, lease: &Lease) -> bool {
         let listed = self.partitions.get(&lease.partition);
-        let listed = listed
-            .iter()
-            .flat_map(|partition| partition.parents.iter());
+        let listed = listed.iter().flat_map(|partition| partition.parents.iter());
         lease
             .parents
             .iter()

@@ -158,7 +158,9 @@ impl Member {
                     || since >= timings.commit_min
                         && progress.is_some_and(|it| it.settled >= timings.commit_count));
         if due {
-            let (lease, flush) = (owned.lease.clone(), owned.flush);
+            let lease = owned.lease.clone();
+            // A renewal alone makes nothing durable.
+            let flush = progress.map_or(owned.flushed, |_| owned.flush);
             let next = self.renewed(&lease, progress.as_ref());
             let carried = Carried { progress, flush };
             self.send(partition, Kind::Commit, next, carried, now, out);

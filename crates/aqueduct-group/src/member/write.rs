@@ -35,11 +35,7 @@ impl Owned {
 
 impl Member {
     /// The row that renews `lease` and carries `progress` with it.
-    pub(super) fn renewed(
-        &mut self,
-        lease: &Lease,
-        progress: Option<&Progress>,
-    ) -> Lease {
+    pub(super) fn renewed(&mut self, lease: &Lease, progress: Option<&Progress>) -> Lease {
         let mut next = lease.clone();
         next.counter += 1;
         next.nonce = self.rng.next();
@@ -373,8 +369,8 @@ impl Pending {
         Command::Write {
             op: self.op,
             kind,
-            current: self.current.clone(),
-            next: self.next.clone(),
+            current: Box::new(self.current.clone()),
+            next: Box::new(self.next.clone()),
         }
     }
 }

@@ -41,6 +41,12 @@ fn an_hour_costs_what_is_stated_and_no_more_with_more_events() {
     assert!((lists / stated.listings - 1.0).abs() < 0.05, "{lists}");
     let (busy, _) = hour(20_000);
     let (busier, _) = hour(60_000);
-    assert!(busy > idle && busier < stated.busy_writes * 1.02, "{busier}");
-    assert!(busier < busy * 1.1, "{busy} with 20,000 events, {busier} with 60,000");
+    assert!(
+        busy > idle && busier < stated.busy_writes * 1.02,
+        "{busier}"
+    );
+    assert!(
+        busier < busy * 1.1,
+        "{busy} with 20,000 events, {busier} with 60,000"
+    );
 }

@@ -1,8 +1,6 @@
 use std::collections::BTreeMap;
 
-use aqueduct_core::{
-    Event, Partition, PartitionId, PartitionState, Position, ReadFrom, Record,
-};
+use aqueduct_core::{Event, Partition, PartitionId, PartitionState, Position, ReadFrom, Record};
 
 /// The events of the stream, and what is known of each.
 pub(super) struct Log {

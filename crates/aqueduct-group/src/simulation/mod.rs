@@ -41,13 +41,26 @@ fn the_meaning_holds_for_every_seed() {
         return;
     }
     let seeds = number("AQUEDUCT_SEEDS").unwrap_or(SEEDS);
+    let threads = std::thread::available_parallelism().map_or(1, |it| it.get() as u64);
     let mut seen = check::Seen::default();
-    for seed in 0..seeds {
-        match run(seed, false) {
-            Ok(world) => seen.add(&world.check.seen),
-            Err(why) => panic!("{why}"),
+    std::thread::scope(|scope| {
+        let run_all = |first: u64| {
+            let mut seen = check::Seen::default();
+            for seed in (first..seeds).step_by(threads as usize) {
+                match run(seed, false) {
+                    Ok(world) => seen.add(&world.check.seen),
+                    Err(why) => panic!("{why}"),
+                }
+            }
+            seen
+        };
+        let all: Vec<_> = (0..threads)
+            .map(|first| scope.spawn(move || run_all(first)))
+            .collect();
+        for thread in all {
+            seen.add(&thread.join().unwrap());
         }
-    }
+    });
     // A simulation in which nothing happens proves nothing.
     println!("{seen:?}");
     seen.assert_everything_happened();

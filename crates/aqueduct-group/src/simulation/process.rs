@@ -2,8 +2,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use aqueduct_core::{
-    Backoff, GroupRecord, Moment, OwnerId, PartitionId, Parts, ResolvedStart, Revocation,
-    Timestamp,
+    Backoff, GroupRecord, Moment, OwnerId, PartitionId, Parts, ResolvedStart, Revocation, Timestamp,
 };
 
 use super::scenario::Scenario;

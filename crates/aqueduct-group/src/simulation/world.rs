@@ -3,8 +3,7 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::time::Duration;
 
 use aqueduct_core::{
-    Effect, Error, ErrorKind, Moment, OwnerId, PartitionId, Revocation, Settlement, Swap,
-    Watermark,
+    Effect, Error, ErrorKind, Moment, OwnerId, PartitionId, Revocation, Settlement, Swap, Watermark,
 };
 
 use super::check::Check;
@@ -19,6 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(3_600);
 
 /// What happens at some time.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "few of them live at a time")]
 enum Action {
     Wake(usize),
     Answer(usize, Input),
@@ -353,7 +353,7 @@ impl World {
             } => {
                 let id = current.partition.clone();
                 let before = store.rows.get(&id).cloned();
-                let swap = store.swap(&current, next);
+                let swap = store.swap(&current, *next);
                 if let (Some(before), Swap::Swapped(after)) = (before, &swap) {
                     self.check.written(&self.log, &before, after)?;
                     let writer = Some(&self.processes[at].owner);
@@ -450,9 +450,13 @@ impl World {
             let others = self.processes.iter().filter(|process| process.alive);
             let others = others.filter(|process| {
                 let slot = process.slots.get(&id);
-                slot.is_some_and(|slot| now < slot.until && slot.tracker.revocation(0).is_none_or(
-                    |why| why == Revocation::Superseded,
-                ))
+                slot.is_some_and(|slot| {
+                    now < slot.until
+                        && slot
+                            .tracker
+                            .revocation(0)
+                            .is_none_or(|why| why == Revocation::Superseded)
+                })
             });
             let others = others.map(|process| process.owner.clone());
             self.check.owned_once(&id, &owner, others)?;
@@ -519,7 +523,10 @@ impl World {
                 0 => self.rng.below(40_000),
                 _ => 1 + self.rng.below(1_500),
             };
-            self.after(Duration::from_millis(lasts as u64), Action::Finish(at, chain));
+            self.after(
+                Duration::from_millis(lasts as u64),
+                Action::Finish(at, chain),
+            );
             return Ok(());
         }
     }
@@ -708,7 +715,9 @@ impl World {
             }
         }
         let (least, most) = (counts.values().min(), counts.values().max());
-        let balanced = least.zip(most).is_some_and(|(least, most)| most - least <= 1);
+        let balanced = least
+            .zip(most)
+            .is_some_and(|(least, most)| most - least <= 1);
         (!balanced).then(|| format!("not balanced: {counts:?}"))
     }
 

@@ -1,0 +1,320 @@
+//! One member: deliveries, settlements, limits and the end.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::sync::Arc;
+
+use aqueduct_core::{
+    Capability, ErrorKind, GroupKey, GroupName, Retry, Revocation, Settlement, Start, Watermark,
+};
+use aqueduct_group::{ByteBudget, OnGap};
+use aqueduct_memory::{Applied, Fault, Operation};
+use common::{Bench, SECOND, number, owned};
+
+#[test]
+fn all_is_delivered_in_order_and_not_again() {
+    let bench = Bench::new("4");
+    bench.send(0, 1_000, 10);
+    let consumer = bench.open(&bench.runtime, bench.options());
+    assert!(consumer.capabilities().claims.has(Capability::DelayedNack));
+    let seen = bench.drink(&consumer);
+    assert_eq!(seen.len(), 1_000);
+    for key in 0..10 {
+        let of_key: Vec<_> = seen.iter().filter(|n| *n % 10 == key).collect();
+        assert!(of_key.is_sorted(), "key {key}: {of_key:?}");
+    }
+    bench.run(consumer.flush()).unwrap();
+    bench.run(consumer.close()).unwrap();
+    bench.run(consumer.close()).unwrap();
+    let rows = bench.run(
+        bench
+            .leases()
+            .list(&GroupKey::new("billing", "orders"), &[]),
+    );
+    assert!(rows.unwrap().iter().all(|row| row.owner.is_none()));
+    let after = bench.open(&bench.runtime, bench.options());
+    assert!(bench.drink(&after).is_empty());
+    assert!(
+        after
+            .status()
+            .partitions
+            .iter()
+            .all(|it| it.lag_events == Some(0))
+    );
+}
+
+#[test]
+fn a_nack_holds_its_key_and_lets_the_others_flow() {
+    let bench = Bench::new("1");
+    bench.send(0, 6, 2);
+    let consumer = bench.open(&bench.runtime, bench.options());
+    bench.run(async {
+        let mut batch = bench.receive(&consumer, SECOND * 5).await.unwrap();
+        assert_eq!(batch.len(), 6);
+        let follower = batch.remove(2);
+        let first = batch.remove(0);
+        first.nack(SECOND * 10).await.unwrap();
+        assert_eq!(follower.revoked().reason(), Some(Revocation::Superseded));
+        assert!(
+            follower
+                .ack()
+                .await
+                .unwrap_err()
+                .error
+                .is(ErrorKind::Superseded)
+        );
+        for delivery in batch.into_iter().filter(|it| number(it) % 2 == 1) {
+            delivery.ack().await.unwrap();
+        }
+        assert!(bench.receive(&consumer, SECOND * 9).await.is_none());
+        let mut again = bench.receive(&consumer, SECOND * 2).await.unwrap();
+        assert_eq!(again.iter().map(number).collect::<Vec<_>>(), [0]);
+        assert_eq!(again[0].attempt(), 2);
+        again.remove(0).ack().await.unwrap();
+        let rest = bench.receive(&consumer, SECOND).await.unwrap();
+        assert_eq!(rest.iter().map(number).collect::<Vec<_>>(), [2, 4]);
+        assert!(rest.iter().all(|delivery| delivery.attempt() == 1));
+    });
+}
+
+#[test]
+fn a_cancelled_receive_takes_nothing() {
+    let bench = Bench::new("2");
+    let consumer = bench.open(&bench.runtime, bench.options());
+    bench.run(async {
+        for _ in 0..50 {
+            assert!(bench.receive(&consumer, SECOND / 50).await.is_none());
+        }
+    });
+    bench.send(0, 10, 3);
+    bench.run(async {
+        let mut seen = 0;
+        while seen < 10 {
+            for delivery in bench.receive(&consumer, SECOND).await.into_iter().flatten() {
+                assert_eq!(delivery.attempt(), 1);
+                delivery.ack().await.unwrap();
+                seen += 1;
+            }
+        }
+    });
+}
+
+#[test]
+fn a_batch_waits_to_fill_up_where_it_is_told_to() {
+    let bench = Bench::new("1");
+    let mut options = bench.options();
+    options.max_batch_wait = SECOND * 5;
+    let consumer = bench.open(&bench.runtime, options);
+    bench.send(0, 3, 3);
+    bench.run(async {
+        // Given up in the middle: what was collected comes with the next call.
+        assert!(bench.receive(&consumer, SECOND * 3).await.is_none());
+        let began = bench.runtime.now();
+        let batch = bench.receive(&consumer, SECOND * 5).await.unwrap();
+        assert_eq!(batch.len(), 3);
+        assert!(batch.iter().all(|delivery| delivery.attempt() == 1));
+        assert!(bench.runtime.now().since(began) <= SECOND * 3);
+    });
+}
+
+#[test]
+fn a_reject_without_letters_gives_the_delivery_back() {
+    let bench = Bench::new("1");
+    bench.send(0, 1, 1);
+    let consumer = bench.open(&bench.runtime, bench.options());
+    bench.run(async {
+        let delivery = bench.receive(&consumer, SECOND).await.unwrap().remove(0);
+        let refused = delivery.reject("no customer").await.unwrap_err();
+        assert!(refused.error.is(ErrorKind::Unsupported));
+        assert_eq!(refused.error.retry(), Retry::Never);
+        let later = Settlement::Defer { delay: SECOND };
+        refused.delivery.settle(later).await.unwrap();
+        let again = bench
+            .receive(&consumer, SECOND * 2)
+            .await
+            .unwrap()
+            .remove(0);
+        assert_eq!(again.attempt(), 1);
+        drop(again);
+        let again = bench
+            .receive(&consumer, SECOND * 2)
+            .await
+            .unwrap()
+            .remove(0);
+        assert_eq!(again.attempt(), 2);
+        again.ack().await.unwrap();
+    });
+}
+
+#[test]
+fn a_pause_holds_back_and_keeps_the_leases() {
+    let bench = Bench::new("1");
+    bench.send(0, 1, 1);
+    let consumer = bench.open(&bench.runtime, bench.options());
+    consumer.pause(true);
+    bench.run(async {
+        assert!(bench.receive(&consumer, SECOND * 120).await.is_none());
+        assert_eq!(owned(&consumer), 1);
+        assert!(consumer.status().paused);
+        consumer.pause(false);
+        assert_eq!(bench.receive(&consumer, SECOND).await.unwrap().len(), 1);
+    });
+}
+
+#[test]
+fn drained_it_settles_what_is_out_and_closed_it_revokes() {
+    let bench = Bench::new("1");
+    bench.send(0, 3, 3);
+    let consumer = bench.open(&bench.runtime, bench.options());
+    bench.run(async {
+        let mut batch = bench.receive(&consumer, SECOND).await.unwrap();
+        consumer.drain().await.unwrap();
+        assert!(consumer.receive_batch(10).await.unwrap().is_empty());
+        batch.remove(0).ack().await.unwrap();
+        consumer.flush().await.unwrap();
+        consumer.close().await.unwrap();
+        let late = batch.remove(0);
+        assert_eq!(late.revoked().wait().await, Revocation::Shutdown);
+        assert!(late.ack().await.unwrap_err().error.is(ErrorKind::Closed));
+        assert!(consumer.flush().await.unwrap_err().is(ErrorKind::Closed));
+        assert!(consumer.receive_batch(10).await.unwrap().is_empty());
+    });
+    let after = bench.open(&bench.runtime, bench.options());
+    assert_eq!(bench.drink(&after).len(), 2);
+}
+
+#[test]
+fn a_gap_is_never_skipped_in_silence() {
+    for (on_gap, sent_later) in [(OnGap::Fail, 0), (OnGap::Earliest, 5), (OnGap::Latest, 0)] {
+        let bench = Bench::new("1");
+        bench.send(0, 10, 1);
+        let mut options = bench.options();
+        options.on_gap = on_gap;
+        let consumer = bench.open(&bench.runtime, options.clone());
+        bench.run(async {
+            for delivery in bench.receive(&consumer, SECOND).await.unwrap() {
+                delivery.ack().await.unwrap();
+            }
+        });
+        bench.run(consumer.close()).unwrap();
+        bench.send(10, 10, 1);
+        let partition = bench.run(bench.log().partitions()).unwrap().remove(0).id;
+        let faults = bench.backend.faults("orders");
+        faults.drop_oldest(&partition, 15).unwrap();
+        let consumer = bench.open(&bench.runtime, options);
+        if on_gap == OnGap::Fail {
+            let failed = bench.run(consumer.receive_batch(10)).unwrap_err();
+            assert!(failed.is(ErrorKind::PositionExpired));
+            assert!(failed.to_string().contains("on_gap"), "{failed}");
+            continue;
+        }
+        assert_eq!(bench.drink(&consumer).len(), sent_later);
+        bench.send(20, 3, 1);
+        assert_eq!(bench.drink(&consumer), [20, 21, 22]);
+    }
+}
+
+#[test]
+fn latest_begins_with_the_next_event() {
+    let bench = Bench::new("2");
+    bench.send(0, 10, 4);
+    let mut options = bench.options();
+    options.start = Start::Latest;
+    let consumer = bench.open(&bench.runtime, options);
+    bench.send(10, 4, 4);
+    assert_eq!(bench.drink(&consumer).len(), 4);
+}
+
+#[test]
+fn an_outage_of_the_store_is_told_and_loses_nothing() {
+    let bench = Bench::new("2");
+    bench.send(0, 20, 5);
+    let consumer = bench.open(&bench.runtime, bench.options());
+    assert_eq!(bench.drink(&consumer).len(), 20);
+    let faults = bench.backend.faults("orders");
+    for operation in [Operation::LeaseRead, Operation::LeaseWrite] {
+        faults.chance(operation, 1.0, Fault::refused(ErrorKind::Unavailable));
+    }
+    bench.sleep(SECOND * 60);
+    assert!(consumer.status().unreachable_since.is_some());
+    assert_eq!(owned(&consumer), 0, "not renewed in time: lost");
+    faults.clear();
+    bench.send(20, 20, 5);
+    let seen = bench.drink(&consumer);
+    assert!((20..40).all(|n| seen.contains(&n)), "{seen:?}");
+    assert!(consumer.status().unreachable_since.is_none());
+}
+
+#[test]
+fn lost_answers_do_not_lose_the_lease() {
+    let bench = Bench::new("1");
+    let consumer = bench.open(&bench.runtime, bench.options());
+    bench.sleep(SECOND * 5);
+    let generation = consumer.status().partitions[0].generation;
+    let faults = bench.backend.faults("orders");
+    let lost = Fault::lost_answer(Applied::Maybe);
+    faults.chance(Operation::LeaseWrite, 0.3, lost);
+    bench.send(0, 50, 5);
+    assert_eq!(bench.drink(&consumer).len(), 50);
+    bench.sleep(SECOND * 600);
+    assert_eq!(consumer.status().partitions[0].generation, generation);
+}
+
+#[test]
+fn a_budget_bounds_the_process() {
+    let bench = Bench::new("4");
+    bench.send(0, 4_000, 400);
+    let budget = Arc::new(ByteBudget::new(20_000, 1_000));
+    let mut options = bench.options();
+    options.budget = Some(budget.clone());
+    options.fetch_events = 10;
+    let consumer = bench.open(&bench.runtime, options);
+    bench.sleep(SECOND * 10);
+    assert!(
+        budget.used() > 15_000 && budget.used() < 40_000,
+        "{}",
+        budget.used()
+    );
+    assert_eq!(bench.drink(&consumer).len(), 4_000);
+    assert_eq!(budget.used(), 0);
+}
+
+#[test]
+fn what_cannot_work_is_refused_when_opened() {
+    let bench = Bench::new("1");
+    let mut options = bench.options();
+    options.renew_every = SECOND * 20;
+    let refused = bench.try_open(&bench.runtime, options).err().unwrap();
+    assert!(refused.is(ErrorKind::Config), "{refused}");
+    let nameless = aqueduct_group::GroupOptions::new(GroupName::new(""));
+    assert!(bench.try_open(&bench.runtime, nameless).is_err());
+}
+
+#[test]
+fn a_commit_comes_on_time_and_by_count() {
+    let bench = Bench::new("1");
+    let mut options = bench.options();
+    options.commit_count = 10;
+    let consumer = bench.open(&bench.runtime, options);
+    bench.send(0, 12, 12);
+    let key = GroupKey::new("billing", "orders");
+    let stored = || bench.run(bench.leases().list(&key, &[])).unwrap()[0].watermark;
+    bench.sleep(SECOND * 2);
+    let mut batch = bench.run(bench.receive(&consumer, SECOND)).unwrap();
+    let rest = batch.split_off(10);
+    for delivery in batch {
+        bench.run(delivery.ack()).unwrap();
+    }
+    bench.sleep(SECOND * 2);
+    let by_count = stored();
+    assert!(matches!(by_count, Watermark::At(_)), "{by_count}");
+    for delivery in rest {
+        bench.run(delivery.ack()).unwrap();
+    }
+    bench.sleep(SECOND * 2);
+    assert_eq!(stored(), by_count);
+    bench.sleep(SECOND * 5);
+    assert_ne!(stored(), by_count);
+}

@@ -1,0 +1,254 @@
+//! Several members: take-over, hand-over, resharding, hooks, and changes while nobody runs.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::sync::{Arc, Mutex};
+
+use aqueduct_core::{
+    Assignment, ErrorKind, GroupKey, Lifecycle, Position, Revocation, Start, Watermark,
+};
+use aqueduct_group::Group;
+use async_trait::async_trait;
+use common::{Bench, SECOND, number, owned};
+
+#[test]
+fn a_killed_member_is_replaced_and_nothing_is_lost() {
+    let bench = Bench::new("2");
+    bench.send(0, 100, 10);
+    let process = bench.simulation.process();
+    let first = bench.open(&process.runtime(), bench.options());
+    let mut seen = Vec::new();
+    bench.run(async {
+        for delivery in bench.receive(&first, SECOND * 5).await.unwrap() {
+            if seen.len() < 30 {
+                seen.push(number(&delivery));
+                delivery.ack().await.unwrap();
+            }
+        }
+    });
+    process.kill();
+    let second = bench.open(&bench.runtime, bench.options());
+    let began = bench.runtime.now();
+    bench.run(async {
+        let batch = bench.receive(&second, SECOND * 120).await.unwrap();
+        let waited = bench.runtime.now().since(began);
+        assert!(waited >= SECOND * 25 && waited < SECOND * 60, "{waited:?}");
+        for delivery in batch {
+            seen.push(number(&delivery));
+            delivery.ack().await.unwrap();
+        }
+    });
+    seen.extend(bench.drink(&second));
+    assert!((0..100).all(|n| seen.contains(&n)));
+}
+
+#[test]
+fn a_member_known_to_be_dead_is_replaced_at_once() {
+    let bench = Bench::new("2");
+    let process = bench.simulation.process();
+    let mut options = bench.options();
+    options.owner = Some("first".into());
+    let first = bench.open(&process.runtime(), options);
+    bench.sleep(SECOND);
+    assert_eq!(owned(&first), 2);
+    process.kill();
+    bench.backend.faults("orders").declare_dead(&"first".into());
+    let second = bench.open(&bench.runtime, bench.options());
+    bench.sleep(SECOND);
+    assert_eq!(owned(&second), 2);
+}
+
+#[test]
+fn a_member_that_slept_too_long_may_not_settle() {
+    let bench = Bench::new("1");
+    bench.send(0, 1, 1);
+    let process = bench.simulation.process();
+    let first = bench.open(&process.runtime(), bench.options());
+    let stale = bench
+        .run(bench.receive(&first, SECOND * 5))
+        .unwrap()
+        .remove(0);
+    process.stall(true);
+    let second = bench.open(&bench.runtime, bench.options());
+    let taken = bench
+        .run(bench.receive(&second, SECOND * 120))
+        .unwrap()
+        .remove(0);
+    assert!(taken.generation() > stale.generation());
+    process.stall(false);
+    bench.sleep(SECOND);
+    assert_eq!(stale.revoked().reason(), Some(Revocation::Lost));
+    let refused = bench.run(stale.ack()).unwrap_err();
+    assert!(refused.error.is(ErrorKind::Revoked));
+    bench.run(taken.ack()).unwrap();
+}
+
+#[derive(Default)]
+struct Hooks(Mutex<Vec<String>>);
+
+#[async_trait]
+impl Lifecycle for Hooks {
+    async fn assigned(&self, assignment: &Assignment, start: &Watermark) {
+        let partition = assignment.partition.as_ref().unwrap();
+        self.0.lock().unwrap().push(format!("+{partition} {start}"));
+    }
+
+    async fn revoked(&self, assignment: &Assignment, why: Revocation) {
+        let partition = assignment.partition.as_ref().unwrap();
+        self.0.lock().unwrap().push(format!("-{partition} {why}"));
+    }
+}
+
+#[test]
+fn a_busy_owner_is_asked_drains_and_hands_over() {
+    let bench = Bench::new("4");
+    bench.send(0, 40, 20);
+    let hooks = Arc::new(Hooks::default());
+    let mut options = bench.options();
+    options.lifecycle = Some(hooks.clone());
+    let first = bench.open(&bench.runtime, options);
+    let mut out = Vec::new();
+    while out.len() < 40 {
+        out.extend(bench.run(bench.receive(&first, SECOND * 5)).unwrap());
+    }
+    let second = bench.open(&bench.runtime, bench.options());
+    bench.sleep(SECOND * 20);
+    // It drains, and what is settled meanwhile is not delivered again.
+    for delivery in out {
+        bench.run(delivery.ack()).unwrap();
+    }
+    bench.sleep(SECOND * 120);
+    assert_eq!((owned(&first), owned(&second)), (2, 2));
+    assert!(bench.drink(&second).is_empty());
+    let said = hooks.0.lock().unwrap().clone();
+    let count = |what: &str| said.iter().filter(|it| it.contains(what)).count();
+    assert_eq!(count("earliest"), 4, "{said:?}");
+    assert_eq!(count("handed_over"), 2, "{said:?}");
+    bench.run(first.close()).unwrap();
+    assert_eq!(
+        hooks
+            .0
+            .lock()
+            .unwrap()
+            .iter()
+            .filter(|it| it.contains("shutdown"))
+            .count(),
+        2
+    );
+    bench.sleep(SECOND * 60);
+    assert_eq!(owned(&second), 4);
+}
+
+#[test]
+fn children_start_when_their_parents_are_settled() {
+    let bench = Bench::new("1");
+    bench.send(0, 30, 10);
+    let consumer = bench.open(&bench.runtime, bench.options());
+    let admin = bench.run(bench.resource.admin(&bench.runtime)).unwrap();
+    let out = bench.run(bench.receive(&consumer, SECOND * 5)).unwrap();
+    bench.run(admin.reshard(2)).unwrap();
+    bench.send(30, 30, 10);
+    bench.sleep(SECOND * 90);
+    assert_eq!(owned(&consumer), 1, "the parent is not settled");
+    for delivery in out {
+        bench.run(delivery.ack()).unwrap();
+    }
+    let seen = bench.drink(&consumer);
+    assert_eq!(seen.len(), 30);
+    assert!(seen.iter().all(|n| *n >= 30));
+    assert_eq!(owned(&consumer), 2);
+}
+
+#[test]
+fn a_reset_is_refused_while_a_member_lives_and_begins_a_replay() {
+    let bench = Bench::new("2");
+    bench.send(0, 10, 5);
+    let consumer = bench.open(&bench.runtime, bench.options());
+    assert_eq!(bench.drink(&consumer).len(), 10);
+    let (log, leases, options) = (bench.log(), bench.leases(), bench.options());
+    let reset = || Group::reset(&*log, &*leases, &Start::Earliest, &options, &bench.runtime);
+    let refused = bench.run(reset()).unwrap_err();
+    assert!(refused.is(ErrorKind::Conflict), "{refused}");
+    bench.run(consumer.close()).unwrap();
+    assert_eq!(bench.run(reset()).unwrap().replay, 1);
+    let consumer = bench.open(&bench.runtime, bench.options());
+    let batch = bench.run(bench.receive(&consumer, SECOND * 5)).unwrap();
+    assert_eq!(batch[0].assignment().replay, 1);
+    drop(batch);
+    assert_eq!(bench.drink(&consumer).len(), 10);
+}
+
+#[test]
+fn one_position_is_skipped_and_one_partition_sought() {
+    let bench = Bench::new("1");
+    bench.send(0, 5, 1);
+    let (log, leases, options) = (bench.log(), bench.leases(), bench.options());
+    let id = bench.run(log.partitions()).unwrap().remove(0).id;
+    let consumer = bench.open(&bench.runtime, options.clone());
+    let batch = bench.run(bench.receive(&consumer, SECOND * 5)).unwrap();
+    let positions: Vec<Position> = batch.iter().filter_map(|it| it.position()).collect();
+    bench.run(async {
+        for delivery in batch.into_iter().take(2) {
+            delivery.ack().await.unwrap();
+        }
+        consumer.close().await.unwrap();
+    });
+    let skip = |at| Group::skip(&*log, &*leases, &id, at, &options, &bench.runtime);
+    let refused = bench.run(skip(positions[3])).unwrap_err();
+    assert!(
+        refused.to_string().contains(&positions[2].to_string()),
+        "{refused}"
+    );
+    bench.run(skip(positions[2])).unwrap();
+    let consumer = bench.open(&bench.runtime, options.clone());
+    assert_eq!(bench.drink(&consumer), [3, 4]);
+    bench.run(consumer.close()).unwrap();
+    let to = Watermark::At(positions[0]);
+    let seek = Group::seek(&*log, &*leases, &id, to, &options, &bench.runtime);
+    bench.run(seek).unwrap();
+    let key = GroupKey::new("billing", "orders");
+    assert_eq!(bench.run(leases.list(&key, &[])).unwrap()[0].watermark, to);
+    let consumer = bench.open(&bench.runtime, options.clone());
+    assert_eq!(bench.drink(&consumer), [1, 2, 3, 4]);
+}
+
+#[test]
+fn poison_is_found_and_nobody_else_gains_an_attempt() {
+    let bench = Bench::new("1");
+    bench.send(0, 20, 20);
+    let mut done = Vec::new();
+    for life in 0..12 {
+        let process = bench.simulation.process();
+        let mut options = bench.options();
+        options.owner = Some(format!("life-{life}").into());
+        let consumer = bench.open(&process.runtime(), options);
+        bench.run(async {
+            loop {
+                let Some(batch) = bench.receive(&consumer, SECOND * 5).await else {
+                    return;
+                };
+                for delivery in batch {
+                    let attempt = delivery.attempt();
+                    assert!(number(&delivery) == 7 || attempt == 1, "an innocent");
+                    // The layer above buries what failed three times.
+                    if number(&delivery) == 7 && attempt <= 3 {
+                        std::mem::forget(delivery);
+                        return;
+                    }
+                    done.push(number(&delivery));
+                    delivery.ack().await.unwrap();
+                }
+            }
+        });
+        process.kill();
+        let faults = bench.backend.faults("orders");
+        faults.declare_dead(&format!("life-{life}").into());
+        if done.contains(&7) && (8..20).all(|n| done.contains(&n)) {
+            assert!(life <= 6, "found after {life} lives");
+            return;
+        }
+    }
+    panic!("never found: {done:?}");
+}
