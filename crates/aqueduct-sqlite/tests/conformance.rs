@@ -1,0 +1,112 @@
+//! SQLite passes all that it claims, plain and through every layer, on real files and a real clock.
+#![allow(clippy::unwrap_used)]
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use aqueduct_conformance::{Fault, Faults, Fixture, LayerSet, Options, Subject, run, run_through};
+use aqueduct_core::{
+    Backend as _, Error, Options as ResourceOptions, Resource, Result, Runtime, StreamSpec, Url,
+};
+use aqueduct_sqlite::{SqlResultExt as _, SqliteBackend, SqliteOptions};
+use async_trait::async_trait;
+use tempfile::TempDir;
+
+/// `AQUEDUCT_CASES=nack,gap` runs only cases named like these.
+fn options() -> Options {
+    let cases = std::env::var("AQUEDUCT_CASES").unwrap_or_default();
+    Options::default().only(cases.split(',').filter(|part| !part.is_empty()))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_passes_what_it_claims() {
+    let fixture = Sqlite(tempfile::tempdir().unwrap());
+    let report = run(&fixture, &aqueduct_runtime::tokio(), options()).await;
+    report.assert_passed();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_passes_what_it_claims_through_every_layer() {
+    let fixture = Sqlite(tempfile::tempdir().unwrap());
+    let layered = LayerSet::standard().split_off(1);
+    let runtime = aqueduct_runtime::tokio();
+    for report in run_through(&fixture, &runtime, layered, options()).await {
+        report.assert_passed();
+    }
+}
+
+/// A folder of files: a file for each stream, each opened by a backend of its own.
+struct Sqlite(TempDir);
+
+fn resource(
+    backend: &SqliteBackend,
+    file: &Path,
+    options: ResourceOptions,
+) -> Result<Arc<dyn Resource>> {
+    let url = Url::parse(&format!("sqlite:{}", file.display()))
+        .map_err(|error| Error::config(error.to_string()))?;
+    backend.parse("subject", &url, options)
+}
+
+#[async_trait]
+impl Fixture for Sqlite {
+    fn name(&self) -> &str {
+        "sqlite"
+    }
+
+    async fn open(&self, spec: &StreamSpec, runtime: &Runtime) -> Result<Subject> {
+        let file = self.0.path().join(format!("{:016x}.db", runtime.random()));
+        let backend = SqliteBackend::new();
+        let options = || ResourceOptions::new("streams.subject");
+        let stream = resource(&backend, &file, options())?;
+        stream.admin(runtime).await?.create(spec).await?;
+        // Another backend shares nothing but the file, as another process does.
+        let peer = resource(&SqliteBackend::new(), &file, options())?;
+        let faults = Injected {
+            backend,
+            file,
+            runtime: runtime.clone(),
+        };
+        Ok(Subject::new(stream)
+            .with_peer(peer)
+            .with_faults(Arc::new(faults)))
+    }
+
+    async fn missing(&self) -> Option<Arc<dyn Resource>> {
+        let file = self.0.path().join("missing.db");
+        let never = ResourceOptions::new("streams.missing").with("create", "never");
+        resource(&SqliteBackend::new(), &file, never).ok()
+    }
+}
+
+struct Injected {
+    backend: SqliteBackend,
+    file: PathBuf,
+    runtime: Runtime,
+}
+
+#[async_trait]
+impl Faults for Injected {
+    fn offers(&self, fault: Fault) -> bool {
+        fault == Fault::Expire
+    }
+
+    async fn inject(&self, fault: Fault) -> Result<()> {
+        if !self.offers(fault) {
+            return Err(Error::unsupported("a file has no such fault"));
+        }
+        let store = self
+            .backend
+            .store(&self.file, SqliteOptions::default(), &self.runtime)
+            .await?;
+        store
+            .transaction(|tx| {
+                tx.execute_batch(
+                    "DELETE FROM aqueduct_segment;
+                     UPDATE aqueduct_partition SET first = next, bytes = 0;",
+                )
+                .sql("let events expire")
+            })
+            .await
+    }
+}
