@@ -1,13 +1,12 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use aqueduct_core::{
-    Admission, Assignment, DeadLetterQueue, Delivery, Error, Failure, Interceptor, Letter,
-    LetterReason, Letters, Next, Parts, Result, Runtime, Settlement, Settler, Settling, Text,
+    Admission, Assignment, DeadLetterQueue, Delivery, Error, Failure, Interceptor, LetterReason,
+    Letters, Next, Parts, Result, Runtime, Settlement, Settler, Settling, Text,
 };
 use async_trait::async_trait;
-use metrics::counter;
 
+use super::burial::Doomed;
 use super::held::HeldKeys;
 use super::records::{Fate, Place, Record, Records};
 use super::{DeadLetterOptions, OnExhausted, reason_of};
@@ -20,14 +19,6 @@ pub(super) struct Burials {
     pub(super) runtime: Runtime,
     pub(super) records: Mutex<Records>,
     pub(super) held: Mutex<HeldKeys>,
-}
-
-/// An event that is to be buried.
-struct Doomed {
-    place: Place,
-    letter: Letter,
-    ticket: u64,
-    tries: u32,
 }
 
 impl Burials {
@@ -91,94 +82,6 @@ impl Burials {
         Verdict::Pass
     }
 
-    fn letter(
-        &self,
-        assignment: &Assignment,
-        parts: &Parts,
-        reason: LetterReason,
-        message: Text,
-        attempts: u32,
-    ) -> Letter {
-        let mut letter = Letter::new(
-            parts.event.clone(),
-            assignment.stream.clone(),
-            assignment.group.clone(),
-            reason,
-            message,
-            self.runtime.wall(),
-        );
-        let given_up = matches!(reason, LetterReason::Exhausted | LetterReason::Poison);
-        letter.partition = assignment.partition.clone();
-        letter.position = parts.position;
-        letter.stored_at = parts.stored_at;
-        letter.attempts = attempts;
-        letter.holds_key = given_up
-            && self.options.on_exhausted == OnExhausted::LetterKey
-            && parts.event.key().is_some();
-        letter.failures = self
-            .record(&Place::of(assignment, parts))
-            .map(|record| record.failures)
-            .unwrap_or_default();
-        letter
-    }
-
-    /// Buries one and says how its delivery is settled then.
-    async fn bury(&self, assignment: &Assignment, doomed: Doomed) -> Settlement {
-        let outcome = self.queue.bury(std::slice::from_ref(&doomed.letter)).await;
-        let outcome = outcome.into_iter().next().unwrap_or_else(unanswered);
-        self.buried(assignment, doomed, outcome)
-    }
-
-    fn buried(&self, assignment: &Assignment, doomed: Doomed, outcome: Result<()>) -> Settlement {
-        let Doomed {
-            place,
-            letter,
-            ticket,
-            tries,
-        } = doomed;
-        match outcome {
-            Ok(()) => {
-                count(&letter);
-                // Known as a letter until it is settled: that may fail, or be asked again.
-                lock(&self.records).decide(place, Fate::Buried { ticket });
-                match letter.event.key_text() {
-                    Some(key) if letter.holds_key => {
-                        lock(&self.held).hold(assignment, key.clone());
-                        // Its later events may be out already: as it comes again, they come
-                        // behind it, and follow.
-                        Settlement::Defer {
-                            delay: Duration::ZERO,
-                        }
-                    }
-                    _ => Settlement::Ack,
-                }
-            }
-            Err(error) => {
-                let tries = tries.saturating_add(1);
-                let delay = self.options.bury_backoff.delay(tries, &self.runtime);
-                tracing::warn!(
-                    event = %letter.event.id(),
-                    stream = %letter.stream,
-                    group = %letter.group,
-                    %error,
-                    tries,
-                    "a letter could not be buried, the event stays unsettled"
-                );
-                counter!("aqueduct_dead_letters_failed_burials_total",
-                    "stream" => letter.stream.to_string(), "group" => letter.group.to_string())
-                .increment(1);
-                let fate = Fate::Doomed {
-                    reason: letter.reason,
-                    message: letter.message,
-                    attempts: letter.attempts,
-                    tries,
-                };
-                lock(&self.records).decide(place, fate);
-                Settlement::Defer { delay }
-            }
-        }
-    }
-
     /// Reads which keys are held, where that is not known or too old.
     async fn read_held_keys(&self, deliveries: &[Delivery]) -> Result<()> {
         let Some(letters) = &self.letters else {
@@ -209,45 +112,12 @@ impl Burials {
         lock(&self.records).failed(Place::of(assignment, parts), failure);
     }
 
-    fn record(&self, place: &Place) -> Option<Record> {
+    pub(super) fn record(&self, place: &Place) -> Option<Record> {
         let records = lock(&self.records);
         if records.is_empty() {
             return None;
         }
         records.get(place).cloned()
-    }
-
-    fn give_up<'a>(
-        &'a self,
-        parts: &'a Parts,
-        reason: LetterReason,
-        message: Text,
-        next: Next<'a>,
-    ) -> Settling<'a> {
-        Settling::pending(async move {
-            let assignment = next.settler().assignment();
-            let place = Place::of(assignment, parts);
-            let settlement = match self.record(&place).map(|record| record.fate) {
-                // A settlement that is tried again: the letter is there.
-                Some(fate) if fate.is_buried(parts) => Settlement::Ack,
-                _ => {
-                    let letter = self.letter(assignment, parts, reason, message, parts.attempt);
-                    let doomed = Doomed {
-                        place: place.clone(),
-                        letter,
-                        ticket: parts.ticket,
-                        tries: 0,
-                    };
-                    self.bury(assignment, doomed).await
-                }
-            };
-            let done = matches!(settlement, Settlement::Ack);
-            next.settle(parts, settlement).await?;
-            if done {
-                lock(&self.records).forget(&place);
-            }
-            Ok(())
-        })
     }
 }
 
@@ -355,19 +225,6 @@ impl Burials {
         }
         followers
     }
-
-    async fn bury_all(&self, deliveries: &[Delivery], doomed: Vec<Doomed>) -> Vec<Admission> {
-        let letters: Vec<Letter> = doomed.iter().map(|it| it.letter.clone()).collect();
-        let mut outcomes = self.queue.bury(&letters).await.into_iter();
-        doomed
-            .into_iter()
-            .zip(deliveries)
-            .map(|(doomed, delivery)| {
-                let outcome = outcomes.next().unwrap_or_else(unanswered);
-                Admission::Settle(self.buried(delivery.assignment(), doomed, outcome))
-            })
-            .collect()
-    }
 }
 
 /// An error and its causes, in words.
@@ -382,28 +239,6 @@ fn describe(error: &Error) -> Text {
     text.into()
 }
 
-fn count(letter: &Letter) {
-    tracing::warn!(
-        event = %letter.event.id(),
-        stream = %letter.stream,
-        group = %letter.group,
-        reason = letter.reason.as_str(),
-        message = %letter.message,
-        "an event became a letter"
-    );
-    counter!("aqueduct_dead_letters_total",
-        "stream" => letter.stream.to_string(), "group" => letter.group.to_string(),
-        "reason" => letter.reason.as_str())
-    .increment(1);
-}
-
-fn unanswered() -> Result<()> {
-    Err(Error::new(
-        aqueduct_core::ErrorKind::Internal,
-        "the dead letter queue gave no answer for a letter",
-    ))
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

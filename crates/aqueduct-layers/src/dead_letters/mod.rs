@@ -1,5 +1,6 @@
 //! What cannot be handled becomes a letter, with everything that is known of why.
 
+mod burial;
 mod held;
 mod interceptor;
 mod options;

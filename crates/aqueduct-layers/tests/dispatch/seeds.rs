@@ -10,6 +10,7 @@ use super::faulty::{Faults, Faulty};
 
 const KEYS: usize = 5;
 const EVENTS: usize = 24;
+const CARELESS: usize = 9;
 
 fn event(key: usize, n: usize) -> Event {
     Event::new("counted")
@@ -96,6 +97,15 @@ async fn in_calls(dispatch: Dispatch, producer: Arc<Faulty>, key: usize, width: 
     }
 }
 
+/// Goes away from every send, now or a little later: what is stored of the key keeps its order.
+async fn careless(dispatch: Dispatch, runtime: Runtime) {
+    for n in 0..EVENTS {
+        let patience = runtime.jitter(Duration::from_millis(20));
+        let sending = dispatch.send(event(CARELESS, n));
+        let _ = runtime.timeout(patience, "a careless send", sending).await;
+    }
+}
+
 /// What an outcome must mean; takes what is done with off `left`.
 fn check(
     producer: &Faulty,
@@ -151,6 +161,7 @@ fn run(seed: u64) -> (u64, Vec<String>) {
                     runtime.spawn(in_calls(dispatch, producer, key, width))
                 });
             }
+            callers.push(runtime.spawn(careless(dispatch.clone(), runtime.clone())));
             // Keyless events beside them, whose caller goes away: they must not matter.
             for n in 0..10 {
                 let lone = Event::new("lone")
@@ -180,6 +191,8 @@ fn run(seed: u64) -> (u64, Vec<String>) {
         .collect();
     let mut stored = producer.first_occurrences();
     stored.remove("");
+    let careless = stored.remove(&format!("key-{CARELESS}"));
+    assert!(careless.is_none_or(|it| it.is_sorted()), "seed {seed}");
     for ids in stored.values_mut() {
         ids.retain(|id| !refused.contains(id));
     }

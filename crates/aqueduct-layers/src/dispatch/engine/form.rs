@@ -1,22 +1,20 @@
 use std::sync::Arc;
 
-use aqueduct_core::{Error, ErrorKind, Event, Lane, Moment, Text};
+use aqueduct_core::{Event, Lane, Moment};
 
 use super::lanes::Waiting;
 use super::strand::{Entry, Hold, Meta, Resume, Strand};
-use super::{
-    Engine, Flight, FlightId, LaneOf, Launch, Rules, Timer, Work, blocked, exhausted, unknown_if,
-};
+use super::{Engine, Flight, FlightId, LaneOf, Launch, Rules, Timer, Work};
 
 /// A request being put together.
-struct Draft {
-    id: FlightId,
+pub(super) struct Draft {
+    pub(super) id: FlightId,
     events: Vec<Event>,
     metas: Vec<Meta>,
     bytes: usize,
     fresh: usize,
     /// The next event does not fit.
-    full: bool,
+    pub(super) full: bool,
 }
 
 impl Engine {
@@ -201,161 +199,6 @@ impl Engine {
         }
     }
 
-    /// The parked events of a key that may go, as many as fit.
-    fn take_run(&mut self, now: Moment, key: Text, draft: &mut Draft, lane_of: LaneOf<'_>) {
-        let Some(strand) = self.keys.get_mut(&key) else {
-            return;
-        };
-        if strand.hold != Hold::Runnable {
-            return;
-        }
-        let mut taken = 0;
-        loop {
-            let Some(strand) = self.keys.get_mut(&key) else {
-                return;
-            };
-            let Some(mut entry) = strand.parked.pop_front() else {
-                strand.hold = if taken > 0 {
-                    Hold::InFlight(draft.id)
-                } else {
-                    Hold::None
-                };
-                break;
-            };
-            if entry.meta.submitted + self.rules.deadline < now {
-                strand.hold = if taken > 0 {
-                    Hold::InFlight(draft.id)
-                } else {
-                    Hold::None
-                };
-                let error = too_late(&entry.meta);
-                self.give_up(entry, error);
-                break;
-            }
-            if !draft.fits(entry.meta.bytes, &self.rules) {
-                if let Some(strand) = self.keys.get_mut(&key) {
-                    strand.parked.push_front(entry);
-                    if taken > 0 {
-                        strand.hold = Hold::InFlight(draft.id);
-                    } else {
-                        strand.hold = Hold::Runnable;
-                        self.runnable.push_front(Work::Key(key.clone()));
-                    }
-                }
-                draft.full = true;
-                break;
-            }
-            if !self.lanes.is_empty() {
-                match self.lanes.enter(lane_of(&entry.event)) {
-                    Ok(paced) => entry.meta.paced = paced,
-                    Err(lane) => {
-                        strand.parked.push_front(entry);
-                        if taken > 0 {
-                            strand.hold = Hold::InFlight(draft.id);
-                        } else {
-                            strand.hold = Hold::Lane(lane);
-                            self.wait_for_lane(lane, Waiting::Key(key.clone()));
-                        }
-                        break;
-                    }
-                }
-            }
-            strand.in_flight += 1;
-            taken += 1;
-            draft.push(entry);
-        }
-        self.tidy(&key);
-    }
-
-    /// One event of a key from `ready`: into the request, or behind what its key waits for.
-    fn take_keyed(
-        &mut self,
-        now: Moment,
-        mut entry: Entry,
-        draft: &mut Draft,
-        lane_of: LaneOf<'_>,
-    ) -> Option<Entry> {
-        let Some(key) = entry.event.key_text().cloned() else {
-            return self.take_free(now, entry, draft, lane_of);
-        };
-        if let Some(strand) = self.keys.get_mut(&key) {
-            if entry.meta.seq < strand.block_below {
-                self.fail(entry.meta, entry.event, blocked());
-                return None;
-            }
-            let goes_along = strand.hold == Hold::InFlight(draft.id) && strand.parked.is_empty();
-            if strand.hold != Hold::None && !goes_along {
-                strand.parked.push_back(entry);
-                return None;
-            }
-        }
-        if entry.meta.submitted + self.rules.deadline < now {
-            let error = too_late(&entry.meta);
-            self.give_up(entry, error);
-            return None;
-        }
-        if !draft.fits(entry.meta.bytes, &self.rules) {
-            draft.full = true;
-            return Some(entry);
-        }
-        let id = draft.id;
-        if !self.lanes.is_empty() {
-            match self.lanes.enter(lane_of(&entry.event)) {
-                Ok(paced) => entry.meta.paced = paced,
-                Err(lane) => {
-                    let strand = self
-                        .keys
-                        .entry(key.clone())
-                        .or_insert_with(|| Strand::new(Hold::None));
-                    strand.parked.push_back(entry);
-                    if strand.hold == Hold::None {
-                        strand.hold = Hold::Lane(lane);
-                        self.wait_for_lane(lane, Waiting::Key(key));
-                    }
-                    return None;
-                }
-            }
-        }
-        let strand = self
-            .keys
-            .entry(key)
-            .or_insert_with(|| Strand::new(Hold::InFlight(id)));
-        strand.hold = Hold::InFlight(id);
-        strand.in_flight += 1;
-        draft.push(entry);
-        None
-    }
-
-    /// One event without a key.
-    fn take_free(
-        &mut self,
-        now: Moment,
-        mut entry: Entry,
-        draft: &mut Draft,
-        lane_of: LaneOf<'_>,
-    ) -> Option<Entry> {
-        if entry.meta.submitted + self.rules.deadline < now {
-            let error = too_late(&entry.meta);
-            self.fail(entry.meta, entry.event, error);
-            return None;
-        }
-        if !draft.fits(entry.meta.bytes, &self.rules) {
-            draft.full = true;
-            return Some(entry);
-        }
-        if !self.lanes.is_empty() {
-            match self.lanes.enter(lane_of(&entry.event)) {
-                Ok(paced) => entry.meta.paced = paced,
-                Err(lane) => {
-                    self.wait_for_lane(lane, Waiting::Entry(Box::new(entry)));
-                    return None;
-                }
-            }
-        }
-        draft.push(entry);
-        None
-    }
-
     pub(super) fn wait_for_lane(&mut self, lane: Lane, waiting: Waiting) {
         if let Some(pace) = self.lanes.get(lane) {
             pace.waiting.push_back(waiting);
@@ -423,23 +266,15 @@ impl Engine {
 
 impl Draft {
     /// Whether one more event of that size fits. The first one always does.
-    fn fits(&self, bytes: usize, rules: &Rules) -> bool {
+    pub(super) fn fits(&self, bytes: usize, rules: &Rules) -> bool {
         self.metas.is_empty()
             || (self.metas.len() < rules.batch_events && self.bytes + bytes <= rules.batch_bytes)
     }
 
-    fn push(&mut self, entry: Entry) {
+    pub(super) fn push(&mut self, entry: Entry) {
         self.bytes += entry.meta.bytes;
         self.fresh += usize::from(!entry.meta.tried);
         self.events.push(entry.event);
         self.metas.push(entry.meta);
     }
-}
-
-fn too_late(meta: &Meta) -> Error {
-    let error = Error::new(
-        ErrorKind::TimedOut,
-        "the time to send it has passed before it could be sent",
-    );
-    unknown_if(meta.unknown, exhausted(&error, meta.attempts))
 }

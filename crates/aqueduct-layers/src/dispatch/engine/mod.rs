@@ -1,14 +1,17 @@
 //! The state machine of dispatch: no I/O, no clock, no tasks. Calls and answers go in with the
 //! moment at which they happen; requests to make and wakers to wake come out.
 
+mod accept;
 mod budget;
 mod calls;
+mod epochs;
 mod finish;
 mod form;
 mod hash;
 mod lanes;
 mod room;
 mod strand;
+mod take;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -20,6 +23,7 @@ use aqueduct_core::{Effect, Error, ErrorKind, Event, Lane, Limits, Moment, Retry
 use self::budget::Budget;
 use self::calls::Calls;
 pub(super) use self::calls::{Answer, CallId};
+use self::epochs::Epochs;
 use self::hash::Seeded;
 use self::lanes::{Lanes, Waiting};
 use self::room::Room;
@@ -117,14 +121,6 @@ pub(super) struct Tally {
     pub(super) latencies: Vec<Duration>,
 }
 
-/// Counts outstanding events by the flush that has to wait for them.
-#[derive(Default)]
-struct Epochs {
-    first: u64,
-    outstanding: VecDeque<usize>,
-    waiters: Vec<Waker>,
-}
-
 impl Engine {
     pub(super) fn new(options: &DispatchOptions, limits: Limits, seed: u64) -> Self {
         let lower = |mine: usize, theirs: Option<usize>| theirs.map_or(mine, |it| mine.min(it));
@@ -201,106 +197,6 @@ impl Engine {
     /// Gives back room that was taken and is not used.
     pub(super) fn unreserve(&mut self, events: usize, bytes: usize) {
         self.room.free(events, bytes, &mut self.wakes);
-    }
-
-    /// Opens a call of `count` events.
-    pub(super) fn open(&mut self, now: Moment, count: usize) -> CallId {
-        self.calls.open(count, now)
-    }
-
-    /// Accepts event `index` of `call`, for which `bytes` of room were reserved.
-    pub(super) fn accept(
-        &mut self,
-        now: Moment,
-        call: CallId,
-        index: usize,
-        event: Event,
-        bytes: usize,
-    ) {
-        let meta = Meta {
-            call,
-            index: index as u32,
-            seq: self.next_seq,
-            submitted: now,
-            epoch: self.epochs.enter(),
-            bytes,
-            attempts: 0,
-            tried: false,
-            unknown: false,
-            paced: None,
-        };
-        if self.closed {
-            return self.fail(meta, event, closed());
-        }
-        if self.troubled > 0 && self.is_troubled(&event) {
-            return self.fail(meta, event, blocked());
-        }
-        self.next_seq += 1;
-        self.ready_bytes += bytes;
-        self.ready.push_back(Entry { event, meta });
-        self.waiting_since.get_or_insert(now);
-    }
-
-    /// Fails event `index` of `call` at once; later events of its key in the call are blocked.
-    pub(super) fn refuse(
-        &mut self,
-        now: Moment,
-        call: CallId,
-        index: usize,
-        event: Event,
-        bytes: usize,
-        error: Error,
-    ) {
-        let meta = Meta {
-            call,
-            index: index as u32,
-            seq: self.next_seq,
-            submitted: now,
-            epoch: self.epochs.enter(),
-            bytes,
-            attempts: 0,
-            tried: false,
-            unknown: false,
-            paced: None,
-        };
-        self.fail(meta, event, error);
-    }
-
-    /// The answer of `call`, once it is whole; its failures count as known then.
-    pub(super) fn poll_call(&mut self, id: CallId, waker: &Waker) -> Option<Answer> {
-        let call = self.calls.get(id)?;
-        if call.remaining > 0 {
-            match &mut call.waker {
-                Some(known) if known.will_wake(waker) => {}
-                place => *place = Some(waker.clone()),
-            }
-            return None;
-        }
-        let call = self.calls.remove(id)?;
-        self.delivered(&call.failed);
-        Some(Answer {
-            outcomes: call.outcomes,
-            failed: call.failed,
-        })
-    }
-
-    /// Nobody waits for `call` any more: its events are sent all the same, and its failures count
-    /// as known.
-    pub(super) fn abandon(&mut self, id: CallId) {
-        let Some(call) = self.calls.get(id) else {
-            return;
-        };
-        call.abandoned = true;
-        call.waker = None;
-        let failed = std::mem::take(&mut call.failed);
-        let errors = failed.first().map(|(at, _)| call.outcomes[*at].clone());
-        if call.remaining == 0 {
-            self.calls.remove(id);
-        }
-        if let Some(Err(error)) = errors {
-            self.lost.get_or_insert(error);
-        }
-        self.delivered(&failed);
     }
 
     /// Begins a flush: everything accepted so far goes out without lingering.
@@ -408,26 +304,6 @@ impl Engine {
         self.waiting_since.map(|since| since + wait)
     }
 
-    fn is_troubled(&self, event: &Event) -> bool {
-        let strand = event.key().and_then(|key| self.keys.get(key));
-        strand.is_some_and(|strand| strand.undelivered > 0)
-    }
-
-    fn delivered(&mut self, failed: &[(usize, Event)]) {
-        for (_, event) in failed {
-            let Some(key) = event.key_text() else {
-                continue;
-            };
-            if let Some(strand) = self.keys.get_mut(key) {
-                strand.undelivered = strand.undelivered.saturating_sub(1);
-                if strand.undelivered == 0 {
-                    self.troubled = self.troubled.saturating_sub(1);
-                    self.tidy(key);
-                }
-            }
-        }
-    }
-
     /// Forgets a key that is at rest.
     fn tidy(&mut self, key: &Text) {
         let oldest = self.ready.front().map_or(u64::MAX, |entry| entry.meta.seq);
@@ -455,60 +331,6 @@ impl Engine {
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         ((mixed ^ (mixed >> 31)) >> 11) as f64 / (1u64 << 53) as f64
-    }
-}
-
-impl Epochs {
-    fn enter(&mut self) -> u64 {
-        if self.outstanding.is_empty() {
-            self.outstanding.push_back(0);
-        }
-        let last = self.outstanding.len() - 1;
-        self.outstanding[last] += 1;
-        self.first + last as u64
-    }
-
-    fn leave(&mut self, epoch: u64, wakes: &mut Vec<Waker>) {
-        let Some(at) = epoch.checked_sub(self.first) else {
-            return;
-        };
-        if let Some(count) = self.outstanding.get_mut(at as usize) {
-            *count = count.saturating_sub(1);
-        }
-        // The last one stays: it is still being entered.
-        while self.outstanding.len() > 1 && self.outstanding[0] == 0 {
-            self.outstanding.pop_front();
-            self.first += 1;
-        }
-        if !self.waiters.is_empty() {
-            wakes.append(&mut self.waiters);
-        }
-    }
-
-    fn seal(&mut self) -> u64 {
-        if self.outstanding.is_empty() {
-            self.outstanding.push_back(0);
-        }
-        let epoch = self.first + self.outstanding.len() as u64 - 1;
-        self.outstanding.push_back(0);
-        if self.outstanding[0] == 0 {
-            self.outstanding.pop_front();
-            self.first += 1;
-        }
-        epoch
-    }
-
-    fn poll(&mut self, epoch: u64, waker: &Waker) -> bool {
-        if epoch < self.first {
-            return true;
-        }
-        self.waiters.push(waker.clone());
-        false
-    }
-
-    /// Whether a flush waits for something.
-    fn is_awaited(&self) -> bool {
-        self.outstanding.len() > 1
     }
 }
 

@@ -1,0 +1,128 @@
+use std::task::Waker;
+
+use aqueduct_core::{Error, Event, Moment};
+
+use super::strand::{Entry, Meta};
+use super::{Answer, CallId, Engine, blocked, closed};
+
+impl Engine {
+    /// Opens a call of `count` events.
+    pub(in crate::dispatch) fn open(&mut self, now: Moment, count: usize) -> CallId {
+        self.calls.open(count, now)
+    }
+
+    /// Accepts event `index` of `call`, for which `bytes` of room were reserved.
+    pub(in crate::dispatch) fn accept(
+        &mut self,
+        now: Moment,
+        call: CallId,
+        index: usize,
+        event: Event,
+        bytes: usize,
+    ) {
+        let meta = Meta {
+            call,
+            index: index as u32,
+            seq: self.next_seq,
+            submitted: now,
+            epoch: self.epochs.enter(),
+            bytes,
+            attempts: 0,
+            tried: false,
+            unknown: false,
+            paced: None,
+        };
+        if self.closed {
+            return self.fail(meta, event, closed());
+        }
+        if self.troubled > 0 && self.is_troubled(&event) {
+            return self.fail(meta, event, blocked());
+        }
+        self.next_seq += 1;
+        self.ready_bytes += bytes;
+        self.ready.push_back(Entry { event, meta });
+        self.waiting_since.get_or_insert(now);
+    }
+
+    /// Fails event `index` of `call` at once; later events of its key in the call are blocked.
+    pub(in crate::dispatch) fn refuse(
+        &mut self,
+        now: Moment,
+        call: CallId,
+        index: usize,
+        event: Event,
+        bytes: usize,
+        error: Error,
+    ) {
+        let meta = Meta {
+            call,
+            index: index as u32,
+            seq: self.next_seq,
+            submitted: now,
+            epoch: self.epochs.enter(),
+            bytes,
+            attempts: 0,
+            tried: false,
+            unknown: false,
+            paced: None,
+        };
+        self.fail(meta, event, error);
+    }
+
+    /// The answer of `call`, once it is whole; its failures count as known then.
+    pub(in crate::dispatch) fn poll_call(&mut self, id: CallId, waker: &Waker) -> Option<Answer> {
+        let call = self.calls.get(id)?;
+        if call.remaining > 0 {
+            match &mut call.waker {
+                Some(known) if known.will_wake(waker) => {}
+                place => *place = Some(waker.clone()),
+            }
+            return None;
+        }
+        let call = self.calls.remove(id)?;
+        self.delivered(&call.failed);
+        Some(Answer {
+            outcomes: call.outcomes,
+            failed: call.failed,
+        })
+    }
+
+    /// Nobody waits for `call` any more: its events are sent all the same, and its failures count
+    /// as known.
+    pub(in crate::dispatch) fn abandon(&mut self, id: CallId) {
+        let Some(call) = self.calls.get(id) else {
+            return;
+        };
+        call.abandoned = true;
+        call.waker = None;
+        let failed = std::mem::take(&mut call.failed);
+        let errors = failed.first().map(|(at, _)| call.outcomes[*at].clone());
+        if call.remaining == 0 {
+            self.calls.remove(id);
+        }
+        if let Some(Err(error)) = errors {
+            self.lost.get_or_insert(error);
+        }
+        self.delivered(&failed);
+    }
+
+    fn is_troubled(&self, event: &Event) -> bool {
+        let strand = event.key().and_then(|key| self.keys.get(key));
+        strand.is_some_and(|strand| strand.undelivered > 0)
+    }
+
+    fn delivered(&mut self, failed: &[(usize, Event)]) {
+        for (_, event) in failed {
+            let Some(key) = event.key_text() else {
+                continue;
+            };
+            if let Some(strand) = self.keys.get_mut(key) {
+                strand.undelivered = strand.undelivered.saturating_sub(1);
+                if strand.undelivered == 0 {
+                    self.troubled = self.troubled.saturating_sub(1);
+                    self.tidy(key);
+                }
+            }
+        }
+    }
+}
