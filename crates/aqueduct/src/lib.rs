@@ -9,10 +9,11 @@ mod worker;
 pub use aqueduct_core as core;
 pub use aqueduct_core::{
     Admin, Assignment, AttributeValue, Attributes, Backend, BlockedBy, Capabilities, Capability,
-    Claim, Claims, ConsumerStatus, Delivery, Effect, Error, ErrorKind, Event, EventClaim, EventId,
-    GroupName, IdempotencyScope, Letter, LetterId, LetterQuery, LetterReason, Letters, Lifecycle,
-    PartitionId, PartitionStatus, Position, ReadFrom, Receipt, Result, Retry, Revocation, Runtime,
-    SettleError, Settlement, Start, StreamName, StreamSpec, Text, Timestamp, Watermark,
+    Claim, Claims, ConsumerStatus, DeadLetterQueue, Delivery, Effect, Error, ErrorKind, Event,
+    EventClaim, EventId, Failure, GroupName, IdempotencyScope, Letter, LetterId, LetterQuery,
+    LetterReason, Letters, Lifecycle, PartitionId, PartitionLag, PartitionStatus, Position,
+    ReadFrom, Receipt, Result, Retry, Revocation, Runtime, SettleError, Settlement, Start,
+    StoredLetter, StreamDescription, StreamName, StreamSpec, Text, Timestamp, Watermark,
 };
 pub use aqueduct_layers::{Dispatch as Producer, EventSink, PartialFailure, Pending};
 pub use aqueduct_memory::MemoryBackend;

@@ -1,4 +1,5 @@
 //! The worker from end to end, on memory and a clock of its own.
+#![allow(clippy::unwrap_used)] // `allow-unwrap-in-tests` does not reach helpers
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
@@ -273,7 +274,7 @@ async fn batches_are_handled_together_and_settled_one_by_one() {
     ));
     test.wait_until_drained("billing").await.unwrap();
     running.stop().await.unwrap();
-    let sizes = sizes.lock().unwrap();
+    let sizes = sizes.lock().unwrap().clone();
     assert_eq!(sizes.iter().sum::<usize>(), 25, "{sizes:?}");
     assert!(
         sizes.iter().all(|size| *size <= 10) && sizes.contains(&10),

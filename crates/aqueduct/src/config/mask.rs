@@ -80,9 +80,13 @@ fn mask_user_info(base: &str) -> String {
 }
 
 fn looks_like_connection_string(text: &str) -> bool {
+    let is_word = |name: &str| {
+        name.chars()
+            .all(|c| c.is_alphanumeric() || c == ' ' || c == '_')
+    };
     text.split(';').any(|part| {
         part.split_once('=')
-            .is_some_and(|(name, _)| is_secret(name.trim()))
+            .is_some_and(|(name, _)| is_word(name) && is_secret(name.trim()))
     })
 }
 

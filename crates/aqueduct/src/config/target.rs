@@ -122,7 +122,11 @@ fn read_url(
     folder: Option<&Path>,
     environment: &Environment,
 ) -> Result<(Url, Text, Options)> {
-    let mut options = Section::new(place, table.clone(), environment)?
+    let options_place = match key {
+        "url" => Text::from(place),
+        inline => Text::from(format!("{place}.{inline}")),
+    };
+    let mut options = Section::new(options_place, table.clone(), environment)?
         .into_options()?
         .0;
     let shown = Text::from(mask_url(&leaf.written));

@@ -240,7 +240,7 @@ impl Worker {
         let engine = Arc::new(self.engine(setup));
         self.control.opened(&opened.consumer);
         Run::new(engine, opened.consumer, self.control, self.idle)
-            .to_end()
+            .run()
             .await
     }
 

@@ -100,7 +100,7 @@ impl Run {
     }
 
     /// Runs until the consumer ends or the control says so.
-    pub(crate) async fn to_end(mut self) -> Result<()> {
+    pub(crate) async fn run(mut self) -> Result<()> {
         loop {
             self.advance();
             if self.is_done() {

@@ -1,0 +1,157 @@
+//! The pull loop, following without a group, letters and administration.
+#![allow(clippy::unwrap_used)] // `allow-unwrap-in-tests` does not reach helpers
+
+use std::collections::BTreeMap;
+
+use aqueduct::testing::TestClient;
+use aqueduct::{Event, LetterQuery, Start};
+use futures::{FutureExt as _, StreamExt};
+
+const SHOP: &str = r#"
+[client]
+source = "/shop"
+
+[streams.orders]
+url = "memory:"
+
+[streams.returns]
+url = "memory:"
+
+[stores.office]
+url = "memory:"
+
+[groups.billing]
+stream = ["orders", "returns"]
+dead_letters = "office"
+
+[groups.stopping]
+stream = "orders"
+on_reject = "stop"
+"#;
+
+async fn send(test: &TestClient, stream: &str, count: u32) {
+    let producer = test.client().producer(stream).await.unwrap();
+    let events = (0..count).map(|n| {
+        let event = Event::json("n", &n).unwrap();
+        event.with_key(format!("{}", n % 7))
+    });
+    producer.send_all(events.collect()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_pull_loop_settles_by_itself_and_goes_on_where_it_was() {
+    let test = TestClient::new(SHOP).await.unwrap();
+    for stream in ["orders", "returns"] {
+        send(&test, stream, 50).await;
+    }
+    let consumer = test.client().consumer("billing").await.unwrap();
+    let mut seen = BTreeMap::<String, u32>::new();
+    while seen.values().sum::<u32>() < 60 {
+        for delivery in consumer.receive_batch(16).await.unwrap() {
+            *seen.entry(delivery.stream().to_string()).or_default() += 1;
+            delivery.ack().await.unwrap();
+        }
+    }
+    assert_eq!(seen.len(), 2, "no stream starves the other");
+    assert_eq!(consumer.status().partitions.len(), 8);
+    consumer.flush().await.unwrap();
+    test.client().close().await.unwrap();
+    assert!(
+        consumer.receive().await.unwrap().is_none(),
+        "closed with the client"
+    );
+
+    let again = test.client().consumer("billing").await.unwrap();
+    let rest = 100 - seen.values().sum::<u32>();
+    for _ in 0..rest {
+        again.receive().await.unwrap().unwrap().ack().await.unwrap();
+    }
+    assert!(
+        again.receive().now_or_never().is_none(),
+        "nothing came twice"
+    );
+    again.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn rejected_events_are_letters_that_can_be_listed_and_sent_again() {
+    let test = TestClient::new(SHOP).await.unwrap();
+    send(&test, "orders", 1).await;
+    let consumer = test.client().consumer("billing").await.unwrap();
+    let delivery = consumer.receive().await.unwrap().unwrap();
+    delivery.reject("no such customer").await.unwrap();
+    let letters = test.client().letters("billing").await.unwrap();
+    let listed = letters.list(&LetterQuery::default()).await.unwrap();
+    assert_eq!(listed.len(), 1);
+    assert_eq!(listed[0].letter.message.as_str(), "no such customer");
+    let orders = test.client().producer("orders").await.unwrap();
+    for sent in letters.redrive(&[listed[0].id.clone()], &orders).await {
+        sent.unwrap();
+    }
+    let again = consumer.receive().await.unwrap().unwrap();
+    assert_eq!(again.event().id(), listed[0].letter.event.id());
+    again.ack().await.unwrap();
+    consumer.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_rejection_stops_the_pull_loop_where_the_group_says_so() {
+    let test = TestClient::new(SHOP).await.unwrap();
+    send(&test, "orders", 1).await;
+    let consumer = test.client().consumer("stopping").await.unwrap();
+    let delivery = consumer.receive().await.unwrap().unwrap();
+    delivery.reject("no such customer").await.unwrap();
+    let error = consumer.receive().await.unwrap_err();
+    assert!(error.to_string().contains("no such customer"), "{error}");
+    consumer.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_reader_follows_every_partition_and_children_after_their_parents() {
+    let test = TestClient::new(SHOP).await.unwrap();
+    let admin = test.client().admin("orders").await.unwrap();
+    send(&test, "orders", 70).await;
+    admin.reshard(9).await.unwrap();
+    send(&test, "orders", 70).await;
+    admin.reshard(2).await.unwrap();
+    send(&test, "orders", 70).await;
+    let mut reader = test
+        .client()
+        .reader("orders", Start::Earliest)
+        .await
+        .unwrap();
+    let mut by_key = BTreeMap::<String, Vec<u32>>::new();
+    let mut partitions = std::collections::BTreeSet::new();
+    for _ in 0..210 {
+        let read = reader.next().await.unwrap().unwrap();
+        let key = read.event.key().unwrap().to_string();
+        by_key
+            .entry(key)
+            .or_default()
+            .push(read.event.decode_json().unwrap());
+        partitions.insert(read.partition);
+    }
+    assert!(partitions.len() > 4, "{partitions:?}");
+    for (key, seen) in by_key {
+        let once: Vec<u32> = (0..70).filter(|n| format!("{}", n % 7) == key).collect();
+        assert_eq!(seen, [once.clone(), once.clone(), once].concat(), "{key}");
+    }
+}
+
+#[tokio::test]
+async fn a_reader_that_starts_at_the_latest_sees_what_comes_then() {
+    let test = TestClient::new(SHOP).await.unwrap();
+    send(&test, "orders", 20).await;
+    let admin = test.client().admin("orders").await.unwrap();
+    admin.reshard(6).await.unwrap();
+    let mut reader = test.client().reader("orders", Start::Latest).await.unwrap();
+    assert!(reader.next().now_or_never().is_none());
+    send(&test, "orders", 3).await;
+    let mut seen = Vec::new();
+    while seen.len() < 3 {
+        let read = StreamExt::next(&mut reader).await.unwrap().unwrap();
+        seen.push(read.event.decode_json::<u32>().unwrap());
+    }
+    seen.sort_unstable();
+    assert_eq!(seen, [0, 1, 2]);
+}

@@ -1,0 +1,191 @@
+//! The same on the embedded store: files, restarts, several members.
+#![allow(clippy::unwrap_used)] // `allow-unwrap-in-tests` does not reach helpers
+#![cfg(feature = "sqlite")]
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use aqueduct::sqlite::{Completion as Completed, SqliteOptions};
+use aqueduct::{
+    Client, Completion, Environment, Event, Json, Key, LetterQuery, SqliteBackend, State,
+};
+
+const SHOP: &str = r#"
+[client]
+source = "/shop"
+
+[streams.orders]
+url = "sqlite:shop.db"
+
+[groups.billing]
+stream = "orders"
+requires = ["key_order", "replay", "durable", "transactions", "letters"]
+idempotency = true
+dead_letters = "sqlite:shop.db"
+redelivery = { attempts = 2, first = "1ms", max = "1ms" }
+commit_interval = "100ms"
+commit_min = "50ms"
+"#;
+
+async fn shop(folder: &Path, sqlite: &SqliteBackend) -> Client {
+    let builder = Client::builder()
+        .toml(SHOP)
+        .folder(folder)
+        .backend("sqlite", sqlite.clone());
+    let client = builder
+        .environment(Environment::empty())
+        .build()
+        .await
+        .unwrap();
+    client.check().unwrap();
+    client
+}
+
+async fn until(client: &Client, mut holds: impl AsyncFnMut() -> bool) {
+    let wait = async {
+        while !holds().await {
+            client.runtime().sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), wait)
+        .await
+        .unwrap();
+}
+
+type Log = Arc<Mutex<Vec<(String, u32)>>>;
+
+#[tokio::test]
+async fn two_members_share_the_work_and_a_restart_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = Log::default();
+    let mut sent = 0;
+    for _ in 0..2 {
+        let client = shop(folder.path(), &SqliteBackend::new()).await;
+        let orders = client.producer("orders").await.unwrap();
+        let events = (sent..sent + 100).map(|n| {
+            Event::json("order.placed", &n)
+                .unwrap()
+                .with_key(format!("{}", n % 9))
+        });
+        orders.send_all(events.collect()).await.unwrap();
+        sent += 100;
+        let mut workers = Vec::new();
+        for _ in 0..2 {
+            let worker = client
+                .worker("billing")
+                .await
+                .unwrap()
+                .state(log.clone())
+                .on(
+                    "order.*",
+                    |Json(n): Json<u32>, Key(key): Key, State(log): State<Log>| async move {
+                        log.lock().unwrap().push((key.to_string(), n));
+                    },
+                );
+            workers.push((worker.handle(), client.runtime().spawn(worker.run_to_end())));
+        }
+        let expected = sent as usize;
+        until(&client, async || log.lock().unwrap().len() >= expected).await;
+        for (handle, _) in &workers {
+            handle.stop();
+        }
+        for (_, running) in workers {
+            running.await.unwrap().unwrap();
+        }
+        client.close().await.unwrap();
+    }
+    let mut by_key = BTreeMap::<String, Vec<u32>>::new();
+    for (key, n) in log.lock().unwrap().drain(..) {
+        by_key.entry(key).or_default().push(n);
+    }
+    for (key, seen) in by_key {
+        let expected: Vec<u32> = (0..200).filter(|n| format!("{}", n % 9) == key).collect();
+        assert_eq!(seen, expected, "{key}");
+    }
+}
+
+#[tokio::test]
+async fn the_completion_and_the_handlers_writes_are_one_transaction() {
+    let folder = tempfile::tempdir().unwrap();
+    let sqlite = SqliteBackend::new();
+    let client = shop(folder.path(), &sqlite).await;
+    let path = folder.path().join("shop.db");
+    let store = sqlite
+        .store(path, SqliteOptions::default(), client.runtime())
+        .await
+        .unwrap();
+    store
+        .transaction(|tx| {
+            let made = tx.execute_batch("CREATE TABLE charges (n INTEGER)");
+            made.map_err(|e| aqueduct::Error::config(e.to_string()))
+        })
+        .await
+        .unwrap();
+    let event = Event::json("order.placed", &7).unwrap().with_key("a");
+    let orders = client.producer("orders").await.unwrap();
+    orders.send_all(vec![event.clone(), event]).await.unwrap();
+    orders
+        .send(Event::json("order.placed", &0).unwrap().with_key("b"))
+        .await
+        .unwrap();
+
+    let worker = client
+        .worker("billing")
+        .await
+        .unwrap()
+        .state(store.clone())
+        .on(
+            "order.placed",
+            |Json(n): Json<u32>,
+             done: Completion,
+             State(store): State<aqueduct::sqlite::SqliteStore>| async move {
+                let inner = store.clone();
+                let charge = store.transaction(move |tx| {
+                    if inner.complete_in(tx, &done.scope, &done.claim)? == Completed::Already {
+                        return Ok(());
+                    }
+                    tx.execute("INSERT INTO charges VALUES (?1)", [n])
+                        .map_err(|e| aqueduct::Error::config(e.to_string()))?;
+                    match n {
+                        0 => Err(aqueduct::Error::config("declined")),
+                        _ => Ok(()),
+                    }
+                });
+                charge.await
+            },
+        );
+    let handle = worker.handle();
+    let running = client.runtime().spawn(worker.run_to_end());
+    let letters = client.letters("billing").await.unwrap();
+    until(&client, async || {
+        letters.list(&LetterQuery::default()).await.unwrap().len() == 1
+    })
+    .await;
+    let name = aqueduct::GroupName::from("billing");
+    let admin = client.admin("orders").await.unwrap();
+    until(&client, async || {
+        admin
+            .lag(&name)
+            .await
+            .unwrap()
+            .iter()
+            .all(|it| it.events == 0)
+    })
+    .await;
+    handle.stop();
+    running.await.unwrap().unwrap();
+    let charges = store
+        .read(|connection| {
+            let count = connection.query_row("SELECT count(*) FROM charges", [], |row| row.get(0));
+            count.map_err(|e| aqueduct::Error::config(e.to_string()))
+        })
+        .await;
+    let charges: i64 = charges.unwrap();
+    assert_eq!(
+        charges, 1,
+        "twice sent, once charged; what was declined is rolled back"
+    );
+    client.close().await.unwrap();
+}
