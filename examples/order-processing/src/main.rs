@@ -1,1 +1,205 @@
-fn main() {}
+//! A real-time order flow on Aqueduct: placement, payment, shipping and order management, joined by
+//! streams, with every effect once.
+
+mod audit;
+mod cli;
+mod generator;
+mod input;
+mod ledger;
+mod order;
+mod report;
+mod roles;
+mod shop;
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use aqueduct::{Result, WorkerHandle};
+use clap::Parser as _;
+use futures::future::{BoxFuture, FutureExt as _, select_all};
+use futures::stream::{FuturesUnordered, StreamExt as _};
+
+use crate::cli::{Arguments, Role};
+use crate::input::Input;
+use crate::report::Progress;
+use crate::shop::{Flow, describe};
+
+/// How often the flow looks how far it is.
+const LOOK: Duration = Duration::from_millis(50);
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
+    match run(&arguments).await {
+        Ok(code) => code,
+        Err(message) => {
+            eprintln!("order-processing: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// How the flow came to its end.
+enum End {
+    Complete,
+    Stopped,
+}
+
+async fn run(arguments: &Arguments) -> Result<ExitCode, String> {
+    let say = |e: aqueduct::Error| describe(&e);
+    let begun = Instant::now();
+    let input = match arguments.role.plays(Role::Placement) {
+        true => Some(Input::open(arguments)?),
+        false => None,
+    };
+    let expected = input.as_ref().and_then(|input| input.expected);
+    let flow = Flow::open(arguments).await?;
+    let before = flow.standing().await.map_err(say)?;
+    if before.finished() > 0 && !arguments.quiet && !arguments.json {
+        let finished = before.finished();
+        eprintln!(
+            "{} holds {} orders, {finished} of them finished: going on from there",
+            arguments.data.display(),
+            before.taken_in
+        );
+    }
+    let quiet = arguments.quiet || arguments.json;
+    let end = work(arguments, &flow, input, Progress::new(expected, quiet)).await?;
+    if let End::Stopped = end {
+        eprintln!("order-processing: stopped; start it again and it goes on where it was");
+        return Ok(ExitCode::from(130));
+    }
+    let seconds = begun.elapsed().as_secs_f64();
+    let (mut summary, events) = flow.audit().await.map_err(say)?;
+    summary.seconds = (seconds * 1000.0).round() / 1000.0;
+    summary.events_per_second = (events as f64 / seconds).round();
+    match arguments.json {
+        true => println!(
+            "{}",
+            serde_json::to_string(&summary).map_err(|e| e.to_string())?
+        ),
+        false => report::print_table(&summary),
+    }
+    let whole = summary.lost + summary.charged_twice + summary.out_of_order == 0;
+    Ok(if whole {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(2)
+    })
+}
+
+/// Runs the roles until every order has come to its end, or a signal comes.
+async fn work(
+    arguments: &Arguments,
+    flow: &Flow,
+    input: Option<Input>,
+    progress: Progress,
+) -> Result<End, String> {
+    let say = |e: aqueduct::Error| describe(&e);
+    let workers = flow.workers(arguments.role).await.map_err(say)?;
+    let handles: Vec<_> = workers.iter().map(|worker| worker.handle()).collect();
+    let mut running: FuturesUnordered<_> = workers
+        .into_iter()
+        .map(|worker| tokio::spawn(worker.run_to_end()))
+        .collect();
+    let mut relays = flow.relays(arguments.role).await.map_err(say)?;
+    relays.push(futures::future::pending().boxed());
+    let mut relaying = select_all(relays);
+    let letters = flow.letters().await.map_err(say)?;
+    let mut placing: BoxFuture<'_, Result<(), String>> = match input {
+        Some(input) => async { roles::placement::run(&flow.shop, input, &*letters).await }.boxed(),
+        None => futures::future::ready(Ok(())).boxed(),
+    };
+    let mut placed = false;
+    let mut signal = std::pin::pin!(stop_signal());
+    let mut look = tokio::time::interval(LOOK);
+    let mut watch = Watch::new(arguments);
+    let end = loop {
+        tokio::select! {
+            outcome = &mut placing, if !placed => {
+                outcome?;
+                placed = true;
+            }
+            _ = &mut relaying => return Err("a relay of the outbox ended".into()),
+            Some(ended) = running.next() => return Err(match ended {
+                Ok(Ok(())) => "a role ended before the flow did".into(),
+                Ok(Err(error)) => describe(&error),
+                Err(panic) => panic.to_string(),
+            }),
+            () = &mut signal => break End::Stopped,
+            _ = look.tick() => {
+                let standing = flow.standing().await.map_err(say)?;
+                progress.show(standing);
+                if placed && standing.is_complete() && flow.is_published().await.map_err(say)? {
+                    break End::Complete;
+                }
+                watch.look(standing, placed)?;
+            }
+        }
+    };
+    progress.end();
+    handles.iter().for_each(WorkerHandle::stop);
+    while let Some(ended) = running.next().await {
+        ended.map_err(|panic| panic.to_string())?.map_err(say)?;
+    }
+    Ok(end)
+}
+
+/// Gives up where nothing moves, and says what is missing. A role that runs alone waits for the
+/// others for ever.
+struct Watch {
+    patience: Option<Duration>,
+    last: ledger::Standing,
+    since: Instant,
+}
+
+impl Watch {
+    fn new(arguments: &Arguments) -> Self {
+        let alone = arguments.role == Role::All;
+        Self {
+            patience: alone.then(|| Duration::from_secs(arguments.patience)),
+            last: ledger::Standing::default(),
+            since: Instant::now(),
+        }
+    }
+
+    fn look(&mut self, standing: ledger::Standing, placed: bool) -> Result<(), String> {
+        if standing != self.last || !placed {
+            self.last = standing;
+            self.since = Instant::now();
+        }
+        match self.patience {
+            Some(patience) if self.since.elapsed() > patience => Err(format!(
+                "nothing has moved for {patience:?}: {} of {} orders are finished ({} placed, {} \
+                 paid). Run it with RUST_LOG=info to see what its workers wait for",
+                standing.finished(),
+                standing.taken_in,
+                standing.placed,
+                standing.paid
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Ends at SIGTERM or ctrl-c.
+async fn stop_signal() {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = tokio::signal::ctrl_c() => {}
+            }
+            return;
+        }
+    }
+    let _ = tokio::signal::ctrl_c().await;
+}

@@ -1,0 +1,49 @@
+use serde::{Deserialize, Serialize};
+
+/// 100 bytes of JSON, with the fields that telemetry usually has.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Reading {
+    sensor: String,
+    at: u64,
+    value: f64,
+    unit: String,
+    note: String,
+}
+
+impl Reading {
+    /// The reading of that number: its JSON is 100 bytes long.
+    pub(crate) fn new(number: u64) -> Self {
+        Self {
+            sensor: format!("s-{:04}", number % 1000),
+            at: 1_700_000_000_000 + number % 1_000_000,
+            value: 21.5,
+            unit: "celsius".into(),
+            note: "-".repeat(16),
+        }
+    }
+
+    /// Its key: one of 1,000 sensors.
+    pub(crate) fn key(&self) -> &str {
+        &self.sensor
+    }
+
+    /// A number that depends on every field, so that decoding cannot be left out.
+    pub(crate) fn checksum(&self) -> u64 {
+        self.at + self.sensor.len() as u64 + self.unit.len() as u64 + self.note.len() as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reading_is_100_bytes_of_json() {
+        for number in [0, 1, 999, 123_456_789] {
+            assert_eq!(
+                serde_json::to_vec(&Reading::new(number)).unwrap().len(),
+                100
+            );
+        }
+    }
+}

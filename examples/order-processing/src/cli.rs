@@ -1,0 +1,77 @@
+use std::path::PathBuf;
+
+use clap::{Parser, ValueEnum};
+use rust_decimal::Decimal;
+
+/// A real-time order flow: placement, payment, shipping and order management, joined by streams.
+///
+/// Without further flags it makes 1,000 orders, runs every role in this process on the embedded
+/// store, and ends with a table. Kill it and start it again: it goes on where it was.
+#[derive(Clone, Debug, Parser)]
+#[command(
+    name = "order-processing",
+    after_help = "Examples:\n  \
+        order-processing\n  \
+        order-processing --count 50000 --seed 7 --data /var/tmp/orders\n  \
+        order-processing --orders orders.jsonl --json\n  \
+        order-processing --orders - < orders.jsonl\n  \
+        order-processing --role payment --data shop &    each role as a process of its own,\n  \
+        order-processing --role shipping --data shop &   on one data folder\n  \
+        order-processing --role management --data shop &\n  \
+        order-processing --role placement --data shop --orders orders.jsonl\n  \
+        order-processing --config clouds.toml            the streams of that configuration"
+)]
+pub(crate) struct Arguments {
+    /// Reads orders from that file of JSON lines, or from standard input for `-`.
+    #[arg(long, value_name = "PATH|-", conflicts_with_all = ["count", "seed"])]
+    pub(crate) orders: Option<PathBuf>,
+    /// Makes that many orders.
+    #[arg(long, value_name = "N", default_value_t = 1_000)]
+    pub(crate) count: u64,
+    /// Makes them from that seed: the same seed makes the same orders.
+    #[arg(long, value_name = "S", default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// The folder that keeps all state; made where it is missing.
+    #[arg(long, value_name = "DIR", default_value = "order-data")]
+    pub(crate) data: PathBuf,
+    /// Runs that role alone; others run as processes of their own on the same folder.
+    #[arg(long, value_enum, default_value_t = Role::All)]
+    pub(crate) role: Role,
+    /// Takes streams and groups from that file instead of the embedded store.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) config: Option<PathBuf>,
+    /// Declines payments above that amount.
+    #[arg(long, value_name = "AMOUNT", default_value = "10000")]
+    pub(crate) credit_limit: Decimal,
+    /// Gives up, and says what is missing, when nothing has moved for that many seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    pub(crate) patience: u64,
+    /// Ends with one line of JSON instead of the table.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Shows no progress.
+    #[arg(long)]
+    pub(crate) quiet: bool,
+}
+
+/// A part of the flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Role {
+    /// Every role, in this process.
+    All,
+    /// Reads, validates and publishes orders.
+    Placement,
+    /// Charges orders.
+    Payment,
+    /// Makes shipping labels.
+    Shipping,
+    /// Keeps each order's state.
+    Management,
+}
+
+impl Role {
+    /// Whether a process of this role plays `role`.
+    pub(crate) fn plays(self, role: Self) -> bool {
+        self == Self::All || self == role
+    }
+}

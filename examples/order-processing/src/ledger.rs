@@ -1,0 +1,303 @@
+use aqueduct::{Error, ErrorKind, Result};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use rust_decimal::Decimal;
+
+use crate::order::{Order, Status};
+
+/// The flow's own tables. They stand in the file of the embedded store, so that a role's writes
+/// and the events that they cause are one transaction. No table forbids a second charge of an
+/// order: the audit looks for them.
+const SCHEMA: &str = "
+    CREATE TABLE IF NOT EXISTS intake (
+        order_id TEXT PRIMARY KEY,
+        customer_id TEXT NOT NULL,
+        gross TEXT NOT NULL,
+        content TEXT NOT NULL,
+        event_id TEXT NOT NULL
+    );
+    CREATE TABLE IF NOT EXISTS input (
+        name TEXT PRIMARY KEY,
+        lines INTEGER NOT NULL
+    );
+    CREATE TABLE IF NOT EXISTS charges (
+        charge INTEGER PRIMARY KEY,
+        order_id TEXT NOT NULL,
+        amount TEXT NOT NULL,
+        event_id TEXT NOT NULL
+    );
+    CREATE TABLE IF NOT EXISTS order_state (
+        order_id TEXT PRIMARY KEY,
+        customer_id TEXT NOT NULL,
+        status TEXT NOT NULL
+    );
+    CREATE INDEX IF NOT EXISTS order_state_status ON order_state (status);
+    CREATE INDEX IF NOT EXISTS charges_order ON charges (order_id);
+";
+
+pub(crate) fn create(connection: &Connection) -> Result<()> {
+    connection.execute_batch(SCHEMA).map_err(sql)
+}
+
+/// What intake says of an order.
+pub(crate) enum Taken {
+    New,
+    Already,
+    OtherContent,
+}
+
+/// Takes an order in once; `content` is its line as JSON in one form.
+pub(crate) fn take_in(
+    connection: &Connection,
+    order: &Order,
+    gross: Decimal,
+    content: &str,
+    event_id: &str,
+) -> Result<Taken> {
+    let known: Option<String> = connection
+        .prepare_cached("SELECT content FROM intake WHERE order_id = ?1")
+        .and_then(|mut find| {
+            find.query_row([&order.order_id], |row| row.get(0))
+                .optional()
+        })
+        .map_err(sql)?;
+    match known {
+        Some(known) if known == content => Ok(Taken::Already),
+        Some(_) => Ok(Taken::OtherContent),
+        None => {
+            connection
+                .prepare_cached("INSERT INTO intake VALUES (?1, ?2, ?3, ?4, ?5)")
+                .and_then(|mut insert| {
+                    insert.execute(params![
+                        order.order_id,
+                        order.customer_id,
+                        gross.to_string(),
+                        content,
+                        event_id
+                    ])
+                })
+                .map_err(sql)?;
+            Ok(Taken::New)
+        }
+    }
+}
+
+/// Notes that an input is read to its end.
+pub(crate) fn input_read(connection: &Connection, name: &str, lines: u64) -> Result<()> {
+    connection
+        .execute(
+            "INSERT INTO input VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET lines = ?2",
+            params![name, lines as i64],
+        )
+        .map_err(sql)?;
+    Ok(())
+}
+
+/// Notes that an input is being read, before its end is known.
+pub(crate) fn input_begun(connection: &Connection) -> Result<()> {
+    connection.execute("DELETE FROM input", []).map_err(sql)?;
+    Ok(())
+}
+
+/// Charges an order.
+pub(crate) fn charge(
+    connection: &Connection,
+    order_id: &str,
+    amount: Decimal,
+    event_id: &str,
+) -> Result<()> {
+    connection
+        .prepare_cached("INSERT INTO charges (order_id, amount, event_id) VALUES (?1, ?2, ?3)")
+        .and_then(|mut insert| insert.execute(params![order_id, amount.to_string(), event_id]))
+        .map_err(sql)?;
+    Ok(())
+}
+
+/// Moves an order's state forward; answers the earlier state where it moved.
+pub(crate) fn advance(
+    connection: &Connection,
+    order_id: &str,
+    customer_id: &str,
+    to: Status,
+) -> Result<Option<Option<Status>>> {
+    let from = status(connection, order_id)?;
+    if from >= Some(to) {
+        return Ok(None);
+    }
+    connection
+        .prepare_cached(
+            "INSERT INTO order_state VALUES (?1, ?2, ?3) \
+             ON CONFLICT (order_id) DO UPDATE SET status = ?3",
+        )
+        .and_then(|mut upsert| upsert.execute(params![order_id, customer_id, to.as_str()]))
+        .map_err(sql)?;
+    Ok(Some(from))
+}
+
+fn status(connection: &Connection, order_id: &str) -> Result<Option<Status>> {
+    let text: Option<String> = connection
+        .prepare_cached("SELECT status FROM order_state WHERE order_id = ?1")
+        .and_then(|mut find| find.query_row([order_id], |row| row.get(0)).optional())
+        .map_err(sql)?;
+    text.map(|text| {
+        Status::from_name(&text).ok_or_else(|| {
+            Error::new(
+                ErrorKind::Corrupt,
+                format!("order {order_id} has status `{text}`"),
+            )
+        })
+    })
+    .transpose()
+}
+
+/// How far the flow is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Standing {
+    /// Whether the input is read to its end.
+    pub(crate) input_read: bool,
+    pub(crate) taken_in: u64,
+    pub(crate) placed: u64,
+    pub(crate) paid: u64,
+    pub(crate) payment_failed: u64,
+    pub(crate) shipped: u64,
+}
+
+impl Standing {
+    /// Orders that have come to their end.
+    pub(crate) fn finished(self) -> u64 {
+        self.payment_failed + self.shipped
+    }
+
+    /// Whether every order of a whole input has come to its end.
+    pub(crate) fn is_complete(self) -> bool {
+        self.input_read && self.finished() == self.taken_in
+    }
+}
+
+pub(crate) fn standing(connection: &Connection) -> Result<Standing> {
+    let mut standing = Standing {
+        input_read: count(connection, "SELECT count(*) FROM input")? > 0,
+        taken_in: count(connection, "SELECT count(*) FROM intake")?,
+        ..Standing::default()
+    };
+    let mut by_status = connection
+        .prepare_cached("SELECT status, count(*) FROM order_state GROUP BY status")
+        .map_err(sql)?;
+    let rows = by_status
+        .query_map([], |row| {
+            Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)? as u64))
+        })
+        .map_err(sql)?;
+    for row in rows {
+        let (name, orders) = row.map_err(sql)?;
+        match Status::from_name(&name) {
+            Some(Status::Placed) => standing.placed = orders,
+            Some(Status::Paid) => standing.paid = orders,
+            Some(Status::PaymentFailed) => standing.payment_failed = orders,
+            Some(Status::Shipped) => standing.shipped = orders,
+            None => {}
+        }
+    }
+    Ok(standing)
+}
+
+/// What the flow's tables say at the end.
+pub(crate) struct Books {
+    /// Every order taken in, as it was taken in: id, customer, id of its event.
+    pub(crate) intake: Vec<(String, String, String)>,
+    pub(crate) gross: Decimal,
+    pub(crate) charged_twice: u64,
+    /// Orders without a final state.
+    pub(crate) unfinished: u64,
+}
+
+pub(crate) fn books(connection: &Connection) -> Result<Books> {
+    let intake = rows(
+        connection,
+        "SELECT order_id, customer_id, event_id FROM intake ORDER BY rowid",
+        |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
+    )?;
+    let amounts: Vec<String> = rows(connection, "SELECT gross FROM intake", |row| {
+        row.get::<_, String>(0)
+    })?;
+    let gross = amounts.iter().try_fold(Decimal::ZERO, |sum, text| {
+        let amount = Decimal::from_str_exact(text).ok()?;
+        sum.checked_add(amount)
+    });
+    Ok(Books {
+        intake,
+        gross: gross.ok_or_else(|| {
+            Error::new(
+                ErrorKind::Corrupt,
+                "the amounts of the orders do not add up",
+            )
+        })?,
+        charged_twice: count(
+            connection,
+            "SELECT count(*) FROM \
+             (SELECT 1 FROM charges GROUP BY order_id HAVING count(*) > 1)",
+        )?,
+        unfinished: count(
+            connection,
+            "SELECT count(*) FROM intake LEFT JOIN order_state USING (order_id) \
+             WHERE status IS NULL OR status NOT IN ('shipped', 'payment_failed')",
+        )?,
+    })
+}
+
+fn count(connection: &Connection, query: &str) -> Result<u64> {
+    connection
+        .prepare_cached(query)
+        .and_then(|mut query| query.query_row([], |row| row.get::<_, i64>(0)))
+        .map(|count| count as u64)
+        .map_err(sql)
+}
+
+fn rows<T>(
+    connection: &Connection,
+    query: &str,
+    read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+) -> Result<Vec<T>> {
+    connection
+        .prepare_cached(query)
+        .and_then(|mut query| query.query_map([], read)?.collect())
+        .map_err(sql)
+}
+
+/// A failed statement, as the flow's own error.
+pub(crate) fn sql(error: rusqlite::Error) -> Error {
+    Error::new(ErrorKind::Unavailable, "the tables of the order flow").with_source(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn states_only_move_forward() {
+        let db = Connection::open_in_memory().unwrap();
+        create(&db).unwrap();
+        assert_eq!(advance(&db, "1", "A", Status::Shipped).unwrap(), Some(None));
+        assert_eq!(advance(&db, "1", "A", Status::Paid).unwrap(), None);
+        assert_eq!(advance(&db, "2", "A", Status::Placed).unwrap(), Some(None));
+        assert_eq!(
+            advance(&db, "2", "A", Status::Paid).unwrap(),
+            Some(Some(Status::Placed))
+        );
+        let standing = standing(&db).unwrap();
+        assert_eq!(
+            (standing.shipped, standing.paid, standing.input_read),
+            (1, 1, false)
+        );
+    }
+
+    #[test]
+    fn the_books_find_a_second_charge() {
+        let db = Connection::open_in_memory().unwrap();
+        create(&db).unwrap();
+        for event in ["a", "b"] {
+            charge(&db, "1", Decimal::ONE, event).unwrap();
+        }
+        charge(&db, "2", Decimal::ONE, "c").unwrap();
+        assert_eq!(books(&db).unwrap().charged_twice, 1);
+    }
+}

@@ -1,0 +1,215 @@
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use aqueduct::{Client, Letters, Result, SqliteBackend, Start, Worker};
+use futures::future::BoxFuture;
+use tokio::time::timeout;
+
+use crate::audit::{Seen, Streams, Summary, audit};
+use crate::cli::{Arguments, Role};
+use crate::ledger::{self, Standing};
+use crate::order::{Status, kind};
+use crate::roles::{Shop, management, payment, shipping};
+
+/// The streams of the flow.
+pub(crate) const STREAMS: [&str; 4] = ["orders", "payments", "shipments", "order-status"];
+
+/// After that long without another event the audit takes a stream as read.
+const SILENCE: Duration = Duration::from_secs(2);
+
+/// The flow, opened: the client, and the file of the roles' own tables.
+pub(crate) struct Flow {
+    pub(crate) client: Client,
+    pub(crate) shop: Shop,
+}
+
+impl Flow {
+    /// Opens streams and tables; creates what is missing.
+    pub(crate) async fn open(arguments: &Arguments) -> Result<Self, String> {
+        let data = &arguments.data;
+        let folder = |e: std::io::Error| format!("--data {}: {e}", data.display());
+        std::fs::create_dir_all(data).map_err(folder)?;
+        let data = data.canonicalize().map_err(folder)?;
+        let backend = SqliteBackend::new();
+        let client = Client::builder()
+            .backend("sqlite", backend.clone())
+            .set("stores.state.url", state_url(&data)?);
+        let client = match &arguments.config {
+            None => client.toml(include_str!("embedded.toml")).folder(&data),
+            Some(path) => client.file(path),
+        };
+        let say = |e: aqueduct::Error| describe(&e);
+        let client = client.build().await.map_err(say)?;
+        client.check().map_err(say)?;
+        let runtime = client.runtime().clone();
+        let store = backend
+            .store(file(&data), Default::default(), &runtime)
+            .await
+            .map_err(say)?;
+        store
+            .transaction(|tx| ledger::create(tx))
+            .await
+            .map_err(say)?;
+        for stream in STREAMS {
+            client.producer(stream).await.map_err(say)?;
+        }
+        Ok(Self {
+            client,
+            shop: Shop {
+                store,
+                credit_limit: arguments.credit_limit,
+            },
+        })
+    }
+
+    /// The workers that `role` plays, ready to run.
+    pub(crate) async fn workers(&self, role: Role) -> Result<Vec<Worker>> {
+        let mut workers = Vec::new();
+        let roles: [(Role, &str, fn(Worker, Shop) -> Worker); 3] = [
+            (Role::Payment, "payment", payment::handlers),
+            (Role::Shipping, "shipping", shipping::handlers),
+            (Role::Management, "management", management::handlers),
+        ];
+        for (part, group, handlers) in roles {
+            if role.plays(part) {
+                workers.push(handlers(
+                    self.client.worker(group).await?,
+                    self.shop.clone(),
+                ));
+            }
+        }
+        Ok(workers)
+    }
+
+    /// Relays what the roles that `role` plays publish to streams outside of the file, for ever.
+    pub(crate) async fn relays(&self, role: Role) -> Result<Vec<BoxFuture<'static, ()>>> {
+        let mut relays: Vec<BoxFuture<'static, ()>> = Vec::new();
+        let parts = [
+            Role::Placement,
+            Role::Payment,
+            Role::Shipping,
+            Role::Management,
+        ];
+        for (part, stream) in parts.into_iter().zip(STREAMS) {
+            if role.plays(part) {
+                let producer = std::sync::Arc::new(self.client.producer(stream).await?);
+                let outbox = self.shop.store.outbox(aqueduct::StreamName::new(stream));
+                let runtime = self.client.runtime().clone();
+                relays.push(Box::pin(async move { outbox.run(producer, runtime).await }));
+            }
+        }
+        Ok(relays)
+    }
+
+    /// Where letters are.
+    pub(crate) async fn letters(&self) -> Result<std::sync::Arc<dyn Letters>> {
+        self.client.letters("payment").await
+    }
+
+    /// How far the flow is.
+    pub(crate) async fn standing(&self) -> Result<Standing> {
+        self.shop.store.read(ledger::standing).await
+    }
+
+    /// Whether everything that was published has left the outbox.
+    pub(crate) async fn is_published(&self) -> Result<bool> {
+        Ok(self.shop.store.outbox_streams().await?.is_empty())
+    }
+
+    /// Looks at everything that is stored.
+    pub(crate) async fn audit(&self) -> Result<(Summary, usize)> {
+        let books = self.shop.store.read(ledger::books).await?;
+        let orders = books.intake.len();
+        let declined = |seen: &[Seen]| {
+            seen.iter()
+                .filter(|it| it.kind() == kind::PAYMENT_FAILED)
+                .count()
+        };
+        let placed = self.read("orders", |seen| seen.len() >= orders).await?;
+        let payments = self.read("payments", |seen| seen.len() >= orders).await?;
+        let paid = orders.saturating_sub(declined(&payments));
+        let shipments = self.read("shipments", |seen| seen.len() >= paid).await?;
+        let ended = |seen: &[Seen]| {
+            seen.iter()
+                .filter(|it| it.status() >= Some(Status::PaymentFailed))
+                .count()
+                >= orders
+        };
+        let statuses = self.read("order-status", ended).await?;
+        let streams = Streams {
+            orders: placed,
+            payments,
+            shipments,
+            statuses,
+        };
+        let events = streams.len();
+        Ok((audit(streams, &books, self.count_letters().await?), events))
+    }
+
+    /// Reads a stream from its beginning: what is there, and at least until `enough`, unless
+    /// nothing more comes.
+    async fn read(&self, stream: &str, enough: impl Fn(&[Seen]) -> bool) -> Result<Vec<Seen>> {
+        let mut reader = self.client.reader(stream, Start::Earliest).await?;
+        let mut seen = Vec::new();
+        let mut at_once = false;
+        loop {
+            at_once = at_once || enough(&seen);
+            let wait = if at_once { SILENCE / 20 } else { SILENCE };
+            match timeout(wait, reader.next()).await {
+                Ok(Ok(Some(read))) => seen.push(Seen::read(&read.event)?),
+                Ok(Ok(None)) | Err(_) => return Ok(seen),
+                Ok(Err(error)) => return Err(error),
+            }
+        }
+    }
+
+    async fn count_letters(&self) -> Result<u64> {
+        let letters = self.letters().await?;
+        let mut query = aqueduct::LetterQuery::default();
+        let mut count = 0;
+        loop {
+            let page = letters.list(&query).await?;
+            count += page.len() as u64;
+            match page.last() {
+                Some(last) => query.after = Some(last.id.clone()),
+                None => return Ok(count),
+            }
+        }
+    }
+}
+
+/// An error with its causes, on one line.
+pub(crate) fn describe(error: &aqueduct::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(next) = cause {
+        text += &format!(": {next}");
+        cause = next.source();
+    }
+    text
+}
+
+fn file(data: &Path) -> PathBuf {
+    data.join("orders.db")
+}
+
+fn state_url(data: &Path) -> Result<String, String> {
+    url_path(&file(data))
+        .map(|path| format!("sqlite:{path}"))
+        .ok_or_else(|| {
+            format!(
+                "--data {}: its path does not fit into a URL",
+                data.display()
+            )
+        })
+}
+
+/// The path with what a URL would read otherwise written as `%` and two digits.
+fn url_path(path: &Path) -> Option<String> {
+    Some(
+        aqueduct::core::Url::from_file_path(path)
+            .ok()?
+            .path()
+            .to_owned(),
+    )
+}
