@@ -91,3 +91,23 @@ macro_rules! case {
 }
 
 pub(crate) use case;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_rule_that_a_backend_can_show_has_a_case() {
+        let shown: BTreeSet<u8> = cases().flat_map(|case| case.rules).copied().collect();
+        // The 16th is determinism: a property of the runtime that the suite runs on.
+        assert_eq!(shown, (1..=15).collect());
+    }
+
+    #[test]
+    fn no_name_comes_twice() {
+        let names: BTreeSet<&str> = cases().map(|case| case.name).collect();
+        assert_eq!(names.len(), cases().count());
+    }
+}

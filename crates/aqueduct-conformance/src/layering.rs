@@ -105,8 +105,10 @@ fn dead_letters(context: &LayerContext) -> Result<Arc<dyn Layer>> {
     let Some(letters) = context.letters.clone() else {
         return Err(Error::unsupported("the subject keeps no letters"));
     };
-    let mut options = DeadLetterOptions::default();
-    options.attempts = 1_000;
+    let options = DeadLetterOptions {
+        attempts: 1_000,
+        ..DeadLetterOptions::default()
+    };
     let layer = DeadLetters::with_letters(letters, options, &context.runtime)?;
     Ok(Arc::new(layer))
 }

@@ -8,10 +8,11 @@ use self::common::Memory;
 
 async fn passes_through(name: &str) {
     let runtime = aqueduct_runtime::tokio();
-    let set = LayerSet::standard()
-        .into_iter()
-        .find(|set| set.name() == name);
-    let options = Options::default().through(set.unwrap());
+    let named = |set: &LayerSet| set.name() == name;
+    let Some(set) = LayerSet::standard().into_iter().find(named) else {
+        panic!("there is no standard set `{name}`");
+    };
+    let options = Options::default().through(set);
     run(&Memory::new(), &runtime, options).await.assert_passed();
 }
 

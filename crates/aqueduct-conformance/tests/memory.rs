@@ -25,3 +25,20 @@ fn memory_passes_in_simulation() {
         report.unwrap().assert_passed();
     }
 }
+
+/// The same seed gives the same run.
+#[test]
+fn a_run_is_repeatable() {
+    let trace = |seed| {
+        let simulation = Simulation::new(seed);
+        let runtime = simulation.runtime();
+        let mut options = Options::default().only(["member", "nack", "order", "exhausted"]);
+        options.print = false;
+        let fixture = Memory::new();
+        let report = simulation.block_on(run(&fixture, &runtime, options));
+        report.unwrap().assert_passed();
+        simulation.fingerprint()
+    };
+    assert_eq!(trace(7), trace(7));
+    assert_ne!(trace(7), trace(8));
+}

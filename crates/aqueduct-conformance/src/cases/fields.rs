@@ -150,7 +150,7 @@ fn largest_data(limits: Limits) -> usize {
 }
 
 fn with_data_of(bytes: usize) -> Event {
-    let data: Vec<u8> = (0..bytes).map(|at| (at * 31 >> 3) as u8).collect();
+    let data: Vec<u8> = (0..bytes).map(|at| ((at * 31) >> 3) as u8).collect();
     Event::bytes("largest", "application/octet-stream", data)
         .with_source(SOURCE)
         .with_key("largest")

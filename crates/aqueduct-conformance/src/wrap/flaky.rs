@@ -61,7 +61,9 @@ impl Producer for Flaky {
                 .is_some_and(|key| failed_keys.contains(key));
             let fate = match (blocked, self.draw() % self.one_in) {
                 (true, _) => Fate::Blocked,
-                (false, 0) if self.loses_answers && self.draw() % 2 == 0 => Fate::StoredUnseen,
+                (false, 0) if self.loses_answers && self.draw().is_multiple_of(2) => {
+                    Fate::StoredUnseen
+                }
                 (false, 0) => Fate::Refused,
                 (false, _) => Fate::Stored,
             };
