@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use aqueduct_conformance::{Fault, Faults, Fixture, LayerSet, Options, Subject, run, run_through};
+use aqueduct_conformance::{Fault, Faults, Fixture, LayerSet, Options, Subject, Timing, run};
 use aqueduct_core::{
     Backend as _, Error, Options as ResourceOptions, Resource, Result, Runtime, StreamSpec, Url,
 };
@@ -20,23 +20,37 @@ fn options() -> Options {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn it_passes_what_it_claims() {
-    let fixture = Sqlite(tempfile::tempdir().unwrap());
+    let fixture = Sqlite::new(100_000);
     let report = run(&fixture, &aqueduct_runtime::tokio(), options()).await;
     report.assert_passed();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn it_passes_what_it_claims_through_every_layer() {
-    let fixture = Sqlite(tempfile::tempdir().unwrap());
-    let layered = LayerSet::standard().split_off(1);
+    // A layer that writes with each acknowledgement waits for the disk as often.
+    let fixture = Sqlite::new(10_000);
     let runtime = aqueduct_runtime::tokio();
-    for report in run_through(&fixture, &runtime, layered, options()).await {
+    let layered = LayerSet::standard().split_off(1).into_iter();
+    let reports = layered.map(|layers| run(&fixture, &runtime, options().through(layers)));
+    for report in futures::future::join_all(reports).await {
         report.assert_passed();
     }
 }
 
 /// A folder of files: a file for each stream, each opened by a backend of its own.
-struct Sqlite(TempDir);
+struct Sqlite {
+    folder: TempDir,
+    backlog: usize,
+}
+
+impl Sqlite {
+    fn new(backlog: usize) -> Self {
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+            backlog,
+        }
+    }
+}
 
 fn resource(
     backend: &SqliteBackend,
@@ -54,8 +68,17 @@ impl Fixture for Sqlite {
         "sqlite"
     }
 
+    fn timing(&self) -> Timing {
+        let mut timing = Timing::default();
+        timing.backlog = self.backlog;
+        timing
+    }
+
     async fn open(&self, spec: &StreamSpec, runtime: &Runtime) -> Result<Subject> {
-        let file = self.0.path().join(format!("{:016x}.db", runtime.random()));
+        let file = self
+            .folder
+            .path()
+            .join(format!("{:016x}.db", runtime.random()));
         let backend = SqliteBackend::new();
         let options = || ResourceOptions::new("streams.subject");
         let stream = resource(&backend, &file, options())?;
@@ -73,7 +96,7 @@ impl Fixture for Sqlite {
     }
 
     async fn missing(&self) -> Option<Arc<dyn Resource>> {
-        let file = self.0.path().join("missing.db");
+        let file = self.folder.path().join("missing.db");
         let never = ResourceOptions::new("streams.missing").with("create", "never");
         resource(&SqliteBackend::new(), &file, never).ok()
     }
