@@ -212,15 +212,15 @@ impl Dispatch {
     }
 
     async fn accept_piece(&self, mut events: Vec<Event>) -> Result<CallId, (Error, Vec<Event>)> {
-        let mut bytes = 0;
+        let mut sizes = Vec::with_capacity(events.len());
         let mut refused = Vec::new();
         for (at, event) in events.iter_mut().enumerate() {
             if let Err(error) = self.prepare(event) {
                 refused.push((at, error));
             }
-            bytes += event.approximate_size();
+            sizes.push(event.approximate_size());
         }
-        if let Err(error) = self.reserve(events.len(), bytes).await {
+        if let Err(error) = self.reserve(events.len(), sizes.iter().sum()).await {
             return Err((error, events));
         }
         let now = self.shared.runtime.now();
@@ -228,9 +228,15 @@ impl Dispatch {
             .shared
             .drive(|engine| {
                 let call = engine.open(now, events.len());
+                let mut events = events;
+                if refused.is_empty() {
+                    match engine.accept_whole(now, call, events, &sizes) {
+                        Ok(()) => return call,
+                        Err(back) => events = back,
+                    }
+                }
                 let mut refused = refused.into_iter().peekable();
-                for (at, event) in events.into_iter().enumerate() {
-                    let bytes = event.approximate_size();
+                for (at, (event, &bytes)) in events.into_iter().zip(&sizes).enumerate() {
                     match refused.next_if(|(refused, _)| *refused == at) {
                         Some((_, error)) => engine.refuse(now, call, at, event, bytes, error),
                         None => engine.accept(now, call, at, event, bytes),

@@ -11,6 +11,47 @@ impl Engine {
         self.calls.open(count, now)
     }
 
+    /// Accepts all events of `call`, for which room of their `sizes` was reserved, where nothing
+    /// else is going on and they fit one request: they become it as they are, without being moved.
+    /// Gives them back otherwise. The request comes with the next `next_flight`.
+    pub(in crate::dispatch) fn accept_whole(
+        &mut self,
+        now: Moment,
+        call: CallId,
+        events: Vec<Event>,
+        sizes: &[usize],
+    ) -> Result<(), Vec<Event>> {
+        let idle = !self.closed
+            && self.is_at_rest()
+            && self.ready.is_empty()
+            && self.direct.is_none()
+            && self.rules.linger.is_zero();
+        let fits = events.len() <= self.rules.batch_events
+            && sizes.iter().sum::<usize>() <= self.rules.batch_bytes;
+        if !idle || !fits {
+            return Err(events);
+        }
+        let (spare, mut metas) = self.spare.pop().unwrap_or_default();
+        drop(spare);
+        let epoch = self.epochs.enter_many(events.len());
+        metas.extend(sizes.iter().enumerate().map(|(index, &bytes)| Meta {
+            call,
+            index: index as u32,
+            seq: self.next_seq + index as u64,
+            submitted: now,
+            epoch,
+            bytes,
+            attempts: 0,
+            tried: true,
+            unknown: false,
+            paced: None,
+        }));
+        self.next_seq += events.len() as u64;
+        self.budget.deposit();
+        self.direct = Some(self.depart(events, metas, false));
+        Ok(())
+    }
+
     /// Accepts event `index` of `call`, for which `bytes` of room were reserved.
     pub(in crate::dispatch) fn accept(
         &mut self,

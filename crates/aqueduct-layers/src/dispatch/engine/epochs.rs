@@ -11,11 +11,15 @@ pub(super) struct Epochs {
 
 impl Epochs {
     pub(super) fn enter(&mut self) -> u64 {
+        self.enter_many(1)
+    }
+
+    pub(super) fn enter_many(&mut self, count: usize) -> u64 {
         if self.outstanding.is_empty() {
             self.outstanding.push_back(0);
         }
         let last = self.outstanding.len() - 1;
-        self.outstanding[last] += 1;
+        self.outstanding[last] += count;
         self.first + last as u64
     }
 

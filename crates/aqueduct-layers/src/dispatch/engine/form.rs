@@ -24,6 +24,9 @@ impl Engine {
         now: Moment,
         lane_of: LaneOf<'_>,
     ) -> Option<Launch> {
+        if let Some(direct) = self.direct.take() {
+            return Some(direct);
+        }
         self.fire(now);
         if self.flights.len() >= self.rules.in_flight || !self.is_due(now) {
             return None;
@@ -37,11 +40,7 @@ impl Engine {
             fresh: 0,
             full: false,
         };
-        let at_rest = self.flights.is_empty()
-            && self.keys.is_empty()
-            && self.lanes.is_empty()
-            && self.runnable.is_empty()
-            && !self.is_late(now);
+        let at_rest = self.is_at_rest() && !self.is_late(now);
         if at_rest {
             self.fill_freely(now, &mut draft);
         } else {
@@ -73,18 +72,29 @@ impl Engine {
         for meta in &mut draft.metas {
             meta.tried = true;
         }
+        Some(self.depart(draft.events, draft.metas, marked))
+    }
+
+    /// A request is on its way from here on.
+    pub(super) fn depart(&mut self, events: Vec<Event>, metas: Vec<Meta>, marked: bool) -> Launch {
+        let id = self.next_flight;
         self.next_flight += 1;
-        let events = Arc::new(draft.events);
+        let events = Arc::new(events);
         self.flights.push(Flight {
-            id: draft.id,
+            id,
             events: events.clone(),
-            metas: draft.metas,
+            metas,
             marked,
         });
-        Some(Launch {
-            id: draft.id,
-            events,
-        })
+        Launch { id, events }
+    }
+
+    /// Nothing is in flight, held, paced or waiting to go: order needs no marks.
+    pub(super) fn is_at_rest(&self) -> bool {
+        self.flights.is_empty()
+            && self.keys.is_empty()
+            && self.lanes.is_empty()
+            && self.runnable.is_empty()
     }
 
     /// Lets go of everything whose time has come.

@@ -52,6 +52,8 @@ pub(super) struct Engine {
     lanes: Lanes,
     timers: BTreeMap<(Moment, u64), Timer>,
     flights: Vec<Flight>,
+    /// A request that was made of a call as it came, to be asked for.
+    direct: Option<Launch>,
     calls: Calls,
     room: Room,
     budget: Budget,
@@ -146,6 +148,7 @@ impl Engine {
             lanes: Lanes::new(batch_events),
             timers: BTreeMap::new(),
             flights: Vec::new(),
+            direct: None,
             calls: Calls::default(),
             room: Room::new(options.max_buffered_events, options.max_buffered_bytes),
             budget: Budget::new(options.budget),
