@@ -178,7 +178,7 @@ mod tests {
     #[test]
     fn amounts_are_exact() {
         let order = Order::from_line(LINE).unwrap();
-        assert_eq!(order.gross().unwrap().to_string(), "1838.2900");
+        assert_eq!(order.gross(), Some("1838.29".parse().unwrap()));
         let text = serde_json::to_string(&order).unwrap();
         assert_eq!(Order::from_line(&text).unwrap(), order);
     }

@@ -1,0 +1,232 @@
+//! The order flow as its users run it: real processes, real kills.
+
+#![allow(clippy::unwrap_used)]
+
+use std::io::Write as _;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rusqlite::{Connection, OpenFlags};
+use serde_json::Value;
+
+/// Whatever waits longer than this on a busy machine waits for nothing.
+const DEADLINE: Duration = Duration::from_secs(120);
+
+fn flow(data: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_order-processing"));
+    command
+        .arg("--data")
+        .arg(data)
+        .args(["--json", "--quiet"])
+        .args(arguments);
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+fn summary(child: Child) -> Value {
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let printed = String::from_utf8(output.stdout).unwrap();
+    let last = printed
+        .lines()
+        .last()
+        .unwrap_or_else(|| panic!("nothing printed: {said}"));
+    serde_json::from_str(last).unwrap_or_else(|e| panic!("{e}: {last}: {said}"))
+}
+
+fn assert_whole(summary: &Value, orders: u64) {
+    assert_eq!(summary["orders"], orders, "{summary}");
+    for field in ["lost", "charged_twice", "out_of_order"] {
+        assert_eq!(summary[field], 0, "{field}: {summary}");
+    }
+    let ended = summary["shipped"].as_u64().unwrap() + summary["payment_failed"].as_u64().unwrap();
+    assert_eq!(ended, orders, "{summary}");
+}
+
+fn finished(data: &Path) -> u64 {
+    let query = "SELECT count(*) FROM order_state WHERE status IN ('shipped', 'payment_failed')";
+    Connection::open_with_flags(data.join("orders.db"), OpenFlags::SQLITE_OPEN_READ_ONLY)
+        .and_then(|db| db.query_row(query, [], |row| row.get::<_, i64>(0)))
+        .map_or(0, |count| count as u64)
+}
+
+/// Waits until more than `above` orders are finished; answers how many.
+fn wait_for_more(data: &Path, above: u64, child: &mut Child) -> u64 {
+    let begun = Instant::now();
+    loop {
+        let now = finished(data);
+        if now > above || child.try_wait().unwrap().is_some() {
+            return now;
+        }
+        assert!(begun.elapsed() < DEADLINE, "stuck at {now} finished orders");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn kill_it_anywhere_and_it_goes_on() {
+    const ORDERS: u64 = 4_000;
+    let data = tempfile::tempdir().unwrap();
+    let arguments = ["--count", "4000", "--seed", "11"];
+    let mut kills = 0;
+    let mut before = 0;
+    for round in 0..8 {
+        let mut child = flow(data.path(), &arguments).spawn().unwrap();
+        let begun = Instant::now();
+        let reached = wait_for_more(data.path(), before, &mut child);
+        let moved_after = begun.elapsed();
+        // Leases live for 30 s: a restart that waited for them to lapse would not move before.
+        assert!(
+            moved_after < Duration::from_secs(10),
+            "round {round} moved after {moved_after:?}"
+        );
+        std::thread::sleep(Duration::from_millis(17 * round));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        kills += u64::from(reached < ORDERS);
+        before = finished(data.path());
+        println!("round {round}: moved after {moved_after:?}, killed at {before} finished orders");
+    }
+    assert!(kills >= 2, "the kills came too late to mean anything");
+    let summary = summary(flow(data.path(), &arguments).spawn().unwrap());
+    assert_whole(&summary, ORDERS);
+}
+
+#[test]
+fn each_role_runs_as_a_process_of_its_own() {
+    const ORDERS: u64 = 300;
+    let data = tempfile::tempdir().unwrap();
+    let role = |role: &str| {
+        flow(
+            data.path(),
+            &["--count", "300", "--seed", "5", "--role", role],
+        )
+        .spawn()
+        .unwrap()
+    };
+    let roles = ["placement", "payment", "shipping", "management"];
+    for child in roles.map(role) {
+        assert_whole(&summary(child), ORDERS);
+    }
+}
+
+#[test]
+fn a_line_that_is_no_order_becomes_a_letter_and_the_rest_goes_on() {
+    let data = tempfile::tempdir().unwrap();
+    let good = |id: &str, price: &str| {
+        format!(
+            r#"{{"order_id":"{id}","customer_id":"BONAP","placed_at":"2026-01-01",
+               "items":[{{"sku":"1","quantity":3,"unit_price":{price},"discount":0.15}}]}}"#
+        )
+        .replace('\n', " ")
+    };
+    let lines = [
+        good("1", "10.05"),
+        "{ not json".into(),
+        String::new(),
+        good("2", "-4"),
+        good("3", "0.1"),
+        good("1", "10.05"),
+        good("1", "99"),
+    ];
+    for _ in 0..2 {
+        let mut child = flow(data.path(), &["--orders", "-"])
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        stdin.write_all(lines.join("\n").as_bytes()).unwrap();
+        stdin.write_all(b"\n\xff\xfe broken").unwrap();
+        drop(stdin);
+        let summary = summary(child);
+        assert_whole(&summary, 2);
+        // 3 x 10.05 x 0.85 + 3 x 0.1 x 0.85 = 25.6275 + 0.255
+        assert_eq!(summary["gross"], "25.88", "{summary}");
+        assert_eq!(summary["dead_lettered"], 4, "{summary}");
+    }
+    let db = Connection::open(data.path().join("orders.db")).unwrap();
+    let mut select = db
+        .prepare("SELECT message FROM aqueduct_letter ORDER BY CAST(position AS INTEGER)")
+        .unwrap();
+    let said: Vec<String> = select
+        .query_map([], |row| row.get(0))
+        .unwrap()
+        .map(Result::unwrap)
+        .collect();
+    for (message, (line, why)) in said.iter().zip([
+        (2, "key must be a string"),
+        (4, "unit_price is negative"),
+        (7, "order 1 was placed before, with other content"),
+        (8, "not UTF-8"),
+    ]) {
+        assert!(
+            message.contains(&format!("line {line}: ")) && message.contains(why),
+            "{message}"
+        );
+    }
+}
+
+#[test]
+fn the_same_program_runs_in_memory_by_configuration_alone() {
+    let data = tempfile::tempdir().unwrap();
+    let config = data.path().join("memory.toml");
+    let text = include_str!("../src/embedded.toml").replace("sqlite:orders.db", "memory:");
+    std::fs::write(&config, text).unwrap();
+    let config = config.to_str().unwrap().to_owned();
+    let child = flow(data.path(), &["--count", "400", "--config", &config])
+        .spawn()
+        .unwrap();
+    assert_whole(&summary(child), 400);
+}
+
+#[test]
+fn bad_arguments_say_what_to_do() {
+    let data = tempfile::tempdir().unwrap();
+    for (arguments, says) in [
+        (
+            &["--orders", "no/such/file.jsonl"][..],
+            "no/such/file.jsonl",
+        ),
+        (&["--config", "no/such.toml"][..], "no/such.toml"),
+        (&["--role", "chef"][..], "placement"),
+        (&["--count", "many"][..], "--count"),
+    ] {
+        let output = flow(data.path(), arguments)
+            .spawn()
+            .unwrap()
+            .wait_with_output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(
+            !output.status.success() && said.contains(says),
+            "{arguments:?}: {said}"
+        );
+        assert!(
+            output.stdout.is_empty() && !said.contains("panicked"),
+            "{said}"
+        );
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_signal_stops_it_and_loses_nothing() {
+    let data = tempfile::tempdir().unwrap();
+    let arguments = ["--count", "20000", "--seed", "3"];
+    let mut child = flow(data.path(), &arguments).spawn().unwrap();
+    wait_for_more(data.path(), 0, &mut child);
+    let terminated = Command::new("kill")
+        .arg(child.id().to_string())
+        .status()
+        .unwrap();
+    assert!(terminated.success());
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(130), "{said}");
+    assert!(said.contains("start it again"), "{said}");
+    assert!(finished(data.path()) > 0);
+}
