@@ -24,11 +24,15 @@ impl Epochs {
     }
 
     pub(super) fn leave(&mut self, epoch: u64, wakes: &mut Vec<Waker>) {
+        self.leave_many(epoch, 1, wakes);
+    }
+
+    pub(super) fn leave_many(&mut self, epoch: u64, leaving: usize, wakes: &mut Vec<Waker>) {
         let Some(at) = epoch.checked_sub(self.first) else {
             return;
         };
         if let Some(count) = self.outstanding.get_mut(at as usize) {
-            *count = count.saturating_sub(1);
+            *count = count.saturating_sub(leaving);
         }
         // The last one stays: it is still being entered.
         while self.outstanding.len() > 1 && self.outstanding[0] == 0 {

@@ -5,7 +5,9 @@ use aqueduct_core::{Effect, Error, ErrorKind, Event, Lane, Moment, Receipt, Resu
 
 use super::lanes::Waiting;
 use super::strand::{Entry, Hold, Meta, Resume, Strand};
-use super::{Engine, Flight, FlightId, LaneOf, Timer, Work, blocked, exhausted, unknown_if};
+use super::{
+    CallId, Engine, Flight, FlightId, LaneOf, Timer, Work, blocked, exhausted, unknown_if,
+};
 
 enum Verdict {
     Again(Resume),
@@ -38,9 +40,18 @@ impl Engine {
     }
 
     fn all_stored(&mut self, now: Moment, flight: Flight, outcomes: Vec<Result<Receipt>>) {
-        let mut bytes = 0;
+        let bytes = flight.metas.iter().map(|meta| meta.bytes).sum();
+        let count = flight.metas.len();
+        if let Some(first) = flight.metas.first().copied()
+            && self.is_whole_call(&flight.metas)
+        {
+            self.epochs.leave_many(first.epoch, count, &mut self.wakes);
+            self.answer_whole(now, first.call, outcomes);
+            self.tally.sent += count as u64;
+            self.room.free(count, bytes, &mut self.wakes);
+            return self.recycle(flight.events, flight.metas);
+        }
         for (meta, outcome) in flight.metas.iter().zip(outcomes) {
-            bytes += meta.bytes;
             self.epochs.leave(meta.epoch, &mut self.wakes);
             if let Ok(receipt) = outcome {
                 self.answer(now, meta, receipt);
@@ -311,6 +322,33 @@ impl Engine {
         self.tally.latencies.push(now.since(call.submitted));
         if call.abandoned {
             self.calls.remove(meta.call);
+        }
+    }
+
+    /// Whether these are the events of one call, all of them and in its order.
+    fn is_whole_call(&mut self, metas: &[Meta]) -> bool {
+        let (Some(first), Some(last)) = (metas.first(), metas.last()) else {
+            return false;
+        };
+        // A call is accepted in one piece and keeps its order, so the ends speak for the middle.
+        let ends = first.index == 0 && last.index as usize == metas.len() - 1;
+        ends && first.call == last.call
+            && first.epoch == last.epoch
+            && self.calls.get(first.call).is_some_and(|call| {
+                call.remaining == metas.len() && call.outcomes.len() == metas.len()
+            })
+    }
+
+    fn answer_whole(&mut self, now: Moment, id: CallId, outcomes: Vec<Result<Receipt>>) {
+        let Some(call) = self.calls.get(id) else {
+            return;
+        };
+        call.outcomes = outcomes;
+        call.remaining = 0;
+        self.wakes.extend(call.waker.take());
+        self.tally.latencies.push(now.since(call.submitted));
+        if call.abandoned {
+            self.calls.remove(id);
         }
     }
 
