@@ -1,4 +1,4 @@
-#![doc = include_str!("../README.md")]
+//! Makes a consumer of any log and any lease store: leases, balance, order per key, commits.
 
 mod budget;
 mod consumer;
@@ -15,3 +15,8 @@ pub use self::budget::ByteBudget;
 pub use self::consumer::Group;
 pub use self::cost::{RequestCost, request_cost};
 pub use self::options::{GroupOptions, OnGap};
+
+/// The examples of the README compile.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

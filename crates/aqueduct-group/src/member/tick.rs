@@ -9,7 +9,9 @@ impl Member {
     /// Does what is due.
     pub(super) fn tick(&mut self, now: Moment, work: &mut dyn Work, out: &mut Vec<Command>) {
         self.last_tick = now;
-        if !self.closing && self.listing.is_none() && now >= self.next_list {
+        // Also while closing, where the children of what has ended must be known.
+        let lists = !self.closing || self.owned.values().any(|it| it.ended_since.is_some());
+        if lists && self.listing.is_none() && now >= self.next_list {
             self.listing = Some(now);
             let known = self.rows.values().map(|row| row.lease.clone()).collect();
             out.push(Command::List(known));

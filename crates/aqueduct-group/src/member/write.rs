@@ -250,6 +250,13 @@ impl Member {
         owned.deadline = Some(deadline);
         match pending.kind {
             Kind::Last => {
+                let left_out = pending
+                    .progress
+                    .is_some_and(|progress| progress.watermark != pending.next.watermark);
+                for flush in &mut self.flushes {
+                    let covers = flush.id > owned.flushed && flush.id <= owned.flush;
+                    flush.lost |= left_out && covers;
+                }
                 let why = owned
                     .stop
                     .as_ref()
