@@ -2,7 +2,7 @@
 //! choices, and never a secret.
 #![allow(clippy::unwrap_used)] // `allow-unwrap-in-tests` does not reach helpers
 
-use aqueduct::{Client, Environment, ErrorKind};
+use aqueduct::{Client, Environment, ErrorKind, Event};
 
 const SECRET: &str = "hunter2";
 
@@ -311,4 +311,64 @@ async fn files_that_are_not_there_are_named() {
     let builder = Client::builder().set("streams", "memory:").set("a b", "c");
     let error = builder.build().await.unwrap_err().to_string();
     assert!(error.contains("`a b` is no key"), "{error}");
+}
+
+#[tokio::test]
+async fn events_over_the_limit_and_empty_batches_are_answered_for_what_they_are() {
+    let toml = "[client]\nsource = \"/s\"\n[streams.a]\nurl = \"memory:?max_event_bytes=1KiB\"";
+    let client = load(toml, Environment::empty()).await.unwrap();
+    let producer = client.producer("a").await.unwrap();
+    let large = Event::bytes("x", "text/plain", vec![0; 2048]);
+    let error = producer.send(large).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TooLarge);
+    assert!(
+        error.to_string().contains("2048") && error.to_string().contains("1024"),
+        "{error}"
+    );
+    assert!(producer.send_all(Vec::new()).await.unwrap().is_empty());
+
+    let client = load(&billing("on_reject = \"stop\""), Environment::empty())
+        .await
+        .unwrap();
+    let worker = client.worker("billing").await.unwrap().on("*", || async {});
+    assert!(worker.dispatch(Vec::new()).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn events_without_a_source_are_refused_where_the_client_has_none() {
+    let client = load("[streams.a]\nurl = \"memory:\"", Environment::empty())
+        .await
+        .unwrap();
+    let producer = client.producer("a").await.unwrap();
+    let error = producer.send(Event::new("x")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+    assert!(error.to_string().contains("source"), "{error}");
+}
+
+#[cfg(feature = "sqlite")]
+#[tokio::test]
+async fn paths_that_cannot_be_reached_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("file"), "").unwrap();
+    std::fs::write(
+        folder.path().join("no.db"),
+        "this is no database, but long enough to be one".repeat(40),
+    )
+    .unwrap();
+    for (path, part) in [("file/shop.db", "file"), ("no.db", "no.db")] {
+        let toml = format!("[streams.orders]\nurl = \"sqlite:{path}\"");
+        let builder = Client::builder().toml(toml).folder(folder.path());
+        let client = builder
+            .environment(Environment::empty())
+            .build()
+            .await
+            .unwrap();
+        let error = client.producer("orders").await.unwrap_err();
+        assert!(!error.is_retryable(), "{error:?}");
+        let said = error.to_string();
+        assert!(
+            said.contains("streams.orders") && said.contains(part),
+            "{said}"
+        );
+    }
 }

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use aqueduct::testing::TestClient;
 use aqueduct::{
-    Batch, BatchOptions, Completion, Event, Json, Key, LetterQuery, LetterReason, Meta, Outcome,
-    Permanent, Problem, State, within,
+    Assignment, Batch, BatchOptions, Completion, Event, Json, Key, LetterQuery, LetterReason,
+    Lifecycle, Meta, Outcome, Permanent, Problem, Revocation, State, Watermark, within,
 };
 
 const SHOP: &str = r#"
@@ -595,4 +595,35 @@ async fn idle_ticks_come_while_nothing_else_does() {
     let passed = test.clock().now().elapsed_since_origin();
     assert!(passed >= Duration::from_secs(180), "{passed:?}");
     running.stop().await.unwrap();
+}
+
+struct Noted(Arc<Mutex<Vec<String>>>);
+
+#[aqueduct::async_trait]
+impl Lifecycle for Noted {
+    async fn assigned(&self, assignment: &Assignment, start: &Watermark) {
+        let said = format!("assigned {} at {start}", assignment.stream);
+        self.0.lock().unwrap().push(said);
+    }
+
+    async fn revoked(&self, assignment: &Assignment, why: Revocation) {
+        let said = format!("revoked {}: {why}", assignment.stream);
+        self.0.lock().unwrap().push(said);
+    }
+}
+
+#[tokio::test]
+async fn hooks_are_told_when_partitions_come_and_go() {
+    let test = shop("").await;
+    send(&test, "orders", vec![placed("a", 1)]).await;
+    let said = Arc::new(Mutex::new(Vec::new()));
+    let worker = test.client().worker("billing").await.unwrap();
+    let worker = worker.on("*", || async {}).lifecycle(Noted(said.clone()));
+    let running = test.start(worker);
+    test.wait_until_drained("billing").await.unwrap();
+    running.stop().await.unwrap();
+    let said = said.lock().unwrap();
+    let count = |of: &str| said.iter().filter(|it| *it == of).count();
+    assert_eq!(count("assigned orders at earliest"), 4, "{said:?}");
+    assert_eq!(count("revoked orders: shutdown"), 4, "{said:?}");
 }

@@ -120,7 +120,8 @@ impl Client {
         Ok(Worker::new(self.clone(), group.clone()))
     }
 
-    /// The letters of a group.
+    /// The letters of a group. Where several groups bury in one place, a query's `group` tells them
+    /// apart.
     ///
     /// # Errors
     /// `Config` for an unknown name or a group without `dead_letters`; `Unsupported` where they are
