@@ -4,11 +4,14 @@
 //! `AQUEDUCT_SEED=n cargo test -p aqueduct-group simulation -- --nocapture` replays one seed and
 //! prints what happens; `AQUEDUCT_SEEDS=n` runs more of them.
 
+mod calls;
 mod check;
 mod cost;
+mod course;
 mod log;
 mod process;
 mod scenario;
+mod schedule;
 mod store;
 mod world;
 

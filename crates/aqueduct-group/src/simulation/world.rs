@@ -2,53 +2,16 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::time::Duration;
 
-use aqueduct_core::{
-    Effect, Error, ErrorKind, Moment, OwnerId, PartitionId, Revocation, Settlement, Swap, Watermark,
-};
+use aqueduct_core::{Moment, OwnerId, PartitionId, Revocation, Settlement, Swap};
 
 use super::check::Check;
+use super::course::settled_to;
 use super::log::Log;
 use super::process::{Chain, Process, View};
 use super::scenario::Scenario;
+use super::schedule::{Action, Scheduled, Trace};
 use super::store::Store;
-use crate::member::{Command, Input, Listing, Rng};
-
-const CALL_LIMIT: Duration = Duration::from_millis(7_500);
-const PATIENCE: Duration = Duration::from_secs(3_600);
-
-/// What happens at some time.
-#[derive(Debug)]
-#[allow(clippy::large_enum_variant, reason = "few of them live at a time")]
-enum Action {
-    Wake(usize),
-    Answer(usize, Input),
-    Store(usize, Command, Answer),
-    Fetch(usize, PartitionId, u64),
-    Due(usize, PartitionId, u64),
-    Finish(usize, u64),
-    Produce,
-    Reshard,
-    Crash(usize),
-    Stall,
-    Restart,
-    Leave,
-    Outage(bool),
-    Flush,
-    Look,
-}
-
-/// How the answer of a store call comes back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Answer {
-    Comes,
-    Lost,
-}
-
-struct Scheduled {
-    at: Moment,
-    order: u64,
-    action: Action,
-}
+use crate::member::{Command, Input, Rng};
 
 /// Everything that is simulated.
 pub(super) struct World {
@@ -59,17 +22,17 @@ pub(super) struct World {
     pub(super) processes: Vec<Process>,
     pub(super) check: Check,
     pub(super) trace: Trace,
-    rng: Rng,
-    queue: BinaryHeap<Reverse<Scheduled>>,
-    scheduled: u64,
-    chains: u64,
-    flush_ids: u64,
-    dead: BTreeSet<OwnerId>,
-    outage: bool,
+    pub(super) rng: Rng,
+    pub(super) queue: BinaryHeap<Reverse<Scheduled>>,
+    pub(super) scheduled: u64,
+    pub(super) chains: u64,
+    pub(super) flush_ids: u64,
+    pub(super) dead: BTreeSet<OwnerId>,
+    pub(super) outage: bool,
     /// Where each key is written now.
-    homes: Vec<PartitionId>,
-    produced: usize,
-    done: bool,
+    pub(super) homes: Vec<PartitionId>,
+    pub(super) produced: usize,
+    pub(super) done: bool,
 }
 
 impl World {
@@ -299,88 +262,6 @@ impl World {
             }
             Command::Closed => process.alive = false,
             command => self.send(at, command),
-        }
-        Ok(())
-    }
-
-    /// Sends a call to the store, through everything that can go wrong on the way.
-    fn send(&mut self, at: usize, command: Command) {
-        let scenario = &self.scenario;
-        let trouble = self.in_trouble();
-        let mut draw = |odds: usize| trouble && self.rng.below(1000) < odds;
-        let refused = draw(scenario.refused_calls);
-        let lost = draw(scenario.lost_answers);
-        let slow = draw(scenario.slow_calls);
-        let mut delay = Duration::from_millis(2 + self.rng.below(40) as u64);
-        if slow {
-            delay = Duration::from_millis(self.rng.below(20_000) as u64);
-        }
-        if refused || self.outage {
-            let unknown = self.rng.below(2) == 0;
-            let input = failed(&command, unknown);
-            self.after(delay.min(CALL_LIMIT), Action::Answer(at, input));
-            return;
-        }
-        let answer = if lost || delay >= CALL_LIMIT {
-            let input = failed(&command, true);
-            self.after(CALL_LIMIT, Action::Answer(at, input));
-            Answer::Lost
-        } else {
-            Answer::Comes
-        };
-        // Some of the lost answers are lost calls.
-        if answer == Answer::Comes || self.rng.below(3) > 0 {
-            self.after(delay, Action::Store(at, command, answer));
-        }
-    }
-
-    fn store_call(&mut self, at: usize, command: Command, answer: Answer) -> Result<(), String> {
-        let store = &mut self.store;
-        let input = match command {
-            Command::List(_) => {
-                store.lists += 1;
-                Input::Listed(Ok(Listing {
-                    partitions: self.log.listing(),
-                    leases: store.rows.values().cloned().collect(),
-                }))
-            }
-            Command::Group => Input::Group(Ok(None)),
-            Command::Create(lease) => {
-                Input::Created(lease.partition.clone(), Ok(store.create(lease)))
-            }
-            Command::Write {
-                op, current, next, ..
-            } => {
-                let id = current.partition.clone();
-                let before = store.rows.get(&id).cloned();
-                let swap = store.swap(&current, *next);
-                if let (Some(before), Swap::Swapped(after)) = (before, &swap) {
-                    self.check.written(&self.log, &before, after)?;
-                    let writer = Some(&self.processes[at].owner);
-                    if before.owner.is_some() && before.owner.as_ref() != writer {
-                        self.check.taken(&self.log, &before);
-                    }
-                }
-                Input::Written(id, op, Ok(swap))
-            }
-            Command::Read(id, op) => {
-                let row = store.rows.get(&id).cloned();
-                Input::Read(id, op, Ok(row))
-            }
-            Command::Request(lease) => {
-                let by = self.processes[at].owner.clone();
-                let row = store.request(&lease, &by);
-                Input::Requested(lease.partition, Ok(row))
-            }
-            Command::Delete(lease) => {
-                self.check.seen.deleted += 1;
-                Input::Deleted(lease.partition.clone(), Ok(store.delete(&lease)))
-            }
-            other => return Err(format!("{other:?} is no call")),
-        };
-        if answer == Answer::Comes {
-            let delay = Duration::from_millis(1 + self.rng.below(20) as u64);
-            self.after(delay, Action::Answer(at, input));
         }
         Ok(())
     }
@@ -627,207 +508,27 @@ impl World {
         Ok(())
     }
 
-    fn produce(&mut self) {
-        let keyed = self.rng.below(8) > 0;
-        let key = self.rng.below(self.scenario.keys);
-        let home = if keyed {
-            self.homes[key].clone()
-        } else {
-            let open = self.log.open();
-            open[self.rng.below(open.len())].clone()
-        };
-        self.produced += 1;
-        let poison = self.scenario.poison > 0 && self.produced == self.scenario.events / 3;
-        self.log.append(keyed.then_some(key), &home, poison);
-        self.check.appended();
-    }
-
-    fn reshard(&mut self) {
-        let mut open = self.log.open();
-        self.rng.shuffle(&mut open);
-        let merge = open.len() > 1 && self.rng.below(2) == 0;
-        let parents = &open[..if merge { 2 } else { 1 }];
-        let children = self.log.reshard(parents, if merge { 1 } else { 2 });
-        for (key, home) in self.homes.iter_mut().enumerate() {
-            if parents.contains(home) {
-                *home = children[key % children.len()].clone();
-            }
-        }
-    }
-
-    /// Ends the run where everything is as it should be, and complains where it never is.
-    fn look(&mut self) -> Result<(), String> {
-        for (id, partition) in &mut self.log.partitions {
-            let row = self.store.rows.get(id);
-            if partition.closed && row.is_some_and(|row| row.watermark == Watermark::End) {
-                partition.listed = false;
-            }
-        }
-        let open = self.unfinished();
-        if open.is_none() {
-            self.done = true;
-            return Ok(());
-        }
-        if self.now.elapsed_since_origin() > self.scenario.trouble + PATIENCE {
-            return Err(format!(
-                "not finished an hour after the last fault: {}; events {:?}; rows {:#?}",
-                open.unwrap_or_default(),
-                self.check.unsettled(),
-                self.store.rows
-            ));
-        }
-        self.after(Duration::from_secs(5), Action::Look);
-        Ok(())
-    }
-
-    fn unfinished(&self) -> Option<String> {
-        if !self.check.is_all_settled() {
-            return Some("not all is settled".to_owned());
-        }
-        if !self.check.poison_is_buried(&self.log) {
-            return Some("poison is no letter".to_owned());
-        }
-        for (id, partition) in &self.log.partitions {
-            let Some(row) = self.store.rows.get(id) else {
-                continue;
-            };
-            let all = partition.events.len();
-            let done = settled_to(row.watermark) >= all;
-            if !done || (partition.closed && row.watermark != Watermark::End) {
-                return Some(format!("{id} is not committed to its end"));
-            }
-        }
-        let mut counts: BTreeMap<&OwnerId, usize> = BTreeMap::new();
-        for process in &self.processes {
-            if process.alive && !process.leaving {
-                counts.insert(&process.owner, 0);
-            } else if process.alive {
-                return Some("a member has not left".to_owned());
-            }
-        }
-        for row in self.store.rows.values() {
-            if row.watermark == Watermark::End {
-                continue;
-            }
-            match row.owner.as_ref().and_then(|owner| counts.get_mut(owner)) {
-                Some(count) => *count += 1,
-                None => return Some(format!("{} is not owned", row.partition)),
-            }
-        }
-        let (least, most) = (counts.values().min(), counts.values().max());
-        let balanced = least
-            .zip(most)
-            .is_some_and(|(least, most)| most - least <= 1);
-        (!balanced).then(|| format!("not balanced: {counts:?}"))
-    }
-
-    fn in_trouble(&self) -> bool {
+    pub(super) fn in_trouble(&self) -> bool {
         self.now.elapsed_since_origin() < self.scenario.trouble
     }
 
-    fn seconds(&mut self, from: u64, to: u64) -> Duration {
+    pub(super) fn seconds(&mut self, from: u64, to: u64) -> Duration {
         Duration::from_secs(from + self.rng.below((to - from + 1) as usize) as u64)
     }
 
-    fn some_time(&mut self, action: Action) {
+    pub(super) fn some_time(&mut self, action: Action) {
         let most = self.scenario.trouble.as_millis() as usize;
         let after = Duration::from_millis(self.rng.below(most) as u64);
         self.after(after, action);
     }
 
-    fn after(&mut self, delay: Duration, action: Action) {
+    pub(super) fn after(&mut self, delay: Duration, action: Action) {
         self.at(self.now + delay, action);
     }
 
-    fn at(&mut self, at: Moment, action: Action) {
+    pub(super) fn at(&mut self, at: Moment, action: Action) {
         self.scheduled += 1;
         let order = self.scheduled;
         self.queue.push(Reverse(Scheduled { at, order, action }));
-    }
-}
-
-fn settled_to(watermark: Watermark) -> usize {
-    match watermark {
-        Watermark::Start(_) => 0,
-        Watermark::At(position) => position.sequence().unwrap_or(0) as usize,
-        Watermark::End => usize::MAX,
-    }
-}
-
-/// The answer of a call that failed.
-fn failed(command: &Command, unknown: bool) -> Input {
-    let mut error = Error::new(ErrorKind::Unavailable, "simulated");
-    if unknown {
-        error = error.with_effect(Effect::Unknown);
-    }
-    match command {
-        Command::List(_) => Input::Listed(Err(error)),
-        Command::Group => Input::Group(Err(error)),
-        Command::Create(lease) => Input::Created(lease.partition.clone(), Err(error)),
-        Command::Write { op, current, .. } => {
-            Input::Written(current.partition.clone(), *op, Err(error))
-        }
-        Command::Read(id, op) => Input::Read(id.clone(), *op, Err(error)),
-        Command::Request(lease) => Input::Requested(lease.partition.clone(), Err(error)),
-        Command::Delete(lease) => Input::Deleted(lease.partition.clone(), Err(error)),
-        _ => Input::Tick,
-    }
-}
-
-/// What happened, as a number, and in words where somebody reads them.
-pub(super) struct Trace {
-    hash: u64,
-    print: bool,
-}
-
-impl Trace {
-    fn new(print: bool) -> Self {
-        Self {
-            hash: 0xcbf2_9ce4_8422_2325,
-            print,
-        }
-    }
-
-    pub(super) fn hash(&self) -> u64 {
-        self.hash
-    }
-
-    fn step(&mut self, now: Moment, action: &Action) {
-        if self.print {
-            eprintln!("{:>12?} {action:?}", now.elapsed_since_origin());
-        }
-        let (kind, at) = match action {
-            Action::Wake(at) => (1, *at),
-            Action::Answer(at, _) => (2, *at),
-            Action::Store(at, ..) => (3, *at),
-            Action::Fetch(at, ..) => (4, *at),
-            Action::Due(at, ..) => (5, *at),
-            Action::Finish(at, _) => (6, *at),
-            _ => (7, 0),
-        };
-        let now = now.elapsed_since_origin().as_micros() as u64;
-        for word in [now, kind, at as u64] {
-            self.hash = (self.hash ^ word).wrapping_mul(0x0100_0000_01b3);
-        }
-    }
-}
-
-impl PartialEq for Scheduled {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other).is_eq()
-    }
-}
-
-impl Eq for Scheduled {}
-
-impl PartialOrd for Scheduled {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Scheduled {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.at, self.order).cmp(&(other.at, other.order))
     }
 }

@@ -1,0 +1,95 @@
+use aqueduct_core::{Moment, PartitionId};
+
+use crate::member::{Command, Input};
+
+/// What happens at some time.
+#[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "few of them live at a time")]
+pub(super) enum Action {
+    Wake(usize),
+    Answer(usize, Input),
+    Store(usize, Command, Answer),
+    Fetch(usize, PartitionId, u64),
+    Due(usize, PartitionId, u64),
+    Finish(usize, u64),
+    Produce,
+    Reshard,
+    Crash(usize),
+    Stall,
+    Restart,
+    Leave,
+    Outage(bool),
+    Flush,
+    Look,
+}
+
+/// How the answer of a store call comes back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    Comes,
+    Lost,
+}
+
+pub(super) struct Scheduled {
+    pub(super) at: Moment,
+    pub(super) order: u64,
+    pub(super) action: Action,
+}
+
+/// What happened, as a number, and in words where somebody reads them.
+pub(super) struct Trace {
+    hash: u64,
+    print: bool,
+}
+
+impl Trace {
+    pub(super) fn new(print: bool) -> Self {
+        Self {
+            hash: 0xcbf2_9ce4_8422_2325,
+            print,
+        }
+    }
+
+    pub(super) fn hash(&self) -> u64 {
+        self.hash
+    }
+
+    pub(super) fn step(&mut self, now: Moment, action: &Action) {
+        if self.print {
+            eprintln!("{:>12?} {action:?}", now.elapsed_since_origin());
+        }
+        let (kind, at) = match action {
+            Action::Wake(at) => (1, *at),
+            Action::Answer(at, _) => (2, *at),
+            Action::Store(at, ..) => (3, *at),
+            Action::Fetch(at, ..) => (4, *at),
+            Action::Due(at, ..) => (5, *at),
+            Action::Finish(at, _) => (6, *at),
+            _ => (7, 0),
+        };
+        let now = now.elapsed_since_origin().as_micros() as u64;
+        for word in [now, kind, at as u64] {
+            self.hash = (self.hash ^ word).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+}
+
+impl PartialEq for Scheduled {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Scheduled {}
+
+impl PartialOrd for Scheduled {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Scheduled {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.at, self.order).cmp(&(other.at, other.order))
+    }
+}
