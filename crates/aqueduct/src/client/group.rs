@@ -37,7 +37,11 @@ impl Client {
                 Ok(opened) => opened,
                 Err(error) => {
                     close_all(&consumers).await;
-                    return Err(error.context(format_args!("groups.{}", group.name)));
+                    let place = format!("groups.{}", group.name);
+                    return Err(match error.message().starts_with(&place) {
+                        true => error,
+                        false => error.context(place),
+                    });
                 }
             };
             consumers.push(consumer);

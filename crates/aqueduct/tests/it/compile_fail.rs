@@ -3,7 +3,6 @@
 //! Each case is compiled against the library that this test was linked with, and must fail with
 //! every phrase that its `//~` lines tell. A tool that checks the cases as a crate of their own
 //! compiles all dependencies anew, SQLite included: minutes instead of a second.
-#![allow(clippy::unwrap_used)] // `allow-unwrap-in-tests` does not reach helpers
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};

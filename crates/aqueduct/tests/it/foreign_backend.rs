@@ -1,5 +1,4 @@
 //! A backend of somebody else: its claims are folded before connecting and verified when opened.
-#![allow(clippy::unwrap_used)] // `allow-unwrap-in-tests` does not reach helpers
 
 use std::sync::Arc;
 

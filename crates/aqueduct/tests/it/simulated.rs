@@ -1,5 +1,4 @@
 //! The worker takes time, tasks and randomness from its runtime: the same seed gives the same run.
-#![allow(clippy::unwrap_used)] // `allow-unwrap-in-tests` does not reach helpers
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};

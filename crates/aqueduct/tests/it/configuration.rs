@@ -1,5 +1,4 @@
 //! Where a configuration comes from, and what overrides what.
-#![allow(clippy::unwrap_used)] // `allow-unwrap-in-tests` does not reach helpers
 
 use aqueduct::{Capability, Client, Environment, Event, StreamSpec};
 

@@ -1,5 +1,4 @@
 //! The pull loop, following without a group, letters and administration.
-#![allow(clippy::unwrap_used)] // `allow-unwrap-in-tests` does not reach helpers
 
 use std::collections::BTreeMap;
 

@@ -1,6 +1,4 @@
 //! The same on the embedded store: files, restarts, several members.
-#![allow(clippy::unwrap_used)] // `allow-unwrap-in-tests` does not reach helpers
-#![cfg(feature = "sqlite")]
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -1,6 +1,5 @@
 //! Every wrong configuration is a typed error that names the key, the text as written and the valid
 //! choices, and never a secret.
-#![allow(clippy::unwrap_used)] // `allow-unwrap-in-tests` does not reach helpers
 
 use aqueduct::{Client, Environment, ErrorKind, Event};
 

@@ -1,0 +1,15 @@
+//! The application crate from end to end.
+#![allow(clippy::unwrap_used)] // `allow-unwrap-in-tests` does not reach helpers
+
+mod bad_input;
+mod compile_fail;
+mod configuration;
+mod consuming;
+#[cfg(feature = "sqlite")]
+mod embedded;
+mod foreign_backend;
+mod handling;
+mod reference;
+mod running;
+mod shop;
+mod simulated;
