@@ -84,7 +84,7 @@ impl Seen {
         match strange {
             None => Ok(()),
             Some(event) => Err(Stop::failed(format!(
-                "an event that nobody sent: {event:?}"
+                "an event that should not come: {event:?}"
             ))),
         }
     }

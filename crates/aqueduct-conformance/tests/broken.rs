@@ -2,165 +2,166 @@
 
 mod common;
 
-use std::sync::Arc;
+use aqueduct_conformance::{LayerSet, Options, Report, Verdict, run};
+use aqueduct_runtime::Simulation;
 
-use aqueduct_conformance::{Options, Report, Verdict, run};
-use aqueduct_core::Resource;
-
-use self::common::Memory;
-use self::common::broken::Broken;
+use self::common::broken::{self, Broken};
+use self::common::layer::{LayerFault, through};
+use self::common::{Break, Memory};
 
 /// Runs `cases` on a backend with that fault, and checks that every one of them fails.
-async fn fails(fault: common::Break, cases: &[&str]) -> Report {
-    let runtime = aqueduct_runtime::tokio();
-    let mut options = Options::default().only(cases.iter().copied());
-    options.print = false;
-    let report = run(&Memory::broken(fault), &runtime, options).await;
+fn fails(fault: Break, cases: &[&str]) -> Report {
+    fails_through(Memory::broken(fault), LayerSet::plain(), cases)
+}
+
+fn fails_through(fixture: Memory, through: LayerSet, cases: &[&str]) -> Report {
+    let report = runs(fixture, through, cases);
     for case in cases {
-        let verdict = report.verdict(case);
-        assert!(
-            matches!(verdict, Some(Verdict::Failed { .. })),
-            "{case} answers {verdict:?}"
-        );
+        match report.verdict(case) {
+            Some(Verdict::Failed { why }) => {
+                println!("{case}: {why}");
+                assert!(!why.contains("opens no stream"), "{case}: {why}");
+            }
+            other => panic!("{case} answers {other:?}"),
+        }
     }
     report
+}
+
+fn runs(fixture: Memory, through: LayerSet, cases: &[&str]) -> Report {
+    let simulation = Simulation::new(1);
+    let mut options = Options::default()
+        .only(cases.iter().copied())
+        .through(through);
+    options.print = false;
+    let runtime = simulation.runtime();
+    let report = simulation.block_on(run(&fixture, &runtime, options));
+    report.unwrap()
 }
 
 fn said(report: &Report, case: &str) -> String {
     format!("{:?}", report.verdict(case))
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_key_out_of_order() {
+#[test]
+fn a_key_out_of_order() {
     let report = fails(
-        |resource| Broken::producer(resource, common::broken::swaps_neighbours),
+        |resource| Broken::producer(resource, broken::swaps_neighbours),
         &[
             "calls_in_turn_keep_key_order",
             "consumer_keeps_key_order",
             "ten_keys_in_order_under_retries",
         ],
-    )
-    .await;
+    );
     let why = said(&report, "calls_in_turn_keep_key_order");
     assert!(why.contains("at place"), "{why}");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_acknowledged_event_that_is_lost() {
+#[test]
+fn an_acknowledged_event_that_is_lost() {
     let report = fails(
-        |resource| Broken::producer(resource, common::broken::loses_one),
+        |resource| Broken::producer(resource, broken::loses_one),
         &[
             "every_field_round_trips",
             "full_batch_is_stored",
             "producers_side_by_side_lose_nothing",
             "two_groups_see_all",
         ],
-    )
-    .await;
+    );
     let why = said(&report, "two_groups_see_all");
     assert!(why.contains("50 events"), "{why}");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stored_event_behind_one_that_is_not() {
+#[test]
+fn a_stored_event_behind_one_that_is_not() {
     let report = fails(
-        |resource| Broken::producer(resource, common::broken::goes_on_behind_a_failure),
+        |resource| Broken::producer(resource, broken::goes_on_behind_a_failure),
         &["prefix_rule_behind_a_too_large_event"],
-    )
-    .await;
+    );
     let why = said(&report, "prefix_rule_behind_a_too_large_event");
     assert!(why.contains("stored behind one that is not"), "{why}");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_field_that_does_not_come_back() {
+#[test]
+fn a_field_that_does_not_come_back() {
     let report = fails(
-        |resource| Broken::producer(resource, common::broken::forgets_the_subject),
+        |resource| Broken::producer(resource, broken::forgets_the_subject),
         &["every_field_round_trips", "non_ascii_round_trips"],
-    )
-    .await;
+    );
     let why = said(&report, "every_field_round_trips");
     assert!(why.contains("subject"), "{why}");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_event_stored_twice() {
+#[test]
+fn an_event_stored_twice() {
     fails(
-        |resource| Broken::producer(resource, common::broken::stores_twice),
+        |resource| Broken::producer(resource, broken::stores_twice),
         &[
             "every_field_round_trips",
             "two_groups_see_all",
             "ten_keys_in_order_under_retries",
         ],
-    )
-    .await;
+    );
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn outcomes_in_another_order() {
+#[test]
+fn outcomes_in_another_order() {
     fails(
-        |resource| Broken::producer(resource, common::broken::turns_outcomes_round),
+        |resource| Broken::producer(resource, broken::turns_outcomes_round),
         &["outcomes_are_index_aligned"],
-    )
-    .await;
+    );
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_swap_that_ignores_its_condition() {
+#[test]
+fn a_swap_that_ignores_its_condition() {
     fails(
-        |resource| Broken::leases(resource, common::broken::LeaseFault::SwapsAlways),
+        |resource| Broken::leases(resource, broken::LeaseFault::SwapsAlways),
         &[
             "lost_race_answers_the_winner",
             "one_of_many_takes_the_lease",
             "stale_commit_is_fenced",
         ],
-    )
-    .await;
+    );
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_create_that_overwrites_and_a_request_that_disturbs() {
+#[test]
+fn a_create_that_overwrites_and_a_request_that_disturbs() {
     fails(
-        |resource| Broken::leases(resource, common::broken::LeaseFault::CreatesAlways),
+        |resource| Broken::leases(resource, broken::LeaseFault::CreatesAlways),
         &["lease_is_created_if_absent"],
-    )
-    .await;
+    );
     fails(
-        |resource| Broken::leases(resource, common::broken::LeaseFault::RequestCounts),
+        |resource| Broken::leases(resource, broken::LeaseFault::RequestCounts),
         &["request_does_not_disturb_the_owner"],
-    )
-    .await;
+    );
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn commits_that_are_answered_and_not_stored() {
+#[test]
+fn commits_that_are_answered_and_not_stored() {
     fails(
-        |resource| Broken::leases(resource, common::broken::LeaseFault::ForgetsCommits),
+        |resource| Broken::leases(resource, broken::LeaseFault::ForgetsCommits),
         &[
             "lease_keeps_every_watermark",
             "flushed_acks_survive_a_crash",
             "out_of_order_acks_resume_at_the_first_unsettled",
         ],
-    )
-    .await;
+    );
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_log_that_skips_and_a_log_that_hangs() {
+#[test]
+fn a_log_that_skips_and_a_log_that_hangs() {
     let report = fails(
-        |resource| Broken::log(resource, common::broken::LogFault::SkipsAfter),
+        |resource| Broken::log(resource, broken::LogFault::SkipsAfter),
         &[
             "reader_starts_where_it_is_told",
             "flushed_acks_survive_a_crash",
         ],
-    )
-    .await;
+    );
     assert!(said(&report, "reader_starts_where_it_is_told").contains("first event from"));
     let report = fails(
-        |resource| Broken::log(resource, common::broken::LogFault::Hangs),
+        |resource| Broken::log(resource, broken::LogFault::Hangs),
         &["positions_rise_as_told", "two_groups_see_all"],
-    )
-    .await;
+    );
     let why = said(&report, "positions_rise_as_told");
     assert!(
         why.contains("40 records of partition"),
@@ -168,13 +169,87 @@ async fn a_log_that_skips_and_a_log_that_hangs() {
     );
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_lack_that_names_no_case_and_a_case_that_is_lacking() {
-    let runtime = aqueduct_runtime::tokio();
-    let mut options = Options::default().only(["empty_batch_is_nothing"]);
-    options.print = false;
+#[test]
+fn a_gap_that_is_passed_in_silence() {
+    fails(
+        |resource| Broken::log(resource, broken::LogFault::HidesGaps),
+        &["expired_position_says_so", "gap_is_never_silent"],
+    );
+}
+
+#[test]
+fn attempts_that_nobody_keeps() {
+    fails(
+        |resource| Broken::leases(resource, broken::LeaseFault::ForgetsAttempts),
+        &[
+            "lease_keeps_every_field",
+            "attempts_survive_a_hand_over",
+            "poison_ends_as_a_letter_and_no_innocent_does",
+        ],
+    );
+}
+
+#[test]
+fn records_that_forget_and_records_that_ignore_the_replay() {
+    fails(
+        |resource| Broken::records(resource, broken::RecordFault::Forgets),
+        &[
+            "completed_stays_completed",
+            "repeated_event_is_handled_once",
+            "handled_event_stays_handled_after_a_crash",
+        ],
+    );
+    fails(
+        |resource| Broken::records(resource, broken::RecordFault::IgnoresReplay),
+        &[
+            "scopes_do_not_suppress_each_other",
+            "replay_handles_everything_again",
+        ],
+    );
+}
+
+#[test]
+fn a_layer_that_takes_a_failure_for_a_success() {
+    fails_through(
+        Memory::impatient(),
+        through(LayerFault::AcksNacks),
+        &[
+            "nacked_event_comes_again_in_place",
+            "attempts_count_runs_of_the_handler",
+            "exhausted_event_becomes_a_letter",
+        ],
+    );
+}
+
+#[test]
+fn a_layer_that_loses_events() {
+    fails_through(
+        Memory::impatient(),
+        through(LayerFault::SwallowsSome),
+        &[
+            "two_groups_see_all",
+            "consumer_keeps_key_order",
+            "backlog_is_read_in_order",
+        ],
+    );
+}
+
+#[test]
+fn a_layer_that_never_settles() {
+    fails_through(
+        Memory::impatient(),
+        through(LayerFault::DefersAcks),
+        &[
+            "flushed_acks_survive_a_crash",
+            "leaving_member_hands_over_at_once",
+        ],
+    );
+}
+
+#[test]
+fn a_lack_that_names_no_case_and_a_case_that_is_lacking() {
     let fixture = Memory::lacking(&["empty_batch_is_nothing", "no_such_case"]);
-    let report = run(&fixture, &runtime, options).await;
+    let report = runs(fixture, LayerSet::plain(), &["empty_batch_is_nothing"]);
     let lacking = report.verdict("empty_batch_is_nothing");
     assert!(
         matches!(lacking, Some(Verdict::Lacking { .. })),
@@ -187,13 +262,13 @@ async fn a_lack_that_names_no_case_and_a_case_that_is_lacking() {
     );
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_not_claimed_is_not_run() {
-    let runtime = aqueduct_runtime::tokio();
-    let mut options = Options::default().only(["lease", "resharding"]);
-    options.print = false;
-    let fixture = Memory::broken(|resource| Arc::new(Broken::mute(resource)) as Arc<dyn Resource>);
-    let report = run(&fixture, &runtime, options).await;
+#[test]
+fn what_is_not_claimed_is_not_run() {
+    let report = runs(
+        Memory::broken(Broken::mute),
+        LayerSet::plain(),
+        &["lease", "resharding"],
+    );
     assert!(report.cases.len() > 10);
     for line in &report.cases {
         let skipped = matches!(line.verdict, Verdict::NotClaimed { .. });

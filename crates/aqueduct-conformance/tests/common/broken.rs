@@ -1,12 +1,14 @@
 //! Backends that break one promise each.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use aqueduct_core::{
-    Admin, Capabilities, Claims, Error, ErrorKind, Event, GroupKey, GroupRecord, IdempotencyStore,
-    Lane, Lease, LeaseStore, Letters, OpenPartition, OwnerId, Partition, PartitionId,
-    PartitionReader, PartitionedLog, Producer, ReadFrom, Receipt, ResolvedStart, Resource, Result,
-    Runtime, SendReport, Source, Start, StreamName, Swap, Tail,
+    Admin, Capabilities, Claimed, Claims, Error, ErrorKind, Event, EventClaim, GroupKey,
+    GroupRecord, IdempotencyScope, IdempotencyStore, Lane, Lease, LeaseStore, Letters,
+    OpenPartition, OwnerId, Partition, PartitionId, PartitionReader, PartitionedLog, Producer,
+    ReadFrom, Receipt, ResolvedStart, Resource, Result, Runtime, SendReport, Source, Start,
+    StreamName, Swap, Tail, Timestamp,
 };
 use async_trait::async_trait;
 
@@ -19,6 +21,7 @@ pub(crate) struct Broken {
     send: Option<Send>,
     leases: Option<LeaseFault>,
     log: Option<LogFault>,
+    records: Option<RecordFault>,
     mute: bool,
 }
 
@@ -28,12 +31,20 @@ pub(crate) enum LeaseFault {
     CreatesAlways,
     RequestCounts,
     ForgetsCommits,
+    ForgetsAttempts,
 }
 
 #[derive(Clone, Copy)]
 pub(crate) enum LogFault {
     SkipsAfter,
+    HidesGaps,
     Hangs,
+}
+
+#[derive(Clone, Copy)]
+pub(crate) enum RecordFault {
+    Forgets,
+    IgnoresReplay,
 }
 
 impl Broken {
@@ -43,6 +54,7 @@ impl Broken {
             send: None,
             leases: None,
             log: None,
+            records: None,
             mute: false,
         }
     }
@@ -68,12 +80,19 @@ impl Broken {
         })
     }
 
+    pub(crate) fn records(inner: Arc<dyn Resource>, fault: RecordFault) -> Arc<dyn Resource> {
+        Arc::new(Self {
+            records: Some(fault),
+            ..Self::new(inner)
+        })
+    }
+
     /// Claims nothing and offers a producer alone.
-    pub(crate) fn mute(inner: Arc<dyn Resource>) -> Self {
-        Self {
+    pub(crate) fn mute(inner: Arc<dyn Resource>) -> Arc<dyn Resource> {
+        Arc::new(Self {
             mute: true,
             ..Self::new(inner)
-        }
+        })
     }
 }
 
@@ -122,7 +141,11 @@ impl Resource for Broken {
     }
 
     async fn idempotency(&self, runtime: &Runtime) -> Result<Arc<dyn IdempotencyStore>> {
-        self.inner.idempotency(runtime).await
+        let inner = self.inner.idempotency(runtime).await?;
+        Ok(match self.records {
+            Some(fault) => Arc::new(BrokenRecords { inner, fault }),
+            None => inner,
+        })
     }
 
     async fn letters(&self, runtime: &Runtime) -> Result<Arc<dyn Letters>> {
@@ -266,6 +289,14 @@ impl PartitionedLog for BrokenLog {
                 reader.read(1).await?;
                 Ok(reader)
             }
+            (LogFault::HidesGaps, _) => match self.inner.open(request).await {
+                Err(error) if error.is(ErrorKind::PositionExpired) => {
+                    let mut request = request.clone();
+                    request.from = ReadFrom::Earliest;
+                    self.inner.open(&request).await
+                }
+                opened => opened,
+            },
             (LogFault::SkipsAfter, _) => self.inner.open(request).await,
             (LogFault::Hangs, _) => Ok(Box::new(Hanging)),
         }
@@ -328,6 +359,7 @@ impl LeaseStore for BrokenLeases {
     async fn swap(&self, key: &GroupKey, current: &Lease, next: Lease) -> Result<Swap> {
         match self.fault {
             LeaseFault::SwapsAlways => self.force(key, next).await,
+            LeaseFault::ForgetsAttempts => self.inner.swap(key, current, forgetful(next)).await,
             _ => self.inner.swap(key, current, next).await,
         }
     }
@@ -335,6 +367,7 @@ impl LeaseStore for BrokenLeases {
     async fn commit(&self, key: &GroupKey, current: &Lease, next: Lease) -> Result<Swap> {
         match self.fault {
             LeaseFault::SwapsAlways => self.force(key, next).await,
+            LeaseFault::ForgetsAttempts => self.inner.commit(key, current, forgetful(next)).await,
             LeaseFault::ForgetsCommits => {
                 let mut kept = next.clone();
                 kept.watermark = current.watermark;
@@ -395,5 +428,55 @@ impl LeaseStore for BrokenLeases {
 
     fn is_dead(&self, owner: &OwnerId) -> bool {
         self.inner.is_dead(owner)
+    }
+}
+
+fn forgetful(mut lease: Lease) -> Lease {
+    lease.attempts = None;
+    lease
+}
+
+struct BrokenRecords {
+    inner: Arc<dyn IdempotencyStore>,
+    fault: RecordFault,
+}
+
+impl BrokenRecords {
+    fn scope(&self, scope: &IdempotencyScope) -> IdempotencyScope {
+        let mut scope = scope.clone();
+        if let RecordFault::IgnoresReplay = self.fault {
+            scope.replay = 0;
+        }
+        scope
+    }
+}
+
+#[async_trait]
+impl IdempotencyStore for BrokenRecords {
+    async fn claim(&self, scope: &IdempotencyScope, claims: &[EventClaim]) -> Result<Vec<Claimed>> {
+        self.inner.claim(&self.scope(scope), claims).await
+    }
+
+    async fn complete(&self, scope: &IdempotencyScope, claims: &[EventClaim]) -> Vec<Result<()>> {
+        match self.fault {
+            RecordFault::Forgets => self.inner.release(scope, claims).await,
+            RecordFault::IgnoresReplay => self.inner.complete(&self.scope(scope), claims).await,
+        }
+    }
+
+    async fn release(&self, scope: &IdempotencyScope, claims: &[EventClaim]) -> Vec<Result<()>> {
+        self.inner.release(&self.scope(scope), claims).await
+    }
+
+    async fn heartbeat(&self, scope: &IdempotencyScope, claims: &[EventClaim]) -> Vec<Result<()>> {
+        self.inner.heartbeat(&self.scope(scope), claims).await
+    }
+
+    async fn purge(&self, before: Timestamp) -> Result<u64> {
+        self.inner.purge(before).await
+    }
+
+    fn retention(&self) -> Option<Duration> {
+        self.inner.retention()
     }
 }

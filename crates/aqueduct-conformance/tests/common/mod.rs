@@ -2,6 +2,7 @@
 #![allow(dead_code)]
 
 pub(crate) mod broken;
+pub(crate) mod layer;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -37,14 +38,22 @@ impl Memory {
         }
     }
 
-    /// With every stream broken in that way, and little patience for it.
+    /// With every stream broken in that way.
     pub(crate) fn broken(broken: Break) -> Self {
+        Self {
+            broken: Some(broken),
+            ..Self::impatient()
+        }
+    }
+
+    /// With little patience, for what is going to fail.
+    pub(crate) fn impatient() -> Self {
         let mut timing = Timing::default();
-        timing.patience = Duration::from_secs(3);
-        timing.case = Duration::from_secs(12);
+        timing.patience = Duration::from_secs(12);
+        timing.case = Duration::from_secs(40);
+        timing.backlog = 5_000;
         Self {
             timing,
-            broken: Some(broken),
             ..Self::new()
         }
     }
