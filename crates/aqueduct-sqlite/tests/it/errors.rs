@@ -114,6 +114,8 @@ async fn a_read_only_folder_or_file_is_denied_in_words() {
     let mode = |path: &Path, mode| {
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
     };
+    let log = place.folder.path().join("events.db-wal");
+    until("its files are closed", || async { !log.exists() }).await;
     let locks = place.folder.path().join("events.db-locks");
     mode(place.folder.path(), 0o777);
     mode(&locks, 0o777);
