@@ -1,5 +1,6 @@
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use aqueduct_core::Result;
 
@@ -12,6 +13,8 @@ use crate::error::from_io;
 pub(crate) struct Process {
     folder: PathBuf,
     name: String,
+    /// Whether others may ask about it once it is gone.
+    named: AtomicBool,
     /// Holds the lock.
     _file: File,
 }
@@ -30,11 +33,14 @@ impl Process {
         Ok(Self {
             folder: folder.to_owned(),
             name,
+            named: AtomicBool::new(false),
             _file: file,
         })
     }
 
+    /// The name to give others: the file stays from now on, so that they can tell.
     pub(crate) fn name(&self) -> &str {
+        self.named.store(true, Ordering::Relaxed);
         &self.name
     }
 
@@ -57,6 +63,15 @@ impl Process {
                 // Another process may have swept it first.
                 let _ = std::fs::remove_file(entry.path());
             }
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if !*self.named.get_mut() {
+            // A later store sweeps what stays.
+            let _ = std::fs::remove_file(self.folder.join(&self.name));
         }
     }
 }
@@ -91,5 +106,8 @@ mod tests {
         one.sweep(|_| false);
         assert!(!folder.path().join(&gone).exists());
         assert!(folder.path().join(one.name()).exists());
+        let unnamed = Process::announce(folder.path(), 3).unwrap();
+        drop(unnamed);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 }

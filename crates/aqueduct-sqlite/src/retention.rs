@@ -7,6 +7,7 @@ use rusqlite::{Connection, OptionalExtension as _};
 
 use crate::config::SqliteOptions;
 use crate::error::SqlResultExt as _;
+use crate::leases;
 use crate::store::{Inner, SqliteStore};
 use crate::streams::{millis, nanos};
 
@@ -17,13 +18,17 @@ const EVERY: Duration = Duration::from_secs(1);
 /// One step removes at most this many rows, so that no sender waits long behind it.
 const STEP: usize = 64;
 
-/// Starts the removal of what is kept too long, beside everything else. It ends with the store.
+/// Starts the removal of what is kept too long, and of what dead processes left, beside everything
+/// else. It ends with the store.
 pub(crate) fn start(store: &SqliteStore) {
     let weak = Arc::downgrade(&store.0);
     let runtime = store.0.runtime.clone();
     let pauses = runtime.clone();
     runtime
         .spawn(async move {
+            if let Some(inner) = weak.upgrade() {
+                leases::sweep(&SqliteStore(inner)).await;
+            }
             while let Some(more) = run_once(&weak).await {
                 let pause = if more {
                     Duration::from_millis(2)

@@ -258,6 +258,14 @@ pub(crate) fn find_group(connection: &Connection, key: &GroupKey) -> Result<Opti
     rows::find_group(connection, key)
 }
 
+/// Removes what dead processes left of themselves, but for those that a member still names.
+pub(crate) async fn sweep(store: &SqliteStore) {
+    if let Ok(members) = store.read(members).await {
+        let process = &store.0.process;
+        process.sweep(|name| members.values().any(|named| named == name));
+    }
+}
+
 fn members(connection: &Connection) -> Result<BTreeMap<String, String>> {
     connection
         .prepare_cached("SELECT owner, process FROM aqueduct_member")
