@@ -186,6 +186,37 @@ fn drained_it_settles_what_is_out_and_closed_it_revokes() {
 }
 
 #[test]
+fn a_blocked_key_is_named_and_lets_the_others_flow() {
+    let bench = Bench::new("1");
+    let mut options = bench.options();
+    options.max_parked = 5;
+    options.max_unsettled = 20;
+    let consumer = bench.open(&bench.runtime, options);
+    bench.send(0, 400, 4);
+    let mut others = 0;
+    bench.run(async {
+        while let Some(batch) = bench.receive(&consumer, SECOND * 60).await {
+            for delivery in batch {
+                if number(&delivery) % 4 == 1 {
+                    delivery.nack(SECOND * 7_200).await.ok();
+                } else {
+                    others += 1;
+                    delivery.ack().await.unwrap();
+                }
+            }
+        }
+    });
+    let status = consumer.status().partitions.remove(0);
+    let blocked = status.blocked_by.unwrap();
+    assert_eq!(blocked.key.as_deref(), Some("k1"));
+    assert!((10..60).contains(&others), "{others} flow before the limit");
+    assert!(status.parked <= 25 && status.unsettled <= 20);
+    // It goes on by itself.
+    bench.sleep(SECOND * 7_200);
+    assert_eq!(bench.drink(&consumer).len() + others, 400);
+}
+
+#[test]
 fn a_gap_is_never_skipped_in_silence() {
     for (on_gap, sent_later) in [(OnGap::Fail, 0), (OnGap::Earliest, 5), (OnGap::Latest, 0)] {
         let bench = Bench::new("1");

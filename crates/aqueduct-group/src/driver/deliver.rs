@@ -6,6 +6,9 @@ use aqueduct_core::{Delivery, Moment, Parts, Result};
 use super::slot::Slot;
 use super::{Shared, lock};
 
+/// Deliveries that a batch has room for from the start, at most.
+const ROOM: usize = 256;
+
 /// The partitions that deliver.
 #[derive(Default)]
 pub(super) struct Slots {
@@ -51,8 +54,9 @@ impl Slots {
                 let slot = &self.list[(self.turn + at) % count];
                 let next = slot.take(room, now, &mut self.scratch);
                 due = [due, next].into_iter().flatten().min();
-                if out.is_empty() {
-                    out.reserve(self.scratch.len());
+                if out.capacity() == 0 && !self.scratch.is_empty() {
+                    // Growing step by step would copy what is there already.
+                    out.reserve(max.min(ROOM));
                 }
                 out.extend(self.scratch.drain(..).map(|parts| make(parts, slot)));
             }

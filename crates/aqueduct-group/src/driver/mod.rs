@@ -5,6 +5,7 @@ mod calls;
 mod deliver;
 mod gap;
 mod reader;
+mod report;
 mod run;
 mod slot;
 mod stop;

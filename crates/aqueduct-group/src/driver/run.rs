@@ -10,6 +10,7 @@ use futures::channel::{mpsc, oneshot};
 use futures::future::{BoxFuture, poll_fn};
 use futures::stream::{FuturesUnordered, StreamExt as _};
 
+use super::report::Reports;
 use super::slot::Slot;
 use super::{Request, Shared, calls, lock, reader};
 use crate::member::{Command, Input, Member, Opening, Snapshot, Timings, Work};
@@ -32,6 +33,7 @@ pub(crate) struct Driver {
     flush_ids: u64,
     /// Tasks of partitions that are gone, while their hooks run.
     leaving: FuturesUnordered<Task<()>>,
+    reports: Reports,
     closed: bool,
 }
 
@@ -66,6 +68,7 @@ impl Driver {
             flushes: BTreeMap::new(),
             flush_ids: 0,
             leaving: FuturesUnordered::new(),
+            reports: Reports::new(runtime.now()),
             closed: false,
             shared,
         }
@@ -125,6 +128,7 @@ impl Driver {
             self.carry_out(command, now);
         }
         *lock(&self.shared.unreachable_since) = self.member.unreachable_since();
+        self.reports.look(&self.shared, now);
     }
 
     fn carry_out(&mut self, command: Command, now: Moment) {
