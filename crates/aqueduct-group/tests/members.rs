@@ -252,3 +252,35 @@ fn poison_is_found_and_nobody_else_gains_an_attempt() {
     }
     panic!("never found: {done:?}");
 }
+
+/// Two members, one killed in the middle; answers what was handled, and the trace.
+fn crash(seed: u64) -> (Vec<usize>, u64) {
+    let bench = Bench::seeded(seed, "3");
+    bench.send(0, 200, 20);
+    let process = bench.simulation.process();
+    let first = bench.open(&process.runtime(), bench.options());
+    let second = bench.open(&bench.runtime, bench.options());
+    let mut seen = Vec::new();
+    let batch = bench.run(bench.receive(&first, SECOND * 5));
+    for delivery in batch.into_iter().flatten().take(20) {
+        seen.push(number(&delivery));
+        bench.run(delivery.ack()).unwrap();
+    }
+    process.kill();
+    seen.extend(bench.drink(&second));
+    (seen, bench.simulation.fingerprint())
+}
+
+#[test]
+fn the_same_seed_takes_the_same_way() {
+    let mut traces = Vec::new();
+    for seed in 0..20 {
+        let (seen, trace) = crash(seed);
+        assert!((0..200).all(|n| seen.contains(&n)), "seed {seed}: {seen:?}");
+        assert_eq!(crash(seed), (seen, trace), "seed {seed}");
+        traces.push(trace);
+    }
+    traces.sort_unstable();
+    traces.dedup();
+    assert!(traces.len() > 10, "different seeds take different ways");
+}

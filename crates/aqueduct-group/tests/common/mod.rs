@@ -23,7 +23,11 @@ pub struct Bench {
 
 impl Bench {
     pub fn new(partitions: &'static str) -> Self {
-        let simulation = Simulation::new(7).with_horizon(100_000 * SECOND);
+        Self::seeded(7, partitions)
+    }
+
+    pub fn seeded(seed: u64, partitions: &'static str) -> Self {
+        let simulation = Simulation::new(seed).with_horizon(100_000 * SECOND);
         let backend = MemoryBackend::new();
         let options = Options::new("test").with("partitions", partitions);
         let url = Url::parse("memory:orders").unwrap();
