@@ -36,7 +36,10 @@ fn runs(fixture: Memory, through: LayerSet, cases: &[&str]) -> Report {
     options.print = false;
     let runtime = simulation.runtime();
     let report = simulation.block_on(run(&fixture, &runtime, options));
-    report.unwrap()
+    match report {
+        Ok(report) => report,
+        Err(stalled) => panic!("{stalled}"),
+    }
 }
 
 fn said(report: &Report, case: &str) -> String {

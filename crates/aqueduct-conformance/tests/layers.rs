@@ -3,35 +3,41 @@
 mod common;
 
 use aqueduct_conformance::{LayerSet, Options, run};
+use aqueduct_runtime::Simulation;
 
 use self::common::Memory;
 
-async fn passes_through(name: &str) {
-    let runtime = aqueduct_runtime::tokio();
+fn passes_through(name: &str) {
     let named = |set: &LayerSet| set.name() == name;
     let Some(set) = LayerSet::standard().into_iter().find(named) else {
         panic!("there is no standard set `{name}`");
     };
+    let simulation = Simulation::new(5);
+    let runtime = simulation.runtime();
+    let fixture = Memory::new();
     let options = Options::default().through(set);
-    run(&Memory::new(), &runtime, options).await.assert_passed();
+    match simulation.block_on(run(&fixture, &runtime, options)) {
+        Ok(report) => report.assert_passed(),
+        Err(stalled) => panic!("{stalled}"),
+    }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn dead_letters() {
-    passes_through("dead letters").await;
+#[test]
+fn dead_letters() {
+    passes_through("dead letters");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn idempotency() {
-    passes_through("idempotency").await;
+#[test]
+fn idempotency() {
+    passes_through("idempotency");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_reject_policy() {
-    passes_through("a reject policy").await;
+#[test]
+fn a_reject_policy() {
+    passes_through("a reject policy");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn all_layers() {
-    passes_through("all layers").await;
+#[test]
+fn all_layers() {
+    passes_through("all layers");
 }

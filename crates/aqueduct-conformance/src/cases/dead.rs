@@ -24,8 +24,6 @@ pub(super) const CASES: &[Case] = &[
     case!(Flow rejected_event_becomes_a_letter, [4], [Need::Producer, Need::Consumer, Need::Can(Capability::Letters)]),
     case!(Flow failed_burial_is_tried_again, [4], [Need::Producer, Need::Consumer, Need::Can(Capability::Letters)]),
     case!(Flow redriven_letter_is_for_its_group_alone, [12], [Need::Producer, Need::Group, Need::Can(Capability::Letters)]),
-    case!(Flow poison_ends_as_a_letter_and_no_innocent_does, [1, 5], [Need::Producer, Need::Group, Need::Can(Capability::Letters)]),
-    case!(Flow crashes_alone_bury_nothing, [5], [Need::Producer, Need::Group, Need::Can(Capability::Letters)]),
     case!(Store letter_travels_as_an_event, [4], [Need::Producer]),
 ];
 
@@ -267,65 +265,6 @@ async fn redriven_letter_is_for_its_group_alone(context: &Context<'_>) -> Outcom
     other.close(context).await
 }
 
-async fn poison_ends_as_a_letter_and_no_innocent_does(context: &Context<'_>) -> Outcome {
-    let (bench, letters) = super::letters::letters(context).await?;
-    let mut events = interleaved(&["a", "b", "c"], 4);
-    let poison = keyed("a", 666);
-    events.insert(5, poison.clone());
-    bench.send(&events).await?;
-    let mut seen = Seen::default();
-    let mut deaths = 0;
-    while seen.distinct() < events.len() - 1 {
-        check!(
-            deaths < 10,
-            "after {deaths} deaths the poison is no letter yet"
-        );
-        let member = mortal(&bench, &letters).await?;
-        deaths += usize::from(live(context, member, &poison, &mut seen, events.len() - 1).await?);
-    }
-    check!(deaths > 0, "the poison never came");
-    let letter = only_letter(context, &*letters).await?.letter;
-    check_eq!(letter.event.id(), poison.id(), "the event in the letter");
-    check_eq!(letter.reason, LetterReason::Poison, "why it is a letter");
-    let innocents: Vec<Event> = events
-        .iter()
-        .filter(|event| event.id() != poison.id())
-        .cloned()
-        .collect();
-    seen.check_complete(&innocents)?;
-    seen.check_order(&events)
-}
-
-async fn crashes_alone_bury_nothing(context: &Context<'_>) -> Outcome {
-    let (bench, letters) = super::letters::letters(context).await?;
-    let events: Vec<Event> = (0..6).map(|n| keyed(&format!("k{}", n % 3), n)).collect();
-    bench.send(&events).await?;
-    for _ in 0..3 {
-        let member = mortal(&bench, &letters).await?;
-        let held = member.take(context, 1).await?;
-        drop(held);
-        member.crash();
-    }
-    let layer = layer(context, &letters, 100, OnExhausted::Letter)?;
-    let member = bench.join("group").mortal().behind(layer).open().await?;
-    let mut seen = Seen::default();
-    member.work(context, &mut seen, events.len()).await?;
-    let innocent: Vec<Event> = events
-        .iter()
-        .filter(|event| event.key() != Some("k0"))
-        .cloned()
-        .collect();
-    for letter in listed(&*letters, &LetterQuery::default()).await? {
-        let id = letter.letter.event.id();
-        check!(
-            !innocent.iter().any(|event| event.id() == id),
-            "an innocent became a letter"
-        );
-    }
-    seen.check_order(&events)?;
-    member.close(context).await
-}
-
 async fn letter_travels_as_an_event(context: &Context<'_>) -> Outcome {
     let bench = context.bench(1).await?;
     let mut tap = bench.tap().await?;
@@ -362,7 +301,7 @@ fn options(attempts: u32, on_exhausted: OnExhausted) -> DeadLetterOptions {
     }
 }
 
-fn layer(
+pub(super) fn layer(
     context: &Context<'_>,
     letters: &Arc<dyn Letters>,
     attempts: u32,
@@ -381,42 +320,6 @@ async fn join(
 ) -> Outcome<Member> {
     let layer = layer(bench.context, letters, attempts, on_exhausted)?;
     bench.join("group").behind(layer).open().await
-}
-
-async fn mortal(bench: &Bench<'_>, letters: &Arc<dyn Letters>) -> Outcome<Member> {
-    let layer = layer(bench.context, letters, 2, OnExhausted::Letter)?;
-    bench.join("group").mortal().behind(layer).open().await
-}
-
-/// One life of a process that dies of `poison`: answers whether it did, or ends in good order once
-/// `count` different events were handled.
-async fn live(
-    context: &Context<'_>,
-    member: Member,
-    poison: &Event,
-    seen: &mut Seen,
-    count: usize,
-) -> Outcome<bool> {
-    while seen.distinct() < count {
-        let receiving = member.consumer().receive_batch(10);
-        let received = context.within("the next events", receiving).await?;
-        let mut received: Vec<Delivery> = received.during("receiving")?;
-        let at = received
-            .iter()
-            .position(|it| it.event().id() == poison.id());
-        let behind = at.map(|at| received.split_off(at));
-        for delivery in received {
-            seen.note(delivery.event());
-            delivery.ack().await.during("acknowledging")?;
-        }
-        if let Some(behind) = behind {
-            member.crash();
-            drop(behind);
-            return Ok(true);
-        }
-    }
-    member.close(context).await?;
-    Ok(false)
 }
 
 async fn fail(delivery: Delivery, why: &str) -> Outcome {
@@ -457,7 +360,10 @@ async fn buried(
     Ok(found)
 }
 
-async fn only_letter(context: &Context<'_>, letters: &dyn Letters) -> Outcome<StoredLetter> {
+pub(super) async fn only_letter(
+    context: &Context<'_>,
+    letters: &dyn Letters,
+) -> Outcome<StoredLetter> {
     let mut found = buried(context, letters, 1).await?;
     found.pop().ok_or_else(|| Stop::failed("no letter"))
 }

@@ -9,7 +9,6 @@ use aqueduct_core::{
 use crate::bench::Bench;
 use crate::case::{Case, Need, case};
 use crate::context::Context;
-use crate::fixture::Fault;
 use crate::stop::{During as _, Outcome, Stop, check, check_eq};
 use crate::tap::read_some;
 use crate::workload::{Seen, counted, interleaved, keyed, number};
@@ -27,10 +26,6 @@ pub(super) const CASES: &[Case] = &[
     case!(Store cancelled_read_loses_nothing, [1], [Need::Log, Need::Producer]),
     case!(Store unknown_partition_is_not_found, [], [Need::Log]),
     case!(Store readers_do_not_disturb_each_other, [1], [Need::Log, Need::Producer]),
-    case!(Store expired_position_says_so, [9], [Need::Log, Need::Producer, Need::Fault(Fault::Expire)]),
-    case!(Store cut_reader_goes_on_behind_the_last, [9], [Need::Log, Need::Producer, Need::Fault(Fault::Cut)]),
-    case!(Store parents_end_and_name_their_children, [8], [Need::Log, Need::Producer, Need::Can(Capability::Resharding), Need::Can(Capability::Admin)]),
-    case!(Store merging_keeps_key_order, [8], [Need::Log, Need::Producer, Need::Can(Capability::Resharding), Need::Can(Capability::Admin)]),
     case!(Store peer_sees_the_same_log, [1], [Need::Log, Need::Producer, Need::Peer]),
 ];
 
@@ -327,132 +322,6 @@ async fn readers_do_not_disturb_each_other(context: &Context<'_>) -> Outcome {
     Ok(())
 }
 
-async fn expired_position_says_so(context: &Context<'_>) -> Outcome {
-    let bench = context.bench(1).await?;
-    let (log, partition) = single(&bench).await?;
-    bench
-        .send(&(0..20).map(counted).collect::<Vec<_>>())
-        .await?;
-    let old = read_some(&bench, &*log, &partition, ReadFrom::Earliest, 3).await?[0].1;
-    bench.inject(Fault::Expire).await?;
-    bench.send(&[counted(100)]).await?;
-    for from in [ReadFrom::At(old), ReadFrom::After(old)] {
-        let mut reader = match log.open(&open(&partition, from)).await {
-            Ok(reader) => reader,
-            Err(error) => {
-                check_eq!(error.kind(), ErrorKind::PositionExpired, "opening {from:?}");
-                continue;
-            }
-        };
-        let read = context
-            .within("a read from a place that is gone", reader.read(10))
-            .await?;
-        let kind = read.err().map(|error| error.kind());
-        check_eq!(kind, Some(ErrorKind::PositionExpired), "reading {from:?}");
-    }
-    let (event, _) = first_of(&bench, ReadFrom::Earliest, &partition).await?;
-    check!(number(&event)? >= 19, "an expired event is still read");
-    Ok(())
-}
-
-async fn cut_reader_goes_on_behind_the_last(context: &Context<'_>) -> Outcome {
-    let bench = context.bench(1).await?;
-    let (log, partition) = single(&bench).await?;
-    let events: Vec<Event> = (0..40).map(|n| keyed("k", n)).collect();
-    bench.send(&events[..20]).await?;
-    let mut reader = log.open(&open(&partition, ReadFrom::Earliest)).await?;
-    let mut seen = Seen::default();
-    let (mut errors, mut cut) = (0, false);
-    while seen.distinct() < events.len() {
-        let what = format!("{} records, {} are read", events.len(), seen.distinct());
-        match context.within(&what, reader.read(6)).await? {
-            Ok(batch) => {
-                for record in batch.records {
-                    check!(
-                        seen.note(&record.event),
-                        "record {} read twice",
-                        record.position
-                    );
-                }
-            }
-            Err(error) => {
-                check!(error.is_retryable(), "a cut connection answers {error:?}");
-                errors += 1;
-                check!(errors < 100, "the reader stays cut");
-                context.runtime.sleep(Duration::from_millis(20)).await;
-            }
-        }
-        if seen.distinct() >= 12 && !cut {
-            cut = true;
-            bench.inject(Fault::Cut).await?;
-            bench.send(&events[20..]).await?;
-        }
-    }
-    seen.check_order(&events)
-}
-
-async fn parents_end_and_name_their_children(context: &Context<'_>) -> Outcome {
-    let bench = context.bench(1).await?;
-    let (log, parent) = single(&bench).await?;
-    let keys: Vec<String> = (0..12).map(|n| format!("k{n}")).collect();
-    let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
-    let events = interleaved(&keys, 8);
-    let (early, late) = events.split_at(48);
-    bench.send(early).await?;
-    reshard(&bench, 2).await?;
-    bench.send(late).await?;
-
-    let partitions = log.partitions().await?;
-    let listed = partitions.iter().find(|partition| partition.id == parent);
-    if let Some(listed) = listed {
-        check_eq!(listed.state, PartitionState::Closed, "the parent");
-    }
-    let mut seen = Seen::default();
-    let mut reader = log.open(&open(&parent, ReadFrom::Earliest)).await?;
-    let children = loop {
-        let batch = context
-            .within("the end of the parent", reader.read(100))
-            .await??;
-        batch.records.iter().for_each(|record| {
-            seen.note(&record.event);
-        });
-        if let Some(end) = batch.end {
-            break end.children;
-        }
-    };
-    check!(!children.is_empty(), "the end names no children");
-    for child in &children {
-        let listed = partitions.iter().find(|partition| partition.id == *child);
-        let parents = listed.map(|child| child.parents.clone());
-        check_eq!(
-            parents,
-            Some(vec![parent.clone()]),
-            "the parents of {child}"
-        );
-        for event in read_quietly(&bench, child, ReadFrom::Earliest).await? {
-            seen.note(&event);
-        }
-    }
-    seen.check_complete(&events)?;
-    seen.check_once()?;
-    seen.check_order(&events)
-}
-
-async fn merging_keeps_key_order(context: &Context<'_>) -> Outcome {
-    let bench = context.bench(2).await?;
-    let mut tap = bench.tap().await?;
-    let events = interleaved(&["a", "b", "c", "d", "e", "f"], 8);
-    let (early, late) = events.split_at(24);
-    bench.send(early).await?;
-    tap.collect(early.len()).await?;
-    reshard(&bench, 1).await?;
-    bench.send(late).await?;
-    let seen = tap.collect(events.len()).await?;
-    seen.check_complete(&events)?;
-    seen.check_once()?;
-    seen.check_order(&events)
-}
-
 async fn peer_sees_the_same_log(context: &Context<'_>) -> Outcome {
     let bench = context.bench(1).await?;
     let Some(peer) = &bench.subject.peer else {
@@ -483,7 +352,7 @@ async fn peer_sees_the_same_log(context: &Context<'_>) -> Outcome {
 }
 
 /// The stream's log and its only partition.
-async fn single(
+pub(super) async fn single(
     bench: &Bench<'_>,
 ) -> Outcome<(
     std::sync::Arc<dyn aqueduct_core::PartitionedLog>,
@@ -500,7 +369,7 @@ async fn single(
 }
 
 /// The first record from `from` on.
-async fn first_of(
+pub(super) async fn first_of(
     bench: &Bench<'_>,
     from: ReadFrom,
     partition: &PartitionId,
@@ -514,7 +383,7 @@ async fn first_of(
 }
 
 /// All records from `from` on, until none comes any more.
-async fn read_quietly(
+pub(super) async fn read_quietly(
     bench: &Bench<'_>,
     partition: &PartitionId,
     from: ReadFrom,
@@ -543,21 +412,7 @@ async fn read_quietly(
     }
 }
 
-/// Changes the number of open partitions and waits until it shows.
-async fn reshard(bench: &Bench<'_>, partitions: u32) -> Outcome {
-    let resharding = bench.admin().await?;
-    let resharding = async { resharding.reshard(partitions).await };
-    bench.context.within("resharding", resharding).await??;
-    let log = bench.log().await?;
-    let open = async || {
-        let listed = log.partitions().await?;
-        let open = |it: &&aqueduct_core::Partition| it.state == PartitionState::Open;
-        Ok((listed.iter().filter(open).count() == partitions as usize).then_some(()))
-    };
-    bench.context.until("resharding to show", open).await
-}
-
-fn open(partition: &PartitionId, from: ReadFrom) -> OpenPartition {
+pub(super) fn open(partition: &PartitionId, from: ReadFrom) -> OpenPartition {
     let mut request = OpenPartition::new(GroupName::new("readers"), partition.clone(), from);
     request.max_wait = Duration::from_millis(50);
     request

@@ -2,6 +2,7 @@
 
 mod admin;
 mod bounds;
+mod closing;
 mod consuming;
 mod dead;
 mod dispatching;
@@ -11,9 +12,12 @@ mod leases;
 mod leases_group;
 mod letters;
 mod log;
+mod log_changes;
 mod members;
 mod once;
+mod opening;
 mod outcomes;
+mod poison;
 mod resharding;
 mod settling;
 mod starts;
@@ -23,20 +27,24 @@ use crate::case::Case;
 /// Every theme and its cases, in the order of the report.
 pub(crate) const THEMES: &[(&str, &[Case])] = &[
     ("fields", fields::CASES),
+    ("opening", opening::CASES),
     ("sending", outcomes::CASES),
     ("dispatch", dispatching::CASES),
     ("log", log::CASES),
+    ("changes of a log", log_changes::CASES),
     ("leases", leases::CASES),
     ("leases of a group", leases_group::CASES),
     ("idempotency", idempotency::CASES),
     ("letters", letters::CASES),
     ("administration", admin::CASES),
     ("consuming", consuming::CASES),
+    ("closing", closing::CASES),
     ("settling", settling::CASES),
     ("members", members::CASES),
     ("starts and gaps", starts::CASES),
     ("resharding", resharding::CASES),
     ("bounds", bounds::CASES),
     ("dead letters", dead::CASES),
+    ("poison", poison::CASES),
     ("handling once", once::CASES),
 ];
