@@ -14,7 +14,7 @@ fn passes_through(name: &str) {
     };
     let simulation = Simulation::new(5);
     let runtime = simulation.runtime();
-    let fixture = Memory::new();
+    let fixture = Memory::small();
     let options = Options::default().through(set);
     match simulation.block_on(run(&fixture, &runtime, options)) {
         Ok(report) => report.assert_passed(),

@@ -20,7 +20,7 @@ fn memory_passes_in_simulation() {
     for seed in 1..=2 {
         let simulation = Simulation::new(seed);
         let runtime = simulation.runtime();
-        let fixture = Memory::new();
+        let fixture = Memory::small();
         let report = simulation.block_on(run(&fixture, &runtime, Options::default()));
         report.unwrap().assert_passed();
     }
@@ -32,9 +32,9 @@ fn a_run_is_repeatable() {
     let trace = |seed| {
         let simulation = Simulation::new(seed);
         let runtime = simulation.runtime();
-        let mut options = Options::default().only(["member", "nack", "order", "exhausted"]);
+        let mut options = Options::default().only(["member", "nack", "exhausted", "start"]);
         options.print = false;
-        let fixture = Memory::new();
+        let fixture = Memory::small();
         let report = simulation.block_on(run(&fixture, &runtime, options));
         report.unwrap().assert_passed();
         simulation.fingerprint()

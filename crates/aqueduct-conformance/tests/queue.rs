@@ -20,7 +20,7 @@ use self::common::Memory;
 fn a_queue_passes_what_it_claims() {
     let simulation = Simulation::new(3);
     let runtime = simulation.runtime();
-    let fixture = Queues(Memory::new());
+    let fixture = Queues(Memory::small());
     let report = simulation.block_on(run(&fixture, &runtime, Options::default()));
     let report = report.unwrap();
     report.assert_passed();

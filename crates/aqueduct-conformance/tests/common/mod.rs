@@ -38,6 +38,13 @@ impl Memory {
         }
     }
 
+    /// With a small backlog: a simulation runs on one thread, and its time is its work.
+    pub(crate) fn small() -> Self {
+        let mut memory = Self::new();
+        memory.timing.backlog = 5_000;
+        memory
+    }
+
     /// With every stream broken in that way.
     pub(crate) fn broken(broken: Break) -> Self {
         Self {
