@@ -10,9 +10,9 @@ use crate::tails::Tails;
 /// or two.
 const BUSY: Duration = Duration::from_millis(1);
 
-/// Looks this often when nothing happens: 50 looks a second, of some microseconds each, are far
-/// below 1% of a core.
-const IDLE: Duration = Duration::from_millis(20);
+/// Looks this often when nothing happens: some 30 looks a second are far below 1% of a core, and the
+/// first event after a rest is seen as fast as people notice.
+const IDLE: Duration = Duration::from_millis(30);
 
 /// Starts the file's one watcher in this process, on a thread of its own: it asks SQLite for
 /// `data_version`, which moves when anybody else commits. It sleeps while there is no reader, and

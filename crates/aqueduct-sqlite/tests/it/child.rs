@@ -113,20 +113,16 @@ async fn produce(file: &Path, name: &str) {
     }
 }
 
-/// Sends small batches as fast as it can for a while, from the moment that it is told, and says how
-/// many were stored.
+/// Sends as fast as it can between two signs of the parent, and says how many were stored.
 async fn contend(file: &Path, name: &str) {
     let runtime = aqueduct_runtime::tokio();
     let orders = resource(&SqliteBackend::new(), file, "orders", &[]).unwrap();
     let producer = orders.producer(&runtime).await.unwrap();
     say("ready");
     let go = file.with_extension("go");
-    while !go.exists() {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
-    let begun = Instant::now();
+    until("the start", || async { go.exists() }).await;
     let mut stored = 0;
-    while begun.elapsed() < Duration::from_secs(2) {
+    while go.exists() {
         send(&*producer, &[event(name, stored)]).await;
         stored += 1;
     }

@@ -140,7 +140,7 @@ pub(crate) async fn until<F: Future<Output = bool>>(what: &str, mut done: impl F
     let begun = Instant::now();
     while !done().await {
         assert!(
-            begun.elapsed() < Duration::from_secs(20),
+            begun.elapsed() < Duration::from_secs(60),
             "still waiting: {what}"
         );
         tokio::time::sleep(Duration::from_millis(5)).await;
