@@ -160,7 +160,21 @@ impl Work for Append {
     }
 
     fn run(&mut self, tx: &Transaction<'_>) -> Result<()> {
-        self.appended = Some(append(tx, &self.batch, &self.stream, self.now)?);
+        if !is_current(tx, &self.batch, &self.stream)? {
+            self.appended = Some(Appended::LayoutMoved);
+            return Ok(());
+        }
+        match append_rows(tx, &self.batch, self.now) {
+            Ok(firsts) => self.appended = Some(Appended::At(firsts)),
+            Err(error) => {
+                // Rows before the one that failed must not stay. Instead of a savepoint around
+                // every batch, the rare failure takes everybody's transaction back.
+                if !tx.is_autocommit() {
+                    let _ = tx.execute_batch("ROLLBACK");
+                }
+                return Err(error);
+            }
+        }
         Ok(())
     }
 
@@ -183,13 +197,22 @@ impl Work for Append {
     }
 }
 
-/// Appends in `tx`; writes nothing where it fails before the first row.
+/// Appends in `tx`. After an error some of the batch may be written.
 pub(crate) fn append(
     tx: &Transaction<'_>,
     batch: &Batch,
     stream: &StreamName,
     now: i64,
 ) -> Result<Appended> {
+    if is_current(tx, batch, stream)? {
+        append_rows(tx, batch, now).map(Appended::At)
+    } else {
+        Ok(Appended::LayoutMoved)
+    }
+}
+
+/// Whether the stream still has the layout that the batch was packed for.
+fn is_current(tx: &Transaction<'_>, batch: &Batch, stream: &StreamName) -> Result<bool> {
     let layout: Option<i64> = tx
         .prepare_cached("SELECT layout FROM aqueduct_stream WHERE id = ?1")
         .and_then(|mut select| {
@@ -199,15 +222,15 @@ pub(crate) fn append(
         })
         .sql("read the stream's layout")?;
     match layout {
-        None => return Err(no_stream(stream)),
-        Some(version) if version != batch.layout => return Ok(Appended::LayoutMoved),
-        Some(_) => {}
+        None => Err(no_stream(stream)),
+        Some(version) => Ok(version == batch.layout),
     }
-    let mut firsts = Vec::with_capacity(batch.rows.len());
-    for row in &batch.rows {
-        firsts.push(append_row(tx, row, now).sql("append events")?);
-    }
-    Ok(Appended::At(firsts))
+}
+
+fn append_rows(tx: &Transaction<'_>, batch: &Batch, now: i64) -> Result<Vec<i64>> {
+    let rows = batch.rows.iter();
+    rows.map(|row| append_row(tx, row, now).sql("append events"))
+        .collect()
 }
 
 fn append_row(tx: &Transaction<'_>, row: &SegmentRow, now: i64) -> rusqlite::Result<i64> {

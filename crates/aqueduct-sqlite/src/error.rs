@@ -44,14 +44,28 @@ pub(crate) fn from_sql(error: rusqlite::Error, what: &str) -> Error {
     made.with_source(error)
 }
 
-/// The error of a COMMIT: what failed while writing may be found written after a crash.
+/// The error of a COMMIT: what failed while writing may be found written after a crash. Where a
+/// constraint was put off until now, nobody can tell whose it was: trying again may help the rest.
 pub(crate) fn from_commit(error: rusqlite::Error) -> Error {
-    let unknown = error.sqlite_error_code() == Some(ErrorCode::SystemIoFailure);
-    let made = from_sql(error, "commit");
-    if unknown {
-        made.with_effect(Effect::Unknown)
-    } else {
+    let nothing = matches!(
+        error.sqlite_error_code(),
+        Some(
+            ErrorCode::DiskFull
+                | ErrorCode::DatabaseBusy
+                | ErrorCode::DatabaseLocked
+                | ErrorCode::ReadOnly
+                | ErrorCode::ConstraintViolation
+        )
+    );
+    let constraint = is_constraint(&error);
+    let mut made = from_sql(error, "commit");
+    if constraint {
+        made = made.with_retry(Retry::Now);
+    }
+    if nothing {
         made
+    } else {
+        made.with_effect(Effect::Unknown)
     }
 }
 

@@ -48,7 +48,8 @@ pub(crate) struct SqliteRecords {
     standing: Mutex<BTreeMap<Standing, Moment>>,
 }
 
-type Standing = (String, String, u64, u64);
+/// The scope, the event, and the claim as it stood.
+type Standing = ((String, String, u64), (String, String), (u64, u64));
 
 impl SqliteRecords {
     pub(crate) fn new(store: SqliteStore) -> Self {
@@ -60,7 +61,12 @@ impl SqliteRecords {
 
     /// Those of the held claims whose heartbeat stood still for a life on our own clock. They may
     /// be taken over, whoever asks: a claim of a queue lapses by its heartbeat alone.
-    fn lapsed(&self, claims: &[EventClaim], answers: &[Claimed]) -> Vec<(usize, u64, u64)> {
+    fn lapsed(
+        &self,
+        scope: &IdempotencyScope,
+        claims: &[EventClaim],
+        answers: &[Claimed],
+    ) -> Vec<(usize, u64, u64)> {
         let now = self.store.0.runtime.now();
         let life = self.store.options().claim_life;
         let mut standing = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
@@ -71,10 +77,13 @@ impl SqliteRecords {
                 && claim.partition.is_none()
             {
                 let seen = (
-                    claim.source.to_string(),
-                    claim.id.to_string(),
-                    nonce,
-                    heartbeat,
+                    (
+                        scope.group.to_string(),
+                        scope.handlers.to_string(),
+                        scope.replay,
+                    ),
+                    (claim.source.to_string(), claim.id.to_string()),
+                    (nonce, heartbeat),
                 );
                 if now.since(*standing.entry(seen).or_insert(now)) >= life {
                     lapsed.push((at, nonce, heartbeat));
@@ -130,7 +139,7 @@ impl IdempotencyStore for SqliteRecords {
                     .collect::<Result<Vec<_>>>()
             })
             .await?;
-        let lapsed = self.lapsed(claims, &answers);
+        let lapsed = self.lapsed(scope, claims, &answers);
         if lapsed.is_empty() {
             return Ok(answers);
         }

@@ -1,5 +1,5 @@
 use aqueduct_core::{
-    DeadLetterQueue, Error, ErrorKind, Failure, GroupName, Letter, LetterId, LetterQuery,
+    DeadLetterQueue, Effect, Error, ErrorKind, Failure, GroupName, Letter, LetterId, LetterQuery,
     LetterReason, Letters, PartitionId, Producer, Receipt, Result, StoredLetter, StreamName, Text,
 };
 use async_trait::async_trait;
@@ -126,10 +126,13 @@ impl Letters for SqliteLetters {
             .await;
         match removed {
             Ok(()) => answers,
-            Err(error) => answers
-                .into_iter()
-                .map(|answer| answer.and(Err(error.clone())))
-                .collect(),
+            Err(error) => {
+                let error = error.with_effect(Effect::Unknown);
+                answers
+                    .into_iter()
+                    .map(|answer| answer.and(Err(error.clone())))
+                    .collect()
+            }
         }
     }
 
@@ -203,6 +206,28 @@ fn bury(tx: &Transaction<'_>, letter: &Letter) -> Result<()> {
             })
         })
         .collect();
+    // Redriven and failed again, before the redrive has removed the old letter: under a number of
+    // its own the new one stays when that happens. Only what comes from the same place is the same.
+    event
+        .id()
+        .with_str(|id| {
+            tx.prepare_cached(
+                "DELETE FROM aqueduct_letter WHERE name = ?1 AND stream = ?2 AND source = ?3
+                 AND event = ?4
+                 AND (position IS NULL OR position IS NOT ?6 OR partition IS NOT ?5)",
+            )
+            .and_then(|mut delete| {
+                delete.execute((
+                    letter.group.as_str(),
+                    letter.stream.as_str(),
+                    event.source(),
+                    id,
+                    letter.partition.as_ref().map(PartitionId::as_str),
+                    letter.position.map(|position| position.to_string()),
+                ))
+            })
+        })
+        .sql("replace a letter")?;
     tx.prepare_cached(
         "INSERT INTO aqueduct_letter (name, stream, partition, position, key, source, event, type,
          reason, message, holds_key, attempts, failures, stored_at, buried_at, buried, shapes,

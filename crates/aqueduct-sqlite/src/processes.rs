@@ -20,22 +20,31 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    pub(crate) fn announce(folder: &Path, nonce: u64) -> Result<Self> {
-        let name = format!("process-{}-{nonce:016x}", std::process::id());
-        let path = folder.join(&name);
-        let file = File::options()
-            .create_new(true)
-            .write(true)
-            .open(&path)
-            .map_err(|error| from_io(error, &path, "create the process's lock file"))?;
-        file.lock()
-            .map_err(|error| from_io(error, &path, "lock the process's lock file"))?;
-        Ok(Self {
-            folder: folder.to_owned(),
-            name,
-            named: AtomicBool::new(false),
-            _file: file,
-        })
+    pub(crate) fn announce(folder: &Path, mut nonce: u64) -> Result<Self> {
+        loop {
+            let name = format!("process-{}-{nonce:016x}", std::process::id());
+            nonce = nonce.wrapping_add(1);
+            let path = folder.join(&name);
+            let file = match File::options().create_new(true).write(true).open(&path) {
+                Ok(file) => file,
+                // Left by another process that had our number: its name must stay its own.
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => continue,
+                Err(error) => {
+                    return Err(from_io(error, &path, "create the process's lock file"));
+                }
+            };
+            file.lock()
+                .map_err(|error| from_io(error, &path, "lock the process's lock file"))?;
+            // Until it was locked it looked like a dead one's, and may have been swept.
+            if path.exists() {
+                return Ok(Self {
+                    folder: folder.to_owned(),
+                    name,
+                    named: AtomicBool::new(false),
+                    _file: file,
+                });
+            }
+        }
     }
 
     /// The name to give others: the file stays from now on, so that they can tell.
@@ -46,7 +55,7 @@ impl Process {
 
     /// Whether the process of that name is certainly gone. A file that is not there tells nothing.
     pub(crate) fn is_dead(&self, name: &str) -> bool {
-        name != self.name && is_free(&self.folder.join(name))
+        name != self.name && free(&self.folder.join(name)).is_some()
     }
 
     /// Removes the files of dead processes, but for those that `still_named` asks about.
@@ -59,7 +68,11 @@ impl Process {
             let Some(name) = name.to_str().filter(|name| name.starts_with("process-")) else {
                 continue;
             };
-            if !still_named(name) && self.is_dead(name) {
+            if name == self.name || still_named(name) {
+                continue;
+            }
+            // Removed under its lock, so that whoever has just made it sees that it is gone.
+            if let Some(_locked) = free(&entry.path()) {
                 // Another process may have swept it first.
                 let _ = std::fs::remove_file(entry.path());
             }
@@ -76,13 +89,12 @@ impl Drop for Process {
     }
 }
 
-fn is_free(path: &Path) -> bool {
-    let Ok(file) = File::options().write(true).open(path) else {
-        return false;
-    };
+/// The file of that name, locked by us, where nobody else holds its lock.
+fn free(path: &Path) -> Option<File> {
+    let file = File::options().write(true).open(path).ok()?;
     match file.try_lock() {
-        Ok(()) => true,
-        Err(TryLockError::WouldBlock | TryLockError::Error(_)) => false,
+        Ok(()) => Some(file),
+        Err(TryLockError::WouldBlock | TryLockError::Error(_)) => None,
     }
 }
 
@@ -109,5 +121,40 @@ mod tests {
         let unnamed = Process::announce(folder.path(), 3).unwrap();
         drop(unnamed);
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_process_that_announces_itself_is_not_swept() {
+        let folder = tempfile::tempdir().unwrap();
+        let sweeper = Process::announce(folder.path(), 0).unwrap();
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    while !done.load(Ordering::Relaxed) {
+                        sweeper.sweep(|_| false);
+                    }
+                });
+            }
+            let swept = (1..=2000)
+                .filter(|_| {
+                    let process = Process::announce(folder.path(), 1).unwrap();
+                    !folder.path().join(process.name()).exists()
+                })
+                .count();
+            done.store(true, Ordering::Relaxed);
+            assert_eq!(swept, 0);
+        });
+    }
+
+    #[test]
+    fn a_name_that_was_used_is_not_used_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = Process::announce(folder.path(), 7).unwrap();
+        let gone = first.name().to_owned();
+        drop(first);
+        let second = Process::announce(folder.path(), 7).unwrap();
+        assert_ne!(second.name(), gone);
+        assert!(second.is_dead(&gone));
     }
 }

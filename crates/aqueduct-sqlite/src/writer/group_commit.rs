@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use aqueduct_core::{Error, Result};
+use aqueduct_core::{Error, ErrorKind, Result};
 use metrics::{counter, histogram};
 use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 
@@ -50,7 +50,7 @@ impl Committer {
                 .iter()
                 .rev()
                 .find_map(|(_, outcome)| outcome.clone().err());
-            Err(error.unwrap_or_else(super::lost))
+            Err(error.map_or_else(super::lost, undone))
         } else {
             tx.commit().map_err(from_commit)
         };
@@ -96,6 +96,19 @@ fn run(
         }
     }
     (done, bytes)
+}
+
+/// What the work of others is told where one of them ended everybody's transaction: they may try
+/// again, whatever was wrong with that one.
+fn undone(error: Error) -> Error {
+    match error.kind() {
+        ErrorKind::Full | ErrorKind::Unavailable => error,
+        _ => Error::new(
+            ErrorKind::Unavailable,
+            format!("other work ended the transaction that it shared with this: {error}"),
+        )
+        .with_effect(error.effect()),
+    }
 }
 
 fn refuse(mut next: impl FnMut() -> Option<Box<dyn Work>>, error: &Error) {

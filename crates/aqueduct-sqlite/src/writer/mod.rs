@@ -3,9 +3,10 @@ mod group_commit;
 mod work;
 
 use std::collections::VecDeque;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use aqueduct_core::{Effect, Error, ErrorKind, Result};
+use aqueduct_core::{Effect, Error, ErrorKind, Result, panic_message};
 use rusqlite::Transaction;
 
 pub(crate) use self::checkpoint::Checkpoints;
@@ -38,7 +39,13 @@ impl Writer {
             .name("aqueduct-sqlite-write".into())
             .spawn(move || {
                 while theirs.wait() {
-                    committer.commit(|| theirs.take());
+                    // A waker or a recorder of metrics is foreign code: if it panics, those whose
+                    // work was under way learn that its fate is unknown, and the writer goes on.
+                    let commit = AssertUnwindSafe(|| committer.commit(|| theirs.take()));
+                    if let Err(panic) = std::panic::catch_unwind(commit) {
+                        let said = panic_message(&*panic);
+                        tracing::error!(panic = said, "the SQLite writer panicked in a commit");
+                    }
                 }
             })?;
         Ok(Self(queue))

@@ -1,6 +1,6 @@
 use std::panic::AssertUnwindSafe;
 
-use aqueduct_core::{Error, ErrorKind, Result, panic_message};
+use aqueduct_core::{Effect, Error, ErrorKind, Result, panic_message};
 use futures::channel::oneshot;
 use rusqlite::Transaction;
 
@@ -97,25 +97,34 @@ fn in_savepoint<T>(
             format!("a transaction's closure panicked: {said}"),
         ))
     });
-    if tx.is_autocommit() {
-        // A full disk, or the closure itself, ended the transaction of everybody.
-        return Err(answer.err().unwrap_or_else(|| {
-            Error::new(
-                ErrorKind::Invalid,
-                "a closure ended the transaction that it shares with others",
-            )
-        }));
-    }
-    match answer {
-        Ok(answer) => {
-            tx.execute_batch("RELEASE aqueduct_work")
-                .sql("release a savepoint")?;
-            Ok(answer)
+    let answer = match (answer, tx.is_autocommit()) {
+        (Ok(answer), false) => tx
+            .execute_batch("RELEASE aqueduct_work")
+            .map(|()| answer)
+            .map_err(|_| ended_by_closure()),
+        (Ok(_), true) => Err(ended_by_closure()),
+        (Err(error), false) => {
+            match tx.execute_batch("ROLLBACK TO aqueduct_work; RELEASE aqueduct_work") {
+                Ok(()) => return Err(error),
+                Err(_) => Err(ended_by_closure()),
+            }
         }
-        Err(error) => {
-            tx.execute_batch("ROLLBACK TO aqueduct_work; RELEASE aqueduct_work")
-                .sql("roll a savepoint back")?;
-            Err(error)
-        }
+        // A full disk ended the transaction of everybody, or else the closure did.
+        (Err(error), true) if error.is(ErrorKind::Full) => return Err(error),
+        (Err(error), true) => Err(error.with_effect(Effect::Unknown)),
+    };
+    if answer.is_err() && !tx.is_autocommit() {
+        // The savepoint is gone, so this is no longer the transaction that the others wrote in.
+        let _ = tx.execute_batch("ROLLBACK");
     }
+    answer
+}
+
+/// What the others wrote before may be stored, or undone.
+fn ended_by_closure() -> Error {
+    Error::new(
+        ErrorKind::Invalid,
+        "a closure ended the transaction that it shares with others",
+    )
+    .with_effect(Effect::Unknown)
 }

@@ -1,6 +1,6 @@
 use aqueduct_core::{
-    ErrorKind, Event, Failure, Letter, LetterId, LetterQuery, LetterReason, Letters, Position,
-    Timestamp,
+    Capabilities, Claims, ErrorKind, Event, Failure, Lane, Letter, LetterId, LetterQuery,
+    LetterReason, Letters, Limits, Position, Producer, Receipt, Result, SendReport, Timestamp,
 };
 
 use crate::support::*;
@@ -191,4 +191,62 @@ async fn a_held_key_stays_held_until_released_even_without_its_letters() {
     );
     letters.release_key(&group, &stream, "a").await.unwrap();
     assert!(letters.held_keys(&group, &stream).await.unwrap().is_empty());
+}
+
+/// Stores nothing: its events fail at once in the group that they are for, and are buried again.
+struct FailsAgain {
+    letters: std::sync::Arc<dyn Letters>,
+    letter: Letter,
+}
+
+#[async_trait::async_trait]
+impl Producer for FailsAgain {
+    async fn send_batch(&self, events: &[Event]) -> SendReport {
+        bury(&*self.letters, std::slice::from_ref(&self.letter)).await;
+        SendReport::new(events.iter().map(|_| Ok(Receipt::default())).collect())
+    }
+
+    fn lane(&self, _: &Event) -> Lane {
+        Lane(0)
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            claims: Claims::none(),
+            limits: Limits::default(),
+        }
+    }
+
+    async fn close(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_redriven_event_that_fails_again_before_its_letter_is_removed_stays_a_letter() {
+    let place = Place::new();
+    let letters = place
+        .resource("dlq", &[])
+        .letters(&place.runtime)
+        .await
+        .unwrap();
+    let first = letter(event("a", 0), "billing");
+    bury(&*letters, std::slice::from_ref(&first)).await;
+    let mut again = letter(first.redriven(), "billing");
+    again.position = Some(Position::new(18));
+    again.message = "declined once more".into();
+    let to = FailsAgain {
+        letters: letters.clone(),
+        letter: again.clone(),
+    };
+    let id = letters.list(&LetterQuery::default()).await.unwrap()[0]
+        .id
+        .clone();
+    for answer in letters.redrive(std::slice::from_ref(&id), &to).await {
+        answer.unwrap();
+    }
+    let left = letters.list(&LetterQuery::default()).await.unwrap();
+    assert_eq!(left.len(), 1);
+    assert_eq!(left[0].letter, again);
+    assert_ne!(left[0].id, id);
 }
