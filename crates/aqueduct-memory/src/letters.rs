@@ -87,9 +87,11 @@ fn matches(query: &LetterQuery, letter: &Letter) -> bool {
             .is_none_or(|key| Some(key) == letter.event.key_text())
 }
 
-/// Whether both tell of one failure: of the same record, as far as can be told.
+/// Whether both tell of one failure: of the same record, as far as can be told. Without places,
+/// what was redriven is another one.
 fn is_same_burial(old: &Letter, new: &Letter) -> bool {
-    old.position.is_some() && (&old.partition, old.position) == (&new.partition, new.position)
+    (&old.partition, old.position) == (&new.partition, new.position)
+        && (new.position.is_some() || Letter::target_group(&new.event).is_none())
 }
 
 fn group_of(letter: &Letter) -> GroupKey {

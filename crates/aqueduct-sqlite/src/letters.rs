@@ -207,14 +207,15 @@ fn bury(tx: &Transaction<'_>, letter: &Letter) -> Result<()> {
         })
         .collect();
     // Redriven and failed again, before the redrive has removed the old letter: under a number of
-    // its own the new one stays when that happens. Only what comes from the same place is the same.
+    // its own the new one stays when that happens. What comes from the same place is the same
+    // letter; without places, what was not redriven is.
     event
         .id()
         .with_str(|id| {
             tx.prepare_cached(
                 "DELETE FROM aqueduct_letter WHERE name = ?1 AND stream = ?2 AND source = ?3
                  AND event = ?4
-                 AND (position IS NULL OR position IS NOT ?6 OR partition IS NOT ?5)",
+                 AND NOT (partition IS ?5 AND position IS ?6 AND (position IS NOT NULL OR ?7))",
             )
             .and_then(|mut delete| {
                 delete.execute((
@@ -224,6 +225,7 @@ fn bury(tx: &Transaction<'_>, letter: &Letter) -> Result<()> {
                     id,
                     letter.partition.as_ref().map(PartitionId::as_str),
                     letter.position.map(|position| position.to_string()),
+                    Letter::target_group(event).is_none(),
                 ))
             })
         })

@@ -1,8 +1,8 @@
 use std::time::Duration;
 
 use aqueduct_core::{
-    Admission, Assignment, Delivery, Error, ErrorKind, Letter, LetterReason, Next, Parts, Result,
-    Settlement, Settling, Text,
+    Admission, Assignment, Delivery, Error, ErrorKind, Event, Letter, LetterReason, Next, Parts,
+    Result, Settlement, Settling, Text,
 };
 use metrics::counter;
 
@@ -76,12 +76,8 @@ impl Burials {
                 lock(&self.records).decide(place, Fate::Buried { ticket });
                 match letter.event.key_text() {
                     Some(key) if letter.holds_key => {
-                        lock(&self.held).hold(assignment, key.clone());
-                        // Its later events may be out already: as it comes again, they come
-                        // behind it, and follow.
-                        Settlement::Defer {
-                            delay: Duration::ZERO,
-                        }
+                        lock(&self.held).hold(assignment, key.clone(), self.runtime.now());
+                        self.leave(assignment, &letter.event)
                     }
                     _ => Settlement::Ack,
                 }
@@ -112,6 +108,20 @@ impl Burials {
         }
     }
 
+    /// How the delivery of a letter is settled that has just been given up.
+    fn leave(&self, assignment: &Assignment, event: &Event) -> Settlement {
+        let held = |key: &str| lock(&self.held).holds(assignment, key);
+        if event.key().is_some_and(held) {
+            // Its later events may be out already: as it comes again, they come behind it, and
+            // follow.
+            Settlement::Defer {
+                delay: Duration::ZERO,
+            }
+        } else {
+            Settlement::Ack
+        }
+    }
+
     pub(super) fn give_up<'a>(
         &'a self,
         parts: &'a Parts,
@@ -124,7 +134,7 @@ impl Burials {
             let place = Place::of(assignment, parts);
             let settlement = match self.record(&place).map(|record| record.fate) {
                 // A settlement that is tried again: the letter is there.
-                Some(fate) if fate.is_buried(parts) => Settlement::Ack,
+                Some(fate) if fate.is_buried(parts) => self.leave(assignment, &parts.event),
                 _ => {
                     let letter = self.letter(assignment, parts, reason, message, parts.attempt);
                     let doomed = Doomed {

@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use aqueduct_core::{Assignment, GroupName, Moment, PartitionId, StreamName, Text};
 
@@ -10,7 +10,8 @@ pub(super) struct HeldKeys {
 
 #[derive(Default)]
 struct Known {
-    keys: BTreeSet<Text>,
+    /// With the moment since when each is known.
+    keys: BTreeMap<Text, Moment>,
     read_at: Option<Moment>,
     /// The generation of each partition at the last reading: a new one may come from a process
     /// that held keys which are not known here.
@@ -20,15 +21,15 @@ struct Known {
 impl HeldKeys {
     pub(super) fn holds(&self, assignment: &Assignment, key: &str) -> bool {
         let known = self.streams.get(&place(assignment));
-        known.is_some_and(|known| known.keys.contains(key))
+        known.is_some_and(|known| known.keys.contains_key(key))
     }
 
-    pub(super) fn hold(&mut self, assignment: &Assignment, key: Text) {
+    pub(super) fn hold(&mut self, assignment: &Assignment, key: Text, now: Moment) {
         self.streams
             .entry(place(assignment))
             .or_default()
             .keys
-            .insert(key);
+            .insert(key, now);
     }
 
     /// Whether the keys of that assignment were read, for its generation, after `oldest`.
@@ -39,10 +40,14 @@ impl HeldKeys {
         })
     }
 
-    /// What the store said of the assignment's stream.
+    /// What the store said of the assignment's stream when it was asked at `at`. A key that became
+    /// held since then may be missing from its answer.
     pub(super) fn read(&mut self, assignment: &Assignment, keys: Vec<Text>, at: Moment) {
         let known = self.streams.entry(place(assignment)).or_default();
-        known.keys = keys.into_iter().collect();
+        known.keys.retain(|_, since| *since >= at);
+        for key in keys {
+            known.keys.entry(key).or_insert(at);
+        }
         known.read_at = Some(at);
         known
             .generations
@@ -52,4 +57,32 @@ impl HeldKeys {
 
 fn place(assignment: &Assignment) -> (GroupName, StreamName) {
     (assignment.group.clone(), assignment.stream.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_key_that_becomes_held_while_the_store_is_asked_stays_held_until_it_is_asked_again() {
+        let assignment = Assignment {
+            stream: "orders".into(),
+            group: "billing".into(),
+            partition: Some("0".into()),
+            generation: 1,
+            replay: 0,
+        };
+        let second = |n| Moment::default() + Duration::from_secs(n);
+        let mut held = HeldKeys::default();
+        held.hold(&assignment, "before".into(), second(1));
+        // Asked at 2, held at 3, answered at 4 with what was so at 2.
+        held.hold(&assignment, "meanwhile".into(), second(3));
+        held.read(&assignment, vec!["stored".into()], second(2));
+        assert!(held.holds(&assignment, "stored") && held.holds(&assignment, "meanwhile"));
+        assert!(!held.holds(&assignment, "before"), "released elsewhere");
+        held.read(&assignment, Vec::new(), second(5));
+        assert!(!held.holds(&assignment, "meanwhile") && !held.holds(&assignment, "stored"));
+    }
 }

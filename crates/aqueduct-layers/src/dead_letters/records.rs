@@ -1,7 +1,8 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use aqueduct_core::{
-    Assignment, EventId, Failure, LetterReason, PartitionId, Parts, Position, StreamName, Text,
+    Assignment, EventId, Failure, GroupName, LetterReason, PartitionId, Parts, Position,
+    StreamName, Text,
 };
 
 /// What is known of events that have failed here, bounded: the oldest records go first.
@@ -12,9 +13,11 @@ pub(super) struct Records {
     max_failures: usize,
 }
 
-/// Which event, across its redeliveries.
+/// Which event, across its redeliveries. A replay of the group is another one.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Place {
+    group: GroupName,
+    replay: u64,
     stream: StreamName,
     partition: Option<PartitionId>,
     at: At,
@@ -66,6 +69,8 @@ impl Fate {
 impl Place {
     pub(super) fn of(assignment: &Assignment, parts: &Parts) -> Self {
         Self {
+            group: assignment.group.clone(),
+            replay: assignment.replay,
             stream: assignment.stream.clone(),
             partition: assignment.partition.clone(),
             at: match parts.position {

@@ -187,15 +187,18 @@ impl Dispatch {
             .await)
     }
 
-    /// Accepts an event for which room for no bytes was taken.
-    fn accept_unsized(&self, mut event: Event) -> CallId {
+    /// Accepts an event for which room was taken before its size was known: the buffer may be over
+    /// its bytes by it.
+    fn accept_sized_late(&self, mut event: Event) -> CallId {
         let prepared = self.prepare(&mut event);
+        let bytes = event.approximate_size();
         let now = self.shared.runtime.now();
         self.shared.with(|engine| {
             let call = engine.open(now, 1);
+            engine.overdraw(bytes);
             match prepared {
-                Ok(()) => engine.accept(now, call, 0, event, 0),
-                Err(error) => engine.refuse(now, call, 0, event, 0, error),
+                Ok(()) => engine.accept(now, call, 0, event, bytes),
+                Err(error) => engine.refuse(now, call, 0, event, bytes, error),
             }
             call
         })

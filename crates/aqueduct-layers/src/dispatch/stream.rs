@@ -83,7 +83,7 @@ impl Sink<Event> for EventSink {
         }
         self.room = Room::None;
         let shared = Arc::clone(&self.dispatch.shared);
-        let call = self.dispatch.accept_unsized(event);
+        let call = self.dispatch.accept_sized_late(event);
         shared.with(|engine| engine.abandon(call));
         shared.launch_more();
         shared.set_clock();

@@ -67,7 +67,10 @@ impl Completer {
     }
 
     async fn run(self: Arc<Self>) {
-        let running = Running(&self);
+        let mut running = Running {
+            completer: &self,
+            ended: false,
+        };
         while let Some((scope, claims, answers)) = running.next() {
             let mut outcomes = self.store.complete(&scope, &claims).await.into_iter();
             for answer in answers {
@@ -94,14 +97,19 @@ type Batch = (
 );
 
 /// The right to ask the store; given back however the task ends.
-struct Running<'a>(&'a Completer);
+struct Running<'a> {
+    completer: &'a Completer,
+    /// The right is given back: another task may have it already.
+    ended: bool,
+}
 
 impl Running<'_> {
     /// The completions of one scope that wait, or `None` and the end of running.
-    fn next(&self) -> Option<Batch> {
-        let mut queue = self.0.queue();
+    fn next(&mut self) -> Option<Batch> {
+        let mut queue = self.completer.queue();
         let Some(first) = queue.waiting.pop_front() else {
             queue.running = false;
+            self.ended = true;
             return None;
         };
         let scope = first.scope;
@@ -118,11 +126,77 @@ impl Running<'_> {
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
-        let mut queue = self.0.queue();
-        if queue.running {
+        if !self.ended {
             // The store panicked: those who wait are told, by their answers being dropped.
+            let mut queue = self.completer.queue();
             queue.running = false;
             queue.waiting.clear();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use aqueduct_core::{Claimed, Event, Timestamp};
+    use aqueduct_runtime::Simulation;
+    use async_trait::async_trait;
+
+    use super::*;
+
+    struct Store;
+
+    #[async_trait]
+    impl IdempotencyStore for Store {
+        async fn claim(&self, _: &IdempotencyScope, _: &[EventClaim]) -> Result<Vec<Claimed>> {
+            Ok(Vec::new())
+        }
+
+        async fn complete(&self, _: &IdempotencyScope, claims: &[EventClaim]) -> Vec<Result<()>> {
+            claims.iter().map(|_| Ok(())).collect()
+        }
+
+        async fn release(&self, _: &IdempotencyScope, _: &[EventClaim]) -> Vec<Result<()>> {
+            Vec::new()
+        }
+
+        async fn heartbeat(&self, _: &IdempotencyScope, _: &[EventClaim]) -> Vec<Result<()>> {
+            Vec::new()
+        }
+
+        async fn purge(&self, _: Timestamp) -> Result<u64> {
+            Ok(0)
+        }
+
+        fn retention(&self) -> Option<Duration> {
+            None
+        }
+    }
+
+    #[test]
+    fn a_task_that_ends_leaves_the_next_one_alone() {
+        let simulation = Simulation::new(1);
+        let completer = Completer::new(Arc::new(Store), &simulation.runtime());
+        completer.queue().running = true;
+        let mut ending = Running {
+            completer: &completer,
+            ended: false,
+        };
+        assert!(ending.next().is_none());
+        // Between its last look and its end, another thread asks.
+        let scope = IdempotencyScope {
+            group: "billing".into(),
+            handlers: "default".into(),
+            replay: 0,
+        };
+        let claim = EventClaim::new(&Event::new("x"), 1);
+        let asked = simulation.block_on(async {
+            let mut asked = Box::pin(completer.complete(scope, claim));
+            assert!(futures::poll!(&mut asked).is_pending());
+            drop(ending);
+            asked.await
+        });
+        asked.unwrap().unwrap();
     }
 }

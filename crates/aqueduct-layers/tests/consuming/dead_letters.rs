@@ -373,6 +373,31 @@ fn a_letter_that_was_redriven_for_another_group_is_settled_unseen() {
 }
 
 #[test]
+fn what_one_group_buries_another_handles_behind_the_same_layer() {
+    simulate(9, async |runtime| {
+        let events = [event("a", "a")];
+        let scene = Scene::new(runtime, &events, OnExhausted::Letter).await;
+        scene.line.set_attempt(0, 4);
+        let layer =
+            DeadLetters::with_letters(scene.letters.clone(), options(OnExhausted::Letter), runtime)
+                .unwrap();
+        let layer: [Arc<dyn Layer>; 1] = [Arc::new(layer)];
+        let billing = LayeredConsumer::wrap(scene.line.clone(), &layer).unwrap();
+        scene.line.end();
+        assert!(billing.receive_batch(1).await.unwrap().is_empty());
+        assert_eq!(ids(&scene.letters().await), ["a"]);
+        let line = Line::assigned(runtime, events.to_vec(), "shipping", 1);
+        let shipping = LayeredConsumer::wrap(line.clone(), &layer).unwrap();
+        line.end();
+        let batch = shipping.receive_batch(1).await.unwrap();
+        assert_eq!(batch.len(), 1, "it was settled unseen");
+        for delivery in batch {
+            delivery.ack().await.unwrap();
+        }
+    });
+}
+
+#[test]
 fn a_letter_that_a_queue_sends_again_is_handled_again() {
     simulate(9, async |runtime| {
         let line = Line::queue(runtime, vec![event("a", "a")]);

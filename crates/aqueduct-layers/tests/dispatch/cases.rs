@@ -394,6 +394,35 @@ fn a_stream_and_a_sink_send_in_order() {
 }
 
 #[test]
+fn a_sink_keeps_the_limits_in_bytes() {
+    simulate(async |runtime| {
+        let producer = Faulty::new(runtime, Faults { hang: 1000, ..NONE });
+        let options = DispatchOptions {
+            max_buffered_bytes: 10_000,
+            max_batch_bytes: 4_000,
+            ..DispatchOptions::default()
+        };
+        let dispatch = Dispatch::new(producer.clone(), options, runtime);
+        let mut sink = dispatch.sink();
+        let mut taken = 0;
+        while sink
+            .feed(event(taken, "k").with_data(vec![0; 1_500]))
+            .now_or_never()
+            .is_some()
+        {
+            taken += 1;
+            assert!(taken < 100, "the buffer grows without end");
+        }
+        // As many as fit, and one more whose size was not known before.
+        assert!((6..=7).contains(&taken), "{taken}");
+        *producer.faults.lock().unwrap() = NONE;
+        let _ = dispatch.close().await;
+        let state = producer.state.lock().unwrap();
+        assert!(state.largest_request <= 4_000, "{}", state.largest_request);
+    });
+}
+
+#[test]
 fn a_dispatch_stands_where_a_producer_is_wanted() {
     simulate(async |runtime| {
         let producer = Faulty::new(runtime, Faults { event: 300, ..NONE });

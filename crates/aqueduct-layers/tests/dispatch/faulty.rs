@@ -47,6 +47,8 @@ pub(crate) struct Seen {
     pub(crate) in_flight: usize,
     pub(crate) most_in_flight: usize,
     pub(crate) requests: usize,
+    /// In bytes of data.
+    pub(crate) largest_request: usize,
     pub(crate) closed: bool,
     pub(crate) trace: Vec<String>,
     pub(crate) broken: Vec<String>,
@@ -120,6 +122,8 @@ impl Faulty {
     fn begin(&self, events: &[Event]) {
         let mut state = self.state.lock().unwrap();
         state.requests += 1;
+        let bytes = events.iter().filter_map(Event::data).map(|it| it.len());
+        state.largest_request = state.largest_request.max(bytes.sum());
         state.in_flight += 1;
         state.most_in_flight = state.most_in_flight.max(state.in_flight);
         let at = self.runtime.now().elapsed_since_origin();

@@ -224,29 +224,37 @@ impl Producer for FailsAgain {
 
 #[tokio::test]
 async fn a_redriven_event_that_fails_again_before_its_letter_is_removed_stays_a_letter() {
-    let place = Place::new();
-    let letters = place
-        .resource("dlq", &[])
-        .letters(&place.runtime)
-        .await
-        .unwrap();
-    let first = letter(event("a", 0), "billing");
-    bury(&*letters, std::slice::from_ref(&first)).await;
-    let mut again = letter(first.redriven(), "billing");
-    again.position = Some(Position::new(18));
-    again.message = "declined once more".into();
-    let to = FailsAgain {
-        letters: letters.clone(),
-        letter: again.clone(),
-    };
-    let id = letters.list(&LetterQuery::default()).await.unwrap()[0]
-        .id
-        .clone();
-    for answer in letters.redrive(std::slice::from_ref(&id), &to).await {
-        answer.unwrap();
+    // From a log, and from a queue.
+    for places in [Some((17, 18)), None] {
+        let place = Place::new();
+        let letters = place
+            .resource("dlq", &[])
+            .letters(&place.runtime)
+            .await
+            .unwrap();
+        let mut first = letter(event("a", 0), "billing");
+        first.position = places.map(|(before, _)| Position::new(before));
+        bury(&*letters, std::slice::from_ref(&first)).await;
+        let mut known = first.clone();
+        known.reason = LetterReason::KeyHeld;
+        bury(&*letters, &[known]).await;
+        let stored = letters.list(&LetterQuery::default()).await.unwrap();
+        assert_eq!(stored.len(), 1);
+        assert_eq!(stored[0].letter, first);
+        let mut again = letter(first.redriven(), "billing");
+        again.position = places.map(|(_, behind)| Position::new(behind));
+        again.message = "declined once more".into();
+        let to = FailsAgain {
+            letters: letters.clone(),
+            letter: again.clone(),
+        };
+        let id = stored[0].id.clone();
+        for answer in letters.redrive(std::slice::from_ref(&id), &to).await {
+            answer.unwrap();
+        }
+        let left = letters.list(&LetterQuery::default()).await.unwrap();
+        assert_eq!(left.len(), 1);
+        assert_eq!(left[0].letter, again);
+        assert_ne!(left[0].id, id);
     }
-    let left = letters.list(&LetterQuery::default()).await.unwrap();
-    assert_eq!(left.len(), 1);
-    assert_eq!(left[0].letter, again);
-    assert_ne!(left[0].id, id);
 }

@@ -202,6 +202,11 @@ impl Engine {
         self.room.free(events, bytes, &mut self.wakes);
     }
 
+    /// Takes room for bytes without waiting for it.
+    pub(super) fn overdraw(&mut self, bytes: usize) {
+        self.room.overdraw(bytes);
+    }
+
     /// Begins a flush: everything accepted so far goes out without lingering.
     pub(super) fn flush(&mut self) -> u64 {
         self.epochs.seal()

@@ -60,6 +60,11 @@ impl Room {
         Some(id)
     }
 
+    /// Takes room for bytes, whether there is any or not.
+    pub(super) fn overdraw(&mut self, bytes: usize) {
+        self.bytes += bytes;
+    }
+
     /// Gives room back and grants it to those who wait, in their order.
     pub(super) fn free(&mut self, events: usize, bytes: usize, wakes: &mut Vec<Waker>) {
         self.events = self.events.saturating_sub(events);
