@@ -17,6 +17,9 @@ pub(crate) const STREAMS: [&str; 4] = ["orders", "payments", "shipments", "order
 /// After that long without another event the audit takes a stream as read.
 const SILENCE: Duration = Duration::from_secs(2);
 
+/// Gives a worker the handlers of a role.
+type Handlers = fn(Worker, Shop) -> Worker;
+
 /// The flow, opened: the client, and the file of the roles' own tables.
 pub(crate) struct Flow {
     pub(crate) client: Client,
@@ -65,7 +68,7 @@ impl Flow {
     /// The workers that `role` plays, ready to run.
     pub(crate) async fn workers(&self, role: Role) -> Result<Vec<Worker>> {
         let mut workers = Vec::new();
-        let roles: [(Role, &str, fn(Worker, Shop) -> Worker); 3] = [
+        let roles: [(Role, &str, Handlers); 3] = [
             (Role::Payment, "payment", payment::handlers),
             (Role::Shipping, "shipping", shipping::handlers),
             (Role::Management, "management", management::handlers),
