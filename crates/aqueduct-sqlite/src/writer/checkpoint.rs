@@ -36,20 +36,27 @@ impl Checkpoints {
     pub(crate) fn after_commit(&mut self, connection: &Connection, bytes: usize) {
         // Every commit touches some pages beside the events'.
         self.written += bytes as u64 + 4 * self.page_size;
-        if self.written < self.limit / 4 {
+        // Other processes write too: a log that has grown far is looked at earlier.
+        let is_due = self.written >= self.limit / 4
+            || self.written >= self.limit / 16 && self.size() >= self.limit / 2;
+        if !is_due {
             return;
         }
         self.written = 0;
         if let Err(error) = self.checkpoint(connection) {
             tracing::warn!(%error, "the write-ahead log could not be checkpointed");
         }
-        let size = std::fs::metadata(&self.wal).map_or(0, |file| file.len());
-        gauge!("aqueduct_sqlite_wal_bytes").set(size as f64);
+        gauge!("aqueduct_sqlite_wal_bytes").set(self.size() as f64);
+    }
+
+    fn size(&self) -> u64 {
+        std::fs::metadata(&self.wal).map_or(0, |file| file.len())
     }
 
     fn checkpoint(&self, connection: &Connection) -> rusqlite::Result<()> {
         let frames = run(connection, "PRAGMA wal_checkpoint(PASSIVE)")?;
-        let size = frames * (self.page_size + 24);
+        // One that was begun anew keeps its length.
+        let size = self.size().max(frames * (self.page_size + 24));
         if size < self.limit / 2 {
             return Ok(());
         }

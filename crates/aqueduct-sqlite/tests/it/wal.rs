@@ -62,6 +62,34 @@ async fn the_write_ahead_log_stays_under_its_limit_with_slow_readers_and_a_busy_
 }
 
 #[tokio::test]
+async fn many_writers_of_one_file_keep_the_limit_together() {
+    let place = Place::new();
+    let options = [("wal_limit", "4MiB"), ("sync", "normal")];
+    let mut writers = Vec::new();
+    for _ in 0..8 {
+        // A backend of its own shares nothing but the file, as another process does.
+        let backend = aqueduct_sqlite::SqliteBackend::new();
+        let orders = resource(&backend, &place.file(), "orders", &options).unwrap();
+        writers.push(orders.producer(&place.runtime).await.unwrap());
+    }
+    let wal = place.folder.path().join("events.db-wal");
+    let mut largest = 0;
+    for _ in 0..15 {
+        for producer in &writers {
+            let batch: Vec<_> = (0..100)
+                .map(|n| event(&format!("k{n}"), n).with_data(vec![b'x'; 1000]))
+                .collect();
+            send(&**producer, &batch).await;
+            largest = largest.max(std::fs::metadata(&wal).map_or(0, |file| file.len()));
+        }
+    }
+    assert!(
+        largest > 0 && largest <= LIMIT,
+        "the log grew to {largest} bytes"
+    );
+}
+
+#[tokio::test]
 async fn a_foreign_reader_that_stays_does_not_stop_the_writer() {
     let place = Place::new();
     let mut options = SqliteOptions::default();
