@@ -94,6 +94,10 @@ impl SqliteReader {
         let number = self.request.partition.clone();
         self.store
             .read(move |connection| {
+                // One view of the file, so that retention removes nothing between two statements.
+                let connection = &connection
+                    .unchecked_transaction()
+                    .sql("begin to read events")?;
                 let row = partition_by_id(connection, id)?
                     .ok_or_else(|| no_partition(&stream, &number))?;
                 let next = match cursor {

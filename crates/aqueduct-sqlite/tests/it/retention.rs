@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use aqueduct_core::{ErrorKind, Position, ReadFrom};
+use aqueduct_sqlite::{SqlResultExt as _, SqliteOptions, SyncMode};
 
 use crate::support::*;
 
@@ -192,4 +193,44 @@ async fn letters_and_completed_ids_go_after_their_time() {
         store[0] != aqueduct_core::Claimed::Completed
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_from_the_earliest_is_never_overtaken() {
+    let place = Place::new();
+    let producer = place
+        .producer(&[("partitions", "1"), ("sync", "normal")])
+        .await;
+    let log = place.log(&[("sync", "normal")]).await;
+    let mut options = SqliteOptions::default();
+    options.sync = SyncMode::Normal;
+    let store = place
+        .backend
+        .store(place.file(), options, &place.runtime)
+        .await
+        .unwrap();
+    for n in 0..1500 {
+        send(&*producer, &[event("a", n)]).await;
+    }
+    let removing = tokio::spawn(async move {
+        for _ in 0..1400 {
+            store
+                .transaction(|tx| {
+                    tx.execute_batch(
+                        "DELETE FROM aqueduct_segment WHERE last =
+                         (SELECT min(last) FROM aqueduct_segment);
+                         UPDATE aqueduct_partition SET first =
+                         (SELECT min(first) FROM aqueduct_segment);",
+                    )
+                    .sql("remove the oldest")
+                })
+                .await
+                .unwrap();
+        }
+    });
+    while !removing.is_finished() {
+        let mut reader = open(&*log, "0", ReadFrom::Earliest).await;
+        assert!(!reader.read(1).await.unwrap().records.is_empty());
+    }
+    removing.await.unwrap();
 }
