@@ -284,3 +284,43 @@ fn the_same_seed_takes_the_same_way() {
     traces.dedup();
     assert!(traces.len() > 10, "different seeds take different ways");
 }
+
+/// A partition with a backlog, taken over once from an owner that died with ten events out.
+fn taken_over(bench: &Bench) -> std::sync::Arc<dyn aqueduct_core::Consumer> {
+    bench.send(0, 10, 10);
+    let process = bench.simulation.process();
+    let mut options = bench.options();
+    options.owner = Some("first".into());
+    let first = bench.open(&process.runtime(), options);
+    let out = bench.run(bench.receive(&first, SECOND * 5)).unwrap();
+    assert_eq!(out.len(), 10);
+    bench.sleep(SECOND * 15);
+    std::mem::forget(out);
+    process.kill();
+    bench.backend.faults("orders").declare_dead(&"first".into());
+    bench.open(&bench.runtime, bench.options())
+}
+
+#[test]
+fn what_is_announced_after_a_crash_reaches_those_who_wait() {
+    for seed in 0..20 {
+        let bench = Bench::seeded(seed, "1");
+        let second = taken_over(&bench);
+        let batch = bench.run(bench.receive(&second, SECOND * 5)).unwrap();
+        assert_eq!(batch.len(), 10);
+        for delivery in batch {
+            bench.run(delivery.ack()).unwrap();
+        }
+        // Nothing else wakes whoever waits: no settlement, no further event.
+        bench.run(async {
+            let receiving = bench.receive(&second, SECOND * 30);
+            let sending = async {
+                bench.runtime.sleep(SECOND).await;
+                bench.send_later(10, 10).await;
+            };
+            let (batch, ()) = futures::join!(receiving, sending);
+            let batch = batch.expect("announced, and handed to nobody");
+            assert_eq!(batch.len(), 10, "seed {seed}");
+        });
+    }
+}

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use aqueduct_core::{
-    Error, ErrorKind, GroupRecord, Moment, OwnerId, PartitionId, Revocation, Task,
+    Error, ErrorKind, GroupRecord, OwnerId, PartitionId, Revocation, Task,
 };
 use futures::channel::{mpsc, oneshot};
 use futures::future::{BoxFuture, poll_fn};
@@ -125,18 +125,18 @@ impl Driver {
         let now = self.shared.runtime.now();
         let commands = self.member.handle(input, now, &mut self.owned);
         for command in commands {
-            self.carry_out(command, now);
+            self.carry_out(command);
         }
         *lock(&self.shared.unreachable_since) = self.member.unreachable_since();
         self.reports.look(&self.shared, now);
     }
 
-    fn carry_out(&mut self, command: Command, now: Moment) {
+    fn carry_out(&mut self, command: Command) {
         match command {
             Command::Open(opening) => self.owned.open(&opening),
-            Command::Extended(partition, until, unclean) => {
+            Command::Extended(partition, until) => {
                 if let Some((slot, _)) = self.owned.open.get(&partition) {
-                    slot.extended(until, unclean, now);
+                    slot.extended(until);
                 }
             }
             Command::Committed(partition, progress) => {

@@ -3,8 +3,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aqueduct_core::{
-    Assignment, Error, Moment, PartitionId, PartitionStatus, Parts, Position, ReadFrom, Record,
-    Revocation, Revocations, Settlement, Settler, Settling, Tail, Watermark,
+    Assignment, Error, Moment, PartitionId, PartitionStatus, Parts, ReadFrom, Record, Revocation,
+    Revocations, Settlement, Settler, Settling, Tail, Watermark,
 };
 use event_listener::Event as Signal;
 
@@ -39,9 +39,6 @@ struct Inner {
     /// Bytes charged to the process's budget.
     charged: usize,
     tail: Option<Tail>,
-    /// The last position fetched, and the events fetched and not settled.
-    last: Option<Position>,
-    held: u64,
 }
 
 impl Slot {
@@ -62,6 +59,7 @@ impl Slot {
             lease.handed_out,
             opening.takeover(),
         );
+        let watched = tracker.is_guarded();
         Arc::new(Self {
             shared: shared.clone(),
             assignment: Assignment {
@@ -76,11 +74,9 @@ impl Slot {
             inner: Mutex::new(Inner {
                 tracker,
                 reader_waits: false,
-                watched: lease.unclean > 0,
+                watched,
                 charged: 0,
                 tail: None,
-                last: None,
-                held: 0,
             }),
             revocations: Revocations::new(),
             until: AtomicU64::new(nanos(opening.until)),
@@ -113,14 +109,20 @@ impl Slot {
         let before = out.len();
         inner.tracker.take(max, now, out);
         let wake_reader = inner.reader_waits && inner.tracker.room() > 0;
-        let due = if out.len() == before {
+        let nothing = out.len() == before;
+        let due = if nothing {
             inner.tracker.next_due()
         } else {
             None
         };
+        // A retry that became due may need a mark.
+        let wake_driver = nothing && inner.watched && inner.tracker.may_need_mark();
         drop(inner);
         if wake_reader {
             self.room.notify(usize::MAX);
+        }
+        if wake_driver {
+            self.shared.wake.notify(usize::MAX);
         }
         due
     }
@@ -188,9 +190,6 @@ impl Slot {
         if records.is_empty() {
             return;
         }
-        let known = records.partition_point(|record| Some(record.position) <= inner.last);
-        inner.held += (records.len() - known) as u64;
-        inner.last = inner.last.max(records.last().map(|record| record.position));
         inner.tracker.fetched(records, now);
         self.charge(&mut inner);
         let watched = inner.watched;
@@ -239,21 +238,19 @@ impl Slot {
     }
 
     pub(super) fn committed(&self, progress: &Progress) {
-        let mut inner = lock(&self.inner);
-        inner.tracker.committed(progress);
-        let watched = inner.watched;
-        drop(inner);
-        if watched {
+        let opened = lock(&self.inner).tracker.committed(progress);
+        if opened {
             self.shared.ready.notify(usize::MAX);
         }
     }
 
-    pub(super) fn extended(&self, until: Moment, unclean: u32, now: Moment) {
+    pub(super) fn extended(&self, until: Moment) {
         self.until.store(nanos(until), Ordering::Release);
-        if unclean == 0 && self.stopping.why().is_none() && self.is_watched() {
-            let cautious = self.status(now).cautious;
+        if self.stopping.why().is_none() {
             let mut inner = lock(&self.inner);
-            inner.watched = cautious || inner.tracker.children().is_some();
+            let tracker = &inner.tracker;
+            // Not before: those who wait for a mark or an announcement depend on the driver.
+            inner.watched &= tracker.is_guarded() || tracker.children().is_some();
         }
     }
 
@@ -277,7 +274,7 @@ impl Slot {
         );
         inner.tracker.fill_status(now, &mut status);
         if let Some(tail) = inner.tail {
-            let held = inner.held;
+            let held = inner.tracker.held() as u64;
             status.lag_events = tail.events_behind.map(|behind| behind + held);
             status.lag_time = tail.time_behind;
         }
@@ -343,7 +340,6 @@ impl Settler for Slot {
             .settle(parts, &settlement, now, || runtime.random());
         match answer {
             Ok(settled) => {
-                inner.held -= u64::from(matches!(settlement, Settlement::Ack));
                 self.settled(inner, settled);
                 Settling::Ready(Ok(()))
             }

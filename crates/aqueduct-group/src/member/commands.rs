@@ -61,8 +61,8 @@ pub(crate) enum Command {
 
     /// Read the partition from now on.
     Open(Opening),
-    /// The lease is ours until then; it was taken that often without a release or progress.
-    Extended(PartitionId, Moment, u32),
+    /// The lease is ours until then.
+    Extended(PartitionId, Moment),
     /// That progress is durable.
     Committed(PartitionId, Progress),
     /// Stop fetching and handing out: the partition is about to go.

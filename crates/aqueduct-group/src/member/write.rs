@@ -280,8 +280,7 @@ impl Member {
             })),
             Kind::Commit => {
                 owned.flushed = owned.flushed.max(pending.flush);
-                let unclean = owned.lease.unclean;
-                out.push(Command::Extended(partition.clone(), deadline, unclean));
+                out.push(Command::Extended(partition.clone(), deadline));
                 if let Some(progress) = pending.progress {
                     out.push(Command::Committed(partition.clone(), progress));
                 }

@@ -229,7 +229,7 @@ impl World {
                 let (id, generation) = (opening.lease.partition, opening.lease.generation);
                 self.after(Duration::from_millis(1), Action::Fetch(at, id, generation));
             }
-            Command::Extended(id, until, _) => {
+            Command::Extended(id, until) => {
                 if let Some(slot) = process.slots.get_mut(&id) {
                     slot.until = until;
                 }

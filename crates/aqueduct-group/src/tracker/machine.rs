@@ -406,6 +406,7 @@ impl Tracker {
     }
 
     fn ack(&mut self, at: u32) -> Settled {
+        let was_guarded = self.is_guarded();
         let slot = self.slots.at(at);
         let (sequence, released) = (slot.sequence, slot.bytes);
         let next = match slot.key {
@@ -420,7 +421,7 @@ impl Tracker {
             self.advance();
         }
         self.no_longer_alone(at);
-        let mut deliverable = self.cautious_until.is_some() && self.in_flight == 0;
+        let mut deliverable = was_guarded && (self.in_flight == 0 || !self.is_guarded());
         if let Some(next) = next {
             let slot = self.slots.at(next);
             if slot.state == State::Waiting && slot.sequence < self.cursor {

@@ -30,13 +30,16 @@ impl Tracker {
         }
     }
 
-    /// That progress is durable.
-    pub(crate) fn committed(&mut self, progress: &Progress) {
+    /// That progress is durable. Answers whether more may be handed out now: a waiting receiver
+    /// takes.
+    pub(crate) fn committed(&mut self, progress: &Progress) -> bool {
+        let mut opened = false;
         self.committed = (progress.watermark, progress.attempts);
         self.settled = self.settled.saturating_sub(progress.settled);
         if let Some(alone) = &mut self.alone
             && progress.attempts == Some(alone.mark)
         {
+            opened = !alone.durable;
             alone.durable = true;
         }
         if let Some(announce) = &mut self.announce
@@ -44,7 +47,24 @@ impl Tracker {
         {
             announce.up_to = progress.handed_out;
             announce.until = announce.until.or(progress.handed_out);
+            opened = true;
         }
+        opened
+    }
+
+    /// Whether hand-outs wait for marks or announcements: every change concerns the committer.
+    pub(crate) fn is_guarded(&self) -> bool {
+        self.cautious_until.is_some() || self.announce.is_some()
+    }
+
+    /// Whether [`mark_needed`](Self::mark_needed) should be asked, once a receiver waits.
+    pub(crate) fn may_need_mark(&self) -> bool {
+        self.cautious_until.is_some() && self.alone.is_none() && self.in_flight == 0
+    }
+
+    /// Events fetched and not settled.
+    pub(crate) fn held(&self) -> usize {
+        self.slots.held()
     }
 
     /// The partitions that go on with this one's keys, once the reader has ended.

@@ -69,6 +69,21 @@ impl Bench {
         }
     }
 
+    /// Sends `count` events, each of a key of its own.
+    pub async fn send_later(&self, from: usize, count: usize) {
+        let producer = self.resource.producer(&self.runtime).await.unwrap();
+        let events: Vec<_> = (from..from + count)
+            .map(|n| {
+                Event::new(n.to_string())
+                    .with_source("/test")
+                    .with_key(format!("k{n}"))
+            })
+            .collect();
+        for outcome in producer.send_batch(&events).await.into_outcomes() {
+            outcome.unwrap();
+        }
+    }
+
     pub fn options(&self) -> GroupOptions {
         GroupOptions::new("billing".into())
     }
