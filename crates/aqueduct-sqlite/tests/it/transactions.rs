@@ -220,14 +220,18 @@ impl Wake for Panics {
 async fn a_waker_that_panics_does_not_stop_the_writer() {
     let place = Place::new();
     let store = with_notes(&place).await;
+    let (go, gate) = mpsc::channel::<()>();
+    let holds = store.transaction(move |_| {
+        let _ = gate.recv_timeout(Duration::from_secs(20));
+        Ok(())
+    });
+    assert!(holds.now_or_never().is_none());
     let waker = Waker::from(Arc::new(Panics));
     let mut write = pin!(note(&store, 1));
-    assert!(
-        write
-            .as_mut()
-            .poll(&mut Context::from_waker(&waker))
-            .is_pending()
-    );
+    let poll = write.as_mut().poll(&mut Context::from_waker(&waker));
+    assert!(poll.is_pending());
+    go.send(()).unwrap();
+    until("it is committed", || async { count(&store).await == 1 }).await;
     let next = tokio::time::timeout(Duration::from_secs(20), note(&store, 2));
     next.await.expect("the writer goes on").unwrap();
     assert_eq!(count(&store).await, 2);
