@@ -111,8 +111,10 @@ fn undone(error: Error) -> Error {
     }
 }
 
-fn refuse(mut next: impl FnMut() -> Option<Box<dyn Work>>, error: &Error) {
-    while let Some(work) = next() {
+/// Refuses what waits now. What comes because of an answer has not waited, so it is not among it.
+fn refuse(next: impl FnMut() -> Option<Box<dyn Work>>, error: &Error) {
+    let waiting: Vec<_> = std::iter::from_fn(next).collect();
+    for work in waiting {
         work.finish(Err(error.clone()));
     }
 }
