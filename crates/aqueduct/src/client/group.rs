@@ -51,7 +51,7 @@ impl Client {
         }
         let consumer: Arc<dyn Consumer> = match <[_; 1]>::try_from(consumers) {
             Ok([consumer]) => consumer,
-            Err(several) => Arc::new(Merged::new(several)),
+            Err(several) => Arc::new(Merged::new(several, self.runtime())),
         };
         let mut open = self.consumers();
         open.retain(|known| known.strong_count() > 0);

@@ -1,24 +1,79 @@
 use std::future::poll_fn;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
+use std::time::Duration;
 
-use aqueduct_core::{Capabilities, Consumer, ConsumerStatus, Delivery, Limits, Result};
+use aqueduct_core::{
+    Backoff, Capabilities, Consumer, ConsumerStatus, Delivery, Error, Limits, Moment, Result,
+    Retry, Runtime,
+};
 use async_trait::async_trait;
 use futures::FutureExt as _;
 
 /// The consumers of several streams as one. Each in turn is asked first, so that a busy stream does
-/// not starve the others.
+/// not starve the others; one that fails rests for itself, so that it does not stop them.
 pub(super) struct Merged {
     consumers: Vec<Arc<dyn Consumer>>,
+    rests: Mutex<Vec<Rest>>,
+    runtime: Runtime,
     turn: AtomicUsize,
 }
 
+/// How long a consumer that failed is left alone.
+#[derive(Clone, Copy, Default)]
+struct Rest {
+    failures: u32,
+    until: Moment,
+}
+
+/// Between receives of one stream that fail.
+const RECEIVE_AGAIN: Backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
+
 impl Merged {
-    pub(super) fn new(consumers: Vec<Arc<dyn Consumer>>) -> Self {
+    pub(super) fn new(consumers: Vec<Arc<dyn Consumer>>, runtime: &Runtime) -> Self {
         Self {
+            rests: Mutex::new(vec![Rest::default(); consumers.len()]),
             consumers,
+            runtime: runtime.clone(),
             turn: AtomicUsize::new(0),
+        }
+    }
+
+    async fn receive_from(&self, at: usize, max: usize) -> Result<Vec<Delivery>> {
+        let until = self.with_rest(at, |rest| rest.until);
+        if until > self.runtime.now() {
+            self.runtime.sleep_until(until).await;
+        }
+        let Some(consumer) = self.consumers.get(at) else {
+            return Ok(Vec::new());
+        };
+        let received = consumer.receive_batch(max).await;
+        let now = self.runtime.now();
+        self.with_rest(at, |rest| match &received {
+            Err(error) if error.is_retryable() => {
+                rest.failures = rest.failures.saturating_add(1);
+                rest.until = now
+                    + match error.retry() {
+                        Retry::After(hint) => hint,
+                        _ => RECEIVE_AGAIN.delay(rest.failures, &self.runtime),
+                    };
+            }
+            _ => *rest = Rest::default(),
+        });
+        // Its own wait is kept here; the caller may ask for what the others have at once.
+        let at_once = |error: Error| match error.is_retryable() {
+            true => error.with_retry(Retry::After(Duration::ZERO)),
+            false => error,
+        };
+        received.map_err(at_once)
+    }
+
+    fn with_rest<T>(&self, at: usize, use_it: impl FnOnce(&mut Rest) -> T) -> T {
+        let mut rests = self.rests.lock().unwrap_or_else(PoisonError::into_inner);
+        match rests.get_mut(at) {
+            Some(rest) => use_it(rest),
+            None => use_it(&mut Rest::default()),
         }
     }
 }
@@ -28,10 +83,11 @@ impl Consumer for Merged {
     async fn receive_batch(&self, max: usize) -> Result<Vec<Delivery>> {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let count = self.consumers.len().max(1);
-        let (before, after) = self.consumers.split_at(turn % count);
-        let in_turn = after.iter().chain(before);
+        let in_turn = (0..count).map(|at| at.wrapping_add(turn) % count);
         // Dropping those that did not answer first is safe: receiving is.
-        let mut waiting: Vec<_> = in_turn.map(|it| Some(it.receive_batch(max))).collect();
+        let mut waiting: Vec<_> = in_turn
+            .map(|at| Some(self.receive_from(at, max).boxed()))
+            .collect();
         poll_fn(|cx| {
             for receiving in &mut waiting {
                 let Some(Poll::Ready(received)) = receiving.as_mut().map(|it| it.poll_unpin(cx))

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use aqueduct_core::{
     Backoff, Error, Event, GroupName, OpenPartition, Partition, PartitionId, PartitionReader,
-    PartitionState, PartitionedLog, Position, ReadBatch, ReadFrom, Record, Result, Runtime, Start,
-    Text, Timestamp, Watermark,
+    PartitionState, PartitionedLog, Position, ReadBatch, ReadFrom, Record, Result, Retry, Runtime,
+    Start, Text, Timestamp, Watermark,
 };
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
@@ -72,7 +72,7 @@ type OpenReader = Box<dyn PartitionReader>;
 
 /// What a partition does when its records are handed out.
 enum Next {
-    Read(OpenReader, u32),
+    Read(OpenReader),
     End(Vec<PartitionId>),
 }
 
@@ -80,6 +80,8 @@ enum Step {
     Opened(PartitionId, Result<OpenReader>, u32),
     Read(PartitionId, OpenReader, Result<ReadBatch>, u32),
     Listed(Result<Vec<Partition>>),
+    /// A partition was read to its end, and has children that nobody knew.
+    Ended(PartitionId, Vec<PartitionId>, Result<Vec<Partition>>, u32),
 }
 
 impl Reader {
@@ -171,11 +173,12 @@ impl Reader {
     fn step(&mut self, step: Step) {
         match step {
             Step::Opened(partition, Ok(reader), _) => {
-                self.proceed(&partition, Some(Next::Read(reader, 0)));
+                self.proceed(&partition, Some(Next::Read(reader)));
             }
             Step::Opened(partition, Err(error), failures) => {
                 if error.is_retryable() {
-                    self.start(partition, failures.saturating_add(1));
+                    let wait = self.wait(failures.saturating_add(1), &error);
+                    self.start(partition, failures.saturating_add(1), wait);
                 } else {
                     self.give_up(partition, error);
                 }
@@ -183,27 +186,49 @@ impl Reader {
             Step::Read(partition, reader, Ok(batch), _) => {
                 let next = match batch.end {
                     Some(end) => Next::End(end.children),
-                    None => Next::Read(reader, 0),
+                    None => Next::Read(reader),
                 };
                 self.ready
                     .push_back((partition, batch.records.into(), Some(next)));
             }
             Step::Read(partition, reader, Err(error), failures) => {
                 if error.is_retryable() {
-                    self.proceed(&partition, Some(Next::Read(reader, failures + 1)));
+                    let failures = failures.saturating_add(1);
+                    let wait = self.wait(failures, &error);
+                    self.read(partition, reader, failures, wait);
                 } else {
                     self.give_up(partition, error);
                 }
             }
             Step::Listed(listed) => {
-                for partition in listed.unwrap_or_default() {
-                    if !self.known.contains_key(&partition.id) {
-                        let from = Some(ReadFrom::Earliest);
-                        self.learn(partition.id, partition.parents, from);
-                    }
-                }
+                self.learn_new(listed.unwrap_or_default());
                 self.open_ready();
                 self.look_again();
+            }
+            Step::Ended(partition, children, Ok(listed), _) => {
+                self.learn_new(listed);
+                self.end_before(&partition, children);
+            }
+            Step::Ended(partition, children, Err(error), failures) => {
+                if error.is_retryable() {
+                    let failures = failures.saturating_add(1);
+                    let wait = self.wait(failures, &error);
+                    self.list_children(partition, children, failures, wait);
+                } else {
+                    self.failed
+                        .push_back(error.context(format_args!("the children of {partition}")));
+                    self.end_before(&partition, children);
+                }
+            }
+        }
+    }
+
+    /// Learns of partitions that came after the opening.
+    fn learn_new(&mut self, listed: Vec<Partition>) {
+        for partition in listed {
+            if !self.known.contains_key(&partition.id) {
+                let from = Some(ReadFrom::Earliest);
+                self.learn(partition.id, partition.parents, from);
             }
         }
     }
@@ -239,17 +264,17 @@ impl Reader {
             .map(|(id, _)| id.clone())
             .collect();
         for partition in ready {
-            self.start(partition, 0);
+            self.start(partition, 0, at_once());
         }
     }
 
-    fn start(&mut self, partition: PartitionId, failures: u32) {
+    fn start(&mut self, partition: PartitionId, failures: u32, wait: Wait) {
         let Some(place) = self.known.get_mut(&partition) else {
             return;
         };
         place.state = State::Reading;
         let request = OpenPartition::new(self.group.clone(), partition.clone(), place.from);
-        let (log, wait) = (self.log.clone(), self.wait(failures));
+        let log = self.log.clone();
         let opening = async move {
             wait.await;
             Step::Opened(partition, log.open(&request).await, failures)
@@ -259,26 +284,51 @@ impl Reader {
 
     fn proceed(&mut self, partition: &PartitionId, next: Option<Next>) {
         match next {
-            Some(Next::Read(mut reader, failures)) => {
-                let (partition, wait) = (partition.clone(), self.wait(failures));
-                let reading = async move {
-                    wait.await;
-                    let batch = reader.read(READ_EVENTS).await;
-                    Step::Read(partition, reader, batch, failures)
-                };
-                self.work.push(reading.boxed());
-            }
+            Some(Next::Read(reader)) => self.read(partition.clone(), reader, 0, at_once()),
             Some(Next::End(children)) => {
-                for child in children {
-                    if !self.known.contains_key(&child) {
-                        let parents = vec![partition.clone()];
-                        self.learn(child, parents, Some(ReadFrom::Earliest));
-                    }
+                // A child may have further parents, which only the listing tells.
+                match children.iter().all(|child| self.known.contains_key(child)) {
+                    true => self.end(partition),
+                    false => self.list_children(partition.clone(), children, 0, at_once()),
                 }
-                self.end(partition);
             }
             None => {}
         }
+    }
+
+    fn read(&mut self, partition: PartitionId, mut reader: OpenReader, failures: u32, wait: Wait) {
+        let reading = async move {
+            wait.await;
+            let batch = reader.read(READ_EVENTS).await;
+            Step::Read(partition, reader, batch, failures)
+        };
+        self.work.push(reading.boxed());
+    }
+
+    fn list_children(
+        &mut self,
+        partition: PartitionId,
+        children: Vec<PartitionId>,
+        failures: u32,
+        wait: Wait,
+    ) {
+        let log = self.log.clone();
+        let listing = async move {
+            wait.await;
+            Step::Ended(partition, children, log.partitions().await, failures)
+        };
+        self.work.push(listing.boxed());
+    }
+
+    /// Ends a partition, and learns of children that the listing did not have.
+    fn end_before(&mut self, partition: &PartitionId, children: Vec<PartitionId>) {
+        for child in children {
+            if !self.known.contains_key(&child) {
+                let parents = vec![partition.clone()];
+                self.learn(child, parents, Some(ReadFrom::Earliest));
+            }
+        }
+        self.end(partition);
     }
 
     fn end(&mut self, partition: &PartitionId) {
@@ -304,14 +354,19 @@ impl Reader {
         self.work.push(looking.boxed());
     }
 
-    fn wait(&self, failures: u32) -> BoxFuture<'static, ()> {
-        match failures {
-            0 => futures::future::ready(()).boxed(),
-            _ => self
-                .runtime
-                .sleep(READ_AGAIN.delay(failures, &self.runtime)),
-        }
+    /// The wait after that many failures, the last of which was `error`.
+    fn wait(&self, failures: u32, error: &Error) -> Wait {
+        self.runtime.sleep(match error.retry() {
+            Retry::After(hint) => hint,
+            _ => READ_AGAIN.delay(failures, &self.runtime),
+        })
     }
+}
+
+type Wait = BoxFuture<'static, ()>;
+
+fn at_once() -> Wait {
+    futures::future::ready(()).boxed()
 }
 
 impl Stream for Reader {

@@ -11,22 +11,25 @@ pub(crate) fn mask(key: &str, written: &str) -> String {
     if is_secret(key) {
         return MASK.into();
     }
-    if looks_like_connection_string(written) {
-        return mask_connection_string(written);
-    }
     mask_url(written)
 }
 
-/// The text of a URL without user info and without the values of its query.
+/// The text of a URL without user info and without the values of its query and fragment. What was
+/// written in its place may be a connection string: that loses its secrets too.
 pub(crate) fn mask_url(written: &str) -> String {
-    let (base, query) = match written.split_once('?') {
-        Some((base, query)) => (base, Some(query)),
-        None => (written, None),
+    let written = match looks_like_connection_string(written) {
+        true => mask_pairs(written, ';', is_secret),
+        false => written.to_string(),
     };
-    let mut masked = mask_user_info(base);
-    if let Some(query) = query {
-        masked.push('?');
-        masked.push_str(&mask_pairs(query, '&', |_| true));
+    let written = mask_user_info(&written);
+    let (base, mut rest) = written.split_at(written.find(['?', '#']).unwrap_or(written.len()));
+    let mut masked = base.to_string();
+    while let Some(mark) = rest.chars().next() {
+        let after = rest.get(1..).unwrap_or_default();
+        let (part, next) = after.split_at(after.find('#').unwrap_or(after.len()));
+        masked.push(mark);
+        masked.push_str(&mask_pairs(part, '&', |_| true));
+        rest = next;
     }
     masked
 }
@@ -62,12 +65,21 @@ fn is_secret(key: &str) -> bool {
     parts.any(|part| PARTS.contains(&part)) || ANYWHERE.iter().any(|word| key.contains(word))
 }
 
+/// A password may hold a `?` or a `#` that should have been written with `%`; a query has a `=`
+/// before its first `@`.
 fn mask_user_info(base: &str) -> String {
+    let plain = base.find(['?', '#']).unwrap_or(base.len());
+    let (authority, rest) = base.split_at(plain);
+    let end = match rest.split_once('@') {
+        Some((password, _)) if !password.contains('=') => plain + password.len() + 1,
+        _ => authority.len(),
+    };
     let start = base
         .find("://")
         .map(|at| at + 3)
-        .or_else(|| base.find(':').map(|at| at + 1));
-    let (Some(start), Some(at)) = (start, base.rfind('@')) else {
+        .or_else(|| base.find(':').map(|at| at + 1))
+        .unwrap_or(0);
+    let Some(at) = base.get(..end).and_then(|text| text.rfind('@')) else {
         return base.into();
     };
     match (base.get(..start), base.get(start..at), base.get(at..)) {
@@ -88,10 +100,6 @@ fn looks_like_connection_string(text: &str) -> bool {
         part.split_once('=')
             .is_some_and(|(name, _)| is_word(name) && is_secret(name.trim()))
     })
-}
-
-fn mask_connection_string(text: &str) -> String {
-    mask_pairs(text, ';', is_secret)
 }
 
 fn mask_pairs(text: &str, separator: char, secret: impl Fn(&str) -> bool) -> String {
@@ -130,6 +138,22 @@ mod tests {
                 "Endpoint=sb://ns/;SharedAccessKey=***",
             ),
             ("connection_string", "Endpoint=sb://x", "***"),
+            (
+                "url",
+                "Endpoint=sb://ns/;SharedAccessKey=hun?t#er2=;EntityPath=x",
+                "Endpoint=sb://ns/;SharedAccessKey=***;EntityPath=x",
+            ),
+            (
+                "url",
+                "eventhubs://me:hunter2@ns/orders;SharedAccessKey=hunter2",
+                "eventhubs://***@ns/orders;SharedAccessKey=***",
+            ),
+            ("url", "k://host/x#sas=hunter2", "k://host/x#sas=***"),
+            ("url", "k://host/x?a=${A}#b=c", "k://host/x?a=${A}#b=***"),
+            ("url", "k://me:hunt?er#2@host/x", "k://***@host/x"),
+            ("url", "k://host/x?mail=a@b", "k://host/x?mail=***"),
+            ("url", "hunter2@host", "***@host"),
+            ("source", "/shop/web", "/shop/web"),
         ] {
             assert_eq!(mask(key, written), expected);
         }

@@ -130,11 +130,14 @@ impl Section {
         if let Some(Node::List(items, _)) = self.rest.get(name) {
             let items = items.clone();
             self.rest.remove(name);
-            return items
+            let values = items
                 .iter()
-                .map(|leaf| Ok(read_leaf(&self.place, name, leaf, &self.environment)?.text))
-                .collect::<Result<_>>()
-                .map(Some);
+                .map(|leaf| read_leaf(&self.place, name, leaf, &self.environment))
+                .collect::<Result<Vec<_>>>()?;
+            let shown: Vec<_> = values.iter().map(|value| value.shown.as_str()).collect();
+            // For the errors about it.
+            self.options.set(name, "", shown.join(", "));
+            return Ok(Some(values.into_iter().map(|value| value.text).collect()));
         }
         self.refuse_other_shape(name, "a text or a list of texts")?;
         let text = self.options.text(name)?;

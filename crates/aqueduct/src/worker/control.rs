@@ -1,6 +1,7 @@
+use std::future::{Future, poll_fn};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::Waker;
+use std::task::{Poll, Waker};
 
 use aqueduct_core::{Consumer, Error};
 use futures::task::AtomicWaker;
@@ -47,6 +48,17 @@ impl Control {
 
     pub(crate) fn register(&self, waker: &Waker) {
         self.waker.register(waker);
+    }
+
+    /// Waits until it is asked to stop, however.
+    pub(crate) fn stopped(&self) -> impl Future<Output = ()> + '_ {
+        poll_fn(|cx| {
+            self.register(cx.waker());
+            match self.level() {
+                Level::Run => Poll::Pending,
+                _ => Poll::Ready(()),
+            }
+        })
     }
 
     /// Stops the worker with an error; the first one is kept.

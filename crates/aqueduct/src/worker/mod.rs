@@ -23,6 +23,7 @@ use std::time::Duration;
 
 use aqueduct_core::{Error, Event, Lifecycle, Result};
 use futures::FutureExt as _;
+use futures::future::{Either, select};
 
 pub use self::batch::{Batch, BatchHandler, BatchOptions, IntoOutcomes};
 use self::control::{Control, Level};
@@ -231,10 +232,13 @@ impl Worker {
                 self.group.name
             )));
         }
-        let opened = self
-            .client
-            .open_group(&self.group, self.lifecycle.clone())
-            .await?;
+        // A service that does not answer must not make the process deaf to its signals.
+        let opening = self.client.open_group(&self.group, self.lifecycle.clone());
+        futures::pin_mut!(opening);
+        let opened = match select(self.control.stopped(), opening).await {
+            Either::Left(_) => return Ok(()),
+            Either::Right((opened, _)) => opened?,
+        };
         let mut setup = self.setup.clone();
         setup.claimants = opened.claimants;
         let engine = Arc::new(self.engine(setup));

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use aqueduct_core::{Backoff, Consumer, Delivery, Error, Moment, Result, Task};
+use aqueduct_core::{Backoff, Consumer, Delivery, Error, Moment, Result, Retry, Task};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt as _};
@@ -74,8 +74,8 @@ impl Run {
             Entry::Batch(_, options) => options.max,
             Entry::Single(_) => 0,
         });
-        let (largest, total) = batches.fold((0, 0), |(largest, total), max| {
-            (largest.max(max), total + max)
+        let (largest, total) = batches.fold((0, 0_usize), |(largest, total), max| {
+            (largest.max(max), total.saturating_add(max))
         });
         let fetch = concurrency.max(largest);
         Self {
@@ -88,7 +88,7 @@ impl Run {
             ended: false,
             failures: 0,
             fetch,
-            limit: 2 * fetch + total,
+            limit: fetch.saturating_mul(2).saturating_add(total),
             last_event: engine.runtime.now(),
             drain_ends: None,
             unstarted: Vec::new(),
@@ -214,7 +214,10 @@ impl Run {
         }
         self.failures = self.failures.saturating_add(1);
         tracing::warn!(group = %self.engine.group, %error, "receiving failed, and is tried again");
-        let delay = RECEIVE_AGAIN.delay(self.failures, &self.engine.runtime);
+        let delay = match error.retry() {
+            Retry::After(hint) => hint,
+            _ => RECEIVE_AGAIN.delay(self.failures, &self.engine.runtime),
+        };
         self.receiving = Some(self.receive(delay.max(Duration::from_millis(1))));
     }
 

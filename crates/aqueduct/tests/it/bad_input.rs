@@ -89,6 +89,19 @@ async fn errors_name_the_key_the_text_and_the_choices() {
             "[streams.a]\nurl = \"memory:\"\nsas_key = \"hunter2\"".into(),
             &["streams.a.sas_key: no such option"],
         ),
+        (
+            "[streams.a]\nurl = \"Endpoint=sb://ns/;SharedAccessKey=hunter2\"".into(),
+            &["streams.a.url = \"Endpoint=sb://ns/;SharedAccessKey=***\"", "not a URL"],
+        ),
+        (
+            "[streams.a]\nurl = \"kafka://host/x;SharedAccessKey=hunter2#sas=hunter2\"".into(),
+            &["kafka://host/x;SharedAccessKey=***"],
+        ),
+        (
+            billing("dead_letters = \"Endpoint=sb://ns/;SharedAccessKey=hunter2\""),
+            &["groups.billing.dead_letters", "SharedAccessKey=***"],
+        ),
+        ("[streams.a]\nurl = \"hunter2@host\"".into(), &["***@host"]),
         ("[streams.a\nurl = \"hunter2\"".into(), &["line 1", "not TOML"]),
         // References.
         (
@@ -199,7 +212,7 @@ async fn errors_name_the_key_the_text_and_the_choices() {
         // Requirements.
         (
             billing("requires = [\"key_order\", \"magic\"]"),
-            &["groups.billing.requires", "no capability `magic`", "key_order, replay"],
+            &["groups.billing.requires = \"key_order, magic\"", "no capability `magic`", "key_order, replay"],
         ),
         (
             billing("requires = \"durable\""),

@@ -154,3 +154,30 @@ async fn a_reader_that_starts_at_the_latest_sees_what_comes_then() {
     seen.sort_unstable();
     assert_eq!(seen, [0, 1, 2]);
 }
+
+#[tokio::test]
+async fn a_reader_waits_for_every_parent_of_a_partition_that_was_merged_meanwhile() {
+    let test = TestClient::new(
+        "[client]\nsource = \"/shop\"\n[streams.orders]\nurl = \"memory:\"\npartitions = 8",
+    )
+    .await
+    .unwrap();
+    let producer = test.client().producer("orders").await.unwrap();
+    let busy = |range: std::ops::Range<u32>| {
+        let events = range.map(|n| Event::json("n", &n).unwrap().with_key("busy"));
+        producer.send_all(events.collect())
+    };
+    busy(0..5_000).await.unwrap();
+    let mut reader = test
+        .client()
+        .reader("orders", Start::Earliest)
+        .await
+        .unwrap();
+    let admin = test.client().admin("orders").await.unwrap();
+    admin.reshard(1).await.unwrap();
+    busy(5_000..5_100).await.unwrap();
+    for expected in 0..5_100 {
+        let read = reader.next().await.unwrap().unwrap();
+        assert_eq!(read.event.decode_json::<u32>().unwrap(), expected);
+    }
+}

@@ -7,6 +7,7 @@ mod configuration;
 mod consuming;
 #[cfg(feature = "sqlite")]
 mod embedded;
+mod failing_stream;
 mod foreign_backend;
 mod handling;
 mod reference;
