@@ -58,24 +58,26 @@ impl Process {
         name != self.name && free(&self.folder.join(name)).is_some()
     }
 
-    /// Removes the files of dead processes, but for those that `still_named` asks about.
-    pub(crate) fn sweep(&self, still_named: impl Fn(&str) -> bool) {
+    /// The files of dead processes. What these wrote is durable: whoever reads after this sees all.
+    pub(crate) fn dead(&self) -> Vec<String> {
         let Ok(entries) = std::fs::read_dir(&self.folder) else {
-            return;
+            return Vec::new();
         };
-        for entry in entries.flatten() {
-            let name = entry.file_name();
-            let Some(name) = name.to_str().filter(|name| name.starts_with("process-")) else {
-                continue;
-            };
-            if name == self.name || still_named(name) {
-                continue;
-            }
-            // Removed under its lock, so that whoever has just made it sees that it is gone.
-            if let Some(_locked) = free(&entry.path()) {
-                // Another process may have swept it first.
-                let _ = std::fs::remove_file(entry.path());
-            }
+        let names = entries
+            .flatten()
+            .filter_map(|entry| entry.file_name().into_string().ok());
+        names
+            .filter(|name| name.starts_with("process-") && self.is_dead(name))
+            .collect()
+    }
+
+    /// Removes the file of a dead process that nobody asks about any more.
+    pub(crate) fn remove(&self, name: &str) {
+        let path = self.folder.join(name);
+        // Removed under its lock, so that whoever has just made it sees that it is gone.
+        if let Some(_locked) = free(&path) {
+            // Another process may have removed it first.
+            let _ = std::fs::remove_file(path);
         }
     }
 }
@@ -113,9 +115,9 @@ mod tests {
         assert!(!one.is_dead("process-0-never-seen"));
         drop(other);
         assert!(one.is_dead(&gone));
-        one.sweep(|name| name == gone);
-        assert!(one.is_dead(&gone));
-        one.sweep(|_| false);
+        assert_eq!(one.dead(), [gone.clone()]);
+        one.remove(one.name());
+        one.remove(&gone);
         assert!(!folder.path().join(&gone).exists());
         assert!(folder.path().join(one.name()).exists());
         let unnamed = Process::announce(folder.path(), 3).unwrap();
@@ -132,7 +134,7 @@ mod tests {
             for _ in 0..2 {
                 scope.spawn(|| {
                     while !done.load(Ordering::Relaxed) {
-                        sweeper.sweep(|_| false);
+                        sweeper.dead().iter().for_each(|name| sweeper.remove(name));
                     }
                 });
             }

@@ -207,20 +207,17 @@ impl LeaseStore for SqliteLeases {
                     (owner.as_str(), process.name(), now),
                 )
                 .sql("announce a member")?;
-                let mut named = members(tx)?;
-                for (owner, _) in named
-                    .clone()
-                    .iter()
-                    .filter(|(_, name)| process.is_dead(name))
-                {
-                    if forget(tx, owner)? {
-                        named.remove(owner);
+                for (owner, name) in members(tx)? {
+                    if process.is_dead(&name) {
+                        forget(tx, &owner)?;
                     }
                 }
-                process.sweep(|name| named.values().any(|other| other == name));
                 Ok(())
             })
-            .await
+            .await?;
+        // Not before the commit: should this process die first, its members are named again.
+        sweep(&self.store).await;
+        Ok(())
     }
 
     async fn leave(&self, owner: &OwnerId) -> Result<()> {
@@ -260,9 +257,14 @@ pub(crate) fn find_group(connection: &Connection, key: &GroupKey) -> Result<Opti
 
 /// Removes what dead processes left of themselves, but for those that a member still names.
 pub(crate) async fn sweep(store: &SqliteStore) {
+    let process = &store.0.process;
+    // Looked for before the members are read, so that none of these joined in between.
+    let dead = process.dead();
     if let Ok(members) = store.read(members).await {
-        let process = &store.0.process;
-        process.sweep(|name| members.values().any(|named| named == name));
+        let named = |name: &String| members.values().any(|named| named == name);
+        for name in dead.iter().filter(|name| !named(name)) {
+            process.remove(name);
+        }
     }
 }
 
