@@ -19,7 +19,9 @@ use rust_decimal::Decimal;
         order-processing --role shipping --data shop &   on one data folder\n  \
         order-processing --role management --data shop &\n  \
         order-processing --role placement --data shop --orders orders.jsonl\n  \
-        order-processing --config clouds.toml            the streams of that configuration"
+        order-processing --config clouds.toml            the streams of that configuration\n\n\
+        Exit codes: 0 all is well; 1 it could not go on, and says why; 2 wrong arguments;\n\
+        3 the audit found something lost, charged twice or out of order; 130 stopped by a signal."
 )]
 pub(crate) struct Arguments {
     /// Reads orders from that file of JSON lines, or from standard input for `-`.

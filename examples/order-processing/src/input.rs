@@ -7,8 +7,9 @@ use tokio::sync::mpsc::{Receiver, channel};
 use crate::cli::Arguments;
 use crate::generator::Generator;
 
-/// A line of input is at most this long: an order of ten thousand items.
-const LINE_LIMIT: usize = 1 << 20;
+/// A line of input is at most this long: an order of some thousand items, whose events fit into
+/// what every stream takes.
+const LINE_LIMIT: usize = 256 << 10;
 
 /// How many lines are read ahead of the placement.
 const AHEAD: usize = 512;
@@ -185,7 +186,7 @@ mod tests {
                 .as_ref()
                 .unwrap_err()
                 .why
-                .contains("longer than 1048576 bytes")
+                .contains("longer than 262144 bytes")
         );
         assert_eq!(read[3].as_deref().unwrap(), "last");
     }

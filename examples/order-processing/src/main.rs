@@ -11,6 +11,7 @@ mod report;
 mod roles;
 mod shop;
 
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -18,11 +19,19 @@ use aqueduct::{Result, WorkerHandle};
 use clap::Parser as _;
 use futures::future::{BoxFuture, FutureExt as _, select_all};
 use futures::stream::{FuturesUnordered, StreamExt as _};
+use tokio::sync::watch;
 
 use crate::cli::{Arguments, Role};
 use crate::input::Input;
-use crate::report::Progress;
+use crate::report::{Progress, tell};
 use crate::shop::{Flow, describe};
+
+/// The exit code where the audit found something lost, charged twice or out of order; 2 is that of
+/// wrong arguments.
+const NOT_WHOLE: u8 = 3;
+
+/// The exit code after a signal, as shells have it.
+const STOPPED: u8 = 130;
 
 /// How often the flow looks how far it is.
 const LOOK: Duration = Duration::from_millis(50);
@@ -35,11 +44,13 @@ async fn main() -> ExitCode {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .init();
-    match run(&arguments).await {
+    let stop = stop_on_signals();
+    match run(&arguments, stop).await {
         Ok(code) => code,
         Err(message) => {
-            eprintln!("order-processing: {message}");
+            tell(format_args!("order-processing: {message}"));
             ExitCode::FAILURE
         }
     }
@@ -51,7 +62,7 @@ enum End {
     Stopped,
 }
 
-async fn run(arguments: &Arguments) -> Result<ExitCode, String> {
+async fn run(arguments: &Arguments, mut stop: Stop) -> Result<ExitCode, String> {
     let say = |e: aqueduct::Error| describe(&e);
     let begun = Instant::now();
     let input = match arguments.role.plays(Role::Placement) {
@@ -63,35 +74,39 @@ async fn run(arguments: &Arguments) -> Result<ExitCode, String> {
     let before = flow.standing().await.map_err(say)?;
     if before.finished() > 0 && !arguments.quiet && !arguments.json {
         let finished = before.finished();
-        eprintln!(
+        tell(format_args!(
             "{} holds {} orders, {finished} of them finished: going on from there",
             arguments.data.display(),
             before.taken_in
-        );
+        ));
     }
     let quiet = arguments.quiet || arguments.json;
-    let end = work(arguments, &flow, input, Progress::new(expected, quiet)).await?;
-    if let End::Stopped = end {
-        eprintln!("order-processing: stopped; start it again and it goes on where it was");
-        return Ok(ExitCode::from(130));
+    let progress = Progress::new(expected, quiet);
+    if let End::Stopped = work(arguments, &flow, input, progress, &mut stop).await? {
+        return Ok(stopped());
     }
     let seconds = begun.elapsed().as_secs_f64();
-    let (mut summary, events) = flow.audit().await.map_err(say)?;
+    let (mut summary, events) = tokio::select! {
+        audited = flow.audit() => audited.map_err(say)?,
+        () = stopping(&mut stop) => return Ok(stopped()),
+    };
     summary.seconds = (seconds * 1000.0).round() / 1000.0;
     summary.events_per_second = (events as f64 / seconds).round();
-    match arguments.json {
-        true => println!(
-            "{}",
-            serde_json::to_string(&summary).map_err(|e| e.to_string())?
-        ),
-        false => report::print_table(&summary),
-    }
+    report::print(&match arguments.json {
+        true => serde_json::to_string(&summary).map_err(|e| e.to_string())?,
+        false => report::table(&summary),
+    })?;
     let whole = summary.lost + summary.charged_twice + summary.out_of_order == 0;
     Ok(if whole {
         ExitCode::SUCCESS
     } else {
-        ExitCode::from(2)
+        ExitCode::from(NOT_WHOLE)
     })
+}
+
+fn stopped() -> ExitCode {
+    tell("order-processing: stopped; start it again and it goes on where it was");
+    ExitCode::from(STOPPED)
 }
 
 /// Runs the roles until every order has come to its end, or a signal comes.
@@ -100,6 +115,7 @@ async fn work(
     flow: &Flow,
     input: Option<Input>,
     progress: Progress,
+    stop: &mut Stop,
 ) -> Result<End, String> {
     let say = |e: aqueduct::Error| describe(&e);
     let workers = flow.workers(arguments.role).await.map_err(say)?;
@@ -117,7 +133,6 @@ async fn work(
         None => futures::future::ready(Ok(())).boxed(),
     };
     let mut placed = false;
-    let mut signal = std::pin::pin!(stop_signal());
     let mut look = tokio::time::interval(LOOK);
     let mut watch = Watch::new(arguments);
     let end = loop {
@@ -132,7 +147,7 @@ async fn work(
                 Ok(Err(error)) => describe(&error),
                 Err(panic) => panic.to_string(),
             }),
-            () = &mut signal => break End::Stopped,
+            () = stopping(stop) => break End::Stopped,
             _ = look.tick() => {
                 let standing = flow.standing().await.map_err(say)?;
                 progress.show(standing);
@@ -186,6 +201,30 @@ impl Watch {
             _ => Ok(()),
         }
     }
+}
+
+/// Turns true when a signal asks the flow to end.
+type Stop = watch::Receiver<bool>;
+
+async fn stopping(stop: &mut Stop) {
+    // Nobody sends any more where signals cannot be heard: then nothing asks.
+    if stop.wait_for(|stop| *stop).await.is_err() {
+        futures::future::pending().await
+    }
+}
+
+/// Hears SIGTERM and ctrl-c: the first one lets the flow drain, a second one ends it at once. That
+/// loses nothing: every effect is in one transaction with what says that it is done.
+fn stop_on_signals() -> Stop {
+    let (sender, stop) = watch::channel(false);
+    tokio::spawn(async move {
+        stop_signal().await;
+        sender.send_replace(true);
+        stop_signal().await;
+        tell("order-processing: stopped at once; start it again and it goes on where it was");
+        std::process::exit(STOPPED.into())
+    });
+    stop
 }
 
 /// Ends at SIGTERM or ctrl-c.

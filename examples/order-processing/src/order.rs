@@ -10,6 +10,12 @@ pub(crate) mod kind {
     pub(crate) const STATUS: &str = "OrderStatusUpdated";
 }
 
+/// The longest order and customer id, in bytes: what every service takes as a key.
+const ID_LIMIT: usize = 128;
+
+/// The largest amount of one order: the books add up whatever is ordered.
+const AMOUNT_LIMIT: Decimal = Decimal::from_parts(0xd4a5_1000, 0xe8, 0, false, 0);
+
 /// One order, as a line of the input and as the data of `OrderPlaced`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Order {
@@ -64,6 +70,9 @@ impl Order {
             if text.trim().is_empty() {
                 return Err(format!("{name} is empty"));
             }
+            if text.len() > ID_LIMIT {
+                return Err(format!("{name} is longer than {ID_LIMIT} bytes"));
+            }
         }
         if self.items.is_empty() {
             return Err("items is empty: an order has at least one line".into());
@@ -81,8 +90,8 @@ impl Order {
             return Err(format!("items[{at}] (sku {}): {wrong}", item.sku));
         }
         match self.gross() {
-            Some(_) => Ok(()),
-            None => Err("the sum of its lines is too large".into()),
+            Some(gross) if gross <= AMOUNT_LIMIT => Ok(()),
+            _ => Err(format!("the sum of its lines is above {AMOUNT_LIMIT}")),
         }
     }
 }
@@ -152,7 +161,10 @@ impl Status {
 /// nearest binary fraction.
 fn exact<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Decimal, D::Error> {
     #[derive(Deserialize)]
-    #[serde(untagged)]
+    #[serde(
+        untagged,
+        expecting = "expected an amount: a number, or a text such as \"9.80\""
+    )]
     enum Written {
         Number(serde_json::Number),
         Text(String),
@@ -204,7 +216,14 @@ mod tests {
             ("18.6", "-18.6", "unit_price is negative"),
             ("0.15", "1.5", "discount is not between 0 and 1"),
             ("18.6", r#""cheap""#, "`cheap` is no amount"),
-            ("18.6", "1e28", "too large"),
+            ("18.6", "1e28", "above 1000000000000"),
+            ("18.6", "1000000000000", "above 1000000000000"),
+            ("18.6", "null", "expected an amount"),
+            (
+                "TOMSP",
+                &"T".repeat(129),
+                "customer_id is longer than 128 bytes",
+            ),
             (
                 r#""placed_at":"1996-07-05","#,
                 "",

@@ -1,3 +1,4 @@
+use std::io::{ErrorKind, Write as _};
 use std::time::Duration;
 
 use comfy_table::presets::UTF8_FULL_CONDENSED;
@@ -7,8 +8,8 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use crate::audit::{Summary, to_cents};
 use crate::ledger::Standing;
 
-/// Prints what was found, as a table that a person reads.
-pub(crate) fn print_table(summary: &Summary) {
+/// What was found, as a table that a person reads.
+pub(crate) fn table(summary: &Summary) -> String {
     let mut table = Table::new();
     table
         .load_style(UTF8_FULL_CONDENSED)
@@ -38,10 +39,26 @@ pub(crate) fn print_table(summary: &Summary) {
     if let Some(values) = table.column_mut(1) {
         values.set_cell_alignment(CellAlignment::Right);
     }
-    println!("{table}");
-    if summary.lost + summary.charged_twice + summary.out_of_order == 0 {
-        println!("Nothing lost, nothing charged twice, nothing out of order.");
+    match summary.lost + summary.charged_twice + summary.out_of_order {
+        0 => format!("{table}\nNothing lost, nothing charged twice, nothing out of order."),
+        _ => table.to_string(),
     }
+}
+
+/// Prints the report. A reader that went away wanted no more of it.
+pub(crate) fn print(text: &str) -> Result<(), String> {
+    let mut out = std::io::stdout().lock();
+    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(format!("writing the report: {error}"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Tells the person at the terminal something; where nobody listens, nothing is lost.
+pub(crate) fn tell(text: impl std::fmt::Display) {
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
 
 /// Shows how far the flow is, on standard error where that is a terminal.

@@ -230,3 +230,58 @@ fn a_signal_stops_it_and_loses_nothing() {
     assert!(said.contains("start it again"), "{said}");
     assert!(finished(data.path()) > 0);
 }
+
+#[test]
+fn a_reader_that_goes_away_is_no_failure() {
+    let data = tempfile::tempdir().unwrap();
+    let mut command = flow(data.path(), &["--count", "5"]);
+    let mut child = command.spawn().unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success() && said.is_empty(), "{said}");
+}
+
+#[test]
+fn bad_lines_of_another_input_are_letters_of_their_own() {
+    let data = tempfile::tempdir().unwrap();
+    for (line, letters) in [("first", 1), ("second", 2), ("first", 2)] {
+        let mut child = flow(data.path(), &["--orders", "-"])
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        stdin.write_all(line.as_bytes()).unwrap();
+        drop(stdin);
+        assert_eq!(summary(child)["dead_lettered"], letters, "{line}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    let data = tempfile::tempdir().unwrap();
+    let arguments = ["--count", "20000", "--seed", "3"];
+    let mut child = flow(data.path(), &arguments).spawn().unwrap();
+    wait_for_more(data.path(), 0, &mut child);
+    // Somebody else has the file: nothing can be drained.
+    let db = Connection::open(data.path().join("orders.db")).unwrap();
+    db.busy_timeout(DEADLINE).unwrap();
+    db.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let begun = Instant::now();
+    // Two signals at one moment are one, so it is asked until it has ended.
+    while child.try_wait().unwrap().is_none() {
+        let pid = child.id().to_string();
+        Command::new("kill").arg(pid).status().unwrap();
+        std::thread::sleep(Duration::from_millis(50));
+        assert!(
+            begun.elapsed() < Duration::from_secs(10),
+            "it runs on after many signals"
+        );
+    }
+    db.execute_batch("ROLLBACK").unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("start it again"), "{said}");
+}

@@ -105,10 +105,12 @@ fn place(tx: &Transaction<'_>, line: &str) -> Result<Result<Option<Event>, Strin
     })
 }
 
-/// The letter of a line: the same line of the same input is the same letter.
+/// The letter of a line: the same line at the same place of the same input is the same letter, and
+/// another text there is another.
 fn letter(input: &str, number: u64, bytes: Vec<u8>, why: &str) -> Letter {
+    let id = format!("{input}:{number}:{:016x}", fingerprint(&bytes));
     let event = Event::bytes("OrderLine", "text/plain", bytes)
-        .with_id(format!("{input}:{number}"))
+        .with_id(id)
         .with_source(SOURCE);
     let mut letter = Letter::new(
         event,
@@ -120,4 +122,11 @@ fn letter(input: &str, number: u64, bytes: Vec<u8>, why: &str) -> Letter {
     );
     letter.position = Some(Position::new(number));
     letter
+}
+
+/// FNV-1a: the same on every machine and in every version.
+fn fingerprint(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    })
 }
