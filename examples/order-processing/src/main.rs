@@ -209,7 +209,7 @@ type Stop = watch::Receiver<bool>;
 async fn stopping(stop: &mut Stop) {
     // Nobody sends any more where signals cannot be heard: then nothing asks.
     if stop.wait_for(|stop| *stop).await.is_err() {
-        futures::future::pending().await
+        futures::future::pending::<()>().await;
     }
 }
 

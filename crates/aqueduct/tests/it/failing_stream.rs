@@ -170,7 +170,10 @@ async fn a_stream_that_fails_does_not_stop_the_others() {
         while handled.load(Ordering::SeqCst) < expected {
             turns().await;
             clock.advance(Duration::from_millis(10));
-            assert!(clock.now().since(started) < HINT, "event {expected} waits");
+            assert!(
+                clock.now().since(started) < HINT / 10,
+                "event {expected} waits"
+            );
         }
         sending.await.unwrap().unwrap();
     }
@@ -198,6 +201,7 @@ async fn a_worker_that_is_still_opening_stops_when_it_is_asked_to() {
         turns().await;
     }
     handle.stop();
-    running.await.unwrap().unwrap();
+    turns().await;
     assert!(!handle.health().live);
+    running.await.unwrap().unwrap();
 }
