@@ -44,7 +44,10 @@ struct Arguments {
     /// Runs that contestant alone.
     #[arg(long)]
     contestant: Option<String>,
-    /// Events a batch, for a contestant that is run alone.
+    /// Runs that direction alone, `in` or `out`, where the scenario has both.
+    #[arg(long, value_parser = ["in", "out"])]
+    direction: Option<String>,
+    /// Runs that number of events a batch alone.
     #[arg(long)]
     batch: Option<usize>,
 }
@@ -61,6 +64,8 @@ enum Scenario {
 #[derive(Clone, Copy, Debug)]
 struct Contestant {
     name: &'static str,
+    /// `in` or `out`, where the scenario has both.
+    direction: Option<&'static str>,
     batch: usize,
     run: fn(u64, usize) -> aqueduct_core::Result<Figures>,
 }

@@ -11,16 +11,9 @@ pub(crate) struct Figures {
     seconds: f64,
     allocations_per_event: f64,
     pub(crate) instructions_per_event: Option<f64>,
-    direction: Option<&'static str>,
 }
 
 impl Figures {
-    /// The same, of one direction of a scenario that has two.
-    pub(crate) fn of_direction(mut self, direction: &'static str) -> Self {
-        self.direction = Some(direction);
-        self
-    }
-
     /// Prints one line.
     pub(crate) fn print(&self, scenario: &str, contestant: &Contestant, json: bool) {
         let per_second = self.events as f64 / self.seconds;
@@ -34,7 +27,7 @@ impl Figures {
                 "events_per_second": per_second.round(),
                 "allocations_per_event": round(self.allocations_per_event, 3),
             });
-            if let Some(direction) = self.direction {
+            if let Some(direction) = contestant.direction {
                 line["direction"] = direction.into();
             }
             if let Some(instructions) = self.instructions_per_event {
@@ -52,7 +45,7 @@ impl Figures {
             "{scenario} {:<16} batch {:>5} {:<4} {per_second:>12.0} events/s {:>8.3} allocations/event{instructions}",
             contestant.name,
             contestant.batch,
-            self.direction.unwrap_or_default(),
+            contestant.direction.unwrap_or_default(),
             self.allocations_per_event,
         );
     }
@@ -80,7 +73,6 @@ impl Meter {
             seconds,
             allocations_per_event: (made.allocations + made.reallocations) as f64 / events as f64,
             instructions_per_event: None,
-            direction: None,
         }
     }
 }

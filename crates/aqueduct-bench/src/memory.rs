@@ -14,26 +14,31 @@ use crate::sqlite::invalid_url;
 pub(crate) const CONTESTANTS: &[Contestant] = &[
     Contestant {
         name: "json",
+        direction: None,
         batch: 1,
         run: json,
     },
     Contestant {
         name: "tokio-channel",
+        direction: None,
         batch: 1,
         run: channel,
     },
     Contestant {
         name: "tokio-channel",
+        direction: None,
         batch: 100,
         run: channel,
     },
     Contestant {
         name: "aqueduct",
+        direction: None,
         batch: 1,
         run: aqueduct,
     },
     Contestant {
         name: "aqueduct",
+        direction: None,
         batch: 100,
         run: aqueduct,
     },

@@ -1,4 +1,5 @@
 use std::path::Path;
+use std::sync::Arc;
 
 use aqueduct_core::{
     Backend as _, Consumer, Error, ErrorKind, Event, GroupName, Options, Resource, Result, Runtime,
@@ -8,7 +9,6 @@ use aqueduct_group::{Group, GroupOptions};
 use aqueduct_layers::dispatch::{Dispatch, DispatchOptions};
 use aqueduct_sqlite::SqliteBackend;
 use rusqlite::{Connection, params};
-use std::sync::Arc;
 
 use crate::Contestant;
 use crate::measure::{Figures, Meter};
@@ -18,22 +18,26 @@ use crate::payload::Reading;
 /// Both keep `synchronous=FULL` in WAL mode: an event is durable when its batch is answered.
 pub(crate) const CONTESTANTS: &[Contestant] = &[
     Contestant {
-        name: "rusqlite-in",
+        name: "rusqlite",
+        direction: Some("in"),
         batch: 1000,
         run: rusqlite_in,
     },
     Contestant {
-        name: "aqueduct-in",
+        name: "aqueduct",
+        direction: Some("in"),
         batch: 1000,
         run: aqueduct_in,
     },
     Contestant {
-        name: "rusqlite-out",
+        name: "rusqlite",
+        direction: Some("out"),
         batch: 1000,
         run: rusqlite_out,
     },
     Contestant {
-        name: "aqueduct-out",
+        name: "aqueduct",
+        direction: Some("out"),
         batch: 1000,
         run: aqueduct_out,
     },
@@ -48,7 +52,7 @@ fn rusqlite_in(events: u64, batch: usize) -> Result<Figures> {
     let mut file = bare_file(&folder.path().join("bare.db"))?;
     let meter = Meter::begin();
     fill(&mut file, events, batch)?;
-    Ok(meter.end(events).of_direction("in"))
+    Ok(meter.end(events))
 }
 
 fn rusqlite_out(events: u64, batch: usize) -> Result<Figures> {
@@ -75,7 +79,7 @@ fn rusqlite_out(events: u64, batch: usize) -> Result<Figures> {
         bytes += rows.iter().map(|row| row.3.len()).sum::<usize>();
     }
     std::hint::black_box(bytes);
-    Ok(meter.end(events).of_direction("out"))
+    Ok(meter.end(events))
 }
 
 fn fill(file: &mut Connection, events: u64, batch: usize) -> Result<()> {
@@ -133,7 +137,7 @@ fn aqueduct_in(events: u64, batch: usize) -> Result<Figures> {
         publish(&dispatch, events, batch).await?;
         let figures = meter.end(events);
         dispatch.close().await?;
-        Ok(figures.of_direction("in"))
+        Ok(figures)
     })
 }
 
@@ -161,7 +165,7 @@ fn aqueduct_out(events: u64, batch: usize) -> Result<Figures> {
         std::hint::black_box(bytes);
         consumer.close().await?;
         dispatch.close().await?;
-        Ok(figures.of_direction("out"))
+        Ok(figures)
     })
 }
 
