@@ -20,7 +20,7 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
         "test",
         "--package",
         "aqueduct-group",
-        "--test",
+        "--lib",
         "simulation",
         "--",
         "--nocapture",
