@@ -324,3 +324,45 @@ fn what_is_announced_after_a_crash_reaches_those_who_wait() {
         });
     }
 }
+
+#[test]
+fn one_poison_and_slow_innocents_in_other_partitions() {
+    for seed in 0..10 {
+        let bench = Bench::seeded(seed, "4");
+        bench.send(0, 40, 40);
+        let mut buried = false;
+        for life in 0..40 {
+            let process = bench.simulation.process();
+            let mut options = bench.options();
+            options.owner = Some(format!("life-{life}").into());
+            let consumer = bench.open(&process.runtime(), options);
+            let died = bench.run(async {
+                while let Some(batch) = bench.receive(&consumer, SECOND * 20).await {
+                    for delivery in batch {
+                        if number(&delivery) == 7 && delivery.attempt() <= 3 {
+                            std::mem::forget(delivery);
+                            return true;
+                        }
+                        let innocent = number(&delivery) != 7;
+                        assert!(
+                            !innocent || delivery.attempt() == 1,
+                            "seed {seed}: an innocent"
+                        );
+                        buried |= !innocent;
+                        // Slow: most of a life goes by while one of them runs.
+                        bench.runtime.sleep(SECOND * 3).await;
+                        delivery.ack().await.unwrap();
+                    }
+                }
+                false
+            });
+            process.kill();
+            let faults = bench.backend.faults("orders");
+            faults.declare_dead(&format!("life-{life}").into());
+            if !died {
+                break;
+            }
+        }
+        assert!(buried, "seed {seed}: never found");
+    }
+}

@@ -44,6 +44,10 @@ impl Slots {
         } else {
             (self.turn + 1) % count
         };
+        // While it waits it is marked as started: a crash would count against it.
+        if let Some(marked) = self.list.iter().position(|slot| slot.is_marked()) {
+            self.turn = marked;
+        }
         let share = max.div_ceil(count.max(1));
         for quota in [share, max] {
             for at in 0..count {

@@ -3,9 +3,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 
-use aqueduct_core::{
-    Error, ErrorKind, GroupRecord, OwnerId, PartitionId, Revocation, Task,
-};
+use aqueduct_core::{Error, ErrorKind, GroupRecord, OwnerId, PartitionId, Revocation, Task};
 use futures::channel::{mpsc, oneshot};
 use futures::future::{BoxFuture, poll_fn};
 use futures::stream::{FuturesUnordered, StreamExt as _};
@@ -226,13 +224,25 @@ impl OwnedSlots {
 impl Work for OwnedSlots {
     fn snapshot(&mut self, partition: &PartitionId) -> Option<Snapshot> {
         let (slot, _) = self.open.get(partition)?;
-        Some(slot.snapshot(self.shared.runtime.now()))
+        Some(slot.snapshot())
+    }
+
+    fn mark(&mut self, partition: &PartitionId) -> Option<Snapshot> {
+        let (slot, _) = self.open.get(partition)?;
+        slot.mark(self.shared.runtime.now());
+        Some(slot.snapshot())
+    }
+
+    fn withdraw(&mut self, partition: &PartitionId) {
+        if let Some((slot, _)) = self.open.get(partition) {
+            slot.withdraw();
+        }
     }
 
     fn stop(&mut self, partition: &PartitionId, why: Revocation) -> Option<Snapshot> {
         let (slot, _) = self.open.get(partition)?;
         slot.revoke(why);
-        Some(slot.snapshot(self.shared.runtime.now()))
+        Some(slot.snapshot())
     }
 
     fn is_dead(&self, owner: &OwnerId) -> bool {

@@ -25,6 +25,8 @@ pub(crate) struct Slot {
     until: AtomicU64,
     /// Whether events may be handed out: the hook knows of the partition, and it is not going.
     open: AtomicBool,
+    /// An event is marked as started and waits for a receiver, who should come here first.
+    marked: AtomicBool,
     /// Wakes the reader when there may be room.
     room: Signal,
     pub(super) stopping: Stopping,
@@ -81,6 +83,7 @@ impl Slot {
             revocations: Revocations::new(),
             until: AtomicU64::new(nanos(opening.until)),
             open: AtomicBool::new(false),
+            marked: AtomicBool::new(false),
             room: Signal::new(),
             stopping: Stopping::default(),
         })
@@ -108,6 +111,9 @@ impl Slot {
         let mut inner = lock(&self.inner);
         let before = out.len();
         inner.tracker.take(max, now, out);
+        if self.is_marked() && !inner.tracker.is_unclaimed() {
+            self.marked.store(false, Ordering::Release);
+        }
         let wake_reader = inner.reader_waits && inner.tracker.room() > 0;
         let nothing = out.len() == before;
         let due = if nothing {
@@ -125,6 +131,11 @@ impl Slot {
             self.shared.wake.notify(usize::MAX);
         }
         due
+    }
+
+    /// Whether an event is marked as started and waits for a receiver.
+    pub(super) fn is_marked(&self) -> bool {
+        self.marked.load(Ordering::Acquire)
     }
 
     /// Whether a receiver that waits should wake the driver, for a mark or an announcement.
@@ -213,14 +224,13 @@ impl Slot {
         lock(&self.inner).tracker.read_from()
     }
 
-    pub(super) fn snapshot(&self, now: Moment) -> Snapshot {
-        let mut inner = lock(&self.inner);
+    pub(super) fn snapshot(&self) -> Snapshot {
+        let inner = lock(&self.inner);
         let shared = &self.shared;
         let wanted = self.open.load(Ordering::Acquire)
             && shared.waiting.load(Ordering::Acquire) > 0
             && !shared.paused.load(Ordering::Acquire)
             && !shared.draining.load(Ordering::Acquire);
-        let mark = wanted && inner.watched && inner.tracker.mark_needed(now);
         let tracker = &inner.tracker;
         let drained = match self.stopping.why() {
             None => false,
@@ -229,7 +239,10 @@ impl Slot {
         };
         Snapshot {
             progress: tracker.progress(),
-            mark,
+            wants_mark: wanted && tracker.may_need_mark(),
+            mark: tracker.waits_for_mark(),
+            alone: tracker.is_alone(),
+            unclaimed: !wanted && tracker.is_unclaimed(),
             drained,
             ended: tracker
                 .is_settled_to_end()
@@ -237,8 +250,23 @@ impl Slot {
         }
     }
 
+    /// Chooses the next event to run alone, where there is one.
+    pub(super) fn mark(&self, now: Moment) {
+        lock(&self.inner).tracker.mark_needed(now);
+    }
+
+    /// Takes the mark of an event back that nobody came for.
+    pub(super) fn withdraw(&self) {
+        self.marked.store(false, Ordering::Release);
+        lock(&self.inner).tracker.withdraw();
+    }
+
     pub(super) fn committed(&self, progress: &Progress) {
-        let opened = lock(&self.inner).tracker.committed(progress);
+        let mut inner = lock(&self.inner);
+        let opened = inner.tracker.committed(progress);
+        let marked = inner.tracker.is_unclaimed();
+        drop(inner);
+        self.marked.store(marked, Ordering::Release);
         if opened {
             self.shared.ready.notify(usize::MAX);
         }

@@ -94,9 +94,14 @@ impl Opening {
     /// What the tracker shall know of the owner before.
     pub(crate) fn takeover(&self) -> Takeover {
         let lease = &self.lease;
+        let marked = lease.attempts.is_some_and(|attempts| attempts.started);
         Takeover {
             attempts: lease.attempts,
-            cautious_until: lease.handed_out.filter(|_| lease.unclean >= 2),
+            // A mark is found where the last owner died in cautious mode, whatever it had
+            // settled there: what came before the cause does not clear it.
+            cautious_until: lease
+                .handed_out
+                .filter(|_| lease.unclean >= 2 || lease.unclean >= 1 && marked),
             announce: lease.unclean >= 1,
         }
     }
@@ -106,6 +111,10 @@ impl Opening {
 pub(crate) trait Work {
     /// Where an open partition stands.
     fn snapshot(&mut self, partition: &PartitionId) -> Option<Snapshot>;
+    /// Chooses the next event to run alone, where there is one: [`Snapshot::mark`] says so.
+    fn mark(&mut self, partition: &PartitionId) -> Option<Snapshot>;
+    /// Takes back the mark of an event that nobody came for.
+    fn withdraw(&mut self, partition: &PartitionId);
     /// Revokes what is out for good, and answers where that leaves the partition.
     fn stop(&mut self, partition: &PartitionId, why: Revocation) -> Option<Snapshot>;
     /// Whether that member is certainly dead.
@@ -116,8 +125,15 @@ pub(crate) trait Work {
 #[derive(Clone, Debug)]
 pub(crate) struct Snapshot {
     pub(crate) progress: Progress,
-    /// Whether the progress must be durable before the next event is handed out.
+    /// Whether the next event may have to run alone, and somebody waits for it.
+    pub(crate) wants_mark: bool,
+    /// Whether an event was chosen to run alone, and the progress, which marks it as started, must
+    /// be durable before it is handed out.
     pub(crate) mark: bool,
+    /// Whether an event was chosen to run alone and is not settled.
+    pub(crate) alone: bool,
+    /// Whether that event is marked and not handed out, and nobody waits for it.
+    pub(crate) unclaimed: bool,
     /// Whether nothing is out that a hand-over should wait for.
     pub(crate) drained: bool,
     /// The partitions that go on with its keys, once it is settled to its end.

@@ -29,6 +29,9 @@ pub(crate) use self::rng::Rng;
 use crate::GroupOptions;
 use crate::tracker::Progress;
 
+/// A mark is taken back where no receiver comes for its event within this time.
+const CLAIM_WITHIN: Duration = Duration::from_millis(250);
+
 /// The timings and limits of a member.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Timings {
@@ -82,6 +85,12 @@ pub(crate) struct Member {
     list_failures: u32,
     unreachable_since: Option<Moment>,
     flushes: Vec<Flush>,
+    /// Whose event runs alone, and since when nobody comes for it: one at a time, so that a crash
+    /// counts against one event.
+    alone: Option<(PartitionId, Moment)>,
+    /// Whose event ran alone last: the next in order comes first. A start draws where to begin, so
+    /// that rapid restarts do not meet the same event each time.
+    ran_alone: Result<PartitionId, u64>,
     ops: u64,
     balance_due: bool,
     create_at: Moment,
@@ -177,13 +186,16 @@ impl Member {
         seed: u64,
         now: Moment,
     ) -> Self {
+        let mut rng = Rng::new(seed);
         Self {
             timings,
             owner,
             group,
             group_fresh: true,
             asking_group: false,
-            rng: Rng::new(seed),
+            alone: None,
+            ran_alone: Err(rng.next()),
+            rng,
             partitions: BTreeMap::new(),
             rows: BTreeMap::new(),
             owned: BTreeMap::new(),
@@ -253,6 +265,9 @@ impl Member {
         if !self.owned.is_empty() || !self.asks.is_empty() {
             let often = timings.commit_min.max(Duration::from_millis(50));
             wake = wake.min(self.last_tick + often.min(timings.renew_every / 4));
+        }
+        if self.alone.is_some() {
+            wake = wake.min(self.last_tick + CLAIM_WITHIN);
         }
         for owned in self.owned.values() {
             let idle = owned.pending.as_ref().is_none_or(|pending| pending.idle);

@@ -3,7 +3,7 @@ use std::time::Duration;
 use aqueduct_core::{Moment, PartitionId, Revocation, Watermark};
 
 use super::write::Carried;
-use super::{Command, Flush, Kind, Member, Stop, Work};
+use super::{CLAIM_WITHIN, Command, Flush, Kind, Member, Stop, Work};
 
 impl Member {
     /// Does what is due.
@@ -16,7 +16,13 @@ impl Member {
             let known = self.rows.values().map(|row| row.lease.clone()).collect();
             out.push(Command::List(known));
         }
-        let partitions: Vec<_> = self.owned.keys().cloned().collect();
+        self.look_after_alone(now, work);
+        let mut partitions: Vec<_> = self.owned.keys().cloned().collect();
+        let first = match &self.ran_alone {
+            Ok(last) => partitions.partition_point(|partition| partition <= last),
+            Err(drawn) => (drawn % partitions.len().max(1) as u64) as usize,
+        };
+        partitions.rotate_left(first);
         for partition in &partitions {
             self.tend(partition, now, work, out);
         }
@@ -138,6 +144,17 @@ impl Member {
             return;
         }
         let timings = self.timings;
+        let snapshot = match snapshot {
+            Some(snapshot) if snapshot.wants_mark && self.alone.is_none() => {
+                let marked = work.mark(partition);
+                if marked.as_ref().is_some_and(|marked| marked.mark) {
+                    self.alone = Some((partition.clone(), now));
+                    self.ran_alone = Ok(partition.clone());
+                }
+                marked
+            }
+            snapshot => snapshot,
+        };
         let Some(owned) = self.owned.get_mut(partition) else {
             return;
         };
@@ -166,6 +183,23 @@ impl Member {
             let next = self.renewed(&lease, progress.as_ref());
             let carried = Carried { progress, flush };
             self.send(partition, Kind::Commit, next, carried, now, out);
+        }
+    }
+
+    /// Lets the next one run alone, once the event that does is settled or gone.
+    fn look_after_alone(&mut self, now: Moment, work: &mut dyn Work) {
+        let Some((partition, since)) = &mut self.alone else {
+            return;
+        };
+        let open = self.owned.contains_key(partition);
+        let snapshot = open.then(|| work.snapshot(partition)).flatten();
+        if snapshot.as_ref().is_none_or(|snapshot| !snapshot.alone) {
+            self.alone = None;
+        } else if snapshot.is_some_and(|snapshot| !snapshot.unclaimed) {
+            *since = now;
+        } else if now >= *since + CLAIM_WITHIN {
+            work.withdraw(partition);
+            self.alone = None;
         }
     }
 

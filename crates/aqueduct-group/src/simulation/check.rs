@@ -10,6 +10,8 @@ pub(super) struct Check {
     begun: Vec<usize>,
     pub(super) seen: Seen,
     finished: usize,
+    /// The store answers soon, so that nearly every mark is of an event that runs.
+    strict: bool,
 }
 
 /// What became of one event.
@@ -19,6 +21,9 @@ struct Fate {
     letter: bool,
     /// Attempts that failed, as anybody could know of them.
     failed: u32,
+    nacked: u32,
+    /// Processes that died while it ran alone.
+    died: u32,
 }
 
 /// How often each thing happened.
@@ -30,6 +35,8 @@ pub(super) struct Seen {
     pub(super) poison_letters: u64,
     pub(super) nacks: u64,
     pub(super) crashes: u64,
+    pub(super) storms: u64,
+    pub(super) innocent_letters: u64,
     pub(super) stalls: u64,
     pub(super) kills: u64,
     pub(super) outages: u64,
@@ -44,8 +51,9 @@ pub(super) struct Seen {
 }
 
 impl Check {
-    pub(super) fn new(keys: usize) -> Self {
+    pub(super) fn new(keys: usize, strict: bool) -> Self {
         Self {
+            strict,
             begun: vec![0; keys],
             ..Self::default()
         }
@@ -96,7 +104,18 @@ impl Check {
         Ok(())
     }
 
-    pub(super) fn failed(&mut self, event: usize) {
+    /// A handler failed.
+    pub(super) fn nacked(&mut self, event: usize) {
+        self.events[event].nacked += 1;
+        self.failed(event);
+    }
+
+    /// Its process died while it ran alone.
+    pub(super) fn died(&mut self, event: usize) {
+        self.events[event].died += 1;
+    }
+
+    fn failed(&mut self, event: usize) {
         self.events[event].failed += 1;
     }
 
@@ -116,6 +135,15 @@ impl Check {
         }
         if !std::mem::replace(&mut fate.letter, true) {
             self.seen.letters += 1;
+            let innocent = fate.nacked == 0 && !log.events[event].poison;
+            self.seen.innocent_letters += u64::from(innocent);
+            // Once it may have died between the mark and the handler.
+            if innocent && self.strict && fate.died + 1 < attempts {
+                return Err(format!(
+                    "event {event} never failed, ran alone in {} deaths and became a letter",
+                    fate.died
+                ));
+            }
             self.seen.poison_letters += u64::from(log.events[event].poison);
         }
         Ok(())
@@ -174,6 +202,18 @@ impl Check {
         }
     }
 
+    /// One crash may count against one event of a member.
+    pub(super) fn one_alone<'a, T: 'a>(
+        &self,
+        alone: impl Iterator<Item = (&'a PartitionId, T)>,
+    ) -> Result<(), String> {
+        let alone: Vec<_> = alone.map(|(id, _)| id.to_string()).collect();
+        match alone.len() {
+            0 | 1 => Ok(()),
+            _ => Err(format!("{alone:?}: each has an event that runs alone")),
+        }
+    }
+
     pub(super) fn is_all_settled(&self) -> bool {
         self.finished == self.events.len()
     }
@@ -194,7 +234,7 @@ impl Check {
 }
 
 impl Seen {
-    fn all(&mut self) -> [(&'static str, &mut u64); 17] {
+    fn all(&mut self) -> [(&'static str, &mut u64); 18] {
         [
             ("starts", &mut self.starts),
             ("repeated", &mut self.repeated),
@@ -202,6 +242,7 @@ impl Seen {
             ("poison_letters", &mut self.poison_letters),
             ("nacks", &mut self.nacks),
             ("crashes", &mut self.crashes),
+            ("storms", &mut self.storms),
             ("stalls", &mut self.stalls),
             ("kills", &mut self.kills),
             ("outages", &mut self.outages),
@@ -221,6 +262,7 @@ impl Seen {
         for ((_, mine), (_, theirs)) in self.all().into_iter().zip(other.all()) {
             *mine += *theirs;
         }
+        self.innocent_letters += other.innocent_letters;
     }
 
     pub(super) fn assert_everything_happened(&mut self) {

@@ -102,11 +102,14 @@ impl Work for View<'_> {
     fn snapshot(&mut self, partition: &PartitionId) -> Option<Snapshot> {
         let slot = self.slots.get_mut(partition)?;
         let tracker = &mut slot.tracker;
-        let mark = self.waits && slot.stopping.is_none() && tracker.mark_needed(self.now);
+        let wanted = self.waits && slot.stopping.is_none();
         let idle = tracker.in_flight() == 0;
         Some(Snapshot {
             progress: tracker.progress(),
-            mark,
+            wants_mark: wanted && tracker.may_need_mark(),
+            mark: tracker.waits_for_mark(),
+            alone: tracker.is_alone(),
+            unclaimed: !wanted && tracker.is_unclaimed(),
             drained: slot
                 .stopping
                 .is_some_and(|why| why == Revocation::Shutdown || idle),
@@ -114,6 +117,18 @@ impl Work for View<'_> {
                 .is_settled_to_end()
                 .then(|| tracker.children().unwrap_or_default().to_vec()),
         })
+    }
+
+    fn mark(&mut self, partition: &PartitionId) -> Option<Snapshot> {
+        let slot = self.slots.get_mut(partition)?;
+        slot.tracker.mark_needed(self.now);
+        self.snapshot(partition)
+    }
+
+    fn withdraw(&mut self, partition: &PartitionId) {
+        if let Some(slot) = self.slots.get_mut(partition) {
+            slot.tracker.withdraw();
+        }
     }
 
     fn stop(&mut self, partition: &PartitionId, why: Revocation) -> Option<Snapshot> {

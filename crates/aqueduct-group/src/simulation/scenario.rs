@@ -21,6 +21,8 @@ pub(super) struct Scenario {
     pub(super) refused_calls: usize,
     pub(super) slow_calls: usize,
     pub(super) crashes: usize,
+    /// Kills of everybody in quick succession.
+    pub(super) storm: usize,
     pub(super) stalls: usize,
     pub(super) joins: usize,
     pub(super) outages: usize,
@@ -45,6 +47,9 @@ impl Scenario {
         let joins = fault(4);
         let outages = fault(2);
         let poison = fault(1);
+        let storm = fault(24).saturating_sub(12);
+        // What a storm counts against an event is then what it ran through.
+        let answers = usize::from(storm == 0);
         Self {
             partitions: 1 + up_to(5),
             members: 1 + up_to(3),
@@ -53,12 +58,13 @@ impl Scenario {
             poison,
             reshards: up_to(2),
             concurrency: 1 + up_to(5),
-            attempts: 3,
+            attempts: if storm > 0 { 5 } else { 3 },
             nacks: up_to(150),
-            lost_answers,
-            refused_calls,
-            slow_calls,
+            lost_answers: lost_answers * answers,
+            refused_calls: refused_calls * answers,
+            slow_calls: slow_calls * answers,
             crashes,
+            storm,
             stalls,
             joins,
             outages,

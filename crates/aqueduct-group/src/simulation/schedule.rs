@@ -15,6 +15,8 @@ pub(super) enum Action {
     Produce,
     Reshard,
     Crash(usize),
+    /// Kill everybody, and that often again.
+    Storm(usize),
     Stall,
     Restart,
     Leave,

@@ -29,6 +29,8 @@ pub(super) struct World {
     pub(super) flush_ids: u64,
     pub(super) dead: BTreeSet<OwnerId>,
     pub(super) outage: bool,
+    /// Processes come back at once.
+    pub(super) storming: bool,
     /// Where each key is written now.
     pub(super) homes: Vec<PartitionId>,
     pub(super) produced: usize,
@@ -41,7 +43,7 @@ impl World {
         let open = log.open();
         let mut world = Self {
             now: Moment::after_origin(Duration::from_secs(1)),
-            check: Check::new(scenario.keys),
+            check: Check::new(scenario.keys, scenario.storm > 0),
             homes: (0..scenario.keys)
                 .map(|key| open[key % open.len()].clone())
                 .collect(),
@@ -56,6 +58,7 @@ impl World {
             flush_ids: 0,
             dead: BTreeSet::new(),
             outage: false,
+            storming: false,
             produced: 0,
             done: false,
             scenario,
@@ -90,6 +93,9 @@ impl World {
         for _ in 0..scenario.crashes {
             let process = self.rng.below(8);
             self.some_time(Action::Crash(process));
+        }
+        if scenario.storm > 0 {
+            self.some_time(Action::Storm(scenario.storm));
         }
         for _ in 0..scenario.stalls {
             self.some_time(Action::Stall);
@@ -160,6 +166,10 @@ impl World {
                     self.check.seen.crashes += 1;
                     self.crash(at);
                 }
+                Ok(())
+            }
+            Action::Storm(left) => {
+                self.storm(left);
                 Ok(())
             }
             Action::Stall => {
@@ -297,8 +307,14 @@ impl World {
 
     /// Hands out what may be handed out, and starts handlers.
     fn deliver(&mut self, at: usize) -> Result<(), String> {
-        let ids: Vec<_> = self.processes[at].slots.keys().cloned().collect();
-        for id in ids {
+        let slots = self.processes[at].slots.iter();
+        self.check
+            .one_alone(slots.clone().filter(|(_, slot)| slot.tracker.is_alone()))?;
+        let mut ids: Vec<_> = slots
+            .map(|(id, slot)| (!slot.tracker.is_unclaimed(), id.clone()))
+            .collect();
+        ids.sort();
+        for (_, id) in ids {
             let now = self.now;
             let process = &mut self.processes[at];
             if !process.alive || process.leaving {
@@ -454,7 +470,7 @@ impl World {
             };
             if open && counts {
                 self.check.seen.nacks += 1;
-                self.check.failed(event);
+                self.check.nacked(event);
             }
             if answer.is_ok() && !fails {
                 self.check.settled(event);
@@ -467,13 +483,45 @@ impl World {
     fn crash(&mut self, at: usize) {
         let process = &mut self.processes[at];
         process.alive = false;
+        for chain in process.chains.values() {
+            let Some(parts) = chain.parts.front() else {
+                continue;
+            };
+            let slot = process.slots.get(&chain.partition);
+            let runs = slot.is_some_and(|slot| {
+                slot.tracker.is_alone() && slot.tracker.revocation(parts.ticket).is_none()
+            });
+            if let Some(position) = parts.position.filter(|_| runs) {
+                self.check
+                    .died(self.log.event_at(&chain.partition, position));
+            }
+        }
         process.slots.clear();
         process.chains.clear();
         if self.scenario.knows_dead {
             self.dead.insert(process.owner.clone());
         }
-        let back = self.seconds(1, 15);
+        let back = match self.storming {
+            true => Duration::from_millis(self.rng.below(50) as u64),
+            false => self.seconds(1, 15),
+        };
         self.after(back, Action::Restart);
+    }
+
+    /// Kills whoever lives, again and again, faster than anybody gets on.
+    fn storm(&mut self, left: usize) {
+        self.storming = left > 0;
+        if left == 0 {
+            return;
+        }
+        for at in 0..self.processes.len() {
+            if self.processes[at].alive {
+                self.check.seen.storms += 1;
+                self.crash(at);
+            }
+        }
+        let next = Duration::from_millis(80 + self.rng.below(900) as u64);
+        self.after(next, Action::Storm(left - 1));
     }
 
     /// A member leaves as long as another one stays.

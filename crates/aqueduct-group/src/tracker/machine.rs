@@ -232,6 +232,16 @@ impl Tracker {
         true
     }
 
+    /// Takes back the choice of an event that was not handed out; the next commit says so.
+    pub(crate) fn withdraw(&mut self) {
+        if let Some(alone) = self
+            .alone
+            .take_if(|it| self.slots.at(it.at).state == State::Waiting)
+        {
+            self.freed.push_front(alone.at);
+        }
+    }
+
     /// Settles what was handed out as `parts`. A reject is refused by the caller; here it is a
     /// nack. An ack does not look at `now`; `random` is drawn for the jitter of a back-off alone.
     pub(crate) fn settle(

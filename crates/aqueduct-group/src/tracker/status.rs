@@ -17,6 +17,9 @@ impl Tracker {
         let attempts = self.attempts();
         let dirty = self.committed != (watermark, attempts);
         let is_cautious = self.cautious_until.is_some() && !self.is_revoked();
+        // Until it is taken back a mark counts at every crash, also once caution is over.
+        let is_marked = self.committed.1.is_some_and(|attempts| attempts.started);
+        let stale = is_marked && self.committed.1 != attempts;
         Progress {
             watermark,
             handed_out: match self.announce {
@@ -25,7 +28,7 @@ impl Tracker {
             },
             attempts,
             dirty,
-            urgent: dirty && is_cautious || self.waits_for_announcement(),
+            urgent: dirty && is_cautious || stale || self.waits_for_announcement(),
             settled: self.settled,
         }
     }
@@ -60,6 +63,22 @@ impl Tracker {
     /// Whether [`mark_needed`](Self::mark_needed) should be asked, once a receiver waits.
     pub(crate) fn may_need_mark(&self) -> bool {
         self.cautious_until.is_some() && self.alone.is_none() && self.in_flight == 0
+    }
+
+    /// Whether an event was chosen to run alone and is not settled.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.alone.is_some()
+    }
+
+    /// Whether a commit of the progress must be durable before the chosen event is handed out.
+    pub(crate) fn waits_for_mark(&self) -> bool {
+        self.alone.is_some_and(|alone| !alone.durable)
+    }
+
+    /// Whether the chosen event is durably marked and not handed out.
+    pub(crate) fn is_unclaimed(&self) -> bool {
+        self.alone
+            .is_some_and(|alone| alone.durable && self.slots.at(alone.at).state == State::Waiting)
     }
 
     /// Events fetched and not settled.

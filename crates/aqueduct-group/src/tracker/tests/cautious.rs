@@ -293,3 +293,70 @@ proptest! {
         prop_assert_eq!(partition.handled.len() as u64, count - partition.poison.len() as u64);
     }
 }
+
+#[test]
+fn a_mark_that_nobody_came_for_is_taken_back_at_once() {
+    let mut tracker = cautious(2, None);
+    tracker.fetched(records("ab"), at(0));
+    assert!(tracker.may_need_mark() && tracker.mark_needed(at(0)));
+    assert!(tracker.is_alone() && tracker.waits_for_mark() && !tracker.is_unclaimed());
+    commit(&mut tracker);
+    assert!(tracker.is_unclaimed() && !tracker.may_need_mark());
+    tracker.withdraw();
+    assert!(!tracker.is_alone());
+    let progress = tracker.progress();
+    assert!(progress.urgent && progress.attempts.is_none());
+    tracker.committed(&progress);
+    assert!(take(&mut tracker, 9, at(0)).is_empty());
+    assert!(tracker.mark_needed(at(0)));
+    commit(&mut tracker);
+    assert_eq!(positions(&take(&mut tracker, 9, at(0))), [1]);
+    tracker.withdraw();
+    assert!(tracker.is_alone(), "it is with a receiver");
+}
+
+#[test]
+fn the_last_mark_is_taken_back_at_once_although_caution_is_over() {
+    let mut tracker = cautious(1, None);
+    tracker.fetched(records("abc"), at(0));
+    assert!(tracker.mark_needed(at(0)));
+    commit(&mut tracker);
+    let first = take(&mut tracker, 9, at(0));
+    assert!(
+        ack(&mut tracker, &first[0]).unwrap().deliverable,
+        "the others may go"
+    );
+    assert!(!tracker.is_guarded());
+    let progress = tracker.progress();
+    assert!(progress.urgent && progress.attempts.is_none());
+    tracker.committed(&progress);
+    let rest = take(&mut tracker, 9, at(0));
+    assert_eq!(positions(&rest), [2, 3]);
+    ack(&mut tracker, &rest[0]).unwrap();
+    assert!(!tracker.progress().urgent);
+}
+
+#[test]
+fn a_commit_says_whether_it_lets_more_out() {
+    let mut tracker = announcing(1);
+    tracker.fetched(records("ab"), at(0));
+    assert_eq!(positions(&take(&mut tracker, 9, at(0))), [1]);
+    let progress = tracker.progress();
+    assert!(tracker.committed(&progress), "the second is announced");
+    assert!(!tracker.committed(&progress));
+    let mut tracker = cautious(1, None);
+    tracker.fetched(records("a"), at(0));
+    assert!(tracker.mark_needed(at(0)));
+    let progress = tracker.progress();
+    assert!(tracker.committed(&progress));
+    assert!(!tracker.committed(&progress), "a renewal changes nothing");
+}
+
+fn announcing(up_to: u64) -> Tracker {
+    let takeover = Takeover {
+        attempts: None,
+        cautious_until: None,
+        announce: true,
+    };
+    Tracker::new(OPTIONS, START, Some(Position::new(up_to)), takeover)
+}
