@@ -65,6 +65,8 @@ impl fmt::Display for Stage {
 pub trait Interceptor: Send + Sync {
     /// Decides about deliveries before they are handed out; each answer stands under the index of
     /// its delivery. Must be repeatable: a cancelled `receive_batch` asks again for the same ones.
+    /// One that a layer further in settles when asked again is deferred here, whatever becomes of
+    /// it there.
     async fn admit(&self, deliveries: &[Delivery]) -> Result<Vec<Admission>>;
 
     /// Sees a settlement on its way in. Most call `next.settle(parts, settlement)`.

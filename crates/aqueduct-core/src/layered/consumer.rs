@@ -16,7 +16,8 @@ use crate::{Backoff, Capabilities, Consumer, ConsumerStatus, Delivery, Error, Re
 ///
 /// - A received delivery is shown to each layer's [`admit`](crate::Interceptor::admit), innermost
 ///   first. Those that a layer settles are never handed out; where it settles all of a batch,
-///   `receive_batch` goes on waiting.
+///   `receive_batch` goes on waiting. To a layer further out that an earlier round had asked about
+///   such a delivery, it is deferred: it gives up what it holds for it.
 /// - `receive_batch` is cancel safe: what was received stays staged and comes with the next call,
 ///   which asks every layer again. Where a layer fails, its error is answered and the batch stays
 ///   staged; a retryable error says how long to wait first, longer with each failure in a row
@@ -60,8 +61,7 @@ impl LayeredConsumer {
             }
             self.settle_owed(staging).await?;
             if staging.waiting.is_empty() {
-                staging.admitted = false;
-                staging.waiting = self.inner.receive_batch(max).await?;
+                staging.receive(self.inner.receive_batch(max).await?);
                 if staging.waiting.is_empty() {
                     return Ok(Vec::new());
                 }
@@ -87,8 +87,9 @@ impl LayeredConsumer {
             if staging.waiting.is_empty() {
                 break;
             }
+            staging.reached = staging.reached.min(at);
             let decided = match layer.admit(&staging.waiting).await {
-                Ok(admissions) => staging.decide(at + 1, admissions),
+                Ok(admissions) => staging.decide(at, admissions),
                 Err(error) => Err(error),
             };
             match decided {

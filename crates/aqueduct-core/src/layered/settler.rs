@@ -44,6 +44,45 @@ impl Settler for LayeredSettler {
     }
 }
 
+/// The settler behind the layers outside of one that decided: whatever arrives, the decision goes
+/// further in.
+pub(super) struct Instead<'a> {
+    inside: Next<'a>,
+    settlement: Settlement,
+}
+
+impl<'a> Instead<'a> {
+    pub(super) fn new(inside: Next<'a>, settlement: Settlement) -> Self {
+        Self { inside, settlement }
+    }
+}
+
+impl Settler for Instead<'_> {
+    fn assignment(&self) -> &Assignment {
+        self.inside.settler().assignment()
+    }
+
+    fn settle<'a>(&'a self, parts: &'a Parts, _: Settlement) -> Settling<'a> {
+        self.inside.settle(parts, self.settlement.clone())
+    }
+
+    fn extend<'a>(&'a self, parts: &'a Parts, by: Duration) -> Settling<'a> {
+        self.inside.settler().extend(parts, by)
+    }
+
+    fn revocation(&self, parts: &Parts) -> Option<Revocation> {
+        self.inside.settler().revocation(parts)
+    }
+
+    fn revocations(&self) -> &Revocations {
+        self.inside.settler().revocations()
+    }
+
+    fn abandon(&self, parts: &Parts) {
+        self.inside.settler().abandon(parts);
+    }
+}
+
 /// The wrapped settlers, one for each assignment: at most eight, or twice as many as are in use.
 pub(super) struct Settlers {
     layers: Interceptors,

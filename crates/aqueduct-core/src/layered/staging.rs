@@ -1,10 +1,11 @@
 use std::mem;
+use std::ops::Range;
 use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::join_all;
 
-use super::settler::{Interceptors, Settlers};
+use super::settler::{Instead, Interceptors, Settlers};
 use crate::{Admission, Delivery, Error, ErrorKind, Next, Result, Settlement};
 
 /// What was received and is not handed out yet: it outlives a cancelled call.
@@ -14,6 +15,9 @@ pub(super) struct Staging {
     pub(super) waiting: Vec<Delivery>,
     /// Whether all that wait have passed every layer.
     pub(super) admitted: bool,
+    /// The outermost layer that was asked about those that wait, in this round or in one that was
+    /// cancelled or failed: that one and those further in may hold something for them.
+    pub(super) reached: usize,
     /// Never handed out again: a layer has decided, or the delivery goes back.
     owed: Vec<Owed>,
     pub(super) settlers: Settlers,
@@ -24,6 +28,9 @@ pub(super) struct Staging {
 /// A delivery to be settled unseen, through the layers from `from` on.
 struct Owed {
     delivery: Delivery,
+    /// The layers outside of the one that decided which know of the delivery: to them it is put
+    /// off, so that they give up what they hold before it can come again.
+    outside: Range<usize>,
     from: usize,
     settlement: Settlement,
     answer: Option<Result<()>>,
@@ -31,9 +38,16 @@ struct Owed {
 
 impl Owed {
     async fn settle(&mut self, layers: &Interceptors) {
-        let settling = Next::new(&layers[self.from..], &**self.delivery.settler())
-            .settle(self.delivery.parts(), self.settlement.clone());
-        self.answer = Some(settling.await);
+        let (parts, settler) = (self.delivery.parts(), &**self.delivery.settler());
+        let inside = Next::new(&layers[self.from..], settler);
+        let answer = if self.outside.is_empty() {
+            inside.settle(parts, self.settlement.clone()).await
+        } else {
+            let instead = Instead::new(inside, self.settlement.clone());
+            let outside = Next::new(&layers[self.outside.clone()], &instead);
+            outside.settle(parts, NOT_NOW).await
+        };
+        self.answer = Some(answer);
     }
 }
 
@@ -41,6 +55,7 @@ impl Staging {
     pub(super) fn new(layers: Interceptors) -> Self {
         Self {
             settlers: Settlers::new(layers.clone()),
+            reached: layers.len(),
             layers,
             waiting: Vec::new(),
             admitted: false,
@@ -49,9 +64,15 @@ impl Staging {
         }
     }
 
-    /// Applies what the layer inside of which `from` begins said of those that wait. Answers
-    /// whether it settled any.
-    pub(super) fn decide(&mut self, from: usize, admissions: Vec<Admission>) -> Result<bool> {
+    /// What was just received: no layer was asked about it.
+    pub(super) fn receive(&mut self, batch: Vec<Delivery>) {
+        self.waiting = batch;
+        self.admitted = false;
+        self.reached = self.layers.len();
+    }
+
+    /// Applies what the layer `at` said of those that wait. Answers whether it settled any.
+    pub(super) fn decide(&mut self, at: usize, admissions: Vec<Admission>) -> Result<bool> {
         if admissions.len() != self.waiting.len() {
             let message = format!(
                 "it answered {} admissions for {} deliveries",
@@ -66,7 +87,13 @@ impl Staging {
         for (delivery, admission) in mem::take(&mut self.waiting).into_iter().zip(admissions) {
             match admission {
                 Admission::Pass => self.waiting.push(delivery),
-                Admission::Settle(settlement) => self.owe(delivery, from, settlement),
+                Admission::Settle(settlement) => self.owed.push(Owed {
+                    delivery,
+                    outside: self.reached.min(at)..at,
+                    from: at + 1,
+                    settlement,
+                    answer: None,
+                }),
             }
         }
         Ok(true)
@@ -78,7 +105,7 @@ impl Staging {
         if self.waiting.iter().any(is_revoked) {
             for delivery in mem::take(&mut self.waiting) {
                 match is_revoked(&delivery) {
-                    true => self.owe(delivery, 0, NOT_NOW),
+                    true => self.give_back(delivery),
                     false => self.waiting.push(delivery),
                 }
             }
@@ -88,7 +115,7 @@ impl Staging {
     /// Gives all back that wait: no handler has seen them, so no attempt counts.
     pub(super) fn give_back_all(&mut self) {
         for delivery in mem::take(&mut self.waiting) {
-            self.owe(delivery, 0, NOT_NOW);
+            self.give_back(delivery);
         }
     }
 
@@ -134,11 +161,12 @@ impl Staging {
         batch
     }
 
-    fn owe(&mut self, delivery: Delivery, from: usize, settlement: Settlement) {
+    fn give_back(&mut self, delivery: Delivery) {
         self.owed.push(Owed {
             delivery,
-            from,
-            settlement,
+            outside: 0..0,
+            from: 0,
+            settlement: NOT_NOW,
             answer: None,
         });
     }

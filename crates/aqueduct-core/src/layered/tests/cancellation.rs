@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use futures::task::noop_waker;
@@ -97,4 +98,46 @@ fn what_is_settled_when_the_call_is_cancelled_is_not_settled_again() {
     let batch = receive(&*consumer, 1000).unwrap().unwrap();
     assert_eq!(ids(&batch), ["1"]);
     assert_eq!(*settler.asked.lock().unwrap(), [2, 4, 4]);
+}
+
+#[test]
+fn an_outer_layer_that_was_asked_lets_go_of_what_an_inner_one_settles_in_the_next_round() {
+    let record = Record::default();
+    let settler = Arc::new(FakeSettler::new(&record));
+    let batch = [1, 2].map(|n| delivery(&settler, n)).into();
+    let unasked = FakeLayer::new("unasked", Stage::Observe, &record);
+    let outer = FakeLayer::new("outer", Stage::Idempotency, &record);
+    outer.errors.lock().unwrap().push_back(unavailable());
+    let changes = Arc::new(AtomicBool::new(false));
+    let seen = changes.clone();
+    let inner =
+        FakeLayer::new("inner", Stage::DeadLetters, &record).deciding(
+            move |delivery| match delivery.parts().ticket == 1 && seen.load(Ordering::Relaxed) {
+                true => Admission::Settle(Settlement::Ack),
+                false => Admission::Pass,
+            },
+        );
+    let last = FakeLayer::new("last", Stage::Backend, &record);
+    let consumer = wrap(
+        FakeConsumer::of(&record, vec![batch]),
+        &[unasked, outer, inner, last],
+    );
+    // A round in which the outer layer claims both and then fails, as a cancelled one may.
+    assert!(receive(&*consumer, 1).unwrap().is_err());
+    record.take();
+    changes.store(true, Ordering::Relaxed);
+    let batch = receive(&*consumer, 1).unwrap().unwrap();
+    assert_eq!(ids(&batch), ["2"]);
+    assert_eq!(
+        record.take(),
+        [
+            "last admits 1 2",
+            "inner admits 1 2",
+            "outer settles 1",
+            "last settles 1",
+            "ack 1",
+            "outer admits 2",
+            "unasked admits 2",
+        ]
+    );
 }
