@@ -36,6 +36,9 @@ pub(super) struct Origin {
 
 struct Ours {
     origin: Origin,
+    /// The delivery that works on it. An earlier delivery of the same origin, superseded by this
+    /// one, may end after this one began.
+    ticket: u64,
     scope: IdempotencyScope,
     claim: EventClaim,
     since: Moment,
@@ -51,8 +54,8 @@ struct Theirs {
 pub(super) enum Local {
     /// Nothing that stands in the way.
     Free,
-    /// Another delivery of it is being handled here.
-    Busy,
+    /// Another delivery of it is being handled here, for that long.
+    Busy(Duration),
 }
 
 impl EventKey {
@@ -92,17 +95,27 @@ impl Origin {
 }
 
 impl Claims {
-    pub(super) fn look(&self, key: &EventKey, origin: &Origin) -> Local {
+    pub(super) fn look(&self, key: &EventKey, origin: &Origin, now: Moment) -> Local {
         match self.ours.get(key) {
-            Some(ours) if ours.origin != *origin && !origin.succeeds(&ours.origin) => Local::Busy,
+            Some(ours) if ours.origin != *origin && !origin.succeeds(&ours.origin) => {
+                Local::Busy(now.since(ours.since))
+            }
             _ => Local::Free,
         }
+    }
+
+    /// Whether another delivery than that one works on the event: its claim is not that one's to
+    /// give up.
+    pub(super) fn is_with_another(&self, key: &EventKey, origin: &Origin, ticket: u64) -> bool {
+        self.ours
+            .get(key)
+            .is_some_and(|ours| ours.origin != *origin || ours.ticket != ticket)
     }
 
     pub(super) fn hold(
         &mut self,
         key: EventKey,
-        origin: Origin,
+        (origin, ticket): (Origin, u64),
         scope: IdempotencyScope,
         claim: EventClaim,
         now: Moment,
@@ -112,6 +125,7 @@ impl Claims {
             key,
             Ours {
                 origin,
+                ticket,
                 scope,
                 claim,
                 since: now,
@@ -120,12 +134,8 @@ impl Claims {
     }
 
     /// The delivery is no longer handled here. Another delivery's claim stays.
-    pub(super) fn drop_ours(&mut self, key: &EventKey, origin: &Origin) {
-        if self
-            .ours
-            .get(key)
-            .is_some_and(|ours| ours.origin == *origin)
-        {
+    pub(super) fn drop_ours(&mut self, key: &EventKey, origin: &Origin, ticket: u64) {
+        if !self.is_with_another(key, origin, ticket) {
             self.ours.remove(key);
         }
     }

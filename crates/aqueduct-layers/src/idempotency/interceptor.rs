@@ -1,8 +1,10 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use aqueduct_core::{
     Admission, Assignment, Claimed, Delivery, Error, ErrorKind, EventClaim, IdempotencyScope,
-    IdempotencyStore, Interceptor, Next, Parts, Result, Runtime, Settlement, Settler, Settling,
+    IdempotencyStore, Interceptor, Next, Parts, Result, Revocation, Runtime, Settlement, Settler,
+    Settling,
 };
 use async_trait::async_trait;
 use metrics::counter;
@@ -21,11 +23,15 @@ pub(super) struct Once {
     completer: Arc<Completer>,
 }
 
+/// The shortest wait for a delivery that is being handled here. Most handlers are done by then.
+const SOON: Duration = Duration::from_millis(50);
+
 /// A delivery whose event the store is asked about.
 struct Asked {
     at: usize,
     key: EventKey,
     origin: Origin,
+    ticket: u64,
     scope: IdempotencyScope,
     claim: EventClaim,
 }
@@ -70,6 +76,7 @@ impl Once {
             at,
             key: EventKey::of(&scope, &claim),
             origin: Origin::of(assignment, parts),
+            ticket: parts.ticket,
             scope,
             claim,
         }
@@ -96,7 +103,11 @@ impl Once {
         match claimed {
             Claimed::New | Claimed::Again => Ok(self.pass(asked)),
             Claimed::Completed => {
-                self.claims().forget_theirs(&asked.key);
+                let mut claims = self.claims();
+                claims.forget_theirs(&asked.key);
+                // Claimed in a round that was interrupted, and completed by others since.
+                claims.drop_ours(&asked.key, &asked.origin, asked.ticket);
+                drop(claims);
                 counter!("aqueduct_idempotency_repetitions_total",
                     "group" => asked.scope.group.to_string())
                 .increment(1);
@@ -135,7 +146,8 @@ impl Once {
         let now = self.runtime.now();
         let starts = {
             let mut claims = self.claims();
-            claims.hold(asked.key, asked.origin, asked.scope, asked.claim, now);
+            let holder = (asked.origin, asked.ticket);
+            claims.hold(asked.key, holder, asked.scope, asked.claim, now);
             !std::mem::replace(&mut claims.beating, true)
         };
         if starts {
@@ -150,7 +162,15 @@ impl Once {
         Admission::Pass
     }
 
-    /// Somebody else is at it: look again, jittered, a few times in a life.
+    /// It has been handled here for `busy`: look again soon, since no store is asked for that, and
+    /// less and less often, since a queue is asked for each delay.
+    fn soon(&self, busy: Duration) -> Admission {
+        let short = (busy / 4).max(SOON).min(self.options.heartbeat / 4);
+        let delay = short + self.runtime.jitter(short);
+        Admission::Settle(Settlement::Defer { delay })
+    }
+
+    /// Another member is at it: look again, jittered, a few times in a life.
     fn later(&self) -> Admission {
         let short = self.options.heartbeat / 4;
         let delay = short + self.runtime.jitter(short);
@@ -193,12 +213,14 @@ impl Interceptor for Once {
                 continue;
             }
             let one = self.asked(at, delivery.assignment(), delivery.parts());
-            let busy = matches!(self.claims().look(&one.key, &one.origin), Local::Busy);
-            if busy || !in_batch.insert(one.key.clone()) {
-                // The store could not tell the two apart: both are claimed by us.
-                admissions[at] = self.later();
-            } else {
-                asked.push(one);
+            let local = self
+                .claims()
+                .look(&one.key, &one.origin, self.runtime.now());
+            // The store could not tell the two apart: both are claimed by us.
+            match local {
+                Local::Busy(busy) => admissions[at] = self.soon(busy),
+                Local::Free if in_batch.insert(one.key.clone()) => asked.push(one),
+                Local::Free => admissions[at] = self.soon(Duration::ZERO),
             }
         }
         let claimed = self.claim(&asked).await?;
@@ -217,9 +239,10 @@ impl Interceptor for Once {
     ) -> Settling<'a> {
         Settling::pending(async move {
             let asked = self.asked(0, next.settler().assignment(), parts);
-            if matches!(settlement, Settlement::Ack) {
+            if matches!(settlement, Settlement::Ack) && is_recorded(parts, next.settler()) {
                 self.complete(parts, next.settler()).await?;
-                self.claims().drop_ours(&asked.key, &asked.origin);
+                self.claims()
+                    .drop_ours(&asked.key, &asked.origin, asked.ticket);
                 return next.settle(parts, settlement).await;
             }
             // Dropped at the end, or with this future: not before the claim is given up, so that
@@ -228,7 +251,7 @@ impl Interceptor for Once {
                 claims: &self.claims,
                 asked: &asked,
             };
-            release(&*self.store, &asked).await;
+            release(&*self.store, &self.claims, &asked).await;
             next.settle(parts, settlement).await
         })
     }
@@ -241,7 +264,7 @@ impl Interceptor for Once {
                 claims: &claims,
                 asked: &asked,
             };
-            release(&*store, &asked).await;
+            release(&*store, &claims, &asked).await;
             drop(dropping);
         };
         self.runtime.spawn(releasing).detach();
@@ -256,12 +279,33 @@ struct Dropping<'a> {
 
 impl Drop for Dropping<'_> {
     fn drop(&mut self) {
-        lock(self.claims).drop_ours(&self.asked.key, &self.asked.origin);
+        let Asked {
+            key,
+            origin,
+            ticket,
+            ..
+        } = self.asked;
+        lock(self.claims).drop_ours(key, origin, *ticket);
     }
 }
 
-/// Gives a claim up. Where that fails it lapses, or is claimed again by this process.
-async fn release(store: &dyn IdempotencyStore, asked: &Asked) {
+/// Whether an ack records the event as handled, given why it may no longer be settled.
+///
+/// Not where it is superseded: an earlier event of its key is to be handled first and this one
+/// again behind it, which a record would prevent. With every other reason the effect has happened
+/// in its order, and only the right to say so in the stream is gone: the lease is lost or handed
+/// over, the deadline has passed, the consumer is closed. Whoever gets the event next is kept from
+/// repeating it, unless they hold the claim already: then the store refuses the record.
+fn is_recorded(parts: &Parts, settler: &dyn Settler) -> bool {
+    settler.revocation(parts) != Some(Revocation::Superseded)
+}
+
+/// Gives a claim up, unless a later delivery of the event works on it. Where that fails it lapses,
+/// or is claimed again by this process.
+async fn release(store: &dyn IdempotencyStore, claims: &Mutex<Claims>, asked: &Asked) {
+    if lock(claims).is_with_another(&asked.key, &asked.origin, asked.ticket) {
+        return;
+    }
     let claims = std::slice::from_ref(&asked.claim);
     for released in store.release(&asked.scope, claims).await {
         if let Err(error) = released {
@@ -275,7 +319,7 @@ async fn beat(
     store: Arc<dyn IdempotencyStore>,
     claims: Arc<Mutex<Claims>>,
     runtime: Runtime,
-    every: std::time::Duration,
+    every: Duration,
 ) {
     loop {
         runtime.sleep(every).await;

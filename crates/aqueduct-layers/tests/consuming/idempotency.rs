@@ -2,7 +2,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aqueduct_core::{
-    Consumer, Delivery, Event, IdempotencyStore, LayeredConsumer, Letter, LetterReason, Runtime,
+    Consumer, Delivery, ErrorKind, Event, IdempotencyStore, LayeredConsumer, Letter, LetterReason,
+    Runtime,
 };
 use aqueduct_layers::{Idempotency, IdempotencyOptions};
 use aqueduct_runtime::Simulation;
@@ -229,5 +230,87 @@ fn a_store_that_is_away_for_a_moment_does_not_fail_the_ack() {
         store.fail(0);
         failed.delivery.ack().await.unwrap();
         ends(runtime, &line, &consumer).await;
+    });
+}
+
+#[test]
+fn a_repetition_of_what_is_handled_here_waits_about_as_long_as_that_takes() {
+    for (seed, millis) in [(9, 20), (10, 100), (11, 2_000)] {
+        simulate(seed, async |runtime| {
+            let store = store(runtime).await;
+            let line = Line::new(runtime, vec![event("a", "k")]);
+            let (consumer, _) = member(runtime, &store, &line);
+            let delivery = next(&consumer).await;
+            line.push(event("a", "other key"));
+            line.end();
+            let began = runtime.now();
+            let rest = runtime.spawn(async move { consumer.receive_batch(1).await });
+            runtime.sleep(Duration::from_millis(millis)).await;
+            delivery.ack().await.unwrap();
+            assert!(rest.await.unwrap().unwrap().is_empty());
+            let took = runtime.now().since(began);
+            let most = Duration::from_millis(120 + millis * 8 / 5);
+            assert!(took < most, "{took:?}, the handler took {millis} ms");
+            assert!(line.defers() <= 12, "{}", line.defers());
+        });
+    }
+}
+
+#[test]
+fn a_superseded_delivery_is_handled_again_although_it_was_acked() {
+    simulate(12, async |runtime| {
+        let store = store(runtime).await;
+        let line = Line::new(runtime, vec![event("a", "k"), event("b", "k")]);
+        let (consumer, _) = member(runtime, &store, &line);
+        let mut run = consumer.receive_batch(2).await.unwrap();
+        let (b, a) = (run.pop().unwrap(), run.pop().unwrap());
+        a.nack(Duration::from_secs(1)).await.unwrap();
+        let failed = b.ack().await.unwrap_err();
+        assert_eq!(failed.error.kind(), ErrorKind::Superseded);
+        drop(failed);
+        for id in ["a", "b"] {
+            let delivery = next(&consumer).await;
+            assert_eq!(delivery.event().id().to_string(), id);
+            delivery.ack().await.unwrap();
+        }
+        ends(runtime, &line, &consumer).await;
+        assert_eq!(store.calls_of("complete").iter().sum::<usize>(), 2);
+    });
+}
+
+#[test]
+fn a_superseded_delivery_that_ends_late_leaves_the_claim_of_the_next_one_alone() {
+    simulate(13, async |runtime| {
+        let store = store(runtime).await;
+        let line = Line::new(runtime, vec![event("a", "k"), event("b", "k")]);
+        let (consumer, _) = member(runtime, &store, &line);
+        let mut run = consumer.receive_batch(2).await.unwrap();
+        let (late, a) = (run.pop().unwrap(), run.pop().unwrap());
+        a.nack(Duration::ZERO).await.unwrap();
+        next(&consumer).await.ack().await.unwrap();
+        let again = next(&consumer).await;
+        assert_eq!(again.event().id().to_string(), "b");
+        let before = store.calls_of("release").len();
+        drop(late.ack().await.unwrap_err());
+        runtime.sleep(Duration::from_secs(1)).await;
+        assert_eq!(store.calls_of("release").len(), before);
+        again.ack().await.unwrap();
+        ends(runtime, &line, &consumer).await;
+    });
+}
+
+#[test]
+fn an_ack_that_comes_after_the_lease_is_lost_is_recorded() {
+    simulate(14, async |runtime| {
+        let store = store(runtime).await;
+        let old = Line::assigned(runtime, vec![event("a", "k")], "billing", 1);
+        let (consumer, _) = member(runtime, &store, &old);
+        let delivery = next(&consumer).await;
+        old.lose();
+        let failed = delivery.ack().await.unwrap_err();
+        assert_eq!(failed.error.kind(), ErrorKind::Revoked);
+        let new = Line::assigned(runtime, vec![event("a", "k")], "billing", 2);
+        let (consumer, _) = member(runtime, &store, &new);
+        ends(runtime, &new, &consumer).await;
     });
 }

@@ -27,6 +27,8 @@ struct State {
     items: Vec<Item>,
     tickets: u64,
     ended: bool,
+    lost: bool,
+    defers: usize,
     /// A queue has no positions.
     queue: bool,
 }
@@ -113,6 +115,17 @@ impl Line {
         open.map(|item| item.event.id().to_string()).collect()
     }
 
+    /// The lease is lost: nothing may be settled any more.
+    pub(crate) fn lose(&self) {
+        self.shared.state.lock().unwrap().lost = true;
+        self.shared.revocations.notify();
+    }
+
+    /// How often a delivery was put off.
+    pub(crate) fn defers(&self) -> usize {
+        self.shared.state.lock().unwrap().defers
+    }
+
     /// `receive_batch` answers empty once all is settled.
     pub(crate) fn end(&self) {
         self.shared.state.lock().unwrap().ended = true;
@@ -173,7 +186,7 @@ impl Shared {
     fn put_back(&self, parts: &Parts, delay: Duration, attempts: u32) -> Result<()> {
         let now = self.runtime.now();
         let mut state = self.state.lock().unwrap();
-        let at = find(&state, parts)?;
+        let at = find(&state, parts).map_err(Revocation::to_error)?;
         state.items[at].place = Place::Ready(now + delay);
         state.items[at].attempt += attempts;
         let key = state.items[at].event.key().map(str::to_owned);
@@ -192,10 +205,13 @@ impl Shared {
     }
 }
 
-fn find(state: &State, parts: &Parts) -> Result<usize> {
+fn find(state: &State, parts: &Parts) -> Result<usize, Revocation> {
+    if state.lost {
+        return Err(Revocation::Lost);
+    }
     let out = Place::Out(parts.ticket);
     let at = state.items.iter().position(|item| item.place == out);
-    at.ok_or_else(|| Revocation::Superseded.to_error())
+    at.ok_or(Revocation::Superseded)
 }
 
 impl Settler for Shared {
@@ -207,7 +223,7 @@ impl Settler for Shared {
         Settling::Ready(match settlement {
             Settlement::Ack => {
                 let mut state = self.state.lock().unwrap();
-                find(&state, parts).map(|at| {
+                find(&state, parts).map_err(Revocation::to_error).map(|at| {
                     state.items[at].place = Place::Done;
                     self.changed.notify(usize::MAX);
                 })
@@ -215,7 +231,10 @@ impl Settler for Shared {
             Settlement::Nack { delay, .. } => {
                 self.put_back(parts, delay.unwrap_or(Duration::from_millis(100)), 1)
             }
-            Settlement::Defer { delay } => self.put_back(parts, delay, 0),
+            Settlement::Defer { delay } => {
+                self.state.lock().unwrap().defers += 1;
+                self.put_back(parts, delay, 0)
+            }
             _ => Err(Error::new(ErrorKind::Unsupported, "no dead letters")),
         })
     }
@@ -226,7 +245,7 @@ impl Settler for Shared {
 
     fn revocation(&self, parts: &Parts) -> Option<Revocation> {
         let state = self.state.lock().unwrap();
-        find(&state, parts).err().map(|_| Revocation::Superseded)
+        find(&state, parts).err()
     }
 
     fn revocations(&self) -> &Revocations {
