@@ -49,8 +49,11 @@ impl DeadLetters {
 
     /// A layer that buries in `queue`.
     ///
-    /// Keys that [`OnExhausted::LetterKey`] holds are remembered in memory alone; see
-    /// [`with_letters`](Self::with_letters).
+    /// Such a queue cannot be asked which keys [`OnExhausted::LetterKey`] holds. They are remembered
+    /// in the memory of this layer alone: after a restart, or with another member that takes the
+    /// partition over, the later events of the key are handled although an earlier one is a letter;
+    /// and until then no release reaches the layer. That is said once in the log, at `warn`, when
+    /// the layer is made. Where it must not be, use [`with_letters`](Self::with_letters).
     ///
     /// # Errors
     /// `Config`, as [`DeadLetterOptions::validate`] says.
@@ -59,7 +62,17 @@ impl DeadLetters {
         options: DeadLetterOptions,
         runtime: &Runtime,
     ) -> Result<Self> {
-        Self::build(queue, None, options, runtime)
+        let layer = Self::build(queue, None, options, runtime)?;
+        if layer.burials.options.on_exhausted == OnExhausted::LetterKey {
+            tracing::warn!(
+                "on_exhausted is letter_key, but these dead letters cannot list the keys that are \
+                 held: they are kept in memory alone. After a restart or a hand-over the later \
+                 events of a key are handled although an earlier one is a letter, and a key is \
+                 released by nothing else. Dead letters in a store that lists them (memory, \
+                 sqlite) keep the keys"
+            );
+        }
+        Ok(layer)
     }
 
     /// A layer that buries in `letters`, and reads from there which keys are held: after a restart

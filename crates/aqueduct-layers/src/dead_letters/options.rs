@@ -30,7 +30,8 @@ pub enum OnExhausted {
     #[default]
     Letter,
     /// It becomes a letter, and the rest of its key follows it, in order, until the key is
-    /// released.
+    /// released. Outlives this process only where the letters can be listed: see
+    /// [`DeadLetters::new`](super::DeadLetters::new).
     LetterKey,
     /// It is tried on and on; its key waits, the others flow.
     Block,

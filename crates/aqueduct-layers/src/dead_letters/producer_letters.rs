@@ -6,6 +6,10 @@ use async_trait::async_trait;
 
 /// A dead letter queue made of any producer: each letter is an event of its own, see
 /// [`Letter::to_event`]. Give it a [`Dispatch`](crate::Dispatch), which retries and batches.
+///
+/// What was sent cannot be listed again, so no restart knows which keys are held: with
+/// [`OnExhausted::LetterKey`](super::OnExhausted::LetterKey), see
+/// [`DeadLetters::new`](super::DeadLetters::new).
 #[derive(Clone)]
 pub struct ProducerLetters {
     producer: Arc<dyn Producer>,

@@ -7,3 +7,4 @@ mod flaky;
 mod idempotency;
 mod line;
 mod seeds;
+mod warnings;
