@@ -72,7 +72,9 @@ impl Group {
         offline::reset(log, leases, start, options, runtime).await
     }
 
-    /// Moves one partition of the group to `to`.
+    /// Moves one partition of the group to `to`. Where that is back, it raises the group's replay
+    /// generation, so that what was handled is handled again; in the other partitions that
+    /// concerns what was handled and not committed when the last member died.
     ///
     /// # Errors
     /// `Conflict`, where a member lives; `NotFound` for an unknown partition.

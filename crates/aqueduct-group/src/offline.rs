@@ -57,7 +57,64 @@ pub(crate) async fn seek(
             leases.create(&key, lease).await?
         }
     };
+    if is_before(to, lease.watermark)
+        && let Some(group) = leases.group(&key).await?
+    {
+        return replay_from(leases, &key, group, partition, to, runtime).await;
+    }
     move_to(leases, &key, lease, to, runtime).await
+}
+
+/// Whether `to` brings events again that were settled.
+fn is_before(to: Watermark, settled: Watermark) -> bool {
+    match (to, settled) {
+        (Watermark::At(to), Watermark::At(settled)) => to < settled,
+        (Watermark::Start(_), Watermark::Start(_)) | (Watermark::End, _) => false,
+        (_, Watermark::Start(_)) => false,
+        (_, Watermark::At(_) | Watermark::End) => true,
+    }
+}
+
+/// Begins a new replay generation in which one partition is at `to` and the others stay where they
+/// are: what was handled is handled again there, also where events are told apart by their ids.
+async fn replay_from(
+    leases: &dyn LeaseStore,
+    key: &GroupKey,
+    group: GroupRecord,
+    partition: &PartitionId,
+    to: Watermark,
+    runtime: &Runtime,
+) -> Result<()> {
+    let mut kept = leases.list(key, &[]).await?;
+    for lease in &mut kept {
+        if lease.partition == *partition {
+            lease.watermark = to;
+        }
+    }
+    let mut next = group.clone();
+    next.replay += 1;
+    let begun = &mut next.start.partitions;
+    begun.retain(|(id, _)| kept.iter().all(|lease| lease.partition != *id));
+    begun.extend(
+        kept.iter()
+            .map(|lease| (lease.partition.clone(), lease.watermark)),
+    );
+    let stored = leases.reset_group(key, group.replay, next.clone()).await?;
+    if stored != next {
+        let message = format!("{key}: somebody else reset it meanwhile");
+        return Err(Error::new(ErrorKind::Conflict, message));
+    }
+    // The record names them all; a member that comes first finds the same there.
+    for lease in kept {
+        let mut fresh = Lease::new(lease.partition, lease.watermark);
+        fresh.generation = lease.generation;
+        fresh.parents = lease.parents;
+        fresh.children = lease.children;
+        fresh.range = lease.range;
+        fresh.nonce = runtime.random();
+        leases.create(key, fresh).await?;
+    }
+    Ok(())
 }
 
 pub(crate) async fn skip(

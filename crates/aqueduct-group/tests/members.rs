@@ -210,8 +210,40 @@ fn one_position_is_skipped_and_one_partition_sought() {
     bench.run(seek).unwrap();
     let key = GroupKey::new("billing", "orders");
     assert_eq!(bench.run(leases.list(&key, &[])).unwrap()[0].watermark, to);
+    let replay = || bench.run(leases.group(&key)).unwrap().unwrap().replay;
+    assert_eq!(replay(), 1, "what was handled is handled again");
     let consumer = bench.open(&bench.runtime, options.clone());
     assert_eq!(bench.drink(&consumer), [1, 2, 3, 4]);
+    bench.run(consumer.close()).unwrap();
+    let to = Watermark::At(positions[4]);
+    let seek = Group::seek(&*log, &*leases, &id, to, &options, &bench.runtime);
+    bench.run(seek).unwrap();
+    assert_eq!(replay(), 1, "nothing comes again");
+}
+
+#[test]
+fn seeking_back_leaves_the_other_partitions_where_they_are() {
+    let bench = Bench::new("3");
+    bench.send(0, 30, 30);
+    let (log, leases, options) = (bench.log(), bench.leases(), bench.options());
+    let consumer = bench.open(&bench.runtime, options.clone());
+    assert_eq!(bench.drink(&consumer).len(), 30);
+    bench.run(consumer.close()).unwrap();
+    let id = bench.run(log.partitions()).unwrap().remove(1).id;
+    let to = Watermark::Start(aqueduct_core::ReadFrom::Earliest);
+    let seek = Group::seek(&*log, &*leases, &id, to, &options, &bench.runtime);
+    bench.run(seek).unwrap();
+    let consumer = bench.open(&bench.runtime, options.clone());
+    bench.run(async {
+        let batch = bench.receive(&consumer, SECOND * 5).await.unwrap();
+        assert!(batch.len() < 30);
+        for delivery in batch {
+            assert_eq!(delivery.assignment().partition, Some(id.clone()));
+            assert_eq!(delivery.assignment().replay, 1);
+            delivery.ack().await.unwrap();
+        }
+    });
+    assert!(bench.drink(&consumer).is_empty());
 }
 
 #[test]
