@@ -55,7 +55,7 @@ impl Process {
 
     /// Whether the process of that name is certainly gone. A file that is not there tells nothing.
     pub(crate) fn is_dead(&self, name: &str) -> bool {
-        name != self.name && free(&self.folder.join(name)).is_some()
+        name != self.name && probe(&self.folder.join(name)).is_some()
     }
 
     /// The files of dead processes. What these wrote is durable: whoever reads after this sees all.
@@ -100,6 +100,16 @@ fn free(path: &Path) -> Option<File> {
     }
 }
 
+/// The file of that name, where its process does not hold its lock. Those who ask share the lock, so
+/// that none of them takes another for the process.
+fn probe(path: &Path) -> Option<File> {
+    let file = File::options().write(true).open(path).ok()?;
+    match file.try_lock_shared() {
+        Ok(()) => Some(file),
+        Err(TryLockError::WouldBlock | TryLockError::Error(_)) => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -115,7 +125,7 @@ mod tests {
         assert!(!one.is_dead("process-0-never-seen"));
         drop(other);
         assert!(one.is_dead(&gone));
-        assert_eq!(one.dead(), [gone.clone()]);
+        assert_eq!(one.dead(), std::slice::from_ref(&gone));
         one.remove(one.name());
         one.remove(&gone);
         assert!(!folder.path().join(&gone).exists());
@@ -123,6 +133,18 @@ mod tests {
         let unnamed = Process::announce(folder.path(), 3).unwrap();
         drop(unnamed);
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn those_who_ask_at_once_get_the_same_answer() {
+        let folder = tempfile::tempdir().unwrap();
+        let one = Process::announce(folder.path(), 1).unwrap();
+        let other = Process::announce(folder.path(), 2).unwrap();
+        let gone = other.name().to_owned();
+        assert!(probe(&folder.path().join(&gone)).is_none());
+        drop(other);
+        let _asking = probe(&folder.path().join(&gone)).unwrap();
+        assert!(one.is_dead(&gone));
     }
 
     #[test]
