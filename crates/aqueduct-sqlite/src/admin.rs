@@ -41,13 +41,14 @@ impl Admin for SqliteAdmin {
                 format!("partitions = {partitions}: from 1 to 1024"),
             ));
         }
-        let retention = spec.retention.or(self.options.retention);
-        let max_bytes = self.options.max_bytes;
+        let options = StreamOptions {
+            partitions,
+            retention: spec.retention.or(self.options.retention),
+            ..self.options.clone()
+        };
         let (stream, now) = (self.stream.clone(), self.store.0.runtime.wall());
         self.store
-            .transaction(move |tx| {
-                create_stream(tx, &stream, partitions, retention, max_bytes, now)
-            })
+            .transaction(move |tx| create_stream(tx, &stream, &options, now))
             .await
     }
 

@@ -17,7 +17,7 @@ use crate::producer::SqliteProducer;
 use crate::retention;
 use crate::source::SqliteLog;
 use crate::store::{Inner, SqliteStore};
-use crate::streams::{create_stream, find_stream, need_stream, no_stream};
+use crate::streams::{StreamRow, create_stream, find_stream, need_stream, no_stream};
 
 /// Files on this machine, under `sqlite:PATH` URLs.
 ///
@@ -141,8 +141,9 @@ impl SqliteResource {
             .await
     }
 
-    /// The store with the stream in it, made where it is missing and may be.
-    async fn stream(&self, runtime: &Runtime) -> Result<SqliteStore> {
+    /// The store with the stream in it, made where it is missing and may be, and the largest event
+    /// that it takes.
+    async fn stream(&self, runtime: &Runtime) -> Result<(SqliteStore, usize)> {
         let store = self.store(runtime).await?;
         let Config {
             stream, file, log, ..
@@ -150,36 +151,39 @@ impl SqliteResource {
         let now = runtime.wall();
         let limited = log.retention.is_some() || log.max_bytes.is_some();
         let name = stream.clone();
-        let exists = store
-            .read(move |connection| Ok(find_stream(connection, name.as_str())?.is_some()))
+        let found = store
+            .read(move |connection| find_stream(connection, name.as_str()))
             .await?;
-        if !exists && !file.create {
+        if found.is_none() && !file.create {
             return Err(no_stream(&stream).context(self.describe()));
         }
-        if !exists || limited {
-            store
-                .transaction(move |tx| {
-                    create_stream(
-                        tx,
-                        &stream,
-                        log.partitions,
-                        log.retention,
-                        log.max_bytes,
-                        now,
-                    )?;
-                    let row = need_stream(tx, &stream)?;
-                    retention::configure(tx, row.id, log.retention, log.max_bytes)
-                })
-                .await?;
-        }
-        Ok(store)
+        let as_asked = |row: &StreamRow| {
+            !limited
+                && log
+                    .max_event_bytes
+                    .is_none_or(|asked| asked == row.max_event_bytes)
+        };
+        let limit = match found.filter(as_asked) {
+            Some(row) => row.max_event_bytes,
+            None => {
+                store
+                    .transaction(move |tx| {
+                        create_stream(tx, &stream, &log, now)?;
+                        let row = need_stream(tx, &stream)?;
+                        retention::configure(tx, row.id, &log)?;
+                        Ok(log.max_event_bytes.unwrap_or(row.max_event_bytes))
+                    })
+                    .await?
+            }
+        };
+        Ok((store, limit))
     }
 
-    fn capabilities(&self) -> Capabilities {
+    fn capabilities(&self, event_bytes: usize) -> Capabilities {
         Capabilities {
             claims: self.claims(),
             limits: Limits {
-                event_bytes: Some(self.config.log.max_event_bytes),
+                event_bytes: Some(event_bytes),
                 ..Limits::default()
             },
         }
@@ -210,20 +214,22 @@ impl Resource for SqliteResource {
     }
 
     async fn producer(&self, runtime: &Runtime) -> Result<Arc<dyn Producer>> {
+        let (store, limit) = self.stream(runtime).await?;
         Ok(Arc::new(SqliteProducer::new(
-            self.stream(runtime).await?,
+            store,
             self.config.stream.clone(),
-            self.config.log.max_event_bytes,
-            self.capabilities(),
+            limit,
+            self.capabilities(limit),
         )))
     }
 
     async fn source(&self, runtime: &Runtime) -> Result<Source> {
+        let (store, limit) = self.stream(runtime).await?;
         Ok(Source::Log(Arc::new(SqliteLog::new(
-            self.stream(runtime).await?,
+            store,
             self.config.stream.clone(),
             runtime.clone(),
-            self.capabilities(),
+            self.capabilities(limit),
         ))))
     }
 

@@ -96,11 +96,18 @@ pub(crate) struct StreamOptions {
     pub(crate) partitions: u32,
     pub(crate) retention: Option<Duration>,
     pub(crate) max_bytes: Option<u64>,
-    pub(crate) max_event_bytes: usize,
+    /// `None`: what the stream has already, or [`Self::DEFAULT_EVENT_BYTES`].
+    pub(crate) max_event_bytes: Option<usize>,
 }
 
 impl StreamOptions {
     pub(crate) const DEFAULT_PARTITIONS: u32 = 4;
+    pub(crate) const DEFAULT_EVENT_BYTES: usize = 1 << 20;
+
+    /// The limit of a new stream.
+    pub(crate) fn event_bytes(&self) -> usize {
+        self.max_event_bytes.unwrap_or(Self::DEFAULT_EVENT_BYTES)
+    }
 }
 
 impl Default for StreamOptions {
@@ -109,7 +116,7 @@ impl Default for StreamOptions {
             partitions: Self::DEFAULT_PARTITIONS,
             retention: None,
             max_bytes: None,
-            max_event_bytes: 1 << 20,
+            max_event_bytes: None,
         }
     }
 }
@@ -157,15 +164,15 @@ impl Config {
             if !(1024..=256 << 20).contains(&limit) {
                 return Err(options.refuse("max_event_bytes", "from 1KiB to 256MiB"));
             }
-            log.max_event_bytes = limit as usize;
+            log.max_event_bytes = Some(limit as usize);
         }
         if let Some(most) = log
             .max_bytes
-            .filter(|most| *most < log.max_event_bytes as u64)
+            .filter(|most| *most < log.event_bytes() as u64)
         {
             let why = format!(
                 "less than one event may have (max_event_bytes, {})",
-                log.max_event_bytes
+                log.event_bytes()
             );
             let _ = most;
             return Err(options.refuse("max_bytes", why));

@@ -2,7 +2,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use aqueduct_core::{Backoff, Event, Producer, Result, Runtime, StreamName};
+use aqueduct_core::{
+    Backoff, Error, ErrorKind, Event, Producer, Result, Retry, Runtime, StreamName,
+};
 use event_listener::Event as Signal;
 use futures::future::select;
 use metrics::counter;
@@ -27,6 +29,10 @@ pub struct Outbox {
 /// One send has at most this many events and about this many bytes.
 const BATCH_EVENTS: usize = 500;
 const BATCH_BYTES: usize = 1 << 20;
+
+/// The largest event that goes in: what the relayed stream takes is not known here, and this is
+/// what every backend takes by default.
+pub(crate) const EVENT_BYTES: usize = 1 << 20;
 
 /// Looks this often for events of other processes; those of this one wake it at once.
 const POLL: Duration = Duration::from_millis(100);
@@ -108,8 +114,9 @@ impl Outbox {
 
     /// Relays what waits, and what comes, to `producer`, until it is dropped: one that orders and
     /// retries (dispatch). Failures are logged and tried again with back-off, forever, since an
-    /// event of a committed transaction may not be given up; an event that never can be sent
-    /// blocks those behind it, and `aqueduct_sqlite_outbox_failures_total` says so.
+    /// event of a committed transaction may not be given up. An event that can never be sent
+    /// (`TooLarge` or `Invalid` there) blocks those behind it: `aqueduct_sqlite_outbox_failures_total`
+    /// rises, and an error in the log names the event, its row and what to do.
     pub async fn run(&self, producer: Arc<dyn Producer>, runtime: Runtime) {
         let backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(30));
         let mut failures = 0;
@@ -124,7 +131,11 @@ impl Outbox {
                 Err(error) => {
                     failures += 1;
                     counter!("aqueduct_sqlite_outbox_failures_total").increment(1);
-                    tracing::warn!(stream = %self.stream, %error, failures, "the outbox waits");
+                    if is_hopeless(&error) {
+                        tracing::error!(stream = %self.stream, %error, failures, "the outbox is blocked");
+                    } else {
+                        tracing::warn!(stream = %self.stream, %error, failures, "the outbox waits");
+                    }
                     let wait =
                         backoff.ceiling(failures) / 2 + backoff.delay(failures, &runtime) / 2;
                     runtime.sleep(wait).await;
@@ -161,10 +172,12 @@ impl Outbox {
         let outcomes = producer.send_batch(&events).await.into_outcomes();
         let mut failed = None;
         let mut stored = Vec::with_capacity(ids.len());
-        for (id, outcome) in ids.into_iter().zip(outcomes) {
+        for ((id, event), outcome) in ids.into_iter().zip(&events).zip(outcomes) {
             match outcome {
                 Ok(_) => stored.push(id),
-                Err(error) => failed = failed.or(Some(error)),
+                Err(error) => {
+                    failed = failed.or_else(|| Some(self.explain(error, id, event)));
+                }
             }
         }
         let count = stored.len();
@@ -182,6 +195,24 @@ impl Outbox {
             _ => Ok(count),
         }
     }
+
+    fn explain(&self, error: Error, row: i64, event: &Event) -> Error {
+        let (stream, id) = (&self.stream, event.id());
+        if is_hopeless(&error) {
+            error.context(format!(
+                "outbox of {stream}: event {id} can never be sent and blocks those behind it; let \
+                 {stream} accept it, or remove it with DELETE FROM aqueduct_outbox WHERE id = {row}"
+            ))
+        } else {
+            error.context(format!("outbox of {stream}: event {id}"))
+        }
+    }
+}
+
+/// Whether the event itself is what is wrong.
+fn is_hopeless(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::TooLarge | ErrorKind::Invalid)
+        && error.retry() == Retry::Never
 }
 
 pub(crate) fn insert(

@@ -133,7 +133,7 @@ impl Producer for SqliteProducer {
                 continue;
             }
             if size > self.limit {
-                outcomes[at] = Some(Err(too_large(&self.stream, size, self.limit)));
+                outcomes[at] = Some(Err(too_large(&self.stream, event, self.limit)));
                 blocked.extend(event.key());
                 continue;
             }
@@ -225,11 +225,13 @@ fn behind(stream: &StreamName) -> Error {
     .with_retry(Retry::Never)
 }
 
-fn too_large(stream: &StreamName, size: usize, limit: usize) -> Error {
+pub(crate) fn too_large(stream: &StreamName, event: &Event, limit: usize) -> Error {
     Error::new(
         ErrorKind::TooLarge,
         format!(
-            "stream {stream}: the event has {size} bytes, the limit (max_event_bytes) is {limit}"
+            "stream {stream}: event {} has {} bytes, the limit (max_event_bytes) is {limit}",
+            event.id(),
+            event.approximate_size()
         ),
     )
 }

@@ -5,7 +5,7 @@ use aqueduct_core::{Result, Timestamp};
 use metrics::counter;
 use rusqlite::{Connection, OptionalExtension as _};
 
-use crate::config::SqliteOptions;
+use crate::config::{SqliteOptions, StreamOptions};
 use crate::error::SqlResultExt as _;
 use crate::leases;
 use crate::store::{Inner, SqliteStore};
@@ -219,17 +219,18 @@ fn remove_oldest(
 pub(crate) fn configure(
     connection: &Connection,
     stream: i64,
-    retention: Option<Duration>,
-    max_bytes: Option<u64>,
+    options: &StreamOptions,
 ) -> Result<()> {
     connection
         .execute(
             "UPDATE aqueduct_stream SET retention = coalesce(?2, retention),
-             max_bytes = coalesce(?3, max_bytes) WHERE id = ?1",
+             max_bytes = coalesce(?3, max_bytes),
+             max_event_bytes = coalesce(?4, max_event_bytes) WHERE id = ?1",
             (
                 stream,
-                retention.map(millis),
-                max_bytes.map(|bytes| bytes as i64),
+                options.retention.map(millis),
+                options.max_bytes.map(|bytes| bytes as i64),
+                options.max_event_bytes.map(|bytes| bytes as i64),
             ),
         )
         .map(drop)

@@ -6,6 +6,7 @@ use aqueduct_core::{
 };
 use rusqlite::{Connection, OptionalExtension as _, Row};
 
+use crate::config::StreamOptions;
 use crate::error::SqlResultExt as _;
 
 /// A row of `aqueduct_stream`.
@@ -15,6 +16,7 @@ pub(crate) struct StreamRow {
     pub(crate) created: Timestamp,
     pub(crate) layout: i64,
     pub(crate) retention: Option<Duration>,
+    pub(crate) max_event_bytes: usize,
 }
 
 /// A row of `aqueduct_partition`.
@@ -33,7 +35,8 @@ pub(crate) struct PartitionRow {
 pub(crate) fn find_stream(connection: &Connection, name: &str) -> Result<Option<StreamRow>> {
     connection
         .prepare_cached(
-            "SELECT id, created, layout, retention FROM aqueduct_stream WHERE name = ?1",
+            "SELECT id, created, layout, retention, max_event_bytes FROM aqueduct_stream
+             WHERE name = ?1",
         )
         .and_then(|mut select| {
             select
@@ -45,6 +48,7 @@ pub(crate) fn find_stream(connection: &Connection, name: &str) -> Result<Option<
                         retention: row
                             .get::<_, Option<i64>>(3)?
                             .map(|millis| Duration::from_millis(millis.max(0) as u64)),
+                        max_event_bytes: row.get::<_, i64>(4)?.max(0) as usize,
                     })
                 })
                 .optional()
@@ -172,21 +176,21 @@ pub(crate) fn sequence(position: Position) -> i64 {
 pub(crate) fn create_stream(
     connection: &Connection,
     name: &StreamName,
-    partitions: u32,
-    retention: Option<Duration>,
-    max_bytes: Option<u64>,
+    options: &StreamOptions,
     now: Timestamp,
 ) -> Result<bool> {
     let created = connection
         .execute(
-            "INSERT INTO aqueduct_stream (name, created, next_number, retention, max_bytes)
-             VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (name) DO NOTHING",
+            "INSERT INTO aqueduct_stream
+             (name, created, next_number, retention, max_bytes, max_event_bytes)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (name) DO NOTHING",
             (
                 name.as_str(),
                 now.as_millis(),
-                partitions,
-                retention.map(millis),
-                max_bytes.map(|bytes| bytes as i64),
+                options.partitions,
+                options.retention.map(millis),
+                options.max_bytes.map(|bytes| bytes as i64),
+                options.event_bytes() as i64,
             ),
         )
         .sql("create a stream")?;
@@ -194,7 +198,7 @@ pub(crate) fn create_stream(
         return Ok(false);
     }
     let stream = connection.last_insert_rowid();
-    for (number, range) in split(partitions).enumerate() {
+    for (number, range) in split(options.partitions).enumerate() {
         add_partition(connection, stream, number as i64, range, &[])?;
     }
     Ok(true)

@@ -9,7 +9,8 @@ CREATE TABLE aqueduct_stream (
     layout INTEGER NOT NULL DEFAULT 1, -- rises with each reshard
     next_number INTEGER NOT NULL,      -- of the next partition made
     retention INTEGER,                 -- milliseconds; NULL: for ever
-    max_bytes INTEGER                  -- of packed events; NULL: any
+    max_bytes INTEGER,                 -- of packed events; NULL: any
+    max_event_bytes INTEGER NOT NULL   -- of one event
 ) STRICT;
 
 CREATE TABLE aqueduct_partition (

@@ -12,6 +12,7 @@ use crate::config::SqliteOptions;
 use crate::error::SqlResultExt as _;
 use crate::outbox::{self, OutboxSignal};
 use crate::processes::Process;
+use crate::producer::too_large;
 use crate::readers::Readers;
 use crate::streams::{find_stream, nanos};
 use crate::tails::Tails;
@@ -94,6 +95,9 @@ impl SqliteStore {
     ///
     /// # Errors
     /// `Invalid` where an event lacks id, source or type: nobody stamps a source after this.
+    /// `TooLarge` where an event is larger than the `max_event_bytes` of a stream in this file, or
+    /// than 1 MiB where the stream is elsewhere: what fits there fits every backend, and what no
+    /// stream takes would block the outbox. Either way none of `events` is written.
     pub fn publish_in(
         &self,
         tx: &Transaction<'_>,
@@ -104,7 +108,16 @@ impl SqliteStore {
             event.validate()?;
         }
         let now = self.0.runtime.wall();
-        match find_stream(tx, stream.as_str())? {
+        let found = find_stream(tx, stream.as_str())?;
+        let limit = match &found {
+            Some(row) => row.max_event_bytes,
+            None => outbox::EVENT_BYTES,
+        };
+        let fits = |event: &&Event| event.approximate_size() <= limit;
+        if let Some(event) = events.iter().find(|event| !fits(event)) {
+            return Err(too_large(stream, event, limit));
+        }
+        match found {
             Some(row) => {
                 let layout = Layout::read(tx, &row)?;
                 let mut packer = BatchPacker::new(&layout, 0);

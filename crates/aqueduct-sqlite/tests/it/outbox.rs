@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use aqueduct_core::{
     Capabilities, Effect, Error, ErrorKind, Event, Lane, Producer, Result, SendReport, StreamName,
 };
+use aqueduct_sqlite::{SqlResultExt as _, SqliteBackend, SqliteOptions, SqliteStore};
 use async_trait::async_trait;
 
 use crate::support::*;
@@ -150,4 +151,94 @@ async fn draining_answers_the_failure_and_keeps_what_is_not_stored() {
     let producer = elsewhere.producer(&[]).await;
     assert_eq!(outbox.drain(&*producer).await.unwrap(), 1);
     assert_eq!(outbox.len().await.unwrap(), 0);
+}
+
+/// Publishes and answers with the error, after which nothing of the call may be there.
+async fn refused(store: &SqliteStore, stream: &str, events: Vec<Event>) -> Error {
+    let (again, stream) = (store.clone(), StreamName::new(stream));
+    store
+        .transaction(move |tx| {
+            let error = again.publish_in(tx, &stream, &events).unwrap_err();
+            // Committed: what it had written by then would show.
+            Ok(error)
+        })
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn an_event_over_the_limit_of_its_stream_is_refused_before_anything_is_written() {
+    let place = Place::new();
+    let log = place.log(&[("max_event_bytes", "2KiB")]).await;
+    let large = event("a", 2).with_data(vec![0; 4096]);
+    let size = large.approximate_size().to_string();
+    // Whoever opens the file without naming a limit has the stream's.
+    let other = SqliteBackend::new();
+    let store = other
+        .store(place.file(), SqliteOptions::default(), &place.runtime)
+        .await
+        .unwrap();
+    let unnamed = resource(&other, &place.file(), "orders", &[]).unwrap();
+    let producer = unnamed.producer(&place.runtime).await.unwrap();
+    assert_eq!(producer.capabilities().limits.event_bytes, Some(2048));
+    let error = refused(&store, "orders", vec![event("a", 1), large.clone()]).await;
+    assert_eq!(error.kind(), ErrorKind::TooLarge);
+    for part in [&*large.id().to_string(), &size, "2048", "orders"] {
+        assert!(error.message().contains(part), "{error}");
+    }
+    assert!(read_stream(&*log).await.is_empty());
+
+    // Another configuration raises it, for every process.
+    place.log(&[("max_event_bytes", "8KiB")]).await;
+    let (again, orders) = (store.clone(), StreamName::new("orders"));
+    store
+        .transaction(move |tx| again.publish_in(tx, &orders, &[large]))
+        .await
+        .unwrap();
+    assert_eq!(read_stream(&*log).await.len(), 1);
+    let default = event("a", 3).with_data(vec![0; 1_700_000]);
+    let _ = place.resource("plain", &[]).producer(&place.runtime).await;
+    let error = refused(&store, "plain", vec![default]).await;
+    assert!(error.is(ErrorKind::TooLarge) && error.message().contains("1048576"));
+}
+
+#[tokio::test]
+async fn an_event_that_no_stream_takes_does_not_get_into_the_outbox() {
+    let place = Place::new();
+    let store = place.store().await;
+    let large = event("a", 2).with_data(vec![0; 1 << 20]);
+    let id = large.id().to_string();
+    let error = refused(&store, "payments", vec![event("a", 1), large]).await;
+    assert!(error.is(ErrorKind::TooLarge), "{error}");
+    assert!(error.message().contains(&id) && error.message().contains("1048576"));
+    assert!(store.outbox_streams().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn an_event_that_the_other_stream_never_takes_is_named_with_what_to_do() {
+    let place = Place::new();
+    let store = place.store().await;
+    let payments = StreamName::new("payments");
+    let large = event("a", 1).with_data(vec![0; 4096]);
+    let id = large.id().to_string();
+    let (again, stream) = (store.clone(), payments.clone());
+    store
+        .transaction(move |tx| again.publish_in(tx, &stream, &[large, event("a", 2)]))
+        .await
+        .unwrap();
+    let elsewhere = Place::new();
+    let small = elsewhere.producer(&[("max_event_bytes", "2KiB")]).await;
+    let outbox = store.outbox(payments);
+    let error = outbox.drain(&*small).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TooLarge);
+    let delete = "DELETE FROM aqueduct_outbox WHERE id = 1";
+    for part in [&*id, "payments", delete] {
+        assert!(error.message().contains(part), "{error}");
+    }
+    assert_eq!(outbox.len().await.unwrap(), 2);
+    store
+        .transaction(move |tx| tx.execute(delete, []).map(drop).sql("remove it"))
+        .await
+        .unwrap();
+    assert_eq!(outbox.drain(&*small).await.unwrap(), 1);
 }
