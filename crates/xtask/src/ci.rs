@@ -82,7 +82,7 @@ fn deny(advisories: bool) -> Result<(), String> {
     match advisories {
         true => arguments.push("advisories"),
         false => {
-            println!("skipped: advisories, which need the network: `cargo xtask ci --advisories`")
+            println!("skipped: advisories, which need the network: `cargo xtask ci --advisories`");
         }
     }
     cargo(&arguments)
