@@ -18,7 +18,7 @@ impl Reading {
             at: 1_700_000_000_000 + number % 1_000_000,
             value: 21.5,
             unit: "celsius".into(),
-            note: "-".repeat(16),
+            note: "-".repeat(22),
         }
     }
 

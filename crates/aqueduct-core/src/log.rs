@@ -19,6 +19,13 @@ pub trait PartitionedLog: Send + Sync {
     /// one, else the server's time.
     async fn resolve(&self, start: &Start) -> Result<ResolvedStart>;
 
+    /// When the stream was made, by the clock that [`resolve`](Self::resolve) answers; `None` where
+    /// the service does not say. A stream that was made after a group began is another one of the
+    /// same name, and the group's places mean nothing in it.
+    async fn created(&self) -> Result<Option<Timestamp>> {
+        Ok(None)
+    }
+
     /// The end of a partition now, for lag.
     async fn tail(&self, partition: &PartitionId) -> Result<Tail>;
 

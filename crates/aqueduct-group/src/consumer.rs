@@ -2,8 +2,8 @@ use std::sync::Arc;
 
 use aqueduct_core::{
     Capabilities, Capability, Claim, Consumer, ConsumerStatus, Delivery, Error, ErrorKind,
-    GroupKey, GroupRecord, LeaseStore, OwnerId, PartitionState, PartitionedLog, Result, Runtime,
-    Start, Task, Watermark,
+    GroupKey, GroupRecord, LeaseStore, OwnerId, PartitionState, PartitionedLog, Result, Retry,
+    Runtime, Start, Task, Watermark,
 };
 use async_trait::async_trait;
 use futures::channel::{mpsc, oneshot};
@@ -112,10 +112,31 @@ impl Group {
         runtime: &Runtime,
     ) -> Result<GroupRecord> {
         if let Some(record) = leases.group(key).await? {
+            check_same_stream(log, key, &record).await?;
             return Ok(record);
         }
         let record = resolve(log, start, 0, runtime).await?;
         leases.create_group(key, record).await
+    }
+}
+
+/// Refuses a stream that was made anew since the group began: its positions are others.
+async fn check_same_stream(
+    log: &dyn PartitionedLog,
+    key: &GroupKey,
+    record: &GroupRecord,
+) -> Result<()> {
+    let began = record.start.at;
+    match log.created().await? {
+        Some(created) if created > began => Err(Error::new(
+            ErrorKind::Conflict,
+            format!(
+                "{key}: the stream was made anew at {created}, and the group began at {began}: its \
+                 places belong to the stream before. Reset the group to begin in the new one"
+            ),
+        )
+        .with_retry(Retry::Never)),
+        _ => Ok(()),
     }
 }
 

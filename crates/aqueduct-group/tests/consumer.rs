@@ -7,9 +7,10 @@ mod common;
 use std::sync::Arc;
 
 use aqueduct_core::{
-    Capability, ErrorKind, GroupKey, GroupName, Retry, Revocation, Settlement, Start, Watermark,
+    Capability, ErrorKind, GroupKey, GroupName, LeaseStore, Retry, Revocation, Settlement, Start,
+    StreamSpec, Watermark,
 };
-use aqueduct_group::{ByteBudget, OnGap};
+use aqueduct_group::{ByteBudget, Group, OnGap};
 use aqueduct_memory::{Applied, Fault, Operation};
 use common::{Bench, SECOND, number, owned};
 
@@ -256,6 +257,51 @@ fn latest_begins_with_the_next_event() {
     let consumer = bench.open(&bench.runtime, options);
     bench.send(10, 4, 4);
     assert_eq!(bench.drink(&consumer).len(), 4);
+}
+
+#[test]
+fn a_stream_made_anew_is_not_read_with_the_places_of_the_one_before() {
+    let bench = Bench::new("1");
+    let elsewhere = Bench::new("1");
+    let leases = elsewhere.leases();
+    let open = |leases: Arc<dyn LeaseStore>| {
+        bench.run(Group::open(
+            bench.log(),
+            leases,
+            bench.options(),
+            &bench.runtime,
+        ))
+    };
+    let consumer = open(leases.clone()).unwrap();
+    bench.send(0, 2, 1);
+    assert_eq!(bench.drink(&consumer), [0, 1]);
+    bench.run(consumer.close()).unwrap();
+    bench.run(open(leases.clone()).unwrap().close()).unwrap();
+
+    let admin = bench.run(bench.resource.admin(&bench.runtime)).unwrap();
+    bench.run(admin.delete()).unwrap();
+    bench
+        .run(admin.create(&StreamSpec::with_partitions(1)))
+        .unwrap();
+    bench.send(10, 5, 1);
+    let refused = open(leases.clone()).err().unwrap();
+    assert!(
+        refused.is(ErrorKind::Conflict) && !refused.is_retryable(),
+        "{refused:?}"
+    );
+    assert!(refused.to_string().contains("made anew"), "{refused}");
+
+    let (log, options) = (bench.log(), bench.options());
+    bench
+        .run(Group::reset(
+            &*log,
+            &*leases,
+            &Start::Earliest,
+            &options,
+            &bench.runtime,
+        ))
+        .unwrap();
+    assert_eq!(bench.drink(&open(leases).unwrap()), [10, 11, 12, 13, 14]);
 }
 
 #[test]

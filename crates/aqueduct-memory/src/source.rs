@@ -49,6 +49,10 @@ impl PartitionedLog for MemoryLog {
         self.ask(Operation::Describe, list).await
     }
 
+    async fn created(&self) -> Result<Option<Timestamp>> {
+        self.stream.with_log(|log| Ok(Some(log.created)))
+    }
+
     async fn resolve(&self, start: &Start) -> Result<ResolvedStart> {
         let at = self.runtime.wall();
         let resolve = || {

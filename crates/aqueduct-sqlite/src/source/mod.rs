@@ -79,6 +79,13 @@ impl PartitionedLog for SqliteLog {
             .await
     }
 
+    async fn created(&self) -> Result<Option<Timestamp>> {
+        let stream = self.stream.clone();
+        self.store
+            .read(move |connection| Ok(Some(need_stream(connection, &stream)?.created)))
+            .await
+    }
+
     async fn resolve(&self, start: &Start) -> Result<ResolvedStart> {
         let at = self.runtime.wall();
         let (stream, start) = (self.stream.clone(), start.clone());
