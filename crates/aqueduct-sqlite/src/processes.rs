@@ -36,7 +36,7 @@ impl Process {
             file.lock()
                 .map_err(|error| from_io(error, &path, "lock the process's lock file"))?;
             // Until it was locked it looked like a dead one's, and may have been swept.
-            if path.exists() {
+            if is_at(&file, &path) {
                 return Ok(Self {
                     folder: folder.to_owned(),
                     name,
@@ -74,8 +74,11 @@ impl Process {
     /// Removes the file of a dead process that nobody asks about any more.
     pub(crate) fn remove(&self, name: &str) {
         let path = self.folder.join(name);
-        // Removed under its lock, so that whoever has just made it sees that it is gone.
-        if let Some(_locked) = free(&path) {
+        // Removed under its lock, so that whoever has just made it sees that it is gone. What was
+        // opened may have been removed meanwhile, and another made under its name.
+        if let Some(locked) = free(&path)
+            && is_at(&locked, &path)
+        {
             // Another process may have removed it first.
             let _ = std::fs::remove_file(path);
         }
@@ -89,6 +92,22 @@ impl Drop for Process {
             let _ = std::fs::remove_file(self.folder.join(&self.name));
         }
     }
+}
+
+/// Whether `path` still names that very file.
+#[cfg(unix)]
+fn is_at(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    match (file.metadata(), path.metadata()) {
+        (Ok(opened), Ok(named)) => (opened.dev(), opened.ino()) == (named.dev(), named.ino()),
+        _ => false,
+    }
+}
+
+/// Whether `path` still names that very file: an open one cannot be replaced here.
+#[cfg(not(unix))]
+fn is_at(_file: &File, path: &Path) -> bool {
+    path.exists()
 }
 
 /// The file of that name, locked by us, where nobody else holds its lock.
