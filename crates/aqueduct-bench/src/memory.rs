@@ -1,5 +1,4 @@
 use std::sync::Arc;
-use std::time::Duration;
 
 use aqueduct_core::{Backend as _, Consumer, Event, GroupName, Options, Result, Source, Text, Url};
 use aqueduct_group::{Group, GroupOptions};
@@ -120,9 +119,7 @@ fn aqueduct(events: u64, batch: usize) -> Result<Figures> {
             return Err(resource.does_not_offer("log"));
         };
         let leases = resource.leases(&runtime).await?;
-        let mut options = GroupOptions::new(GroupName::new("bench"));
-        options.redelivery =
-            aqueduct_core::Backoff::new(Duration::from_millis(200), Duration::from_secs(30));
+        let options = GroupOptions::new(GroupName::new("bench"));
         let consumer = Group::open(log, leases, options, &runtime).await?;
         let mut number = 0;
         let first = warm_up(events);

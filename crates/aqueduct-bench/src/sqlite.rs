@@ -93,7 +93,7 @@ fn fill(file: &mut Connection, events: u64, batch: usize) -> Result<()> {
                      VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
                 )
                 .map_err(sql)?;
-            for _ in 0..batch {
+            for _ in 0..batch.min((events - number) as usize) {
                 let event = event(number)?;
                 let data = event.data().map_or(&[][..], |data| data);
                 insert
@@ -170,11 +170,9 @@ fn aqueduct_out(events: u64, batch: usize) -> Result<Figures> {
 }
 
 async fn publish(dispatch: &Dispatch, events: u64, batch: usize) -> Result<()> {
-    let batches = events / batch as u64;
     let mut under_way = std::collections::VecDeque::with_capacity(PIPELINE);
-    for at in 0..batches {
-        let from = at * batch as u64;
-        let events = (from..from + batch as u64)
+    for from in (0..events).step_by(batch) {
+        let events = (from..events.min(from + batch as u64))
             .map(event)
             .collect::<Result<Vec<_>>>()?;
         let dispatch = dispatch.clone();

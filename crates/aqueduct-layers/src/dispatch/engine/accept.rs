@@ -61,18 +61,7 @@ impl Engine {
         event: Event,
         bytes: usize,
     ) {
-        let meta = Meta {
-            call,
-            index: index as u32,
-            seq: self.next_seq,
-            submitted: now,
-            epoch: self.epochs.enter(),
-            bytes,
-            attempts: 0,
-            tried: false,
-            unknown: false,
-            paced: None,
-        };
+        let meta = self.enter(now, call, index, bytes);
         if self.closed {
             return self.fail(meta, event, closed());
         }
@@ -95,7 +84,13 @@ impl Engine {
         bytes: usize,
         error: Error,
     ) {
-        let meta = Meta {
+        let meta = self.enter(now, call, index, bytes);
+        self.fail(meta, event, error);
+    }
+
+    /// What is kept of an event from its entry on.
+    fn enter(&mut self, now: Moment, call: CallId, index: usize, bytes: usize) -> Meta {
+        Meta {
             call,
             index: index as u32,
             seq: self.next_seq,
@@ -106,8 +101,7 @@ impl Engine {
             tried: false,
             unknown: false,
             paced: None,
-        };
-        self.fail(meta, event, error);
+        }
     }
 
     /// The answer of `call`, once it is whole; its failures count as known then.
