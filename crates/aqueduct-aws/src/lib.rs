@@ -1,0 +1,12 @@
+#![doc = include_str!("../README.md")]
+
+mod clients;
+mod codes;
+mod error;
+mod options;
+
+pub use aws_types::SdkConfig;
+
+pub use self::clients::Aws;
+pub use self::error::{SdkError, error, error_with};
+pub use self::options::AwsOptions;
