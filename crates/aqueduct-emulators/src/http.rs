@@ -1,0 +1,147 @@
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_smithy_runtime_api::client::http::{
+    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient,
+    SharedHttpConnector,
+};
+use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+use aws_smithy_runtime_api::client::result::ConnectorError;
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_types::body::SdkBody;
+
+/// Credentials that every emulator takes.
+pub fn test_credentials() -> SharedCredentialsProvider {
+    SharedCredentialsProvider::new(Credentials::new("test", "test", None, None, "emulator"))
+}
+
+/// What happens to one request of an AWS client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HttpFault {
+    /// No connection: nothing is sent.
+    Refuse,
+    /// The request is served, its answer is lost.
+    LoseAnswer,
+    /// The service answers with that status, error code and message, without effect.
+    Error(u16, &'static str, &'static str),
+    /// Somebody else answers, with status 200 and that body, without effect.
+    Answer(&'static str),
+    /// The answer never comes, and the request is not served.
+    Hang,
+}
+
+/// Lies between an AWS client and its service: counts requests by operation, and makes those go
+/// wrong that a test chose. Clones are the same.
+#[derive(Clone, Debug)]
+pub struct HttpFaults {
+    inner: SharedHttpClient,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    faults: Vec<(String, HttpFault)>,
+    requests: BTreeMap<String, u64>,
+}
+
+impl HttpFaults {
+    /// Nothing goes wrong between here and `inner` yet.
+    pub fn over(inner: SharedHttpClient) -> Self {
+        Self {
+            inner,
+            state: Arc::default(),
+        }
+    }
+
+    /// The client to give to `Aws::with_http_client`.
+    pub fn client(&self) -> SharedHttpClient {
+        SharedHttpClient::new(self.clone())
+    }
+
+    /// The next request of `operation`, such as `PutRecords`, goes wrong; several wait in line.
+    pub fn inject(&self, operation: &str, fault: HttpFault) {
+        self.state().faults.push((operation.to_owned(), fault));
+    }
+
+    /// How many requests of `operation` were made, failed ones too.
+    pub fn requests(&self, operation: &str) -> u64 {
+        self.state().requests.get(operation).copied().unwrap_or(0)
+    }
+
+    /// How many requests were made, by operation.
+    pub fn all_requests(&self) -> BTreeMap<String, u64> {
+        self.state().requests.clone()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts a request, and takes the fault that waits for it.
+    fn next(&self, operation: &str) -> Option<HttpFault> {
+        let mut state = self.state();
+        *state.requests.entry(operation.to_owned()).or_default() += 1;
+        let at = state.faults.iter().position(|(of, _)| of == operation)?;
+        Some(state.faults.remove(at).1)
+    }
+}
+
+impl HttpClient for HttpFaults {
+    fn http_connector(
+        &self,
+        settings: &HttpConnectorSettings,
+        components: &RuntimeComponents,
+    ) -> SharedHttpConnector {
+        SharedHttpConnector::new(FaultyConnector {
+            faults: self.clone(),
+            inner: self.inner.http_connector(settings, components),
+        })
+    }
+}
+
+#[derive(Debug)]
+struct FaultyConnector {
+    faults: HttpFaults,
+    inner: SharedHttpConnector,
+}
+
+impl HttpConnector for FaultyConnector {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        // `X-Amz-Target: Kinesis_20131202.PutRecords`
+        let target = request.headers().get("x-amz-target").unwrap_or_default();
+        let operation = target.rsplit('.').next().unwrap_or_default();
+        match self.faults.next(operation) {
+            None => self.inner.call(request),
+            Some(HttpFault::Refuse) => HttpConnectorFuture::ready(Err(refused())),
+            Some(HttpFault::LoseAnswer) => {
+                let answer = self.inner.call(request);
+                HttpConnectorFuture::new(async move {
+                    answer.await?;
+                    Err(ConnectorError::io("the connection was cut".into()))
+                })
+            }
+            Some(HttpFault::Error(status, code, message)) => HttpConnectorFuture::ready(answer(
+                status,
+                format!(r#"{{"__type":"{code}","message":"{message}"}}"#),
+            )),
+            Some(HttpFault::Answer(body)) => {
+                HttpConnectorFuture::ready(answer(200, body.to_owned()))
+            }
+            Some(HttpFault::Hang) => HttpConnectorFuture::new(std::future::pending()),
+        }
+    }
+}
+
+fn refused() -> ConnectorError {
+    let refused = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
+    ConnectorError::io(refused.into())
+}
+
+fn answer(status: u16, body: String) -> Result<HttpResponse, ConnectorError> {
+    let status = status
+        .try_into()
+        .map_err(|error| ConnectorError::user(Box::new(error)))?;
+    Ok(HttpResponse::new(status, SdkBody::from(body)))
+}

@@ -1,0 +1,49 @@
+use std::io;
+use std::net::Ipv4Addr;
+
+pub use ferrokinesis::store::StoreOptions;
+use tokio::sync::oneshot;
+
+/// Kinesis on a free port of the loopback interface; it ends with this value.
+#[derive(Debug)]
+pub struct KinesisServer {
+    endpoint: String,
+    _stop: oneshot::Sender<()>,
+}
+
+impl KinesisServer {
+    /// Starts one, on the current Tokio runtime.
+    ///
+    /// # Errors
+    /// Where no port can be opened.
+    pub async fn start(options: StoreOptions) -> io::Result<Self> {
+        let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let endpoint = format!("http://{}", listener.local_addr()?);
+        let (stop, stopped) = oneshot::channel();
+        let (app, _) = ferrokinesis::create_app(options);
+        tokio::spawn(ferrokinesis::serve_plain_http(listener, app, async {
+            // The sender's end says the same as a message.
+            let _ = stopped.await;
+        }));
+        Ok(Self {
+            endpoint,
+            _stop: stop,
+        })
+    }
+
+    /// Options under which streams are ready at once and nothing is limited.
+    pub fn quick() -> StoreOptions {
+        StoreOptions {
+            create_stream_ms: 0,
+            delete_stream_ms: 0,
+            update_stream_ms: 0,
+            shard_limit: 10_000,
+            ..StoreOptions::default()
+        }
+    }
+
+    /// Where it listens, as the option `endpoint` takes it.
+    pub fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+}

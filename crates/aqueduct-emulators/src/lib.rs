@@ -1,0 +1,15 @@
+#![doc = include_str!("../README.md")]
+
+#[cfg(feature = "dynamodb")]
+mod dynamodb;
+#[cfg(feature = "aws")]
+mod http;
+#[cfg(feature = "kinesis")]
+mod kinesis;
+
+#[cfg(feature = "dynamodb")]
+pub use self::dynamodb::dynamodb;
+#[cfg(feature = "aws")]
+pub use self::http::{HttpFault, HttpFaults, test_credentials};
+#[cfg(feature = "kinesis")]
+pub use self::kinesis::{KinesisServer, StoreOptions};
