@@ -1,8 +1,12 @@
 use std::io;
 use std::net::Ipv4Addr;
 
+use axum::extract::DefaultBodyLimit;
 pub use ferrokinesis::store::StoreOptions;
 use tokio::sync::oneshot;
+
+/// A full request of 10 MiB is a third longer in base64; the framework's own limit is 2 MB.
+const LARGEST_REQUEST: usize = 64 << 20;
 
 /// Kinesis on a free port of the loopback interface; it ends with this value.
 #[derive(Debug)]
@@ -21,6 +25,7 @@ impl KinesisServer {
         let endpoint = format!("http://{}", listener.local_addr()?);
         let (stop, stopped) = oneshot::channel();
         let (app, _) = ferrokinesis::create_app(options);
+        let app = app.layer(DefaultBodyLimit::max(LARGEST_REQUEST));
         tokio::spawn(ferrokinesis::serve_plain_http(listener, app, async {
             // The sender's end says the same as a message.
             let _ = stopped.await;
