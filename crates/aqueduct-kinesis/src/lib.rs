@@ -1,1 +1,16 @@
 #![doc = include_str!("../README.md")]
+
+mod admin;
+pub mod aggregation;
+mod backend;
+mod config;
+mod encoding;
+mod error;
+mod hash;
+mod metrics;
+mod producer;
+mod shards;
+mod source;
+mod stream;
+
+pub use self::backend::KinesisBackend;

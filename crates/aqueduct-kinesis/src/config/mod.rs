@@ -1,0 +1,117 @@
+mod address;
+mod publishing;
+mod reading;
+
+use std::time::Duration;
+
+use aqueduct_aws::AwsOptions;
+use aqueduct_core::{Options, Result, StreamName, Text, Url};
+
+use self::address::Address;
+pub(crate) use self::publishing::{Aggregation, Publishing};
+pub(crate) use self::reading::{OnBroken, ReadMode, Reading};
+
+/// What a URL and its options say.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    /// The stream's name in Kinesis.
+    pub(crate) stream: StreamName,
+    /// Its ARN, where the URL gave one: requests then name the stream by it, across accounts too.
+    pub(crate) arn: Option<Text>,
+    pub(crate) aws: AwsOptions,
+    /// How to make the stream where it is missing; `None`: it is an error.
+    pub(crate) create: Option<Creation>,
+    pub(crate) encoding: Encoding,
+    pub(crate) publishing: Publishing,
+    pub(crate) reading: Reading,
+}
+
+/// How a stream is made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Creation {
+    /// The number of shards; `None`: on demand.
+    pub(crate) partitions: Option<u32>,
+    /// `None`: the service's default, a day.
+    pub(crate) retention: Option<Duration>,
+}
+
+/// How an event becomes the data of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Encoding {
+    /// The JSON event format of CloudEvents.
+    CloudEventsJson,
+    /// The Protobuf event format of CloudEvents.
+    CloudEventsProtobuf,
+    /// The data alone; everything else of the event but its key is lost.
+    Raw,
+}
+
+impl Config {
+    pub(crate) fn parse(name: &str, url: &Url, mut options: Options) -> Result<Self> {
+        for (key, value) in url.query_pairs() {
+            // The table may have been joined with the query already.
+            if !options.contains(&key) {
+                let value = Text::from(&*value);
+                options.set(&*key, value.clone(), value);
+            }
+        }
+        let Address {
+            stream,
+            arn,
+            region,
+        } = Address::parse(name, url, options.place())?;
+        let mut aws = AwsOptions::read(&mut options)?;
+        if aws.region.is_none() {
+            aws.region = region;
+        }
+        let create = read_creation(&mut options)?;
+        let encoding = read_encoding(&mut options)?;
+        let publishing = Publishing::read(&mut options)?;
+        let reading = Reading::read(&mut options)?;
+        options.finish()?;
+        Ok(Self {
+            stream,
+            arn,
+            aws,
+            create,
+            encoding,
+            publishing,
+            reading,
+        })
+    }
+}
+
+fn read_creation(options: &mut Options) -> Result<Option<Creation>> {
+    let create = options.choice("create", &["missing", "never"])?;
+    let creation = Creation {
+        partitions: options.number("partitions", 1..=10_000)?,
+        retention: options.duration("retention")?,
+    };
+    if let Some(retention) = creation.retention {
+        let hours = Duration::from_secs(3600);
+        if !(24 * hours..=8760 * hours).contains(&retention) {
+            return Err(options.refuse("retention", "from 24h to 365d"));
+        }
+    }
+    if create == Some("missing") {
+        return Ok(Some(creation));
+    }
+    for name in ["partitions", "retention"] {
+        if options.contains(name) {
+            return Err(options.refuse(
+                name,
+                "it says how a missing stream is made, which needs create = \"missing\"",
+            ));
+        }
+    }
+    Ok(None)
+}
+
+fn read_encoding(options: &mut Options) -> Result<Encoding> {
+    let choices = &["cloudevents-json", "cloudevents-protobuf", "raw"];
+    Ok(match options.choice("encoding", choices)? {
+        Some("cloudevents-protobuf") => Encoding::CloudEventsProtobuf,
+        Some("raw") => Encoding::Raw,
+        _ => Encoding::CloudEventsJson,
+    })
+}

@@ -1,0 +1,88 @@
+use std::borrow::Cow;
+
+use aqueduct_core::cloudevents::{json, protobuf};
+use aqueduct_core::{Event, EventId, PartitionId, Position, Result, Text};
+use bytes::Bytes;
+
+use crate::config::Encoding;
+use crate::hash::hash_of;
+
+/// What begins the partition key of an event that has no key. Readers do not report it as one.
+pub(crate) const KEYLESS: &str = "keyless~";
+
+/// What begins the partition key of an event whose key the service does not take.
+pub(crate) const HASHED: &str = "hashed~";
+
+/// Appends the data of the record for `event` to `out`.
+///
+/// # Errors
+/// `Invalid` for an event that lacks what CloudEvents requires.
+pub(crate) fn encode(event: &Event, encoding: Encoding, out: &mut Vec<u8>) -> Result<()> {
+    match encoding {
+        Encoding::Raw => out.extend_from_slice(event.data().map_or(&[][..], |data| data)),
+        Encoding::CloudEventsJson => {
+            event.validate()?;
+            json::encode(event, out);
+        }
+        Encoding::CloudEventsProtobuf => {
+            event.validate()?;
+            protobuf::encode(event, out);
+        }
+    }
+    Ok(())
+}
+
+/// Where a record was read.
+#[derive(Clone, Copy)]
+pub(crate) struct Place<'a> {
+    /// The stream, as the source of what is no CloudEvent.
+    pub(crate) stream: &'a Text,
+    pub(crate) shard: &'a PartitionId,
+    pub(crate) position: Position,
+}
+
+/// The event of a record: a CloudEvent in either format, else a foreign event with the bytes as
+/// they are, and the partition key as its key.
+pub(crate) fn decode(data: Bytes, partition_key: &str, encoding: Encoding, at: Place<'_>) -> Event {
+    if encoding != Encoding::Raw
+        && let Some(event) = decode_cloudevent(&data)
+    {
+        return event;
+    }
+    let id = EventId::new(format!("{}/{}", at.shard, at.position));
+    let event = Event::foreign(at.stream, id, data);
+    if partition_key.starts_with(KEYLESS) {
+        event
+    } else {
+        event.with_key(partition_key)
+    }
+}
+
+fn decode_cloudevent(data: &Bytes) -> Option<Event> {
+    match data.first() {
+        Some(b'{' | b' ' | b'\n' | b'\r' | b'\t') => json::decode(data).ok(),
+        Some(_) => protobuf::decode(data).ok(),
+        None => None,
+    }
+}
+
+/// The partition key of a record of its own for `event`: its key, where the service takes it.
+pub(crate) fn partition_key(event: &Event) -> Cow<'_, str> {
+    match event.key() {
+        Some(key) if is_partition_key(key) => Cow::Borrowed(key),
+        Some(key) => Cow::Owned(format!("{HASHED}{:032x}", hash_of(key))),
+        None => {
+            let spread = match event.id().as_uuid() {
+                // The half that is random in every version.
+                Some(uuid) => uuid.as_u128() as u64,
+                None => event.id().with_str(hash_of) as u64,
+            };
+            Cow::Owned(format!("{KEYLESS}{spread:016x}"))
+        }
+    }
+}
+
+/// Whether the service takes `key` as it is: 1 to 256 characters.
+fn is_partition_key(key: &str) -> bool {
+    !key.is_empty() && (key.len() <= 256 || key.chars().count() <= 256)
+}

@@ -1,0 +1,151 @@
+use std::fmt;
+use std::time::Duration;
+
+use aqueduct_core::{Error, ErrorKind, Result, Runtime, StreamName, Text};
+use aws_sdk_kinesis::Client;
+use aws_sdk_kinesis::types::{
+    StreamDescriptionSummary, StreamMode, StreamModeDetails, StreamStatus,
+};
+
+use crate::config::{Config, Creation};
+use crate::error;
+
+/// A client and the stream that it is for.
+#[derive(Clone)]
+pub(crate) struct Kinesis {
+    pub(crate) client: Client,
+    pub(crate) name: StreamName,
+    /// Where it is known, requests name the stream by it alone.
+    pub(crate) arn: Option<Text>,
+    /// The stream, for messages: its ARN or its name.
+    pub(crate) shown: Text,
+}
+
+/// How long a stream may take to be made.
+const CREATION: Duration = Duration::from_secs(120);
+
+impl Kinesis {
+    pub(crate) fn new(client: Client, config: &Config) -> Self {
+        let shown = config.arn.as_ref().unwrap_or(config.stream.text()).clone();
+        Self {
+            client,
+            name: config.stream.clone(),
+            arn: config.arn.clone(),
+            shown,
+        }
+    }
+
+    /// What goes into `set_stream_name`.
+    pub(crate) fn name(&self) -> Option<String> {
+        self.arn.is_none().then(|| self.name.to_string())
+    }
+
+    /// What goes into `set_stream_arn`.
+    pub(crate) fn arn(&self) -> Option<String> {
+        self.arn.as_ref().map(Text::to_string)
+    }
+
+    /// A request of that name on this stream, for messages.
+    pub(crate) fn what(&self, operation: &'static str) -> What<'_> {
+        What {
+            operation,
+            stream: &self.shown,
+        }
+    }
+
+    /// What the stream is now.
+    ///
+    /// # Errors
+    /// `NotFound` where it is missing.
+    pub(crate) async fn describe(&self) -> Result<StreamDescriptionSummary> {
+        let request = self.client.describe_stream_summary();
+        let answer = request
+            .set_stream_name(self.name())
+            .set_stream_arn(self.arn())
+            .send()
+            .await
+            .map_err(|failed| error::request(self.what("DescribeStreamSummary"), failed))?;
+        answer.stream_description_summary.ok_or_else(|| {
+            let what = self.what("DescribeStreamSummary");
+            Error::new(ErrorKind::Unavailable, format!("{what}: an empty answer"))
+        })
+    }
+
+    /// Makes the stream where it is missing, and waits until it is there; answers whether it did.
+    pub(crate) async fn create(&self, creation: Creation, runtime: &Runtime) -> Result<bool> {
+        let mode = match creation.partitions {
+            Some(_) => StreamMode::Provisioned,
+            None => StreamMode::OnDemand,
+        };
+        let mode = StreamModeDetails::builder().stream_mode(mode).build();
+        let mode = mode.map_err(|failed| error::malformed(self.what("CreateStream"), failed))?;
+        let made = self
+            .client
+            .create_stream()
+            .stream_name(self.name.as_str())
+            .set_shard_count(creation.partitions.map(|it| it as i32))
+            .stream_mode_details(mode)
+            .send()
+            .await
+            .map_err(|failed| error::request(self.what("CreateStream"), failed));
+        let made = match made {
+            Ok(_) => true,
+            // Somebody else was faster.
+            Err(error) if error.is(ErrorKind::AlreadyExists) || error.is(ErrorKind::Conflict) => {
+                false
+            }
+            Err(error) => return Err(error),
+        };
+        self.wait_until_active(runtime).await?;
+        if let (true, Some(retention)) = (made, creation.retention)
+            && retention > Duration::from_secs(24 * 3600)
+        {
+            self.client
+                .increase_stream_retention_period()
+                .set_stream_name(self.name())
+                .set_stream_arn(self.arn())
+                .retention_period_hours(retention.as_secs().div_ceil(3600) as i32)
+                .send()
+                .await
+                .map_err(|failed| {
+                    error::request(self.what("IncreaseStreamRetentionPeriod"), failed)
+                })?;
+        }
+        Ok(made)
+    }
+
+    /// Waits until nothing is being done to the stream.
+    pub(crate) async fn wait_until_active(&self, runtime: &Runtime) -> Result<()> {
+        let deadline = runtime.now() + CREATION;
+        let mut pause = Duration::from_millis(20);
+        loop {
+            match self.describe().await {
+                Ok(stream) if stream.stream_status == StreamStatus::Active => return Ok(()),
+                Ok(_) => {}
+                Err(error) if error.is(ErrorKind::NotFound) || error.is_retryable() => {}
+                Err(error) => return Err(error),
+            }
+            if runtime.now() >= deadline {
+                return Err(Error::new(
+                    ErrorKind::TimedOut,
+                    format!("stream {}: not active within {CREATION:?}", self.shown),
+                ));
+            }
+            runtime.sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_secs(2));
+        }
+    }
+}
+
+/// A request on a stream, as messages name it.
+#[derive(Clone, Copy)]
+pub(crate) struct What<'a> {
+    operation: &'static str,
+    stream: &'a str,
+}
+
+impl fmt::Display for What<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} on stream {}", self.operation, self.stream)
+    }
+}
