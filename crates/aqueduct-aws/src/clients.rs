@@ -2,6 +2,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use aqueduct_core::{Error, Result};
+use aws_config::identity::IdentityCache;
 use aws_config::sts::AssumeRoleProvider;
 use aws_config::{BehaviorVersion, ConfigLoader, Region};
 use aws_credential_types::provider::SharedCredentialsProvider;
@@ -10,19 +11,33 @@ use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
 use aws_types::SdkConfig;
+use aws_types::origin::Origin;
 use futures::lock::Mutex;
 
 use crate::AwsOptions;
+use crate::connector::{Refused, Watched};
+use crate::credentials::Renewing;
 
 /// Makes the configuration of AWS clients, once for each set of options: clients of one set share
 /// their connections and credentials. A backend keeps one; clones are the same.
+///
+/// ```no_run
+/// # async fn open() -> aqueduct_core::Result<()> {
+/// use aqueduct_aws::{Aws, AwsOptions};
+/// use aqueduct_core::Options;
+///
+/// let mut options = Options::new("streams.orders").with("region", "eu-west-1");
+/// let config = Aws::new().config(&AwsOptions::read(&mut options)?).await?;
+/// // aws_sdk_kinesis::Client::new(&config)
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Default)]
 pub struct Aws(Arc<Shared>);
 
 #[derive(Default)]
 struct Shared {
     http: Option<SharedHttpClient>,
-    credentials: Option<SharedCredentialsProvider>,
+    chain: Chain,
     made: Mutex<Vec<(AwsOptions, SdkConfig)>>,
 }
 
@@ -38,7 +53,8 @@ impl Aws {
         self.rebuilt(Some(http), None)
     }
 
-    /// The same as whoever those credentials name, instead of the SDK's chain.
+    /// The same as whoever those credentials name, instead of the SDK's chain. A role is assumed
+    /// from there.
     #[must_use]
     pub fn with_credentials(self, credentials: SharedCredentialsProvider) -> Self {
         self.rebuilt(None, Some(credentials))
@@ -47,17 +63,23 @@ impl Aws {
     fn rebuilt(
         self,
         http: Option<SharedHttpClient>,
-        credentials: Option<SharedCredentialsProvider>,
+        own: Option<SharedCredentialsProvider>,
     ) -> Self {
         Self(Arc::new(Shared {
             http: http.or_else(|| self.0.http.clone()),
-            credentials: credentials.or_else(|| self.0.credentials.clone()),
+            chain: match own {
+                Some(own) => Chain { own: Some(own) },
+                None => self.0.chain.clone(),
+            },
             made: Mutex::default(),
         }))
     }
 
     /// The configuration of those options. The SDK's own retries are off: dispatch, the group and
-    /// the stores retry.
+    /// the stores retry. An `endpoint` of the options goes before one of the environment.
+    ///
+    /// Credentials are looked up with the first request; they are renewed before they expire, and
+    /// looked up anew after a service refused them as expired or unknown.
     ///
     /// # Errors
     /// `Config` where no region is known.
@@ -72,42 +94,88 @@ impl Aws {
     }
 
     async fn make(&self, options: &AwsOptions) -> Result<SdkConfig> {
-        let http = match (&self.0.http, &options.endpoint) {
-            (Some(http), _) => http.clone(),
-            // Roots of trust take time to load, and plain text needs none. Who assumes a role
-            // talks to another service first.
-            (None, Some(endpoint)) if endpoint.starts_with("http:") && options.role.is_none() => {
-                aws_smithy_http_client::Builder::new().build_http()
+        // Who finds credentials talks to other services, whatever the endpoint is.
+        let secure = self.0.http.clone().unwrap_or_else(https);
+        let data = match (&self.0.http, &options.endpoint) {
+            // Roots of trust take time to load, and plain text needs none.
+            (None, Some(endpoint)) if endpoint.starts_with("http:") => {
+                SharedHttpClient::new(aws_smithy_http_client::Builder::new().build_http())
             }
-            (None, _) => aws_smithy_http_client::Builder::new()
-                .tls_provider(Provider::Rustls(CryptoMode::Ring))
-                .build_https(),
+            _ => secure.clone(),
         };
-        let base = self.loader(options).http_client(http).load().await;
-        if base.region().is_none() {
+        let refused = Refused::default();
+        let data = SharedHttpClient::new(Watched::new(data, refused.clone()));
+        let base = self.0.chain.loader(options).http_client(data).load().await;
+        let Some(region) = base.region() else {
             return Err(Error::config(
                 "no AWS region is known: set `region`, AWS_REGION or the profile's region",
             ));
-        }
-        let mut config = base.to_builder().retry_config(RetryConfig::disabled());
-        if let Some(role) = &options.role {
-            let mut assume = AssumeRoleProvider::builder(role.as_str())
-                .session_name(options.role_session.as_str())
-                .configure(&base);
-            if let Some(external) = &options.external_id {
-                assume = assume.external_id(external.as_str());
-            }
-            let assumed = match base.credentials_provider() {
-                Some(credentials) => assume.build_from_provider(credentials).await,
-                None => assume.build().await,
-            };
-            config.set_credentials_provider(Some(SharedCredentialsProvider::new(assumed)));
-        }
-        // After the role: its service is not at this endpoint.
+        };
+        let known = AwsOptions {
+            region: Some(region.as_ref().into()),
+            ..options.clone()
+        };
+        let renewing = Renewing::new(self.0.chain.clone(), known, secure, refused);
+        let mut config = base
+            .to_builder()
+            .retry_config(RetryConfig::disabled())
+            // It keeps them itself.
+            .identity_cache(IdentityCache::no_cache())
+            .credentials_provider(SharedCredentialsProvider::new(renewing));
         if let Some(endpoint) = &options.endpoint {
             config.set_endpoint_url(Some(endpoint.to_string()));
+            // Else AWS_ENDPOINT_URL_KINESIS and the like would go before it.
+            config.insert_origin("endpoint_url", Origin::shared_config());
         }
         Ok(config.build())
+    }
+}
+
+/// Opens nothing and loads nothing until a client uses it.
+fn https() -> SharedHttpClient {
+    aws_smithy_http_client::Builder::new()
+        .tls_provider(Provider::Rustls(CryptoMode::Ring))
+        .build_https()
+}
+
+impl fmt::Debug for Aws {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Aws")
+            .field("own_http_client", &self.0.http.is_some())
+            .field("own_credentials", &self.0.chain.own.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Where credentials come from: the caller's, else the SDK's chain; then the role.
+#[derive(Clone, Default)]
+pub(crate) struct Chain {
+    own: Option<SharedCredentialsProvider>,
+}
+
+impl Chain {
+    /// Reads environment and files, and makes the provider of what they say.
+    pub(crate) async fn credentials(
+        &self,
+        options: &AwsOptions,
+        http: &SharedHttpClient,
+    ) -> Option<SharedCredentialsProvider> {
+        // Its refusals are nobody's: a chain is made anew anyway.
+        let watched = Watched::new(http.clone(), Refused::default());
+        let http = SharedHttpClient::new(watched);
+        let base = self.loader(options).http_client(http).load().await;
+        let credentials = base.credentials_provider()?;
+        let Some(role) = &options.role else {
+            return Some(credentials);
+        };
+        let mut assume = AssumeRoleProvider::builder(role.as_str())
+            .session_name(options.role_session.as_str())
+            .configure(&base);
+        if let Some(external) = &options.external_id {
+            assume = assume.external_id(external.as_str());
+        }
+        let assumed = assume.build_from_provider(credentials).await;
+        Some(SharedCredentialsProvider::new(assumed))
     }
 
     fn loader(&self, options: &AwsOptions) -> ConfigLoader {
@@ -128,18 +196,9 @@ impl Aws {
         if let Some(dual_stack) = options.dual_stack {
             loader = loader.use_dual_stack(dual_stack);
         }
-        if let Some(credentials) = &self.0.credentials {
-            loader = loader.credentials_provider(credentials.clone());
+        if let Some(own) = &self.own {
+            loader = loader.credentials_provider(own.clone());
         }
         loader
-    }
-}
-
-impl fmt::Debug for Aws {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Aws")
-            .field("own_http_client", &self.0.http.is_some())
-            .field("own_credentials", &self.0.credentials.is_some())
-            .finish_non_exhaustive()
     }
 }

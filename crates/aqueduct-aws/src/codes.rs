@@ -31,6 +31,7 @@ pub(crate) fn kind_of(code: &str) -> Option<ErrorKind> {
         | "RequestInTheFuture"
         | "RequestTimeTooSkewed"
         | "SignatureDoesNotMatch"
+        | "TokenRefreshRequired"
         | "UnrecognizedClientException" => ErrorKind::Denied,
         "ResourceNotFoundException" => ErrorKind::NotFound,
         "ValidationError"
@@ -48,11 +49,44 @@ pub(crate) fn kind_of(code: &str) -> Option<ErrorKind> {
     })
 }
 
+/// The codes of services that do not take the credentials, but may take newer ones.
+const NEWER_CREDENTIALS: [&str; 6] = [
+    "ExpiredToken",
+    "ExpiredTokenException",
+    "InvalidAccessKeyId",
+    "InvalidClientTokenId",
+    "TokenRefreshRequired",
+    "UnrecognizedClientException",
+];
+
+/// Whether a refusal's body says that newer credentials may be taken.
+pub(crate) fn wants_new_credentials(body: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(body);
+    NEWER_CREDENTIALS.iter().any(|code| text.contains(code))
+}
+
+/// Whether trying again may help, though the kind is one that usually fails again: the next request
+/// is signed with credentials that were looked up anew.
+pub(crate) fn is_renewed(code: &str) -> bool {
+    matches!(
+        code,
+        "ExpiredToken" | "ExpiredTokenException" | "TokenRefreshRequired"
+    )
+}
+
+/// Whether the message repeats the request, its session token included.
+pub(crate) fn repeats_the_request(code: &str) -> bool {
+    matches!(
+        code,
+        "InvalidSignatureException" | "SignatureDoesNotMatch" | "IncompleteSignature"
+    )
+}
+
 /// What to do about a code, where its own message does not say it.
 pub(crate) fn hint(code: &str) -> Option<&'static str> {
     Some(match code {
         "ExpiredToken" | "ExpiredTokenException" => {
-            "; the credentials are too old: renew them (aws sso login), the client reads them again"
+            "; the credentials are too old: renew them (aws sso login), they are read again"
         }
         "InvalidSignatureException" | "SignatureDoesNotMatch" => {
             "; the secret key is wrong, or this machine's clock is off by more than 5 minutes"

@@ -1,12 +1,13 @@
 use std::error::Error as StdError;
 use std::fmt::Display;
-use std::io;
 
 use aqueduct_core::{Effect, Error, ErrorKind, Retry};
+use aws_credential_types::provider::error::CredentialsError;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
-use crate::codes::{hint, kind_of};
+use crate::codes::{hint, is_renewed, kind_of, repeats_the_request};
+use crate::connector::NotAnswered;
 
 /// What a client of AWS answers where a call fails.
 pub type SdkError<E> = aws_smithy_runtime_api::client::result::SdkError<E, HttpResponse>;
@@ -39,20 +40,31 @@ where
             Error::new(ErrorKind::TimedOut, format!("{what}: no answer in time"))
                 .with_effect(Effect::Unknown)
         }
-        SdkError::DispatchFailure(failure) => {
-            let why = deepest(&failed);
-            let kind = match () {
-                () if failure.is_timeout() => ErrorKind::TimedOut,
-                // No credentials were found, or the chain failed: nothing went out.
-                () if !failure.is_io() && !failure.is_user() => ErrorKind::Denied,
-                () => ErrorKind::Unavailable,
-            };
-            let effect = match kind == ErrorKind::Denied || never_connected(&failed) {
-                true => Effect::None,
-                false => Effect::Unknown,
-            };
-            Error::new(kind, format!("{what}: {why}")).with_effect(effect)
-        }
+        SdkError::DispatchFailure(failure) => match find::<NotAnswered>(&failed) {
+            Some(gone) if find::<CredentialsError>(&failed).is_none() => {
+                let kind = match failure.is_timeout() {
+                    true => ErrorKind::TimedOut,
+                    false => ErrorKind::Unavailable,
+                };
+                let (effect, hint) = match gone.connected {
+                    true => (Effect::Unknown, ""),
+                    false => (
+                        Effect::None,
+                        "; are region and `endpoint` right, and does the region have the service?",
+                    ),
+                };
+                let why = deepest(&failed);
+                Error::new(kind, format!("{what}: {gone}: {why}{hint}")).with_effect(effect)
+            }
+            _ => match find::<CredentialsError>(&failed) {
+                Some(none) => unsigned(&what, none),
+                None => Error::new(
+                    ErrorKind::Unavailable,
+                    format!("{what}: {}", deepest(&failed)),
+                )
+                .with_effect(Effect::Unknown),
+            },
+        },
         SdkError::ResponseError(_) => Error::new(
             ErrorKind::Unavailable,
             format!(
@@ -69,8 +81,10 @@ where
                 .or_else(|| code.and_then(kind_of))
                 .unwrap_or_else(|| kind_of_status(status, code));
             let said = match (code, failure.err().message()) {
-                (Some(code), Some(message)) => format!("{code}: {message}"),
-                (Some(code), None) => code.to_owned(),
+                (Some(code), Some(message)) if !repeats_the_request(code) => {
+                    format!("{code}: {message}")
+                }
+                (Some(code), _) => code.to_owned(),
                 (None, _) => format!(
                     "HTTP {} without an error code; is `endpoint` right?",
                     status.unwrap_or_default()
@@ -78,9 +92,17 @@ where
             };
             let hint = code.and_then(hint).unwrap_or_default();
             let error = Error::new(kind, format!("{what}: {said}{hint}"));
+            let error = match code.is_some_and(is_renewed) {
+                true => error.with_retry(Retry::Now),
+                false => error,
+            };
+            if code.is_some_and(repeats_the_request) {
+                return error;
+            }
             match status {
-                Some(500..) if kind != ErrorKind::Throttled => error.with_effect(Effect::Unknown),
-                _ => error,
+                Some(400..500) | None => error,
+                Some(_) if kind == ErrorKind::Throttled => error,
+                Some(_) => error.with_effect(Effect::Unknown),
             }
         }
         _ => Error::new(ErrorKind::Internal, format!("{what}: {}", deepest(&failed)))
@@ -114,20 +136,45 @@ fn deepest(error: &(dyn StdError + 'static)) -> String {
     last.to_string()
 }
 
-fn never_connected(error: &(dyn StdError + 'static)) -> bool {
+/// The error of a request that found no credentials, and so never went out.
+fn unsigned(what: impl Display, none: &CredentialsError) -> Error {
+    let why = deepest(none);
+    let unreachable = find::<NotAnswered>(none);
+    let (kind, said) = match none {
+        CredentialsError::CredentialsNotLoaded(_) => (
+            ErrorKind::Denied,
+            format!(
+                "no AWS credentials: {why}; set AWS_PROFILE or `profile`, or AWS_ACCESS_KEY_ID and \
+                 AWS_SECRET_ACCESS_KEY, or run where a role is given (a container, an instance)"
+            ),
+        ),
+        CredentialsError::ProviderTimedOut(_) => (
+            ErrorKind::TimedOut,
+            format!("no AWS credentials in time: {why}"),
+        ),
+        CredentialsError::InvalidConfiguration(_) => (
+            ErrorKind::Config,
+            format!("the configuration of AWS credentials is wrong: {why}"),
+        ),
+        _ => match unreachable {
+            Some(gone) => (
+                ErrorKind::Unavailable,
+                format!("no AWS credentials: {gone}: {why}"),
+            ),
+            None => (ErrorKind::Denied, format!("no AWS credentials: {why}")),
+        },
+    };
+    Error::new(kind, format!("{what}: {said}"))
+}
+
+/// The first cause of that type.
+fn find<'a, T: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a T> {
     let mut next = Some(error);
     while let Some(error) = next {
-        if let Some(io) = error.downcast_ref::<io::Error>()
-            && matches!(
-                io.kind(),
-                io::ErrorKind::ConnectionRefused
-                    | io::ErrorKind::HostUnreachable
-                    | io::ErrorKind::NetworkUnreachable
-            )
-        {
-            return true;
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
         }
         next = error.source();
     }
-    false
+    None
 }

@@ -2,6 +2,8 @@
 
 mod clients;
 mod codes;
+mod connector;
+mod credentials;
 mod error;
 mod options;
 

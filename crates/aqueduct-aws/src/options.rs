@@ -80,6 +80,12 @@ impl AwsOptions {
                  http://127.0.0.1:4566",
             ));
         }
+        if read.fips == Some(true) && read.endpoint.is_some() {
+            return Err(options.refuse(
+                "fips",
+                "with an `endpoint` it means nothing: that endpoint has it or not; say one of the two",
+            ));
+        }
         if let Some(role) = &read.role
             && !(role.starts_with("arn:") && role.contains(":role/"))
         {
