@@ -1,5 +1,4 @@
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::time::Duration;
 
 use aqueduct_core::{Backoff, Capability, Error, GroupName, Result, Start, Text};
@@ -8,7 +7,7 @@ use aqueduct_layers::{OnExhausted, OnReject};
 
 use super::section::Section;
 use super::target::{Target, TargetKind};
-use super::{Environment, list};
+use super::{Scope, list};
 
 /// What one table of `[groups]` says.
 #[derive(Clone, Debug)]
@@ -51,12 +50,11 @@ impl GroupConfig {
         name: &Text,
         mut section: Section,
         targets: &mut BTreeMap<Text, Target>,
-        folder: Option<&Path>,
-        environment: &Environment,
+        scope: Scope<'_>,
     ) -> Result<Self> {
         let streams = read_streams(&mut section, targets)?;
         let mut place = |section: &mut Section, key: &'static str, suffix: &str| {
-            read_place(name, section, key, suffix, targets, folder, environment)
+            read_place(name, section, key, suffix, targets, scope)
         };
         let leases = place(&mut section, "leases", "")?;
         let dead_letters = place(&mut section, "dead_letters", "-letters")?;
@@ -138,8 +136,7 @@ fn read_place(
     key: &'static str,
     suffix: &str,
     targets: &mut BTreeMap<Text, Target>,
-    folder: Option<&Path>,
-    environment: &Environment,
+    scope: Scope<'_>,
 ) -> Result<Option<Text>> {
     let Some(text) = section.text(key)? else {
         return Ok(None);
@@ -161,7 +158,7 @@ fn read_place(
     };
     let name = Text::from(format!("{group}{suffix}"));
     let place = format!("groups.{group}");
-    let target = Target::inline(&place, key, name, &leaf, folder, environment)?;
+    let target = Target::inline(&place, key, name, &leaf, scope)?;
     let id = Text::from(format!("groups.{group}.{key}"));
     targets.insert(id.clone(), target);
     Ok(Some(id))

@@ -37,9 +37,17 @@ pub(crate) struct Config {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ClientConfig {
     pub(crate) source: Option<Text>,
-    /// Whether streams that are missing are made, where their own table does not say.
+    /// Whether what is missing is made, where its own table or URL does not say.
     pub(crate) create: Option<&'static str>,
     pub(crate) receive_bytes: Option<usize>,
+}
+
+/// What every table is read with.
+#[derive(Clone, Copy)]
+pub(crate) struct Scope<'a> {
+    folder: Option<&'a Path>,
+    environment: &'a Environment,
+    client: &'a ClientConfig,
 }
 
 /// Where each key was written, to say so in errors.
@@ -101,12 +109,17 @@ impl Config {
             )));
         }
         let client = ClientConfig::read(Section::new("client", client, environment)?)?;
+        let scope = Scope {
+            folder,
+            environment,
+            client: &client,
+        };
         let mut targets = BTreeMap::new();
         for (kind, tables) in [(TargetKind::Stream, streams), (TargetKind::Store, stores)] {
             for (name, node) in tables {
                 let place = format!("{}.{name}", kind.table());
                 let table = as_table(&place, node)?;
-                let target = Target::read(kind, &name, table, folder, environment, &client)?;
+                let target = Target::read(kind, &name, table, scope)?;
                 if targets.insert(name.clone(), target).is_some() {
                     return Err(Error::config(format!(
                         "{place}: a stream has that name already; a group could not tell them apart"
@@ -118,7 +131,7 @@ impl Config {
         for (name, node) in groups {
             let place = format!("groups.{name}");
             let section = Section::new(place.as_str(), as_table(&place, node)?, environment)?;
-            let group = GroupConfig::read(&name, section, &mut targets, folder, environment)?;
+            let group = GroupConfig::read(&name, section, &mut targets, scope)?;
             read.insert(name, group);
         }
         Ok(Self {

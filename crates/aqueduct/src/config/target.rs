@@ -7,7 +7,7 @@ use aqueduct_layers::DispatchOptions;
 use super::mask::mask_url;
 use super::section::{Section, read_leaf, read_text};
 use super::tree::{Leaf, Node, Table};
-use super::{ClientConfig, Environment};
+use super::{ClientConfig, Scope};
 
 /// Something that a URL names: a stream, or a store beside the streams.
 #[derive(Clone, Debug)]
@@ -45,10 +45,9 @@ impl Target {
         kind: TargetKind,
         name: &Text,
         mut table: Table,
-        folder: Option<&Path>,
-        environment: &Environment,
-        client: &ClientConfig,
+        scope: Scope<'_>,
     ) -> Result<Self> {
+        let environment = scope.environment;
         let place = format!("{}.{name}", kind.table());
         let url = match table.remove("url") {
             Some(Node::Leaf(url)) => url,
@@ -70,22 +69,19 @@ impl Target {
             }
         };
         let mut section = Section::new(place.as_str(), table.clone(), environment)?;
-        let producer = read_producer(section.table("producer")?, name, client)?;
+        let producer = read_producer(section.table("producer")?, name, scope.client)?;
         let (_, mut common) = section.into_options()?;
         common.push("url");
         for name in &common {
             table.remove(*name);
         }
-        let (url, shown, mut options) = read_url(&place, "url", &url, table, folder, environment)?;
-        if let (Some(create), false) = (client.create, options.contains("create")) {
-            options.set("create", create, create);
-        }
+        let (url, shown, options) = read_url(&place, "url", &url, table, scope)?;
         Ok(Self {
             kind,
             name: name.clone(),
             url,
             shown,
-            options,
+            options: created(options, scope.client),
             common,
             producer,
         })
@@ -97,20 +93,27 @@ impl Target {
         key: &str,
         name: Text,
         url: &Leaf,
-        folder: Option<&Path>,
-        environment: &Environment,
+        scope: Scope<'_>,
     ) -> Result<Self> {
-        let (url, shown, options) = read_url(place, key, url, Table::new(), folder, environment)?;
+        let (url, shown, options) = read_url(place, key, url, Table::new(), scope)?;
         Ok(Self {
             kind: TargetKind::Store,
             name,
             url,
             shown,
-            options,
+            options: created(options, scope.client),
             common: Vec::new(),
             producer: DispatchOptions::default(),
         })
     }
+}
+
+/// The options with what `[client]` says of creating, where they say nothing of it.
+fn created(mut options: Options, client: &ClientConfig) -> Options {
+    if let (Some(create), false) = (client.create, options.contains("create")) {
+        options.set("create", create, create);
+    }
+    options
 }
 
 /// Reads a URL, and its query and `table` as one set of options.
@@ -119,9 +122,9 @@ fn read_url(
     key: &str,
     leaf: &Leaf,
     table: Table,
-    folder: Option<&Path>,
-    environment: &Environment,
+    scope: Scope<'_>,
 ) -> Result<(Url, Text, Options)> {
+    let environment = scope.environment;
     let options_place = match key {
         "url" => Text::from(place),
         inline => Text::from(format!("{place}.{inline}")),
@@ -181,7 +184,7 @@ fn read_url(
             ));
         }
     };
-    match rebase(url, folder) {
+    match rebase(url, scope.folder) {
         Some(url) => Ok((url, shown, options)),
         None => refuse("the configuration's folder cannot be part of a URL".into()),
     }

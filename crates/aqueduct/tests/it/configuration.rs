@@ -138,3 +138,39 @@ async fn a_streams_handle_is_opened_once_and_shared() {
         "both are the one that was closed"
     );
 }
+
+#[cfg(feature = "sqlite")]
+#[tokio::test]
+async fn whether_what_is_missing_is_made_reaches_the_urls_of_groups() {
+    let folder = tempfile::tempdir().unwrap();
+    for (create, url, made) in [
+        ("never", "sqlite:a.db", false),
+        ("never", "sqlite:b.db?create=missing", true),
+        ("missing", "sqlite:c.db", true),
+        ("missing", "sqlite:d.db?create=never", false),
+    ] {
+        let toml = format!(
+            "[client]\ncreate = \"{create}\"\n[streams.orders]\nurl = \"memory:\"\n\
+             [groups.billing]\nstream = \"orders\"\ndead_letters = \"{url}\""
+        );
+        let client = Client::builder()
+            .toml(toml)
+            .folder(folder.path())
+            .environment(Environment::empty())
+            .build()
+            .await
+            .unwrap();
+        let opened = client.letters("billing").await.map(drop);
+        match made {
+            true => opened.unwrap(),
+            false => {
+                let error = opened.unwrap_err();
+                assert_eq!(
+                    error.kind(),
+                    aqueduct::ErrorKind::NotFound,
+                    "{url}: {error}"
+                );
+            }
+        }
+    }
+}
