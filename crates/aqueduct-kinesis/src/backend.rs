@@ -3,12 +3,15 @@ use std::sync::Arc;
 
 use aqueduct_aws::Aws;
 use aqueduct_core::{
-    Backend, Capability, Claims, ErrorKind, Options, Resource, Result, Runtime, StreamName, Url,
+    Admin, Backend, Capability, Claims, ErrorKind, Options, Resource, Result, Runtime, Source,
+    StreamName, Url,
 };
 use async_trait::async_trait;
 use aws_sdk_kinesis::Client;
 
+use crate::admin::KinesisAdmin;
 use crate::config::Config;
+use crate::source::KinesisLog;
 use crate::stream::Kinesis;
 
 /// Streams of Amazon Kinesis, under `kinesis://STREAM` and `kinesis:ARN` URLs.
@@ -96,12 +99,22 @@ impl Resource for KinesisResource {
             Capability::StartAtTime,
             Capability::Positions,
             Capability::Resharding,
-            Capability::Lag,
             Capability::DelayedNack,
             Capability::HandlerAttempts,
             Capability::Durable,
             Capability::Shared,
             Capability::Admin,
         ])
+        .and(&KinesisLog::claims().with(Capability::Admin, aqueduct_core::Claim::Yes))
+    }
+
+    async fn source(&self, runtime: &Runtime) -> Result<Source> {
+        let kinesis = self.open(runtime).await?;
+        let log = KinesisLog::new(kinesis, &self.config, runtime);
+        Ok(Source::Log(Arc::new(log)))
+    }
+
+    async fn admin(&self, runtime: &Runtime) -> Result<Arc<dyn Admin>> {
+        Ok(Arc::new(KinesisAdmin::new(self.client().await?, runtime)))
     }
 }

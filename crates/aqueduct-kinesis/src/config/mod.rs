@@ -9,7 +9,7 @@ use aqueduct_core::{Options, Result, StreamName, Text, Url};
 
 use self::address::Address;
 pub(crate) use self::publishing::{Aggregation, Publishing};
-pub(crate) use self::reading::{OnBroken, ReadMode, Reading};
+pub(crate) use self::reading::{OnBroken, ReadMode, Reading, is_consumer_name};
 
 /// What a URL and its options say.
 #[derive(Clone, Debug)]

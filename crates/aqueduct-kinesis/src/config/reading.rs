@@ -1,10 +1,15 @@
+use std::time::Duration;
+
 use aqueduct_core::{Options, Result, Text};
 
 /// How records are read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Reading {
     pub(crate) mode: ReadMode,
-    pub(crate) on_broken: OnBroken,
+    pub(crate) broken: OnBroken,
+    /// The least time between two polls of one reader. Default: 200 ms, the five a second that a
+    /// shard allows.
+    pub(crate) poll_interval: Duration,
 }
 
 /// Which of the service's two ways of reading is used.
@@ -24,17 +29,18 @@ pub(crate) enum ReadMode {
 /// What becomes of an aggregated record that is damaged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum OnBroken {
-    /// It is delivered as one foreign event.
+    /// It is delivered as one foreign event that says so.
     Raw,
-    /// The reader fails.
-    Fail,
+    /// It is delivered so that the group's dead letters take it.
+    Reject,
 }
 
 impl Default for Reading {
     fn default() -> Self {
         Self {
             mode: ReadMode::Polling,
-            on_broken: OnBroken::Raw,
+            broken: OnBroken::Raw,
+            poll_interval: Duration::from_millis(200),
         }
     }
 }
@@ -42,24 +48,45 @@ impl Default for Reading {
 impl Reading {
     pub(super) fn read(options: &mut Options) -> Result<Self> {
         let mut read = Self::default();
-        let fan_out = options.choice("reader", &["polling", "fan-out"])? == Some("fan-out");
+        let fan_out = options.choice("read", &["polling", "fan_out"])? == Some("fan_out");
         let consumer = options.text("consumer")?;
-        let refused = options.choice("fan_out_refused", &["fail", "polling"])?;
+        let fall_back = options.boolean("fan_out_fallback")?;
         if fan_out {
+            if let Some(consumer) = &consumer
+                && !is_consumer_name(consumer)
+            {
+                return Err(options.refuse(
+                    "consumer",
+                    "expected 1 to 128 letters, digits, `_`, `.` or `-`",
+                ));
+            }
             read.mode = ReadMode::FanOut {
                 consumer,
-                fall_back: refused == Some("polling"),
+                fall_back: fall_back.unwrap_or(false),
             };
         } else {
-            for name in ["consumer", "fan_out_refused"] {
+            for name in ["consumer", "fan_out_fallback"] {
                 if options.contains(name) {
-                    return Err(options.refuse(name, "it needs reader = \"fan-out\""));
+                    return Err(options.refuse(name, "it needs read = \"fan_out\""));
                 }
             }
         }
-        if options.choice("on_broken", &["raw", "fail"])? == Some("fail") {
-            read.on_broken = OnBroken::Fail;
+        let broken = options.choice("broken_aggregates", &["raw", "reject"])?;
+        if broken == Some("reject") {
+            read.broken = OnBroken::Reject;
+        }
+        if let Some(interval) = options.duration("poll_interval")? {
+            if interval > Duration::from_secs(60) {
+                return Err(options.refuse("poll_interval", "expected at most 60s"));
+            }
+            read.poll_interval = interval;
         }
         Ok(read)
     }
+}
+
+/// Whether the service takes that name for an enhanced fan-out consumer.
+pub(crate) fn is_consumer_name(name: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
+    (1..=128).contains(&name.len()) && name.bytes().all(allowed)
 }

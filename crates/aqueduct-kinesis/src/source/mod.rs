@@ -1,1 +1,16 @@
-// Reading of a stream.
+//! The stream as a log: shards are partitions, sequence numbers with sub-sequences are positions.
+
+mod call;
+mod fan_out;
+mod feed;
+mod log;
+mod metrics;
+mod pace;
+mod place;
+mod polling;
+mod reader;
+mod server_time;
+mod start;
+mod unpack;
+
+pub(crate) use self::log::{KinesisLog, partition, timestamp};

@@ -1,0 +1,90 @@
+use aqueduct_core::{Error, ErrorKind, ReadFrom, Result};
+use aws_sdk_kinesis::operation::get_records::GetRecordsOutput;
+
+use super::feed::Link;
+use super::log::expired;
+use super::place::Place;
+use crate::error;
+
+impl Link {
+    /// A new iterator at `place`.
+    ///
+    /// # Errors
+    /// `PositionExpired` where the service does not know the sequence number.
+    pub(super) async fn iterator(&self, place: &Place) -> Result<String> {
+        let kinesis = &self.source.kinesis;
+        self.metrics.requests.increment(1);
+        let request = |now| {
+            kinesis
+                .client
+                .get_shard_iterator()
+                .set_stream_name(kinesis.name())
+                .set_stream_arn(kinesis.arn())
+                .shard_id(self.shard.id.as_str())
+                .shard_iterator_type(place.kind())
+                .set_starting_sequence_number(place.sequence())
+                .set_timestamp(place.time(now))
+                .send()
+        };
+        let time = &self.source.time;
+        let mut answer = request(time.now()).await;
+        if let (Place::Time(_), Err(failed)) = (place, &answer)
+            && is_invalid(failed)
+        {
+            // The future is refused, and only this answer told what time it is there. Records
+            // before the time asked for are left out anyway.
+            let past = time.now().saturating_sub(std::time::Duration::from_secs(2));
+            self.metrics.requests.increment(1);
+            answer = request(past).await;
+        }
+        let answer = answer.map_err(|failed| {
+            let invalid = is_invalid(&failed);
+            let error = error::request(kinesis.what("GetShardIterator"), failed);
+            match place {
+                Place::Sequence(sequence) if invalid => self.unknown(sequence, error),
+                _ => error,
+            }
+        })?;
+        answer.shard_iterator.ok_or_else(|| {
+            let what = kinesis.what("GetShardIterator");
+            Error::new(ErrorKind::Unavailable, format!("{what}: an empty answer"))
+        })
+    }
+
+    /// One GetRecords.
+    ///
+    /// # Errors
+    /// `PositionExpired` where the iterator is too old.
+    pub(super) async fn records(&self, iterator: String, limit: i32) -> Result<GetRecordsOutput> {
+        let kinesis = &self.source.kinesis;
+        self.metrics.requests.increment(1);
+        let answer = kinesis
+            .client
+            .get_records()
+            .set_stream_arn(kinesis.arn())
+            .shard_iterator(iterator)
+            .limit(limit)
+            .send()
+            .await;
+        answer.map_err(|failed| error::request(kinesis.what("GetRecords"), failed))
+    }
+
+    /// The error of a sequence number that is none of this shard.
+    pub(super) fn unknown(&self, sequence: &str, refusal: Error) -> Error {
+        let from = sequence.parse().map_or(ReadFrom::Earliest, ReadFrom::At);
+        let why = "and the service knows it no longer";
+        expired(&self.source, &self.shard.id, from, why).with_source(refusal)
+    }
+}
+
+/// Whether the service says that an argument is wrong.
+pub(super) fn is_invalid<E>(failed: &aqueduct_aws::SdkError<E>) -> bool
+where
+    E: aws_sdk_kinesis::error::ProvideErrorMetadata,
+{
+    let code = failed.as_service_error().and_then(|error| error.code());
+    matches!(
+        code,
+        Some("InvalidArgumentException" | "ValidationException")
+    )
+}

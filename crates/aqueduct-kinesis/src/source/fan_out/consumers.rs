@@ -1,0 +1,144 @@
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use aqueduct_core::{Error, ErrorKind, Moment, PartitionId, Result, Text};
+use aws_sdk_kinesis::types::ConsumerStatus;
+use futures::lock::Mutex as Turns;
+
+use crate::error;
+use crate::source::log::{Source, lock};
+
+/// How long a registered consumer may take to become active. The service takes seconds.
+const REGISTRATION: Duration = Duration::from_secs(60);
+
+/// Refusals to register before the stream counts as full.
+const REFUSALS: u32 = 3;
+
+/// The service refuses a subscription within five seconds of the last one for the same shard and
+/// consumer.
+const BETWEEN: Duration = Duration::from_secs(5);
+
+/// What the subscriptions of one process share.
+#[derive(Default)]
+pub(in crate::source) struct Consumers {
+    /// The ARNs of the consumers by name; held while one of them is registered.
+    arns: Turns<BTreeMap<Text, Text>>,
+    /// When a subscription for a consumer's ARN and a shard began last.
+    begun: Mutex<BTreeMap<(Text, PartitionId), Moment>>,
+}
+
+impl Consumers {
+    /// The ARN of the consumer `name`, which is registered where it is missing.
+    pub(super) async fn arn(&self, source: &Source, name: &Text) -> Result<Text> {
+        let mut arns = self.arns.lock().await;
+        if let Some(arn) = arns.get(name) {
+            return Ok(arn.clone());
+        }
+        let arn = ready(source, name).await?;
+        arns.insert(name.clone(), arn.clone());
+        Ok(arn)
+    }
+
+    /// Forgets a consumer that the service does not know any more.
+    pub(super) async fn forget(&self, name: &Text) {
+        self.arns.lock().await.remove(name);
+    }
+
+    /// When a shard may be subscribed to again.
+    pub(super) fn due(&self, arn: &Text, shard: &PartitionId) -> Moment {
+        let begun = lock(&self.begun);
+        let last = begun.get(&(arn.clone(), shard.clone())).copied();
+        last.map_or(Moment::default(), |last| last + BETWEEN)
+    }
+
+    /// Notes that a subscription began, or may have.
+    pub(super) fn begins(&self, arn: &Text, shard: &PartitionId, now: Moment) {
+        lock(&self.begun).insert((arn.clone(), shard.clone()), now);
+    }
+}
+
+async fn ready(source: &Source, name: &Text) -> Result<Text> {
+    let kinesis = &source.kinesis;
+    let stream = match &kinesis.arn {
+        Some(arn) => arn.clone(),
+        None => kinesis.describe().await?.stream_arn.into(),
+    };
+    let deadline = source.runtime.now() + REGISTRATION;
+    let mut refused = 0;
+    let mut pause = Duration::from_millis(100);
+    loop {
+        match describe(source, &stream, name).await {
+            Ok((arn, ConsumerStatus::Active)) => return Ok(arn),
+            // Being made, or going: then it is made again.
+            Ok(_) => {}
+            Err(error) if error.is(ErrorKind::NotFound) => {
+                match register(source, &stream, name).await {
+                    Ok(()) => {}
+                    // One code says both: too many in this second, or no further one at all.
+                    Err(error) if error.is(ErrorKind::Throttled) && refused < REFUSALS => {
+                        refused += 1;
+                    }
+                    Err(error) if error.is(ErrorKind::Throttled) => {
+                        let message = format!("no room for consumer {name}: {error}");
+                        return Err(Error::new(ErrorKind::Full, message).with_source(error));
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+            Err(error) => return Err(error),
+        }
+        if source.runtime.now() >= deadline {
+            return Err(Error::new(
+                ErrorKind::TimedOut,
+                format!(
+                    "stream {}: consumer {name} is not active within {REGISTRATION:?}",
+                    kinesis.shown
+                ),
+            ));
+        }
+        source.runtime.sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_secs(2));
+    }
+}
+
+async fn describe(source: &Source, stream: &Text, name: &Text) -> Result<(Text, ConsumerStatus)> {
+    let kinesis = &source.kinesis;
+    let what = || kinesis.what("DescribeStreamConsumer");
+    let answer = kinesis
+        .client
+        .describe_stream_consumer()
+        .stream_arn(stream.as_str())
+        .consumer_name(name.as_str())
+        .send()
+        .await
+        .map_err(|failed| error::request(what(), failed))?;
+    let consumer = answer.consumer_description.ok_or_else(|| {
+        Error::new(
+            ErrorKind::Unavailable,
+            format!("{}: an empty answer", what()),
+        )
+    })?;
+    Ok((consumer.consumer_arn.into(), consumer.consumer_status))
+}
+
+async fn register(source: &Source, stream: &Text, name: &Text) -> Result<()> {
+    let kinesis = &source.kinesis;
+    let answer = kinesis
+        .client
+        .register_stream_consumer()
+        .stream_arn(stream.as_str())
+        .consumer_name(name.as_str())
+        .send()
+        .await
+        .map_err(|failed| error::request(kinesis.what("RegisterStreamConsumer"), failed));
+    match answer {
+        Ok(_) => {
+            tracing::info!(stream = %kinesis.shown, consumer = %name, "consumer registered");
+            Ok(())
+        }
+        // Somebody else did, or it is about to go.
+        Err(error) if error.is(ErrorKind::Conflict) => Ok(()),
+        Err(error) => Err(error),
+    }
+}

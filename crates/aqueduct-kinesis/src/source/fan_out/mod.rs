@@ -1,0 +1,8 @@
+//! Enhanced fan-out: the service pushes, over one subscription per shard and consumer that lives
+//! five minutes and is renewed before.
+
+mod consumers;
+mod subscription;
+
+pub(super) use self::consumers::Consumers;
+pub(super) use self::subscription::FanOut;

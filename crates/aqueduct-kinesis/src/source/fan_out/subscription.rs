@@ -1,0 +1,253 @@
+use std::time::Duration;
+
+use aqueduct_core::{Backoff, Error, ErrorKind, GroupName, OpenPartition, Result, Text};
+use aws_sdk_kinesis::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_kinesis::operation::subscribe_to_shard::SubscribeToShardOutput as Subscription;
+use aws_sdk_kinesis::types::error::SubscribeToShardEventStreamError;
+use aws_sdk_kinesis::types::{SubscribeToShardEvent, SubscribeToShardEventStream};
+use futures::SinkExt as _;
+use futures::future::{Either, select};
+
+use crate::config::is_consumer_name;
+use crate::error;
+use crate::source::call::is_invalid;
+use crate::source::feed::{Chunk, Chunks, Link, behind};
+use crate::source::place::Place;
+use crate::source::polling::Polling;
+
+/// A subscription lives five minutes; it is renewed before, by our choice of the moment.
+const RENEW_AFTER: Duration = Duration::from_secs(285);
+
+/// The service sends an event every few seconds, records or not. Without one for so long the
+/// connection is dead, whatever it says.
+const SILENCE: Duration = Duration::from_secs(30);
+
+/// Between two tries to subscribe.
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(10));
+
+/// After so many failures in a row the reader tells of them.
+const TELL_AFTER: u32 = 4;
+
+/// Fetches one shard by SubscribeToShard.
+pub(in crate::source) struct FanOut {
+    link: Link,
+    place: Place,
+    max_bytes: usize,
+    /// The registered consumer; an error where the group's name can be none.
+    consumer: Result<Text>,
+    fall_back: bool,
+}
+
+/// How a subscription ended.
+enum Ended {
+    /// The shard has ended, or nobody takes the chunks any more.
+    ForGood,
+    /// It is time for the next one.
+    Renew,
+    /// The connection broke, or somebody else took over.
+    Broken(Error),
+}
+
+impl FanOut {
+    pub(in crate::source) fn new(
+        link: Link,
+        place: Place,
+        request: &OpenPartition,
+        consumer: Option<Text>,
+        fall_back: bool,
+    ) -> Self {
+        Self {
+            consumer: consumer.map_or_else(|| consumer_of(&request.group), Ok),
+            link,
+            place,
+            max_bytes: request.max_bytes,
+            fall_back,
+        }
+    }
+
+    /// Fetches until the shard ends or nobody takes the chunks any more.
+    pub(in crate::source) async fn run(mut self, mut chunks: Chunks) {
+        let mut failures = 0;
+        loop {
+            let error = match self.subscribe().await {
+                Ok(events) => match self.follow(events, &mut chunks, &mut failures).await {
+                    Ended::ForGood => return,
+                    Ended::Renew => continue,
+                    Ended::Broken(error) => error,
+                },
+                Err(error) if self.fall_back && is_refusal(&error) => {
+                    return self.poll_instead(&error, chunks).await;
+                }
+                Err(error) => error,
+            };
+            failures += 1;
+            let (stream, shard) = (&self.link.source.kinesis.shown, &self.link.shard.id);
+            tracing::debug!(%stream, %shard, %error, failures, "subscription failed");
+            if (!error.is_retryable() || failures % TELL_AFTER == 0)
+                && chunks.send(Err(error)).await.is_err()
+            {
+                return;
+            }
+            let runtime = &self.link.source.runtime;
+            runtime.sleep(BACKOFF.ceiling(failures) / 2).await;
+            runtime.sleep(BACKOFF.delay(failures, runtime) / 2).await;
+        }
+    }
+
+    async fn subscribe(&self) -> Result<Subscription> {
+        let Link { source, shard, .. } = &self.link;
+        let name = self.consumer.as_ref().map_err(Clone::clone)?;
+        let arn = source.consumers.arn(source, name).await?;
+        let due = source.consumers.due(&arn, &shard.id);
+        source.runtime.sleep_until(due).await;
+        let what = || source.kinesis.what("SubscribeToShard");
+        let mut now = source.time.now();
+        let mut again = matches!(self.place, Place::Time(_));
+        loop {
+            let begun = source.runtime.now();
+            let start = self.place.starting_position(now);
+            let start = start.map_err(|failed| error::malformed(what(), failed))?;
+            let answer = source
+                .kinesis
+                .client
+                .subscribe_to_shard()
+                .consumer_arn(arn.as_str())
+                .shard_id(shard.id.as_str())
+                .starting_position(start)
+                .send()
+                .await;
+            let failed = match answer {
+                Ok(answer) => {
+                    source.consumers.begins(&arn, &shard.id, begun);
+                    self.link.metrics.subscriptions.increment(1);
+                    return Ok(answer);
+                }
+                Err(failed) => failed,
+            };
+            let invalid = is_invalid(&failed);
+            if invalid && std::mem::take(&mut again) {
+                // The future is refused, and only this answer told what time it is there.
+                now = source.time.now().saturating_sub(Duration::from_secs(2));
+                continue;
+            }
+            let error = error::request(what(), failed);
+            match (&self.place, error.kind()) {
+                (Place::Sequence(sequence), _) if invalid => {
+                    return Err(self.link.unknown(sequence, error));
+                }
+                (_, ErrorKind::NotFound) => source.consumers.forget(name).await,
+                // Its answer was lost: it may stand.
+                (_, ErrorKind::TimedOut | ErrorKind::Conflict) => {
+                    source.consumers.begins(&arn, &shard.id, begun);
+                }
+                _ => {}
+            }
+            return Err(error);
+        }
+    }
+
+    async fn follow(
+        &mut self,
+        mut events: Subscription,
+        chunks: &mut Chunks,
+        failures: &mut u32,
+    ) -> Ended {
+        let runtime = self.link.source.runtime.clone();
+        let renew = runtime.now() + RENEW_AFTER;
+        loop {
+            let silent = runtime.now() + SILENCE;
+            let limit = runtime.sleep_until(silent.min(renew));
+            let event = match select(Box::pin(events.event_stream.recv()), limit).await {
+                Either::Left((event, _)) => event,
+                Either::Right(_) if runtime.now() >= renew => return Ended::Renew,
+                Either::Right(_) => {
+                    let message = format!("no event within {SILENCE:?}");
+                    return Ended::Broken(Error::new(ErrorKind::TimedOut, message));
+                }
+            };
+            let event = match event {
+                Ok(Some(SubscribeToShardEventStream::SubscribeToShardEvent(event))) => event,
+                // What a later version of the service adds.
+                Ok(Some(_)) => continue,
+                Ok(None) => return Ended::Renew,
+                Err(failed) => return Ended::Broken(self.failure(&failed)),
+            };
+            *failures = 0;
+            let answer = self.chunk(event).await;
+            let ended = matches!(&answer, Ok(chunk) if chunk.children.is_some());
+            if chunks.send(answer).await.is_err() || ended {
+                return Ended::ForGood;
+            }
+            if runtime.now() >= renew {
+                return Ended::Renew;
+            }
+        }
+    }
+
+    async fn chunk(&mut self, event: SubscribeToShardEvent) -> Result<Chunk> {
+        let goes_on = event.continuation_sequence_number;
+        let mut chunk = Chunk {
+            behind: behind(Some(event.millis_behind_latest)),
+            ..Chunk::default()
+        };
+        if let Some(told) = event.child_shards.filter(|told| !told.is_empty())
+            // Some name the children of a closed shard before all of it was sent.
+            && (goes_on.is_empty() || event.records.is_empty())
+        {
+            chunk.children = Some(self.link.children(&told).await?);
+        }
+        if !goes_on.is_empty() {
+            self.place = Place::Sequence(goes_on);
+        } else if let Some(last) = event.records.last() {
+            self.place = Place::Sequence(last.sequence_number.clone());
+        }
+        chunk.records = event.records;
+        Ok(chunk)
+    }
+
+    fn failure<R>(&self, failed: &SdkError<SubscribeToShardEventStreamError, R>) -> Error {
+        let service = failed.as_service_error();
+        let said = match service.and_then(|error| Some((error.code()?, error.message()?))) {
+            Some((code, message)) => format!("{code}: {message}"),
+            None => "the connection broke".to_owned(),
+        };
+        let what = self.link.source.kinesis.what("SubscribeToShard");
+        Error::new(ErrorKind::Unavailable, format!("{what}: {said}"))
+    }
+
+    async fn poll_instead(self, error: &Error, chunks: Chunks) {
+        let (stream, shard) = (&self.link.source.kinesis.shown, &self.link.shard.id);
+        tracing::warn!(%stream, %shard, %error, "no enhanced fan-out, polling instead");
+        metrics::counter!(
+            "aqueduct_kinesis_fan_out_fallbacks_total",
+            "stream" => self.link.source.kinesis.name.to_string(),
+        )
+        .increment(1);
+        Polling::new(self.link, self.place, self.max_bytes)
+            .run(chunks)
+            .await;
+    }
+}
+
+/// Whether the service says no rather than not now.
+fn is_refusal(error: &Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::Denied
+            | ErrorKind::Full
+            | ErrorKind::Invalid
+            | ErrorKind::Unsupported
+            | ErrorKind::Config
+    )
+}
+
+/// The consumer of a group, whose name must be one that the service takes.
+fn consumer_of(group: &GroupName) -> Result<Text> {
+    if is_consumer_name(group.as_str()) {
+        return Ok(group.text().clone());
+    }
+    Err(Error::config(format!(
+        "group `{group}` is no name for an enhanced fan-out consumer (1 to 128 letters, digits, \
+         `_`, `.` or `-`): set `consumer`"
+    )))
+}

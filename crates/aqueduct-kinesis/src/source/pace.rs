@@ -1,0 +1,176 @@
+use std::time::Duration;
+
+use aqueduct_core::{Backoff, Moment, Runtime};
+
+/// What a shard gives to all who poll it.
+const BYTES_PER_SECOND: f64 = (2 << 20) as f64;
+
+/// At the tip the wait grows to that many intervals.
+const IDLE: u32 = 5;
+
+const THROTTLED: Backoff = Backoff::new(Duration::from_millis(400), Duration::from_secs(10));
+const FAILED: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
+
+/// When a shard may be polled next. The service allows five requests and 2 MiB a second per shard,
+/// for all who poll together.
+pub(super) struct Pace {
+    runtime: Runtime,
+    interval: Duration,
+    idle: Duration,
+    throttled: u32,
+    failed: u32,
+    due: Moment,
+}
+
+impl Pace {
+    pub(super) fn new(runtime: &Runtime, interval: Duration) -> Self {
+        Self {
+            runtime: runtime.clone(),
+            interval,
+            idle: interval,
+            throttled: 0,
+            failed: 0,
+            due: runtime.now(),
+        }
+    }
+
+    pub(super) fn due(&self) -> Moment {
+        self.due
+    }
+
+    /// A request that went out at `sent` was answered.
+    pub(super) fn answered(&mut self, sent: Moment, bytes: usize, at_tip: bool) {
+        self.failed = 0;
+        // Step by step: those who share the shard are still there.
+        self.throttled = self.throttled.saturating_sub(1);
+        let mut wait = self.interval;
+        if bytes == 0 && at_tip {
+            // An emulator without limits is not asked in a hot loop either.
+            let doubled = (self.idle * 2).max(Duration::from_millis(1));
+            self.idle = doubled
+                .min(self.interval * IDLE)
+                .max(Duration::from_millis(1));
+            wait = self.idle;
+        } else {
+            self.idle = self.interval;
+            if !self.interval.is_zero() {
+                wait = wait.max(Duration::from_secs_f64(bytes as f64 / BYTES_PER_SECOND));
+            }
+        }
+        if self.throttled > 0 {
+            wait += self.runtime.jitter(self.interval);
+        }
+        self.due = sent + wait;
+    }
+
+    /// The service asked for less.
+    pub(super) fn throttled(&mut self) {
+        self.throttled += 1;
+        self.later(THROTTLED, self.throttled);
+    }
+
+    /// A request failed.
+    pub(super) fn failed(&mut self) {
+        self.failed += 1;
+        self.later(FAILED, self.failed);
+    }
+
+    /// How often in a row, about, the service asked for less.
+    pub(super) fn times_throttled(&self) -> u32 {
+        self.throttled
+    }
+
+    /// Half of the wait is by chance, so that those who were refused together come apart.
+    fn later(&mut self, backoff: Backoff, attempt: u32) {
+        let ceiling = backoff.ceiling(attempt);
+        self.due = self.runtime.now() + ceiling / 2 + self.runtime.jitter(ceiling / 2);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aqueduct_core::{Platform, Timestamp};
+    use futures::future::BoxFuture;
+
+    use super::*;
+
+    /// A clock that stands still.
+    struct Still;
+
+    impl Platform for Still {
+        fn now(&self) -> Moment {
+            Moment::default()
+        }
+
+        fn wall(&self) -> Timestamp {
+            Timestamp::EPOCH
+        }
+
+        fn sleep_until(&self, _: Moment) -> BoxFuture<'static, ()> {
+            Box::pin(futures::future::pending())
+        }
+
+        fn spawn(&self, _: BoxFuture<'static, ()>) {}
+
+        fn random(&self) -> u64 {
+            u64::MAX / 2
+        }
+    }
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn pace(interval: Duration) -> (Pace, Moment) {
+        let runtime = Runtime::new(Still);
+        let now = runtime.now();
+        (Pace::new(&runtime, interval), now)
+    }
+
+    #[test]
+    fn idle_polls_grow_apart_and_records_bring_them_together() {
+        let (mut pace, now) = pace(200 * MS);
+        let mut wait = |bytes, at_tip| {
+            pace.answered(now, bytes, at_tip);
+            pace.due().since(now)
+        };
+        assert_eq!(wait(100, true), 200 * MS);
+        assert_eq!(wait(0, true), 400 * MS);
+        assert_eq!(wait(0, true), 800 * MS);
+        assert_eq!(wait(0, true), 1000 * MS);
+        assert_eq!(wait(0, true), 1000 * MS);
+        assert_eq!(wait(0, false), 200 * MS);
+        assert_eq!(wait(0, true), 400 * MS);
+    }
+
+    #[test]
+    fn large_answers_are_followed_at_the_rate_of_a_shard() {
+        let (mut pace, now) = pace(200 * MS);
+        pace.answered(now, 10 << 20, false);
+        assert_eq!(pace.due().since(now), 5000 * MS);
+    }
+
+    #[test]
+    fn without_an_interval_only_idle_polls_wait() {
+        let (mut pace, now) = pace(Duration::ZERO);
+        pace.answered(now, 10 << 20, false);
+        assert_eq!(pace.due(), now);
+        pace.answered(now, 0, true);
+        assert_eq!(pace.due().since(now), MS);
+    }
+
+    #[test]
+    fn refusals_back_off_by_growing_waits() {
+        let (mut pace, now) = pace(200 * MS);
+        let mut last = Duration::ZERO;
+        for attempt in 1..=4 {
+            pace.throttled();
+            let wait = pace.due().since(now);
+            assert!(
+                wait >= THROTTLED.ceiling(attempt) / 2 && wait > last,
+                "{wait:?}"
+            );
+            last = THROTTLED.ceiling(attempt);
+            assert!(wait <= last, "{wait:?}");
+            last /= 2;
+        }
+    }
+}

@@ -1,0 +1,177 @@
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::vec;
+
+use aqueduct_core::{
+    Error, ErrorKind, Moment, OpenPartition, PartitionEnd, PartitionReader, ReadBatch, Record,
+    Result, Tail, Task,
+};
+use async_trait::async_trait;
+use aws_sdk_kinesis::types;
+use futures::StreamExt as _;
+use futures::channel::mpsc;
+use futures::future::{Either, select};
+
+use super::fan_out::FanOut;
+use super::feed::{Chunk, Link};
+use super::log::{Source, expired};
+use super::metrics::Metrics;
+use super::place::{First, Place, Wanted};
+use super::polling::Polling;
+use super::unpack::{Raw, Unpack, sequence};
+use crate::config::ReadMode;
+use crate::shards::Shard;
+
+/// Reads one shard for one group. A task beside it fetches one answer ahead.
+pub(super) struct KinesisReader {
+    source: Arc<Source>,
+    shard: Shard,
+    request: OpenPartition,
+    unpack: Unpack,
+    metrics: Metrics,
+    wanted: Wanted,
+    chunks: mpsc::Receiver<Result<Chunk>>,
+    _fetching: Task<()>,
+    /// Records of the last chunk that were not looked at yet.
+    raw: vec::IntoIter<types::Record>,
+    /// A record that does not go on where it should stays here, so that every read tells so.
+    gap: Option<Error>,
+    ready: VecDeque<Record>,
+    tail: Option<Tail>,
+    end: Option<PartitionEnd>,
+}
+
+impl KinesisReader {
+    pub(super) fn open(source: Arc<Source>, shard: Shard, request: &OpenPartition) -> Self {
+        let metrics = Metrics::new(&source.kinesis, &shard.id);
+        let link = Link {
+            source: source.clone(),
+            shard: shard.clone(),
+            metrics: metrics.clone(),
+        };
+        let place = Place::before(request.from);
+        let (sender, chunks) = mpsc::channel(0);
+        let fetching = match &source.reading.mode {
+            ReadMode::Polling => source
+                .runtime
+                .spawn(Polling::new(link, place, request.max_bytes).run(sender)),
+            ReadMode::FanOut {
+                consumer,
+                fall_back,
+            } => {
+                let fan_out = FanOut::new(link, place, request, consumer.clone(), *fall_back);
+                source.runtime.spawn(fan_out.run(sender))
+            }
+        };
+        Self {
+            unpack: Unpack::new(source.clone(), shard.clone(), metrics.clone()),
+            source,
+            shard,
+            request: request.clone(),
+            metrics,
+            wanted: Wanted::new(request.from),
+            chunks,
+            _fetching: fetching,
+            raw: Vec::new().into_iter(),
+            gap: None,
+            ready: VecDeque::new(),
+            tail: None,
+            end: None,
+        }
+    }
+
+    /// Takes a chunk over; all before it was answered.
+    fn accept(&mut self, chunk: Chunk) -> Result<()> {
+        self.metrics.records.increment(chunk.records.len() as u64);
+        self.metrics.bytes.increment(chunk.bytes() as u64);
+        if let Some(behind) = chunk.behind {
+            self.metrics.behind.set(behind.as_secs_f64());
+            let mut tail = Tail::default();
+            tail.time_behind = Some(behind);
+            self.tail = Some(tail);
+        }
+        if let Some(children) = chunk.children {
+            self.end = Some(PartitionEnd { children });
+        }
+        if let Some(first) = chunk.records.first() {
+            self.check_first(&first.sequence_number)?;
+        } else if chunk.behind.is_some_and(|behind| behind.is_zero())
+            && let Some(last) = self.wanted.last_sequence()
+        {
+            self.source.is_caught_up(&self.shard.id, last);
+        }
+        self.raw = chunk.records.into_iter();
+        Ok(())
+    }
+
+    fn check_first(&mut self, first: &str) -> Result<()> {
+        let first = sequence(first)?;
+        if self.wanted.first(first) == First::Fits {
+            return Ok(());
+        }
+        if let Some(asked) = self.wanted.expected()
+            && self.source.was_caught_up(&self.shard.id, asked)
+        {
+            return Ok(());
+        }
+        let left = format!("the oldest left is `{first}`");
+        let gap = expired(&self.source, &self.shard.id, self.wanted.from(), &left);
+        self.gap = Some(gap.clone());
+        Err(gap)
+    }
+
+    /// What is there now, up to `max_events`.
+    fn take(&mut self, max_events: usize) -> Result<Vec<Record>> {
+        while self.ready.len() < max_events
+            && let Some(record) = self.raw.next()
+        {
+            let raw = Raw::read(record)?;
+            self.unpack.unpack(raw, &mut self.wanted, &mut self.ready)?;
+        }
+        let count = self.ready.len().min(max_events);
+        self.metrics.events.increment(count as u64);
+        if count == self.ready.len() {
+            return Ok(std::mem::take(&mut self.ready).into());
+        }
+        Ok(self.ready.drain(..count).collect())
+    }
+
+    fn batch(&mut self, records: Vec<Record>) -> ReadBatch {
+        let drained = self.ready.is_empty() && self.raw.len() == 0;
+        let mut batch = ReadBatch::default();
+        batch.records = records;
+        batch.end = self.end.clone().filter(|_| drained);
+        batch.tail = self.tail;
+        batch
+    }
+}
+
+#[async_trait]
+impl PartitionReader for KinesisReader {
+    async fn read(&mut self, max_events: usize) -> Result<ReadBatch> {
+        let max_events = max_events.max(1);
+        let mut deadline: Option<Moment> = None;
+        loop {
+            if let Some(gap) = &self.gap {
+                return Err(gap.clone());
+            }
+            // Nothing is awaited between taking records and answering them: a cancelled read
+            // loses none.
+            let records = self.take(max_events)?;
+            let batch = self.batch(records);
+            if !batch.records.is_empty() || batch.end.is_some() {
+                return Ok(batch);
+            }
+            let runtime = &self.source.runtime;
+            let until = *deadline.get_or_insert_with(|| runtime.now() + self.request.max_wait);
+            match select(self.chunks.next(), runtime.sleep_until(until)).await {
+                Either::Left((Some(chunk), _)) => self.accept(chunk?)?,
+                Either::Left((None, _)) => {
+                    let message = "the task that reads a shard has ended";
+                    return Err(Error::new(ErrorKind::Closed, message));
+                }
+                Either::Right(_) => return Ok(self.batch(Vec::new())),
+            }
+        }
+    }
+}
