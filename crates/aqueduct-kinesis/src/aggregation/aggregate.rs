@@ -1,0 +1,172 @@
+use bytes::Bytes;
+use md5::{Digest as _, Md5};
+
+use super::tables::{Numbers, Slot, Texts};
+use super::wire::{length_tag, put_varint, varint_size, varint_tag};
+use super::{DIGEST, MAGIC};
+
+/// Writes an aggregate: records are pushed, then [`take`](Self::take) makes the data of the
+/// record that carries them.
+///
+/// Each partition key and explicit hash key is written once. Nothing is allocated per record
+/// beyond the growth of four buffers, which `take` leaves ready for the next aggregate.
+///
+/// ```
+/// use aqueduct_kinesis::aggregation::{Aggregate, split};
+///
+/// let mut aggregate = Aggregate::new();
+/// aggregate.push("customer-7", None, b"ordered");
+/// let whole = aggregate.size_with("customer-7", None, b"paid".len());
+/// aggregate.push("customer-7", None, b"paid");
+///
+/// let data = aggregate.take();
+/// assert_eq!(data.len(), whole);
+/// assert_eq!(split(&data)?[1].data, "paid");
+/// # Ok::<(), aqueduct_kinesis::aggregation::BrokenAggregate>(())
+/// ```
+#[derive(Default)]
+pub struct Aggregate {
+    keys: Texts,
+    hashes: Numbers,
+    records: Vec<u8>,
+    len: usize,
+}
+
+impl Aggregate {
+    /// An aggregate without records.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The number of records.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there is no record.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The bytes that [`take`](Self::take) would give, exactly.
+    pub fn size(&self) -> usize {
+        MAGIC.len() + self.message() + DIGEST
+    }
+
+    /// The bytes that [`take`](Self::take) would give with a record more, exactly.
+    pub fn size_with(
+        &self,
+        partition_key: &str,
+        explicit_hash: Option<u128>,
+        data: usize,
+    ) -> usize {
+        self.size() + self.plan(partition_key, explicit_hash, data).grows
+    }
+
+    /// Adds a record.
+    pub fn push(&mut self, partition_key: &str, explicit_hash: Option<u128>, data: &[u8]) {
+        let plan = self.plan(partition_key, explicit_hash, data.len());
+        self.put(partition_key, explicit_hash, data, plan);
+    }
+
+    /// Adds a record unless the aggregate would grow over `limit` bytes with it; whether it did.
+    /// Cheaper than [`size_with`](Self::size_with) and [`push`](Self::push).
+    #[must_use]
+    pub fn try_push(
+        &mut self,
+        partition_key: &str,
+        explicit_hash: Option<u128>,
+        data: &[u8],
+        limit: usize,
+    ) -> bool {
+        let plan = self.plan(partition_key, explicit_hash, data.len());
+        if self.size() + plan.grows > limit {
+            return false;
+        }
+        self.put(partition_key, explicit_hash, data, plan);
+        true
+    }
+
+    /// The data of the record that carries all those pushed since the last time; this one is
+    /// empty then and keeps its buffers.
+    pub fn take(&mut self) -> Bytes {
+        let mut data = Vec::with_capacity(self.size());
+        data.extend_from_slice(&MAGIC);
+        data.extend_from_slice(self.keys.fields());
+        data.extend_from_slice(self.hashes.fields());
+        data.extend_from_slice(&self.records);
+        let digest = Md5::digest(&data[MAGIC.len()..]);
+        data.extend_from_slice(&digest);
+        self.keys.clear();
+        self.hashes.clear();
+        self.records.clear();
+        self.len = 0;
+        data.into()
+    }
+
+    /// [`take`](Self::take), for an aggregate that is not used again.
+    pub fn finish(mut self) -> Bytes {
+        self.take()
+    }
+
+    /// The bytes of the Protobuf message.
+    fn message(&self) -> usize {
+        self.keys.fields().len() + self.hashes.fields().len() + self.records.len()
+    }
+
+    #[inline]
+    fn plan(&self, partition_key: &str, explicit_hash: Option<u128>, data: usize) -> Plan {
+        let key = self.keys.find(partition_key);
+        let hash = explicit_hash.map(|hash| self.hashes.find(hash));
+        let body = 1
+            + varint_size(key.index)
+            + hash.map_or(0, |hash| 1 + varint_size(hash.index))
+            + 1
+            + varint_size(data)
+            + data;
+        let record = 1 + varint_size(body) + body;
+        Plan {
+            key,
+            hash,
+            body,
+            grows: key.grows + hash.map_or(0, |hash| hash.grows) + record,
+        }
+    }
+
+    #[inline]
+    fn put(&mut self, partition_key: &str, explicit_hash: Option<u128>, data: &[u8], plan: Plan) {
+        self.keys.put(1, partition_key, plan.key);
+        let out = &mut self.records;
+        out.push(length_tag(3));
+        put_varint(out, plan.body);
+        out.push(varint_tag(1));
+        put_varint(out, plan.key.index);
+        if let (Some(hash), Some(slot)) = (explicit_hash, plan.hash) {
+            self.hashes.put(2, hash, slot);
+            out.push(varint_tag(2));
+            put_varint(out, slot.index);
+        }
+        out.push(length_tag(3));
+        put_varint(out, data.len());
+        out.extend_from_slice(data);
+        self.len += 1;
+    }
+}
+
+impl std::fmt::Debug for Aggregate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Aggregate")
+            .field("len", &self.len)
+            .field("size", &self.size())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Where a record's keys go and what it adds.
+#[derive(Clone, Copy)]
+struct Plan {
+    key: Slot,
+    hash: Option<Slot>,
+    body: usize,
+    grows: usize,
+}

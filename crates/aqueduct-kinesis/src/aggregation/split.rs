@@ -1,0 +1,193 @@
+use std::fmt;
+
+use aqueduct_core::HashRange;
+use bytes::Bytes;
+use md5::{Digest as _, Md5};
+
+use super::wire::{Field, Fields};
+use super::{BrokenAggregate, DIGEST, MAGIC, is_aggregated};
+use crate::hash::{hash_of, parse_hash};
+
+/// A record of an aggregate.
+#[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct InnerRecord<'a> {
+    /// Its place in the aggregate, from 0: the sub-sequence number of its position. It counts
+    /// the records that were dropped, so that it is the same on every shard.
+    pub index: u64,
+    /// Its partition key.
+    pub partition_key: &'a str,
+    /// Its explicit hash key, where it has one.
+    pub explicit_hash_key: Option<u128>,
+    /// Its data: a slice of the aggregate's.
+    pub data: Bytes,
+}
+
+impl InnerRecord<'_> {
+    /// Where it lies among the hash ranges of the shards: its explicit hash key, else the MD5 of
+    /// its partition key.
+    pub fn hash(&self) -> u128 {
+        self.explicit_hash_key
+            .unwrap_or_else(|| hash_of(self.partition_key))
+    }
+}
+
+impl fmt::Debug for InnerRecord<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("InnerRecord")
+            .field("index", &self.index)
+            .field("data", &self.data.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The records of an aggregate that lie in the range of a shard.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Within<'a> {
+    /// Those within, in order.
+    pub records: Vec<InnerRecord<'a>>,
+    /// How many lie outside: another shard has them, or their producer sends them again.
+    pub dropped: usize,
+}
+
+/// The records of an aggregate, in order. An aggregate may hold none.
+///
+/// Data is not copied. Memory grows with the records that are there, never with a number that
+/// the aggregate names: at most about 17 bytes per byte of `data`.
+pub fn split(data: &Bytes) -> Result<Vec<InnerRecord<'_>>, BrokenAggregate> {
+    let tables = Tables::read(data)?;
+    let mut records = Vec::with_capacity(tables.records);
+    tables.each(data, |_, record| records.push(record))?;
+    Ok(records)
+}
+
+/// The records of an aggregate that lie within `range`, in order.
+///
+/// Each key is hashed once, however many records have it.
+pub fn split_within(data: &Bytes, range: HashRange) -> Result<Within<'_>, BrokenAggregate> {
+    let tables = Tables::read(data)?;
+    let whole = range.first == 0 && range.last == u128::MAX;
+    let mut known = vec![None; if whole { 0 } else { tables.keys.len() }];
+    let mut records = Vec::with_capacity(tables.records);
+    tables.each(data, |key, record| {
+        let within = whole
+            || match record.explicit_hash_key {
+                Some(hash) => range.contains(hash),
+                None => {
+                    *known[key].get_or_insert_with(|| range.contains(hash_of(record.partition_key)))
+                }
+            };
+        if within {
+            records.push(record);
+        }
+    })?;
+    Ok(Within {
+        dropped: tables.records - records.len(),
+        records,
+    })
+}
+
+/// What the records of an aggregate refer to.
+struct Tables<'a> {
+    message: &'a [u8],
+    keys: Vec<&'a str>,
+    hashes: Vec<u128>,
+    records: usize,
+}
+
+impl<'a> Tables<'a> {
+    fn read(data: &'a [u8]) -> Result<Self, BrokenAggregate> {
+        if !is_aggregated(data) {
+            return Err(BrokenAggregate::NotAggregated);
+        }
+        let (message, digest) = data[MAGIC.len()..].split_at(data.len() - MAGIC.len() - DIGEST);
+        if Md5::digest(message)[..] != *digest {
+            return Err(BrokenAggregate::Checksum);
+        }
+        let mut tables = Self {
+            message,
+            keys: Vec::new(),
+            hashes: Vec::new(),
+            records: 0,
+        };
+        let mut fields = Fields(message);
+        while let Some(field) = fields.next()? {
+            match field {
+                Field::Bytes(1, key) => tables.keys.push(text(key)?),
+                Field::Bytes(2, hash) => {
+                    let hash = parse_hash(text(hash)?).ok_or(BrokenAggregate::Key)?;
+                    tables.hashes.push(hash);
+                }
+                Field::Bytes(3, _) => tables.records += 1,
+                _ => {}
+            }
+        }
+        Ok(tables)
+    }
+
+    /// Gives each record, with the index of its partition key.
+    fn each(
+        &self,
+        data: &'a Bytes,
+        mut give: impl FnMut(usize, InnerRecord<'a>),
+    ) -> Result<(), BrokenAggregate> {
+        let mut fields = Fields(self.message);
+        let mut index = 0;
+        while let Some(field) = fields.next()? {
+            let Field::Bytes(3, record) = field else {
+                continue;
+            };
+            let raw = RawRecord::read(record)?;
+            let key = usize::try_from(raw.key).map_err(|_| BrokenAggregate::Index)?;
+            let partition_key = *self.keys.get(key).ok_or(BrokenAggregate::Index)?;
+            let explicit_hash_key = match raw.hash {
+                Some(hash) => {
+                    let hash = usize::try_from(hash).map_err(|_| BrokenAggregate::Index)?;
+                    Some(*self.hashes.get(hash).ok_or(BrokenAggregate::Index)?)
+                }
+                None => None,
+            };
+            let inner = InnerRecord {
+                index,
+                partition_key,
+                explicit_hash_key,
+                data: data.slice_ref(raw.data),
+            };
+            give(key, inner);
+            index += 1;
+        }
+        Ok(())
+    }
+}
+
+/// A record with its keys still indices.
+struct RawRecord<'a> {
+    key: u64,
+    hash: Option<u64>,
+    data: &'a [u8],
+}
+
+impl<'a> RawRecord<'a> {
+    #[inline]
+    fn read(record: &'a [u8]) -> Result<Self, BrokenAggregate> {
+        let (mut key, mut hash, mut data) = (None, None, None);
+        let mut fields = Fields(record);
+        while let Some(field) = fields.next()? {
+            match field {
+                Field::Varint(1, index) => key = Some(index),
+                Field::Varint(2, index) => hash = Some(index),
+                Field::Bytes(3, bytes) => data = Some(bytes),
+                _ => {}
+            }
+        }
+        match (key, data) {
+            (Some(key), Some(data)) => Ok(Self { key, hash, data }),
+            _ => Err(BrokenAggregate::Malformed),
+        }
+    }
+}
+
+fn text(bytes: &[u8]) -> Result<&str, BrokenAggregate> {
+    std::str::from_utf8(bytes).map_err(|_| BrokenAggregate::Key)
+}
