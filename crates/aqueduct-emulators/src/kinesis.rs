@@ -1,7 +1,9 @@
+use std::fmt;
 use std::io;
 use std::net::Ipv4Addr;
 
 use axum::extract::DefaultBodyLimit;
+use ferrokinesis::store::Store;
 pub use ferrokinesis::store::StoreOptions;
 use tokio::sync::oneshot;
 
@@ -9,9 +11,9 @@ use tokio::sync::oneshot;
 const LARGEST_REQUEST: usize = 64 << 20;
 
 /// Kinesis on a free port of the loopback interface; it ends with this value.
-#[derive(Debug)]
 pub struct KinesisServer {
     endpoint: String,
+    store: Store,
     _stop: oneshot::Sender<()>,
 }
 
@@ -24,7 +26,7 @@ impl KinesisServer {
         let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let endpoint = format!("http://{}", listener.local_addr()?);
         let (stop, stopped) = oneshot::channel();
-        let (app, _) = ferrokinesis::create_app(options);
+        let (app, store) = ferrokinesis::create_app(options);
         let app = app.layer(DefaultBodyLimit::max(LARGEST_REQUEST));
         tokio::spawn(ferrokinesis::serve_plain_http(listener, app, async {
             // The sender's end says the same as a message.
@@ -32,6 +34,7 @@ impl KinesisServer {
         }));
         Ok(Self {
             endpoint,
+            store,
             _stop: stop,
         })
     }
@@ -50,5 +53,17 @@ impl KinesisServer {
     /// Where it listens, as the option `endpoint` takes it.
     pub fn endpoint(&self) -> &str {
         &self.endpoint
+    }
+    /// Lets retention remove every record that is stored in `stream` now.
+    pub async fn expire(&self, stream: &str) {
+        self.store.delete_expired_records(stream, 0).await;
+    }
+}
+
+impl fmt::Debug for KinesisServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KinesisServer")
+            .field("endpoint", &self.endpoint)
+            .finish_non_exhaustive()
     }
 }

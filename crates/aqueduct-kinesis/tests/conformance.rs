@@ -1,0 +1,184 @@
+//! Kinesis passes all that it claims, plain and through every layer, on an emulator in process.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aqueduct_conformance::{
+    Fault, Faults, Fixture, Lack, LayerSet, Options, Subject, Timing, run,
+};
+use aqueduct_core::{
+    Backend as _, Error, Options as ResourceOptions, Resource, Result, Runtime, StreamSpec, Url,
+};
+use aqueduct_emulators::{HttpFault, HttpFaults};
+use aqueduct_memory::{Applied, MemoryBackend, Operation};
+use async_trait::async_trait;
+
+use crate::common::{Server, Stream};
+
+/// `AQUEDUCT_CASES=nack,gap` runs only cases named like these.
+fn options() -> Options {
+    let cases = std::env::var("AQUEDUCT_CASES").unwrap_or_default();
+    Options::default().only(cases.split(',').filter(|part| !part.is_empty()))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_passes_what_it_claims() {
+    let fixture = Kinesis::new(&[]).await;
+    let report = run(&fixture, &aqueduct_runtime::tokio(), options()).await;
+    report.assert_passed();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_passes_what_it_claims_without_aggregation() {
+    let fixture = Kinesis::new(&[("aggregation", "off")]).await;
+    let report = run(&fixture, &aqueduct_runtime::tokio(), options()).await;
+    report.assert_passed();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_starts_at_a_time_to_the_second() {
+    let mut fixture = Kinesis::new(&[]).await;
+    fixture.quiet = TO_THE_SECOND;
+    let cases = Options::default().only(STARTS_AT_A_TIME);
+    let report = run(&fixture, &aqueduct_runtime::tokio(), cases).await;
+    report.assert_passed();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_passes_what_it_claims_through_every_layer() {
+    let mut fixture = Kinesis::new(&[]).await;
+    fixture.backlog = 5_000;
+    let runtime = aqueduct_runtime::tokio();
+    for layers in LayerSet::standard().split_off(1) {
+        let report = run(&fixture, &runtime, options().through(layers)).await;
+        report.assert_passed();
+    }
+}
+
+/// The emulator keeps the second at which a record came, not its millisecond.
+const STARTS_AT_A_TIME: [&str; 2] = ["reader_starts_at_a_time", "group_starts_at_a_time"];
+const TO_THE_SECOND: Duration = Duration::from_millis(1100);
+
+/// One emulator; leases, idempotency records and letters in memory.
+struct Kinesis {
+    server: Arc<Server>,
+    options: &'static [(&'static str, &'static str)],
+    backlog: usize,
+    quiet: Duration,
+}
+
+impl Kinesis {
+    async fn new(options: &'static [(&'static str, &'static str)]) -> Self {
+        Self {
+            server: Arc::new(Server::quick().await),
+            options,
+            backlog: 20_000,
+            quiet: Timing::default().quiet,
+        }
+    }
+}
+
+#[async_trait]
+impl Fixture for Kinesis {
+    fn name(&self) -> &str {
+        "kinesis on ferrokinesis 0.7"
+    }
+
+    fn timing(&self) -> Timing {
+        let mut timing = Timing::default();
+        timing.backlog = self.backlog;
+        timing.quiet = self.quiet;
+        timing
+    }
+
+    async fn open(&self, spec: &StreamSpec, runtime: &Runtime) -> Result<Subject> {
+        let name = self.server.name();
+        let stream = self.server.at(&name, self.options);
+        stream.resource.admin(runtime).await?.create(spec).await?;
+        let memory = MemoryBackend::new();
+        let url = Url::parse("memory:").map_err(|error| Error::config(error.to_string()))?;
+        let stores = memory.parse(&name, &url, ResourceOptions::new("streams.stores"))?;
+        let peer = self.server.at(&name, self.options).resource;
+        let faults = Injected {
+            server: self.server.clone(),
+            requests: stream.faults.clone(),
+            memory: memory.faults(name.as_str()),
+            name,
+        };
+        Ok(Subject::new(stream.resource)
+            .with_leases(stores.clone())
+            .with_idempotency(stores.clone())
+            .with_letters(stores)
+            .with_peer(peer)
+            .with_faults(Arc::new(faults)))
+    }
+
+    async fn missing(&self) -> Option<Arc<dyn Resource>> {
+        Some(self.server.at("missing", self.options).resource)
+    }
+
+    async fn denied(&self) -> Option<Arc<dyn Resource>> {
+        let denied: Stream = self.server.at("denied", self.options);
+        for operation in ["DescribeStreamSummary", "ListShards", "PutRecords"] {
+            for _ in 0..100 {
+                denied.faults.inject(
+                    operation,
+                    HttpFault::Error(400, "AccessDeniedException", "not for you"),
+                );
+            }
+        }
+        Some(denied.resource)
+    }
+
+    fn lacks(&self) -> Vec<Lack> {
+        if self.quiet >= TO_THE_SECOND {
+            return Vec::new();
+        }
+        let reason = "the emulator knows the second of a record alone; shown with more patience";
+        let lack = |case| Lack { case, reason };
+        STARTS_AT_A_TIME.map(lack).into()
+    }
+}
+
+struct Injected {
+    server: Arc<Server>,
+    requests: HttpFaults,
+    memory: aqueduct_memory::Faults,
+    name: String,
+}
+
+#[async_trait]
+impl Faults for Injected {
+    fn offers(&self, _: Fault) -> bool {
+        true
+    }
+
+    async fn inject(&self, fault: Fault) -> Result<()> {
+        let put = |fault| self.requests.inject("PutRecords", fault);
+        match fault {
+            Fault::Throttle => put(HttpFault::Error(
+                400,
+                "ProvisionedThroughputExceededException",
+                "Rate exceeded",
+            )),
+            Fault::Refuse => put(HttpFault::Refuse),
+            Fault::LoseSendAnswer => put(HttpFault::LoseAnswer),
+            Fault::Cut => {
+                put(HttpFault::Refuse);
+                for operation in ["GetRecords", "GetShardIterator"] {
+                    self.requests.inject(operation, HttpFault::Refuse);
+                }
+            }
+            Fault::LoseLeaseAnswer => {
+                let lost = aqueduct_memory::Fault::lost_answer(Applied::Yes);
+                self.memory.next(Operation::LeaseWrite, 1, lost);
+            }
+            Fault::Expire => self.server.kinesis.expire(&self.name).await,
+            _ => return Err(Error::unsupported(format!("{fault:?}"))),
+        }
+        Ok(())
+    }
+}
