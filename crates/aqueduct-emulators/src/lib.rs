@@ -6,6 +6,8 @@ mod dynamodb;
 mod http;
 #[cfg(feature = "kinesis")]
 mod kinesis;
+#[cfg(feature = "sqs")]
+mod sqs;
 
 #[cfg(feature = "dynamodb")]
 pub use self::dynamodb::dynamodb;
@@ -13,3 +15,5 @@ pub use self::dynamodb::dynamodb;
 pub use self::http::{HttpFault, HttpFaults, test_credentials};
 #[cfg(feature = "kinesis")]
 pub use self::kinesis::{KinesisServer, StoreOptions};
+#[cfg(feature = "sqs")]
+pub use self::sqs::{Sqs, SqsLimits, SqsServer};

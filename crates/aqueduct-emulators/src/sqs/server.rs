@@ -1,0 +1,76 @@
+use std::io;
+use std::net::Ipv4Addr;
+
+use axum::body::{Body, to_bytes};
+use axum::http::{self, HeaderMap};
+use axum::response::Response;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+
+use super::{Request, Sqs};
+
+/// An [`Sqs`] on the loopback interface, for other processes; it ends with this value.
+#[derive(Debug)]
+pub struct SqsServer {
+    endpoint: String,
+    _stop: oneshot::Sender<()>,
+}
+
+impl Sqs {
+    /// Serves it on that port, 0 for a free one, on the current Tokio runtime.
+    ///
+    /// # Errors
+    /// Where the port cannot be opened.
+    pub async fn serve_on(&self, port: u16) -> io::Result<SqsServer> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
+        let endpoint = format!("http://{}", listener.local_addr()?);
+        let (stop, stopped) = oneshot::channel::<()>();
+        let (sqs, host) = (self.clone(), endpoint.clone());
+        let app = axum::Router::new().fallback(move |request: http::Request<Body>| {
+            let (sqs, host) = (sqs.clone(), host.clone());
+            async move { serve(&sqs, host, request).await }
+        });
+        let serving = async move { axum::serve(listener, app).await };
+        tokio::spawn(async move {
+            // The sender's end says the same as a message.
+            futures::future::select(Box::pin(serving), stopped).await;
+        });
+        Ok(SqsServer {
+            endpoint,
+            _stop: stop,
+        })
+    }
+}
+
+impl SqsServer {
+    /// Where it listens, as the option `endpoint` takes it.
+    pub fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+}
+
+async fn serve(sqs: &Sqs, host: String, request: http::Request<Body>) -> Response {
+    /// Far above what a full batch takes.
+    const LARGEST: usize = 8 << 20;
+    let (parts, body) = request.into_parts();
+    let header = |headers: &HeaderMap, name: &str| {
+        let value = headers.get(name).and_then(|it| it.to_str().ok());
+        value.unwrap_or_default().to_owned()
+    };
+    let request = Request {
+        host,
+        target: header(&parts.headers, "x-amz-target"),
+        authorization: header(&parts.headers, "authorization"),
+        body: to_bytes(body, LARGEST).await.unwrap_or_default().to_vec(),
+    };
+    let (status, code, body) = sqs.answer(request).await;
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = http::StatusCode::from_u16(status).unwrap_or_default();
+    let headers = response.headers_mut();
+    let json = http::HeaderValue::from_static("application/x-amz-json-1.0");
+    headers.insert(http::header::CONTENT_TYPE, json);
+    if let Some(code) = code.and_then(|code| code.parse().ok()) {
+        headers.insert("x-amzn-query-error", code);
+    }
+    response
+}
