@@ -1,0 +1,120 @@
+use std::sync::Arc;
+
+use aqueduct_aws::Aws;
+use aqueduct_core::{
+    Backend, Capability, Claim, Claims, IdempotencyStore, LeaseStore, Options, Resource, Result,
+    Runtime, StreamName, Text, Url,
+};
+use async_trait::async_trait;
+use aws_sdk_dynamodb::Client;
+
+use crate::config::Config;
+use crate::idempotency::DynamoDbRecords;
+use crate::leases::{DynamoDbLeases, LEASE_KEY};
+use crate::table::Table;
+
+/// The key of the state table.
+pub(crate) const STATE_KEY: &str = "key";
+
+/// Leases and idempotency records in DynamoDB, under `dynamodb:` URLs: `dynamodb://TABLE`, or
+/// `dynamodb:` and the table's ARN.
+///
+/// Clones share their connections and credentials.
+#[derive(Clone, Debug, Default)]
+pub struct DynamoDbBackend {
+    aws: Aws,
+}
+
+impl DynamoDbBackend {
+    /// A backend with credentials from the SDK's chain.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A backend that reaches AWS by that.
+    pub fn with(aws: Aws) -> Self {
+        Self { aws }
+    }
+}
+
+impl Backend for DynamoDbBackend {
+    fn schemes(&self) -> &[&'static str] {
+        &["dynamodb"]
+    }
+
+    fn parse(&self, name: &str, url: &Url, options: Options) -> Result<Arc<dyn Resource>> {
+        let config = Config::parse(name, url, options)?;
+        Ok(Arc::new(DynamoDbResource {
+            name: StreamName::new(&config.table),
+            aws: self.aws.clone(),
+            config,
+        }))
+    }
+}
+
+struct DynamoDbResource {
+    name: StreamName,
+    aws: Aws,
+    config: Config,
+}
+
+impl DynamoDbResource {
+    async fn tables(&self) -> Result<(Table, Table)> {
+        let client = Client::new(&self.aws.config(&self.config.aws).await?);
+        let leases = Table {
+            client: client.clone(),
+            name: self.config.table.clone(),
+            key: LEASE_KEY,
+        };
+        let state = Table {
+            client,
+            name: self.config.state_table.clone(),
+            key: STATE_KEY,
+        };
+        Ok((leases, state))
+    }
+}
+
+#[async_trait]
+impl Resource for DynamoDbResource {
+    fn describe(&self) -> String {
+        format!("dynamodb:{}", self.config.table)
+    }
+
+    fn stream(&self) -> &StreamName {
+        &self.name
+    }
+
+    fn claims(&self) -> Claims {
+        let no = |why| Claim::No(Text::literal(why));
+        Claims::of(&[
+            Capability::Leases,
+            Capability::Idempotency,
+            Capability::Durable,
+            Capability::Shared,
+        ])
+        .with(
+            Capability::Transactions,
+            no("the application's own writes are not in these tables"),
+        )
+        .with(Capability::Letters, no("it keeps no events"))
+    }
+
+    async fn leases(&self, runtime: &Runtime) -> Result<Arc<dyn LeaseStore>> {
+        let (leases, state) = self.tables().await?;
+        let create = self.config.create;
+        leases.open("lease table", create, runtime).await?;
+        state.open("state table", create, runtime).await?;
+        let store = DynamoDbLeases::open(leases, state, &self.config, runtime).await?;
+        Ok(Arc::new(store))
+    }
+
+    async fn idempotency(&self, runtime: &Runtime) -> Result<Arc<dyn IdempotencyStore>> {
+        let (_, state) = self.tables().await?;
+        let create = self.config.create;
+        state.open("state table", create, runtime).await?;
+        let retention = self.config.idempotency_retention;
+        let records = DynamoDbRecords::open(state, retention, create, runtime).await;
+        Ok(Arc::new(records))
+    }
+}

@@ -1,0 +1,37 @@
+use aqueduct_aws::SdkError;
+use aqueduct_core::{Effect, Error, ErrorKind};
+use aws_sdk_dynamodb::error::ProvideErrorMetadata;
+
+/// The error of a call on a table.
+pub(crate) fn failed<E>(operation: &str, table: &str, error: SdkError<E>) -> Error
+where
+    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+{
+    let said = error
+        .as_service_error()
+        .and_then(ProvideErrorMetadata::message)
+        .unwrap_or_default();
+    // DynamoDB has no code of its own for this.
+    let too_large = said.contains("size has exceeded") || said.contains("size exceeded");
+    aqueduct_aws::error_with(
+        format_args!("{operation} on table {table}"),
+        error,
+        |code| {
+            Some(match code {
+                "ValidationException" if too_large => ErrorKind::TooLarge,
+                "TransactionConflictException"
+                | "TransactionInProgressException"
+                | "ReplicatedWriteConflictException" => ErrorKind::Unavailable,
+                "ResourceInUseException" => ErrorKind::Conflict,
+                "TableNotFoundException" => ErrorKind::NotFound,
+                "ItemCollectionSizeLimitExceededException" => ErrorKind::Full,
+                _ => return None,
+            })
+        },
+    )
+}
+
+/// Whether a failed call may have written: its outcome is found by reading.
+pub(crate) fn is_unknown(error: &Error) -> bool {
+    error.effect() == Effect::Unknown
+}

@@ -1,0 +1,84 @@
+use aqueduct_core::{Position, ReadFrom, Timestamp, Watermark};
+
+use crate::item::Row;
+
+use super::columns as col;
+
+/// A checkpoint in KCL's two columns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Checkpoint {
+    pub(crate) sequence: String,
+    pub(crate) sub: i64,
+}
+
+/// What a checkpoint means here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Meaning {
+    /// A place.
+    Place(Watermark),
+    /// The end of the shard when the application begins.
+    Latest,
+    /// The time that the application is configured with.
+    AtTimestamp,
+}
+
+impl Checkpoint {
+    /// How KCL understands `watermark`. A start that it cannot express becomes its horizon:
+    /// nothing is lost then.
+    pub(crate) fn of(watermark: Watermark, at_timestamp: Option<Timestamp>) -> Self {
+        let sentinel = |name: &str| Self {
+            sequence: name.to_owned(),
+            sub: 0,
+        };
+        let inclusive = |position: Position| Self {
+            sequence: position.sequence_text(),
+            sub: clamp(position.sub()),
+        };
+        match watermark {
+            Watermark::Start(ReadFrom::Earliest) => sentinel("TRIM_HORIZON"),
+            // KCL keeps the time in its configuration, and fails without.
+            Watermark::Start(ReadFrom::Time(time)) if at_timestamp == Some(time) => {
+                sentinel("AT_TIMESTAMP")
+            }
+            Watermark::Start(ReadFrom::Time(_)) => sentinel("TRIM_HORIZON"),
+            // It reads from the sequence on and skips sub-sequences up to this one.
+            Watermark::Start(ReadFrom::At(position)) => Self {
+                sub: clamp(position.sub()) - 1,
+                ..inclusive(position)
+            },
+            Watermark::Start(ReadFrom::After(position)) | Watermark::At(position) => {
+                inclusive(position)
+            }
+            Watermark::End => sentinel("SHARD_END"),
+        }
+    }
+
+    pub(crate) fn read(row: Row<'_>) -> aqueduct_core::Result<Self> {
+        Ok(Self {
+            sequence: row.need_text(col::CHECKPOINT)?.to_owned(),
+            sub: row.number(col::SUB_SEQUENCE)?.unwrap_or(0),
+        })
+    }
+
+    /// What it means; `None` where it is neither a sentinel nor a sequence number.
+    pub(crate) fn meaning(&self) -> Option<Meaning> {
+        Some(match self.sequence.as_str() {
+            "TRIM_HORIZON" => Meaning::Place(Watermark::Start(ReadFrom::Earliest)),
+            "LATEST" => Meaning::Latest,
+            "AT_TIMESTAMP" => Meaning::AtTimestamp,
+            "SHARD_END" => Meaning::Place(Watermark::End),
+            digits => {
+                let position = Position::from_sequence_text(digits).ok()?;
+                Meaning::Place(match u64::try_from(self.sub) {
+                    Ok(sub) => Watermark::At(position.with_sub(sub)),
+                    Err(_) => Watermark::Start(ReadFrom::At(position)),
+                })
+            }
+        })
+    }
+}
+
+/// KCL reads a signed number.
+fn clamp(sub: u64) -> i64 {
+    i64::try_from(sub).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,46 @@
+//! The attributes of a lease row. Those without our prefix are KCL's, and mean what they mean
+//! there.
+
+/// The key.
+pub(crate) const LEASE_KEY: &str = "leaseKey";
+/// The worker; after a graceful hand-over began in KCL 3, the next one.
+pub(crate) const OWNER: &str = "leaseOwner";
+/// The owner until a graceful hand-over of KCL 3 is done.
+pub(crate) const CHECKPOINT_OWNER: &str = "checkpointOwner";
+pub(crate) const COUNTER: &str = "leaseCounter";
+pub(crate) const SWITCHES: &str = "ownerSwitchesSinceCheckpoint";
+/// The last record settled, or a sentinel.
+pub(crate) const CHECKPOINT: &str = "checkpoint";
+pub(crate) const SUB_SEQUENCE: &str = "checkpointSubSequenceNumber";
+/// What a worker prepared to checkpoint, and never did.
+pub(crate) const PENDING: [&str; 3] = [
+    "pendingCheckpoint",
+    "pendingCheckpointSubSequenceNumber",
+    "pendingCheckpointState",
+];
+pub(crate) const PARENTS: &str = "parentShardId";
+pub(crate) const CHILDREN: &str = "childShardIds";
+pub(crate) const FIRST_HASH: &str = "startingHashKey";
+pub(crate) const LAST_HASH: &str = "endingHashKey";
+/// Set where the row is not a lease; a lease may say so too.
+pub(crate) const ENTITY_TYPE: &str = "entityType";
+pub(crate) const ENTITY_LEASE: &str = "LEASE";
+/// Of applications that read several streams: the stream's identifier, not its name.
+pub(crate) const STREAM_NAME: &str = "streamName";
+pub(crate) const SHARD_ID: &str = "shardId";
+
+pub(crate) const GROUP: &str = "aqueduct_group";
+pub(crate) const STREAM: &str = "aqueduct_stream";
+/// The replay generation that the row was made in.
+pub(crate) const REPLAY: &str = "aqueduct_replay";
+pub(crate) const GENERATION: &str = "aqueduct_generation";
+/// The counter of our last write: where `leaseCounter` is another, somebody else wrote since.
+pub(crate) const OUR_COUNTER: &str = "aqueduct_counter";
+pub(crate) const NONCE: &str = "aqueduct_nonce";
+pub(crate) const WANTED_BY: &str = "aqueduct_wanted_by";
+/// The exact watermark, while KCL's columns still say what it says.
+pub(crate) const WATERMARK: &str = "aqueduct_watermark";
+pub(crate) const HANDED_OUT: &str = "aqueduct_handed_out";
+/// Position, count, and whether one has begun.
+pub(crate) const ATTEMPTS: &str = "aqueduct_attempts";
+pub(crate) const UNCLEAN: &str = "aqueduct_unclean";

@@ -1,0 +1,85 @@
+use aqueduct_core::{
+    Error, ErrorKind, GroupKey, GroupRecord, PartitionId, ResolvedStart, Result, Watermark,
+};
+
+use crate::backend::STATE_KEY;
+use crate::item::{Item, Row, number, text};
+
+use super::layout::occupied;
+
+pub(super) const GROUP: &str = "group";
+pub(super) const STREAM: &str = "stream";
+pub(super) const REPLAY: &str = "replay";
+/// Set while leases of older replays may be left.
+pub(super) const CLEARING: &str = "clearing";
+const STARTED_AT: &str = "started_at";
+const START: &str = "start";
+const CREATED: &str = "created";
+
+/// The row of a group's record.
+pub(super) fn write(row_key: &str, key: &GroupKey, record: &GroupRecord) -> Item {
+    Item::from([
+        (STATE_KEY.to_owned(), text(row_key)),
+        (GROUP.to_owned(), text(key.group.as_str())),
+        (STREAM.to_owned(), text(key.stream.as_str())),
+        (REPLAY.to_owned(), number(record.replay)),
+        (STARTED_AT.to_owned(), text(record.start.at.to_string())),
+        (START.to_owned(), text(write_start(&record.start))),
+        (CREATED.to_owned(), text(record.created.to_string())),
+    ])
+}
+
+/// The group's record in a row.
+///
+/// # Errors
+/// `Conflict` where the row is another group's.
+pub(super) fn read(row: Row<'_>, table: &str, layout: &str, key: &GroupKey) -> Result<GroupRecord> {
+    let (group, stream) = (row.need_text(GROUP)?, row.need_text(STREAM)?);
+    if group != key.group.as_str() || stream != key.stream.as_str() {
+        return Err(occupied(table, layout, group, stream, key));
+    }
+    let start = ResolvedStart {
+        at: row.need_parsed(STARTED_AT)?,
+        partitions: match read_start(row.need_text(START)?) {
+            Some(partitions) => partitions,
+            None => return Err(row.damaged(START, "of no known form")),
+        },
+    };
+    let replay = row.need_number(REPLAY)?;
+    Ok(GroupRecord::new(start, replay, row.need_parsed(CREATED)?))
+}
+
+pub(super) fn no_group(key: &GroupKey) -> Error {
+    Error::new(
+        ErrorKind::NotFound,
+        format!("{key} has not begun: there is nothing to reset"),
+    )
+}
+
+/// Partitions in a row that begin alike are named behind one watermark: a record must stay below
+/// the size of a row with thousands of them.
+fn write_start(start: &ResolvedStart) -> String {
+    let mut runs: Vec<(String, Vec<&str>)> = Vec::new();
+    for (partition, watermark) in &start.partitions {
+        let watermark = watermark.to_string();
+        match runs.last_mut() {
+            Some((last, names)) if *last == watermark => names.push(partition.as_str()),
+            _ => runs.push((watermark, vec![partition.as_str()])),
+        }
+    }
+    serde_json::json!(runs).to_string()
+}
+
+fn read_start(stored: &str) -> Option<Vec<(PartitionId, Watermark)>> {
+    let runs: Vec<(String, Vec<String>)> = serde_json::from_str(stored).ok()?;
+    let mut start = Vec::new();
+    for (watermark, names) in runs {
+        let watermark: Watermark = watermark.parse().ok()?;
+        start.extend(
+            names
+                .into_iter()
+                .map(|name| (PartitionId::new(name), watermark)),
+        );
+    }
+    Some(start)
+}

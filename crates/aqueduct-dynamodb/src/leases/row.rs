@@ -1,0 +1,265 @@
+use aqueduct_core::{
+    GroupKey, HashRange, Lease, OwnerId, PartitionId, Position, ReadFrom, Result, StoredAttempts,
+    Timestamp, Watermark,
+};
+
+use crate::expression::Expression;
+use crate::item::{Row, names, number, text};
+
+use super::checkpoint::{Checkpoint, Meaning};
+use super::columns as col;
+use super::layout::Place;
+
+/// A lease as a row has it.
+#[derive(Clone, Debug)]
+pub(crate) struct Stored {
+    /// The lease; its watermark does not count where `meaning` is no place.
+    pub(crate) lease: Lease,
+    pub(crate) meaning: Meaning,
+    /// Whether somebody else than Aqueduct wrote last.
+    pub(crate) foreign: bool,
+    /// Whether a checkpoint was prepared and not made.
+    pub(crate) pending: bool,
+}
+
+impl Stored {
+    /// Reads a row of `partition`.
+    pub(crate) fn read(
+        row: Row<'_>,
+        partition: PartitionId,
+        at_timestamp: Option<Timestamp>,
+    ) -> Result<Self> {
+        let checkpoint = Checkpoint::read(row)?;
+        let Some(mut meaning) = checkpoint.meaning() else {
+            return Err(row.damaged(col::CHECKPOINT, "neither a sentinel nor a sequence number"));
+        };
+        let counter = row.need_number(col::COUNTER)?;
+        let foreign = row.number(col::OUR_COUNTER)? != Some(counter);
+        // A start that was KCL's in between is KCL's start.
+        let horizon = foreign && checkpoint.sequence == "TRIM_HORIZON";
+        if let Some(exact) = row.parsed::<Watermark>(col::WATERMARK)?
+            && !horizon
+            && (Checkpoint::of(exact, at_timestamp) == checkpoint
+                || Checkpoint::of(exact, None) == checkpoint)
+        {
+            meaning = Meaning::Place(exact);
+        }
+        let watermark = match meaning {
+            Meaning::Place(watermark) => watermark,
+            Meaning::Latest | Meaning::AtTimestamp => Watermark::Start(ReadFrom::Earliest),
+        };
+        let mut lease = Lease::new(partition, watermark);
+        lease.owner = match row.text(col::CHECKPOINT_OWNER)? {
+            Some(until_done) => Some(OwnerId::new(until_done)),
+            None => row.text(col::OWNER)?.map(OwnerId::new),
+        };
+        lease.counter = counter;
+        lease.generation = row.number(col::GENERATION)?.unwrap_or(0);
+        lease.parents = partitions(row.names(col::PARENTS)?);
+        lease.children = partitions(row.names(col::CHILDREN)?);
+        lease.range = range(row)?;
+        if !foreign {
+            lease.nonce = row.number(col::NONCE)?.unwrap_or(0);
+            lease.wanted_by = row.text(col::WANTED_BY)?.map(OwnerId::new);
+            lease.handed_out = row.parsed(col::HANDED_OUT)?;
+            lease.attempts = attempts(row)?;
+            lease.unclean = row.number(col::UNCLEAN)?.unwrap_or(0);
+        }
+        Ok(Self {
+            lease,
+            meaning,
+            foreign,
+            pending: row.has(col::PENDING[0]),
+        })
+    }
+}
+
+/// The write of a lease that is not there yet.
+pub(crate) fn creation(
+    place: &Place,
+    lease: &Lease,
+    replay: u64,
+    at_timestamp: Option<Timestamp>,
+) -> Expression {
+    let mut write = Expression::default();
+    let missing = write.missing(col::LEASE_KEY);
+    write.expect(missing);
+    fields(&mut write, &place.key, lease, at_timestamp);
+    write.set(col::REPLAY, number(replay));
+    write.set(col::SWITCHES, number(0));
+    write.set(col::ENTITY_TYPE, text(col::ENTITY_LEASE));
+    if let Some(id) = &place.stream_id {
+        write.set(col::STREAM_NAME, text(id.as_str()));
+        write.set(col::SHARD_ID, text(lease.partition.as_str()));
+    }
+    for (attribute, value) in [
+        (
+            col::WANTED_BY,
+            lease.wanted_by.as_ref().map(OwnerId::as_str),
+        ),
+        (col::OWNER, lease.owner.as_ref().map(OwnerId::as_str)),
+    ] {
+        if let Some(value) = value {
+            write.set(attribute, text(value));
+        }
+    }
+    for (attribute, value) in [
+        (col::PARENTS, &lease.parents),
+        (col::CHILDREN, &lease.children),
+    ] {
+        if let Some(value) = names(value.iter().map(PartitionId::as_str)) {
+            write.set(attribute, value);
+        }
+    }
+    write
+}
+
+/// The write of `next` over `current`, which leaves alone what others keep in the row.
+pub(crate) fn replacement(
+    place: &Place,
+    current: &Lease,
+    next: &Lease,
+    at_timestamp: Option<Timestamp>,
+) -> Expression {
+    let mut write = Expression::default();
+    expect_same(&mut write, current);
+    fields(&mut write, &place.key, next, at_timestamp);
+    write.set_or_remove(col::OWNER, next.owner.as_ref().map(|it| text(it.as_str())));
+    // What a graceful hand-over of KCL, or a worker between its two steps, left behind.
+    write.remove(col::CHECKPOINT_OWNER);
+    for pending in col::PENDING {
+        write.remove(pending);
+    }
+    let changes_hands =
+        next.owner.is_some() && current.owner.is_some() && next.owner != current.owner;
+    match (next.watermark != current.watermark, changes_hands) {
+        (true, switched) => write.set(col::SWITCHES, number(u8::from(switched))),
+        (false, true) => write.increment(col::SWITCHES),
+        (false, false) => write.set_if_missing(col::SWITCHES, number(0)),
+    }
+    let wanted = |lease: &Lease| lease.wanted_by.as_ref().map(|it| text(it.as_str()));
+    if next.owner != current.owner {
+        write.set_or_remove(col::WANTED_BY, wanted(next));
+    } else if next.wanted_by != current.wanted_by {
+        match wanted(next) {
+            Some(by) if current.wanted_by.is_none() => write.set_if_missing(col::WANTED_BY, by),
+            other => write.set_or_remove(col::WANTED_BY, other),
+        }
+    }
+    for (attribute, before, after) in [
+        (col::PARENTS, &current.parents, &next.parents),
+        (col::CHILDREN, &current.children, &next.children),
+    ] {
+        if before != after {
+            write.set_or_remove(attribute, names(after.iter().map(PartitionId::as_str)));
+        }
+    }
+    write
+}
+
+/// Expects the row to be as `lease` says in what a conditional write compares.
+pub(crate) fn expect_same(write: &mut Expression, lease: &Lease) {
+    let counter = write.equals(col::COUNTER, number(lease.counter));
+    write.expect(counter);
+    expect_generation(write, lease.generation);
+    let nobody_hands_over = write.missing(col::CHECKPOINT_OWNER);
+    match &lease.owner {
+        None => {
+            let nobody = write.missing(col::OWNER);
+            write.expect(format!("{nobody} AND {nobody_hands_over}"));
+        }
+        Some(owner) => {
+            let owns = write.equals(col::OWNER, text(owner.as_str()));
+            let hands_over = write.equals(col::CHECKPOINT_OWNER, text(owner.as_str()));
+            write.expect(format!("({owns} AND {nobody_hands_over}) OR {hands_over}"));
+        }
+    }
+}
+
+/// Rows that only KCL wrote have no generation: that is 0.
+pub(crate) fn expect_generation(write: &mut Expression, generation: u64) {
+    let same = write.equals(col::GENERATION, number(generation));
+    match generation {
+        0 => {
+            let none = write.missing(col::GENERATION);
+            write.expect(format!("{none} OR {same}"));
+        }
+        _ => write.expect(same),
+    }
+}
+
+/// What every write of ours sets.
+fn fields(write: &mut Expression, key: &GroupKey, lease: &Lease, at: Option<Timestamp>) {
+    let checkpoint = Checkpoint::of(lease.watermark, at);
+    write.set(col::COUNTER, number(lease.counter));
+    write.set(col::CHECKPOINT, text(checkpoint.sequence));
+    write.set(col::SUB_SEQUENCE, number(checkpoint.sub));
+    write.set(col::GROUP, text(key.group.as_str()));
+    write.set(col::STREAM, text(key.stream.as_str()));
+    write.set(col::GENERATION, number(lease.generation));
+    write.set(col::OUR_COUNTER, number(lease.counter));
+    write.set(col::NONCE, number(lease.nonce));
+    write.set(col::WATERMARK, text(lease.watermark.to_string()));
+    write.set(col::UNCLEAN, number(lease.unclean));
+    let handed_out = lease.handed_out.map(|it| text(it.to_string()));
+    write.set_or_remove(col::HANDED_OUT, handed_out);
+    write.set_or_remove(col::ATTEMPTS, lease.attempts.map(write_attempts));
+    if let Some(range) = lease.range {
+        write.set(col::FIRST_HASH, text(range.first.to_string()));
+        write.set(col::LAST_HASH, text(range.last.to_string()));
+    }
+}
+
+fn write_attempts(attempts: StoredAttempts) -> aws_sdk_dynamodb::types::AttributeValue {
+    let state = if attempts.started {
+        "started"
+    } else {
+        "failed"
+    };
+    text(format!("{} {} {state}", attempts.position, attempts.count))
+}
+
+fn attempts(row: Row<'_>) -> Result<Option<StoredAttempts>> {
+    let Some(stored) = row.text(col::ATTEMPTS)? else {
+        return Ok(None);
+    };
+    let parse = || {
+        let mut parts = stored.split(' ');
+        let position: Position = parts.next()?.parse().ok()?;
+        let count = parts.next()?.parse().ok()?;
+        let started = match (parts.next()?, parts.next()) {
+            ("started", None) => true,
+            ("failed", None) => false,
+            _ => return None,
+        };
+        Some(StoredAttempts {
+            position,
+            count,
+            started,
+        })
+    };
+    match parse() {
+        Some(attempts) => Ok(Some(attempts)),
+        None => Err(row.damaged(col::ATTEMPTS, "not `POSITION COUNT started|failed`")),
+    }
+}
+
+fn range(row: Row<'_>) -> Result<Option<HashRange>> {
+    let hash = |name| {
+        let Some(digits) = row.text(name)? else {
+            return Ok(None);
+        };
+        match digits.parse::<u128>() {
+            Ok(hash) => Ok(Some(hash)),
+            Err(_) => Err(row.damaged(name, "no hash key")),
+        }
+    };
+    let (first, last) = (hash(col::FIRST_HASH)?, hash(col::LAST_HASH)?);
+    Ok(first
+        .zip(last)
+        .map(|(first, last)| HashRange { first, last }))
+}
+
+fn partitions(names: Vec<&str>) -> Vec<PartitionId> {
+    names.into_iter().map(PartitionId::new).collect()
+}

@@ -1,0 +1,203 @@
+use aqueduct_core::{
+    Error, ErrorKind, GroupKey, GroupRecord, Lease, LeaseStore, OwnerId, PartitionId, ReadFrom,
+    Result, Swap, Watermark,
+};
+use async_trait::async_trait;
+use aws_sdk_dynamodb::types::ReturnValue;
+
+use crate::backend::STATE_KEY;
+use crate::error::is_unknown;
+use crate::expression::Expression;
+use crate::item::text;
+use crate::table::Written;
+
+use super::layout::Place;
+use super::{DynamoDbLeases, columns, group, row};
+
+impl DynamoDbLeases {
+    async fn replace(&self, key: &GroupKey, current: &Lease, next: &Lease) -> Result<Swap> {
+        let place = self.layout.place(key)?;
+        if next.watermark == Watermark::End && current.watermark != Watermark::End {
+            self.prepare_children(&place, next).await?;
+        }
+        let lease_key = place.lease_key(&current.partition);
+        let write = row::replacement(&place, current, next, self.at_timestamp);
+        let written = self.leases.update(&lease_key, write, ReturnValue::AllNew);
+        match written.await? {
+            Written::Done(Some(item)) => Ok(Swap::Swapped(self.lease(&place, &item).await?)),
+            Written::Done(None) => Err(Error::new(
+                ErrorKind::Internal,
+                format!("lease {lease_key}: the write answers no row"),
+            )),
+            Written::Refused(Some(item)) => Ok(Swap::Lost(Some(self.lease(&place, &item).await?))),
+            Written::Refused(None) => Ok(Swap::Lost(None)),
+        }
+    }
+
+    /// KCL expects the children of an ended shard to be there.
+    async fn prepare_children(&self, place: &Place, parent: &Lease) -> Result<()> {
+        for child in &parent.children {
+            if self.find(place, child).await?.is_none() {
+                let mut lease = Lease::new(child.clone(), Watermark::Start(ReadFrom::Earliest));
+                lease.parents.push(parent.partition.clone());
+                lease.nonce = self.runtime.random();
+                self.create_lease(place, &lease).await?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) async fn read_record(&self, key: &GroupKey) -> Result<Option<GroupRecord>> {
+        let row_key = self.layout.record_key(&self.leases.name, key);
+        let Some(item) = self.state.get(&row_key).await? else {
+            return Ok(None);
+        };
+        self.record_of(key, &item).map(Some)
+    }
+
+    pub(super) fn record_of(
+        &self,
+        key: &GroupKey,
+        item: &crate::item::Item,
+    ) -> Result<GroupRecord> {
+        let row = self.state.row(item);
+        let record = group::read(row, &self.leases.name, self.layout.as_str(), key)?;
+        self.remember(key, &record);
+        Ok(record)
+    }
+}
+
+#[async_trait]
+impl LeaseStore for DynamoDbLeases {
+    async fn list(&self, key: &GroupKey, known: &[Lease]) -> Result<Vec<Lease>> {
+        let place = self.layout.place(key)?;
+        let mut leases = Vec::new();
+        for item in self.leases.scan(place.filter()).await? {
+            if let Some(stored) = self.stored(&place, &item).await? {
+                self.look_for_foreigners(&stored, known);
+                if stored.pending {
+                    tracing::info!(
+                        %key, partition = %stored.lease.partition,
+                        "a checkpoint was prepared and not made: read from the one before"
+                    );
+                }
+                leases.push(stored.lease);
+            }
+        }
+        leases.sort_by(|a, b| a.partition.cmp(&b.partition));
+        Ok(leases)
+    }
+
+    async fn read(&self, key: &GroupKey, partition: &PartitionId) -> Result<Option<Lease>> {
+        self.find(&self.layout.place(key)?, partition).await
+    }
+
+    async fn create(&self, key: &GroupKey, lease: Lease) -> Result<Lease> {
+        self.create_lease(&self.layout.place(key)?, &lease).await
+    }
+
+    async fn swap(&self, key: &GroupKey, current: &Lease, next: Lease) -> Result<Swap> {
+        self.replace(key, current, &next).await
+    }
+
+    /// Renewal and checkpoint are one write.
+    async fn commit(&self, key: &GroupKey, current: &Lease, next: Lease) -> Result<Swap> {
+        self.replace(key, current, &next).await
+    }
+
+    async fn request(&self, key: &GroupKey, lease: &Lease, by: &OwnerId) -> Result<Option<Lease>> {
+        let place = self.layout.place(key)?;
+        let mut write = Expression::default();
+        let conditions = [
+            write.exists(columns::LEASE_KEY),
+            write.missing(columns::WANTED_BY),
+        ];
+        conditions.into_iter().for_each(|it| write.expect(it));
+        row::expect_generation(&mut write, lease.generation);
+        write.set(columns::WANTED_BY, text(by.as_str()));
+        let lease_key = place.lease_key(&lease.partition);
+        let written = self.leases.update(&lease_key, write, ReturnValue::AllNew);
+        let (Written::Done(item) | Written::Refused(item)) = written.await?;
+        match item {
+            Some(item) => self.lease(&place, &item).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    async fn delete(&self, key: &GroupKey, lease: &Lease) -> Result<Swap> {
+        let place = self.layout.place(key)?;
+        let mut condition = Expression::default();
+        let exists = condition.exists(columns::LEASE_KEY);
+        condition.expect(exists);
+        row::expect_same(&mut condition, lease);
+        let lease_key = place.lease_key(&lease.partition);
+        match self.leases.delete(&lease_key, condition).await? {
+            Written::Done(Some(item)) => Ok(Swap::Swapped(self.lease(&place, &item).await?)),
+            Written::Done(None) | Written::Refused(None) => Ok(Swap::Lost(None)),
+            Written::Refused(Some(item)) => Ok(Swap::Lost(Some(self.lease(&place, &item).await?))),
+        }
+    }
+
+    async fn group(&self, key: &GroupKey) -> Result<Option<GroupRecord>> {
+        self.layout.place(key)?;
+        let row_key = self.layout.record_key(&self.leases.name, key);
+        let Some(item) = self.state.get(&row_key).await? else {
+            return Ok(None);
+        };
+        let record = self.record_of(key, &item)?;
+        if self.state.row(&item).has(group::CLEARING) {
+            self.clear(key, record.replay).await?;
+        }
+        Ok(Some(record))
+    }
+
+    async fn create_group(&self, key: &GroupKey, record: GroupRecord) -> Result<GroupRecord> {
+        self.layout.place(key)?;
+        let row_key = self.layout.record_key(&self.leases.name, key);
+        let mut condition = Expression::default();
+        let missing = condition.missing(STATE_KEY);
+        condition.expect(missing);
+        let item = group::write(&row_key, key, &record);
+        match self.state.put(item, condition).await {
+            Ok(Written::Done(_)) => {
+                self.remember(key, &record);
+                Ok(record)
+            }
+            Ok(Written::Refused(Some(item))) => self.record_of(key, &item),
+            Ok(Written::Refused(None)) => Err(Error::new(
+                ErrorKind::Unavailable,
+                format!("{key}: its record was deleted while it was written"),
+            )),
+            Err(error) if is_unknown(&error) => match self.read_record(key).await {
+                Ok(Some(stored)) => Ok(stored),
+                _ => Err(error),
+            },
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn reset_group(
+        &self,
+        key: &GroupKey,
+        expected_replay: u64,
+        record: GroupRecord,
+    ) -> Result<GroupRecord> {
+        self.reset(key, expected_replay, record).await
+    }
+
+    /// Refuses to join while a KCL application works on the table.
+    async fn join(&self, owner: &OwnerId) -> Result<()> {
+        self.watch_foreigners(owner).await
+    }
+
+    async fn leave(&self, owner: &OwnerId) -> Result<()> {
+        let _ = owner;
+        Ok(())
+    }
+
+    /// Members are on several machines: nobody can tell.
+    fn is_dead(&self, owner: &OwnerId) -> bool {
+        let _ = owner;
+        false
+    }
+}

@@ -1,0 +1,154 @@
+use std::time::Duration;
+
+use aqueduct_core::{Error, ErrorKind, Result, Runtime};
+use aws_sdk_dynamodb::operation::create_table::CreateTableError;
+use aws_sdk_dynamodb::operation::describe_table::DescribeTableError;
+use aws_sdk_dynamodb::types::{
+    AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType,
+    TableDescription, TableStatus, TimeToLiveSpecification, TimeToLiveStatus,
+};
+
+use crate::error::failed;
+use crate::table::{Table, count};
+
+/// A new table is ready within seconds; one that many indexes were asked of takes longer.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+impl Table {
+    /// Makes sure that the table is there, has the right key and serves; creates it where it is
+    /// missing and `create` says so.
+    pub(crate) async fn open(&self, what: &str, create: bool, runtime: &Runtime) -> Result<()> {
+        let until = runtime.now() + PATIENCE;
+        let mut pause = Duration::from_millis(50);
+        loop {
+            match self.describe().await? {
+                None if !create => {
+                    return Err(Error::new(
+                        ErrorKind::NotFound,
+                        format!(
+                            "{what} {} does not exist, and create = \"never\" makes none",
+                            self.name
+                        ),
+                    ));
+                }
+                None => self.create(what).await?,
+                Some(table) => {
+                    self.check_key(what, &table)?;
+                    match table.table_status() {
+                        None | Some(TableStatus::Active | TableStatus::Updating) => return Ok(()),
+                        Some(TableStatus::Creating | TableStatus::Deleting) => {}
+                        Some(other) => {
+                            let message = format!("{what} {} is {}", self.name, other.as_str());
+                            return Err(Error::new(ErrorKind::Unavailable, message));
+                        }
+                    }
+                }
+            }
+            if runtime.now() >= until {
+                let message = format!("{what} {} is not active after {PATIENCE:?}", self.name);
+                return Err(Error::new(ErrorKind::TimedOut, message));
+            }
+            runtime.sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_secs(2));
+        }
+    }
+
+    /// Lets DynamoDB remove rows some time after the number of seconds in `attribute`. A table
+    /// works without: it grows.
+    pub(crate) async fn expire_by(&self, attribute: &str) {
+        if let Err(error) = self.enable_expiry(attribute).await {
+            tracing::warn!(table = %self.name, %error, "old rows are not removed by themselves");
+        }
+    }
+
+    async fn enable_expiry(&self, attribute: &str) -> Result<()> {
+        count("DescribeTimeToLive");
+        let name = self.name.as_str();
+        let request = self.client.describe_time_to_live().table_name(name);
+        let described = request.send().await;
+        let described = described.map_err(|error| failed("DescribeTimeToLive", name, error))?;
+        let status = described
+            .time_to_live_description()
+            .and_then(|ttl| ttl.time_to_live_status());
+        if let Some(TimeToLiveStatus::Enabled | TimeToLiveStatus::Enabling) = status {
+            return Ok(());
+        }
+        let specification = TimeToLiveSpecification::builder()
+            .attribute_name(attribute)
+            .enabled(true)
+            .build()
+            .map_err(incomplete)?;
+        count("UpdateTimeToLive");
+        let request = self.client.update_time_to_live().table_name(name);
+        let sent = request.time_to_live_specification(specification).send();
+        let updated = sent.await.map(drop);
+        updated.map_err(|error| failed("UpdateTimeToLive", name, error))
+    }
+
+    async fn describe(&self) -> Result<Option<TableDescription>> {
+        count("DescribeTable");
+        let request = self.client.describe_table().table_name(self.name.as_str());
+        match request.send().await {
+            Ok(answer) => Ok(answer.table),
+            Err(error) => match error.as_service_error() {
+                Some(DescribeTableError::ResourceNotFoundException(_)) => Ok(None),
+                _ => Err(failed("DescribeTable", &self.name, error)),
+            },
+        }
+    }
+
+    async fn create(&self, what: &str) -> Result<()> {
+        count("CreateTable");
+        tracing::info!(table = %self.name, "{what} does not exist: it is created");
+        let attribute = AttributeDefinition::builder()
+            .attribute_name(self.key)
+            .attribute_type(ScalarAttributeType::S)
+            .build()
+            .map_err(incomplete)?;
+        let key = KeySchemaElement::builder()
+            .attribute_name(self.key)
+            .key_type(KeyType::Hash)
+            .build()
+            .map_err(incomplete)?;
+        let sent = self
+            .client
+            .create_table()
+            .table_name(self.name.as_str())
+            .attribute_definitions(attribute)
+            .key_schema(key)
+            .billing_mode(BillingMode::PayPerRequest)
+            .send();
+        match sent.await {
+            Ok(_) => Ok(()),
+            Err(error) => match error.as_service_error() {
+                // Somebody else was first.
+                Some(CreateTableError::ResourceInUseException(_)) => Ok(()),
+                _ => Err(failed("CreateTable", &self.name, error)),
+            },
+        }
+    }
+
+    fn check_key(&self, what: &str, table: &TableDescription) -> Result<()> {
+        let mut found = Vec::new();
+        for element in table.key_schema() {
+            let name = element.attribute_name();
+            let definitions = table.attribute_definitions();
+            let typed = definitions.iter().find(|it| it.attribute_name() == name);
+            let typed = typed.map_or("?", |it| it.attribute_type().as_str());
+            found.push(format!("{name} ({typed}, {})", element.key_type().as_str()));
+        }
+        let expected = format!("{} (S, HASH)", self.key);
+        if found == [expected.as_str()] {
+            return Ok(());
+        }
+        Err(Error::config(format!(
+            "table {} is no {what}: its key is {}, where {expected} alone is expected",
+            self.name,
+            found.join(" and ")
+        )))
+    }
+}
+
+fn incomplete(error: impl std::error::Error + Send + Sync + 'static) -> Error {
+    Error::new(ErrorKind::Internal, "a request is incomplete").with_source(error)
+}

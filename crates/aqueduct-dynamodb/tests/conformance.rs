@@ -1,0 +1,234 @@
+//! DynamoDB passes all that it claims as the keeper of leases and idempotency records, with memory
+//! as the stream.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use aqueduct_conformance::{
+    Fault, Faults, Fixture, Lack, LayerSet, Options, Subject, Timing, run, run_through,
+};
+use aqueduct_core::{
+    Admin, Backend as _, Claims, Error, IdempotencyStore, LeaseStore, Letters,
+    Options as ResourceOptions, Producer, Resource, Result, Runtime, Source, StreamName,
+    StreamSpec, Url,
+};
+use aqueduct_emulators::{HttpFault, HttpFaults};
+use aqueduct_memory::MemoryBackend;
+use aqueduct_runtime::Simulation;
+use async_trait::async_trait;
+use common::{Server, in_process};
+
+/// `AQUEDUCT_CASES=nack,gap` runs only cases named like these.
+#[test]
+fn a_shared_table_passes_what_it_claims() {
+    let report =
+        outcome(|runtime| async move { run(&Fixed::new("shared"), &runtime, options()).await });
+    report.assert_passed();
+}
+
+#[test]
+fn a_table_of_one_group_passes_what_it_claims() {
+    let report =
+        outcome(|runtime| async move { run(&Fixed::new("kcl"), &runtime, options()).await });
+    report.assert_passed();
+}
+
+#[test]
+fn a_table_of_one_group_on_several_streams_passes_what_it_claims() {
+    let report =
+        outcome(|runtime| async move { run(&Fixed::new("kcl-multi"), &runtime, options()).await });
+    report.assert_passed();
+}
+
+#[test]
+fn it_passes_what_it_claims_through_the_idempotency_layer() {
+    let reports = outcome(|runtime| async move {
+        let mut layered = LayerSet::standard();
+        layered.retain(|layers| layers.name() == "idempotency");
+        assert_eq!(layered.len(), 1);
+        run_through(&Fixed::new("shared"), &runtime, layered, options()).await
+    });
+    for report in reports {
+        report.assert_passed();
+    }
+}
+
+fn options() -> Options {
+    let cases = std::env::var("AQUEDUCT_CASES").unwrap_or_default();
+    Options::default().only(cases.split(',').filter(|part| !part.is_empty()))
+}
+
+/// Runs on virtual time where the server is in this process, else on Tokio's.
+fn outcome<T: Send + 'static, F: Future<Output = T>>(work: impl FnOnce(Runtime) -> F) -> T {
+    let tokio = tokio::runtime::Runtime::new().unwrap();
+    if in_process() {
+        // The SDK's timers want a runtime around them; none of them is due in virtual time.
+        let _inside = tokio.enter();
+        let simulation = Simulation::new(1).with_horizon(Duration::from_secs(24 * 3600));
+        let runtime = simulation.runtime();
+        simulation.block_on(work(runtime)).unwrap()
+    } else {
+        tokio.block_on(async { work(aqueduct_runtime::tokio()).await })
+    }
+}
+
+struct Fixed {
+    layout: &'static str,
+    server: Server,
+    memory: MemoryBackend,
+    shared: String,
+    made: AtomicU32,
+}
+
+impl Fixed {
+    fn new(layout: &'static str) -> Self {
+        let server = Server::start();
+        Self {
+            layout,
+            shared: server.table(),
+            server,
+            memory: MemoryBackend::new(),
+            made: AtomicU32::new(0),
+        }
+    }
+
+    fn stream(&self, name: &str) -> Result<Arc<dyn Resource>> {
+        let url = Url::parse("memory:").map_err(|error| Error::config(error.to_string()))?;
+        let options = ResourceOptions::new("streams.subject");
+        self.memory.parse(name, &url, options)
+    }
+
+    fn keeper(&self, table: &str, stream: &str, faults: &HttpFaults) -> Result<Arc<dyn Resource>> {
+        let id = format!("123456789012:{stream}:1700000000");
+        let mut options = vec![("layout", self.layout)];
+        if self.layout == "kcl-multi" {
+            options.push(("stream_ids", &id));
+        }
+        self.server.resource(table, faults, &options)
+    }
+}
+
+#[async_trait]
+impl Fixture for Fixed {
+    fn name(&self) -> &str {
+        match (in_process(), self.layout) {
+            (true, "shared") => "memory with DynamoDB (winterbaume), shared",
+            (true, "kcl") => "memory with DynamoDB (winterbaume), kcl",
+            (true, _) => "memory with DynamoDB (winterbaume), kcl-multi",
+            (false, _) => "memory with DynamoDB",
+        }
+    }
+
+    async fn open(&self, spec: &StreamSpec, runtime: &Runtime) -> Result<Subject> {
+        let name = format!("stream-{}", self.made.fetch_add(1, Ordering::Relaxed));
+        let stream = self.stream(&name)?;
+        stream.admin(runtime).await?.create(spec).await?;
+        let table = match self.layout {
+            "shared" => self.shared.clone(),
+            _ => self.server.table(),
+        };
+        let faults = self.server.faults();
+        let keeper = self.keeper(&table, &name, &faults)?;
+        let peer = Together {
+            stream: self.stream(&name)?,
+            keeper: self.keeper(&table, &name, &self.server.faults())?,
+        };
+        Ok(Subject::new(stream)
+            .with_leases(keeper.clone())
+            .with_idempotency(keeper)
+            .with_peer(Arc::new(peer))
+            .with_faults(Arc::new(Injected(faults))))
+    }
+
+    fn timing(&self) -> Timing {
+        let mut timing = Timing::default();
+        // Two writes an event, by a client that is not optimized here.
+        timing.backlog = 2_000;
+        timing
+    }
+
+    fn lacks(&self) -> Vec<Lack> {
+        if self.layout == "shared" {
+            return Vec::new();
+        }
+        [
+            "groups_have_leases_of_their_own",
+            "group_is_recorded_once",
+            "redriven_letter_is_for_its_group_alone",
+            "reset_deletes_leases_in_one_step",
+            "two_groups_on_one_store_both_handle",
+            "two_groups_see_all",
+        ]
+        .map(|case| Lack {
+            case,
+            reason: "a table of KCL's layout belongs to one group",
+        })
+        .into()
+    }
+}
+
+struct Injected(HttpFaults);
+
+#[async_trait]
+impl Faults for Injected {
+    fn offers(&self, fault: Fault) -> bool {
+        fault == Fault::LoseLeaseAnswer
+    }
+
+    async fn inject(&self, fault: Fault) -> Result<()> {
+        match fault {
+            Fault::LoseLeaseAnswer => self.0.inject("UpdateItem", HttpFault::LoseAnswer),
+            other => return Err(Error::unsupported(format!("{other:?}"))),
+        }
+        Ok(())
+    }
+}
+
+/// A stream, and the keeper of its leases and records, as one resource.
+struct Together {
+    stream: Arc<dyn Resource>,
+    keeper: Arc<dyn Resource>,
+}
+
+#[async_trait]
+impl Resource for Together {
+    fn describe(&self) -> String {
+        self.stream.describe()
+    }
+
+    fn stream(&self) -> &StreamName {
+        self.stream.stream()
+    }
+
+    fn claims(&self) -> Claims {
+        self.stream.claims()
+    }
+
+    async fn producer(&self, runtime: &Runtime) -> Result<Arc<dyn Producer>> {
+        self.stream.producer(runtime).await
+    }
+
+    async fn source(&self, runtime: &Runtime) -> Result<Source> {
+        self.stream.source(runtime).await
+    }
+
+    async fn leases(&self, runtime: &Runtime) -> Result<Arc<dyn LeaseStore>> {
+        self.keeper.leases(runtime).await
+    }
+
+    async fn idempotency(&self, runtime: &Runtime) -> Result<Arc<dyn IdempotencyStore>> {
+        self.keeper.idempotency(runtime).await
+    }
+
+    async fn letters(&self, runtime: &Runtime) -> Result<Arc<dyn Letters>> {
+        self.stream.letters(runtime).await
+    }
+
+    async fn admin(&self, runtime: &Runtime) -> Result<Arc<dyn Admin>> {
+        self.stream.admin(runtime).await
+    }
+}
