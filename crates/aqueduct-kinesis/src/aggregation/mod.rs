@@ -43,9 +43,6 @@ mod split;
 mod tables;
 mod wire;
 
-#[cfg(test)]
-mod tests;
-
 pub use aggregate::Aggregate;
 pub use broken::BrokenAggregate;
 pub use split::{InnerRecord, Within, split, split_within};
