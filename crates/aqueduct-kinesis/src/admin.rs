@@ -22,6 +22,12 @@ const RETENTION: std::ops::RangeInclusive<Duration> =
 /// How long a stream may take to be gone.
 const DELETION: Duration = Duration::from_secs(120);
 
+/// How long a change may take to show in the listing.
+const CHANGE: Duration = Duration::from_secs(120);
+
+/// So many shards more or less are split or merged one by one.
+const FEW: usize = 8;
+
 /// Administration of one stream.
 pub(crate) struct KinesisAdmin {
     kinesis: Kinesis,
@@ -36,10 +42,78 @@ impl KinesisAdmin {
         }
     }
 
-    async fn open_shards(&self) -> Result<u32> {
-        let shards = list_shards(&self.kinesis).await?;
-        let open = shards.iter().filter(|shard| Shard::is_open(shard)).count();
-        Ok(open.try_into().unwrap_or(u32::MAX))
+    /// The open shards by their ranges.
+    async fn open_shards(&self) -> Result<Vec<Shard>> {
+        let mut shards = list_shards(&self.kinesis).await?;
+        shards.retain(Shard::is_open);
+        shards.sort_by_key(|shard| shard.range.first);
+        Ok(shards)
+    }
+
+    /// The open shards, once the listing shows that they are others than `before`.
+    async fn changed_from(&self, before: &[Shard]) -> Result<Vec<Shard>> {
+        let deadline = self.runtime.now() + CHANGE;
+        let mut pause = Duration::from_millis(20);
+        loop {
+            self.kinesis.wait_until_active(&self.runtime).await?;
+            let open = self.open_shards().await?;
+            if open != before {
+                return Ok(open);
+            }
+            if self.runtime.now() >= deadline {
+                let message = format!(
+                    "stream {}: its shards are the same after {CHANGE:?}",
+                    self.kinesis.shown
+                );
+                return Err(Error::new(ErrorKind::TimedOut, message));
+            }
+            self.runtime.sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_secs(2));
+        }
+    }
+
+    async fn split(&self, shard: &Shard) -> Result<()> {
+        let range = shard.range;
+        let middle = range.first + (range.last - range.first) / 2 + 1;
+        self.kinesis
+            .client
+            .split_shard()
+            .set_stream_name(self.kinesis.name())
+            .set_stream_arn(self.kinesis.arn())
+            .shard_to_split(shard.id.as_str())
+            .new_starting_hash_key(middle.to_string())
+            .send()
+            .await
+            .map_err(|failed| error::request(self.kinesis.what("SplitShard"), failed))?;
+        Ok(())
+    }
+
+    async fn merge(&self, left: &Shard, right: &Shard) -> Result<()> {
+        self.kinesis
+            .client
+            .merge_shards()
+            .set_stream_name(self.kinesis.name())
+            .set_stream_arn(self.kinesis.arn())
+            .shard_to_merge(left.id.as_str())
+            .adjacent_shard_to_merge(right.id.as_str())
+            .send()
+            .await
+            .map_err(|failed| error::request(self.kinesis.what("MergeShards"), failed))?;
+        Ok(())
+    }
+
+    async fn update_all(&self, count: usize) -> Result<()> {
+        self.kinesis
+            .client
+            .update_shard_count()
+            .set_stream_name(self.kinesis.name())
+            .set_stream_arn(self.kinesis.arn())
+            .target_shard_count(i32::try_from(count).unwrap_or(i32::MAX))
+            .scaling_type(ScalingType::UniformScaling)
+            .send()
+            .await
+            .map_err(|failed| error::request(self.kinesis.what("UpdateShardCount"), failed))?;
+        Ok(())
     }
 }
 
@@ -84,39 +158,38 @@ impl Admin for KinesisAdmin {
     }
 
     async fn reshard(&self, partitions: u32) -> Result<()> {
-        let what = || self.kinesis.what("UpdateShardCount");
+        let stream = &self.kinesis.shown;
         if partitions == 0 {
-            let message = format!("{}: a stream has at least one shard", what());
+            let message = format!("stream {stream}: a stream has at least one shard");
             return Err(Error::new(ErrorKind::Invalid, message));
         }
-        let stream = self.kinesis.describe().await?;
-        let mode = stream
+        let described = self.kinesis.describe().await?;
+        let mode = described
             .stream_mode_details
             .map(|details| details.stream_mode);
         if mode == Some(StreamMode::OnDemand) {
             return Err(Error::unsupported(format!(
-                "{}: the stream is on demand, the service chooses its shards",
-                what()
+                "stream {stream} is on demand: the service chooses its shards"
             )));
         }
-        self.kinesis.wait_until_active(&self.runtime).await?;
-        loop {
-            let open = self.open_shards().await?;
-            if open == partitions {
-                return Ok(());
-            }
-            self.kinesis
-                .client
-                .update_shard_count()
-                .set_stream_name(self.kinesis.name())
-                .set_stream_arn(self.kinesis.arn())
-                .target_shard_count(next_step(open, partitions) as i32)
-                .scaling_type(ScalingType::UniformScaling)
-                .send()
-                .await
-                .map_err(|failed| error::request(what(), failed))?;
+        let mut open = self.open_shards().await?;
+        while open.len() != partitions as usize {
             self.kinesis.wait_until_active(&self.runtime).await?;
+            let asked = match plan(&open, partitions as usize) {
+                Change::Split(shard) => self.split(&open[shard]).await,
+                Change::Merge(left) => self.merge(&open[left], &open[left + 1]).await,
+                Change::All(count) => self.update_all(count).await,
+            };
+            match asked {
+                // Somebody else changes it too.
+                Err(error) if error.is(ErrorKind::Conflict) => {
+                    self.runtime.sleep(Duration::from_secs(1)).await;
+                }
+                asked => asked?,
+            }
+            open = self.changed_from(&open).await?;
         }
+        Ok(())
     }
 
     async fn delete(&self) -> Result<()> {
@@ -147,27 +220,75 @@ impl Admin for KinesisAdmin {
     }
 }
 
-/// One request at most doubles the shards, or halves them.
-fn next_step(open: u32, wanted: u32) -> u32 {
-    wanted.clamp(open.div_ceil(2), open.saturating_mul(2).max(1))
+/// One step towards a number of shards.
+#[derive(Debug, PartialEq, Eq)]
+enum Change {
+    /// Split the one at that index.
+    Split(usize),
+    /// Merge the one at that index with the next.
+    Merge(usize),
+    /// Make all of them anew, evenly.
+    All(usize),
+}
+
+/// The next step from `open`, by their ranges, to `wanted` shards.
+///
+/// A few splits or merges leave all other shards alone, and their readers with them; the service
+/// makes all anew only ten times a day. It goes at most to twice the shards or half of them.
+fn plan(open: &[Shard], wanted: usize) -> Change {
+    let width = |shard: &Shard| shard.range.last - shard.range.first;
+    if wanted.abs_diff(open.len()) > FEW {
+        let least = open.len().div_ceil(2);
+        return Change::All(wanted.clamp(least, open.len() * 2));
+    }
+    if wanted > open.len() {
+        let widest = (0..open.len()).max_by_key(|&at| (width(&open[at]), usize::MAX - at));
+        return Change::Split(widest.unwrap_or(0));
+    }
+    let together = |at: usize| width(&open[at]).saturating_add(width(&open[at + 1]));
+    let narrowest = (0..open.len().saturating_sub(1)).min_by_key(|&at| together(at));
+    Change::Merge(narrowest.unwrap_or(0))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::next_step;
+    use aqueduct_core::{HashRange, Position};
+
+    use super::*;
+
+    fn shards(ranges: &[(u128, u128)]) -> Vec<Shard> {
+        let shard = |&(first, last): &(u128, u128)| Shard {
+            id: format!("{first}").into(),
+            parents: Vec::new(),
+            range: HashRange { first, last },
+            first: Position::MIN,
+            last: None,
+        };
+        ranges.iter().map(shard).collect()
+    }
 
     #[test]
-    fn far_targets_are_reached_in_steps() {
-        let steps = |mut open, wanted| {
-            let mut steps = Vec::new();
-            while open != wanted {
-                open = next_step(open, wanted);
-                steps.push(open);
-            }
-            steps
+    fn the_widest_is_split_and_the_narrowest_neighbours_merge() {
+        let open = shards(&[(0, 49), (50, 69), (70, 79), (80, 99)]);
+        assert_eq!(plan(&open, 5), Change::Split(0));
+        assert_eq!(plan(&open, 3), Change::Merge(1));
+        assert_eq!(plan(&shards(&[(0, u128::MAX)]), 2), Change::Split(0));
+        let half = u128::MAX / 2;
+        assert_eq!(
+            plan(&shards(&[(0, half), (half + 1, u128::MAX)]), 1),
+            Change::Merge(0)
+        );
+    }
+
+    #[test]
+    fn many_are_made_anew_in_steps_that_the_service_allows() {
+        let open = |count: u128| {
+            let ranges: Vec<_> = (0..count).map(|at| (at * 10, at * 10 + 9)).collect();
+            shards(&ranges)
         };
-        assert_eq!(steps(1, 3), [2, 3]);
-        assert_eq!(steps(9, 1), [5, 3, 2, 1]);
-        assert_eq!(steps(4, 100), [8, 16, 32, 64, 100]);
+        assert_eq!(plan(&open(4), 100), Change::All(8));
+        assert_eq!(plan(&open(64), 100), Change::All(100));
+        assert_eq!(plan(&open(21), 2), Change::All(11));
+        assert_eq!(plan(&open(96), 100), Change::Split(0));
     }
 }

@@ -6,9 +6,7 @@ mod common;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aqueduct_conformance::{
-    Fault, Faults, Fixture, Lack, LayerSet, Options, Subject, Timing, run,
-};
+use aqueduct_conformance::{Fault, Faults, Fixture, Lack, LayerSet, Options, Subject, Timing, run};
 use aqueduct_core::{
     Backend as _, Error, Options as ResourceOptions, Resource, Result, Runtime, StreamSpec, Url,
 };
