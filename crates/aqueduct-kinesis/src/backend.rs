@@ -3,14 +3,16 @@ use std::sync::Arc;
 
 use aqueduct_aws::Aws;
 use aqueduct_core::{
-    Admin, Backend, Capability, Claims, ErrorKind, Options, Resource, Result, Runtime, Source,
-    StreamName, Url,
+    Admin, Backend, Capabilities, Capability, Claims, ErrorKind, Limits, Options, Producer,
+    Resource, Result, Runtime, Source, StreamName, Url,
 };
 use async_trait::async_trait;
 use aws_sdk_kinesis::Client;
+use aws_sdk_kinesis::types::{StreamDescriptionSummary, StreamStatus};
 
 use crate::admin::KinesisAdmin;
 use crate::config::Config;
+use crate::producer::KinesisProducer;
 use crate::source::KinesisLog;
 use crate::stream::Kinesis;
 
@@ -53,29 +55,49 @@ impl fmt::Debug for KinesisBackend {
     }
 }
 
+/// The largest record of a stream that does not say.
+const DEFAULT_RECORD: usize = 1 << 20;
+
+/// What an event leaves for its partition key: 256 characters, if they are ASCII.
+const KEY_BYTES: usize = 256;
+
 struct KinesisResource {
     aws: Aws,
     config: Config,
 }
 
-#[allow(dead_code)]
 impl KinesisResource {
     async fn client(&self) -> Result<Kinesis> {
         let config = self.aws.config(&self.config.aws).await?;
         Ok(Kinesis::new(Client::new(&config), &self.config))
     }
 
-    /// The stream, made where it is missing and may be.
-    async fn open(&self, runtime: &Runtime) -> Result<Kinesis> {
+    /// The stream, made where it is missing and may be, and what it says of itself.
+    async fn open(&self, runtime: &Runtime) -> Result<(Kinesis, StreamDescriptionSummary)> {
         let kinesis = self.client().await?;
-        match (kinesis.describe().await, self.config.create) {
-            (Ok(_), _) => {}
+        let described = match (kinesis.describe().await, self.config.create) {
             (Err(error), Some(creation)) if error.is(ErrorKind::NotFound) => {
                 kinesis.create(creation, runtime).await?;
+                kinesis.describe().await?
             }
-            (Err(error), _) => return Err(error),
-        }
-        Ok(kinesis)
+            (Ok(described), _) if described.stream_status == StreamStatus::Creating => {
+                kinesis.wait_until_active(runtime).await?;
+                kinesis.describe().await?
+            }
+            (described, _) => described?,
+        };
+        Ok((kinesis, described))
+    }
+
+    /// The largest record that the stream takes.
+    fn record_bytes(&self, described: &StreamDescriptionSummary) -> usize {
+        let said = described
+            .max_record_size_in_kib
+            .map(|kib| kib.max(4) as usize);
+        let asked = self.config.publishing.max_record_bytes;
+        asked
+            .or(said.map(|kib| kib << 10))
+            .unwrap_or(DEFAULT_RECORD)
     }
 }
 
@@ -108,8 +130,29 @@ impl Resource for KinesisResource {
         .and(&KinesisLog::claims().with(Capability::Admin, aqueduct_core::Claim::Yes))
     }
 
+    async fn producer(&self, runtime: &Runtime) -> Result<Arc<dyn Producer>> {
+        let (kinesis, described) = self.open(runtime).await?;
+        let record_bytes = self.record_bytes(&described);
+        let capabilities = Capabilities {
+            claims: self.claims(),
+            limits: Limits {
+                event_bytes: Some(record_bytes - KEY_BYTES),
+                ..Limits::default()
+            },
+        };
+        let producer = KinesisProducer::open(
+            kinesis,
+            self.config.encoding,
+            self.config.publishing,
+            record_bytes,
+            capabilities,
+            runtime,
+        );
+        Ok(Arc::new(producer.await?))
+    }
+
     async fn source(&self, runtime: &Runtime) -> Result<Source> {
-        let kinesis = self.open(runtime).await?;
+        let (kinesis, _) = self.open(runtime).await?;
         let log = KinesisLog::new(kinesis, &self.config, runtime);
         Ok(Source::Log(Arc::new(log)))
     }

@@ -1,11 +1,11 @@
 use std::borrow::Cow;
 
 use aqueduct_core::cloudevents::{json, protobuf};
-use aqueduct_core::{Event, EventId, PartitionId, Position, Result, Text};
+use aqueduct_core::{Error, ErrorKind, Event, EventId, PartitionId, Position, Result, Text};
 use bytes::Bytes;
 
 use crate::config::Encoding;
-use crate::hash::hash_of;
+use crate::hash::{hash_of, parse_hash};
 
 /// What begins the partition key of an event that has no key. Readers do not report it as one.
 pub(crate) const KEYLESS: &str = "keyless~";
@@ -85,4 +85,28 @@ pub(crate) fn partition_key(event: &Event) -> Cow<'_, str> {
 /// Whether the service takes `key` as it is: 1 to 256 characters.
 fn is_partition_key(key: &str) -> bool {
     !key.is_empty() && (key.len() <= 256 || key.chars().count() <= 256)
+}
+
+/// The attribute that places an event: a hash key, a decimal number of 128 bits.
+pub(crate) const HASH_KEY: &str = "kinesishashkey";
+
+/// The hash key that the event asks for.
+///
+/// # Errors
+/// `Invalid` where it is none.
+#[inline]
+pub(crate) fn explicit_hash(event: &Event) -> Result<Option<u128>> {
+    match event.attributes().get(HASH_KEY) {
+        None => Ok(None),
+        Some(value) => match parse_hash(&value.to_string()) {
+            Some(hash) => Ok(Some(hash)),
+            None => Err(Error::new(
+                ErrorKind::Invalid,
+                format!(
+                    "event {}: its attribute {HASH_KEY} is no decimal number of 128 bits",
+                    event.id()
+                ),
+            )),
+        },
+    }
 }

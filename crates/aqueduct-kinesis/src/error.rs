@@ -29,10 +29,13 @@ pub(crate) fn record(what: impl Display, code: &str, message: Option<&str>) -> E
     Error::new(kind, format!("{what}: {code}: {message}"))
 }
 
+/// The code of a record that its shard does not take now.
+pub(crate) const OVER_LIMIT: &str = "ProvisionedThroughputExceededException";
+
 /// What Kinesis means by its own codes.
 fn kind_of(code: &str) -> Option<ErrorKind> {
     Some(match code {
-        "ProvisionedThroughputExceededException" | "KMSThrottlingException" => ErrorKind::Throttled,
+        OVER_LIMIT | "KMSThrottlingException" => ErrorKind::Throttled,
         "InternalFailure" | "ServiceUnavailable" => ErrorKind::Unavailable,
         // A key that is being restored comes back; the others need somebody's hand.
         "KMSInvalidStateException" => ErrorKind::Unavailable,

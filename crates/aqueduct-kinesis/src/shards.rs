@@ -1,8 +1,10 @@
+use std::collections::BTreeMap;
+
 use aqueduct_core::{Error, ErrorKind, HashRange, PartitionId, Position, Result};
 use aws_sdk_kinesis::types;
 
 use crate::error;
-use crate::hash::parse_hash;
+use crate::hash::{hash_of, parse_hash};
 use crate::stream::Kinesis;
 
 /// One shard, as ListShards describes it.
@@ -47,6 +49,72 @@ impl Shard {
     }
 }
 
+/// The open shards of a stream, by the hash keys that they take.
+#[derive(Debug, Default)]
+pub(crate) struct ShardMap {
+    /// By range, rising.
+    open: Vec<OpenShard>,
+    ranges: BTreeMap<PartitionId, HashRange>,
+}
+
+/// A shard that takes records.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct OpenShard {
+    pub(crate) id: PartitionId,
+    pub(crate) range: HashRange,
+    /// Tells it from every other shard of its stream, across changes of the map.
+    pub(crate) lane: u64,
+}
+
+impl ShardMap {
+    /// # Errors
+    /// `Unavailable` where no shard is open.
+    pub(crate) fn new(shards: Vec<Shard>) -> Result<Self> {
+        let mut map = Self::default();
+        for shard in shards {
+            if shard.is_open() {
+                map.open.push(OpenShard {
+                    lane: lane_of(&shard.id),
+                    range: shard.range,
+                    id: shard.id.clone(),
+                });
+            }
+            map.ranges.insert(shard.id, shard.range);
+        }
+        map.open.sort_unstable_by_key(|shard| shard.range);
+        if map.open.is_empty() {
+            let message = "the stream has no open shard";
+            return Err(Error::new(ErrorKind::Unavailable, message));
+        }
+        Ok(map)
+    }
+
+    /// Those that take records, by range.
+    pub(crate) fn open(&self) -> &[OpenShard] {
+        &self.open
+    }
+
+    /// Which of the open shards takes that hash key.
+    #[inline]
+    pub(crate) fn at(&self, hash: u128) -> usize {
+        let after = self.open.partition_point(|it| it.range.first <= hash);
+        after.saturating_sub(1)
+    }
+
+    /// The hash keys of the shard of that name, closed ones too.
+    pub(crate) fn range_of(&self, shard: &str) -> Option<HashRange> {
+        self.ranges.get(shard).copied()
+    }
+}
+
+/// The number in the shard's name, which the service counts up; of a name without one, its hash.
+fn lane_of(id: &PartitionId) -> u64 {
+    let number = id.as_str().strip_prefix("shardId-");
+    number
+        .and_then(|digits| digits.parse().ok())
+        .unwrap_or_else(|| hash_of(id.as_str()) as u64 | 1 << 63)
+}
+
 /// Every shard of the stream, closed ones too while they are kept. No filter: some emulators
 /// ignore it.
 pub(crate) async fn list_shards(kinesis: &Kinesis) -> Result<Vec<Shard>> {
@@ -76,5 +144,41 @@ pub(crate) async fn list_shards(kinesis: &Kinesis) -> Result<Vec<Shard>> {
             Some(token) if !token.is_empty() => next = Some(token),
             _ => return Ok(shards),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shard(id: &str, first: u128, last: u128, open: bool) -> Shard {
+        Shard {
+            id: id.into(),
+            parents: Vec::new(),
+            range: HashRange { first, last },
+            first: Position::new(1),
+            last: (!open).then_some(Position::new(9)),
+        }
+    }
+
+    #[test]
+    fn each_hash_key_has_its_open_shard() {
+        let map = ShardMap::new(vec![
+            shard("shardId-000000000002", 100, u128::MAX, true),
+            shard("shardId-000000000000", 0, 99, false),
+            shard("shardId-000000000003", 0, 49, true),
+            shard("odd", 50, 99, true),
+        ])
+        .unwrap();
+        let at = |hash| map.open()[map.at(hash)].id.as_str();
+        assert_eq!(at(0), "shardId-000000000003");
+        assert_eq!(at(49), "shardId-000000000003");
+        assert_eq!(at(50), "odd");
+        assert_eq!(at(u128::MAX), "shardId-000000000002");
+        assert_eq!(map.open()[0].lane, 3);
+        assert!(map.open()[1].lane > 1 << 62);
+        let closed = map.range_of("shardId-000000000000");
+        assert_eq!(closed, Some(HashRange { first: 0, last: 99 }));
+        assert!(ShardMap::new(vec![shard("a", 0, 9, false)]).is_err());
     }
 }

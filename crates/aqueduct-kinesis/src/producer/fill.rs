@@ -1,0 +1,263 @@
+use std::borrow::Cow;
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+
+use aqueduct_core::Event;
+
+use super::draft::{Draft, Drafter, Levels, entry, never, refuse};
+use super::ledger::{KeyId, Ledger};
+use crate::aggregation::{Aggregate, OUTER_KEY};
+use crate::encoding::{self, KEYLESS, explicit_hash, partition_key};
+use crate::hash::hash_of;
+use crate::metrics::PAYLOAD_UNIT;
+use crate::shards::ShardMap;
+
+/// Fills one aggregate for each shard with the events of a call.
+pub(super) struct Fill<'a> {
+    drafter: &'a Drafter,
+    map: &'a ShardMap,
+    rooms: &'a [usize],
+    limit: usize,
+    draft: &'a mut Draft,
+    ledger: &'a mut Ledger,
+    levels: Levels,
+    open: Vec<Open>,
+    /// The shard of the next event without a key: one after the other, so that as few records as
+    /// can be are begun.
+    turn: usize,
+}
+
+/// An aggregate that is being filled for one shard.
+#[derive(Default)]
+pub(super) struct Open {
+    aggregate: Aggregate,
+    members: Vec<u32>,
+    /// The hash key of the first event: where its record goes. So the first event of a record is
+    /// never stored at a wrong shard, whatever the map says.
+    hash: u128,
+    /// Bytes of this shard's records that are closed.
+    closed: usize,
+    /// How many of them there are, and the first.
+    count: u32,
+    first: u32,
+}
+
+/// Where an event goes and under which name.
+struct Placed<'a> {
+    shard: usize,
+    hash: u128,
+    name: Cow<'a, str>,
+    /// The hash key that is written, where the name does not lead there.
+    given: Option<u128>,
+}
+
+impl<'a> Fill<'a> {
+    pub(super) fn begin(
+        drafter: &'a Drafter,
+        map: &'a ShardMap,
+        rooms: &'a [usize],
+        limit: usize,
+        draft: &'a mut Draft,
+        ledger: &'a mut Ledger,
+    ) -> Self {
+        let spare = {
+            let mut spare = drafter.spare.lock().unwrap_or_else(PoisonError::into_inner);
+            spare.pop()
+        };
+        let mut open = spare.unwrap_or_default();
+        open.resize_with(map.open().len(), Open::default);
+        Self {
+            turn: drafter.turn.fetch_add(1, Ordering::Relaxed) % map.open().len(),
+            drafter,
+            map,
+            rooms,
+            limit,
+            draft,
+            ledger,
+            levels: Levels::default(),
+            open,
+        }
+    }
+
+    pub(super) fn all(mut self, events: &[Event]) {
+        self.draft.members.reserve_exact(events.len());
+        self.draft.hashes.reserve_exact(events.len());
+        let mut data = Vec::new();
+        for (at, event) in events.iter().enumerate() {
+            data.clear();
+            self.one(events, at, event, &mut data);
+        }
+        for shard in 0..self.open.len() {
+            self.close(events, shard);
+            let open = &mut self.open[shard];
+            (open.closed, open.count) = (0, 0);
+        }
+        let spares = &self.drafter.spare;
+        let mut spares = spares.lock().unwrap_or_else(PoisonError::into_inner);
+        if spares.len() < 4 {
+            spares.push(self.open);
+        }
+    }
+
+    fn one(&mut self, events: &[Event], at: usize, event: &Event, data: &mut Vec<u8>) {
+        let explicit = explicit_hash(event);
+        let asked = explicit.as_ref().ok().copied().flatten();
+        let (mut placed, key) = self.place(event, asked);
+        self.draft.keys.push(key);
+        self.draft.hashes.push(placed.hash);
+        let encoded = explicit
+            .and_then(|_| encoding::encode(event, self.drafter.encoding, data))
+            .and_then(|()| self.drafter.limits.check_event(event, data.len()));
+        match encoded {
+            Err(error) => return refuse(self.ledger, at, key, error),
+            Ok(()) if self.ledger.is_blocked(key) => {
+                return refuse(self.ledger, at, key, never());
+            }
+            Ok(()) => {}
+        }
+        if data.len() >= PAYLOAD_UNIT {
+            // Company saves nothing.
+            self.close(events, placed.shard);
+            return self.alone(event, at, placed.shard);
+        }
+        if !self.push(&placed, data) {
+            if event.key().is_none() && asked.is_none() {
+                self.turn = (self.turn + 1) % self.open.len();
+                placed = self.place(event, asked).0;
+                self.draft.hashes[at] = placed.hash;
+            }
+            if !self.push(&placed, data) {
+                self.close(events, placed.shard);
+                if !self.push(&placed, data) {
+                    return self.alone(event, at, placed.shard);
+                }
+            }
+        }
+        let open = &mut self.open[placed.shard];
+        if open.members.is_empty() {
+            open.hash = placed.hash;
+        }
+        open.members.push(at as u32);
+    }
+
+    #[inline]
+    fn place<'e>(&self, event: &'e Event, explicit: Option<u128>) -> (Placed<'e>, KeyId) {
+        let shards = self.map.open();
+        if event.key().is_none() {
+            let (shard, hash) = match explicit {
+                Some(hash) => (self.map.at(hash), hash),
+                None => (self.turn, shards[self.turn].range.first),
+            };
+            // One name for all of them, so that the table of keys has it once.
+            let placed = Placed {
+                shard,
+                hash,
+                name: Cow::Borrowed(KEYLESS),
+                given: Some(hash),
+            };
+            return (placed, 0);
+        }
+        let name = partition_key(event);
+        let (hash, key) = match explicit {
+            Some(hash) => (hash, self.drafter.key_id(event, explicit)),
+            None => {
+                let hash = hash_of(&name);
+                (hash, hash as u64 | 1)
+            }
+        };
+        let placed = Placed {
+            shard: self.map.at(hash),
+            hash,
+            name,
+            given: explicit,
+        };
+        (placed, key)
+    }
+
+    #[inline]
+    fn push(&mut self, placed: &Placed<'_>, data: &[u8]) -> bool {
+        let open = &mut self.open[placed.shard];
+        let room = self.rooms.get(placed.shard).copied().unwrap_or(0);
+        let limit = match open.closed.saturating_add(self.limit) <= room {
+            true => self.limit,
+            // What is refused is sent twice: little of it.
+            false => self.limit.min(PAYLOAD_UNIT),
+        };
+        open.aggregate
+            .try_push(&placed.name, placed.given, data, limit)
+    }
+
+    /// Makes a record of what is in the shard's aggregate.
+    fn close(&mut self, events: &[Event], shard: usize) {
+        let open = &mut self.open[shard];
+        let mut members = std::mem::take(&mut open.members);
+        match members[..] {
+            [] => {}
+            [at] => {
+                open.aggregate.take();
+                self.alone(&events[at as usize], at as usize, shard);
+            }
+            _ => {
+                let data = open.aggregate.take();
+                let bytes = data.len() + OUTER_KEY.len();
+                match entry(data.into(), OUTER_KEY.to_owned(), Some(open.hash)) {
+                    Ok(entry) => {
+                        let level = self.level(shard, &members, bytes);
+                        let queue = shard as u32;
+                        self.draft.push(entry, &members, true, queue, level, bytes);
+                    }
+                    Err(error) => {
+                        for &at in &members {
+                            let key = self.draft.keys[at as usize];
+                            refuse(self.ledger, at as usize, key, error.clone());
+                        }
+                    }
+                }
+            }
+        }
+        members.clear();
+        self.open[shard].members = members;
+    }
+
+    /// Makes a record of one event, behind those of its shard that are closed.
+    fn alone(&mut self, event: &Event, at: usize, shard: usize) {
+        let placed = match event.key() {
+            Some(_) => explicit_hash(event).ok().flatten(),
+            None => Some(self.draft.hashes[at]),
+        };
+        match self.drafter.record(event, placed) {
+            Ok((entry, bytes)) => {
+                let members = [at as u32];
+                let level = self.level(shard, &members, bytes);
+                let queue = shard as u32;
+                self.draft.push(entry, &members, false, queue, level, bytes);
+            }
+            Err(error) => refuse(self.ledger, at, self.draft.keys[at], error),
+        }
+    }
+
+    /// The level of the shard's next record. Most shards have one record a call, so its keys are
+    /// looked at when a second one comes.
+    fn level(&mut self, shard: usize, members: &[u32], bytes: usize) -> u32 {
+        let open = &mut self.open[shard];
+        let draft = &*self.draft;
+        let keys_of = |members: &'_ [u32]| -> Vec<KeyId> {
+            let keys = members.iter().map(|at| draft.keys[*at as usize]);
+            keys.collect()
+        };
+        open.closed += bytes;
+        open.count += 1;
+        match open.count {
+            1 => {
+                open.first = draft.items.len() as u32;
+                return 0;
+            }
+            2 => {
+                let first = keys_of(draft.members(open.first));
+                self.levels.level_of_all(first.into_iter());
+            }
+            _ => {}
+        }
+        self.levels.level_of_all(keys_of(members).into_iter())
+    }
+}

@@ -1,0 +1,83 @@
+use std::collections::HashSet;
+
+use aqueduct_core::{Effect, Error, ErrorKind, Receipt, Result, SendReport};
+use foldhash::fast::RandomState;
+
+use super::not_sent;
+
+/// A key, told from the others by its hash: two keys that hash alike are kept in order like one.
+/// 0 is no key.
+pub(super) type KeyId = u64;
+
+/// The outcomes of one call, and the keys whose later events must not be stored.
+#[derive(Default)]
+pub(super) struct Ledger {
+    outcomes: Vec<Option<Result<Receipt>>>,
+    failed: HashSet<KeyId, RandomState>,
+}
+
+impl Ledger {
+    pub(super) fn new(events: usize) -> Self {
+        let mut outcomes = Vec::new();
+        outcomes.resize_with(events, || None);
+        Self {
+            outcomes,
+            failed: HashSet::default(),
+        }
+    }
+
+    /// Whether an earlier event of `key` is not stored.
+    #[inline]
+    pub(super) fn is_blocked(&self, key: KeyId) -> bool {
+        !self.failed.is_empty() && key != 0 && self.failed.contains(&key)
+    }
+
+    /// Whether nothing has failed yet.
+    pub(super) fn is_clean(&self) -> bool {
+        self.failed.is_empty()
+    }
+
+    #[inline]
+    pub(super) fn stored(&mut self, event: usize, receipt: Receipt) {
+        self.outcomes[event] = Some(Ok(receipt));
+    }
+
+    /// The event was sent, or could not be, and `error` befell it.
+    pub(super) fn failed(&mut self, event: usize, key: KeyId, error: Error) {
+        if key != 0 {
+            self.failed.insert(key);
+        }
+        self.outcomes[event] = Some(Err(error));
+    }
+
+    /// The event is not sent: behind an earlier one of its key, or because of `error`.
+    pub(super) fn left_out(&mut self, event: usize, key: KeyId, error: &Error) {
+        let error = if self.is_blocked(key) {
+            blocked()
+        } else {
+            not_sent(error)
+        };
+        self.failed(event, key, error);
+    }
+
+    pub(super) fn into_report(self) -> SendReport {
+        let outcomes = self.outcomes.into_iter();
+        SendReport::new(
+            outcomes
+                .map(|outcome| outcome.unwrap_or_else(|| Err(unanswered())))
+                .collect(),
+        )
+    }
+}
+
+fn blocked() -> Error {
+    Error::new(
+        ErrorKind::Blocked,
+        "blocked: an earlier event of the same key is not stored, so this one was not sent",
+    )
+}
+
+fn unanswered() -> Error {
+    let error = Error::new(ErrorKind::Internal, "the event was forgotten by its call");
+    error.with_effect(Effect::Unknown)
+}

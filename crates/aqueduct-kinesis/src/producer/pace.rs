@@ -1,0 +1,357 @@
+//! What a shard takes, so that hardly anything is sent to it in vain.
+//!
+//! A shard takes 1 MiB and 1,000 records a second, and refuses the rest record by record; whatever
+//! is refused is sent twice. Emulators and some streams take more. So a shard is *watched* first:
+//! what it surely takes goes out at once, what lies beyond goes out in probes that double. If it
+//! takes twice what it should, it is *free* and costs nothing any more. If it refuses, it is
+//! *limited*: nothing for the rest of that second, then a little less than what it takes, evenly.
+//! After a while without a refusal it is watched again.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use aqueduct_core::Moment;
+
+use crate::metrics::PAYLOAD_UNIT;
+use crate::shards::ShardMap;
+
+/// Bytes and records that a shard takes in a second.
+const LIMIT: [f64; 2] = [(1 << 20) as f64, 1000.0];
+
+/// The part of the limit that is used where it is known to hold: with a burst on top, no second
+/// has more than the limit, wherever the service begins to count it.
+const SHARE: f64 = 0.965;
+
+/// How long a limited shard saves up before the next request, in seconds.
+const BURST: f64 = 0.02;
+
+/// The first probe beyond the limit.
+const PROBE: [f64; 2] = [PAYLOAD_UNIT as f64, 25.0];
+
+/// How long nothing is sent to a shard that refused: the service counts by the second.
+const PAUSE: Duration = Duration::from_secs(1);
+const SHORT_PAUSE: Duration = Duration::from_millis(250);
+
+/// How long without a refusal until a limited shard is watched again.
+const FORGIVEN: Duration = Duration::from_secs(30);
+
+/// The paces of a stream's shards, by their lanes.
+pub(super) struct Pacing {
+    enabled: bool,
+    /// Nothing has to be counted.
+    calm: AtomicBool,
+    inner: Mutex<Paces>,
+}
+
+#[derive(Default)]
+pub(super) struct Paces {
+    shards: BTreeMap<u64, Pace>,
+    /// What all shards together were sent without being told apart.
+    stream: Option<Bucket>,
+}
+
+impl Pacing {
+    pub(super) fn new(enabled: bool) -> Self {
+        Self {
+            enabled,
+            calm: AtomicBool::new(!enabled),
+            inner: Mutex::default(),
+        }
+    }
+
+    /// Whether nothing has to be counted now.
+    #[inline]
+    pub(super) fn is_calm(&self) -> bool {
+        self.calm.load(Ordering::Relaxed)
+    }
+
+    /// Whether so much may go wherever it belongs, uncounted by shard: all of it fits any one of
+    /// them.
+    pub(super) fn takes_anywhere(&self, now: Moment, bytes: usize, records: usize) -> bool {
+        if self.is_calm() {
+            return true;
+        }
+        let mut inner = self.lock();
+        let amount = [bytes as f64, records as f64];
+        if inner.shards.values().any(Pace::is_limited) {
+            return false;
+        }
+        let stream = inner.stream.get_or_insert_with(|| Bucket::full(now));
+        stream.refill(now, 1.0, LIMIT);
+        if !stream.has(amount) {
+            return false;
+        }
+        stream.spend(amount);
+        for pace in inner.shards.values_mut() {
+            pace.charge(now, amount);
+        }
+        true
+    }
+
+    /// Learns of the shards that there are.
+    pub(super) fn know(&self, map: &ShardMap, now: Moment) {
+        if !self.enabled {
+            return;
+        }
+        let mut inner = self.lock();
+        inner
+            .shards
+            .retain(|lane, _| map.open().iter().any(|shard| shard.lane == *lane));
+        for shard in map.open() {
+            inner
+                .shards
+                .entry(shard.lane)
+                .or_insert_with(|| Pace::new(now));
+        }
+        self.calm.store(inner.all_free(), Ordering::Relaxed);
+    }
+
+    /// The paces; `None` where nothing has to be counted.
+    pub(super) fn paces(&self) -> Option<MutexGuard<'_, Paces>> {
+        (!self.is_calm()).then(|| self.lock())
+    }
+
+    /// Some records of one shard were stored.
+    pub(super) fn stored(&self, lane: u64, now: Moment, bytes: usize, records: usize) {
+        if self.is_calm() {
+            return;
+        }
+        let mut inner = self.lock();
+        if let Some(pace) = inner.shards.get_mut(&lane)
+            && pace.stored(now, [bytes as f64, records as f64])
+        {
+            self.calm.store(inner.all_free(), Ordering::Relaxed);
+        }
+    }
+
+    /// The shard refused a record. Answers when it may be tried again.
+    pub(super) fn refused(&self, lane: u64, now: Moment) -> Moment {
+        if !self.enabled {
+            return now;
+        }
+        self.calm.store(false, Ordering::Relaxed);
+        let mut inner = self.lock();
+        let pace = inner.shards.entry(lane).or_insert_with(|| Pace::new(now));
+        pace.refused(now)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Paces> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Paces {
+    pub(super) fn get(&mut self, lane: u64) -> Option<&mut Pace> {
+        self.shards.get_mut(&lane)
+    }
+
+    fn all_free(&self) -> bool {
+        self.shards.values().all(|pace| pace.state == State::Free)
+    }
+}
+
+/// What one shard has been sent, and what it may be sent.
+#[derive(Debug)]
+pub(super) struct Pace {
+    state: State,
+    bucket: Bucket,
+    /// How far beyond the limit a watched shard may be sent.
+    probe: [f64; 2],
+    /// What it took beyond the limit.
+    beyond: [f64; 2],
+    /// The part of the limit that is left where others send there too.
+    factor: f64,
+    quiet_until: Moment,
+    refused_at: Option<Moment>,
+    /// Refusals without anything stored between them.
+    in_a_row: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Watched,
+    Limited,
+    Free,
+}
+
+impl Pace {
+    fn new(now: Moment) -> Self {
+        Self {
+            state: State::Watched,
+            bucket: Bucket::full(now),
+            probe: PROBE,
+            beyond: [0.0; 2],
+            factor: 1.0,
+            quiet_until: now,
+            refused_at: None,
+            in_a_row: 0,
+        }
+    }
+
+    fn is_limited(&self) -> bool {
+        self.state == State::Limited
+    }
+
+    /// How many bytes may be sent in large records; beyond them small ones waste less where the
+    /// shard refuses.
+    pub(super) fn room_for_large(&mut self, now: Moment) -> usize {
+        match self.state {
+            State::Free => usize::MAX,
+            State::Limited => 0,
+            State::Watched => {
+                self.bucket.refill(now, 1.0, LIMIT);
+                (self.bucket.left[0] - LIMIT[0] / 2.0).max(0.0) as usize
+            }
+        }
+    }
+
+    /// Takes what one record needs, where it may go now; else answers when to ask again.
+    /// `begins`: it is the first of its shard in a request.
+    pub(super) fn take(
+        &mut self,
+        now: Moment,
+        bytes: usize,
+        begins: bool,
+    ) -> std::result::Result<(), Moment> {
+        let amount = [bytes as f64, 1.0];
+        if self.state == State::Limited
+            && self.refused_at.is_some_and(|at| now.since(at) >= FORGIVEN)
+        {
+            self.state = State::Watched;
+            self.probe = PROBE;
+            self.beyond = [0.0; 2];
+        }
+        match self.state {
+            State::Free => Ok(()),
+            State::Watched => {
+                self.bucket.refill(now, 1.0, LIMIT);
+                let after = self.bucket.less(amount);
+                // One record goes beyond however large it is, or it never would.
+                let first = self.bucket.left.iter().all(|left| *left >= 0.0);
+                if first || (0..2).all(|at| after[at] >= -self.probe[at]) {
+                    self.bucket.left = after;
+                    return Ok(());
+                }
+                Err(now + Duration::from_secs_f64(BURST))
+            }
+            State::Limited => {
+                if now < self.quiet_until {
+                    return Err(self.quiet_until);
+                }
+                let save = [0, 1].map(|at| (LIMIT[at] * BURST).max(amount[at]));
+                self.bucket.refill(now, SHARE * self.factor, save);
+                let wanted = if begins { save } else { amount };
+                // The clock's grain must not keep it from ever being enough.
+                if self.bucket.has(wanted.map(|it| it * 0.999)) {
+                    self.bucket.spend(amount);
+                    return Ok(());
+                }
+                let missing = (0..2)
+                    .map(|at| {
+                        (wanted[at] - self.bucket.left[at]) / (LIMIT[at] * SHARE * self.factor)
+                    })
+                    .fold(0.0, f64::max);
+                Err(now + Duration::from_secs_f64(missing.max(0.001)))
+            }
+        }
+    }
+
+    /// What was sent there without being asked for.
+    fn charge(&mut self, now: Moment, amount: [f64; 2]) {
+        if self.state == State::Watched {
+            self.bucket.refill(now, 1.0, LIMIT);
+            self.bucket.spend(amount);
+        }
+    }
+
+    /// Answers whether it has become free.
+    fn stored(&mut self, now: Moment, amount: [f64; 2]) -> bool {
+        self.in_a_row = 0;
+        self.factor = (self.factor + 0.01).min(1.0);
+        if self.state != State::Watched {
+            return false;
+        }
+        self.bucket.refill(now, 1.0, LIMIT);
+        if self.bucket.left.iter().all(|left| *left >= 0.0) {
+            return false;
+        }
+        for (at, amount) in amount.into_iter().enumerate() {
+            let over = -self.bucket.left[at];
+            if over > 0.0 {
+                self.beyond[at] += amount.min(over);
+                self.probe[at] *= 2.0;
+            }
+        }
+        if (0..2).any(|at| self.beyond[at] >= LIMIT[at]) {
+            self.state = State::Free;
+            return true;
+        }
+        false
+    }
+
+    fn refused(&mut self, now: Moment) -> Moment {
+        let known = self.refused_at.is_some();
+        // The refusals of one moment are one.
+        let again = self
+            .refused_at
+            .is_none_or(|at| now.since(at) >= Duration::from_millis(100));
+        self.refused_at = Some(now);
+        if self.state == State::Limited && !again {
+            return self.quiet_until;
+        }
+        if self.state == State::Limited {
+            self.factor = (self.factor * 0.8).max(0.05);
+        }
+        self.state = State::Limited;
+        self.bucket = Bucket {
+            left: [0.0; 2],
+            at: now,
+        };
+        let pause = match known {
+            true => SHORT_PAUSE * 2u32.pow(self.in_a_row.min(2)),
+            false => PAUSE,
+        };
+        self.in_a_row = self.in_a_row.saturating_add(1);
+        self.quiet_until = now + pause;
+        self.quiet_until
+    }
+}
+
+/// Bytes and records that may go; below zero, what went beyond.
+#[derive(Clone, Copy, Debug)]
+struct Bucket {
+    left: [f64; 2],
+    at: Moment,
+}
+
+impl Bucket {
+    fn full(now: Moment) -> Self {
+        Self {
+            left: LIMIT,
+            at: now,
+        }
+    }
+
+    fn refill(&mut self, now: Moment, share: f64, most: [f64; 2]) {
+        let passed = now.since(self.at).as_secs_f64();
+        self.at = self.at.max(now);
+        for at in 0..2 {
+            let filled = self.left[at] + passed * LIMIT[at] * share;
+            self.left[at] = filled.min(most[at].max(self.left[at].min(LIMIT[at])));
+        }
+    }
+
+    fn has(&self, amount: [f64; 2]) -> bool {
+        (0..2).all(|at| self.left[at] >= amount[at])
+    }
+
+    fn less(&self, amount: [f64; 2]) -> [f64; 2] {
+        [self.left[0] - amount[0], self.left[1] - amount[1]]
+    }
+
+    fn spend(&mut self, amount: [f64; 2]) {
+        self.left = self.less(amount);
+    }
+}

@@ -1,0 +1,479 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use aqueduct_core::{
+    Effect, Error, ErrorKind, Event, Moment, PartitionId, Position, Receipt, Result, Retry,
+    SendReport,
+};
+use aws_sdk_kinesis::types::{PutRecordsRequestEntry, PutRecordsResultEntry};
+use futures::future::{Either, select};
+use futures::stream::{FuturesUnordered, StreamExt as _};
+
+use super::KinesisProducer;
+use super::draft::{Draft, Way};
+use super::ledger::Ledger;
+use super::schedule::{Gate, Schedule};
+use crate::error;
+use crate::metrics::PAYLOAD_UNIT;
+use crate::shards::ShardMap;
+
+/// Requests of one call that are in flight together; their keys are disjoint.
+const IN_FLIGHT: usize = 4;
+
+/// How long a call holds records for a shard that takes no more now. Short, so that a hot shard
+/// keeps no place in flight from the others; long enough that few come back unsent.
+const HOLD: Duration = Duration::from_millis(500);
+
+/// How long a call goes on sending: one key in many records takes one request after the other.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The answers of one request, or the error of all of it.
+type Answer = (Vec<u32>, Result<Vec<PutRecordsResultEntry>>);
+
+/// One call under way.
+struct Call<'a> {
+    producer: &'a KinesisProducer,
+    events: &'a [Event],
+    map: Arc<ShardMap>,
+    draft: Draft,
+    ledger: Ledger,
+    schedule: Schedule,
+    hold: Moment,
+    patience: Moment,
+    /// Whether the queues are the map's open shards.
+    by_shard: bool,
+    /// The last failure of a record, for those that are not sent because of it.
+    trouble: Option<Error>,
+}
+
+impl KinesisProducer {
+    /// Sends the events of one call.
+    pub(super) async fn put_all(&self, events: &[Event]) -> SendReport {
+        let now = self.runtime.now();
+        let map = self.map.fresh(now);
+        self.pacing.know(&map, now);
+        let mut ledger = Ledger::new(events.len());
+        let by_shard = self.drafter.aggregates() || !self.may_go_anywhere(events, now);
+        let draft = if by_shard {
+            let rooms = self.rooms(&map, now);
+            let way = Way::Shards {
+                map: &map,
+                rooms: &rooms,
+            };
+            self.drafter.draft(events, way, &mut ledger)
+        } else {
+            self.drafter.draft(events, Way::Anywhere, &mut ledger)
+        };
+        let call = Call {
+            producer: self,
+            events,
+            schedule: Schedule::new(&draft.slots, self.options.request_bytes),
+            draft,
+            ledger,
+            hold: now + HOLD,
+            patience: now + PATIENCE,
+            by_shard,
+            map,
+            trouble: None,
+        };
+        call.run().await
+    }
+
+    fn may_go_anywhere(&self, events: &[Event], now: Moment) -> bool {
+        if self.pacing.is_calm() {
+            return true;
+        }
+        let bytes = events.iter().map(Event::approximate_size).sum();
+        self.pacing.takes_anywhere(now, bytes, events.len())
+    }
+
+    /// How many bytes each open shard may be sent in large records.
+    fn rooms(&self, map: &ShardMap, now: Moment) -> Vec<usize> {
+        let mut paces = self.pacing.paces();
+        let room = |lane| match &mut paces {
+            None => usize::MAX,
+            Some(paces) => paces
+                .get(lane)
+                .map_or(usize::MAX, |pace| pace.room_for_large(now)),
+        };
+        map.open().iter().map(|it| it.lane).map(room).collect()
+    }
+
+    /// One PutRecords.
+    async fn put(&self, items: Vec<u32>, entries: Vec<PutRecordsRequestEntry>) -> Answer {
+        let count = entries.len();
+        self.metrics.requests.increment(1);
+        self.metrics.records.increment(count as u64);
+        let answer = self
+            .kinesis
+            .client
+            .put_records()
+            .set_stream_name(self.kinesis.name())
+            .set_stream_arn(self.kinesis.arn())
+            .set_records(Some(entries))
+            .send()
+            .await;
+        let what = || self.kinesis.what("PutRecords");
+        let answer = match answer {
+            Err(failed) => Err(error::request(what(), failed)),
+            Ok(answer) if answer.records.len() != count => {
+                let message = format!(
+                    "{}: {} answers for {count} records; is `endpoint` right?",
+                    what(),
+                    answer.records.len()
+                );
+                Err(Error::new(ErrorKind::Unavailable, message).with_effect(Effect::Unknown))
+            }
+            Ok(answer) => Ok(answer.records),
+        };
+        (items, answer)
+    }
+}
+
+impl Call<'_> {
+    async fn run(mut self) -> SendReport {
+        let producer = self.producer;
+        let mut flights = FuturesUnordered::new();
+        loop {
+            let mut wait = None;
+            while flights.len() < IN_FLIGHT {
+                let (request, until) = self.next();
+                wait = until;
+                if request.is_empty() {
+                    break;
+                }
+                let entries = request
+                    .iter()
+                    .filter_map(|&item| self.draft.items[item as usize].entry.take())
+                    .collect();
+                flights.push(producer.put(request, entries));
+            }
+            let answer = match (flights.is_empty(), wait) {
+                (true, None) => break,
+                (true, Some(until)) => {
+                    producer.runtime.sleep_until(until).await;
+                    None
+                }
+                (false, None) => flights.next().await,
+                (false, Some(until)) => {
+                    let sleep = producer.runtime.sleep_until(until);
+                    match select(flights.next(), sleep).await {
+                        Either::Left((answer, _)) => answer,
+                        Either::Right(_) => None,
+                    }
+                }
+            };
+            if let Some((request, answer)) = answer {
+                self.schedule.answered(&self.draft.slots, &request);
+                match answer {
+                    Ok(records) => self.read(&request, records).await,
+                    Err(error) => self.fail_all(&request, error),
+                }
+            }
+        }
+        self.ledger.into_report()
+    }
+
+    /// The next request, and when to ask again.
+    fn next(&mut self) -> (Vec<u32>, Option<Moment>) {
+        let now = self.producer.runtime.now();
+        let Self {
+            producer,
+            map,
+            draft,
+            ledger,
+            schedule,
+            hold,
+            by_shard,
+            ..
+        } = self;
+        let mut paces = match by_shard {
+            true => producer.pacing.paces(),
+            false => None,
+        };
+        let late = now >= self.patience;
+        let mut again = None;
+        let step = schedule.next(&draft.slots, |item, begins| {
+            if late {
+                return Gate::TooLate;
+            }
+            if !ledger.is_clean() {
+                let mut keys = draft.members(item).iter();
+                if keys.any(|&at| ledger.is_blocked(draft.keys[at as usize])) {
+                    return Gate::LeaveOut;
+                }
+            }
+            let Some(paces) = &mut paces else {
+                return Gate::Go;
+            };
+            let slot = draft.slots[item as usize];
+            let lane = map.open()[slot.queue as usize].lane;
+            let Some(pace) = paces.get(lane) else {
+                return Gate::Go;
+            };
+            match pace.take(now, slot.bytes as usize, begins) {
+                Ok(()) => Gate::Go,
+                Err(until) if until <= *hold => Gate::Wait(until),
+                Err(until) => {
+                    again = Some(again.map_or(until, |known: Moment| known.max(until)));
+                    Gate::TooLate
+                }
+            }
+        });
+        drop(paces);
+        if !step.left_out.is_empty() {
+            let error = match again {
+                Some(until) => self.held_back(until.since(now)),
+                None => self.trouble.clone().unwrap_or_else(out_of_time),
+            };
+            for &item in &step.left_out {
+                self.leave_out(item, &error);
+            }
+        }
+        (step.request, step.wait)
+    }
+
+    fn held_back(&self, wait: Duration) -> Error {
+        let message = format!(
+            "stream {}: a shard takes no more now, so this was not sent",
+            self.producer.kinesis.shown
+        );
+        Error::new(ErrorKind::Throttled, message).with_retry(Retry::After(wait))
+    }
+
+    fn leave_out(&mut self, item: u32, error: &Error) {
+        for &at in self.draft.members(item) {
+            let at = at as usize;
+            self.ledger.left_out(at, self.draft.keys[at], error);
+        }
+    }
+
+    /// A request failed as a whole: what has not been sent would fail as well.
+    fn fail_all(&mut self, request: &[u32], error: Error) {
+        for &item in request {
+            for &at in self.draft.members(item) {
+                let at = at as usize;
+                self.ledger.failed(at, self.draft.keys[at], error.clone());
+            }
+        }
+        for item in self.schedule.take_rest() {
+            self.leave_out(item, &error);
+        }
+    }
+
+    /// Reads the answers of one request, record by record.
+    async fn read(&mut self, request: &[u32], records: Vec<PutRecordsResultEntry>) {
+        let now = self.producer.runtime.now();
+        let mut counted = Counted::default();
+        let mut astray = Vec::new();
+        for (&item, record) in request.iter().zip(&records) {
+            if let Some(code) = &record.error_code {
+                let message = record.error_message.as_deref();
+                self.refused(item, code, message, now, &mut counted);
+                continue;
+            }
+            let sequence = record.sequence_number.as_deref().unwrap_or_default();
+            let (Ok(position), Some(shard)) = (
+                Position::from_sequence_text(sequence),
+                record.shard_id.as_deref(),
+            ) else {
+                self.unreadable(item);
+                continue;
+            };
+            let slot = self.draft.slots[item as usize];
+            counted.stored(slot.bytes as usize);
+            let aggregated = self.draft.items[item as usize].aggregated;
+            if aggregated && self.map.open()[slot.queue as usize].id.as_str() != shard {
+                astray.push((item, PartitionId::from(shard), position));
+                continue;
+            }
+            let id = PartitionId::from(shard);
+            let members = self.draft.members(item);
+            if let [at] = members {
+                self.ledger.stored(*at as usize, Receipt::at(id, position));
+                counted.events += 1;
+                continue;
+            }
+            for (sub, &at) in members.iter().enumerate() {
+                let receipt = Receipt::at(id.clone(), position.with_sub(sub as u64));
+                self.ledger.stored(at as usize, receipt);
+            }
+            counted.events += members.len() as u64;
+        }
+        self.tell_pacing(request, &records, now);
+        if !astray.is_empty() {
+            self.judge_astray(astray, now, &mut counted).await;
+        }
+        counted.add_to(&self.producer.metrics);
+    }
+
+    fn tell_pacing(&self, request: &[u32], records: &[PutRecordsResultEntry], now: Moment) {
+        let pacing = &self.producer.pacing;
+        if !self.by_shard || pacing.is_calm() {
+            return;
+        }
+        let mut shards = vec![(0, 0); self.map.open().len()];
+        for (&item, record) in request.iter().zip(records) {
+            if record.error_code.is_none() {
+                let slot = self.draft.slots[item as usize];
+                let (bytes, count) = &mut shards[slot.queue as usize];
+                *bytes += slot.bytes as usize;
+                *count += 1;
+            }
+        }
+        for (shard, (bytes, count)) in self.map.open().iter().zip(shards) {
+            if count > 0 {
+                pacing.stored(shard.lane, now, bytes, count);
+            }
+        }
+    }
+
+    /// The service did not store that record, and says so.
+    fn refused(
+        &mut self,
+        item: u32,
+        code: &str,
+        message: Option<&str>,
+        now: Moment,
+        counted: &mut Counted,
+    ) {
+        counted.failed += 1;
+        let mut error = error::record(self.producer.kinesis.what("PutRecords"), code, message);
+        if code == error::OVER_LIMIT {
+            counted.throttled += 1;
+            let members = self.draft.members(item);
+            let shard = match (self.by_shard, members.first()) {
+                (true, _) => Some(self.draft.slots[item as usize].queue as usize),
+                (false, Some(&at)) => {
+                    let hash = self.producer.drafter.hash_of(&self.events[at as usize]);
+                    hash.map(|hash| self.map.at(hash))
+                }
+                (false, None) => None,
+            };
+            if let Some(shard) = shard {
+                let lane = self.map.open()[shard].lane;
+                let until = self.producer.pacing.refused(lane, now);
+                let wait = until.since(now);
+                if !wait.is_zero() {
+                    error = error.with_retry(Retry::After(wait));
+                }
+            }
+        }
+        for &at in self.draft.members(item) {
+            let at = at as usize;
+            let key = self.draft.keys[at];
+            if self.ledger.is_blocked(key) {
+                self.ledger.left_out(at, key, &error);
+            } else {
+                self.ledger.failed(at, key, error.clone());
+            }
+        }
+        self.trouble = Some(error);
+    }
+
+    /// The answer says neither that the record is stored nor that it is not.
+    fn unreadable(&mut self, item: u32) {
+        let what = self.producer.kinesis.what("PutRecords");
+        let message = format!("{what}: an answer without a sequence number");
+        let error = Error::new(ErrorKind::Unavailable, message).with_effect(Effect::Unknown);
+        for &at in self.draft.members(item) {
+            let at = at as usize;
+            self.ledger.failed(at, self.draft.keys[at], error.clone());
+        }
+        self.trouble = Some(error);
+    }
+
+    /// Aggregated records that came to another shard than the map says: those of their events that
+    /// lie there are stored; readers drop the others, which count as not stored.
+    async fn judge_astray(
+        &mut self,
+        astray: Vec<(u32, PartitionId, Position)>,
+        now: Moment,
+        counted: &mut Counted,
+    ) {
+        let refreshed = self.producer.map.refresh(now).await;
+        for (item, id, position) in astray {
+            let range = match &refreshed {
+                Ok(map) => map.range_of(id.as_str()),
+                Err(_) => self.map.range_of(id.as_str()),
+            };
+            let error = match (range, &refreshed) {
+                (Some(_), _) => self.wrong_shard(&id),
+                (None, Ok(_)) => self.unknown_shard(&id),
+                (None, Err(error)) => self.unknown_shard(&id).with_source(error.clone()),
+            };
+            let Self { draft, ledger, .. } = self;
+            for (sub, &at) in draft.members(item).iter().enumerate() {
+                let at = at as usize;
+                let key = draft.keys[at];
+                let lies_there = range.is_some_and(|range| range.contains(draft.hashes[at]));
+                if lies_there {
+                    let receipt = Receipt::at(id.clone(), position.with_sub(sub as u64));
+                    ledger.stored(at, receipt);
+                    counted.events += 1;
+                } else {
+                    counted.wrong_shard += 1;
+                    ledger.failed(at, key, error.clone());
+                    self.trouble = Some(error.clone());
+                }
+            }
+        }
+    }
+
+    fn wrong_shard(&self, id: &PartitionId) -> Error {
+        let message = format!(
+            "stream {}: the shards have changed: the record came to {id}, where readers of this \
+             key do not look",
+            self.producer.kinesis.shown
+        );
+        Error::new(ErrorKind::Conflict, message)
+    }
+
+    fn unknown_shard(&self, id: &PartitionId) -> Error {
+        let message = format!(
+            "stream {}: the record came to {id}, and which keys are read there is not known",
+            self.producer.kinesis.shown
+        );
+        Error::new(ErrorKind::Unavailable, message).with_effect(Effect::Unknown)
+    }
+}
+
+fn out_of_time() -> Error {
+    Error::new(
+        ErrorKind::Unavailable,
+        format!("not sent: the requests before it took {PATIENCE:?}"),
+    )
+}
+
+/// What is counted of one answer.
+#[derive(Default)]
+struct Counted {
+    events: u64,
+    bytes: u64,
+    units: u64,
+    failed: u64,
+    throttled: u64,
+    wrong_shard: u64,
+}
+
+impl Counted {
+    fn stored(&mut self, bytes: usize) {
+        self.bytes += bytes as u64;
+        self.units += bytes.div_ceil(PAYLOAD_UNIT) as u64;
+    }
+
+    fn add_to(&self, metrics: &crate::metrics::Metrics) {
+        metrics.events.increment(self.events);
+        metrics.bytes.increment(self.bytes);
+        metrics.payload_units.increment(self.units);
+        for (counter, by) in [
+            (&metrics.failed_records, self.failed),
+            (&metrics.throttled_records, self.throttled),
+            (&metrics.wrong_shard, self.wrong_shard),
+        ] {
+            if by > 0 {
+                counter.increment(by);
+            }
+        }
+    }
+}
