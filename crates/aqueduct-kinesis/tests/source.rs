@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use aqueduct_core::{
-    ErrorKind, OpenPartition, Partition, PartitionEnd, PartitionId, PartitionReader,
+    ErrorKind, Event, OpenPartition, Partition, PartitionEnd, PartitionId, PartitionReader,
     PartitionState, PartitionedLog, Position, ReadFrom, Record, Start, Watermark,
 };
 use aqueduct_emulators::{HttpFault, KinesisServer, StoreOptions};

@@ -57,6 +57,10 @@ impl Event {
     /// The type of an event that was read from a record which is no CloudEvent.
     pub const FOREIGN: Text = Text::literal("io.aqueduct.foreign");
 
+    /// The type of an event that was made of a damaged record which its stream was told to have
+    /// rejected: a worker rejects it unless a handler names this very type.
+    pub const DAMAGED: Text = Text::literal("io.aqueduct.damaged");
+
     /// An event of type `kind` with a new id, without data. Its source is the client's unless
     /// [`with_source`](Self::with_source) names one.
     pub fn new(kind: impl Into<Text>) -> Self {

@@ -1,7 +1,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use aqueduct_core::{Error, ErrorKind, Position, Record, Result, Timestamp};
+use aqueduct_core::{Error, ErrorKind, Event, Position, Record, Result, Timestamp};
 use aws_sdk_kinesis::types;
 use bytes::Bytes;
 
@@ -9,6 +9,7 @@ use super::log::{Source, timestamp};
 use super::metrics::Metrics;
 use super::place::Wanted;
 use crate::aggregation::{BrokenAggregate, is_aggregated, split_within};
+use crate::config::OnBroken;
 use crate::encoding::{self, decode};
 use crate::shards::Shard;
 
@@ -96,6 +97,9 @@ impl Unpack {
         let (stream, shard) = (&self.source.kinesis.shown, &self.shard.id);
         tracing::warn!(%stream, %shard, position = %raw.sequence, %why, "a damaged record");
         let mut record = self.record(&raw, raw.data.clone(), &raw.partition_key, 0);
+        if self.source.reading.broken == OnBroken::Reject {
+            record.event = damaged(record.event);
+        }
         record.event.attributes_mut().set(BROKEN, why.to_string())?;
         out.push_back(record);
         Ok(())
@@ -110,6 +114,19 @@ impl Unpack {
         };
         let event = decode(data, partition_key, self.source.encoding, at);
         Record::new(event, position, raw.stored_at)
+    }
+}
+
+/// The same event, for the group's dead letters.
+fn damaged(foreign: Event) -> Event {
+    let mut damaged = Event::with_id_and_type(foreign.id().clone(), Event::DAMAGED)
+        .with_source(foreign.source_text());
+    if let Some(key) = foreign.key_text() {
+        damaged = damaged.with_key(key);
+    }
+    match foreign.data() {
+        Some(data) => damaged.with_data(data.clone()),
+        None => damaged,
     }
 }
 

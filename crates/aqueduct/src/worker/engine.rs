@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use aqueduct_core::{Assignment, GroupName, Parts, Runtime, panic_message};
+use aqueduct_core::{Assignment, Event, GroupName, Parts, Runtime, panic_message};
 use futures::FutureExt as _;
 
 use super::extract::{Context, Setup};
@@ -116,6 +116,9 @@ impl Engine {
 
     fn unhandled(&self, parts: &Parts) -> Outcome {
         self.counters.unhandled.increment(1);
+        if parts.event.kind() == Event::DAMAGED.as_str() {
+            return Outcome::reject("the record is damaged".to_owned());
+        }
         match self.policy.strict {
             true => Outcome::reject(format!("no handler takes the type {}", parts.event.kind())),
             false => Outcome::Ack,

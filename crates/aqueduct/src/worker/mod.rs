@@ -47,7 +47,8 @@ use crate::config::{GroupConfig, IdempotencyPlace};
 /// handled one behind the other, different keys side by side, up to the group's `concurrency`. A
 /// handler answers with an [`Outcome`]; a panic or a time-out is a failed attempt; data that does
 /// not decode is a rejection. An event of a type that no handler takes is acknowledged and counted,
-/// or rejected where the group is `strict`.
+/// or rejected where the group is `strict`; a damaged record ([`Event::DAMAGED`](crate::Event)) is
+/// rejected unless a handler names that type.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> aqueduct::Result<()> {

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use aqueduct_core::{Error, Result, Text};
+use aqueduct_core::{Error, Event, Result, Text};
 
 use super::batch::{AnyBatchHandler, BatchOptions};
 use super::extract::Setup;
@@ -61,7 +61,9 @@ impl Routes {
                 .find(|(prefix, _)| kind.starts_with(prefix.as_str()));
             found.map(|(_, at)| *at)
         };
-        self.exact.get(kind).copied().or_else(by_prefix)
+        let exact = self.exact.get(kind).copied();
+        // Who handles everything does not mean what is damaged.
+        exact.or_else(|| by_prefix().filter(|_| kind != Event::DAMAGED.as_str()))
     }
 
     pub(crate) fn entry(&self, at: usize) -> Option<&Entry> {
@@ -119,6 +121,14 @@ mod tests {
         ] {
             assert_eq!(routes.find(kind), Some(expected), "{kind}");
         }
+    }
+
+    #[test]
+    fn only_a_handler_of_damaged_records_takes_them() {
+        let damaged = Event::DAMAGED;
+        assert_eq!(routes(&["*", "io.*"]).unwrap().find(&damaged), None);
+        let both = routes(&["*", &damaged]).unwrap();
+        assert_eq!(both.find(&damaged), Some(1));
     }
 
     #[test]

@@ -211,6 +211,21 @@ async fn types_that_no_handler_takes_are_acknowledged_or_refused() {
 }
 
 #[tokio::test]
+async fn damaged_records_are_rejected_unless_a_handler_names_them() {
+    for (pattern, buried) in [("*", 1), ("io.aqueduct.damaged", 0)] {
+        let test = shop("").await;
+        send(&test, "orders", vec![Event::new(Event::DAMAGED)]).await;
+        let worker = test.client().worker("billing").await.unwrap();
+        let running = test.start(worker.on(pattern, |_: Event| async {}));
+        test.wait_until_drained("billing").await.unwrap();
+        running.stop().await.unwrap();
+        let letters = letters(&test).await;
+        assert_eq!(letters.len(), buried, "{pattern}");
+        assert!(letters.iter().all(|it| it.message.contains("damaged")));
+    }
+}
+
+#[tokio::test]
 async fn batches_are_handled_together_and_settled_one_by_one() {
     let test = shop("").await;
     let mut events: Vec<_> = (0..25).map(|n| placed(&format!("k{n}"), n)).collect();
