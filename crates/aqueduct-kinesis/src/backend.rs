@@ -3,8 +3,8 @@ use std::sync::Arc;
 
 use aqueduct_aws::Aws;
 use aqueduct_core::{
-    Admin, Backend, Capabilities, Capability, Claims, ErrorKind, Limits, Options, Producer,
-    Resource, Result, Runtime, Source, StreamName, Url,
+    Admin, Backend, Capabilities, Claims, ErrorKind, Limits, Options, Producer, Resource, Result,
+    Runtime, Source, StreamName, Url,
 };
 use async_trait::async_trait;
 use aws_sdk_kinesis::Client;
@@ -115,19 +115,7 @@ impl Resource for KinesisResource {
     }
 
     fn claims(&self) -> Claims {
-        Claims::of(&[
-            Capability::KeyOrder,
-            Capability::Replay,
-            Capability::StartAtTime,
-            Capability::Positions,
-            Capability::Resharding,
-            Capability::DelayedNack,
-            Capability::HandlerAttempts,
-            Capability::Durable,
-            Capability::Shared,
-            Capability::Admin,
-        ])
-        .and(&KinesisLog::claims().with(Capability::Admin, aqueduct_core::Claim::Yes))
+        KinesisLog::claims()
     }
 
     async fn producer(&self, runtime: &Runtime) -> Result<Arc<dyn Producer>> {

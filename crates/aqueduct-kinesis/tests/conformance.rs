@@ -30,8 +30,9 @@ async fn it_passes_what_it_claims() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn it_passes_what_it_claims_without_aggregation() {
-    let fixture = Kinesis::new(&[("aggregation", "off")]).await;
+async fn it_passes_what_it_claims_in_records_of_their_own_in_protobuf() {
+    let settings = &[("aggregation", "off"), ("encoding", "cloudevents-protobuf")];
+    let fixture = Kinesis::new(settings).await;
     let report = run(&fixture, &aqueduct_runtime::tokio(), options()).await;
     report.assert_passed();
 }
@@ -50,8 +51,9 @@ async fn it_passes_what_it_claims_through_every_layer() {
     let mut fixture = Kinesis::new(&[]).await;
     fixture.backlog = 5_000;
     let runtime = aqueduct_runtime::tokio();
-    for layers in LayerSet::standard().split_off(1) {
-        let report = run(&fixture, &runtime, options().through(layers)).await;
+    let layered = LayerSet::standard().split_off(1).into_iter();
+    let reports = layered.map(|layers| run(&fixture, &runtime, options().through(layers)));
+    for report in futures::future::join_all(reports).await {
         report.assert_passed();
     }
 }
@@ -89,13 +91,19 @@ impl Fixture for Kinesis {
         let mut timing = Timing::default();
         timing.backlog = self.backlog;
         timing.quiet = self.quiet;
+        // A request takes several times as long here where other tests run beside.
+        timing.patience = Duration::from_secs(60);
+        timing.case = Duration::from_secs(180);
         timing
     }
 
     async fn open(&self, spec: &StreamSpec, runtime: &Runtime) -> Result<Subject> {
         let name = self.server.name();
         let stream = self.server.at(&name, self.options);
-        stream.resource.admin(runtime).await?.create(spec).await?;
+        let mut spec = *spec;
+        // The emulator makes no stream on demand.
+        spec.partitions.get_or_insert(1);
+        stream.resource.admin(runtime).await?.create(&spec).await?;
         let memory = MemoryBackend::new();
         let url = Url::parse("memory:").map_err(|error| Error::config(error.to_string()))?;
         let stores = memory.parse(&name, &url, ResourceOptions::new("streams.stores"))?;
@@ -132,12 +140,17 @@ impl Fixture for Kinesis {
     }
 
     fn lacks(&self) -> Vec<Lack> {
-        if self.quiet >= TO_THE_SECOND {
-            return Vec::new();
+        let lack = |case, reason| Lack { case, reason };
+        let mut lacks = Vec::new();
+        if self.quiet < TO_THE_SECOND {
+            let reason = "the emulator knows only the second of a record; shown with more patience";
+            lacks.extend(STARTS_AT_A_TIME.map(|case| lack(case, reason)));
         }
-        let reason = "the emulator knows the second of a record alone; shown with more patience";
-        let lack = |case| Lack { case, reason };
-        STARTS_AT_A_TIME.map(lack).into()
+        if self.options.is_empty() {
+            let reason = "JSON has no bytes; shown with the protobuf format";
+            lacks.push(lack("attribute_types_round_trip", reason));
+        }
+        lacks
     }
 }
 

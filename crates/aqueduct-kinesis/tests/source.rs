@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use aqueduct_core::{
-    ErrorKind, Event, OpenPartition, Partition, PartitionEnd, PartitionId, PartitionReader,
+    Error, ErrorKind, Event, OpenPartition, Partition, PartitionEnd, PartitionId, PartitionReader,
     PartitionState, PartitionedLog, Position, ReadFrom, Record, Start, Watermark,
 };
 use aqueduct_emulators::{HttpFault, KinesisServer, StoreOptions};
@@ -55,6 +55,14 @@ fn request(partition: &PartitionId, from: ReadFrom) -> OpenPartition {
 async fn open(log: &dyn PartitionedLog, from: ReadFrom) -> Box<dyn PartitionReader> {
     let partitions = log.partitions().await.unwrap();
     log.open(&request(&partitions[0].id, from)).await.unwrap()
+}
+
+/// The error of opening at `from`, or of the first reads.
+async fn refusal(log: &dyn PartitionedLog, shard: &PartitionId, from: ReadFrom) -> Error {
+    match log.open(&request(shard, from)).await {
+        Err(error) => error,
+        Ok(mut reader) => until("the refusal", async || reader.read(10).await.err()).await,
+    }
 }
 
 /// Reads until `count` records are there.
@@ -195,9 +203,9 @@ async fn a_position_that_is_gone_is_told_before_anything_behind_it() {
         server.kinesis.expire(&stream.name).await;
         put(&raw, &stream.name, "k", "left").await;
         let log = stream.log().await;
-        let mut reader = open(&*log, ReadFrom::After(gone)).await;
-        for _ in 0..2 {
-            let error = until("the gap", async || reader.read(10).await.err()).await;
+        let shard = log.partitions().await.unwrap().remove(0).id;
+        for from in [ReadFrom::After(gone), ReadFrom::At(gone)] {
+            let error = refusal(&*log, &shard, from).await;
             assert_eq!(error.kind(), ErrorKind::PositionExpired);
             let both = [gone.to_string(), "the oldest left is".to_owned()];
             assert!(
@@ -249,14 +257,7 @@ async fn a_position_of_another_stream_is_refused() {
     // The same shard of this stream, and another one.
     let wrong = partitions.iter().find(|it| it.id != at).unwrap();
     for (stream, shard) in [(&one, &wrong.id), (&other, &wrong.id)] {
-        let from = ReadFrom::After(position);
-        let mut reader = stream
-            .log()
-            .await
-            .open(&request(shard, from))
-            .await
-            .unwrap();
-        let error = until("the refusal", async || reader.read(10).await.err()).await;
+        let error = refusal(&*stream.log().await, shard, ReadFrom::After(position)).await;
         assert_eq!(error.kind(), ErrorKind::PositionExpired, "{error}");
     }
 }

@@ -57,7 +57,7 @@ impl KinesisLog {
         }))
     }
 
-    /// What a log of this service can do.
+    /// What a stream of this service can do.
     pub(crate) fn claims() -> Claims {
         let counts_nothing = "Kinesis counts no events and keeps no positions of groups";
         Claims::of(&[
@@ -70,6 +70,7 @@ impl KinesisLog {
             Capability::HandlerAttempts,
             Capability::Durable,
             Capability::Shared,
+            Capability::Admin,
         ])
         .with(
             Capability::Lag,
@@ -104,7 +105,7 @@ impl PartitionedLog for KinesisLog {
 
     async fn open(&self, request: &OpenPartition) -> Result<Box<dyn PartitionReader>> {
         let shard = self.0.shard(&request.partition).await?;
-        let reader = KinesisReader::open(self.0.clone(), shard, request);
+        let reader = KinesisReader::open(self.0.clone(), shard, request).await?;
         Ok(Box::new(reader))
     }
 

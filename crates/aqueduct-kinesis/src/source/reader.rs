@@ -1,5 +1,6 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 use std::vec;
 
 use aqueduct_core::{
@@ -41,8 +42,28 @@ pub(super) struct KinesisReader {
     end: Option<PartitionEnd>,
 }
 
+/// How long opening waits to see whether a position is still there. Later the reads tell it.
+const FIRST_ANSWER: Duration = Duration::from_secs(5);
+
 impl KinesisReader {
-    pub(super) fn open(source: Arc<Source>, shard: Shard, request: &OpenPartition) -> Self {
+    /// # Errors
+    /// `PositionExpired` where the position is gone.
+    pub(super) async fn open(
+        source: Arc<Source>,
+        shard: Shard,
+        request: &OpenPartition,
+    ) -> Result<Self> {
+        let mut reader = Self::new(source, shard, request);
+        if reader.wanted.expected().is_some() {
+            let limit = reader.source.runtime.sleep(FIRST_ANSWER);
+            if let Either::Left((Some(chunk), _)) = select(reader.chunks.next(), limit).await {
+                reader.accept(chunk?)?;
+            }
+        }
+        Ok(reader)
+    }
+
+    fn new(source: Arc<Source>, shard: Shard, request: &OpenPartition) -> Self {
         let metrics = Metrics::new(&source.kinesis, &shard.id);
         let link = Link {
             source: source.clone(),
