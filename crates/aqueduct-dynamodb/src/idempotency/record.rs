@@ -116,12 +116,16 @@ fn free_or_ours(write: &mut Expression, claim: &EventClaim) -> String {
     let generation = write.name(GENERATION);
     let this = write.value(number(claim.generation));
     let same = write.equals(NONCE, number(claim.nonce));
-    let mut yields = format!("({same} AND {generation} <= {this})");
-    if let Some(partition) = &claim.partition {
-        let partition = write.equals(PARTITION, text(partition.as_str()));
-        yields = format!("{yields} OR ({partition} AND {generation} < {this})");
+    // DynamoDB refuses parentheses that are not needed.
+    let ours = format!("{running} AND {same} AND {generation} <= {this}");
+    match &claim.partition {
+        None => format!("{missing} OR ({ours})"),
+        Some(partition) => {
+            let partition = write.equals(PARTITION, text(partition.as_str()));
+            let older = format!("{running} AND {partition} AND {generation} < {this}");
+            format!("{missing} OR ({ours}) OR ({older})")
+        }
     }
-    format!("{missing} OR ({running} AND ({yields}))")
 }
 
 fn holder(write: &mut Expression, claim: &EventClaim) {

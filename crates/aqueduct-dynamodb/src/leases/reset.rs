@@ -35,23 +35,29 @@ impl DynamoDbLeases {
                 leases.push(row.need_text(LEASE_KEY)?.to_owned());
             }
         }
-        let done = if leases.len() < TRANSACTION {
-            self.reset_at_once(key, expected, &record, &leases).await
+        let staged = leases.len() >= TRANSACTION;
+        let written = if staged {
+            self.mark(key, expected, &record).await
         } else {
-            self.reset_staged(key, expected, &record).await
+            self.reset_at_once(key, expected, &record, &leases).await
         };
-        match done {
-            Ok(true) => {
-                self.remember(key, &record);
-                Ok(record)
-            }
-            Ok(false) => self.stored_record(key).await,
+        let done = match written {
+            Ok(done) => done,
             Err(error) if is_unknown(&error) => match self.stored_record(key).await {
-                Ok(stored) if stored == record => Ok(stored),
-                _ => Err(error),
+                Ok(stored) if stored == record => true,
+                _ => return Err(error),
             },
-            Err(error) => Err(error),
+            Err(error) => return Err(error),
+        };
+        if !done {
+            return self.stored_record(key).await;
         }
+        self.remember(key, &record);
+        if staged && let Err(error) = self.clear(key, record.replay).await {
+            tracing::warn!(%key, %error, "old leases are left: whoever joins deletes them first");
+            return Err(error.with_effect(Effect::Unknown));
+        }
+        Ok(record)
     }
 
     /// Deletes what is left of the leases before `replay`.
@@ -136,29 +142,17 @@ impl DynamoDbLeases {
         }
     }
 
-    async fn reset_staged(
-        &self,
-        key: &GroupKey,
-        expected: u64,
-        record: &GroupRecord,
-    ) -> Result<bool> {
+    /// Replaces the record by one that says that leases of older replays are void. Answers like
+    /// [`reset_at_once`](Self::reset_at_once).
+    async fn mark(&self, key: &GroupKey, expected: u64, record: &GroupRecord) -> Result<bool> {
         let row_key = self.layout.record_key(&self.leases.name, key);
         let mut item: Item = group::write(&row_key, key, record);
         item.insert(group::CLEARING.to_owned(), AttributeValue::Bool(true));
-        match self
+        let written = self
             .state
             .put(item, self.same_replay(key, expected))
-            .await?
-        {
-            Written::Refused(_) => return Ok(false),
-            Written::Done(_) => {}
-        }
-        // From here on it is done: should this fail, the next reader of the record goes on.
-        if let Err(error) = self.clear(key, record.replay).await {
-            tracing::warn!(%key, %error, "old leases are left: the next member deletes them");
-            return Err(error.with_effect(Effect::Unknown));
-        }
-        Ok(true)
+            .await?;
+        Ok(matches!(written, Written::Done(_)))
     }
 
     fn same_replay(&self, key: &GroupKey, expected: u64) -> Expression {

@@ -1,5 +1,5 @@
 //! Where the tests' tables are: in this process, or at `AQUEDUCT_TEST_DYNAMODB_ENDPOINT`.
-#![allow(dead_code, clippy::unwrap_used)]
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
