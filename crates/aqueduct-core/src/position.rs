@@ -3,6 +3,13 @@ use std::str::FromStr;
 
 use crate::{Error, ErrorKind};
 
+/// The digits of 2^192 - 1.
+const DIGITS: usize = 58;
+
+/// The highest power of ten in a word.
+const CHUNK: u64 = 10u64.pow(CHUNK_DIGITS as u32);
+const CHUNK_DIGITS: usize = 19;
+
 /// A place in a partition: inline, ordered, the same for every backend.
 ///
 /// Wide enough for a Kinesis sequence number (56 digits need 187 bits; there are 192), with a
@@ -66,52 +73,51 @@ impl Position {
 
     /// The sequence in decimal digits, without the sub-sequence.
     pub fn sequence_text(self) -> String {
-        let mut limbs = [self.high, self.middle, self.low];
-        let mut digits = Vec::with_capacity(58);
-        loop {
-            let mut rest = 0u128;
-            for limb in &mut limbs {
-                let whole = (rest << 64) | u128::from(*limb);
-                *limb = (whole / 10) as u64;
-                rest = whole % 10;
-            }
-            digits.push(char::from(b'0' + rest as u8));
-            if limbs == [0; 3] {
-                return digits.into_iter().rev().collect();
-            }
-        }
+        self.digits(&mut [0; DIGITS]).to_owned()
     }
 
     /// The position of a sequence in decimal digits.
     pub fn from_sequence_text(text: &str) -> Result<Self, Error> {
-        let refuse = || {
+        let limbs = limbs(text.as_bytes()).ok_or_else(|| {
             let message = format!("`{text}` is no position: up to 57 decimal digits below 2^192");
             Error::new(ErrorKind::Invalid, message)
-        };
-        if text.is_empty() {
-            return Err(refuse());
-        }
-        let mut limbs = [0u64; 3];
-        for digit in text.bytes() {
-            if !digit.is_ascii_digit() {
-                return Err(refuse());
-            }
-            let mut carry = u128::from(digit - b'0');
-            for limb in limbs.iter_mut().rev() {
-                let whole = u128::from(*limb) * 10 + carry;
-                *limb = whole as u64;
-                carry = whole >> 64;
-            }
-            if carry != 0 {
-                return Err(refuse());
-            }
-        }
+        })?;
         Ok(Self {
             high: limbs[0],
             middle: limbs[1],
             low: limbs[2],
             sub: 0,
         })
+    }
+
+    /// Writes the digits of the sequence into `room`. Each record of some services brings a
+    /// sequence, so this and its reverse go by as many digits at once as a word holds.
+    fn digits(self, room: &mut [u8; DIGITS]) -> &str {
+        let mut limbs = [self.high, self.middle, self.low];
+        let mut from = DIGITS;
+        while limbs[..2] != [0; 2] {
+            let mut rest = 0u64;
+            for limb in &mut limbs {
+                let whole = u128::from(rest) << 64 | u128::from(*limb);
+                *limb = (whole / u128::from(CHUNK)) as u64;
+                rest = (whole % u128::from(CHUNK)) as u64;
+            }
+            for _ in 0..CHUNK_DIGITS {
+                from -= 1;
+                room[from] = b'0' + (rest % 10) as u8;
+                rest /= 10;
+            }
+        }
+        let mut rest = limbs[2];
+        loop {
+            from -= 1;
+            room[from] = b'0' + (rest % 10) as u8;
+            rest /= 10;
+            if rest == 0 {
+                break;
+            }
+        }
+        std::str::from_utf8(&room[from..]).unwrap_or_default()
     }
 
     /// The 32 bytes of this position, big-endian: their order is the positions' order.
@@ -143,6 +149,33 @@ impl Position {
     }
 }
 
+/// The words of a decimal number below 2^192; `None` where it is none.
+fn limbs(text: &[u8]) -> Option<[u64; 3]> {
+    let mut limbs = [0u64; 3];
+    let (head, whole) = text.split_at(text.len() % CHUNK_DIGITS);
+    let head = (!head.is_empty()).then_some(head);
+    for chunk in head.into_iter().chain(whole.chunks_exact(CHUNK_DIGITS)) {
+        let mut number = 0u64;
+        for byte in chunk {
+            let digit = byte.wrapping_sub(b'0');
+            if digit > 9 {
+                return None;
+            }
+            number = number * 10 + u64::from(digit);
+        }
+        let mut carry = u128::from(number);
+        for limb in limbs.iter_mut().rev() {
+            let whole = u128::from(*limb) * u128::from(CHUNK) + carry;
+            *limb = whole as u64;
+            carry = whole >> 64;
+        }
+        if carry != 0 {
+            return None;
+        }
+    }
+    (!text.is_empty()).then_some(limbs)
+}
+
 impl From<u64> for Position {
     fn from(sequence: u64) -> Self {
         Self::new(sequence)
@@ -170,10 +203,7 @@ impl FromStr for Position {
 
 impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.sequence() {
-            Some(sequence) => write!(f, "{sequence}")?,
-            None => f.write_str(&self.sequence_text())?,
-        }
+        f.write_str(self.digits(&mut [0; DIGITS]))?;
         if self.sub > 0 {
             write!(f, ".{}", self.sub)?;
         }
@@ -202,6 +232,31 @@ mod tests {
         assert!("9".repeat(58).parse::<Position>().is_err());
         assert!("".parse::<Position>().is_err());
         assert!("1.x".parse::<Position>().is_err());
+    }
+
+    #[test]
+    fn texts_are_read_up_to_two_to_the_192nd() {
+        let top = "6277101735386680763835789423207666416102355444464034512895";
+        let past = "6277101735386680763835789423207666416102355444464034512896";
+        let position = Position::from_sequence_text(top).unwrap();
+        assert_eq!(position.to_bytes()[..24], [0xff; 24]);
+        assert_eq!(position.sequence_text(), top);
+        assert!(Position::from_sequence_text(past).is_err());
+        assert!(Position::from_sequence_text(&format!("{top}0")).is_err());
+        let padded = format!("{}{top}", "0".repeat(40));
+        assert_eq!(Position::from_sequence_text(&padded).unwrap(), position);
+        for power in 0..58 {
+            let round = format!("1{}", "0".repeat(power));
+            let below = "9".repeat(power.max(1));
+            for text in [round, below] {
+                let position = Position::from_sequence_text(&text).unwrap();
+                assert_eq!(position.sequence_text(), text);
+            }
+        }
+        assert_eq!(Position::MIN.to_string(), "0");
+        for wrong in ["1:", "/", "12345678901234567890 ", "+1", "-1"] {
+            assert!(Position::from_sequence_text(wrong).is_err(), "{wrong}");
+        }
     }
 
     proptest! {
