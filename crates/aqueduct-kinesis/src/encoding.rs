@@ -10,7 +10,8 @@ use crate::hash::{hash_of, parse_hash};
 /// What begins the partition key of an event that has no key. Readers do not report it as one.
 pub(crate) const KEYLESS: &str = "keyless~";
 
-/// What begins the partition key of an event whose key the service does not take.
+/// What begins the partition key of an event whose key the service does not take. The encodings of
+/// CloudEvents carry the key itself.
 pub(crate) const HASHED: &str = "hashed~";
 
 /// Appends the data of the record for `event` to `out`.
@@ -51,19 +52,22 @@ pub(crate) fn decode(data: Bytes, partition_key: &str, encoding: Encoding, at: P
     }
     let id = EventId::new(format!("{}/{}", at.shard, at.position));
     let event = Event::foreign(at.stream, id, data);
-    if partition_key.starts_with(KEYLESS) {
-        event
-    } else {
-        event.with_key(partition_key)
+    match [KEYLESS, HASHED]
+        .iter()
+        .any(|it| partition_key.starts_with(it))
+    {
+        true => event,
+        false => event.with_key(partition_key),
     }
 }
 
 fn decode_cloudevent(data: &Bytes) -> Option<Event> {
-    match data.first() {
-        Some(b'{' | b' ' | b'\n' | b'\r' | b'\t') => json::decode(data).ok(),
-        Some(_) => protobuf::decode(data).ok(),
-        None => None,
+    if data.starts_with(b"{") {
+        return json::decode(data).ok();
     }
+    // Protobuf begins with a line feed, as JSON may.
+    let event = protobuf::decode(data).or_else(|_| json::decode(data));
+    event.ok()
 }
 
 /// The partition key of a record of its own for `event`: its key, where the service takes it.
@@ -108,5 +112,65 @@ pub(crate) fn explicit_hash(event: &Event) -> Result<Option<u128>> {
                 ),
             )),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(event: &Event, encoding: Encoding) -> Event {
+        let mut data = Vec::new();
+        encode(event, encoding, &mut data).unwrap();
+        let stream = Text::literal("orders");
+        let at = Place {
+            stream: &stream,
+            shard: &"shardId-000000000007".into(),
+            position: Position::new(5).with_sub(2),
+        };
+        decode(data.into(), &partition_key(event), encoding, at)
+    }
+
+    fn event() -> Event {
+        Event::bytes("order.placed", "text/plain", "hello").with_source("/shop")
+    }
+
+    #[test]
+    fn an_event_comes_back_whole_and_raw_data_as_a_foreign_one() {
+        let long = "k".repeat(300);
+        for key in [None, Some("VINET"), Some(""), Some(long.as_str())] {
+            let event = match key {
+                None => event(),
+                Some(key) => event().with_key(key),
+            };
+            assert!((1..=256).contains(&partition_key(&event).len()));
+            for encoding in [Encoding::CloudEventsJson, Encoding::CloudEventsProtobuf] {
+                assert_eq!(read(&event, encoding), event);
+            }
+            let raw = read(&event, Encoding::Raw);
+            assert!(raw.is_foreign());
+            assert_eq!(raw.data(), event.data());
+            assert_eq!(raw.id().to_string(), "shardId-000000000007/5.2");
+            assert_eq!(raw.key(), key.filter(|key| is_partition_key(key)));
+        }
+    }
+
+    #[test]
+    fn events_without_a_key_spread() {
+        let keys: Vec<_> = (0..64).map(|_| hash_of(&partition_key(&event()))).collect();
+        let low = keys.iter().filter(|hash| **hash < u128::MAX / 2).count();
+        assert!((8..56).contains(&low), "{low} of 64 in the lower half");
+    }
+
+    #[test]
+    fn an_event_that_lacks_its_source_is_refused_and_a_bad_hash_key_too() {
+        let unsigned = Event::new("order.placed");
+        let error = encode(&unsigned, Encoding::CloudEventsJson, &mut Vec::new()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid);
+        let placed = |hash: &str| event().with_attribute(HASH_KEY, hash).unwrap();
+        assert_eq!(explicit_hash(&placed("17")).unwrap(), Some(17));
+        assert_eq!(explicit_hash(&event()).unwrap(), None);
+        let error = explicit_hash(&placed("-1")).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid);
     }
 }

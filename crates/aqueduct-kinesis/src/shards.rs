@@ -148,7 +148,7 @@ pub(crate) async fn list_shards(kinesis: &Kinesis) -> Result<Vec<Shard>> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     fn shard(id: &str, first: u128, last: u128, open: bool) -> Shard {
@@ -159,6 +159,16 @@ mod tests {
             first: Position::new(1),
             last: (!open).then_some(Position::new(9)),
         }
+    }
+
+    /// Two shards, half of the hash keys each.
+    pub(crate) fn halves() -> ShardMap {
+        let half = u128::MAX / 2;
+        let shards = vec![
+            shard("shardId-000000000000", 0, half, true),
+            shard("shardId-000000000001", half + 1, u128::MAX, true),
+        ];
+        ShardMap::new(shards).unwrap()
     }
 
     #[test]

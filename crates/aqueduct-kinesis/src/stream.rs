@@ -21,6 +21,9 @@ pub(crate) struct Kinesis {
     pub(crate) shown: Text,
 }
 
+/// What the service begins an on-demand stream with.
+const ON_DEMAND_SHARDS: u32 = 4;
+
 /// How long a stream may take to be made.
 const CREATION: Duration = Duration::from_secs(120);
 
@@ -73,21 +76,14 @@ impl Kinesis {
 
     /// Makes the stream where it is missing, and waits until it is there; answers whether it did.
     pub(crate) async fn create(&self, creation: Creation, runtime: &Runtime) -> Result<bool> {
-        let mode = match creation.partitions {
-            Some(_) => StreamMode::Provisioned,
-            None => StreamMode::OnDemand,
+        let made = match self.request_creation(creation).await {
+            // Some emulators want a number even where the service chooses it.
+            Err(error) if creation.partitions.is_none() && error.is(ErrorKind::Invalid) => {
+                let shards = Some(ON_DEMAND_SHARDS);
+                self.send_creation(StreamMode::OnDemand, shards).await
+            }
+            made => made,
         };
-        let mode = StreamModeDetails::builder().stream_mode(mode).build();
-        let mode = mode.map_err(|failed| error::malformed(self.what("CreateStream"), failed))?;
-        let made = self
-            .client
-            .create_stream()
-            .stream_name(self.name.as_str())
-            .set_shard_count(creation.partitions.map(|it| it as i32))
-            .stream_mode_details(mode)
-            .send()
-            .await
-            .map_err(|failed| error::request(self.what("CreateStream"), failed));
         let made = match made {
             Ok(_) => true,
             // Somebody else was faster.
@@ -112,6 +108,29 @@ impl Kinesis {
                 })?;
         }
         Ok(made)
+    }
+
+    async fn request_creation(&self, creation: Creation) -> Result<()> {
+        let mode = match creation.partitions {
+            Some(_) => StreamMode::Provisioned,
+            None => StreamMode::OnDemand,
+        };
+        self.send_creation(mode, creation.partitions).await
+    }
+
+    async fn send_creation(&self, mode: StreamMode, shards: Option<u32>) -> Result<()> {
+        let what = || self.what("CreateStream");
+        let mode = StreamModeDetails::builder().stream_mode(mode).build();
+        let mode = mode.map_err(|failed| error::malformed(what(), failed))?;
+        self.client
+            .create_stream()
+            .stream_name(self.name.as_str())
+            .set_shard_count(shards.map(|it| it as i32))
+            .stream_mode_details(mode)
+            .send()
+            .await
+            .map_err(|failed| error::request(what(), failed))?;
+        Ok(())
     }
 
     /// Waits until nothing is being done to the stream.

@@ -131,6 +131,7 @@ impl Drafter {
             }
             (_, way) => self.single(events, way, &mut draft, ledger),
         }
+        ledger.drafted();
         draft
     }
 

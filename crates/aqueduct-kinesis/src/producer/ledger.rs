@@ -3,6 +3,7 @@ use std::collections::HashSet;
 use aqueduct_core::{Effect, Error, ErrorKind, Receipt, Result, SendReport};
 use foldhash::fast::RandomState;
 
+use super::draft::Draft;
 use super::not_sent;
 
 /// A key, told from the others by its hash: two keys that hash alike are kept in order like one.
@@ -32,9 +33,9 @@ impl Ledger {
         !self.failed.is_empty() && key != 0 && self.failed.contains(&key)
     }
 
-    /// Whether nothing has failed yet.
-    pub(super) fn is_clean(&self) -> bool {
-        self.failed.is_empty()
+    /// The events that could not be sent have blocked those behind them; those before them go.
+    pub(super) fn drafted(&mut self) {
+        self.failed.clear();
     }
 
     #[inline]
@@ -58,6 +59,30 @@ impl Ledger {
             not_sent(error)
         };
         self.failed(event, key, error);
+    }
+
+    /// Leaves a record out where an earlier event of one of its keys is not stored; answers
+    /// whether it did. From then on its other keys are blocked as well.
+    pub(super) fn leave_out_if_blocked(&mut self, draft: &Draft, item: u32, why: &Error) -> bool {
+        if self.failed.is_empty() {
+            return false;
+        }
+        let mut keys = draft
+            .members(item)
+            .iter()
+            .map(|&at| draft.keys[at as usize]);
+        let blocked = keys.any(|key| self.is_blocked(key));
+        if blocked {
+            self.leave_out(draft, item, why);
+        }
+        blocked
+    }
+
+    /// A record is not sent because of `why`.
+    pub(super) fn leave_out(&mut self, draft: &Draft, item: u32, why: &Error) {
+        for &at in draft.members(item) {
+            self.left_out(at as usize, draft.keys[at as usize], why);
+        }
     }
 
     pub(super) fn into_report(self) -> SendReport {

@@ -114,3 +114,6 @@ fn not_sent(error: &Error) -> Error {
         Effect::Unknown => error.clone().with_effect(Effect::None).context("not sent"),
     }
 }
+
+#[cfg(test)]
+mod tests;

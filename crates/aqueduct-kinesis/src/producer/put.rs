@@ -185,6 +185,7 @@ impl Call<'_> {
             schedule,
             hold,
             by_shard,
+            trouble,
             ..
         } = self;
         let mut paces = match by_shard {
@@ -197,11 +198,10 @@ impl Call<'_> {
             if late {
                 return Gate::TooLate;
             }
-            if !ledger.is_clean() {
-                let mut keys = draft.members(item).iter();
-                if keys.any(|&at| ledger.is_blocked(draft.keys[at as usize])) {
-                    return Gate::LeaveOut;
-                }
+            if let Some(trouble) = trouble
+                && ledger.leave_out_if_blocked(draft, item, trouble)
+            {
+                return Gate::LeaveOut;
             }
             let Some(paces) = &mut paces else {
                 return Gate::Go;
@@ -227,7 +227,7 @@ impl Call<'_> {
                 None => self.trouble.clone().unwrap_or_else(out_of_time),
             };
             for &item in &step.left_out {
-                self.leave_out(item, &error);
+                self.ledger.leave_out(&self.draft, item, &error);
             }
         }
         (step.request, step.wait)
@@ -241,13 +241,6 @@ impl Call<'_> {
         Error::new(ErrorKind::Throttled, message).with_retry(Retry::After(wait))
     }
 
-    fn leave_out(&mut self, item: u32, error: &Error) {
-        for &at in self.draft.members(item) {
-            let at = at as usize;
-            self.ledger.left_out(at, self.draft.keys[at], error);
-        }
-    }
-
     /// A request failed as a whole: what has not been sent would fail as well.
     fn fail_all(&mut self, request: &[u32], error: Error) {
         for &item in request {
@@ -257,7 +250,7 @@ impl Call<'_> {
             }
         }
         for item in self.schedule.take_rest() {
-            self.leave_out(item, &error);
+            self.ledger.leave_out(&self.draft, item, &error);
         }
     }
 

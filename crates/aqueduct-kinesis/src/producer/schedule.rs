@@ -40,7 +40,7 @@ struct Queue {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Gate {
     Go,
-    /// It must not be sent in this call; the next one is looked at.
+    /// It is not sent in this call, and that is noted already; the next one is looked at.
     LeaveOut,
     /// The queue waits until then.
     Wait(Moment),
@@ -53,7 +53,7 @@ pub(super) enum Gate {
 pub(super) struct Step {
     /// The records of the next request; none where nothing may go now.
     pub(super) request: Vec<u32>,
-    /// Those that are not sent any more.
+    /// Those that wait for too long, and are not sent any more.
     pub(super) left_out: Vec<u32>,
     /// When to ask again although no answer came.
     pub(super) wait: Option<Moment>,
@@ -113,10 +113,7 @@ impl Schedule {
                         queue.unanswered += 1;
                         step.request.push(item);
                     }
-                    Gate::LeaveOut => {
-                        queue.next += 1;
-                        step.left_out.push(item);
-                    }
+                    Gate::LeaveOut => queue.next += 1,
                     Gate::Wait(until) => {
                         step.wait = Some(step.wait.map_or(until, |known| known.min(until)));
                         break;

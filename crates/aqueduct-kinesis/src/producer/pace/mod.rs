@@ -355,3 +355,6 @@ impl Bucket {
         self.left = self.less(amount);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,171 @@
+//! A shard that is offered more than it takes, on a simulated clock.
+
+use super::*;
+
+/// A shard of the service: it counts by the second, from the first record on.
+struct Service {
+    limits: Option<[usize; 2]>,
+    began: Duration,
+    used: [usize; 2],
+}
+
+impl Service {
+    fn new(limits: Option<[usize; 2]>) -> Self {
+        Self {
+            limits,
+            began: Duration::ZERO,
+            used: [0; 2],
+        }
+    }
+
+    fn takes(&mut self, at: Duration, bytes: usize) -> bool {
+        let Some(limits) = self.limits else {
+            return true;
+        };
+        if at - self.began >= Duration::from_secs(1) {
+            self.began = at;
+            self.used = [0; 2];
+        }
+        let after = [self.used[0] + bytes, self.used[1] + 1];
+        let fits = after[0] <= limits[0] && after[1] <= limits[1];
+        if fits {
+            self.used = after;
+        }
+        fits
+    }
+}
+
+#[derive(Debug, Default)]
+struct Tally {
+    stored: usize,
+    refused: usize,
+    requests: usize,
+}
+
+/// Sends records of `size` for `seconds`, as many as the pace allows; an answer takes 5 ms.
+fn offer(pace: &mut Pace, service: &mut Service, from: u64, seconds: u64, size: usize) -> Tally {
+    let mut tally = Tally::default();
+    let mut clock = Duration::from_secs(from);
+    let end = Duration::from_secs(from + seconds);
+    while clock < end {
+        let now = Moment::after_origin(clock);
+        let mut request = 0;
+        let mut until = None;
+        while request < 500 && request * size < 4 << 20 {
+            match pace.take(now, size, request == 0) {
+                Ok(()) => request += 1,
+                Err(at) => {
+                    until = Some(at);
+                    break;
+                }
+            }
+        }
+        if request == 0 {
+            clock = until
+                .unwrap()
+                .elapsed_since_origin()
+                .max(clock + Duration::from_millis(1));
+            continue;
+        }
+        tally.requests += 1;
+        clock += Duration::from_millis(5);
+        let now = Moment::after_origin(clock);
+        let stored = (0..request).filter(|_| service.takes(clock, size)).count();
+        if stored > 0 {
+            pace.stored(now, [(stored * size) as f64, stored as f64]);
+        }
+        if stored < request {
+            pace.refused(now);
+        }
+        tally.stored += stored;
+        tally.refused += request - stored;
+    }
+    tally
+}
+
+const SHARD: [usize; 2] = [1 << 20, 1000];
+
+fn new() -> Pace {
+    Pace::new(Moment::after_origin(Duration::ZERO))
+}
+
+#[test]
+fn a_limited_shard_is_used_well_and_refuses_little() {
+    for (size, full) in [(25_000, 41.9), (120, 1000.0), (3000, 349.0), (262_144, 4.0)] {
+        let tally = offer(&mut new(), &mut Service::new(Some(SHARD)), 0, 20, size);
+        let rate = tally.stored as f64 / 20.0;
+        assert!(
+            rate >= 0.9 * full,
+            "{size} bytes: {rate}/s of {full}/s: {tally:?}"
+        );
+        let share = tally.refused as f64 / tally.stored as f64;
+        assert!(
+            share <= 0.02,
+            "{size} bytes: {share} are refused: {tally:?}"
+        );
+        assert!(tally.requests <= 20 * 70, "{size} bytes: {tally:?}");
+    }
+}
+
+#[test]
+fn a_shard_that_takes_more_is_not_slowed() {
+    for size in [25_000, 120] {
+        let mut pace = new();
+        let tally = offer(&mut pace, &mut Service::new(None), 0, 2, size);
+        assert_eq!(pace.state, State::Free);
+        assert_eq!(tally.refused, 0);
+        // 500 records or 4 MiB in 5 ms, but for the first moments.
+        let full = 2.0 * 200.0 * f64::min(500.0, (4 << 20) as f64 / size as f64);
+        assert!(tally.stored as f64 > 0.8 * full, "{tally:?} of {full}");
+    }
+}
+
+#[test]
+fn a_limit_that_goes_away_is_noticed_and_one_that_comes_back_too() {
+    let mut pace = new();
+    offer(&mut pace, &mut Service::new(Some(SHARD)), 0, 5, 120);
+    assert_eq!(pace.state, State::Limited);
+    offer(&mut pace, &mut Service::new(None), 5, 60, 120);
+    assert_eq!(pace.state, State::Free);
+    let mut service = Service::new(Some(SHARD));
+    service.began = Duration::from_secs(65);
+    let tally = offer(&mut pace, &mut service, 65, 20, 120);
+    assert_eq!(pace.state, State::Limited);
+    assert!(tally.refused <= tally.stored / 20, "{tally:?}");
+}
+
+#[test]
+fn a_shard_that_others_use_too_gets_what_is_left() {
+    let left = [SHARD[0] / 3, SHARD[1] / 3];
+    let tally = offer(&mut new(), &mut Service::new(Some(left)), 0, 60, 120);
+    let rate = tally.stored as f64 / 60.0;
+    assert!(rate > 0.6 * left[1] as f64, "{rate}/s: {tally:?}");
+    assert!(tally.refused <= tally.stored / 5, "{tally:?}");
+}
+
+#[test]
+fn a_refusal_pauses_its_shard_alone_and_counts_once() {
+    let pacing = Pacing::new(true);
+    let now = Moment::after_origin(Duration::from_secs(10));
+    let map = crate::shards::tests::halves();
+    pacing.know(&map, now);
+    assert!(pacing.takes_anywhere(now, 1000, 10));
+    let until = pacing.refused(map.open()[0].lane, now);
+    assert_eq!(until, now + PAUSE);
+    assert_eq!(pacing.refused(map.open()[0].lane, now), until);
+    assert!(!pacing.takes_anywhere(now, 1000, 10));
+    let mut paces = pacing.paces().unwrap();
+    let hot = paces.get(map.open()[0].lane).unwrap();
+    assert_eq!(hot.take(now, 100, true), Err(until));
+    let cold = paces.get(map.open()[1].lane).unwrap();
+    assert_eq!(cold.take(now, 100, true), Ok(()));
+}
+
+#[test]
+fn pacing_that_is_off_counts_nothing() {
+    let pacing = Pacing::new(false);
+    let now = Moment::after_origin(Duration::from_secs(10));
+    assert_eq!(pacing.refused(1, now), now);
+    assert!(pacing.is_calm() && pacing.paces().is_none());
+    assert!(pacing.takes_anywhere(now, 100 << 20, 100_000));
+}

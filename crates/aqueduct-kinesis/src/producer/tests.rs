@@ -1,0 +1,239 @@
+//! Every call answers every event and keeps the prefix rule, whatever becomes of the records.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use aqueduct_core::{
+    Error, ErrorKind, Event, HashRange, Limits, PartitionId, Position, Receipt, Result,
+};
+use proptest::prelude::*;
+
+use super::draft::{Draft, Drafter, Way};
+use super::ledger::Ledger;
+use super::schedule::{Gate, REQUEST_RECORDS, Schedule};
+use crate::aggregation::split;
+use crate::config::Encoding;
+use crate::hash::hash_of;
+use crate::shards::{Shard, ShardMap};
+
+const RECORD: usize = 6000;
+const REQUEST: usize = 9000;
+
+fn map(shards: u128) -> ShardMap {
+    let width = u128::MAX / shards;
+    let shards = (0..shards).map(|at| Shard {
+        id: PartitionId::new(format!("shardId-{at:012}")),
+        parents: Vec::new(),
+        range: HashRange {
+            first: if at == 0 { 0 } else { at * width + 1 },
+            last: if at + 1 == shards {
+                u128::MAX
+            } else {
+                (at + 1) * width
+            },
+        },
+        first: Position::MIN,
+        last: None,
+    });
+    ShardMap::new(shards.collect()).unwrap()
+}
+
+fn drafter(aggregate: Option<usize>) -> Drafter {
+    let limits = Limits {
+        event_bytes: Some(RECORD - 256),
+        ..Limits::default()
+    };
+    Drafter::new(Encoding::Raw, aggregate, RECORD, limits)
+}
+
+/// What the service keeps of one call, and the report.
+fn play(
+    events: &[Event],
+    draft: &mut Draft,
+    mut ledger: Ledger,
+    fails: &mut impl FnMut() -> bool,
+) -> (Vec<usize>, Vec<Result<Receipt>>) {
+    let mut schedule = Schedule::new(&draft.slots, REQUEST);
+    let mut flights: Vec<Vec<u32>> = Vec::new();
+    let mut stored = Vec::new();
+    let slots = draft.slots.clone();
+    loop {
+        let error = Error::new(ErrorKind::Throttled, "refused");
+        let step = schedule.next(&slots, |item, _| {
+            match ledger.leave_out_if_blocked(draft, item, &error) {
+                true => Gate::LeaveOut,
+                false => Gate::Go,
+            }
+        });
+        if !step.request.is_empty() {
+            check_request(events, draft, &step.request);
+            flights.push(step.request);
+            if fails() {
+                continue;
+            }
+        }
+        let Some(request) = flights.pop() else { break };
+        schedule.answered(&slots, &request);
+        for item in request {
+            let refused = fails();
+            for &at in draft.members(item) {
+                let at = at as usize;
+                if refused {
+                    ledger.left_out(at, draft.keys[at], &error);
+                } else {
+                    stored.push(at);
+                    ledger.stored(at, Receipt::default());
+                }
+            }
+        }
+    }
+    (stored, ledger.into_report().into_outcomes())
+}
+
+/// No key is in two records, and the limits hold.
+fn check_request(events: &[Event], draft: &Draft, request: &[u32]) {
+    assert!(request.len() <= REQUEST_RECORDS);
+    let bytes = request.iter().map(|&item| draft.slots[item as usize].bytes);
+    assert!(request.len() == 1 || bytes.sum::<u32>() as usize <= REQUEST);
+    let mut seen = BTreeSet::new();
+    for &item in request {
+        let members = draft.members(item).iter();
+        let keys: BTreeSet<_> = members
+            .filter_map(|&at| events[at as usize].key())
+            .collect();
+        for key in keys {
+            assert!(seen.insert(key), "{key} is in two records");
+        }
+    }
+}
+
+fn check_records(events: &[Event], draft: &Draft, map: &ShardMap) {
+    for (at, item) in draft.items.iter().enumerate() {
+        let entry = item.entry.as_ref().unwrap();
+        let data = entry.data.as_ref();
+        assert!(data.len() + entry.partition_key.len() <= RECORD);
+        if !item.aggregated {
+            continue;
+        }
+        let outer: u128 = entry.explicit_hash_key().unwrap().parse().unwrap();
+        let shard = map.at(outer);
+        let data = bytes::Bytes::copy_from_slice(data);
+        let inner = split(&data).unwrap();
+        assert_eq!(inner.len(), draft.members(at as u32).len());
+        for (inner, &index) in inner.iter().zip(draft.members(at as u32)) {
+            let event = &events[index as usize];
+            assert_eq!(Some(&inner.data), event.data());
+            let hash = inner
+                .explicit_hash_key
+                .unwrap_or_else(|| hash_of(inner.partition_key));
+            assert_eq!(map.at(hash), shard, "an event beside its shard");
+            assert_eq!(draft.hashes[index as usize], hash);
+        }
+    }
+}
+
+fn any_events() -> impl Strategy<Value = Vec<Event>> {
+    let size = prop_oneof![8 => 0..300usize, 1 => 300..7000usize];
+    let event = (prop::option::weighted(0.8, 0..12u8), size).prop_map(|(key, size)| {
+        let event = Event::bytes("t", "text/plain", vec![7; size]).with_source("/s");
+        match key {
+            Some(key) => event.with_key(format!("key-{key}")),
+            None => event,
+        }
+    });
+    prop::collection::vec(event, 1..120)
+}
+
+proptest! {
+    #[test]
+    fn every_event_is_answered_and_those_stored_of_a_key_are_a_prefix(
+        events in any_events(),
+        shards in 1..4u128,
+        mode in 0..3u8,
+        large in any::<bool>(),
+        mut luck in prop::collection::vec(any::<u8>(), 1..64),
+        odds in 0..80u8,
+    ) {
+        let map = map(shards);
+        let drafter = drafter((mode == 0).then_some(3000));
+        let rooms = vec![if large { usize::MAX } else { 0 }; shards as usize];
+        let mut ledger = Ledger::new(events.len());
+        let way = match mode {
+            2 => Way::Anywhere,
+            _ => Way::Shards { map: &map, rooms: &rooms },
+        };
+        let mut draft = drafter.draft(&events, way, &mut ledger);
+        if mode != 2 {
+            check_records(&events, &draft, &map);
+        }
+        let mut fails = || {
+            let drawn = luck[0];
+            luck.rotate_left(1);
+            drawn < odds
+        };
+        let (stored, outcomes) = play(&events, &mut draft, ledger, &mut fails);
+
+        prop_assert_eq!(outcomes.len(), events.len());
+        let mut ends: BTreeMap<&str, bool> = BTreeMap::new();
+        for (event, outcome) in events.iter().zip(&outcomes) {
+            if let Err(error) = outcome {
+                prop_assert!(error.kind() != ErrorKind::Internal, "unanswered");
+            }
+            let Some(key) = event.key() else { continue };
+            let ended = ends.entry(key).or_default();
+            prop_assert!(!(*ended && outcome.is_ok()), "{} goes on behind a hole", key);
+            if *ended {
+                let kind = outcome.as_ref().unwrap_err().kind();
+                prop_assert!(matches!(kind, ErrorKind::Blocked | ErrorKind::TooLarge));
+            }
+            *ended |= outcome.is_err();
+        }
+        let mut last: BTreeMap<&str, usize> = BTreeMap::new();
+        for at in &stored {
+            prop_assert!(outcomes[*at].is_ok());
+            if let Some(key) = events[*at].key() {
+                prop_assert!(last.insert(key, *at).is_none_or(|before| before < *at));
+            }
+        }
+        prop_assert_eq!(stored.len(), outcomes.iter().filter(|it| it.is_ok()).count());
+        if odds == 0 {
+            let too_large = |event: &Event| event.data().unwrap().len() > RECORD - 256;
+            for (at, (event, outcome)) in events.iter().zip(&outcomes).enumerate() {
+                let behind = events[..at].iter().any(|it| too_large(it) && it.key().is_some() && it.key() == event.key());
+                let may_fail = too_large(event) || behind;
+                prop_assert_eq!(outcome.is_ok(), !may_fail);
+            }
+        }
+    }
+}
+
+#[test]
+fn many_small_events_take_few_records() {
+    let map = map(4);
+    let drafter = drafter(Some(5000));
+    let event = |n: usize| {
+        Event::bytes("t", "text/plain", vec![1; 20])
+            .with_source("/s")
+            .with_key(format!("key-{n}"))
+    };
+    let events: Vec<_> = (0..200).map(event).collect();
+    let mut ledger = Ledger::new(events.len());
+    let way = Way::Shards {
+        map: &map,
+        rooms: &[usize::MAX; 4],
+    };
+    let draft = drafter.draft(&events, way, &mut ledger);
+    assert_eq!(draft.items.len(), 4);
+    assert!(draft.slots.iter().all(|slot| slot.level == 0));
+
+    let keyless = (0..200).map(|_| event(0)).map(|event| {
+        Event::bytes("t", "text/plain", event.data().unwrap().clone()).with_source("/s")
+    });
+    let keyless = keyless.collect::<Vec<_>>();
+    let mut ledger = Ledger::new(keyless.len());
+    let way = Way::Shards {
+        map: &map,
+        rooms: &[usize::MAX; 4],
+    };
+    let draft = drafter.draft(&keyless, way, &mut ledger);
+    assert!(draft.items.len() <= 2, "{} records", draft.items.len());
+}
