@@ -12,7 +12,7 @@ where
         .and_then(ProvideErrorMetadata::message)
         .unwrap_or_default();
     // DynamoDB has no code of its own for this.
-    let too_large = said.contains("size has exceeded") || said.contains("size exceeded");
+    let too_large = said.contains("Item size") && said.contains("exceeded");
     aqueduct_aws::error_with(
         format_args!("{operation} on table {table}"),
         error,

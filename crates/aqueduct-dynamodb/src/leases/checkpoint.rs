@@ -53,6 +53,15 @@ impl Checkpoint {
         }
     }
 
+    /// Whether it is what `exact` was written as, under whatever configuration.
+    pub(crate) fn says(&self, exact: Watermark) -> bool {
+        let told = match exact {
+            Watermark::Start(ReadFrom::Time(time)) => Some(time),
+            _ => None,
+        };
+        *self == Self::of(exact, None) || *self == Self::of(exact, told)
+    }
+
     pub(crate) fn read(row: Row<'_>) -> aqueduct_core::Result<Self> {
         Ok(Self {
             sequence: row.need_text(col::CHECKPOINT)?.to_owned(),

@@ -6,6 +6,8 @@ mod layout;
 mod reset;
 mod row;
 mod store;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -126,7 +128,7 @@ impl DynamoDbLeases {
         let Some(partition) = place.partition(row)? else {
             return Ok(None);
         };
-        let mut stored = Stored::read(row, partition, self.at_timestamp)?;
+        let mut stored = Stored::read(row, partition)?;
         stored.lease.watermark = match stored.meaning {
             Meaning::Place(watermark) => watermark,
             Meaning::Latest => Watermark::Start(ReadFrom::Time(self.began(&place.key).await?)),

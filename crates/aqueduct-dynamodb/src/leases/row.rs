@@ -24,11 +24,7 @@ pub(crate) struct Stored {
 
 impl Stored {
     /// Reads a row of `partition`.
-    pub(crate) fn read(
-        row: Row<'_>,
-        partition: PartitionId,
-        at_timestamp: Option<Timestamp>,
-    ) -> Result<Self> {
+    pub(crate) fn read(row: Row<'_>, partition: PartitionId) -> Result<Self> {
         let checkpoint = Checkpoint::read(row)?;
         let Some(mut meaning) = checkpoint.meaning() else {
             return Err(row.damaged(col::CHECKPOINT, "neither a sentinel nor a sequence number"));
@@ -36,11 +32,10 @@ impl Stored {
         let counter = row.need_number(col::COUNTER)?;
         let foreign = row.number(col::OUR_COUNTER)? != Some(counter);
         // A start that was KCL's in between is KCL's start.
-        let horizon = foreign && checkpoint.sequence == "TRIM_HORIZON";
+        let theirs = foreign && ["TRIM_HORIZON", "AT_TIMESTAMP"].contains(&&*checkpoint.sequence);
         if let Some(exact) = row.parsed::<Watermark>(col::WATERMARK)?
-            && !horizon
-            && (Checkpoint::of(exact, at_timestamp) == checkpoint
-                || Checkpoint::of(exact, None) == checkpoint)
+            && !theirs
+            && checkpoint.says(exact)
         {
             meaning = Meaning::Place(exact);
         }
