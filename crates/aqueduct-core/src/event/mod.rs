@@ -269,8 +269,12 @@ impl Event {
 
     /// About how many bytes the event takes in memory and on the wire, before any encoding.
     pub fn approximate_size(&self) -> usize {
-        let texts = [&self.subject, &self.key, &self.content_type, &self.schema];
-        let texts: usize = texts.into_iter().flatten().map(|text| text.len()).sum();
+        // Every event is weighed: without a loop over the texts it costs half.
+        let length = |text: &Option<Text>| text.as_ref().map_or(0, |text| text.len());
+        let texts = length(&self.subject)
+            + length(&self.key)
+            + length(&self.content_type)
+            + length(&self.schema);
         let attributes: usize = self
             .attributes
             .iter()

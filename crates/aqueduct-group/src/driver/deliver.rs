@@ -15,8 +15,6 @@ pub(super) struct Slots {
     pub(super) list: Vec<Arc<Slot>>,
     /// Whose turn it is.
     turn: usize,
-    /// Kept for its capacity.
-    scratch: Vec<Parts>,
     /// Taken, and waiting for the batch to fill up.
     staged: Vec<(Parts, Arc<Slot>)>,
     staged_since: Moment,
@@ -56,13 +54,14 @@ impl Slots {
                     return None;
                 }
                 let slot = &self.list[(self.turn + at) % count];
-                let next = slot.take(room, now, &mut self.scratch);
+                let next = slot.take(room, now, |parts| {
+                    if out.capacity() == 0 {
+                        // Growing step by step would copy what is there already.
+                        out.reserve(max.min(ROOM));
+                    }
+                    out.push(make(parts, slot));
+                });
                 due = [due, next].into_iter().flatten().min();
-                if out.capacity() == 0 && !self.scratch.is_empty() {
-                    // Growing step by step would copy what is there already.
-                    out.reserve(max.min(ROOM));
-                }
-                out.extend(self.scratch.drain(..).map(|parts| make(parts, slot)));
             }
             if share == max || out.is_empty() {
                 break;

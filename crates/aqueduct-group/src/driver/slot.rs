@@ -103,19 +103,18 @@ impl Slot {
         self.stopping.begin(why);
     }
 
-    /// Hands out what is deliverable, where the lease lasts.
-    pub(super) fn take(&self, max: usize, now: Moment, out: &mut Vec<Parts>) -> Option<Moment> {
+    /// Hands out what is deliverable, where the lease lasts; answers when to look again. `out` is
+    /// called under the lock.
+    pub(super) fn take(&self, max: usize, now: Moment, out: impl FnMut(Parts)) -> Option<Moment> {
         if !self.open.load(Ordering::Acquire) || nanos(now) >= self.until.load(Ordering::Acquire) {
             return None;
         }
         let mut inner = lock(&self.inner);
-        let before = out.len();
-        inner.tracker.take(max, now, out);
+        let nothing = inner.tracker.take(max, now, out) == 0;
         if self.is_marked() && !inner.tracker.is_unclaimed() {
             self.marked.store(false, Ordering::Release);
         }
         let wake_reader = inner.reader_waits && inner.tracker.room() > 0;
-        let nothing = out.len() == before;
         let due = if nothing {
             inner.tracker.next_due()
         } else {

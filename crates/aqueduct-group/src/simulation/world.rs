@@ -332,7 +332,7 @@ impl World {
             }
             let generation = slot.generation;
             let mut parts = Vec::new();
-            slot.tracker.take(room, now, &mut parts);
+            slot.tracker.take(room, now, |it| parts.push(it));
             let due = slot.tracker.next_due().filter(|due| *due > now);
             if let Some(due) = due
                 && slot.due_at.is_none_or(|planned| planned > due)

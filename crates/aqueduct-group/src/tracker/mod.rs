@@ -21,8 +21,10 @@
 
 mod keys;
 mod machine;
+mod settle;
 mod slots;
 mod status;
+mod take;
 #[cfg(test)]
 mod tests;
 

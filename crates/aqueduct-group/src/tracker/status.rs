@@ -23,7 +23,7 @@ impl Tracker {
         Progress {
             watermark,
             handed_out: match self.announce {
-                Some(_) => self.handed_out.max(self.last_seen()),
+                Some(_) => self.handed_out.max(self.last_seen),
                 None => self.handed_out,
             },
             attempts,
@@ -164,7 +164,7 @@ impl Tracker {
     }
 
     fn waits_for_announcement(&self) -> bool {
-        let seen: Option<Position> = self.last_seen();
+        let seen: Option<Position> = self.last_seen;
         self.announce
             .is_some_and(|announce| self.line.len() > 0 && seen > announce.up_to)
     }

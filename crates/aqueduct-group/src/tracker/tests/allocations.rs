@@ -14,7 +14,7 @@ fn turn(tracker: &mut Tracker, out: &mut Vec<Parts>, first: u64, keys: u64) -> u
         .collect();
     measure(|| {
         tracker.fetched(records, at(0));
-        tracker.take(BATCH as usize, at(0), out);
+        tracker.take(BATCH as usize, at(0), |parts| out.push(parts));
         assert_eq!(out.len() as u64, BATCH);
         for parts in out.drain(..) {
             ack(tracker, &parts).unwrap();

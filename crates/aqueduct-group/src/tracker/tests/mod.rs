@@ -59,7 +59,7 @@ fn at(millis: u64) -> Moment {
 
 fn take(tracker: &mut Tracker, max: usize, now: Moment) -> Vec<Parts> {
     let mut out = Vec::new();
-    tracker.take(max, now, &mut out);
+    tracker.take(max, now, |parts| out.push(parts));
     out
 }
 

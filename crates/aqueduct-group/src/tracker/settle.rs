@@ -1,0 +1,159 @@
+use std::cmp::Reverse;
+use std::time::Duration;
+
+use aqueduct_core::{Moment, Parts, Revocation, Settlement, Watermark};
+
+use super::Settled;
+use super::machine::Tracker;
+use super::slots::{NONE, State};
+
+impl Tracker {
+    /// Settles what was handed out as `parts`. A reject is refused by the caller; here it is a
+    /// nack. An ack does not look at `now`; `random` is drawn for the jitter of a back-off alone.
+    pub(crate) fn settle(
+        &mut self,
+        parts: &Parts,
+        settlement: &Settlement,
+        now: Moment,
+        random: impl FnOnce() -> u64,
+    ) -> Result<Settled, Revocation> {
+        if let Some(why) = self.revoked {
+            return Err(why);
+        }
+        let at = self.slots.out(parts.ticket).ok_or(Revocation::Superseded)?;
+        Ok(match settlement {
+            Settlement::Ack => self.ack(at),
+            Settlement::Defer { delay } => self.hold(at, parts, now, now + *delay, false),
+            Settlement::Nack {
+                delay: Some(delay), ..
+            } => self.hold(at, parts, now, now + *delay, true),
+            _ => self.back_off(at, parts, now, random),
+        })
+    }
+
+    /// A delivery was dropped unsettled: a failed attempt. A stale one changes nothing.
+    pub(crate) fn abandon(
+        &mut self,
+        parts: &Parts,
+        now: Moment,
+        random: impl FnOnce() -> u64,
+    ) -> Settled {
+        match self.slots.out(parts.ticket) {
+            Some(at) => self.back_off(at, parts, now, random),
+            None => Settled::default(),
+        }
+    }
+
+    /// Why that ticket may no longer be settled; `None` while it may.
+    pub(crate) fn revocation(&self, ticket: u64) -> Option<Revocation> {
+        match self.slots.out(ticket) {
+            _ if self.revoked.is_some() => self.revoked,
+            Some(_) => None,
+            None => Some(Revocation::Superseded),
+        }
+    }
+
+    fn ack(&mut self, at: u32) -> Settled {
+        let was_guarded = self.is_guarded();
+        let slot = self.slots.at(at);
+        let (sequence, released) = (slot.sequence, slot.bytes);
+        let next = match slot.key {
+            NONE => None,
+            _ => self.keys.unlink(&mut self.slots, at),
+        };
+        self.slots.remove(at);
+        self.bytes -= released;
+        self.in_flight -= 1;
+        self.settled += 1;
+        if self.line.settle(sequence) {
+            self.advance();
+        }
+        self.no_longer_alone(at);
+        let mut deliverable = was_guarded && (self.in_flight == 0 || !self.is_guarded());
+        if let Some(next) = next {
+            let slot = self.slots.at(next);
+            if slot.state == State::Waiting && slot.sequence < self.cursor {
+                self.freed.push_back(next);
+                deliverable = true;
+            }
+        }
+        if self.blocked_since.is_some() && self.room_at_all() > 0 {
+            self.blocked_since = None;
+        }
+        Settled {
+            released,
+            deliverable,
+            ..Settled::default()
+        }
+    }
+
+    fn back_off(
+        &mut self,
+        at: u32,
+        parts: &Parts,
+        now: Moment,
+        random: impl FnOnce() -> u64,
+    ) -> Settled {
+        let failed = self.slots.at(at).failed.saturating_add(1);
+        let ceiling = self.options.redelivery.ceiling(failed);
+        let due = now + jitter(ceiling, random());
+        self.hold(at, parts, now, due, true)
+    }
+
+    fn hold(&mut self, at: u32, parts: &Parts, now: Moment, due: Moment, failed: bool) -> Settled {
+        let slot = self.slots.at_mut(at);
+        slot.state = State::Retry;
+        slot.failed = slot.failed.saturating_add(u32::from(failed));
+        if !std::mem::replace(&mut slot.troubled, true) {
+            self.keys.trouble(slot.key);
+        }
+        self.retries.push(Reverse((due, slot.sequence, at)));
+        let mut next = slot.behind;
+        let event = self.slots.event_mut(at);
+        event.get_or_insert_with(|| parts.event.clone());
+        self.in_flight -= 1;
+        let mut superseded = false;
+        while next != NONE && self.slots.at(next).state == State::Out {
+            let slot = self.slots.at_mut(next);
+            slot.state = State::Waiting;
+            self.in_flight -= 1;
+            superseded = true;
+            next = slot.behind;
+        }
+        self.no_longer_alone(at);
+        self.note_limits(now);
+        Settled {
+            released: 0,
+            superseded,
+            deliverable: self.cautious_until.is_some() && self.in_flight == 0,
+            planned: true,
+        }
+    }
+
+    fn no_longer_alone(&mut self, at: u32) {
+        if self.alone.is_some_and(|alone| alone.at == at) {
+            self.alone = None;
+        }
+    }
+
+    fn advance(&mut self) {
+        let settled = match self.line.first() {
+            Some(first) => Some(self.slots.at(first).previous),
+            None => self.last_seen,
+        };
+        let Some(settled) = settled else { return };
+        self.watermark = Watermark::At(settled);
+        if self.cautious_until.is_some_and(|until| settled >= until) {
+            self.cautious_until = None;
+        }
+        let announced = self.announce.and_then(|announce| announce.until);
+        if announced.is_some_and(|until| settled >= until) {
+            self.announce = None;
+        }
+    }
+}
+
+/// A random part of `limit`.
+fn jitter(limit: Duration, random: u64) -> Duration {
+    limit.mul_f64((random >> 11) as f64 / (1u64 << 53) as f64)
+}
