@@ -6,9 +6,9 @@ use crate::{Error, ErrorKind};
 /// The digits of 2^192 - 1.
 const DIGITS: usize = 58;
 
-/// The highest power of ten in a word.
+/// So many digits are read and written at once: an even number, that a word holds.
+const CHUNK_DIGITS: usize = 16;
 const CHUNK: u64 = 10u64.pow(CHUNK_DIGITS as u32);
-const CHUNK_DIGITS: usize = 19;
 
 /// A place in a partition: inline, ordered, the same for every backend.
 ///
@@ -100,12 +100,14 @@ impl Position {
             for limb in &mut limbs {
                 let whole = u128::from(rest) << 64 | u128::from(*limb);
                 *limb = (whole / u128::from(CHUNK)) as u64;
-                rest = (whole % u128::from(CHUNK)) as u64;
+                // The low words are enough, and a second division would cost as much again.
+                rest = (whole as u64).wrapping_sub(limb.wrapping_mul(CHUNK));
             }
-            for _ in 0..CHUNK_DIGITS {
-                from -= 1;
-                room[from] = b'0' + (rest % 10) as u8;
-                rest /= 10;
+            from -= CHUNK_DIGITS;
+            for pair in room[from..from + CHUNK_DIGITS].rchunks_exact_mut(2) {
+                let two = (rest % 100) as u8;
+                pair.copy_from_slice(&[b'0' + two / 10, b'0' + two % 10]);
+                rest /= 100;
             }
         }
         let mut rest = limbs[2];
@@ -151,19 +153,22 @@ impl Position {
 
 /// The words of a decimal number below 2^192; `None` where it is none.
 fn limbs(text: &[u8]) -> Option<[u64; 3]> {
-    let mut limbs = [0u64; 3];
-    let (head, whole) = text.split_at(text.len() % CHUNK_DIGITS);
-    let head = (!head.is_empty()).then_some(head);
-    for chunk in head.into_iter().chain(whole.chunks_exact(CHUNK_DIGITS)) {
-        let mut number = 0u64;
-        for byte in chunk {
-            let digit = byte.wrapping_sub(b'0');
-            if digit > 9 {
-                return None;
-            }
-            number = number * 10 + u64::from(digit);
+    let (head, chunks) = text.as_rchunks::<CHUNK_DIGITS>();
+    let mut low = 0;
+    for byte in head {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
         }
-        let mut carry = u128::from(number);
+        low = low * 10 + u64::from(digit);
+    }
+    let mut limbs = [0, 0, low];
+    for chunk in chunks {
+        let (halves, _) = chunk.as_chunks::<8>();
+        let mut carry = 0;
+        for half in halves {
+            carry = carry * 100_000_000 + u128::from(eight_digits(*half)?);
+        }
         for limb in limbs.iter_mut().rev() {
             let whole = u128::from(*limb) * u128::from(CHUNK) + carry;
             *limb = whole as u64;
@@ -174,6 +179,20 @@ fn limbs(text: &[u8]) -> Option<[u64; 3]> {
         }
     }
     (!text.is_empty()).then_some(limbs)
+}
+
+/// The number of eight digits, by adding neighbours: digits to pairs, pairs to fours, those to one.
+fn eight_digits(text: [u8; 8]) -> Option<u64> {
+    const LOW: u64 = 0x0f0f_0f0f_0f0f_0f0f;
+    let text = u64::from_le_bytes(text);
+    let is_digits = |text: u64| text & !LOW == 0x3030_3030_3030_3030;
+    // A byte above 9 leaves its row when 6 is added; none of a first row carries over.
+    if !is_digits(text) || !is_digits(text + 0x0606_0606_0606_0606) {
+        return None;
+    }
+    let pairs = (text & LOW).wrapping_mul(10 << 8 | 1) >> 8 & 0x00ff_00ff_00ff_00ff;
+    let fours = pairs.wrapping_mul(100 << 16 | 1) >> 16 & 0x0000_ffff_0000_ffff;
+    Some(fours.wrapping_mul(10_000 << 32 | 1) >> 32)
 }
 
 impl From<u64> for Position {
