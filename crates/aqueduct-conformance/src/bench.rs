@@ -159,6 +159,10 @@ impl<'a> Bench<'a> {
         }
         let log = matches!(source, Some(Source::Log(_)));
         let queue = matches!(source, Some(Source::Queue(_)));
+        if log {
+            // Who reads a log takes nothing from it.
+            claims = claims.with(Capability::Groups, Claim::Yes);
+        }
         if queue || (log && leases) {
             let member = self.join("probe").open().await?;
             let flow = member.consumer().capabilities().claims;

@@ -125,6 +125,13 @@ impl Member {
         &self.consumer
     }
 
+    /// What it will be seen to receive.
+    pub(crate) fn seen(&self) -> Seen {
+        let mut seen = Seen::default();
+        seen.expect_of(&self.consumer.capabilities().claims);
+        seen
+    }
+
     /// The line to its lease store.
     pub(crate) fn line(&self) -> &Line {
         &self.line
@@ -195,6 +202,7 @@ impl Member {
         count: usize,
         mut handle: impl FnMut(&Event) -> Outcome,
     ) -> Outcome {
+        seen.expect_of(&self.consumer.capabilities().claims);
         while seen.distinct() < count {
             let what = format!("{count} events, {} came", seen.distinct());
             let receiving = self.consumer.receive_batch(100);

@@ -41,10 +41,14 @@ impl<'a> Tap<'a> {
             }
             _ => return Err(Stop::NotClaimed("an unknown kind of source".to_owned())),
         };
+        let mut seen = Seen::default();
+        if let From::Queue(consumer) = &from {
+            seen.expect_of(&consumer.capabilities().claims);
+        }
         Ok(Self {
             bench,
             from,
-            seen: Seen::default(),
+            seen,
             places: Vec::new(),
         })
     }

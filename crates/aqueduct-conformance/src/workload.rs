@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use aqueduct_core::{Event, EventId};
+use aqueduct_core::{Capability, Claims, Event, EventId};
 use serde_json::json;
 
 use crate::stop::{Outcome, Stop, check_eq};
@@ -41,9 +41,15 @@ pub(crate) fn number(event: &Event) -> Outcome<u64> {
 pub(crate) struct Seen {
     times: BTreeMap<EventId, usize>,
     firsts: Vec<Event>,
+    unordered: bool,
 }
 
 impl Seen {
+    /// What comes from a consumer that claims no order, where there is none to check.
+    pub(crate) fn expect_of(&mut self, claims: &Claims) {
+        self.unordered |= !claims.has(Capability::KeyOrder);
+    }
+
     /// Takes note of one event; answers whether it is the first of its id.
     pub(crate) fn note(&mut self, event: &Event) -> bool {
         let times = self.times.entry(event.id().clone()).or_insert(0);
@@ -98,7 +104,11 @@ impl Seen {
     }
 
     /// Checks that the events of each key came first in the order of `sent`.
+    /// Order is checked only where it is claimed.
     pub(crate) fn check_order(&self, sent: &[Event]) -> Outcome {
+        if self.unordered {
+            return Ok(());
+        }
         let (sent, seen) = (by_key(sent), by_key(&self.firsts));
         for (key, came) in &seen {
             let known: std::collections::BTreeSet<_> = came.iter().copied().collect();

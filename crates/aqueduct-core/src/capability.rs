@@ -37,11 +37,13 @@ pub enum Capability {
     Transactions,
     /// Streams can be created and described.
     Admin,
+    /// Each group of readers sees every event; without it all readers share them.
+    Groups,
 }
 
 impl Capability {
     /// All of them, in the order of declaration.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::KeyOrder,
         Self::Replay,
         Self::StartAtTime,
@@ -57,6 +59,7 @@ impl Capability {
         Self::Letters,
         Self::Transactions,
         Self::Admin,
+        Self::Groups,
     ];
 
     /// The name, as `requires` has it.
@@ -77,6 +80,7 @@ impl Capability {
             Self::Letters => "letters",
             Self::Transactions => "transactions",
             Self::Admin => "admin",
+            Self::Groups => "groups",
         }
     }
 

@@ -25,7 +25,7 @@ async fn drained_consumer_settles_and_closes(context: &Context<'_>) -> Outcome {
     context
         .within("draining", member.consumer().drain())
         .await??;
-    let mut seen = Seen::default();
+    let mut seen = member.seen();
     loop {
         let receiving = member.consumer().receive_batch(10);
         let received = context

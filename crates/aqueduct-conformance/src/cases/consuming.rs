@@ -10,12 +10,12 @@ use crate::workload::{Seen, counted, interleaved, keyed, number};
 use crate::wrap::cancel_after;
 
 pub(super) const CASES: &[Case] = &[
-    case!(Flow two_groups_see_all, [1], [Need::Producer, Need::Consumer]),
+    case!(Flow two_groups_see_all, [1], [Need::Producer, Need::Consumer, Need::Can(Capability::Groups)]),
     case!(Flow consumer_keeps_key_order, [2], [Need::Producer, Need::Consumer, Need::Can(Capability::KeyOrder)]),
     case!(Flow delivery_says_where_it_comes_from, [6], [Need::Producer, Need::Group]),
     case!(Flow key_that_is_out_comes_to_nobody_else, [2], [Need::Producer, Need::Consumer, Need::Can(Capability::KeyOrder)]),
     case!(Flow out_of_order_acks_resume_at_the_first_unsettled, [1, 3], [Need::Producer, Need::Consumer]),
-    case!(Flow flushed_acks_survive_a_crash, [1, 3], [Need::Producer, Need::Consumer]),
+    case!(Flow flushed_acks_survive_a_crash, [1, 3], [Need::Producer, Need::Consumer, Need::Can(Capability::KeyOrder)]),
     case!(Flow acks_are_committed_in_time, [3], [Need::Producer, Need::Consumer]),
     case!(Flow commits_do_not_follow_the_event_rate, [3], [Need::Producer, Need::Group]),
     case!(Flow cancelled_receive_gains_no_attempt, [1, 2], [Need::Producer, Need::Consumer]),
@@ -246,7 +246,7 @@ async fn cancelled_receive_gains_no_attempt(context: &Context<'_>) -> Outcome {
     let bench = context.bench(2).await?;
     let member = bench.join("group").open().await?;
     let events = interleaved(&["a", "b", "c", "d"], 20);
-    let mut seen = Seen::default();
+    let mut seen = member.seen();
     let mut note = |delivery: &aqueduct_core::Delivery| {
         check_eq!(
             delivery.attempt(),

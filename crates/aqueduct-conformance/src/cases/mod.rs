@@ -18,6 +18,7 @@ mod once;
 mod opening;
 mod outcomes;
 mod poison;
+mod queues;
 mod resharding;
 mod settling;
 mod starts;
@@ -46,5 +47,6 @@ pub(crate) const THEMES: &[(&str, &[Case])] = &[
     ("bounds", bounds::CASES),
     ("dead letters", dead::CASES),
     ("poison", poison::CASES),
+    ("queues", queues::CASES),
     ("handling once", once::CASES),
 ];

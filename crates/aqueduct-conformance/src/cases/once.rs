@@ -14,8 +14,8 @@ use crate::workload::{Seen, keyed, number};
 
 pub(super) const CASES: &[Case] = &[
     case!(Flow repeated_event_is_handled_once, [12], [Need::Producer, Need::Consumer, Need::Can(Capability::Idempotency)]),
-    case!(Flow two_groups_on_one_store_both_handle, [12], [Need::Producer, Need::Consumer, Need::Can(Capability::Idempotency)]),
-    case!(Flow failed_event_is_handled_again, [12], [Need::Producer, Need::Consumer, Need::Can(Capability::Idempotency)]),
+    case!(Flow two_groups_on_one_store_both_handle, [12], [Need::Producer, Need::Consumer, Need::Can(Capability::Idempotency), Need::Can(Capability::Groups)]),
+    case!(Flow failed_event_is_handled_again, [12], [Need::Producer, Need::Consumer, Need::Can(Capability::Idempotency), Need::Can(Capability::KeyOrder)]),
     case!(Flow handled_event_stays_handled_after_a_crash, [12], [Need::Producer, Need::Group, Need::Can(Capability::Idempotency)]),
     case!(Flow new_owner_handles_what_the_dead_one_claimed, [12], [Need::Producer, Need::Group, Need::Can(Capability::Idempotency)]),
     case!(Flow replay_handles_everything_again, [7, 12], [Need::Producer, Need::Group, Need::Can(Capability::Idempotency), Need::Can(Capability::Replay)]),

@@ -11,10 +11,10 @@ use crate::workload::{Seen, interleaved, keyed, number};
 pub(super) const CASES: &[Case] = &[
     case!(Flow nacked_event_comes_again_in_place, [2, 4, 13], [Need::Producer, Need::Consumer, Need::Can(Capability::KeyOrder)]),
     case!(Flow nack_waits_for_its_delay, [4, 13], [Need::Producer, Need::Consumer, Need::Can(Capability::DelayedNack)]),
-    case!(Flow attempts_count_runs_of_the_handler, [4, 13], [Need::Producer, Need::Consumer, Need::Can(Capability::HandlerAttempts)]),
+    case!(Flow attempts_count_runs_of_the_handler, [4, 13], [Need::Producer, Need::Consumer, Need::Can(Capability::KeyOrder), Need::Can(Capability::HandlerAttempts)]),
     case!(Flow attempts_survive_a_hand_over, [4, 5], [Need::Producer, Need::Group, Need::Can(Capability::HandlerAttempts)]),
     case!(Flow nack_supersedes_the_rest_of_its_run, [2], [Need::Producer, Need::Consumer, Need::Can(Capability::KeyOrder)]),
-    case!(Flow abandoned_delivery_comes_again, [1, 2], [Need::Producer, Need::Consumer]),
+    case!(Flow abandoned_delivery_comes_again, [1, 2], [Need::Producer, Need::Consumer, Need::Can(Capability::KeyOrder)]),
     case!(Flow deferred_delivery_gains_no_attempt, [4], [Need::Producer, Need::Consumer, Need::Can(Capability::HandlerAttempts)]),
     case!(Store rejection_without_letters_is_refused, [15], [Need::Producer, Need::Group]),
     case!(Flow failing_key_lets_the_others_flow, [2, 4, 13], [Need::Producer, Need::Consumer, Need::Can(Capability::KeyOrder)]),

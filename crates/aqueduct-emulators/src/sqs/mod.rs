@@ -11,6 +11,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use aqueduct_core::Runtime;
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_smithy_runtime_api::client::http::{
     HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient,
     SharedHttpConnector,
@@ -31,7 +33,7 @@ use self::service::{Answer, Service};
 /// Clones are the same. Time and randomness are the runtime's, so it also runs on a virtual clock.
 ///
 /// A standard queue hands out its messages in no exact order. Every access key is good, but the
-/// one named `denied`. Policies, encryption and permissions are taken and mean nothing; retention
+/// one of [`Sqs::denied_credentials`]. Policies, encryption and permissions are taken and mean nothing; retention
 /// is not enforced.
 #[derive(Clone)]
 pub struct Sqs(Arc<Shared>);
@@ -77,6 +79,12 @@ impl Sqs {
             service: Mutex::new(Service::new(runtime.clone(), limits)),
             changed: Signal::new(),
         }))
+    }
+
+    /// Credentials that it refuses.
+    pub fn denied_credentials() -> SharedCredentialsProvider {
+        let denied = Credentials::new("denied", "denied", None, None, "emulator");
+        SharedCredentialsProvider::new(denied)
     }
 
     /// The client to give to `Aws::with_http_client`: it answers itself.

@@ -1,0 +1,174 @@
+use aqueduct_core::{Error, Result, StreamName, Text, Url};
+
+/// The queue that a URL names.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Address {
+    pub(crate) queue: StreamName,
+    /// The ARN's account, where the URL is one: the queue may be another account's.
+    pub(crate) account: Option<Text>,
+    /// The ARN's region.
+    pub(crate) region: Option<Text>,
+}
+
+impl Address {
+    /// Reads `sqs://QUEUE` or `sqs:arn:…`; a URL that names nothing is for the queue `name`.
+    /// Where `fifo` asks for it, a name without `.fifo` gets it.
+    pub(crate) fn parse(name: &str, url: &Url, fifo: Option<bool>, place: &str) -> Result<Self> {
+        let refuse = |why: &str| Err(Error::config(format!("{place}.url: {why}")));
+        if !url.username().is_empty() || url.password().is_some() || url.port().is_some() {
+            return refuse("a queue has no user, password or port: write sqs://QUEUE");
+        }
+        if url.fragment().is_some() {
+            return refuse("it has a fragment (`#`), which means nothing here");
+        }
+        let mut address = if url.path().starts_with("arn:") {
+            Self::from_arn(url.path(), place)?
+        } else if !matches!(url.path(), "" | "/") {
+            return refuse("write sqs://QUEUE, or sqs: and the queue's ARN");
+        } else {
+            let queue = match url.host_str() {
+                None | Some("") => name.to_owned(),
+                Some(host) => match percent_decode(host) {
+                    Some(host) => host,
+                    None => return refuse("its `%` are not followed by two hexadecimal digits"),
+                },
+            };
+            Self {
+                queue: StreamName::new(queue),
+                account: None,
+                region: None,
+            }
+        };
+        let named = address.queue.as_str();
+        match (fifo, named.ends_with(".fifo")) {
+            (Some(false), true) => {
+                return Err(Error::config(format!(
+                    "{place}.fifo = \"false\": `{named}` is the name of a FIFO queue"
+                )));
+            }
+            (Some(true), false) if address.account.is_none() => {
+                address.queue = StreamName::new(format!("{named}.fifo"));
+            }
+            (Some(true), false) => {
+                return Err(Error::config(format!(
+                    "{place}.fifo = \"true\": the ARN names `{named}`, and a FIFO queue's name \
+                     ends in .fifo"
+                )));
+            }
+            _ => {}
+        }
+        check_name(address.queue.as_str(), place)?;
+        Ok(address)
+    }
+
+    fn from_arn(arn: &str, place: &str) -> Result<Self> {
+        let parts: Vec<&str> = arn.split(':').collect();
+        let bad = || {
+            Err(Error::config(format!(
+                "{place}.url: `{arn}` is no ARN of a queue, such as \
+                 arn:aws:sqs:eu-west-1:123456789012:orders.fifo"
+            )))
+        };
+        let [_, partition, "sqs", region, account, queue] = parts[..] else {
+            return bad();
+        };
+        let is_account = account.len() == 12 && account.bytes().all(|it| it.is_ascii_digit());
+        if !partition.starts_with("aws") || region.is_empty() || !is_account {
+            return bad();
+        }
+        Ok(Self {
+            queue: queue.into(),
+            account: Some(account.into()),
+            region: Some(region.into()),
+        })
+    }
+}
+
+/// The service's rule for names.
+fn check_name(name: &str, place: &str) -> Result<()> {
+    let stem = name.strip_suffix(".fifo").unwrap_or(name);
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
+    if !stem.is_empty() && name.len() <= 80 && stem.bytes().all(allowed) {
+        return Ok(());
+    }
+    Err(Error::config(format!(
+        "{place}.url: `{name}` is no name of a queue: 1 to 80 letters, digits, `_` or `-`, with \
+         .fifo at the end for a FIFO queue"
+    )))
+}
+
+fn percent_decode(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        if byte != b'%' {
+            bytes.push(byte);
+            continue;
+        }
+        let mut digit = || char::from(rest.next()?).to_digit(16);
+        let (high, low) = (digit()?, digit()?);
+        bytes.push((high * 16 + low) as u8);
+    }
+    String::from_utf8(bytes).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(url: &str, fifo: Option<bool>) -> Result<Address> {
+        Address::parse("orders", &Url::parse(url).unwrap(), fifo, "streams.orders")
+    }
+
+    #[test]
+    fn a_url_names_the_queue() {
+        for (url, fifo, queue) in [
+            ("sqs:", None, "orders"),
+            ("sqs:", Some(true), "orders.fifo"),
+            ("sqs://Paid_1", None, "Paid_1"),
+            ("sqs://paid.fifo", Some(true), "paid.fifo"),
+            ("sqs://p%61id", Some(false), "paid"),
+        ] {
+            assert_eq!(parse(url, fifo).unwrap().queue.as_str(), queue, "{url}");
+        }
+        let by_arn = parse("sqs:arn:aws:sqs:eu-west-1:123456789012:o.fifo", None).unwrap();
+        assert_eq!(by_arn.queue.as_str(), "o.fifo");
+        assert_eq!(by_arn.region.as_deref(), Some("eu-west-1"));
+        assert_eq!(by_arn.account.as_deref(), Some("123456789012"));
+    }
+
+    #[test]
+    fn what_cannot_be_a_queue_is_refused() {
+        let long = format!("sqs://{}", "q".repeat(81));
+        for (url, fifo, expected) in [
+            ("sqs://me@orders", None, "no user"),
+            ("sqs://orders:80", None, "port"),
+            ("sqs://orders/more", None, "sqs://QUEUE"),
+            ("sqs://a.b", None, "1 to 80 letters"),
+            ("sqs://.fifo", None, "1 to 80 letters"),
+            ("sqs://a%zz", None, "hexadecimal"),
+            ("sqs://orders#x", None, "fragment"),
+            (
+                "sqs:arn:aws:sns:eu-west-1:123456789012:o",
+                None,
+                "no ARN of a queue",
+            ),
+            (
+                "sqs:arn:aws:sqs:eu-west-1:1234:o",
+                None,
+                "no ARN of a queue",
+            ),
+            ("sqs://orders.fifo", Some(false), "FIFO queue"),
+            (
+                "sqs:arn:aws:sqs:eu-west-1:123456789012:o",
+                Some(true),
+                ".fifo",
+            ),
+            (&long, None, "1 to 80 letters"),
+        ] {
+            let error = parse(url, fifo).unwrap_err().to_string();
+            assert!(error.starts_with("streams.orders"), "{error}");
+            assert!(error.contains(expected), "{url}: {error}");
+        }
+    }
+}

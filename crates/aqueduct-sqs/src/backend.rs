@@ -1,0 +1,179 @@
+use std::fmt;
+use std::sync::Arc;
+
+use aqueduct_aws::Aws;
+use aqueduct_core::{
+    Admin, Backend, Capabilities, Capability, Claim, Claims, Error, Letters, Limits, Options,
+    Producer, Resource, Result, Runtime, Source, StreamName, Text, Url,
+};
+use async_trait::async_trait;
+
+use crate::admin::SqsAdmin;
+use crate::config::Config;
+use crate::consumer::SqsQueue;
+use crate::letters::SqsLetters;
+use crate::producer::{CALL, SqsProducer};
+use crate::queue::{Attributes, Queue};
+
+/// Queues of Amazon SQS, under `sqs://QUEUE` and `sqs:ARN` URLs.
+///
+/// Queues of one set of credentials, region and endpoint share their connections.
+#[derive(Clone, Default)]
+pub struct SqsBackend {
+    aws: Aws,
+}
+
+impl SqsBackend {
+    /// A backend with the credentials of the SDK's chain.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A backend whose clients `aws` configures.
+    pub fn with(aws: Aws) -> Self {
+        Self { aws }
+    }
+}
+
+impl Backend for SqsBackend {
+    fn schemes(&self) -> &[&'static str] {
+        &["sqs"]
+    }
+
+    fn parse(&self, name: &str, url: &Url, options: Options) -> Result<Arc<dyn Resource>> {
+        Ok(Arc::new(SqsResource {
+            aws: self.aws.clone(),
+            config: Config::parse(name, url, options)?,
+        }))
+    }
+}
+
+impl fmt::Debug for SqsBackend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqsBackend").finish_non_exhaustive()
+    }
+}
+
+struct SqsResource {
+    aws: Aws,
+    config: Config,
+}
+
+impl SqsResource {
+    async fn open(&self, runtime: &Runtime) -> Result<(Queue, Attributes)> {
+        Queue::open(&self.aws, &self.config, runtime).await
+    }
+
+    fn capabilities(&self, attributes: &Attributes) -> Capabilities {
+        Capabilities {
+            claims: self.claims(),
+            limits: Limits {
+                event_bytes: Some(attributes.largest()),
+                batch_events: Some(CALL),
+                batch_bytes: None,
+            },
+        }
+    }
+}
+
+#[async_trait]
+impl Resource for SqsResource {
+    fn describe(&self) -> String {
+        format!("sqs://{}", self.config.queue)
+    }
+
+    fn stream(&self) -> &StreamName {
+        &self.config.queue
+    }
+
+    fn claims(&self) -> Claims {
+        let claims = Claims::of(&[
+            Capability::Lag,
+            Capability::DelayedNack,
+            Capability::Durable,
+            Capability::Shared,
+            Capability::Letters,
+            Capability::Admin,
+        ]);
+        let order = match self.config.is_fifo() {
+            true => Claim::Yes,
+            false => no("a standard queue keeps no order: name a FIFO queue"),
+        };
+        let attempts = match self.config.reading.count_receipts {
+            false => Claim::Yes,
+            true => no("attempts = \"receipts\" counts messages that were only held too"),
+        };
+        [
+            (Capability::KeyOrder, order),
+            (Capability::HandlerAttempts, attempts),
+            (
+                Capability::Groups,
+                no("all who read a queue share its messages"),
+            ),
+            (Capability::Replay, no("a queue forgets what is settled")),
+            (Capability::StartAtTime, no("a queue has one end")),
+            (Capability::Positions, no("a queue has no positions")),
+            (Capability::Resharding, no("a queue has no partitions")),
+        ]
+        .into_iter()
+        .fold(claims, |claims, (capability, claim)| {
+            claims.with(capability, claim)
+        })
+    }
+
+    async fn producer(&self, runtime: &Runtime) -> Result<Arc<dyn Producer>> {
+        let (queue, attributes) = self.open(runtime).await?;
+        let capabilities = self.capabilities(&attributes);
+        let producer = SqsProducer::new(queue, self.config.fair, capabilities, runtime);
+        Ok(Arc::new(producer))
+    }
+
+    async fn source(&self, runtime: &Runtime) -> Result<Source> {
+        let (queue, attributes) = self.open(runtime).await?;
+        let reading = &self.config.reading;
+        if let Some(most) = attributes.max_receive_count() {
+            if queue.fifo && !reading.native_redrive {
+                return Err(Error::config(format!(
+                    "queue {}: its own redrive policy moves a message away after {most} receipts, \
+                     which counts those that only waited behind a failing one of their key; \
+                     remove the policy and set `dead_letters`, or accept it by native_redrive = \
+                     \"accept\"",
+                    queue.name
+                )));
+            }
+            tracing::warn!(
+                queue = %queue.name,
+                max_receive_count = most,
+                "the queue's own redrive policy counts receipts, also of messages that were held \
+                 and returned"
+            );
+        }
+        let capabilities = self.capabilities(&attributes);
+        let queue = SqsQueue::new(queue, reading.clone(), capabilities, runtime);
+        Ok(Source::Queue(Arc::new(queue)))
+    }
+
+    async fn letters(&self, runtime: &Runtime) -> Result<Arc<dyn Letters>> {
+        let (queue, attributes) = self.open(runtime).await?;
+        if let Some(most) = attributes.max_receive_count() {
+            return Err(Error::config(format!(
+                "queue {}: its own redrive policy would move letters away that were listed {most} \
+                 times; a queue for letters has none",
+                queue.name
+            )));
+        }
+        let letters = SqsLetters::new(queue, attributes.largest(), runtime);
+        Ok(Arc::new(letters))
+    }
+
+    async fn admin(&self, _: &Runtime) -> Result<Arc<dyn Admin>> {
+        Ok(Arc::new(SqsAdmin::new(
+            self.aws.clone(),
+            self.config.clone(),
+        )))
+    }
+}
+
+fn no(why: &'static str) -> Claim {
+    Claim::No(Text::literal(why))
+}

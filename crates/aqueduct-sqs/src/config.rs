@@ -1,0 +1,226 @@
+use std::time::Duration;
+
+use aqueduct_aws::AwsOptions;
+use aqueduct_core::{Backoff, Options, Result, StreamName, Text, Url};
+
+use crate::address::Address;
+
+/// What a URL and its options say.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    pub(crate) queue: StreamName,
+    pub(crate) account: Option<Text>,
+    pub(crate) aws: AwsOptions,
+    /// Whether a missing queue is made. Default: no, since queues belong to whoever provisions.
+    pub(crate) create: bool,
+    /// How long a queue that is made keeps its messages; `None`: the service's 4 days.
+    pub(crate) retention: Option<Duration>,
+    /// Whether a standard queue is told the key, to be fair among keys. Default: yes, it is free.
+    pub(crate) fair: bool,
+    pub(crate) reading: Reading,
+}
+
+/// How a consumer reads.
+#[derive(Clone, Debug)]
+pub(crate) struct Reading {
+    /// For how long a message is hidden from others before that is renewed. Default 60 s: a dead
+    /// consumer's messages come again within a minute, and one that is handled within 20 s is
+    /// never renewed.
+    pub(crate) visibility: Duration,
+    /// How long one request waits for messages. Default 20 s, the longest and cheapest.
+    pub(crate) wait: Duration,
+    /// The most requests that wait side by side. Default 4: a busy queue gives 10 messages each,
+    /// an idle one is asked by one alone.
+    pub(crate) receivers: usize,
+    /// The most messages held, in any state. Default 1,000.
+    pub(crate) max_unsettled: usize,
+    /// The most bytes held. Default 64 MiB.
+    pub(crate) max_unsettled_bytes: usize,
+    /// The longest delay of a nack for which a message, and its followers, are held here. Default
+    /// 15 min. Longer ones wait in the queue.
+    pub(crate) hold: Duration,
+    /// The wait before a failed attempt is repeated, where the nack names none. Default 200 ms up
+    /// to 30 s.
+    pub(crate) redelivery: Backoff,
+    /// Whether the queue's own redrive policy is accepted where it can bury innocents.
+    pub(crate) native_redrive: bool,
+    /// Whether attempts count receipts, those of other consumers and of mere holding too.
+    pub(crate) count_receipts: bool,
+}
+
+impl Default for Reading {
+    fn default() -> Self {
+        Self {
+            visibility: Duration::from_secs(60),
+            wait: Duration::from_secs(20),
+            receivers: 4,
+            max_unsettled: 1_000,
+            max_unsettled_bytes: 64 << 20,
+            hold: Duration::from_secs(900),
+            redelivery: Backoff::new(Duration::from_millis(200), Duration::from_secs(30)),
+            native_redrive: false,
+            count_receipts: false,
+        }
+    }
+}
+
+impl Config {
+    pub(crate) fn parse(name: &str, url: &Url, mut options: Options) -> Result<Self> {
+        for (key, value) in url.query_pairs() {
+            // The table may have been joined with the query already.
+            if !options.contains(&key) {
+                let value = Text::from(&*value);
+                options.set(&*key, value.clone(), value);
+            }
+        }
+        let fifo = options.boolean("fifo")?;
+        let address = Address::parse(name, url, fifo, options.place())?;
+        let mut aws = AwsOptions::read(&mut options)?;
+        if aws.region.is_none() {
+            aws.region = address.region;
+        }
+        let create = options.choice("create", &["missing", "never"])? == Some("missing");
+        let day = Duration::from_secs(86_400);
+        let minute = Duration::from_secs(60);
+        let retention = seconds(&mut options, "retention", minute, 14 * day)?;
+        if retention.is_some() && !create {
+            let why = "it says how a missing queue is made, which needs create = \"missing\"";
+            return Err(options.refuse("retention", why));
+        }
+        let fair = options.boolean("fair")?.unwrap_or(true);
+        let reading = Reading::read(&mut options)?;
+        options.finish()?;
+        Ok(Self {
+            queue: address.queue,
+            account: address.account,
+            aws,
+            create,
+            retention,
+            fair,
+            reading,
+        })
+    }
+
+    pub(crate) fn is_fifo(&self) -> bool {
+        self.queue.as_str().ends_with(".fifo")
+    }
+}
+
+impl Reading {
+    fn read(options: &mut Options) -> Result<Self> {
+        let mut read = Self::default();
+        let second = Duration::from_secs(1);
+        let longest = Duration::from_secs(12 * 3600);
+        if let Some(visibility) = seconds(options, "visibility", 2 * second, longest)? {
+            read.visibility = visibility;
+        }
+        if let Some(wait) = seconds(options, "wait", second, 20 * second)? {
+            read.wait = wait;
+        }
+        // So that two thirds are left of a message's time when it arrives, at the least.
+        read.wait = read.wait.min(read.visibility / 3).max(second);
+        read.wait = Duration::from_secs(read.wait.as_secs());
+        if let Some(receivers) = options.number("receivers", 1..=64)? {
+            read.receivers = receivers;
+        }
+        if let Some(most) = options.number("max_unsettled", 10..=100_000)? {
+            read.max_unsettled = most;
+        }
+        if let Some(most) = options.bytes("max_unsettled_bytes")? {
+            if most < 1 << 20 {
+                return Err(options.refuse("max_unsettled_bytes", "at least 1MiB, one message"));
+            }
+            read.max_unsettled_bytes = usize::try_from(most).unwrap_or(usize::MAX);
+        }
+        if let Some(hold) = options.duration("hold")? {
+            if hold > longest {
+                return Err(options.refuse("hold", "at most 12h: no message is hidden longer"));
+            }
+            read.hold = hold;
+        }
+        let first = options.duration("redelivery_first")?;
+        let max = options.duration("redelivery_max")?;
+        let first = first.unwrap_or(Duration::from_millis(200));
+        let max = max.unwrap_or(Duration::from_secs(30).max(first));
+        if max < first {
+            return Err(options.refuse("redelivery_max", "at least redelivery_first"));
+        }
+        read.redelivery = Backoff::new(first, max);
+        let redrive = options.choice("native_redrive", &["refuse", "accept"])?;
+        read.native_redrive = redrive == Some("accept");
+        let attempts = options.choice("attempts", &["runs", "receipts"])?;
+        read.count_receipts = attempts == Some("receipts");
+        Ok(read)
+    }
+}
+
+/// A duration of whole seconds within a range, as the service counts.
+fn seconds(
+    options: &mut Options,
+    name: &'static str,
+    least: Duration,
+    most: Duration,
+) -> Result<Option<Duration>> {
+    match options.duration(name)? {
+        Some(it) if it < least || it > most || it.subsec_nanos() > 0 => {
+            let why = format!("whole seconds, from {least:?} to {most:?}");
+            Err(options.refuse(name, why))
+        }
+        duration => Ok(duration),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aqueduct_core::ErrorKind;
+
+    use super::*;
+
+    fn parse(url: &str) -> Result<Config> {
+        let options = Options::new("streams.orders");
+        Config::parse("orders", &Url::parse(url).unwrap(), options)
+    }
+
+    #[test]
+    fn the_table_and_the_query_are_one_set() {
+        let url = Url::parse("sqs://o.fifo?visibility=30s").unwrap();
+        let options = Options::new("streams.orders").with("region", "eu-west-1");
+        let config = Config::parse("orders", &url, options).unwrap();
+        assert!(config.is_fifo() && !config.create);
+        assert_eq!(config.reading.visibility, Duration::from_secs(30));
+        assert_eq!(config.reading.wait, Duration::from_secs(10));
+        assert_eq!(config.aws.region.as_deref(), Some("eu-west-1"));
+        let arn = parse("sqs:arn:aws:sqs:eu-west-1:123456789012:o").unwrap();
+        assert_eq!(arn.aws.region.as_deref(), Some("eu-west-1"));
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused_by_name() {
+        for (query, expected) in [
+            ("visibility=1s", "from 2s to"),
+            ("visibility=2500ms", "whole seconds"),
+            ("visibility=13h", "from 2s to"),
+            ("wait=21s", "from 1s to 20s"),
+            ("receivers=0", "from 1 to 64"),
+            ("max_unsettled=1", "from 10"),
+            ("max_unsettled_bytes=1KiB", "1MiB"),
+            ("hold=13h", "12h"),
+            (
+                "redelivery_first=2s&redelivery_max=1s",
+                "at least redelivery_first",
+            ),
+            ("native_redrive=maybe", "refuse, accept"),
+            ("attempts=some", "runs, receipts"),
+            ("retention=1d", "create"),
+            ("create=missing&retention=15d", "whole seconds"),
+            ("fifo=yes", "true or false"),
+            ("colour=red", "valid: "),
+        ] {
+            let error = parse(&format!("sqs://orders?{query}")).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Config, "{query}");
+            let said = error.to_string();
+            assert!(said.starts_with("streams.orders"), "{said}");
+            assert!(said.contains(expected), "{query}: {said}");
+        }
+    }
+}

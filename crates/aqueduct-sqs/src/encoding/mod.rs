@@ -1,0 +1,72 @@
+//! An event as a message, version 1 of the format: the README describes it.
+
+mod read;
+mod write;
+
+#[cfg(test)]
+mod tests;
+
+use aws_sdk_sqs::primitives::Blob;
+use aws_sdk_sqs::types::MessageAttributeValue;
+
+pub(crate) use self::read::{Incoming, decode};
+pub(crate) use self::write::{encode, structured};
+
+/// The most attributes that a message has.
+const MOST_ATTRIBUTES: usize = 10;
+
+const CONTENT_TYPE: &str = "content-type";
+const VERSION: &str = "ce-specversion";
+const TYPES: &str = "aqueduct-types";
+
+/// A message to send.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Encoded {
+    pub(crate) body: String,
+    pub(crate) attributes: Vec<(String, MessageAttributeValue)>,
+}
+
+impl Encoded {
+    /// Adds an attribute of text.
+    pub(crate) fn add(&mut self, name: &str, text: &str) {
+        let value = attribute("String", Some(text.to_owned()), None);
+        self.attributes
+            .extend(value.map(|value| (name.to_owned(), value)));
+    }
+
+    /// What counts towards the service's limits.
+    pub(crate) fn size(&self) -> usize {
+        let attributes: usize = self
+            .attributes
+            .iter()
+            .map(|(name, value)| {
+                let text = value.string_value().map_or(0, str::len);
+                let binary = value.binary_value().map_or(0, |it| it.as_ref().len());
+                name.len() + value.data_type().len() + text + binary
+            })
+            .sum();
+        self.body.len() + attributes
+    }
+}
+
+fn attribute(
+    data_type: &str,
+    text: Option<String>,
+    binary: Option<Vec<u8>>,
+) -> Option<MessageAttributeValue> {
+    MessageAttributeValue::builder()
+        .data_type(data_type)
+        .set_string_value(text)
+        .set_binary_value(binary.map(Blob::new))
+        .build()
+        .ok()
+}
+
+/// Whether the service takes that text: the characters of XML 1.0.
+fn is_text(text: &str) -> bool {
+    text.chars().all(is_character)
+}
+
+fn is_character(c: char) -> bool {
+    matches!(c, '\t' | '\n' | '\r' | ' '..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..)
+}

@@ -1,0 +1,132 @@
+use std::collections::HashMap;
+
+use aqueduct_core::{AttributeValue, Event};
+use proptest::prelude::*;
+
+use super::*;
+
+fn read(encoded: Encoded) -> Event {
+    let attributes: HashMap<_, _> = encoded.attributes.into_iter().collect();
+    decode(Incoming {
+        id: "message-1",
+        body: encoded.body,
+        attributes: &attributes,
+        group: Some("group-1"),
+        source: &"sqs://orders".into(),
+    })
+}
+
+fn is_binary(encoded: &Encoded) -> bool {
+    encoded.attributes.iter().any(|(name, _)| name == VERSION)
+}
+
+#[test]
+fn attributes_carry_what_fits_and_the_structured_format_the_rest() {
+    let event = Event::bytes("order.placed", "text/plain", "hello")
+        .with_source("/shop")
+        .with_key("VINET");
+    let mut encoded = encode(&event);
+    assert!(is_binary(&encoded));
+    assert_eq!(encoded.body, "hello");
+    let size: usize = encoded.size();
+    encoded.body.push('!');
+    assert_eq!(encoded.size(), size + 1);
+
+    let mut many = event.clone();
+    for n in 0..6 {
+        many.attributes_mut().set(format!("a{n}"), n).unwrap();
+        let fits = 6 + n + 1 <= 10;
+        let encoded = encode(&many);
+        assert_eq!(is_binary(&encoded), fits, "{n}");
+        assert!(encoded.attributes.len() <= 10);
+        assert_eq!(read(encoded), many);
+    }
+    for data in [&b""[..], b"\xff\x00", b"bell \x07", "\u{ffff}".as_bytes()] {
+        let odd = event.clone().with_data(data.to_vec());
+        let encoded = encode(&odd);
+        assert!(!is_binary(&encoded) && is_text(&encoded.body), "{data:?}");
+        assert_eq!(read(encoded), odd);
+    }
+    assert_eq!(
+        read(encode(&Event::new("bare").with_source("s").with_id("1"))).data(),
+        None
+    );
+}
+
+#[test]
+fn types_come_back_in_both_forms() {
+    let mut event = Event::bytes("t", "text/plain", "x").with_source("/s");
+    for (name, value) in [
+        ("yes", AttributeValue::Boolean(true)),
+        ("bytes", AttributeValue::Binary(vec![0, 255].into())),
+        ("uri", AttributeValue::Uri("https://example.com/".into())),
+        (
+            "when",
+            AttributeValue::Timestamp("2026-02-28T23:59:59.5Z".parse().unwrap()),
+        ),
+        ("digits", AttributeValue::String("5".into())),
+    ] {
+        event.attributes_mut().set(name, value).unwrap();
+    }
+    assert!(is_binary(&encode(&event)));
+    assert_eq!(read(encode(&event)), event);
+    let structured = event.with_data(vec![0]);
+    assert!(!is_binary(&encode(&structured)));
+    assert_eq!(read(encode(&structured)), structured);
+}
+
+#[test]
+fn what_is_no_event_says_so_and_keeps_its_body() {
+    let foreign = Encoded {
+        body: "hello".to_owned(),
+        attributes: vec![
+            (
+                "region".to_owned(),
+                attribute("String", Some("eu".to_owned()), None).unwrap(),
+            ),
+            (
+                "Not-A-Name".to_owned(),
+                attribute("String", Some("x".to_owned()), None).unwrap(),
+            ),
+        ],
+    };
+    let event = read(foreign);
+    assert!(event.is_foreign());
+    assert_eq!(event.id().to_string(), "message-1");
+    assert_eq!(
+        (event.source(), event.key()),
+        ("sqs://orders", Some("group-1"))
+    );
+    assert_eq!(event.data().unwrap().as_ref(), b"hello");
+    assert_eq!(
+        event.attributes().get("region").unwrap().as_str(),
+        Some("eu")
+    );
+    assert_eq!(event.attributes().len(), 1);
+    let mut broken = encode(&Event::new("t").with_source("/s"));
+    broken.body.truncate(10);
+    assert!(read(broken).is_foreign());
+}
+
+proptest! {
+    #[test]
+    fn any_event_comes_back_and_any_message_is_read(
+        data: Option<Vec<u8>>,
+        text in "\\PC{0,40}",
+        key: Option<String>,
+        typed in prop::option::of("[a-z]{1,8}/[a-z]{1,8}"),
+        body: String,
+    ) {
+        let mut event = Event::new("t").with_source("/s").with_id("1");
+        if let Some(data) = data { event = event.with_data(data); }
+        if let Some(key) = key { event = event.with_key(key); }
+        if let Some(typed) = typed { event = event.with_content_type(typed); }
+        event.attributes_mut().set("note", text).unwrap();
+        let encoded = encode(&event);
+        prop_assert!(is_text(&encoded.body) && !encoded.body.is_empty());
+        let mut attributes = encoded.attributes.clone();
+        prop_assert_eq!(read(encoded), event);
+        attributes.truncate(3);
+        read(Encoded { body, attributes });
+    }
+}

@@ -1,0 +1,239 @@
+//! Dead letters in a queue. The README says what a queue cannot do for them.
+
+mod cut;
+mod keys;
+mod scan;
+mod stored;
+
+use std::sync::{Mutex, PoisonError};
+
+use aqueduct_core::{
+    DeadLetterQueue, Effect, Error, ErrorKind, GroupName, Letter, LetterId, LetterQuery, Letters,
+    Producer, Receipt, Result, Runtime, StoredLetter, StreamName, Text,
+};
+use async_trait::async_trait;
+
+use self::scan::Scan;
+use self::stored::{Place, Stored};
+use crate::ids;
+use crate::queue::{BATCH, BATCH_BYTES, Outgoing, Queue};
+
+/// The letters of one queue.
+pub(crate) struct SqsLetters {
+    queue: Queue,
+    largest: usize,
+    runtime: Runtime,
+    /// Rises with each burial of this process, as the wall clock does.
+    order: Mutex<u64>,
+    /// Held by whoever looks through the queue: two would hide letters from each other.
+    looking: futures::lock::Mutex<()>,
+}
+
+impl SqsLetters {
+    pub(crate) fn new(queue: Queue, largest: usize, runtime: &Runtime) -> Self {
+        Self {
+            queue,
+            largest,
+            runtime: runtime.clone(),
+            order: Mutex::new(0),
+            looking: futures::lock::Mutex::new(()),
+        }
+    }
+
+    /// Microseconds of the wall clock, or one more than the last.
+    fn next_order(&self) -> u64 {
+        let wall = u64::try_from(self.runtime.wall().as_millis()).unwrap_or_default();
+        let mut order = self.order.lock().unwrap_or_else(PoisonError::into_inner);
+        *order = (*order + 1).max(wall * 1000);
+        *order
+    }
+
+    async fn message(&self, letter: &Letter) -> Result<Outgoing> {
+        let encoded = cut::encode_to_fit(letter, self.largest, self.next_order())?;
+        if let (true, Some(key)) = (letter.holds_key, letter.event.key()) {
+            let (name, value) = keys::tag_of(&letter.group, &letter.stream, key)?;
+            let tagged = self.queue.tag(&name, &value).await;
+            tagged.map_err(|error| error.context("a queue holds at most 50 keys of letters"))?;
+        }
+        // A group of its own, so that no letter hides another; and never a repetition: an event
+        // that fails again after its redrive makes the same letter again.
+        let id = || self.queue.fifo.then(|| ids::random(&self.runtime));
+        Ok(Outgoing {
+            encoded,
+            group: id(),
+            dedup: id(),
+        })
+    }
+
+    /// Takes out the letters of those names.
+    async fn find(&self, ids: &[LetterId]) -> Result<(Scan, Vec<Option<Stored>>)> {
+        let wanted: Vec<Option<Text>> = ids.iter().map(stored::message_of).collect();
+        let all: Vec<Text> = wanted.iter().flatten().cloned().collect();
+        let mut scan = Scan::new(&self.queue, &self.runtime);
+        if !all.is_empty() {
+            scan.look_for(Some(&all)).await?;
+        }
+        let found = ids.iter().zip(wanted).map(|(id, message)| {
+            let stored = scan.found().get(&message?)?;
+            (stored.id() == *id).then(|| stored.clone())
+        });
+        let found = found.collect();
+        Ok((scan, found))
+    }
+}
+
+#[async_trait]
+impl DeadLetterQueue for SqsLetters {
+    async fn bury(&self, letters: &[Letter]) -> Vec<Result<()>> {
+        let mut outcomes: Vec<Result<()>> = Vec::with_capacity(letters.len());
+        let mut request: Vec<Outgoing> = Vec::new();
+        let mut places = Vec::new();
+        let mut bytes = 0;
+        for (at, letter) in letters.iter().enumerate() {
+            outcomes.push(Err(unanswered()));
+            let message = match self.message(letter).await {
+                Ok(message) => message,
+                Err(error) => {
+                    outcomes[at] = Err(error);
+                    continue;
+                }
+            };
+            let size = message.encoded.size();
+            if request.len() == BATCH || bytes + size > BATCH_BYTES {
+                let answers = self.queue.send(std::mem::take(&mut request)).await;
+                for (at, answer) in std::mem::take(&mut places).into_iter().zip(answers) {
+                    outcomes[at] = answer;
+                }
+                bytes = 0;
+            }
+            bytes += size;
+            request.push(message);
+            places.push(at);
+        }
+        if !request.is_empty() {
+            let answers = self.queue.send(request).await;
+            for (at, answer) in places.into_iter().zip(answers) {
+                outcomes[at] = answer;
+            }
+        }
+        outcomes
+    }
+}
+
+#[async_trait]
+impl Letters for SqsLetters {
+    async fn list(&self, query: &LetterQuery) -> Result<Vec<StoredLetter>> {
+        let after = match &query.after {
+            None => None,
+            Some(id) => Some(Place::of(id).ok_or_else(|| {
+                let what = format!("letter {id}: no such name");
+                Error::new(ErrorKind::Invalid, what)
+            })?),
+        };
+        let _looking = self.looking.lock().await;
+        let mut scan = Scan::new(&self.queue, &self.runtime);
+        let looked = scan.look_for(None).await;
+        let mut matching: Vec<&Stored> = scan
+            .found()
+            .values()
+            .filter(|stored| after.as_ref().is_none_or(|after| stored.place > *after))
+            .filter(|stored| stored.matches(query))
+            .collect();
+        matching.sort_by(|a, b| a.place.cmp(&b.place));
+        let page = matching.into_iter().take(query.limit);
+        let page = page.map(Stored::to_letter).collect();
+        scan.give_back().await;
+        looked.map(|()| page)
+    }
+
+    async fn show(&self, id: &LetterId) -> Result<Option<StoredLetter>> {
+        let _looking = self.looking.lock().await;
+        let (scan, mut found) = self.find(std::slice::from_ref(id)).await?;
+        scan.give_back().await;
+        Ok(found.pop().flatten().map(|stored| stored.to_letter()))
+    }
+
+    async fn redrive(&self, ids: &[LetterId], to: &dyn Producer) -> Vec<Result<Receipt>> {
+        let _looking = self.looking.lock().await;
+        let (mut scan, found) = match self.find(ids).await {
+            Ok(found) => found,
+            Err(error) => return vec![Err(error); ids.len()],
+        };
+        let mut answers: Vec<Result<Receipt>> = Vec::with_capacity(ids.len());
+        let (mut events, mut places) = (Vec::new(), Vec::new());
+        for (at, (id, stored)) in ids.iter().zip(&found).enumerate() {
+            answers.push(match stored {
+                None => Err(no_letter(id)),
+                Some(stored) => match stored.redriven() {
+                    Ok(event) => {
+                        events.push(event);
+                        places.push(at);
+                        Err(unanswered())
+                    }
+                    Err(error) => Err(error),
+                },
+            });
+        }
+        let outcomes = to.send_batch(&events).await.into_outcomes();
+        let mut sent = Vec::new();
+        for (at, outcome) in places.into_iter().zip(outcomes) {
+            if let (Ok(_), Some(stored)) = (&outcome, &found[at]) {
+                sent.push((at, stored.place.message.clone()));
+            }
+            answers[at] = outcome;
+        }
+        // Sent and not removed, a letter may be sent again: its id lets the consumer know.
+        let messages: Vec<Text> = sent.iter().map(|it| it.1.clone()).collect();
+        let removed = scan.delete(&messages).await;
+        for ((at, _), outcome) in sent.into_iter().zip(removed) {
+            if let Err(error) = outcome {
+                answers[at] = Err(error.with_effect(Effect::Unknown));
+            }
+        }
+        scan.give_back().await;
+        answers
+    }
+
+    async fn purge(&self, ids: &[LetterId]) -> Vec<Result<()>> {
+        let _looking = self.looking.lock().await;
+        let (mut scan, found) = match self.find(ids).await {
+            Ok(found) => found,
+            Err(error) => return vec![Err(error); ids.len()],
+        };
+        let messages = found.iter().flatten();
+        let messages: Vec<Text> = messages.map(|it| it.place.message.clone()).collect();
+        let mut removed = scan.delete(&messages).await.into_iter();
+        let answers = ids.iter().zip(&found).map(|(id, stored)| match stored {
+            Some(_) => removed.next().unwrap_or_else(|| Err(unanswered())),
+            None => Err(no_letter(id)),
+        });
+        let answers = answers.collect();
+        scan.give_back().await;
+        answers
+    }
+
+    async fn held_keys(&self, group: &GroupName, stream: &StreamName) -> Result<Vec<Text>> {
+        let tags = self.queue.tags().await?;
+        let mut held: Vec<Text> = tags
+            .iter()
+            .filter_map(|(name, value)| keys::key_of(name, value, group, stream))
+            .collect();
+        held.sort();
+        Ok(held)
+    }
+
+    async fn release_key(&self, group: &GroupName, stream: &StreamName, key: &str) -> Result<()> {
+        self.queue.untag(&keys::name_of(group, stream, key)).await
+    }
+}
+
+fn no_letter(id: &LetterId) -> Error {
+    Error::new(
+        ErrorKind::NotFound,
+        format!("letter {id}: there is no such letter, or somebody else looks at it now"),
+    )
+}
+
+fn unanswered() -> Error {
+    Error::new(ErrorKind::Internal, "a letter has no outcome").with_effect(Effect::Unknown)
+}

@@ -1,0 +1,47 @@
+use metrics::{Counter, Gauge, counter, gauge};
+
+/// What a queue costs and holds. Handles are taken once, when the queue is opened: install the
+/// recorder before. Requests are `aqueduct_sqs_requests_total`, by operation.
+pub(crate) struct Metrics {
+    pub(crate) get_queue: Counter,
+    pub(crate) send: Counter,
+    pub(crate) receive: Counter,
+    pub(crate) receive_empty: Counter,
+    pub(crate) delete: Counter,
+    pub(crate) change_visibility: Counter,
+    pub(crate) tags: Counter,
+    /// Messages, not requests.
+    pub(crate) sent: Counter,
+    pub(crate) received: Counter,
+    pub(crate) deleted: Counter,
+    /// Messages that came again while they were out here, or after they were handled here.
+    pub(crate) repeated: Counter,
+    /// Messages whose time ran out while they were held.
+    pub(crate) expired: Counter,
+    /// Messages given back unhandled.
+    pub(crate) returned: Counter,
+    pub(crate) held: Gauge,
+}
+
+impl Metrics {
+    pub(crate) fn new(queue: &str) -> Self {
+        let label = || queue.to_owned();
+        let requests = |operation: &'static str| counter!("aqueduct_sqs_requests_total", "queue" => label(), "operation" => operation);
+        Self {
+            get_queue: requests("GetQueueAttributes"),
+            send: requests("SendMessageBatch"),
+            receive: requests("ReceiveMessage"),
+            delete: requests("DeleteMessageBatch"),
+            change_visibility: requests("ChangeMessageVisibilityBatch"),
+            tags: requests("ListQueueTags"),
+            receive_empty: counter!("aqueduct_sqs_empty_receives_total", "queue" => label()),
+            sent: counter!("aqueduct_sqs_sent_total", "queue" => label()),
+            received: counter!("aqueduct_sqs_received_total", "queue" => label()),
+            deleted: counter!("aqueduct_sqs_deleted_total", "queue" => label()),
+            repeated: counter!("aqueduct_sqs_repeated_total", "queue" => label()),
+            expired: counter!("aqueduct_sqs_expired_total", "queue" => label()),
+            returned: counter!("aqueduct_sqs_returned_total", "queue" => label()),
+            held: gauge!("aqueduct_sqs_held", "queue" => label()),
+        }
+    }
+}

@@ -1,0 +1,307 @@
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use aqueduct_core::{
+    Capabilities, Error, ErrorKind, Event, Lane, Producer, Receipt, Result, Runtime, SendReport,
+};
+use async_trait::async_trait;
+use event_listener::Event as Signal;
+use futures::StreamExt as _;
+
+use crate::encoding::encode;
+use crate::ids;
+use crate::queue::{BATCH, BATCH_BYTES, Outgoing, Queue};
+
+/// How many requests of one call are under way at once.
+const REQUESTS: usize = 10;
+
+/// The most events of one call: enough for all its requests.
+pub(crate) const CALL: usize = BATCH * REQUESTS;
+
+/// Sends to one queue, ten messages a request.
+///
+/// A request never holds two events of one key: the service stores or refuses each entry by
+/// itself. The events of one key go out in requests one after the other, side by side with those
+/// of other keys.
+pub(crate) struct SqsProducer {
+    queue: Queue,
+    fair: bool,
+    runtime: Runtime,
+    capabilities: Capabilities,
+    closed: AtomicBool,
+    under_way: UnderWay,
+}
+
+impl SqsProducer {
+    pub(crate) fn new(
+        queue: Queue,
+        fair: bool,
+        capabilities: Capabilities,
+        runtime: &Runtime,
+    ) -> Self {
+        Self {
+            queue,
+            fair,
+            runtime: runtime.clone(),
+            capabilities,
+            closed: AtomicBool::new(false),
+            under_way: UnderWay::default(),
+        }
+    }
+
+    fn message(&self, event: &Event) -> Result<Outgoing> {
+        event.validate()?;
+        let encoded = encode(event);
+        self.capabilities
+            .limits
+            .check_event(event, encoded.size())?;
+        let fifo = self.queue.fifo;
+        let group = match event.key() {
+            Some(key) if fifo || self.fair => Some(ids::group_of_key(key)),
+            None if fifo => Some(ids::group_of_keyless(event)),
+            _ => None,
+        };
+        Ok(Outgoing {
+            encoded,
+            group,
+            dedup: fifo.then(|| ids::dedup_of(event, &self.runtime)),
+        })
+    }
+
+    async fn send(&self, round: Vec<(usize, Outgoing)>) -> Vec<(usize, Result<()>)> {
+        let requests = fill(round).into_iter().map(|request| async move {
+            let (places, messages): (Vec<_>, Vec<_>) = request.into_iter().unzip();
+            let outcomes = self.queue.send(messages).await;
+            places.into_iter().zip(outcomes).collect::<Vec<_>>()
+        });
+        futures::stream::iter(requests)
+            .buffer_unordered(REQUESTS)
+            .collect::<Vec<_>>()
+            .await
+            .concat()
+    }
+}
+
+#[async_trait]
+impl Producer for SqsProducer {
+    async fn send_batch(&self, events: &[Event]) -> SendReport {
+        let _under_way = self.under_way.one_more();
+        if self.closed.load(Ordering::Acquire) {
+            let closed = Error::new(ErrorKind::Closed, "the producer is closed");
+            return SendReport::failed(events.len(), &closed);
+        }
+        let mut plan = Plan::new(events);
+        while let Some(round) = plan.next_round(|event| self.message(event)) {
+            for (at, outcome) in self.send(round).await {
+                plan.settle(at, outcome);
+            }
+        }
+        SendReport::new(plan.into_outcomes())
+    }
+
+    fn lane(&self, _: &Event) -> Lane {
+        // A queue takes as much of one key as of another.
+        Lane(0)
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.capabilities.clone()
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.closed.store(true, Ordering::Release);
+        self.under_way.ended().await;
+        Ok(())
+    }
+}
+
+/// What is left of one call: rounds in which each key comes once.
+struct Plan<'a> {
+    events: &'a [Event],
+    outcomes: Vec<Option<Result<Receipt>>>,
+    blocked: BTreeSet<&'a str>,
+    left: Vec<usize>,
+}
+
+impl<'a> Plan<'a> {
+    fn new(events: &'a [Event]) -> Self {
+        Self {
+            events,
+            outcomes: events.iter().map(|_| None).collect(),
+            blocked: BTreeSet::new(),
+            left: (0..events.len()).collect(),
+        }
+    }
+
+    /// The first of each key that is left, and what has none; `None` at the end.
+    fn next_round<T>(
+        &mut self,
+        mut message: impl FnMut(&Event) -> Result<T>,
+    ) -> Option<Vec<(usize, T)>> {
+        while !self.left.is_empty() {
+            let mut taken = BTreeSet::new();
+            let mut round = Vec::new();
+            for at in std::mem::take(&mut self.left) {
+                let event = &self.events[at];
+                match event.key() {
+                    Some(key) if self.blocked.contains(key) => {
+                        self.outcomes[at] = Some(Err(blocked(event)));
+                    }
+                    Some(key) if !taken.insert(key) => self.left.push(at),
+                    _ => match message(event) {
+                        Ok(message) => round.push((at, message)),
+                        Err(error) => self.settle(at, Err(error)),
+                    },
+                }
+            }
+            if !round.is_empty() {
+                return Some(round);
+            }
+        }
+        None
+    }
+
+    fn settle(&mut self, at: usize, outcome: Result<()>) {
+        if outcome.is_err() {
+            self.blocked.extend(self.events[at].key());
+        }
+        self.outcomes[at] = Some(outcome.map(|()| Receipt::default()));
+    }
+
+    fn into_outcomes(self) -> Vec<Result<Receipt>> {
+        let missing = || Err(Error::new(ErrorKind::Internal, "an event has no outcome"));
+        let outcomes = self.outcomes.into_iter();
+        outcomes
+            .map(|outcome| outcome.unwrap_or_else(missing))
+            .collect()
+    }
+}
+
+fn blocked(event: &Event) -> Error {
+    Error::new(
+        ErrorKind::Blocked,
+        format!(
+            "event {} was not tried: an earlier one of its key is not stored",
+            event.id()
+        ),
+    )
+}
+
+/// Requests as full as the service takes them.
+fn fill(messages: Vec<(usize, Outgoing)>) -> Vec<Vec<(usize, Outgoing)>> {
+    let mut requests: Vec<Vec<(usize, Outgoing)>> = Vec::new();
+    let mut room = 0;
+    for message in messages {
+        let size = message.1.encoded.size();
+        match requests.last_mut() {
+            Some(last) if last.len() < BATCH && size <= room => {
+                room -= size;
+                last.push(message);
+            }
+            _ => {
+                room = BATCH_BYTES.saturating_sub(size);
+                requests.push(vec![message]);
+            }
+        }
+    }
+    requests
+}
+
+/// Calls that have not ended.
+#[derive(Default)]
+struct UnderWay {
+    count: std::sync::atomic::AtomicUsize,
+    ended: Signal,
+}
+
+struct One<'a>(&'a UnderWay);
+
+impl UnderWay {
+    fn one_more(&self) -> One<'_> {
+        self.count.fetch_add(1, Ordering::AcqRel);
+        One(self)
+    }
+
+    async fn ended(&self) {
+        loop {
+            let ended = self.ended.listen();
+            if self.count.load(Ordering::Acquire) == 0 {
+                return;
+            }
+            ended.await;
+        }
+    }
+}
+
+impl Drop for One<'_> {
+    fn drop(&mut self) {
+        if self.0.count.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.ended.notify(usize::MAX);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn what_is_stored_of_a_key_is_a_prefix(
+            keys in prop::collection::vec(0..4u8, 0..40),
+            fails: Vec<bool>,
+        ) {
+            let events: Vec<Event> = keys
+                .iter()
+                .map(|key| match key {
+                    0 => Event::new("t"),
+                    key => Event::new("t").with_key(key.to_string()),
+                })
+                .collect();
+            let mut plan = Plan::new(&events);
+            let mut fails = fails.into_iter();
+            while let Some(round) = plan.next_round(|_| Ok(())) {
+                let mut seen = BTreeSet::new();
+                for (at, ()) in round {
+                    prop_assert!(events[at].key().is_none_or(|key| seen.insert(key)));
+                    let outcome = match fails.next() {
+                        Some(true) => Err(Error::new(ErrorKind::Throttled, "no")),
+                        _ => Ok(()),
+                    };
+                    plan.settle(at, outcome);
+                }
+            }
+            let outcomes = plan.into_outcomes();
+            let mut failed = BTreeSet::new();
+            for (event, outcome) in events.iter().zip(&outcomes) {
+                let Some(key) = event.key() else { continue };
+                match outcome {
+                    Ok(_) => prop_assert!(!failed.contains(key)),
+                    Err(error) if failed.insert(key) => {
+                        prop_assert_eq!(error.kind(), ErrorKind::Throttled);
+                    }
+                    Err(error) => prop_assert_eq!(error.kind(), ErrorKind::Blocked),
+                }
+            }
+        }
+
+        #[test]
+        fn requests_keep_to_the_limits(sizes in prop::collection::vec(1..400_000usize, 0..40)) {
+            let messages = sizes.iter().enumerate().map(|(at, size)| {
+                let body = "x".repeat(*size);
+                let encoded = crate::encoding::Encoded { body, attributes: Vec::new() };
+                (at, Outgoing { encoded, group: None, dedup: None })
+            });
+            let requests = fill(messages.collect());
+            let places: Vec<usize> = requests.iter().flatten().map(|it| it.0).collect();
+            prop_assert_eq!(places, (0..sizes.len()).collect::<Vec<_>>());
+            for request in requests {
+                prop_assert!((1..=BATCH).contains(&request.len()));
+                let bytes: usize = request.iter().map(|it| it.1.encoded.size()).sum();
+                prop_assert!(bytes <= BATCH_BYTES);
+            }
+        }
+    }
+}

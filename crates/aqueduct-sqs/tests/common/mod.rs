@@ -1,0 +1,208 @@
+//! Queues to test: of the emulator in process, or of an endpoint.
+
+#![allow(dead_code, reason = "each test file uses some of it")]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use aqueduct_aws::Aws;
+use aqueduct_conformance::{Fault, Faults, Fixture, Subject, Timing};
+use aqueduct_core::{Backend, Options, Resource, Result, Runtime, StreamSpec, Url};
+use aqueduct_emulators::{HttpFault, HttpFaults, Sqs, SqsLimits, test_credentials};
+use aqueduct_memory::MemoryBackend;
+use aqueduct_sqs::SqsBackend;
+use async_trait::async_trait;
+
+pub fn endpoint() -> Option<String> {
+    std::env::var("AQUEDUCT_TEST_SQS_ENDPOINT").ok()
+}
+
+/// A Tokio runtime, and it as ours.
+pub fn real_time() -> (tokio::runtime::Runtime, Runtime) {
+    let tokio = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
+    let runtime = {
+        let _entered = tokio.enter();
+        aqueduct_runtime::tokio()
+    };
+    (tokio, runtime)
+}
+
+/// An SQS without limits that would slow tests down.
+pub fn sqs(runtime: &Runtime) -> Sqs {
+    let mut limits = SqsLimits::default();
+    limits.deleted_name = Duration::ZERO;
+    Sqs::with_limits(runtime, limits)
+}
+
+/// Clients of that SQS, with faults between.
+pub fn aws(sqs: &Sqs) -> (Aws, HttpFaults) {
+    let faults = HttpFaults::over(sqs.client());
+    let aws = Aws::new()
+        .with_http_client(faults.client())
+        .with_credentials(test_credentials());
+    (aws, faults)
+}
+
+/// The resource of a URL, with short times.
+pub fn resource(aws: &Aws, url: &str) -> Arc<dyn Resource> {
+    let url = Url::parse(url).unwrap();
+    let mut options = Options::new("streams.orders");
+    if !url.query().is_some_and(|query| query.contains("region=")) {
+        options = options.with("region", "us-east-1");
+    }
+    SqsBackend::with(aws.clone())
+        .parse("orders", &url, options)
+        .unwrap()
+}
+
+/// Makes a queue for each case.
+pub struct Queues {
+    name: String,
+    fifo: bool,
+    sqs: Option<Sqs>,
+    endpoint: Option<String>,
+    made: AtomicU64,
+}
+
+impl Queues {
+    pub fn emulated(runtime: &Runtime, fifo: bool) -> Self {
+        Self {
+            name: format!("sqs ({}) on the emulator", kind(fifo)),
+            fifo,
+            sqs: Some(sqs(runtime)),
+            endpoint: None,
+            made: AtomicU64::new(0),
+        }
+    }
+
+    pub fn at(endpoint: &str, fifo: bool) -> Self {
+        Self {
+            name: format!("sqs ({}) at {endpoint}", kind(fifo)),
+            fifo,
+            sqs: None,
+            endpoint: Some(endpoint.to_owned()),
+            made: AtomicU64::new(0),
+        }
+    }
+
+    fn aws(&self) -> (Aws, Option<HttpFaults>) {
+        match &self.sqs {
+            Some(sqs) => {
+                let (aws, faults) = aws(sqs);
+                (aws, Some(faults))
+            }
+            None => (Aws::new().with_credentials(test_credentials()), None),
+        }
+    }
+
+    fn url(&self, name: &str, fifo: bool) -> String {
+        let suffix = if fifo { ".fifo" } else { "" };
+        let endpoint = match &self.endpoint {
+            Some(endpoint) => format!("&endpoint={endpoint}"),
+            None => String::new(),
+        };
+        format!(
+            "sqs://{name}{suffix}?create=missing&visibility=2s&redelivery_first=20ms\
+             &redelivery_max=200ms{endpoint}"
+        )
+    }
+}
+
+#[async_trait]
+impl Fixture for Queues {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    async fn open(&self, _: &StreamSpec, runtime: &Runtime) -> Result<Subject> {
+        let number = self.made.fetch_add(1, Ordering::Relaxed);
+        let unique = match self.endpoint {
+            Some(_) => format!("t{:x}-{number}", std::process::id()),
+            None => format!("t{number}"),
+        };
+        let (aws, faults) = self.aws();
+        let (peer, _) = self.aws();
+        let stream = self.url(&unique, self.fifo);
+        let letters = resource(&peer, &self.url(&format!("{unique}-dlq"), self.fifo));
+        let records = MemoryBackend::new().parse(
+            "records",
+            &Url::parse("memory:").unwrap(),
+            Options::new("records"),
+        )?;
+        let subject = Subject::new(resource(&aws, &stream))
+            .with_peer(resource(&peer, &stream))
+            .with_letters(letters)
+            .with_idempotency(records);
+        subject.stream.producer(runtime).await?;
+        Ok(match faults {
+            Some(faults) => subject.with_faults(Arc::new(Wire(faults))),
+            None => subject,
+        })
+    }
+
+    async fn missing(&self) -> Option<Arc<dyn Resource>> {
+        let url = self
+            .url("missing", self.fifo)
+            .replace("create=missing", "create=never");
+        Some(resource(&self.aws().0, &url))
+    }
+
+    async fn denied(&self) -> Option<Arc<dyn Resource>> {
+        let sqs = self.sqs.as_ref()?;
+        let (aws, _) = aws(sqs);
+        let aws = aws.with_credentials(Sqs::denied_credentials());
+        Some(resource(&aws, &self.url("denied", self.fifo)))
+    }
+
+    fn timing(&self) -> Timing {
+        let mut timing = Timing::default();
+        // A message is a request of its own here, and ten make one.
+        timing.backlog = 3_000;
+        timing
+    }
+}
+
+fn kind(fifo: bool) -> &'static str {
+    if fifo { "fifo" } else { "standard" }
+}
+
+struct Wire(HttpFaults);
+
+#[async_trait]
+impl Faults for Wire {
+    fn offers(&self, fault: Fault) -> bool {
+        matches!(
+            fault,
+            Fault::Throttle | Fault::Refuse | Fault::LoseSendAnswer | Fault::Cut
+        )
+    }
+
+    async fn inject(&self, fault: Fault) -> Result<()> {
+        let Self(wire) = self;
+        let send = "SendMessageBatch";
+        match fault {
+            Fault::Throttle => {
+                let throttled = HttpFault::Error(403, "RequestThrottled", "too fast");
+                wire.inject(send, throttled);
+            }
+            Fault::Refuse => wire.inject(send, HttpFault::Refuse),
+            Fault::LoseSendAnswer => wire.inject(send, HttpFault::LoseAnswer),
+            _ => {
+                wire.inject(send, HttpFault::Refuse);
+                for operation in [
+                    "ReceiveMessage",
+                    "DeleteMessageBatch",
+                    "ChangeMessageVisibilityBatch",
+                ] {
+                    wire.inject(operation, HttpFault::LoseAnswer);
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,89 @@
+//! The suite on queues of the emulator, on a virtual clock; with `AQUEDUCT_TEST_SQS_ENDPOINT` on
+//! what is there, in real time.
+
+mod common;
+
+use std::time::Duration;
+
+use aqueduct_conformance::{LayerSet, Options, Report, Verdict, run, run_through};
+use aqueduct_core::Runtime;
+use aqueduct_runtime::Simulation;
+
+use self::common::{Queues, endpoint, real_time};
+
+#[test]
+fn a_fifo_queue_passes() {
+    let report = on_emulator(1, true, LayerSet::plain());
+    report.assert_passed();
+    assert_shown(
+        &report,
+        &[
+            "followers_of_a_failing_event_stay_innocent",
+            "key_that_is_out_comes_to_nobody_else",
+            "nack_supersedes_the_rest_of_its_run",
+            "held_key_stays_until_released",
+            "lost_answer_says_unknown",
+            "cut_connection_loses_nothing",
+            "backlog_is_read_in_order",
+            "wrong_credentials_say_so",
+        ],
+    );
+}
+
+#[test]
+fn a_standard_queue_passes() {
+    let report = on_emulator(2, false, LayerSet::plain());
+    report.assert_passed();
+    assert_shown(
+        &report,
+        &[
+            "every_failure_of_an_event_is_counted",
+            "long_handling_keeps_its_event",
+            "delayed_event_comes_to_nobody_before",
+            "missing_stream_says_so",
+        ],
+    );
+}
+
+#[test]
+fn queues_pass_through_every_layer() {
+    for set in LayerSet::standard().into_iter().skip(1) {
+        for fifo in [true, false] {
+            on_emulator(3, fifo, set.clone()).assert_passed();
+        }
+    }
+}
+
+#[test]
+fn queues_of_the_endpoint_pass() {
+    let Some(endpoint) = endpoint() else { return };
+    let (tokio, runtime) = real_time();
+    for fifo in [true, false] {
+        let queues = Queues::at(&endpoint, fifo);
+        let options = Options::default().parallel(8);
+        let reports = run_through(&queues, &runtime, vec![LayerSet::plain()], options);
+        for report in tokio.block_on(reports) {
+            report.assert_passed();
+        }
+    }
+}
+
+fn on_emulator(seed: u64, fifo: bool, layers: LayerSet) -> Report {
+    let (tokio, _) = real_time();
+    // The SDK's own time-outs need a timer, though none of them ends here.
+    let _entered = tokio.enter();
+    let simulation = Simulation::new(seed).with_horizon(Duration::from_secs(7 * 86_400));
+    let runtime: Runtime = simulation.runtime();
+    let queues = Queues::emulated(&runtime, fifo);
+    let options = Options::default().through(layers);
+    let report = simulation.block_on(run(&queues, &runtime, options));
+    report.unwrap()
+}
+
+fn assert_shown(report: &Report, cases: &[&str]) {
+    for case in cases {
+        let verdict = report.verdict(case);
+        let passed = matches!(verdict, Some(Verdict::Passed));
+        assert!(passed, "{case}: {verdict:?}");
+    }
+}
