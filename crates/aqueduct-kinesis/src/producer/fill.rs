@@ -6,13 +6,23 @@ use aqueduct_core::Event;
 
 use super::draft::{Draft, Drafter, Levels, entry, never, refuse};
 use super::ledger::{KeyId, Ledger};
+use super::schedule::REQUEST_RECORDS;
 use crate::aggregation::{Aggregate, OUTER_KEY};
 use crate::encoding::{self, KEYLESS, explicit_hash, partition_key};
 use crate::hash::hash_of;
 use crate::metrics::PAYLOAD_UNIT;
 use crate::shards::ShardMap;
 
-/// Fills one aggregate for each shard with the events of a call.
+/// How full the records of a shard shall be where there are several side by side: their keys are
+/// never spread quite evenly.
+const FULL: f64 = 0.8;
+
+/// The most records side by side for one shard: 500 go into a request.
+const MOST_PARTS: usize = 64;
+
+/// Fills aggregates for each shard with the events of a call: one, or several side by side where
+/// the call brings more than a record holds. Each key has its place in one of them, so that they
+/// share no key and go out in one request.
 pub(super) struct Fill<'a> {
     drafter: &'a Drafter,
     map: &'a ShardMap,
@@ -21,13 +31,15 @@ pub(super) struct Fill<'a> {
     draft: &'a mut Draft,
     ledger: &'a mut Ledger,
     levels: Levels,
+    /// The records side by side of each shard, shard by shard.
     open: Vec<Open>,
-    /// The shard of the next event without a key: one after the other, so that as few records as
+    parts: usize,
+    /// The record of the next event without a key: one after the other, so that as few records as
     /// can be are begun.
     turn: usize,
 }
 
-/// An aggregate that is being filled for one shard.
+/// An aggregate that is being filled.
 #[derive(Default)]
 pub(super) struct Open {
     aggregate: Aggregate,
@@ -35,7 +47,7 @@ pub(super) struct Open {
     /// The hash key of the first event: where its record goes. So the first event of a record is
     /// never stored at a wrong shard, whatever the map says.
     hash: u128,
-    /// Bytes of this shard's records that are closed.
+    /// Bytes of the records that were filled here before and are closed.
     closed: usize,
     /// How many of them there are, and the first.
     count: u32,
@@ -44,7 +56,8 @@ pub(super) struct Open {
 
 /// Where an event goes and under which name.
 struct Placed<'a> {
-    shard: usize,
+    /// Which of the open records takes it.
+    place: usize,
     hash: u128,
     name: Cow<'a, str>,
     /// The hash key that is written, where the name does not lead there.
@@ -64,10 +77,10 @@ impl<'a> Fill<'a> {
             let mut spare = drafter.spare.lock().unwrap_or_else(PoisonError::into_inner);
             spare.pop()
         };
-        let mut open = spare.unwrap_or_default();
-        open.resize_with(map.open().len(), Open::default);
         Self {
-            turn: drafter.turn.fetch_add(1, Ordering::Relaxed) % map.open().len(),
+            turn: drafter.turn.fetch_add(1, Ordering::Relaxed),
+            parts: 1,
+            open: spare.unwrap_or_default(),
             drafter,
             map,
             rooms,
@@ -75,11 +88,14 @@ impl<'a> Fill<'a> {
             draft,
             ledger,
             levels: Levels::default(),
-            open,
         }
     }
 
     pub(super) fn all(mut self, events: &[Event]) {
+        self.parts = self.parts_for(events);
+        let places = self.map.open().len() * self.parts;
+        self.open.resize_with(places, Open::default);
+        self.turn %= places;
         self.draft.members.reserve_exact(events.len());
         self.draft.hashes.reserve_exact(events.len());
         let mut data = Vec::new();
@@ -87,9 +103,9 @@ impl<'a> Fill<'a> {
             data.clear();
             self.one(events, at, event, &mut data);
         }
-        for shard in 0..self.open.len() {
-            self.close(events, shard);
-            let open = &mut self.open[shard];
+        for place in 0..places {
+            self.close(events, place);
+            let open = &mut self.open[place];
             (open.closed, open.count) = (0, 0);
         }
         let spares = &self.drafter.spare;
@@ -97,6 +113,28 @@ impl<'a> Fill<'a> {
         if spares.len() < 4 {
             spares.push(self.open);
         }
+    }
+
+    /// How many records of each shard are filled side by side. A guess, from the first event: where
+    /// it is too low, a second record takes what is left, and its request follows the first one's.
+    fn parts_for(&self, events: &[Event]) -> usize {
+        // Where little may be sent, large records are not wanted.
+        if self.rooms.iter().any(|room| *room != usize::MAX) {
+            return 1;
+        }
+        let mut data = Vec::new();
+        let encoded = match events.first() {
+            Some(first) => encoding::encode(first, self.drafter.encoding, &mut data)
+                .map(|()| data.len() as f64 / first.approximate_size() as f64),
+            None => return 1,
+        };
+        let bytes: usize = events.iter().map(Event::approximate_size).sum();
+        let shards = self.map.open().len();
+        let records = bytes as f64 * encoded.unwrap_or(1.0) / (shards * self.limit) as f64;
+        if records <= FULL {
+            return 1;
+        }
+        ((records / FULL).ceil() as usize).min((REQUEST_RECORDS / shards).clamp(1, MOST_PARTS))
     }
 
     fn one(&mut self, events: &[Event], at: usize, event: &Event, data: &mut Vec<u8>) {
@@ -117,8 +155,8 @@ impl<'a> Fill<'a> {
         }
         if data.len() >= PAYLOAD_UNIT {
             // Company saves nothing.
-            self.close(events, placed.shard);
-            return self.alone(event, at, placed.shard);
+            self.close(events, placed.place);
+            return self.alone(event, at, placed.place);
         }
         if !self.push(&placed, data) {
             if event.key().is_none() && asked.is_none() {
@@ -127,13 +165,13 @@ impl<'a> Fill<'a> {
                 self.draft.hashes[at] = placed.hash;
             }
             if !self.push(&placed, data) {
-                self.close(events, placed.shard);
+                self.close(events, placed.place);
                 if !self.push(&placed, data) {
-                    return self.alone(event, at, placed.shard);
+                    return self.alone(event, at, placed.place);
                 }
             }
         }
-        let open = &mut self.open[placed.shard];
+        let open = &mut self.open[placed.place];
         if open.members.is_empty() {
             open.hash = placed.hash;
         }
@@ -144,13 +182,13 @@ impl<'a> Fill<'a> {
     fn place<'e>(&self, event: &'e Event, explicit: Option<u128>) -> (Placed<'e>, KeyId) {
         let shards = self.map.open();
         if event.key().is_none() {
-            let (shard, hash) = match explicit {
-                Some(hash) => (self.map.at(hash), hash),
-                None => (self.turn, shards[self.turn].range.first),
+            let (place, hash) = match explicit {
+                Some(hash) => (self.map.at(hash) * self.parts, hash),
+                None => (self.turn, shards[self.turn / self.parts].range.first),
             };
             // One name for all of them, so that the table of keys has it once.
             let placed = Placed {
-                shard,
+                place,
                 hash,
                 name: Cow::Borrowed(KEYLESS),
                 given: Some(hash),
@@ -165,8 +203,10 @@ impl<'a> Fill<'a> {
                 (hash, hash as u64 | 1)
             }
         };
+        // The half of the hash that does not choose the shard.
+        let part = (key >> 32) as usize % self.parts;
         let placed = Placed {
-            shard: self.map.at(hash),
+            place: self.map.at(hash) * self.parts + part,
             hash,
             name,
             given: explicit,
@@ -176,8 +216,9 @@ impl<'a> Fill<'a> {
 
     #[inline]
     fn push(&mut self, placed: &Placed<'_>, data: &[u8]) -> bool {
-        let open = &mut self.open[placed.shard];
-        let room = self.rooms.get(placed.shard).copied().unwrap_or(0);
+        let open = &mut self.open[placed.place];
+        let shard = placed.place / self.parts;
+        let room = self.rooms.get(shard).copied().unwrap_or(0);
         let limit = match open.closed.saturating_add(self.limit) <= room {
             true => self.limit,
             // What is refused is sent twice: little of it.
@@ -187,23 +228,23 @@ impl<'a> Fill<'a> {
             .try_push(&placed.name, placed.given, data, limit)
     }
 
-    /// Makes a record of what is in the shard's aggregate.
-    fn close(&mut self, events: &[Event], shard: usize) {
-        let open = &mut self.open[shard];
+    /// Makes a record of what was filled at that place.
+    fn close(&mut self, events: &[Event], place: usize) {
+        let open = &mut self.open[place];
         let mut members = std::mem::take(&mut open.members);
         match members[..] {
             [] => {}
             [at] => {
                 open.aggregate.take();
-                self.alone(&events[at as usize], at as usize, shard);
+                self.alone(&events[at as usize], at as usize, place);
             }
             _ => {
                 let data = open.aggregate.take();
                 let bytes = data.len() + OUTER_KEY.len();
                 match entry(data.into(), OUTER_KEY.to_owned(), Some(open.hash)) {
                     Ok(entry) => {
-                        let level = self.level(shard, &members, bytes);
-                        let queue = shard as u32;
+                        let level = self.level(place, &members, bytes);
+                        let queue = (place / self.parts) as u32;
                         self.draft.push(entry, &members, true, queue, level, bytes);
                     }
                     Err(error) => {
@@ -216,11 +257,11 @@ impl<'a> Fill<'a> {
             }
         }
         members.clear();
-        self.open[shard].members = members;
+        self.open[place].members = members;
     }
 
-    /// Makes a record of one event, behind those of its shard that are closed.
-    fn alone(&mut self, event: &Event, at: usize, shard: usize) {
+    /// Makes a record of one event, behind those of its place that are closed.
+    fn alone(&mut self, event: &Event, at: usize, place: usize) {
         let placed = match event.key() {
             Some(_) => explicit_hash(event).ok().flatten(),
             None => Some(self.draft.hashes[at]),
@@ -228,18 +269,18 @@ impl<'a> Fill<'a> {
         match self.drafter.record(event, placed) {
             Ok((entry, bytes)) => {
                 let members = [at as u32];
-                let level = self.level(shard, &members, bytes);
-                let queue = shard as u32;
+                let level = self.level(place, &members, bytes);
+                let queue = (place / self.parts) as u32;
                 self.draft.push(entry, &members, false, queue, level, bytes);
             }
             Err(error) => refuse(self.ledger, at, self.draft.keys[at], error),
         }
     }
 
-    /// The level of the shard's next record. Most shards have one record a call, so its keys are
-    /// looked at when a second one comes.
-    fn level(&mut self, shard: usize, members: &[u32], bytes: usize) -> u32 {
-        let open = &mut self.open[shard];
+    /// The level of the next record of a place. Most have one record a call, so its keys are looked
+    /// at when a second one comes.
+    fn level(&mut self, place: usize, members: &[u32], bytes: usize) -> u32 {
+        let open = &mut self.open[place];
         let draft = &*self.draft;
         let keys_of = |members: &'_ [u32]| -> Vec<KeyId> {
             let keys = members.iter().map(|at| draft.keys[*at as usize]);

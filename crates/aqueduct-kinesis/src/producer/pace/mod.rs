@@ -49,7 +49,7 @@ pub(super) struct Pacing {
 pub(super) struct Paces {
     shards: BTreeMap<u64, Pace>,
     /// What all shards together were sent without being told apart.
-    stream: Option<Bucket>,
+    stream: Recent,
 }
 
 impl Pacing {
@@ -78,14 +78,14 @@ impl Pacing {
         if inner.shards.values().any(Pace::is_limited) {
             return false;
         }
-        let stream = inner.stream.get_or_insert_with(|| Bucket::full(now));
-        stream.refill(now, 1.0, LIMIT);
-        if !stream.has(amount) {
+        inner.stream.roll(now);
+        if !(0..2).all(|at| inner.stream.left(at) >= amount[at]) {
             return false;
         }
-        stream.spend(amount);
+        inner.stream.spend(amount);
         for pace in inner.shards.values_mut() {
-            pace.charge(now, amount);
+            pace.recent.roll(now);
+            pace.recent.spend(amount);
         }
         true
     }
@@ -156,6 +156,8 @@ impl Paces {
 #[derive(Debug)]
 pub(super) struct Pace {
     state: State,
+    recent: Recent,
+    /// What a limited shard has saved up.
     bucket: Bucket,
     /// How far beyond the limit a watched shard may be sent.
     probe: [f64; 2],
@@ -180,7 +182,8 @@ impl Pace {
     fn new(now: Moment) -> Self {
         Self {
             state: State::Watched,
-            bucket: Bucket::full(now),
+            recent: Recent::default(),
+            bucket: Bucket::empty(now),
             probe: PROBE,
             beyond: [0.0; 2],
             factor: 1.0,
@@ -201,8 +204,8 @@ impl Pace {
             State::Free => usize::MAX,
             State::Limited => 0,
             State::Watched => {
-                self.bucket.refill(now, 1.0, LIMIT);
-                (self.bucket.left[0] - LIMIT[0] / 2.0).max(0.0) as usize
+                self.recent.roll(now);
+                (self.recent.left(0) - LIMIT[0] / 2.0).max(0.0) as usize
             }
         }
     }
@@ -226,12 +229,12 @@ impl Pace {
         match self.state {
             State::Free => Ok(()),
             State::Watched => {
-                self.bucket.refill(now, 1.0, LIMIT);
-                let after = self.bucket.less(amount);
+                self.recent.roll(now);
                 // One record goes beyond however large it is, or it never would.
-                let first = self.bucket.left.iter().all(|left| *left >= 0.0);
-                if first || (0..2).all(|at| after[at] >= -self.probe[at]) {
-                    self.bucket.left = after;
+                let first = (0..2).all(|at| self.recent.left(at) > 0.0);
+                let probe = |at| self.recent.left(at) - amount[at] >= -self.probe[at];
+                if first || (0..2).all(probe) {
+                    self.recent.spend(amount);
                     return Ok(());
                 }
                 Err(now + Duration::from_secs_f64(BURST))
@@ -246,6 +249,8 @@ impl Pace {
                 // The clock's grain must not keep it from ever being enough.
                 if self.bucket.has(wanted.map(|it| it * 0.999)) {
                     self.bucket.spend(amount);
+                    self.recent.roll(now);
+                    self.recent.spend(amount);
                     return Ok(());
                 }
                 let missing = (0..2)
@@ -258,14 +263,6 @@ impl Pace {
         }
     }
 
-    /// What was sent there without being asked for.
-    fn charge(&mut self, now: Moment, amount: [f64; 2]) {
-        if self.state == State::Watched {
-            self.bucket.refill(now, 1.0, LIMIT);
-            self.bucket.spend(amount);
-        }
-    }
-
     /// Answers whether it has become free.
     fn stored(&mut self, now: Moment, amount: [f64; 2]) -> bool {
         self.in_a_row = 0;
@@ -273,12 +270,9 @@ impl Pace {
         if self.state != State::Watched {
             return false;
         }
-        self.bucket.refill(now, 1.0, LIMIT);
-        if self.bucket.left.iter().all(|left| *left >= 0.0) {
-            return false;
-        }
+        self.recent.roll(now);
         for (at, amount) in amount.into_iter().enumerate() {
-            let over = -self.bucket.left[at];
+            let over = -self.recent.left(at);
             if over > 0.0 {
                 self.beyond[at] += amount.min(over);
                 self.probe[at] *= 2.0;
@@ -305,10 +299,7 @@ impl Pace {
             self.factor = (self.factor * 0.8).max(0.05);
         }
         self.state = State::Limited;
-        self.bucket = Bucket {
-            left: [0.0; 2],
-            at: now,
-        };
+        self.bucket = Bucket::empty(now);
         let pause = match known {
             true => SHORT_PAUSE * 2u32.pow(self.in_a_row.min(2)),
             false => PAUSE,
@@ -319,7 +310,48 @@ impl Pace {
     }
 }
 
-/// Bytes and records that may go; below zero, what went beyond.
+/// What was sent in the last second, by tenths.
+#[derive(Debug, Default)]
+struct Recent {
+    tenths: [[f64; 2]; 11],
+    sum: [f64; 2],
+    /// The tenth that is being counted.
+    now: u64,
+}
+
+impl Recent {
+    fn roll(&mut self, now: Moment) {
+        let now = now.elapsed_since_origin().as_millis() as u64 / 100;
+        if now <= self.now {
+            return;
+        }
+        let passed = (now - self.now).min(self.tenths.len() as u64);
+        for step in 1..=passed {
+            let at = ((self.now + step) % self.tenths.len() as u64) as usize;
+            self.tenths[at] = [0.0; 2];
+        }
+        if passed == self.tenths.len() as u64 {
+            self.tenths = Default::default();
+        }
+        self.now = now;
+        self.sum = [0, 1].map(|of| self.tenths.iter().map(|tenth| tenth[of]).sum());
+    }
+
+    fn spend(&mut self, amount: [f64; 2]) {
+        let at = (self.now % self.tenths.len() as u64) as usize;
+        for of in 0..2 {
+            self.tenths[at][of] += amount[of];
+            self.sum[of] += amount[of];
+        }
+    }
+
+    /// What a shard surely takes yet; below zero, what went beyond.
+    fn left(&self, of: usize) -> f64 {
+        LIMIT[of] - self.sum[of]
+    }
+}
+
+/// Bytes and records saved up at a rate.
 #[derive(Clone, Copy, Debug)]
 struct Bucket {
     left: [f64; 2],
@@ -327,9 +359,9 @@ struct Bucket {
 }
 
 impl Bucket {
-    fn full(now: Moment) -> Self {
+    fn empty(now: Moment) -> Self {
         Self {
-            left: LIMIT,
+            left: [0.0; 2],
             at: now,
         }
     }
@@ -337,22 +369,20 @@ impl Bucket {
     fn refill(&mut self, now: Moment, share: f64, most: [f64; 2]) {
         let passed = now.since(self.at).as_secs_f64();
         self.at = self.at.max(now);
-        for at in 0..2 {
-            let filled = self.left[at] + passed * LIMIT[at] * share;
-            self.left[at] = filled.min(most[at].max(self.left[at].min(LIMIT[at])));
+        for of in 0..2 {
+            let filled = self.left[of] + passed * LIMIT[of] * share;
+            self.left[of] = filled.min(most[of].max(self.left[of]));
         }
     }
 
     fn has(&self, amount: [f64; 2]) -> bool {
-        (0..2).all(|at| self.left[at] >= amount[at])
-    }
-
-    fn less(&self, amount: [f64; 2]) -> [f64; 2] {
-        [self.left[0] - amount[0], self.left[1] - amount[1]]
+        (0..2).all(|of| self.left[of] >= amount[of])
     }
 
     fn spend(&mut self, amount: [f64; 2]) {
-        self.left = self.less(amount);
+        for of in 0..2 {
+            self.left[of] -= amount[of];
+        }
     }
 }
 
