@@ -115,3 +115,6 @@ fn read_encoding(options: &mut Options) -> Result<Encoding> {
         _ => Encoding::CloudEventsJson,
     })
 }
+
+#[cfg(test)]
+mod tests;
