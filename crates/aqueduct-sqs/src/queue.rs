@@ -6,6 +6,7 @@ use std::time::Duration;
 use aqueduct_aws::Aws;
 use aqueduct_core::{Error, ErrorKind, Result, Runtime, StreamName, Text};
 use aws_sdk_sqs::Client;
+use aws_sdk_sqs::config::StalledStreamProtectionConfig;
 use aws_sdk_sqs::config::timeout::TimeoutConfig;
 use aws_sdk_sqs::types::{
     BatchResultErrorEntry, ChangeMessageVisibilityBatchRequestEntry,
@@ -70,7 +71,7 @@ impl Queue {
     /// # Errors
     /// `NotFound` where it is missing.
     pub(crate) async fn find(aws: &Aws, config: &Config) -> Result<Self> {
-        let client = Client::new(&aws.config(&config.aws).await?);
+        let client = client(aws, config).await?;
         let what = What("GetQueueUrl", &config.queue);
         let url = client
             .get_queue_url()
@@ -95,7 +96,7 @@ impl Queue {
             Err(error) if error.is(ErrorKind::NotFound) => {}
             Err(error) => return Err(error),
         }
-        let client = Client::new(&aws.config(&config.aws).await?);
+        let client = client(aws, config).await?;
         let mut attributes = HashMap::new();
         if config.is_fifo() {
             attributes.insert(QueueAttributeName::FifoQueue, "true".to_owned());
@@ -326,6 +327,14 @@ impl Queue {
     pub(crate) fn what(&self, operation: &'static str) -> What<'_> {
         What(operation, &self.name)
     }
+}
+
+async fn client(aws: &Aws, config: &Config) -> Result<Client> {
+    // A request that waits for messages looks stalled, and is not; every request has a time-out.
+    let config = aws_sdk_sqs::config::Builder::from(&aws.config(&config.aws).await?)
+        .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+        .build();
+    Ok(Client::from_conf(config))
 }
 
 impl Attributes {

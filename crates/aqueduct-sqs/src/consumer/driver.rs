@@ -17,7 +17,7 @@ use crate::ids;
 use crate::queue::Receipt;
 
 /// The pause between receipts that fail.
-const FAILED: Backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(20));
+const FAILED: Backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
 
 /// How often a message is given back that the service does not take.
 const RETURNS: u32 = 3;

@@ -65,13 +65,13 @@ impl SqsLetters {
         })
     }
 
-    /// Takes out the letters of those names.
-    async fn find(&self, ids: &[LetterId]) -> Result<(Scan, Vec<Option<Stored>>)> {
+    /// Takes out the letters of those names; with every copy, where they are to go.
+    async fn find(&self, ids: &[LetterId], every: bool) -> Result<(Scan, Vec<Option<Stored>>)> {
         let wanted: Vec<Option<Text>> = ids.iter().map(stored::message_of).collect();
         let all: Vec<Text> = wanted.iter().flatten().cloned().collect();
         let mut scan = Scan::new(&self.queue, &self.runtime);
         if !all.is_empty() {
-            scan.look_for(Some(&all)).await?;
+            scan.look_for((!every).then_some(&all)).await?;
         }
         let found = ids.iter().zip(wanted).map(|(id, message)| {
             let stored = scan.found().get(&message?)?;
@@ -148,14 +148,14 @@ impl Letters for SqsLetters {
 
     async fn show(&self, id: &LetterId) -> Result<Option<StoredLetter>> {
         let _looking = self.looking.lock().await;
-        let (scan, mut found) = self.find(std::slice::from_ref(id)).await?;
+        let (scan, mut found) = self.find(std::slice::from_ref(id), false).await?;
         scan.give_back().await;
         Ok(found.pop().flatten().map(|stored| stored.to_letter()))
     }
 
     async fn redrive(&self, ids: &[LetterId], to: &dyn Producer) -> Vec<Result<Receipt>> {
         let _looking = self.looking.lock().await;
-        let (mut scan, found) = match self.find(ids).await {
+        let (mut scan, found) = match self.find(ids, true).await {
             Ok(found) => found,
             Err(error) => return vec![Err(error); ids.len()],
         };
@@ -196,7 +196,7 @@ impl Letters for SqsLetters {
 
     async fn purge(&self, ids: &[LetterId]) -> Vec<Result<()>> {
         let _looking = self.looking.lock().await;
-        let (mut scan, found) = match self.find(ids).await {
+        let (mut scan, found) = match self.find(ids, true).await {
             Ok(found) => found,
             Err(error) => return vec![Err(error); ids.len()],
         };

@@ -1,9 +1,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use aqueduct_core::{Error, ErrorKind, Result, Runtime, Text};
+use aqueduct_core::{Error, ErrorKind, LetterId, Result, Runtime, Text};
 
-use super::stored::Stored;
+use super::stored::{Place, Stored};
 use crate::ids;
 use crate::queue::{BATCH, Queue, Receipt};
 
@@ -23,6 +23,8 @@ pub(super) struct Scan {
     queue: Queue,
     runtime: Runtime,
     found: BTreeMap<Text, Stored>,
+    /// Of one that was found, buried twice.
+    copies: BTreeMap<Text, Vec<Stored>>,
 }
 
 impl Scan {
@@ -31,6 +33,7 @@ impl Scan {
             queue: queue.clone(),
             runtime: runtime.clone(),
             found: BTreeMap::new(),
+            copies: BTreeMap::new(),
         }
     }
 
@@ -39,7 +42,7 @@ impl Scan {
     }
 
     /// Takes out letters until those messages are found; all there are, where none are named.
-    pub(super) async fn look_for(&mut self, wanted: Option<&[Text]>) -> Result<()> {
+    pub(super) async fn look_for(&mut self, wanted: Option<&Vec<Text>>) -> Result<()> {
         let source: Text = format!("sqs://{}", self.queue.name).into();
         loop {
             let receipt = Receipt {
@@ -53,9 +56,14 @@ impl Scan {
             for message in messages {
                 if let Some(stored) = Stored::read(message, &source) {
                     let place = stored.place.message.clone();
-                    new |= self.found.insert(place, stored).is_none();
+                    let copy = self.copies.values_mut().flatten();
+                    match copy.into_iter().find(|copy| copy.place.message == place) {
+                        Some(copy) => copy.handle = stored.handle,
+                        None => new |= self.found.insert(place, stored).is_none(),
+                    }
                 }
             }
+            self.set_copies_aside();
             let all = wanted.is_some_and(|it| it.iter().all(|id| self.found.contains_key(id)));
             if !new || all {
                 return Ok(());
@@ -77,6 +85,20 @@ impl Scan {
     pub(super) async fn delete(&mut self, messages: &[Text]) -> Vec<Result<()>> {
         let mut outcomes = Vec::with_capacity(messages.len());
         for batch in messages.chunks(BATCH) {
+            let copies: Vec<Text> = batch
+                .iter()
+                .filter_map(|id| self.copies.remove(id))
+                .flatten()
+                .map(|copy| copy.handle)
+                .collect();
+            // Before the letter itself, so that none is left where this is cut short.
+            for copies in copies.chunks(BATCH) {
+                for outcome in self.queue.delete(copies).await {
+                    if let Err(error) = outcome {
+                        tracing::warn!(%error, "a letter that was buried twice is left once");
+                    }
+                }
+            }
             let handles: Vec<Text> = batch
                 .iter()
                 .filter_map(|id| Some(self.found.get(id)?.handle.clone()))
@@ -91,14 +113,48 @@ impl Scan {
 
     /// Lets others see again what is left.
     pub(super) async fn give_back(mut self) {
-        let found = std::mem::take(&mut self.found);
+        let found = self.take_all();
         give_back(&self.queue, found).await;
+    }
+
+    fn take_all(&mut self) -> Vec<Stored> {
+        let copies = std::mem::take(&mut self.copies).into_values().flatten();
+        let found = std::mem::take(&mut self.found).into_values();
+        found.chain(copies).collect()
+    }
+
+    /// Of letters that were buried twice, the first stays.
+    fn set_copies_aside(&mut self) {
+        let mut firsts: BTreeMap<LetterId, Place> = BTreeMap::new();
+        for stored in self.found.values() {
+            if let Some(same) = &stored.same {
+                let first = firsts.entry(same.clone()).or_insert(stored.place.clone());
+                if stored.place < *first {
+                    *first = stored.place.clone();
+                }
+            }
+        }
+        let is_copy = |stored: &Stored| {
+            let first = firsts.get(stored.same.as_ref()?)?;
+            (*first != stored.place).then(|| first.message.clone())
+        };
+        let copies: Vec<(Text, Text)> = self
+            .found
+            .iter()
+            .filter_map(|(message, stored)| Some((message.clone(), is_copy(stored)?)))
+            .collect();
+        for (message, first) in copies {
+            // What was a first until now brings its own copies along.
+            let mut moved = self.copies.remove(&message).unwrap_or_default();
+            moved.extend(self.found.remove(&message));
+            self.copies.entry(first).or_default().extend(moved);
+        }
     }
 }
 
 impl Drop for Scan {
     fn drop(&mut self) {
-        let found = std::mem::take(&mut self.found);
+        let found = self.take_all();
         if !found.is_empty() {
             let queue = self.queue.clone();
             let giving = async move { give_back(&queue, found).await };
@@ -107,9 +163,9 @@ impl Drop for Scan {
     }
 }
 
-async fn give_back(queue: &Queue, found: BTreeMap<Text, Stored>) {
+async fn give_back(queue: &Queue, found: Vec<Stored>) {
     let handles: Vec<(Text, Duration)> = found
-        .into_values()
+        .into_iter()
         .map(|stored| (stored.handle, Duration::ZERO))
         .collect();
     for batch in handles.chunks(BATCH) {

@@ -43,6 +43,9 @@ pub(super) struct Stored {
     letter: Letter,
     /// Moved here by a redrive policy of the service, or sent by somebody else.
     native: bool,
+    /// The name of the letter itself, where another of that name is the same, buried twice: not
+    /// where its event was redriven and failed again.
+    pub(super) same: Option<LetterId>,
 }
 
 impl Stored {
@@ -71,7 +74,9 @@ impl Stored {
             let from = said(MessageSystemAttributeName::DeadLetterQueueSourceArn);
             native_letter(event, from, sent)
         });
+        let redriven = Letter::target_group(&letter.event).is_some();
         Some(Self {
+            same: (!native && !redriven).then(|| letter.id()),
             place: Place {
                 order,
                 message: id.into(),

@@ -2,8 +2,9 @@
 
 #![allow(dead_code, reason = "each test file uses some of it")]
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aqueduct_aws::Aws;
@@ -140,7 +141,7 @@ impl Fixture for Queues {
             .with_idempotency(records);
         subject.stream.producer(runtime).await?;
         Ok(match faults {
-            Some(faults) => subject.with_faults(Arc::new(Wire(faults))),
+            Some(faults) => subject.with_faults(Arc::new(Wire(faults, Mutex::default()))),
             None => subject,
         })
     }
@@ -162,7 +163,7 @@ impl Fixture for Queues {
     fn timing(&self) -> Timing {
         let mut timing = Timing::default();
         // A message is a request of its own here, and ten make one.
-        timing.backlog = 3_000;
+        timing.backlog = 1_000;
         timing
     }
 }
@@ -171,7 +172,8 @@ fn kind(fifo: bool) -> &'static str {
     if fifo { "fifo" } else { "standard" }
 }
 
-struct Wire(HttpFaults);
+/// Faults, and how many requests of each operation there were when one was cut last.
+struct Wire(HttpFaults, Mutex<BTreeMap<&'static str, u64>>);
 
 #[async_trait]
 impl Faults for Wire {
@@ -183,7 +185,7 @@ impl Faults for Wire {
     }
 
     async fn inject(&self, fault: Fault) -> Result<()> {
-        let Self(wire) = self;
+        let Self(wire, cut) = self;
         let send = "SendMessageBatch";
         match fault {
             Fault::Throttle => {
@@ -193,13 +195,23 @@ impl Faults for Wire {
             Fault::Refuse => wire.inject(send, HttpFault::Refuse),
             Fault::LoseSendAnswer => wire.inject(send, HttpFault::LoseAnswer),
             _ => {
-                wire.inject(send, HttpFault::Refuse);
+                let mut cut = cut.lock().unwrap();
                 for operation in [
+                    send,
                     "ReceiveMessage",
                     "DeleteMessageBatch",
                     "ChangeMessageVisibilityBatch",
                 ] {
-                    wire.inject(operation, HttpFault::LoseAnswer);
+                    // One that still waits is enough: a connection is cut once.
+                    let requests = wire.requests(operation);
+                    if cut.insert(operation, requests + 1) == Some(requests + 1) {
+                        continue;
+                    }
+                    let fault = match operation == send {
+                        true => HttpFault::Refuse,
+                        false => HttpFault::LoseAnswer,
+                    };
+                    wire.inject(operation, fault);
                 }
             }
         }
