@@ -1,4 +1,5 @@
 use std::borrow::Cow;
+use std::io::Write as _;
 
 use aqueduct_core::cloudevents::{json, protobuf};
 use aqueduct_core::{Error, ErrorKind, Event, EventId, PartitionId, Position, Result, Text};
@@ -42,6 +43,21 @@ pub(crate) struct Place<'a> {
     pub(crate) position: Position,
 }
 
+impl Place<'_> {
+    /// The id of what has none: shard and position.
+    fn event_id(&self) -> EventId {
+        // It is made for each record, and kept once: no text that grows in between.
+        let mut room = [0; 256];
+        let mut rest = &mut room[..];
+        let written = write!(rest, "{}/{}", self.shard, self.position);
+        let left = rest.len();
+        match (written, str::from_utf8(&room[..room.len() - left])) {
+            (Ok(()), Ok(id)) => EventId::new(id),
+            _ => EventId::new(format!("{}/{}", self.shard, self.position)),
+        }
+    }
+}
+
 /// The event of a record: a CloudEvent in either format, else a foreign event with the bytes as
 /// they are, and the partition key as its key.
 pub(crate) fn decode(data: Bytes, partition_key: &str, encoding: Encoding, at: Place<'_>) -> Event {
@@ -50,8 +66,7 @@ pub(crate) fn decode(data: Bytes, partition_key: &str, encoding: Encoding, at: P
     {
         return event;
     }
-    let id = EventId::new(format!("{}/{}", at.shard, at.position));
-    let event = Event::foreign(at.stream, id, data);
+    let event = Event::foreign(at.stream, at.event_id(), data);
     match [KEYLESS, HASHED]
         .iter()
         .any(|it| partition_key.starts_with(it))
