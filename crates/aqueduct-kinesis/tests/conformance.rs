@@ -32,7 +32,9 @@ async fn it_passes_what_it_claims() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn it_passes_what_it_claims_in_records_of_their_own_in_protobuf() {
     let settings = &[("aggregation", "off"), ("encoding", "cloudevents-protobuf")];
-    let fixture = Kinesis::new(settings).await;
+    let mut fixture = Kinesis::new(settings).await;
+    // A key has one record in a request: ten keys bring ten events.
+    fixture.backlog = 1_000;
     let report = run(&fixture, &aqueduct_runtime::tokio(), options()).await;
     report.assert_passed();
 }
@@ -49,10 +51,11 @@ async fn it_starts_at_a_time_to_the_second() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn it_passes_what_it_claims_through_every_layer() {
     let mut fixture = Kinesis::new(&[]).await;
-    fixture.backlog = 5_000;
+    fixture.backlog = 1_000;
     let runtime = aqueduct_runtime::tokio();
     let layered = LayerSet::standard().split_off(1).into_iter();
-    let reports = layered.map(|layers| run(&fixture, &runtime, options().through(layers)));
+    let reports =
+        layered.map(|layers| run(&fixture, &runtime, options().parallel(8).through(layers)));
     for report in futures::future::join_all(reports).await {
         report.assert_passed();
     }
@@ -75,7 +78,7 @@ impl Kinesis {
         Self {
             server: Arc::new(Server::quick().await),
             options,
-            backlog: 20_000,
+            backlog: 10_000,
             quiet: Timing::default().quiet,
         }
     }

@@ -42,7 +42,8 @@ pub(super) struct KinesisReader {
     end: Option<PartitionEnd>,
 }
 
-/// How long opening waits to see whether a position is still there. Later the reads tell it.
+/// How long opening waits for the first answer, which shows whether a position is still there.
+/// Later the reads tell it.
 const FIRST_ANSWER: Duration = Duration::from_secs(5);
 
 impl KinesisReader {
@@ -54,11 +55,9 @@ impl KinesisReader {
         request: &OpenPartition,
     ) -> Result<Self> {
         let mut reader = Self::new(source, shard, request);
-        if reader.wanted.expected().is_some() {
-            let limit = reader.source.runtime.sleep(FIRST_ANSWER);
-            if let Either::Left((Some(chunk), _)) = select(reader.chunks.next(), limit).await {
-                reader.accept(chunk?)?;
-            }
+        let limit = reader.source.runtime.sleep(FIRST_ANSWER);
+        if let Either::Left((Some(chunk), _)) = select(reader.chunks.next(), limit).await {
+            reader.accept(chunk?)?;
         }
         Ok(reader)
     }

@@ -39,7 +39,7 @@ impl Server {
         format!("stream-{}", self.streams.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// A new stream of that many shards, polled as fast as it goes.
+    /// A new stream of that many shards, polled often.
     pub(crate) async fn stream(&self, shards: u32, options: &[(&'static str, &str)]) -> Stream {
         let stream = self.at(&self.name(), options);
         let admin = stream.admin().await;
@@ -137,7 +137,7 @@ pub(crate) fn resource(
         .with("endpoint", endpoint)
         .with("region", "us-east-1");
     if options.iter().all(|(name, _)| *name != "poll_interval") {
-        all = all.with("poll_interval", "5ms");
+        all = all.with("poll_interval", "20ms");
     }
     for (name, value) in options {
         all = all.with(*name, *value);
