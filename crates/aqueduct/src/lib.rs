@@ -15,12 +15,16 @@ pub use aqueduct_core::{
     ReadFrom, Receipt, Result, Retry, Revocation, Runtime, SettleError, Settlement, Start,
     StoredLetter, StreamDescription, StreamName, StreamSpec, Text, Timestamp, Watermark,
 };
+#[cfg(feature = "dynamodb")]
+pub use aqueduct_dynamodb::{self as dynamodb, DynamoDbBackend};
+#[cfg(feature = "kinesis")]
+pub use aqueduct_kinesis::{self as kinesis, KinesisBackend};
 pub use aqueduct_layers::{Dispatch as Producer, EventSink, PartialFailure, Pending};
 pub use aqueduct_memory::MemoryBackend;
 #[cfg(feature = "sqlite")]
-pub use aqueduct_sqlite as sqlite;
-#[cfg(feature = "sqlite")]
-pub use aqueduct_sqlite::SqliteBackend;
+pub use aqueduct_sqlite::{self as sqlite, SqliteBackend};
+#[cfg(feature = "sqs")]
+pub use aqueduct_sqs::{self as sqs, SqsBackend};
 /// Implements the asynchronous traits, such as [`Lifecycle`].
 pub use async_trait::async_trait;
 

@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -14,8 +15,12 @@ use crate::roles::{Shop, management, payment, shipping};
 /// The streams of the flow.
 pub(crate) const STREAMS: [&str; 4] = ["orders", "payments", "shipments", "order-status"];
 
-/// After that long without another event the audit takes a stream as read.
-const SILENCE: Duration = Duration::from_secs(2);
+/// After that long without another event the audit takes a stream as read, though events are missing:
+/// longer than a service on a busy machine takes for an answer.
+const SILENCE: Duration = Duration::from_secs(10);
+
+/// After that long it takes a stream as read that has all that there must be.
+const EXTRA: Duration = Duration::from_millis(100);
 
 /// Gives a worker the handlers of a role.
 type Handlers = fn(Worker, Shop) -> Worker;
@@ -150,32 +155,43 @@ impl Flow {
     }
 
     /// Reads a stream from its beginning: what is there, and at least until `enough`, unless
-    /// nothing more comes.
+    /// nothing more comes. What was published again is read once.
     async fn read(&self, stream: &str, enough: impl Fn(&[Seen]) -> bool) -> Result<Vec<Seen>> {
         let mut reader = self.client.reader(stream, Start::Earliest).await?;
         let mut seen = Vec::new();
+        let mut known = BTreeSet::new();
         let mut at_once = false;
         loop {
             at_once = at_once || enough(&seen);
-            let wait = if at_once { SILENCE / 20 } else { SILENCE };
+            let wait = if at_once { EXTRA } else { SILENCE };
             match timeout(wait, reader.next()).await {
-                Ok(Ok(Some(read))) => seen.push(Seen::read(&read.event)?),
+                Ok(Ok(Some(read))) => {
+                    if known.insert(read.event.id().to_string()) {
+                        seen.push(Seen::read(&read.event)?);
+                    }
+                }
                 Ok(Ok(None)) | Err(_) => return Ok(seen),
                 Ok(Err(error)) => return Err(error),
             }
         }
     }
 
+    /// How many events and lines have a letter. A queue keeps the same letter twice where it was
+    /// written twice, by a run that was killed and the one after it.
     async fn count_letters(&self) -> Result<u64> {
         let letters = self.letters().await?;
         let mut query = aqueduct::LetterQuery::default();
-        let mut count = 0;
+        let mut known = BTreeSet::new();
         loop {
             let page = letters.list(&query).await?;
-            count += page.len() as u64;
+            let ids = page.iter().map(|stored| {
+                let event = &stored.letter.event;
+                (stored.letter.group.clone(), event.id().to_string())
+            });
+            known.extend(ids);
             match page.last() {
                 Some(last) => query.after = Some(last.id.clone()),
-                None => return Ok(count),
+                None => return Ok(known.len() as u64),
             }
         }
     }

@@ -117,9 +117,10 @@ impl Slots<'_> {
         if let (true, Claim::No(why)) = (is_log, leases.claims().get(Leases)) {
             errors.push(Error::config(format!(
                 "groups.{}.leases: {} stores no leases, and stream {stream} needs some: {why}; set \
-                 leases to a store's name or a URL",
+                 leases to a store's name or a URL{}",
                 group.name,
-                leases.describe()
+                leases.describe(),
+                self.lease_example(stream)
             )));
         }
         if let Some(store) = self.idempotency.map(Slot::resource)
@@ -132,6 +133,14 @@ impl Slots<'_> {
             )));
         }
         errors
+    }
+
+    /// A place for leases that stands beside such a stream.
+    fn lease_example(&self, stream: &Text) -> String {
+        match self.stream.scheme() {
+            "kinesis" => format!(", such as leases = \"dynamodb://{stream}-leases\""),
+            _ => String::new(),
+        }
     }
 }
 

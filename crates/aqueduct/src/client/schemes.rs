@@ -31,8 +31,14 @@ impl Schemes {
         let mut schemes = BTreeMap::new();
         let compiled: Vec<Arc<dyn Backend>> = vec![
             Arc::new(MemoryBackend::new()),
+            #[cfg(feature = "dynamodb")]
+            Arc::new(aqueduct_dynamodb::DynamoDbBackend::new()),
+            #[cfg(feature = "kinesis")]
+            Arc::new(aqueduct_kinesis::KinesisBackend::new()),
             #[cfg(feature = "sqlite")]
             Arc::new(aqueduct_sqlite::SqliteBackend::new()),
+            #[cfg(feature = "sqs")]
+            Arc::new(aqueduct_sqs::SqsBackend::new()),
         ];
         for backend in compiled {
             for scheme in backend.schemes() {

@@ -39,6 +39,10 @@ impl Slot {
         self.target.kind
     }
 
+    pub(super) fn scheme(&self) -> &str {
+        self.target.url.scheme()
+    }
+
     pub(super) fn resource(&self) -> &dyn Resource {
         &*self.resource
     }

@@ -55,11 +55,11 @@ async fn errors_name_the_key_the_text_and_the_choices() {
         // Schemes and URLs.
         (
             "[streams.a]\nurl = \"kafka://a\"".into(),
-            &["line 2", "streams.a.url = \"kafka://a\"", "no backend has the scheme `kafka`", "compiled in: memory"],
+            &["line 2", "streams.a.url = \"kafka://a\"", "no backend has the scheme `kafka`", "compiled in: "],
         ),
         (
-            "[streams.a]\nurl = \"kinesis://a\"".into(),
-            &["streams.a.url", "enable the cargo feature `kinesis`", "compiled in: memory"],
+            "[streams.a]\nurl = \"eventhubs://a\"".into(),
+            &["streams.a.url", "enable the cargo feature `eventhubs`", "compiled in: ", "memory"],
         ),
         (
             "[streams.a]\nurl = \"orders\"".into(),

@@ -1,6 +1,7 @@
 //! The application crate from end to end.
 #![allow(clippy::unwrap_used)] // `allow-unwrap-in-tests` does not reach helpers
 
+mod aws;
 mod bad_input;
 mod compile_fail;
 mod configuration;

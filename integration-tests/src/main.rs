@@ -1,0 +1,94 @@
+//! The conformance suite and the order flow against real emulators, which it installs, starts and
+//! stops itself, and against accounts.
+
+mod arguments;
+mod cases;
+mod command;
+mod install;
+mod orders;
+mod outcome;
+mod script;
+mod server;
+mod services;
+mod setup;
+mod suites;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::arguments::Arguments;
+use crate::outcome::{Outcome, table};
+use crate::setup::Setup;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("error"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
+    match run(&arguments).await {
+        Ok(code) => code,
+        Err(message) => {
+            eprintln!("integration-tests: {message}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+async fn run(arguments: &Arguments) -> Result<ExitCode, String> {
+    let all = setup::read_all()?;
+    let chosen = arguments.choose(&all)?;
+    if arguments.list {
+        print!("{}", setup::listing(&chosen));
+        return Ok(ExitCode::SUCCESS);
+    }
+    let outcomes = tokio::select! {
+        outcomes = suites::run_all(&chosen, &all, arguments) => outcomes,
+        // Servers end with the future that holds them.
+        () = stopped() => {
+            eprintln!("integration-tests: stopped");
+            return Ok(ExitCode::from(130));
+        }
+    };
+    println!("{}", table(&outcomes));
+    let failed = outcomes.iter().any(|outcome| outcome.is_failed());
+    let skipped = outcomes.iter().any(Outcome::is_skipped);
+    Ok(match failed || skipped && arguments.strict {
+        true => ExitCode::FAILURE,
+        false => ExitCode::SUCCESS,
+    })
+}
+
+async fn stopped() {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = tokio::signal::ctrl_c() => {}
+            }
+            return;
+        }
+    }
+    let _ = tokio::signal::ctrl_c().await;
+}
+
+/// The setups that `names` name; all of them where it names none.
+fn select<'a>(all: &'a [Setup], names: &[String]) -> Result<Vec<&'a Setup>, String> {
+    for name in names {
+        if !all.iter().any(|setup| setup.name == *name) {
+            let known: Vec<_> = all.iter().map(|setup| setup.name.as_str()).collect();
+            return Err(format!(
+                "there is no setup `{name}`; there are {}",
+                known.join(", ")
+            ));
+        }
+    }
+    let wanted = |setup: &&Setup| names.is_empty() || names.contains(&setup.name);
+    Ok(all.iter().filter(wanted).collect())
+}

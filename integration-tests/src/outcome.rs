@@ -1,0 +1,104 @@
+use std::time::Duration;
+
+use comfy_table::presets::UTF8_FULL_CONDENSED;
+use comfy_table::{ContentArrangement, Table};
+
+/// Wide enough for a reason, narrow enough for a log.
+const WIDTH: u16 = 120;
+
+/// What came of one suite on one setup.
+pub(crate) struct Outcome {
+    pub(crate) setup: String,
+    pub(crate) suite: String,
+    pub(crate) verdict: Verdict,
+    pub(crate) took: Duration,
+}
+
+pub(crate) enum Verdict {
+    /// What passed.
+    Passed(String),
+    /// Why it did not run.
+    Skipped(String),
+    /// What was wrong.
+    Failed(String),
+}
+
+impl Outcome {
+    pub(crate) fn is_failed(&self) -> bool {
+        matches!(self.verdict, Verdict::Failed(_))
+    }
+
+    pub(crate) fn is_skipped(&self) -> bool {
+        matches!(self.verdict, Verdict::Skipped(_))
+    }
+
+    fn words(&self) -> (&'static str, &str) {
+        match &self.verdict {
+            Verdict::Passed(what) => ("passed", what),
+            Verdict::Skipped(why) => ("skipped", why),
+            Verdict::Failed(why) => ("FAILED", why),
+        }
+    }
+
+    /// It on one line.
+    pub(crate) fn line(&self) -> String {
+        let (verdict, what) = self.words();
+        let seconds = self.took.as_secs_f64();
+        format!(
+            "{}: {}: {verdict} after {seconds:.0} s: {what}",
+            self.setup, self.suite
+        )
+    }
+}
+
+/// What ran, what passed, what was skipped, and why.
+pub(crate) fn table(outcomes: &[Outcome]) -> String {
+    let mut table = Table::new();
+    table
+        .load_style(UTF8_FULL_CONDENSED)
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_width(WIDTH)
+        .set_header(["setup", "suite", "verdict", "seconds", "what"]);
+    let count = |wanted: fn(&Outcome) -> bool| outcomes.iter().filter(|it| wanted(it)).count();
+    for outcome in outcomes {
+        let (verdict, what) = outcome.words();
+        table.add_row([
+            outcome.setup.clone(),
+            outcome.suite.clone(),
+            verdict.to_owned(),
+            format!("{:.0}", outcome.took.as_secs_f64()),
+            what.to_owned(),
+        ]);
+    }
+    let (failed, skipped) = (count(Outcome::is_failed), count(Outcome::is_skipped));
+    let passed = outcomes.len() - failed - skipped;
+    format!("{table}\n{passed} passed, {skipped} skipped, {failed} failed")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_skipped_is_not_counted_as_passed() {
+        let outcome = |verdict| Outcome {
+            setup: "emulator".into(),
+            suite: "kinesis".into(),
+            verdict,
+            took: Duration::from_secs(2),
+        };
+        let printed = table(&[
+            outcome(Verdict::Passed("41 cases".into())),
+            outcome(Verdict::Skipped("there is no npm".into())),
+            outcome(Verdict::Failed("one case".into())),
+        ]);
+        for part in [
+            "41 cases",
+            "there is no npm",
+            "FAILED",
+            "1 passed, 1 skipped, 1 failed",
+        ] {
+            assert!(printed.contains(part), "{printed}");
+        }
+    }
+}

@@ -1,0 +1,68 @@
+use std::collections::BTreeMap;
+
+/// A service of AWS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Service {
+    Kinesis,
+    Dynamodb,
+    Sqs,
+}
+
+impl Service {
+    const ALL: [Self; 3] = [Self::Kinesis, Self::Dynamodb, Self::Sqs];
+
+    pub(crate) fn named(name: &str) -> Result<Self, String> {
+        let found = Self::ALL.into_iter().find(|it| it.name() == name);
+        found.ok_or_else(|| {
+            let known = Self::ALL.map(Self::name).join(", ");
+            format!("there is no service `{name}`; there are {known}")
+        })
+    }
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Kinesis => "kinesis",
+            Self::Dynamodb => "dynamodb",
+            Self::Sqs => "sqs",
+        }
+    }
+
+    /// The variable that tells SDKs its endpoint.
+    pub(crate) fn variable(self) -> &'static str {
+        match self {
+            Self::Kinesis => "AWS_ENDPOINT_URL_KINESIS",
+            Self::Dynamodb => "AWS_ENDPOINT_URL_DYNAMODB",
+            Self::Sqs => "AWS_ENDPOINT_URL_SQS",
+        }
+    }
+}
+
+/// Where the services are.
+#[derive(Clone, Debug)]
+pub(crate) enum Place {
+    /// Emulators, at these endpoints.
+    Emulators(BTreeMap<Service, String>),
+    /// Where the process's own environment says, as whoever it says.
+    Account,
+}
+
+impl Place {
+    /// The options that lead there, for a URL's query.
+    pub(crate) fn options(&self, service: Service) -> Result<Vec<(&'static str, String)>, String> {
+        match self {
+            Self::Account => Ok(Vec::new()),
+            Self::Emulators(endpoints) => {
+                let endpoint = endpoints
+                    .get(&service)
+                    .ok_or_else(|| format!("nothing here serves {}", service.name()))?;
+                Ok(vec![
+                    ("region", REGION.into()),
+                    ("endpoint", endpoint.clone()),
+                ])
+            }
+        }
+    }
+}
+
+/// The region that emulators are told.
+pub(crate) const REGION: &str = "eu-west-1";

@@ -1,0 +1,138 @@
+use std::sync::Arc;
+
+use aqueduct_conformance::{Fault, Faults, Fixture, Lack, Subject, Timing};
+use aqueduct_core::{
+    Admin, Claims, Error, IdempotencyStore, LeaseStore, Letters, Producer, Resource, Result,
+    Runtime, Source, StreamName, StreamSpec,
+};
+use aqueduct_dynamodb::DynamoDbBackend;
+use aqueduct_emulators::{HttpFault, HttpFaults};
+use async_trait::async_trait;
+
+use super::{Cloud, Suite};
+use crate::services::Service;
+
+/// Leases and idempotency records in one table of DynamoDB; streams in memory.
+pub(crate) struct Dynamodb {
+    cloud: Cloud,
+    name: String,
+    table: String,
+}
+
+impl Dynamodb {
+    pub(crate) fn new(cloud: Cloud) -> Self {
+        let name = format!("memory with DynamoDB, {}", cloud.setup.title);
+        let table = cloud.name();
+        cloud.delete_at_end(Service::Dynamodb, &table);
+        Self { cloud, name, table }
+    }
+
+    pub(crate) fn cloud(&self) -> &Cloud {
+        &self.cloud
+    }
+
+    fn keeper(&self) -> Result<(Arc<dyn Resource>, Option<HttpFaults>)> {
+        let (aws, faults) = self.cloud.aws();
+        let backend = DynamoDbBackend::with(aws);
+        let shared = [("layout", "shared")];
+        let keeper = self
+            .cloud
+            .resource(&backend, Service::Dynamodb, &self.table, &shared)?;
+        Ok((keeper, faults))
+    }
+}
+
+#[async_trait]
+impl Fixture for Dynamodb {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    async fn open(&self, spec: &StreamSpec, runtime: &Runtime) -> Result<Subject> {
+        let name = self.cloud.name();
+        let stream = self.cloud.in_memory(&name)?;
+        stream.admin(runtime).await?.create(spec).await?;
+        let (keeper, http) = self.keeper()?;
+        let peer = Together {
+            stream: self.cloud.in_memory(&name)?,
+            keeper: self.keeper()?.0,
+        };
+        Ok(Subject::new(stream)
+            .with_peer(Arc::new(peer))
+            .with_leases(keeper.clone())
+            .with_idempotency(keeper)
+            .with_faults(Arc::new(Injected(http))))
+    }
+
+    fn lacks(&self) -> Vec<Lack> {
+        self.cloud.lacks(Suite::Dynamodb)
+    }
+
+    fn timing(&self) -> Timing {
+        self.cloud.timing()
+    }
+}
+
+struct Injected(Option<HttpFaults>);
+
+#[async_trait]
+impl Faults for Injected {
+    fn offers(&self, fault: Fault) -> bool {
+        fault == Fault::LoseLeaseAnswer && self.0.is_some()
+    }
+
+    async fn inject(&self, fault: Fault) -> Result<()> {
+        match (&self.0, fault) {
+            (Some(http), Fault::LoseLeaseAnswer) => {
+                http.inject("UpdateItem", HttpFault::LoseAnswer);
+                Ok(())
+            }
+            (_, other) => Err(Error::unsupported(format!("{other:?}"))),
+        }
+    }
+}
+
+/// A stream, and the keeper of its leases and records, as one resource.
+struct Together {
+    stream: Arc<dyn Resource>,
+    keeper: Arc<dyn Resource>,
+}
+
+#[async_trait]
+impl Resource for Together {
+    fn describe(&self) -> String {
+        self.stream.describe()
+    }
+
+    fn stream(&self) -> &StreamName {
+        self.stream.stream()
+    }
+
+    fn claims(&self) -> Claims {
+        self.stream.claims()
+    }
+
+    async fn producer(&self, runtime: &Runtime) -> Result<Arc<dyn Producer>> {
+        self.stream.producer(runtime).await
+    }
+
+    async fn source(&self, runtime: &Runtime) -> Result<Source> {
+        self.stream.source(runtime).await
+    }
+
+    async fn leases(&self, runtime: &Runtime) -> Result<Arc<dyn LeaseStore>> {
+        self.keeper.leases(runtime).await
+    }
+
+    async fn idempotency(&self, runtime: &Runtime) -> Result<Arc<dyn IdempotencyStore>> {
+        self.keeper.idempotency(runtime).await
+    }
+
+    async fn letters(&self, runtime: &Runtime) -> Result<Arc<dyn Letters>> {
+        self.stream.letters(runtime).await
+    }
+
+    async fn admin(&self, runtime: &Runtime) -> Result<Arc<dyn Admin>> {
+        self.stream.admin(runtime).await
+    }
+}
