@@ -1,7 +1,8 @@
 use std::time::Duration;
 
 use aqueduct_core::{
-    GroupRecord, Lease, Moment, PartitionId, ReadFrom, Result, Revocation, Swap, Watermark,
+    GroupRecord, Lease, Moment, Partition, PartitionId, ReadFrom, Result, Revocation, Swap,
+    Watermark,
 };
 
 use super::{Ask, Command, Listing, Member, Row, Work};
@@ -300,10 +301,16 @@ impl Member {
         }
     }
 
+    /// Whether somebody reads what came after it: it is settled then, although it has no lease.
     fn has_started_child(&self, id: &PartitionId) -> bool {
-        self.rows
-            .values()
-            .any(|row| row.lease.parents.contains(id) && row.lease.generation > 0)
+        let begun = |row: &Row| row.lease.parents.contains(id) && row.lease.generation > 0;
+        // Another store may keep the leases of the last generation alone.
+        let beyond = |child: &Partition| {
+            child.parents.contains(id)
+                && !self.rows.contains_key(&child.id)
+                && self.has_started_child(&child.id)
+        };
+        self.rows.values().any(begun) || self.partitions.values().any(beyond)
     }
 
     /// Whether every parent is settled to its end, or gone.
@@ -316,7 +323,7 @@ impl Member {
             .chain(listed)
             .all(|parent| match self.rows.get(parent) {
                 Some(row) => row.lease.watermark == Watermark::End,
-                None => !self.partitions.contains_key(parent),
+                None => !self.partitions.contains_key(parent) || self.has_started_child(parent),
             })
     }
 }
