@@ -15,8 +15,8 @@ impl DynamoDbLeases {
     /// Makes sure that no foreign worker renews a lease: each one stands still for the time of the
     /// watch. Where there is none, that is one listing.
     pub(super) async fn watch_foreigners(&self, owner: &OwnerId) -> Result<()> {
-        // KCL cannot read such a table.
-        if self.layout == Layout::Shared {
+        // KCL cannot read a shared table.
+        if self.layout == Layout::Shared || self.watch.is_zero() {
             return Ok(());
         }
         let until = self.runtime.now() + self.watch;

@@ -49,7 +49,7 @@ impl Stored {
             None => row.text(col::OWNER)?.map(OwnerId::new),
         };
         lease.counter = counter;
-        lease.generation = row.number(col::GENERATION)?.unwrap_or(0);
+        lease.generation = row.number(col::GENERATION)?.unwrap_or(KCL_GENERATION);
         lease.parents = partitions(row.names(col::PARENTS)?);
         lease.children = partitions(row.names(col::CHILDREN)?);
         lease.range = range(row)?;
@@ -171,11 +171,14 @@ pub(crate) fn expect_same(write: &mut Expression, lease: &Lease) {
     }
 }
 
-/// Rows that only KCL wrote have no generation: that is 0.
+/// The generation of a row that only KCL wrote: it counts as begun, so that parents whose rows KCL
+/// deleted are not read again.
+const KCL_GENERATION: u64 = 1;
+
 pub(crate) fn expect_generation(write: &mut Expression, generation: u64) {
     let same = write.equals(col::GENERATION, number(generation));
     match generation {
-        0 => {
+        KCL_GENERATION => {
             let none = write.missing(col::GENERATION);
             write.expect(format!("{none} OR {same}"));
         }

@@ -11,7 +11,7 @@ use crate::expression::Expression;
 use crate::item::text;
 use crate::table::Written;
 
-use super::layout::Place;
+use super::layout::{Place, is_lease};
 use super::{DynamoDbLeases, columns, group, row};
 
 impl DynamoDbLeases {
@@ -45,6 +45,22 @@ impl DynamoDbLeases {
             }
         }
         Ok(())
+    }
+
+    /// Whether a lease would begin later than at the oldest event although KCL owned one of its
+    /// parents: what lies in between would be nobody's.
+    async fn goes_on_for_kcl(&self, place: &Place, lease: &Lease) -> Result<bool> {
+        let earliest = Watermark::Start(ReadFrom::Earliest);
+        if lease.watermark == earliest || !matches!(lease.watermark, Watermark::Start(_)) {
+            return Ok(false);
+        }
+        for parent in &lease.parents {
+            let found = self.leases.get(&place.lease_key(parent)).await?;
+            if found.is_some_and(|row| is_lease(&row) && !row.contains_key(columns::REPLAY)) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     pub(super) async fn read_record(&self, key: &GroupKey) -> Result<Option<GroupRecord>> {
@@ -92,8 +108,12 @@ impl LeaseStore for DynamoDbLeases {
         self.find(&self.layout.place(key)?, partition).await
     }
 
-    async fn create(&self, key: &GroupKey, lease: Lease) -> Result<Lease> {
-        self.create_lease(&self.layout.place(key)?, &lease).await
+    async fn create(&self, key: &GroupKey, mut lease: Lease) -> Result<Lease> {
+        let place = self.layout.place(key)?;
+        if self.goes_on_for_kcl(&place, &lease).await? {
+            lease.watermark = Watermark::Start(ReadFrom::Earliest);
+        }
+        self.create_lease(&place, &lease).await
     }
 
     async fn swap(&self, key: &GroupKey, current: &Lease, next: Lease) -> Result<Swap> {

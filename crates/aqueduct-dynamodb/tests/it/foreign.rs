@@ -72,3 +72,15 @@ async fn nobody_waits_where_no_worker_of_kcl_is_named() {
     store.join(&OwnerId::new("me")).await.unwrap();
     assert_eq!(place.faults.requests("Scan"), scans + 1);
 }
+
+#[tokio::test]
+async fn a_watch_of_no_time_is_none() {
+    let place = Place::new().await;
+    let store = place.leases(&[("kcl_watch", "0s")]).await;
+    place
+        .put(kcl2(SHARD, Some("dead"), "TRIM_HORIZON", 0))
+        .await;
+    let scans = place.faults.requests("Scan");
+    store.join(&OwnerId::new("me")).await.unwrap();
+    assert_eq!(place.faults.requests("Scan"), scans);
+}

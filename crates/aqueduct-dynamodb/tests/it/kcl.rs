@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aqueduct_core::{
-    Backend as _, Event, GroupRecord, Options, PartitionId, Position, ReadFrom, ResolvedStart,
-    Source, StreamSpec, Timestamp, Url, Watermark,
+    Backend as _, Event, GroupRecord, Options, PartitionId, PartitionState, Position, ReadFrom,
+    ResolvedStart, Source, StreamSpec, Timestamp, Url, Watermark,
 };
 use aqueduct_group::{Group, GroupOptions};
 use aqueduct_memory::MemoryBackend;
@@ -44,7 +44,7 @@ async fn every_checkpoint_of_kcl_is_understood() {
     assert_eq!(listed.len(), expected.len());
     for (lease, (checkpoint, sub, watermark)) in listed.iter().zip(expected) {
         assert_eq!(lease.watermark, watermark, "{checkpoint} {sub}");
-        assert_eq!((lease.generation, lease.counter), (0, 17));
+        assert_eq!((lease.generation, lease.counter), (1, 17));
         assert_eq!(lease.range.unwrap().last, u128::MAX);
         let read = store.read(&key(), &lease.partition).await.unwrap();
         assert_eq!(read.as_ref(), Some(lease));
@@ -89,7 +89,7 @@ async fn a_row_of_kcl_3_is_taken_and_what_is_not_ours_stays() {
 
     let owned = store.swap(&key(), lease, taken(lease, "me")).await.unwrap();
     let owned = swapped(owned);
-    assert_eq!((owned.generation, owned.counter), (1, 18));
+    assert_eq!((owned.generation, owned.counter), (2, 18));
     let row = place.row(SHARD).await.unwrap();
     for gone in [
         "checkpointOwner",
@@ -257,5 +257,76 @@ async fn a_group_goes_on_from_kcls_checkpoints_and_back() {
     for other in &others {
         let name = other["leaseKey"].as_s().unwrap();
         assert_eq!(place.row(name).await.as_ref(), Some(other), "{name}");
+    }
+}
+
+/// KCL deletes the leases of shards that it read to the end, while Kinesis still lists them.
+#[tokio::test]
+async fn shards_that_kcl_finished_are_not_read_again() {
+    let place = Place::new().await;
+    let store = place.leases(&[]).await;
+    let memory = MemoryBackend::new();
+    let url = Url::parse("memory:").unwrap();
+    let stream = memory.parse("orders", &url, Options::new("s")).unwrap();
+    let admin = stream.admin(&place.runtime).await.unwrap();
+    admin.create(&StreamSpec::with_partitions(1)).await.unwrap();
+    let producer = stream.producer(&place.runtime).await.unwrap();
+    let send = async |id: &str| {
+        let event = [Event::new("t").with_key("k").with_id(id)];
+        let report = producer.send_batch(&event).await;
+        report.into_outcomes().remove(0).unwrap()
+    };
+    for (id, count) in [("of the grandparent", 2), ("of the parent", 4)] {
+        send(id).await;
+        admin.reshard(count).await.unwrap();
+    }
+    let read = send("read by KCL").await;
+    send("behind its checkpoint").await;
+    let Source::Log(log) = stream.source(&place.runtime).await.unwrap() else {
+        panic!("memory is a log");
+    };
+    let partitions = log.partitions().await.unwrap();
+    assert!(partitions.len() >= 7, "{partitions:?}");
+    for partition in partitions
+        .iter()
+        .filter(|it| it.state == PartitionState::Open)
+    {
+        let checkpoint = match read.partition.as_ref() == Some(&partition.id) {
+            true => read.position.unwrap().sequence_text(),
+            false => "TRIM_HORIZON".to_owned(),
+        };
+        let mut row = kcl2(partition.id.as_str(), None, &checkpoint, 0);
+        let parents: Vec<&str> = partition.parents.iter().map(PartitionId::as_str).collect();
+        row.insert("parentShardId".to_owned(), ss(&parents));
+        place.put(row).await;
+    }
+    let options = GroupOptions::new("billing".into());
+    let opened = Group::open(log, store.clone(), options, &place.runtime);
+    let consumer = opened.await.unwrap();
+    let first = consumer.receive_batch(10).await.unwrap().remove(0);
+    assert_eq!(first.event().id().to_string(), "behind its checkpoint");
+    first.ack().await.unwrap();
+    consumer.close().await.unwrap();
+    assert_eq!(store.list(&key(), &[]).await.unwrap().len(), 4);
+}
+
+#[tokio::test]
+async fn the_child_of_a_shard_of_kcls_begins_at_its_oldest_event() {
+    let place = Place::new().await;
+    let store = place.leases(&[]).await;
+    place.put(kcl2("theirs", None, SEQUENCE, 0)).await;
+    store
+        .create(&key(), crate::support::fresh("ours"))
+        .await
+        .unwrap();
+    let late: Timestamp = "2026-02-01T00:00:00Z".parse().unwrap();
+    let late = Watermark::Start(ReadFrom::Time(late));
+    let oldest = Watermark::Start(ReadFrom::Earliest);
+    for (child, parent, start) in [("c1", "theirs", oldest), ("c2", "ours", late)] {
+        let mut lease = crate::support::fresh(child);
+        lease.watermark = late;
+        lease.parents = vec![PartitionId::new(parent)];
+        let made = store.create(&key(), lease).await.unwrap();
+        assert_eq!(made.watermark, start, "the child of {parent}");
     }
 }

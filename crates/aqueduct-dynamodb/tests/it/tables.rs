@@ -187,3 +187,40 @@ async fn a_damaged_row_is_named_with_its_attribute() {
     let error = store.create(&key(), fresh(SHARD)).await.unwrap_err();
     assert!(error.to_string().contains("is no lease"), "{error}");
 }
+
+#[tokio::test]
+async fn a_table_of_many_pages_is_listed_whole() {
+    let place = Place::new().await;
+    let store = place.leases(&[]).await;
+    // A page is 1 MiB.
+    for at in 0..8 {
+        let mut row = kcl2(&format!("shardId-{at:012}"), None, "TRIM_HORIZON", 0);
+        row.insert("ofSomebodyElse".to_owned(), s(&"x".repeat(300_000)));
+        place.put(row).await;
+    }
+    let scans = place.faults.requests("Scan");
+    let listed = store.list(&key(), &[]).await.unwrap();
+    assert_eq!(listed.len(), 8);
+    let pages = place.faults.requests("Scan") - scans;
+    assert!(
+        pages >= if crate::common::in_process() { 1 } else { 2 },
+        "{pages}"
+    );
+}
+
+#[tokio::test]
+async fn a_refused_write_shows_the_row() {
+    let place = Place::new().await;
+    let store = place.leases(&[]).await;
+    let old = store.create(&key(), fresh(SHARD)).await.unwrap();
+    let next = crate::support::taken(&old, "winner");
+    let won = store.swap(&key(), &old, next).await.unwrap();
+    let reads = place.faults.requests("GetItem");
+    let late = crate::support::taken(&old, "loser");
+    let lost = store.swap(&key(), &old, late).await.unwrap();
+    let winner = crate::support::swapped(won);
+    assert_eq!(lost, aqueduct_core::Swap::Lost(Some(winner)));
+    // The emulator in this process shows no row with its refusal.
+    let reads = place.faults.requests("GetItem") - reads;
+    assert_eq!(reads, u64::from(crate::common::in_process()));
+}
