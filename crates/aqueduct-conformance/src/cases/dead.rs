@@ -22,7 +22,7 @@ pub(super) const CASES: &[Case] = &[
     case!(Flow exhausted_key_follows_into_the_letters, [4], [Need::Producer, Need::Consumer, Need::Can(Capability::Letters), Need::Can(Capability::KeyOrder)]),
     case!(Flow exhausted_event_blocks_its_key, [4], [Need::Producer, Need::Consumer, Need::Can(Capability::Letters), Need::Can(Capability::KeyOrder)]),
     case!(Flow rejected_event_becomes_a_letter, [4], [Need::Producer, Need::Consumer, Need::Can(Capability::Letters), Need::Can(Capability::KeyOrder)]),
-    case!(Flow failed_burial_is_tried_again, [4], [Need::Producer, Need::Consumer, Need::Can(Capability::Letters)]),
+    case!(Flow failed_burial_is_tried_again, [4], [Need::Producer, Need::Consumer, Need::Can(Capability::Letters), Need::Can(Capability::KeyOrder)]),
     case!(Flow redriven_letter_is_for_its_group_alone, [12], [Need::Producer, Need::Group, Need::Can(Capability::Letters)]),
     case!(Store letter_travels_as_an_event, [4], [Need::Producer]),
 ];

@@ -7,6 +7,7 @@ mod queue;
 mod server;
 mod service;
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -41,7 +42,8 @@ pub struct Sqs(Arc<Shared>);
 struct Shared {
     runtime: Runtime,
     service: Mutex<Service>,
-    changed: Signal,
+    /// By the queue's name.
+    changed: Mutex<BTreeMap<String, Arc<Signal>>>,
 }
 
 /// Limits of the service that a test may want to be lower.
@@ -77,7 +79,7 @@ impl Sqs {
         Self(Arc::new(Shared {
             runtime: runtime.clone(),
             service: Mutex::new(Service::new(runtime.clone(), limits)),
-            changed: Signal::new(),
+            changed: Mutex::default(),
         }))
     }
 
@@ -90,6 +92,15 @@ impl Sqs {
     /// The client to give to `Aws::with_http_client`: it answers itself.
     pub fn client(&self) -> SharedHttpClient {
         SharedHttpClient::new(self.clone())
+    }
+
+    fn changed(&self, queue: &str) -> Arc<Signal> {
+        let mut changed = self
+            .0
+            .changed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        changed.entry(queue.to_owned()).or_default().clone()
     }
 
     fn service(&self) -> MutexGuard<'_, Service> {
@@ -116,19 +127,24 @@ impl Sqs {
         let Some(operation) = request.target.strip_prefix("AmazonSQS.") else {
             return Err(Fault::new("InvalidAction", "The action is not valid."));
         };
-        let body = serde_json::from_slice(&request.body)
+        let body: Value = serde_json::from_slice(&request.body)
             .map_err(|_| Fault::new("SerializationException", "The body is no JSON."))?;
         let began = self.0.runtime.now();
         loop {
-            let changed = self.0.changed.listen();
-            let answer = self.service().call(&request.host, operation, &body)?;
+            let queue = body["QueueUrl"].as_str().unwrap_or_default();
+            let changed = self.changed(queue.rsplit('/').next().unwrap_or_default());
+            let changed = changed.listen();
+            let (answer, touched) = {
+                let mut service = self.service();
+                let answer = service.call(&request.host, operation, &body);
+                (answer, service.take_touched())
+            };
+            for queue in touched {
+                self.changed(&queue).notify(usize::MAX);
+            }
+            let answer = answer?;
             let (due, most, empty) = match answer {
-                Answer::Now(answer) => {
-                    if operation != "ReceiveMessage" {
-                        self.0.changed.notify(usize::MAX);
-                    }
-                    return Ok(answer);
-                }
+                Answer::Now(answer) => return Ok(answer),
                 Answer::Wait { due, most, empty } => (due, most, empty),
             };
             let end = began + most;

@@ -19,6 +19,8 @@ pub(super) struct Service {
     limits: SqsLimits,
     queues: BTreeMap<String, Queue>,
     deleted: BTreeMap<String, Moment>,
+    /// Queues in which something may have become visible.
+    touched: Vec<String>,
 }
 
 /// What an operation answers.
@@ -41,7 +43,12 @@ impl Service {
             limits,
             queues: BTreeMap::new(),
             deleted: BTreeMap::new(),
+            touched: Vec::new(),
         }
+    }
+
+    pub(super) fn take_touched(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.touched)
     }
 
     pub(super) fn call(
@@ -75,7 +82,11 @@ impl Service {
                 Ok(json!({ "queueUrls": urls }))
             }
             "ReceiveMessage" => return self.receive(request),
-            _ => self.on_queue(operation, request),
+            _ => {
+                let name = self.queue(request).map(|queue| queue.name.clone());
+                self.touched.extend(name);
+                self.on_queue(operation, request)
+            }
         };
         done.map(Answer::Now)
     }
@@ -256,6 +267,9 @@ impl Service {
         if let Some((target, _)) = target
             && let Some(letters) = self.queues.values_mut().find(|it| it.arn == target)
         {
+            if !moved.is_empty() {
+                self.touched.push(letters.name.clone());
+            }
             for message in moved {
                 letters.take_over(message, &from);
             }

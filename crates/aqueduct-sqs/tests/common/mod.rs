@@ -1,7 +1,6 @@
 //! Queues to test: of the emulator in process, or of an endpoint.
 
-#![allow(dead_code, reason = "each test file uses some of it")]
-
+#![allow(dead_code, missing_docs, reason = "each test file uses some of it")]
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -62,6 +61,7 @@ pub fn resource(aws: &Aws, url: &str) -> Arc<dyn Resource> {
 }
 
 /// Makes a queue for each case.
+#[derive(Debug)]
 pub struct Queues {
     name: String,
     fifo: bool,
@@ -105,7 +105,8 @@ impl Queues {
         let suffix = if fifo { ".fifo" } else { "" };
         let endpoint = match &self.endpoint {
             Some(endpoint) => format!("&endpoint={endpoint}"),
-            None => String::new(),
+            // The clock of the SDK's time-outs is not the tests'.
+            None => "&request_timeout=1h&connect_timeout=1h".to_owned(),
         };
         format!(
             "sqs://{name}{suffix}?create=missing&visibility=2s&redelivery_first=20ms\
