@@ -237,3 +237,56 @@ fn many_small_events_take_few_records() {
     let draft = drafter.draft(&keyless, way, &mut ledger);
     assert!(draft.items.len() <= 2, "{} records", draft.items.len());
 }
+
+#[test]
+fn a_few_keys_in_more_events_than_a_record_holds_still_take_one_request() {
+    let map = map(2);
+    let drafter = drafter(Some(4000));
+    let event = |n: usize| {
+        Event::bytes("t", "text/plain", vec![1; 100])
+            .with_source("/s")
+            .with_key(format!("key-{}", n % 50))
+    };
+    let events: Vec<_> = (0..200).map(event).collect();
+    let mut ledger = Ledger::new(events.len());
+    let way = Way::Shards {
+        map: &map,
+        rooms: &[usize::MAX; 2],
+    };
+    let draft = drafter.draft(&events, way, &mut ledger);
+    assert!(draft.items.len() > 4);
+    let levels = draft.slots.iter().map(|slot| slot.level);
+    assert!(levels.max() <= Some(1), "{:?}", draft.slots);
+    let first = draft.slots.iter().filter(|slot| slot.level == 0);
+    assert!(first.count() + 2 >= draft.slots.len(), "{:?}", draft.slots);
+}
+
+/// The figures of the README.
+#[test]
+fn each_encoding_costs_what_the_documentation_says() {
+    let data = format!("{{\"note\":\"{}\"}}", "x".repeat(89));
+    assert_eq!(data.len(), 100);
+    let event = Event::bytes("order.placed", Event::JSON, data)
+        .with_source("/shop")
+        .with_id("0190b1a4-7c3e-7000-8000-00000000abcd")
+        .with_key("customer-7");
+    let costs = [
+        Encoding::CloudEventsJson,
+        Encoding::CloudEventsProtobuf,
+        Encoding::Raw,
+    ]
+    .map(|encoding| {
+        let mut data = Vec::new();
+        crate::encoding::encode(&event, encoding, &mut data).unwrap();
+        let mut aggregate = crate::aggregation::Aggregate::new();
+        let mut before = aggregate.size();
+        let mut grown = || {
+            aggregate.push("customer-7", None, &data);
+            let grown = aggregate.size() - before;
+            before = aggregate.size();
+            grown
+        };
+        (data.len(), grown(), grown())
+    });
+    assert_eq!(costs, [(277, 297, 285), (235, 255, 243), (100, 118, 106)]);
+}

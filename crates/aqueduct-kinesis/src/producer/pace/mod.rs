@@ -7,6 +7,10 @@
 //! *limited*: nothing for the rest of that second, then a little less than what it takes, evenly.
 //! After a while without a refusal it is watched again.
 
+mod amounts;
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -14,25 +18,36 @@ use std::time::Duration;
 
 use aqueduct_core::Moment;
 
+use self::amounts::{Bucket, Recent};
 use crate::metrics::PAYLOAD_UNIT;
 use crate::shards::ShardMap;
 
 /// Bytes and records that a shard takes in a second.
 const LIMIT: [f64; 2] = [(1 << 20) as f64, 1000.0];
 
-/// The part of the limit that is used where it is known to hold: with a burst on top, no second
-/// has more than the limit, wherever the service begins to count it.
+/// The part of the limit that is used where it is known to hold.
 const SHARE: f64 = 0.965;
+
+/// The part of the limit that any second may have: requests take different times to arrive.
+const CEILING: f64 = 0.985;
 
 /// How long a limited shard saves up before the next request, in seconds.
 const BURST: f64 = 0.02;
+
+/// How much of what was not used a limited shard may use later, in seconds: machines stall.
+const SAVED: f64 = 0.5;
 
 /// The first probe beyond the limit.
 const PROBE: [f64; 2] = [PAYLOAD_UNIT as f64, 25.0];
 
 /// How long nothing is sent to a shard that refused: the service counts by the second.
 const PAUSE: Duration = Duration::from_secs(1);
-const SHORT_PAUSE: Duration = Duration::from_millis(250);
+
+/// The same for a shard that is paced already: it is over the limit at the end of a second.
+const SHORT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How much of the limit a shard that others use too is given back in a second.
+const RECOVERY: f64 = 0.05;
 
 /// How long without a refusal until a limited shard is watched again.
 const FORGIVEN: Duration = Duration::from_secs(30);
@@ -165,6 +180,7 @@ pub(super) struct Pace {
     beyond: [f64; 2],
     /// The part of the limit that is left where others send there too.
     factor: f64,
+    recovered_at: Moment,
     quiet_until: Moment,
     refused_at: Option<Moment>,
     /// Refusals without anything stored between them.
@@ -187,6 +203,7 @@ impl Pace {
             probe: PROBE,
             beyond: [0.0; 2],
             factor: 1.0,
+            recovered_at: now,
             quiet_until: now,
             refused_at: None,
             in_a_row: 0,
@@ -244,12 +261,21 @@ impl Pace {
                     return Err(self.quiet_until);
                 }
                 let save = [0, 1].map(|at| (LIMIT[at] * BURST).max(amount[at]));
-                self.bucket.refill(now, SHARE * self.factor, save);
+                let passed = now.since(self.recovered_at).as_secs_f64();
+                self.recovered_at = now;
+                self.factor = (self.factor + passed * RECOVERY).min(1.0);
+                let most = [0, 1].map(|at| (LIMIT[at] * SAVED * self.factor).max(amount[at]));
+                self.bucket.refill(now, SHARE * self.factor, most);
+                self.recent.roll(now);
+                let ceiling = CEILING * self.factor;
+                let room = |at: usize| LIMIT[at] * ceiling - self.recent.sum[at];
+                if (0..2).any(|at| room(at) < amount[at] && self.recent.sum[at] > 0.0) {
+                    return Err(now + Duration::from_secs_f64(BURST));
+                }
                 let wanted = if begins { save } else { amount };
                 // The clock's grain must not keep it from ever being enough.
                 if self.bucket.has(wanted.map(|it| it * 0.999)) {
                     self.bucket.spend(amount);
-                    self.recent.roll(now);
                     self.recent.spend(amount);
                     return Ok(());
                 }
@@ -266,7 +292,6 @@ impl Pace {
     /// Answers whether it has become free.
     fn stored(&mut self, now: Moment, amount: [f64; 2]) -> bool {
         self.in_a_row = 0;
-        self.factor = (self.factor + 0.01).min(1.0);
         if self.state != State::Watched {
             return false;
         }
@@ -286,7 +311,8 @@ impl Pace {
     }
 
     fn refused(&mut self, now: Moment) -> Moment {
-        let known = self.refused_at.is_some();
+        // One that is tried again after a while is at the end of a second, like one that is paced.
+        let paced = self.state != State::Free && self.refused_at.is_some();
         // The refusals of one moment are one.
         let again = self
             .refused_at
@@ -297,11 +323,12 @@ impl Pace {
         }
         if self.state == State::Limited {
             self.factor = (self.factor * 0.8).max(0.05);
+            self.recovered_at = now;
         }
         self.state = State::Limited;
         self.bucket = Bucket::empty(now);
-        let pause = match known {
-            true => SHORT_PAUSE * 2u32.pow(self.in_a_row.min(2)),
+        let pause = match paced {
+            true => SHORT_PAUSE * 2u32.pow(self.in_a_row.min(3)),
             false => PAUSE,
         };
         self.in_a_row = self.in_a_row.saturating_add(1);
@@ -309,82 +336,3 @@ impl Pace {
         self.quiet_until
     }
 }
-
-/// What was sent in the last second, by tenths.
-#[derive(Debug, Default)]
-struct Recent {
-    tenths: [[f64; 2]; 11],
-    sum: [f64; 2],
-    /// The tenth that is being counted.
-    now: u64,
-}
-
-impl Recent {
-    fn roll(&mut self, now: Moment) {
-        let now = now.elapsed_since_origin().as_millis() as u64 / 100;
-        if now <= self.now {
-            return;
-        }
-        let passed = (now - self.now).min(self.tenths.len() as u64);
-        for step in 1..=passed {
-            let at = ((self.now + step) % self.tenths.len() as u64) as usize;
-            self.tenths[at] = [0.0; 2];
-        }
-        if passed == self.tenths.len() as u64 {
-            self.tenths = Default::default();
-        }
-        self.now = now;
-        self.sum = [0, 1].map(|of| self.tenths.iter().map(|tenth| tenth[of]).sum());
-    }
-
-    fn spend(&mut self, amount: [f64; 2]) {
-        let at = (self.now % self.tenths.len() as u64) as usize;
-        for of in 0..2 {
-            self.tenths[at][of] += amount[of];
-            self.sum[of] += amount[of];
-        }
-    }
-
-    /// What a shard surely takes yet; below zero, what went beyond.
-    fn left(&self, of: usize) -> f64 {
-        LIMIT[of] - self.sum[of]
-    }
-}
-
-/// Bytes and records saved up at a rate.
-#[derive(Clone, Copy, Debug)]
-struct Bucket {
-    left: [f64; 2],
-    at: Moment,
-}
-
-impl Bucket {
-    fn empty(now: Moment) -> Self {
-        Self {
-            left: [0.0; 2],
-            at: now,
-        }
-    }
-
-    fn refill(&mut self, now: Moment, share: f64, most: [f64; 2]) {
-        let passed = now.since(self.at).as_secs_f64();
-        self.at = self.at.max(now);
-        for of in 0..2 {
-            let filled = self.left[of] + passed * LIMIT[of] * share;
-            self.left[of] = filled.min(most[of].max(self.left[of]));
-        }
-    }
-
-    fn has(&self, amount: [f64; 2]) -> bool {
-        (0..2).all(|of| self.left[of] >= amount[of])
-    }
-
-    fn spend(&mut self, amount: [f64; 2]) {
-        for of in 0..2 {
-            self.left[of] -= amount[of];
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests;

@@ -44,10 +44,24 @@ struct Tally {
 
 /// Sends records of `size` for `seconds`, as many as the pace allows; an answer takes 5 ms.
 fn offer(pace: &mut Pace, service: &mut Service, from: u64, seconds: u64, size: usize) -> Tally {
+    offer_with_stalls(pace, service, from, seconds, size, &[0])
+}
+
+/// The same on a machine that stalls that many milliseconds before it goes on, in turn.
+fn offer_with_stalls(
+    pace: &mut Pace,
+    service: &mut Service,
+    from: u64,
+    seconds: u64,
+    size: usize,
+    stalls: &[u64],
+) -> Tally {
+    let mut stalls = stalls.iter().cycle();
     let mut tally = Tally::default();
     let mut clock = Duration::from_secs(from);
     let end = Duration::from_secs(from + seconds);
     while clock < end {
+        clock += Duration::from_millis(*stalls.next().unwrap());
         let now = Moment::after_origin(clock);
         let mut request = 0;
         let mut until = None;
@@ -104,6 +118,25 @@ fn a_limited_shard_is_used_well_and_refuses_little() {
             "{size} bytes: {share} are refused: {tally:?}"
         );
         assert!(tally.requests <= 20 * 70, "{size} bytes: {tally:?}");
+    }
+}
+
+#[test]
+fn a_machine_that_stalls_makes_up_for_it() {
+    for (size, full) in [(25_000, 41.9), (120, 1000.0)] {
+        let mut service = Service::new(Some(SHARD));
+        let stalls = [3, 90, 0, 140, 12, 7, 60];
+        let tally = offer_with_stalls(&mut new(), &mut service, 0, 20, size, &stalls);
+        let rate = tally.stored as f64 / 20.0;
+        assert!(
+            rate >= 0.9 * full,
+            "{size} bytes: {rate}/s of {full}/s: {tally:?}"
+        );
+        let share = tally.refused as f64 / tally.stored as f64;
+        assert!(
+            share <= 0.02,
+            "{size} bytes: {share} are refused: {tally:?}"
+        );
     }
 }
 
