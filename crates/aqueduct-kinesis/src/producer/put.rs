@@ -42,6 +42,8 @@ struct Call<'a> {
     patience: Moment,
     /// Whether the queues are the map's open shards.
     by_shard: bool,
+    /// Bytes and records of each queue that the paces have let go and that have no answer yet.
+    let_go: Vec<(usize, usize)>,
     /// The last failure of a record, for those that are not sent because of it.
     trouble: Option<Error>,
 }
@@ -73,6 +75,10 @@ impl KinesisProducer {
             hold: now + HOLD,
             patience: now + PATIENCE,
             by_shard,
+            let_go: match by_shard {
+                true => vec![(0, 0); map.open().len()],
+                false => Vec::new(),
+            },
             map,
             trouble: None,
         };
@@ -165,13 +171,14 @@ impl Call<'_> {
             };
             if let Some((request, answer)) = answer {
                 self.schedule.answered(&self.draft.slots, &request);
+                self.answered(&request);
                 match answer {
                     Ok(records) => self.read(&request, records).await,
                     Err(error) => self.fail_all(&request, error),
                 }
             }
         }
-        self.ledger.into_report()
+        std::mem::take(&mut self.ledger).into_report()
     }
 
     /// The next request, and when to ask again.
@@ -186,6 +193,7 @@ impl Call<'_> {
             hold,
             by_shard,
             trouble,
+            let_go,
             ..
         } = self;
         let mut paces = match by_shard {
@@ -212,7 +220,12 @@ impl Call<'_> {
                 return Gate::Go;
             };
             match pace.take(now, slot.bytes as usize, begins) {
-                Ok(()) => Gate::Go,
+                Ok(()) => {
+                    let (bytes, records) = &mut let_go[slot.queue as usize];
+                    *bytes += slot.bytes as usize;
+                    *records += 1;
+                    Gate::Go
+                }
                 Err(until) if until <= *hold => Gate::Wait(until),
                 Err(until) => {
                     again = Some(again.map_or(until, |known: Moment| known.max(until)));
@@ -231,6 +244,25 @@ impl Call<'_> {
             }
         }
         (step.request, step.wait)
+    }
+
+    /// Tells the paces of the records of one request.
+    fn answered(&mut self, request: &[u32]) {
+        if self.let_go.iter().all(|(_, records)| *records == 0) {
+            return;
+        }
+        let now = self.producer.runtime.now();
+        for &item in request {
+            let slot = self.draft.slots[item as usize];
+            let (bytes, records) = &mut self.let_go[slot.queue as usize];
+            let size = (*bytes).min(slot.bytes as usize);
+            if *records > 0 {
+                *bytes -= size;
+                *records -= 1;
+                let lane = self.map.open()[slot.queue as usize].lane;
+                self.producer.pacing.answered(lane, now, size, 1);
+            }
+        }
     }
 
     fn held_back(&self, wait: Duration) -> Error {
@@ -428,6 +460,19 @@ impl Call<'_> {
             self.producer.kinesis.shown
         );
         Error::new(ErrorKind::Unavailable, message).with_effect(Effect::Unknown)
+    }
+}
+
+impl Drop for Call<'_> {
+    /// A call that is given up leaves requests without an answer.
+    fn drop(&mut self) {
+        let now = self.producer.runtime.now();
+        for (shard, (bytes, records)) in self.map.open().iter().zip(&self.let_go) {
+            if *records > 0 {
+                let pacing = &self.producer.pacing;
+                pacing.answered(shard.lane, now, *bytes, *records);
+            }
+        }
     }
 }
 

@@ -48,11 +48,6 @@ impl Recent {
             self.sum[of] += amount;
         }
     }
-
-    /// What a shard surely takes yet; below zero, what went beyond.
-    pub(super) fn left(&self, of: usize) -> f64 {
-        LIMIT[of] - self.sum[of]
-    }
 }
 
 /// Bytes and records saved up at a rate.

@@ -94,7 +94,7 @@ impl Pacing {
             return false;
         }
         inner.stream.roll(now);
-        if !(0..2).all(|at| inner.stream.left(at) >= amount[at]) {
+        if (0..2).any(|at| inner.stream.sum[at] + amount[at] > LIMIT[at]) {
             return false;
         }
         inner.stream.spend(amount);
@@ -126,6 +126,17 @@ impl Pacing {
     /// The paces; `None` where nothing has to be counted.
     pub(super) fn paces(&self) -> Option<MutexGuard<'_, Paces>> {
         (!self.is_calm()).then(|| self.lock())
+    }
+
+    /// Records that were let go have their answer, whatever it is.
+    pub(super) fn answered(&self, lane: u64, now: Moment, bytes: usize, records: usize) {
+        if self.is_calm() {
+            return;
+        }
+        let mut inner = self.lock();
+        if let Some(pace) = inner.shards.get_mut(&lane) {
+            pace.answered(now, [bytes as f64, records as f64]);
+        }
     }
 
     /// Some records of one shard were stored.
@@ -172,6 +183,8 @@ impl Paces {
 pub(super) struct Pace {
     state: State,
     recent: Recent,
+    /// What is on its way. The service counts it at some moment before its answer.
+    pending: [f64; 2],
     /// What a limited shard has saved up.
     bucket: Bucket,
     /// How far beyond the limit a watched shard may be sent.
@@ -199,6 +212,7 @@ impl Pace {
         Self {
             state: State::Watched,
             recent: Recent::default(),
+            pending: [0.0; 2],
             bucket: Bucket::empty(now),
             probe: PROBE,
             beyond: [0.0; 2],
@@ -207,6 +221,26 @@ impl Pace {
             quiet_until: now,
             refused_at: None,
             in_a_row: 0,
+        }
+    }
+
+    /// What it surely takes yet; below zero, what went beyond.
+    fn left(&self, of: usize) -> f64 {
+        LIMIT[of] - self.recent.sum[of] - self.pending[of]
+    }
+
+    fn send(&mut self, amount: [f64; 2]) {
+        for (pending, amount) in self.pending.iter_mut().zip(amount) {
+            *pending += amount;
+        }
+    }
+
+    /// What was sent has its answer, or never gets one.
+    fn answered(&mut self, now: Moment, amount: [f64; 2]) {
+        self.recent.roll(now);
+        self.recent.spend(amount);
+        for (pending, amount) in self.pending.iter_mut().zip(amount) {
+            *pending = (*pending - amount).max(0.0);
         }
     }
 
@@ -222,7 +256,7 @@ impl Pace {
             State::Limited => 0,
             State::Watched => {
                 self.recent.roll(now);
-                (self.recent.left(0) - LIMIT[0] / 2.0).max(0.0) as usize
+                (self.left(0) - LIMIT[0] / 2.0).max(0.0) as usize
             }
         }
     }
@@ -248,10 +282,10 @@ impl Pace {
             State::Watched => {
                 self.recent.roll(now);
                 // One record goes beyond however large it is, or it never would.
-                let first = (0..2).all(|at| self.recent.left(at) > 0.0);
-                let probe = |at| self.recent.left(at) - amount[at] >= -self.probe[at];
+                let first = (0..2).all(|at| self.left(at) > 0.0);
+                let probe = |at| self.left(at) - amount[at] >= -self.probe[at];
                 if first || (0..2).all(probe) {
-                    self.recent.spend(amount);
+                    self.send(amount);
                     return Ok(());
                 }
                 Err(now + Duration::from_secs_f64(BURST))
@@ -268,15 +302,16 @@ impl Pace {
                 self.bucket.refill(now, SHARE * self.factor, most);
                 self.recent.roll(now);
                 let ceiling = CEILING * self.factor;
-                let room = |at: usize| LIMIT[at] * ceiling - self.recent.sum[at];
-                if (0..2).any(|at| room(at) < amount[at] && self.recent.sum[at] > 0.0) {
+                let room = |at: usize| self.left(at) - LIMIT[at] * (1.0 - ceiling);
+                let idle = self.recent.sum[1] + self.pending[1] == 0.0;
+                if !idle && (0..2).any(|at| room(at) < amount[at]) {
                     return Err(now + Duration::from_secs_f64(BURST));
                 }
                 let wanted = if begins { save } else { amount };
                 // The clock's grain must not keep it from ever being enough.
                 if self.bucket.has(wanted.map(|it| it * 0.999)) {
                     self.bucket.spend(amount);
-                    self.recent.spend(amount);
+                    self.send(amount);
                     return Ok(());
                 }
                 let missing = (0..2)
@@ -297,7 +332,7 @@ impl Pace {
         }
         self.recent.roll(now);
         for (at, amount) in amount.into_iter().enumerate() {
-            let over = -self.recent.left(at);
+            let over = -self.left(at);
             if over > 0.0 {
                 self.beyond[at] += amount.min(over);
                 self.probe[at] *= 2.0;

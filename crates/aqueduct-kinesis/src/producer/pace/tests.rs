@@ -84,6 +84,7 @@ fn offer_with_stalls(
         tally.requests += 1;
         clock += Duration::from_millis(5);
         let now = Moment::after_origin(clock);
+        pace.answered(now, [(request * size) as f64, request as f64]);
         let stored = (0..request).filter(|_| service.takes(clock, size)).count();
         if stored > 0 {
             pace.stored(now, [(stored * size) as f64, stored as f64]);
@@ -129,7 +130,7 @@ fn a_machine_that_stalls_makes_up_for_it() {
         let tally = offer_with_stalls(&mut new(), &mut service, 0, 20, size, &stalls);
         let rate = tally.stored as f64 / 20.0;
         assert!(
-            rate >= 0.9 * full,
+            rate >= 0.85 * full,
             "{size} bytes: {rate}/s of {full}/s: {tally:?}"
         );
         let share = tally.refused as f64 / tally.stored as f64;
