@@ -1,6 +1,7 @@
 //! Queues to test: of the emulator in process, or of an endpoint.
 
-#![allow(dead_code, missing_docs, reason = "each test file uses some of it")]
+#![allow(dead_code, reason = "each test file uses some of it")]
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -14,12 +15,12 @@ use aqueduct_memory::MemoryBackend;
 use aqueduct_sqs::SqsBackend;
 use async_trait::async_trait;
 
-pub fn endpoint() -> Option<String> {
+pub(crate) fn endpoint() -> Option<String> {
     std::env::var("AQUEDUCT_TEST_SQS_ENDPOINT").ok()
 }
 
 /// A Tokio runtime, and it as ours.
-pub fn real_time() -> (tokio::runtime::Runtime, Runtime) {
+pub(crate) fn real_time() -> (tokio::runtime::Runtime, Runtime) {
     let tokio = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -33,14 +34,14 @@ pub fn real_time() -> (tokio::runtime::Runtime, Runtime) {
 }
 
 /// An SQS without limits that would slow tests down.
-pub fn sqs(runtime: &Runtime) -> Sqs {
+pub(crate) fn sqs(runtime: &Runtime) -> Sqs {
     let mut limits = SqsLimits::default();
     limits.deleted_name = Duration::ZERO;
     Sqs::with_limits(runtime, limits)
 }
 
 /// Clients of that SQS, with faults between.
-pub fn aws(sqs: &Sqs) -> (Aws, HttpFaults) {
+pub(crate) fn aws(sqs: &Sqs) -> (Aws, HttpFaults) {
     let faults = HttpFaults::over(sqs.client());
     let aws = Aws::new()
         .with_http_client(faults.client())
@@ -49,7 +50,7 @@ pub fn aws(sqs: &Sqs) -> (Aws, HttpFaults) {
 }
 
 /// The resource of a URL, with short times.
-pub fn resource(aws: &Aws, url: &str) -> Arc<dyn Resource> {
+pub(crate) fn resource(aws: &Aws, url: &str) -> Arc<dyn Resource> {
     let url = Url::parse(url).unwrap();
     let mut options = Options::new("streams.orders");
     if !url.query().is_some_and(|query| query.contains("region=")) {
@@ -62,7 +63,7 @@ pub fn resource(aws: &Aws, url: &str) -> Arc<dyn Resource> {
 
 /// Makes a queue for each case.
 #[derive(Debug)]
-pub struct Queues {
+pub(crate) struct Queues {
     name: String,
     fifo: bool,
     sqs: Option<Sqs>,
@@ -71,7 +72,7 @@ pub struct Queues {
 }
 
 impl Queues {
-    pub fn emulated(runtime: &Runtime, fifo: bool) -> Self {
+    pub(crate) fn emulated(runtime: &Runtime, fifo: bool) -> Self {
         Self {
             name: format!("sqs ({}) on the emulator", kind(fifo)),
             fifo,
@@ -81,7 +82,7 @@ impl Queues {
         }
     }
 
-    pub fn at(endpoint: &str, fifo: bool) -> Self {
+    pub(crate) fn at(endpoint: &str, fifo: bool) -> Self {
         Self {
             name: format!("sqs ({}) at {endpoint}", kind(fifo)),
             fifo,
