@@ -13,11 +13,11 @@ use crate::services::{Place, REGION, Service};
 use crate::suites::Cloud;
 
 /// How many orders flow, and how many lines are none.
-const ORDERS: u64 = 1_200;
+const ORDERS: u64 = 600;
 const BAD_LINES: u64 = 3;
 
 /// How many times it is killed.
-const KILLS: u32 = 5;
+const KILLS: u32 = 4;
 
 /// Whatever waits longer than this waits for nothing: a killed member's leases live 5 s.
 const DEADLINE: Duration = Duration::from_secs(180);

@@ -19,6 +19,7 @@ enum Step {
     Fmt,
     Clippy,
     Test,
+    Integration,
     Doc,
     Deny,
     Examples,
@@ -46,6 +47,7 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
                 ])?;
             }
             Step::Test => cargo(&["test", "--workspace"])?,
+            Step::Integration => crate::emulators::run(&[])?,
             Step::Doc => doc()?,
             Step::Deny => deny(options.advisories)?,
             Step::Examples => examples()?,

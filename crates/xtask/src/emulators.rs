@@ -1,0 +1,24 @@
+use std::process::Command;
+
+use clap::Args;
+
+/// The flags of `emulators`.
+#[derive(Args)]
+pub(crate) struct Options {
+    /// What `cargo run -p integration-tests -- --help` lists.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) arguments: Vec<String>,
+}
+
+/// Runs the integration tests. What this machine cannot install or start is skipped, and said.
+pub(crate) fn run(arguments: &[String]) -> Result<(), String> {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["run", "--quiet", "--package", "integration-tests", "--"]);
+    cargo.args(arguments);
+    println!("$ {cargo:?}");
+    match cargo.status() {
+        Ok(status) if status.success() => Ok(()),
+        Ok(_) => Err("the integration tests failed: the table says where".into()),
+        Err(e) => Err(format!("cargo does not start: {e}")),
+    }
+}
