@@ -1,3 +1,4 @@
+mod answers;
 mod draft;
 mod fill;
 mod kept_map;
