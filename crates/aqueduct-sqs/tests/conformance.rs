@@ -5,7 +5,7 @@ mod common;
 
 use std::time::Duration;
 
-use aqueduct_conformance::{LayerSet, Options, Report, Verdict, run, run_through};
+use aqueduct_conformance::{LayerSet, Options, Report, Verdict, run};
 use aqueduct_core::Runtime;
 use aqueduct_runtime::Simulation;
 
@@ -46,26 +46,44 @@ fn a_standard_queue_passes() {
 }
 
 #[test]
-fn queues_pass_through_every_layer() {
-    for set in LayerSet::standard().into_iter().skip(1) {
-        on_emulator(3, true, set).assert_passed();
-    }
-    let all = LayerSet::standard().pop().unwrap();
-    on_emulator(4, false, all).assert_passed();
+fn a_fifo_queue_passes_behind_dead_letters() {
+    through(3, true, "dead letters");
+}
+
+#[test]
+fn a_fifo_queue_passes_behind_idempotency() {
+    through(4, true, "idempotency");
+}
+
+#[test]
+fn a_fifo_queue_passes_behind_a_reject_policy() {
+    through(5, true, "a reject policy");
+}
+
+#[test]
+fn queues_pass_behind_all_layers() {
+    through(6, true, "all layers");
+    through(7, false, "all layers");
 }
 
 #[test]
 fn queues_of_the_endpoint_pass() {
     let Some(endpoint) = endpoint() else { return };
     let (tokio, runtime) = real_time();
-    for fifo in [true, false] {
+    let reports = [true, false].map(|fifo| {
         let queues = Queues::at(&endpoint, fifo);
         let options = Options::default().parallel(8);
-        let reports = run_through(&queues, &runtime, vec![LayerSet::plain()], options);
-        for report in tokio.block_on(reports) {
-            report.assert_passed();
-        }
+        tokio.block_on(run(&queues, &runtime, options))
+    });
+    for report in reports {
+        report.assert_passed();
     }
+}
+
+fn through(seed: u64, fifo: bool, name: &str) {
+    let sets = LayerSet::standard();
+    let set = sets.into_iter().find(|set| set.name() == name).unwrap();
+    on_emulator(seed, fifo, set).assert_passed();
 }
 
 fn on_emulator(seed: u64, fifo: bool, layers: LayerSet) -> Report {
