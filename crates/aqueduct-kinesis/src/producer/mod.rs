@@ -8,7 +8,7 @@ mod put;
 mod schedule;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use aqueduct_core::{
     Capabilities, Effect, Error, ErrorKind, Event, Lane, Producer, Result, Runtime, SendReport,
@@ -32,6 +32,8 @@ pub(crate) struct KinesisProducer {
     map: Arc<KeptMap>,
     pacing: Pacing,
     metrics: Metrics,
+    /// Calls that hold records for long.
+    holding: AtomicUsize,
     closed: AtomicBool,
 }
 
@@ -70,6 +72,7 @@ impl KinesisProducer {
             options,
             drafter,
             metrics,
+            holding: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
         })
     }

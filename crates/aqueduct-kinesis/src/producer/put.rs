@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use aqueduct_core::{Effect, Error, ErrorKind, Event, Moment, Result, Retry, SendReport};
@@ -20,6 +21,14 @@ const IN_FLIGHT: usize = 4;
 /// keeps no place in flight from the others; long enough that few come back unsent.
 const HOLD: Duration = Duration::from_millis(500);
 
+/// The same where it keeps nobody waiting: all of its records are for one shard, and either no
+/// other shard is there or few calls do so. Below the time that callers give a request.
+const LONG_HOLD: Duration = Duration::from_secs(5);
+
+/// The most calls of a stream of several shards that hold for long, half of what dispatch has in
+/// flight.
+const LONG_HOLDS: usize = 2;
+
 /// How long a call goes on sending: one key in many records takes one request after the other.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -35,6 +44,8 @@ pub(super) struct Call<'a> {
     pub(super) ledger: Ledger,
     pub(super) schedule: Schedule,
     pub(super) hold: Moment,
+    /// Until when it may hold for long; whether it does is in the producer's count then.
+    pub(super) long_hold: Option<Moment>,
     pub(super) patience: Moment,
     /// Whether the queues are the map's open shards.
     pub(super) by_shard: bool,
@@ -69,6 +80,7 @@ impl KinesisProducer {
             draft,
             ledger,
             hold: now + HOLD,
+            long_hold: None,
             patience: now + PATIENCE,
             by_shard,
             let_go: match by_shard {
@@ -99,6 +111,23 @@ impl KinesisProducer {
                 .map_or(usize::MAX, |pace| pace.room_for_large(now)),
         };
         map.open().iter().map(|it| it.lane).map(room).collect()
+    }
+
+    /// Takes one of the places of calls that hold for long.
+    fn may_hold_long(&self, draft: &Draft, map: &ShardMap) -> bool {
+        let first = draft.slots.first().map(|slot| slot.queue);
+        if draft.slots.iter().any(|slot| Some(slot.queue) != first) {
+            return false;
+        }
+        let places = match map.open().len() {
+            1 => usize::MAX,
+            _ => LONG_HOLDS,
+        };
+        let taken = self.holding.fetch_add(1, Ordering::Relaxed);
+        if taken >= places {
+            self.holding.fetch_sub(1, Ordering::Relaxed);
+        }
+        taken < places
     }
 
     /// One PutRecords.
@@ -187,6 +216,7 @@ impl Call<'_> {
             ledger,
             schedule,
             hold,
+            long_hold,
             by_shard,
             trouble,
             let_go,
@@ -223,6 +253,12 @@ impl Call<'_> {
                     Gate::Go
                 }
                 Err(until) if until <= *hold => Gate::Wait(until),
+                Err(until) if long_hold.is_some_and(|hold| until <= hold) => Gate::Wait(until),
+                Err(until) if long_hold.is_none() && producer.may_hold_long(draft, map) => {
+                    let end = *hold + (LONG_HOLD - HOLD);
+                    *long_hold = Some(end);
+                    Gate::Wait(until.min(end))
+                }
                 Err(until) => {
                     again = Some(again.map_or(until, |known: Moment| known.max(until)));
                     Gate::TooLate
@@ -286,6 +322,9 @@ impl Call<'_> {
 impl Drop for Call<'_> {
     /// A call that is given up leaves requests without an answer.
     fn drop(&mut self) {
+        if self.long_hold.is_some() {
+            self.producer.holding.fetch_sub(1, Ordering::Relaxed);
+        }
         let now = self.producer.runtime.now();
         for (shard, (bytes, records)) in self.map.open().iter().zip(&self.let_go) {
             if *records > 0 {
