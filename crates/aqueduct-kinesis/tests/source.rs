@@ -553,6 +553,16 @@ async fn damaged_aggregates_are_delivered_as_they_are_and_say_so() {
         assert!(why.is_some(), "{:?}", record.event);
     }
     assert_eq!(texts(&records[2..]), ["fine"]);
+    let rejecting = stream.with(&[("broken_aggregates", "reject")]).log().await;
+    let rejected = read(&mut *open(&*rejecting, ReadFrom::Earliest).await, 3).await;
+    for (rejected, as_it_is) in rejected.iter().zip(&records) {
+        assert_eq!(rejected.event.data(), as_it_is.event.data());
+        assert_eq!(rejected.event.id(), as_it_is.event.id());
+        assert_eq!(rejected.event.key(), Some("x"));
+    }
+    let kinds: Vec<&str> = rejected.iter().map(|it| it.event.kind()).collect();
+    let (damaged, foreign) = (Event::DAMAGED, Event::FOREIGN);
+    assert_eq!(kinds, [&*damaged, &*damaged, &*foreign]);
     assert!(
         records[2]
             .event

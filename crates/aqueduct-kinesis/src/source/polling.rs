@@ -52,7 +52,7 @@ impl Polling {
                 Err(error) if error.is(ErrorKind::Throttled) => {
                     self.link.metrics.throttled.increment(1);
                     self.pace.throttled();
-                    if self.pace.times_throttled() % TELL_AFTER != 0 {
+                    if !self.pace.times_throttled().is_multiple_of(TELL_AFTER) {
                         continue;
                     }
                     Err(error)

@@ -142,6 +142,8 @@ impl KinesisReader {
 
     /// What is there now, up to `max_events`.
     fn take(&mut self, max_events: usize) -> Result<Vec<Record>> {
+        let more = max_events.saturating_sub(self.ready.len());
+        self.ready.reserve(more.min(self.raw.len()));
         while self.ready.len() < max_events
             && let Some(record) = self.raw.next()
         {

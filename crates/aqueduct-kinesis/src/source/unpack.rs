@@ -55,7 +55,7 @@ impl Unpack {
     /// Appends the events of `raw` that are wanted.
     pub(super) fn unpack(
         &self,
-        raw: Raw,
+        mut raw: Raw,
         wanted: &mut Wanted,
         out: &mut VecDeque<Record>,
     ) -> Result<()> {
@@ -64,7 +64,9 @@ impl Unpack {
         }
         if !is_aggregated(&raw.data) {
             if wanted.takes(raw.sequence) {
-                out.push_back(self.record(&raw, raw.data.clone(), &raw.partition_key, 0));
+                // Moved: what the service's client brought becomes shared only when it is cloned.
+                let data = std::mem::take(&mut raw.data);
+                out.push_back(self.record(&raw, data, &raw.partition_key, 0));
             }
             return Ok(());
         }

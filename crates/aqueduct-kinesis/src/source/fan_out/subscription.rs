@@ -83,7 +83,7 @@ impl FanOut {
             failures += 1;
             let (stream, shard) = (&self.link.source.kinesis.shown, &self.link.shard.id);
             tracing::debug!(%stream, %shard, %error, failures, "subscription failed");
-            if (!error.is_retryable() || failures % TELL_AFTER == 0)
+            if (!error.is_retryable() || failures.is_multiple_of(TELL_AFTER))
                 && chunks.send(Err(error)).await.is_err()
             {
                 return;
