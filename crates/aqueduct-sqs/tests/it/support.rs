@@ -1,0 +1,62 @@
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aqueduct_aws::Aws;
+use aqueduct_core::{Consumer, Resource, Runtime, Source};
+use aqueduct_emulators::HttpFaults;
+use aqueduct_runtime::Simulation;
+use aws_sdk_sqs::Client;
+
+use crate::common;
+
+/// An emulator on a virtual clock, and ways to it.
+pub(crate) struct Place {
+    pub(crate) runtime: Runtime,
+    pub(crate) aws: Aws,
+    pub(crate) faults: HttpFaults,
+}
+
+impl Place {
+    pub(crate) fn resource(&self, url: &str) -> Arc<dyn Resource> {
+        let glue = if url.contains('?') { '&' } else { '?' };
+        common::resource(
+            &self.aws,
+            &format!("{url}{glue}create=missing&request_timeout=1h"),
+        )
+    }
+
+    /// The service's own client.
+    pub(crate) async fn client(&self) -> Client {
+        let mut options = aqueduct_core::Options::new("raw").with("region", "us-east-1");
+        let options = aqueduct_aws::AwsOptions::read(&mut options).unwrap();
+        Client::new(&self.aws.config(&options).await.unwrap())
+    }
+
+    pub(crate) async fn consumer(&self, resource: &dyn Resource) -> Arc<dyn Consumer> {
+        match resource.source(&self.runtime).await.unwrap() {
+            Source::Queue(queue) => queue.consumer(&"group".into()).await.unwrap(),
+            _ => panic!("it is no queue"),
+        }
+    }
+}
+
+pub(crate) fn simulate<F: Future<Output = ()>>(test: impl FnOnce(Place) -> F) {
+    let (tokio, _) = common::real_time();
+    let _entered = tokio.enter();
+    let simulation = Simulation::new(11).with_horizon(Duration::from_secs(100_000));
+    let runtime = simulation.runtime();
+    let sqs = common::sqs(&runtime);
+    let (aws, faults) = common::aws(&sqs);
+    let place = Place {
+        runtime,
+        aws,
+        faults,
+    };
+    simulation.block_on(test(place)).unwrap();
+}
+
+pub(crate) async fn queue_url(client: &Client, name: &str) -> String {
+    let found = client.get_queue_url().queue_name(name).send().await;
+    found.unwrap().queue_url.unwrap()
+}
