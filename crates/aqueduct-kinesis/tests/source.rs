@@ -162,8 +162,8 @@ async fn throttled_reads_back_off_and_lose_nothing() {
         stream.faults.inject("GetShardIterator", refused);
     }
     let log = stream.log().await;
-    let mut reader = open(&*log, ReadFrom::Earliest).await;
     let begun = Instant::now();
+    let mut reader = open(&*log, ReadFrom::Earliest).await;
     let records = read(&mut *reader, 20).await;
     assert_eq!(numbers(&records), (0..20).collect::<Vec<_>>());
     // Four refusals: the pace fell far below five requests a second.
@@ -387,8 +387,8 @@ async fn a_refused_subscription_falls_back_to_polling_if_it_may() {
 
         let strict = stream.with(&FAN_OUT).log().await;
         stream.faults.inject(operation, refused);
-        let mut reader = open(&*strict, ReadFrom::Earliest).await;
-        let error = until("the refusal", async || reader.read(5).await.err()).await;
+        let shard = strict.partitions().await.unwrap().remove(0).id;
+        let error = refusal(&*strict, &shard, ReadFrom::Earliest).await;
         assert!(!error.is_retryable(), "{error}");
         assert!(error.to_string().contains(code), "{error}");
     }
@@ -413,8 +413,9 @@ async fn a_full_stream_of_consumers_falls_back_or_says_so() {
             .await
             .unwrap();
     }
-    let mut reader = open(&*stream.log().await, ReadFrom::Earliest).await;
-    let error = until("the refusal", async || reader.read(5).await.err()).await;
+    let log = stream.log().await;
+    let shard = log.partitions().await.unwrap().remove(0).id;
+    let error = refusal(&*log, &shard, ReadFrom::Earliest).await;
     assert_eq!(error.kind(), ErrorKind::Full, "{error}");
     let may = [
         ("read", "fan_out"),
@@ -432,8 +433,7 @@ async fn a_group_that_is_no_consumer_name_asks_for_one() {
     let log = stream.log().await;
     let shard = log.partitions().await.unwrap().remove(0).id;
     let request = OpenPartition::new("a group".into(), shard, ReadFrom::Earliest);
-    let mut reader = log.open(&request).await.unwrap();
-    let error = until("the refusal", async || reader.read(5).await.err()).await;
+    let error = log.open(&request).await.err().unwrap();
     assert_eq!(error.kind(), ErrorKind::Config);
     assert!(error.to_string().contains("`consumer`"), "{error}");
 }
@@ -642,8 +642,8 @@ async fn an_endpoint_that_answers_html_and_a_missing_stream_say_so() {
         let html = HttpFault::Answer("<html><body>welcome</body></html>");
         stream.faults.inject("GetShardIterator", html);
     }
-    let mut reader = open(&*log, ReadFrom::Earliest).await;
-    let error = until("the error", async || reader.read(1).await.err()).await;
+    let shard = log.partitions().await.unwrap().remove(0).id;
+    let error = refusal(&*log, &shard, ReadFrom::Earliest).await;
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert!(error.to_string().contains("endpoint"), "{error}");
 
