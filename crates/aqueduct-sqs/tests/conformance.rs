@@ -1,6 +1,8 @@
 //! The suite on queues of the emulator, on a virtual clock; with `AQUEDUCT_TEST_SQS_ENDPOINT` on
 //! what is there, in real time.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 mod common;
 
 use std::time::Duration;

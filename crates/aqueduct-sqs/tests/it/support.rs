@@ -1,3 +1,5 @@
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
