@@ -1,5 +1,7 @@
 //! Every figure that the README quotes: one JSON object a line, one for each contestant.
 
+mod aims;
+mod aws;
 mod callgrind;
 mod measure;
 mod memory;
@@ -12,6 +14,7 @@ use std::process::ExitCode;
 use clap::{Parser, ValueEnum};
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 
+use crate::aims::{Aim, Round};
 use crate::measure::Figures;
 
 #[global_allocator]
@@ -19,15 +22,22 @@ static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 /// Measures Aqueduct beside others in the same run.
 ///
-/// Prints one JSON object a line, one for each contestant. Seconds depend on the machine and its
-/// other load: read them as ratios between the lines of one run. Allocations and instructions hold.
+/// Prints one line for each contestant, then what the scenario has to show and whether it does.
+/// Seconds depend on the machine and its other load: read them as ratios between the lines of one
+/// run. CPU time is that of this process, servers run in another one. Allocations and instructions
+/// hold.
 #[derive(Parser)]
 #[command(
     name = "aqueduct-bench",
     after_help = "Examples:\n  \
         cargo run --release -p aqueduct-bench -- memory --json\n  \
         cargo run --release -p aqueduct-bench -- memory --json --instructions\n  \
-        cargo run --release -p aqueduct-bench -- sqlite --json --events 500000"
+        cargo run --release -p aqueduct-bench -- sqlite --json --events 500000\n  \
+        cargo run --release -p aqueduct-bench -- kinesis-publish\n  \
+        cargo run --release -p aqueduct-bench -- kinesis-limited --contestant aqueduct\n  \
+        cargo run --release -p aqueduct-bench -- kinesis-adapter --instructions\n\
+        \nWithout Docker or an account: Kinesis is ferrokinesis in a child process, DynamoDB and SQS\n\
+        are in process, unless AQUEDUCT_BENCH_DYNAMODB or AQUEDUCT_BENCH_SQS names an endpoint."
 )]
 struct Arguments {
     /// What to measure.
@@ -38,9 +48,13 @@ struct Arguments {
     /// Counts instructions too, with valgrind's callgrind (slow; valgrind must be there).
     #[arg(long)]
     instructions: bool,
-    /// How many events; each scenario has a default.
-    #[arg(long)]
+    /// How many events; each scenario has a default. Of kinesis-limited it is the time that a shard
+    /// takes for them unaggregated: a second for each thousand.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     events: Option<u64>,
+    /// How often everything is done; the median is printed. Each scenario has a default.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: Option<u32>,
     /// Runs that contestant alone.
     #[arg(long)]
     contestant: Option<String>,
@@ -58,6 +72,18 @@ enum Scenario {
     Memory,
     /// Durable events into a file and out of it; beside a bare rusqlite loop.
     Sqlite,
+    /// 100 B events into 4 shards, aggregated and not; beside PutRecords of the AWS SDK.
+    KinesisPublish,
+    /// The same into one shard that takes 1 MiB/s and 1,000 records/s.
+    KinesisLimited,
+    /// Events out of 4 shards; beside a bare loop of GetRecords.
+    KinesisConsume,
+    /// The same with leases in DynamoDB, and what they cost in writes.
+    KinesisLeases,
+    /// The client's side alone, with answers from memory: for `--instructions`.
+    KinesisAdapter,
+    /// Events into a queue and out of it; beside SendMessageBatch and ReceiveMessage of the AWS SDK.
+    Sqs,
 }
 
 /// One contestant of a scenario at one size of batch.
@@ -70,32 +96,84 @@ struct Contestant {
     run: fn(u64, usize) -> aqueduct_core::Result<Figures>,
 }
 
+/// How a scenario is run.
+struct Plan {
+    name: &'static str,
+    contestants: &'static [Contestant],
+    aims: &'static [Aim],
+    events: u64,
+    rounds: u32,
+}
+
 impl Scenario {
-    fn name(self) -> &'static str {
+    fn plan(self) -> Plan {
         match self {
-            Self::Memory => "memory",
-            Self::Sqlite => "sqlite",
-        }
-    }
-
-    fn contestants(self) -> &'static [Contestant] {
-        match self {
-            Self::Memory => memory::CONTESTANTS,
-            Self::Sqlite => sqlite::CONTESTANTS,
-        }
-    }
-
-    fn default_events(self) -> u64 {
-        match self {
-            Self::Memory => 1_000_000,
-            Self::Sqlite => 500_000,
+            Self::Memory => Plan {
+                name: "memory",
+                contestants: memory::CONTESTANTS,
+                aims: &[],
+                events: 1_000_000,
+                rounds: 1,
+            },
+            Self::Sqlite => Plan {
+                name: "sqlite",
+                contestants: sqlite::CONTESTANTS,
+                aims: &[],
+                events: 500_000,
+                rounds: 1,
+            },
+            Self::KinesisPublish => Plan {
+                name: "kinesis-publish",
+                contestants: aws::kinesis_publish::CONTESTANTS,
+                aims: aws::kinesis_publish::AIMS,
+                events: 200_000,
+                rounds: 3,
+            },
+            Self::KinesisLimited => Plan {
+                name: "kinesis-limited",
+                contestants: aws::kinesis_limited::CONTESTANTS,
+                aims: aws::kinesis_limited::AIMS,
+                events: 8_000,
+                rounds: 1,
+            },
+            Self::KinesisConsume => Plan {
+                name: "kinesis-consume",
+                contestants: aws::kinesis_consume::CONTESTANTS,
+                aims: aws::kinesis_consume::AIMS,
+                events: 500_000,
+                rounds: 3,
+            },
+            Self::KinesisLeases => Plan {
+                name: "kinesis-leases",
+                contestants: aws::kinesis_leases::CONTESTANTS,
+                aims: aws::kinesis_leases::AIMS,
+                events: 1_000_000,
+                rounds: 1,
+            },
+            Self::KinesisAdapter => Plan {
+                name: "kinesis-adapter",
+                contestants: aws::kinesis_adapter::CONTESTANTS,
+                aims: aws::kinesis_adapter::AIMS,
+                events: 200_000,
+                rounds: 1,
+            },
+            Self::Sqs => Plan {
+                name: "sqs",
+                contestants: aws::sqs::CONTESTANTS,
+                aims: aws::sqs::AIMS,
+                events: 20_000,
+                rounds: 3,
+            },
         }
     }
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    match run(&arguments) {
+    let done = match aws::server::asked_for() {
+        Some(server) => server.serve(),
+        None => run(&Arguments::parse()),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("aqueduct-bench: {error}");
@@ -110,27 +188,52 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> aqueduct_core::Result<()> {
-    let scenario = arguments.scenario;
-    let events = arguments.events.unwrap_or(scenario.default_events());
-    for contestant in scenario.contestants() {
-        let wanted = arguments
-            .contestant
-            .as_deref()
-            .is_none_or(|name| name == contestant.name)
-            && arguments
-                .batch
-                .is_none_or(|batch| batch == contestant.batch);
-        if !wanted {
-            continue;
+    let plan = arguments.scenario.plan();
+    let events = arguments.events.unwrap_or(plan.events);
+    let wanted: Vec<&Contestant> = plan
+        .contestants
+        .iter()
+        .filter(|contestant| arguments.wants(contestant))
+        .collect();
+    let mut rounds: Vec<Vec<(&Contestant, Figures)>> = Vec::new();
+    let count = arguments.rounds.unwrap_or(plan.rounds);
+    for round in 1..=count {
+        let mut done = Vec::new();
+        for contestant in &wanted {
+            let mut figures = (contestant.run)(events, contestant.batch)?;
+            if arguments.instructions {
+                // They are the same in every round.
+                figures.instructions = match rounds.first() {
+                    Some(first) => first[done.len()].1.instructions,
+                    None => Some(callgrind::instructions_per_event(plan.name, contestant)?),
+                };
+            }
+            if count == 1 {
+                figures.print(plan.name, contestant, arguments.json);
+            } else if round == count {
+                let earlier = rounds.iter().map(|round| round[done.len()].1.clone());
+                let all = earlier.chain([figures.clone()]).collect();
+                if let Some(median) = Figures::median(all) {
+                    median.print(plan.name, contestant, arguments.json);
+                }
+            }
+            done.push((*contestant, figures));
         }
-        let mut figures = (contestant.run)(events, contestant.batch)?;
-        if arguments.instructions {
-            figures.instructions_per_event = Some(callgrind::instructions_per_event(
-                scenario.name(),
-                contestant,
-            )?);
-        }
-        figures.print(scenario.name(), contestant, arguments.json);
+        rounds.push(done);
+    }
+    let rounds: Vec<Round<'_>> = rounds.iter().map(|round| Round(round)).collect();
+    for aim in plan.aims {
+        aim.print(plan.name, &rounds, arguments.json);
     }
     Ok(())
+}
+
+impl Arguments {
+    fn wants(&self, contestant: &Contestant) -> bool {
+        self.contestant
+            .as_deref()
+            .is_none_or(|name| name == contestant.name)
+            && self.batch.is_none_or(|batch| batch == contestant.batch)
+            && (self.direction.is_none() || self.direction.as_deref() == contestant.direction)
+    }
 }

@@ -1,5 +1,8 @@
 use serde::{Deserialize, Serialize};
 
+/// When the first reading was taken.
+const FIRST: u64 = 1_700_000_000_000;
+
 /// 100 bytes of JSON, with the fields that telemetry usually has.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Reading {
@@ -15,7 +18,7 @@ impl Reading {
     pub(crate) fn new(number: u64) -> Self {
         Self {
             sensor: format!("s-{:04}", number % 1000),
-            at: 1_700_000_000_000 + number % 1_000_000,
+            at: FIRST + number % 1_000_000,
             value: 21.5,
             unit: "celsius".into(),
             note: "-".repeat(22),
@@ -25,6 +28,11 @@ impl Reading {
     /// Its key: one of 1,000 sensors.
     pub(crate) fn key(&self) -> &str {
         &self.sensor
+    }
+
+    /// The number of a reading below a million.
+    pub(crate) fn number(&self) -> u64 {
+        self.at.saturating_sub(FIRST)
     }
 
     /// A number that depends on every field, so that decoding cannot be left out.
@@ -45,5 +53,10 @@ mod tests {
                 100
             );
         }
+    }
+
+    #[test]
+    fn a_reading_has_its_number() {
+        assert_eq!(Reading::new(123_456).number(), 123_456);
     }
 }

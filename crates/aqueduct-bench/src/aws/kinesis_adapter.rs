@@ -1,0 +1,154 @@
+use aqueduct_core::{Error, Event, Result};
+
+use super::canned;
+use super::client::{FULL, JSON, OFF, RAW, STREAM, Side, Wire, event, sdk, source};
+use crate::Contestant;
+use crate::aims::{Aim, Bound, Round};
+use crate::measure::{Figures, Meter};
+use crate::memory::block_on;
+
+/// PutRecords with 500 records, one after the other, answered from memory: the same requests by each,
+/// with the data made and serialized by the contestant.
+///
+/// `sdk`: the SDK alone. `producer`: `Producer::send_batch`. `dispatch`: `send_all`. `cloudevents`: as
+/// CloudEvents in JSON, else the 100 B alone.
+pub(crate) const CONTESTANTS: &[Contestant] = &[
+    contestant("sdk", |events, batch| with_sdk(events, batch, Wire::Data)),
+    contestant("producer", |events, batch| {
+        with_producer(events, batch, Wire::Data)
+    }),
+    contestant("dispatch", |events, batch| {
+        with_dispatch(events, batch, Wire::Data)
+    }),
+    contestant("sdk-cloudevents", |events, batch| {
+        with_sdk(events, batch, Wire::CloudEvents)
+    }),
+    contestant("producer-cloudevents", |events, batch| {
+        with_producer(events, batch, Wire::CloudEvents)
+    }),
+    contestant("dispatch-cloudevents", |events, batch| {
+        with_dispatch(events, batch, Wire::CloudEvents)
+    }),
+];
+
+pub(crate) const AIMS: &[Aim] = &[
+    Aim {
+        what: "instructions of the producer to those of the SDK for the same requests, SHA-256 left out",
+        bound: Bound::AtMost(1.1),
+        value: |round| instructions(round, "producer", "sdk"),
+    },
+    Aim {
+        what: "instructions of the producer to those of the SDK for the same requests, SHA-256 left out (CloudEvents)",
+        bound: Bound::AtMost(1.1),
+        value: |round| instructions(round, "producer-cloudevents", "sdk-cloudevents"),
+    },
+    Aim {
+        what: "instructions of dispatch and producer to those of the SDK for the same requests, SHA-256 left out",
+        bound: Bound::AtMost(1.1),
+        value: |round| instructions(round, "dispatch", "sdk"),
+    },
+    Aim {
+        what: "CPU time of the producer to that of the SDK for the same requests, all in",
+        bound: Bound::AtMost(1.1),
+        value: |round| round.cpu_ratio("producer", "sdk"),
+    },
+];
+
+const fn contestant(name: &'static str, run: fn(u64, usize) -> Result<Figures>) -> Contestant {
+    Contestant {
+        name,
+        direction: None,
+        batch: FULL,
+        run,
+    }
+}
+
+/// Without SHA-256, which is the same for both and would make everything else look small.
+fn instructions(round: &Round<'_>, ours: &str, theirs: &str) -> Option<f64> {
+    let of = |name| {
+        let count = round.figures(name)?.instructions?;
+        Some(count.all - count.sha256)
+    };
+    Some(of(ours)? / of(theirs)?)
+}
+
+/// The options, without aggregation.
+fn options(wire: Wire) -> [(&'static str, &'static str); 2] {
+    [OFF, if wire == Wire::Data { RAW } else { JSON }]
+}
+
+fn side() -> Side {
+    Side::over("http://127.0.0.1:9", canned::kinesis())
+}
+
+/// Batches that are not measured: by then the producer has found out that these shards take more
+/// than those of the service.
+const WARM_UP: u64 = 100;
+
+/// Calls `send` with the numbers of each batch.
+async fn batches(
+    events: u64,
+    batch: usize,
+    mut send: impl AsyncFnMut(std::ops::Range<u64>) -> Result<()>,
+) -> Result<Figures> {
+    let batch = batch as u64;
+    for at in 0..WARM_UP {
+        send(at * batch..(at + 1) * batch).await?;
+    }
+    let count = events.div_ceil(batch);
+    let meter = Meter::begin();
+    for at in 0..count {
+        send(at * batch..(at + 1) * batch).await?;
+    }
+    Ok(meter.end(count * batch))
+}
+
+fn with_sdk(events: u64, batch: usize, wire: Wire) -> Result<Figures> {
+    block_on(async {
+        let client = side().kinesis().await?;
+        batches(events, batch, async |numbers| {
+            let records = numbers.map(|number| wire.record(number));
+            let answer = client
+                .put_records()
+                .stream_name(STREAM)
+                .set_records(Some(records.collect::<Result<_>>()?))
+                .send()
+                .await
+                .map_err(|e| sdk("PutRecords", e))?;
+            std::hint::black_box(answer.records().len());
+            Ok(())
+        })
+        .await
+    })
+}
+
+fn made(numbers: std::ops::Range<u64>) -> Result<Vec<Event>> {
+    numbers
+        .map(|number| Ok(event(number)?.with_source(source())))
+        .collect()
+}
+
+fn with_producer(events: u64, batch: usize, wire: Wire) -> Result<Figures> {
+    block_on(async {
+        let runtime = aqueduct_runtime::tokio();
+        let producer = side().resource(&options(wire))?.producer(&runtime).await?;
+        batches(events, batch, async |numbers| {
+            let report = producer.send_batch(&made(numbers)?).await;
+            report.into_result().map(drop)
+        })
+        .await
+    })
+}
+
+fn with_dispatch(events: u64, batch: usize, wire: Wire) -> Result<Figures> {
+    block_on(async {
+        let runtime = aqueduct_runtime::tokio();
+        let dispatch = side().dispatch(&options(wire), batch, &runtime).await?;
+        batches(events, batch, async |numbers| {
+            let events = numbers.map(event).collect::<Result<Vec<_>>>()?;
+            dispatch.send_all(events).await.map_err(Error::from)?;
+            Ok(())
+        })
+        .await
+    })
+}

@@ -1,0 +1,107 @@
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::process::{Child, Command, Stdio};
+
+use aqueduct_core::{Error, ErrorKind, Result};
+use aqueduct_emulators::{KinesisServer, Sqs, StoreOptions};
+
+/// A server of this program, in a process of its own: its CPU time is not the contestants'.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Kinesis,
+    /// With the limits of a shard.
+    KinesisLimited,
+    Sqs,
+}
+
+const KINDS: [Kind; 3] = [Kind::Kinesis, Kind::KinesisLimited, Kind::Sqs];
+
+impl Kind {
+    fn argument(self) -> &'static str {
+        match self {
+            Self::Kinesis => "serve-kinesis",
+            Self::KinesisLimited => "serve-kinesis-limited",
+            Self::Sqs => "serve-sqs",
+        }
+    }
+
+    /// Serves until standard input ends, which it does with the process that started this one.
+    pub(crate) fn serve(self) -> Result<()> {
+        let runtime = tokio::runtime::Runtime::new().map_err(|e| failed("no runtime", e))?;
+        // Kept until this process ends.
+        let (mut kinesis, mut sqs) = (None, None);
+        let endpoint = runtime.block_on(async {
+            Ok(match self {
+                Self::Sqs => {
+                    let served = Sqs::new(&aqueduct_runtime::tokio()).serve_on(0).await?;
+                    sqs.insert(served).endpoint().to_owned()
+                }
+                Self::Kinesis | Self::KinesisLimited => {
+                    let options = StoreOptions {
+                        enforce_limits: self == Self::KinesisLimited,
+                        ..KinesisServer::quick()
+                    };
+                    let served = KinesisServer::start(options).await?;
+                    kinesis.insert(served).endpoint().to_owned()
+                }
+            })
+        });
+        let endpoint = endpoint.map_err(|e| failed("the server does not start", e))?;
+        let mut out = std::io::stdout();
+        writeln!(out, "{endpoint}")
+            .and_then(|()| out.flush())
+            .map_err(|e| failed("nobody asks for the endpoint", e))?;
+        let mut rest = Vec::new();
+        std::io::stdin()
+            .read_to_end(&mut rest)
+            .map_err(|e| failed("standard input", e))?;
+        Ok(())
+    }
+}
+
+/// Whether this process was started as a server.
+pub(crate) fn asked_for() -> Option<Kind> {
+    let first = std::env::args().nth(1)?;
+    KINDS.into_iter().find(|kind| kind.argument() == first)
+}
+
+/// A server under way; it ends with this value.
+pub(crate) struct Server {
+    pub(crate) endpoint: String,
+    child: Child,
+}
+
+impl Server {
+    pub(crate) fn start(kind: Kind) -> Result<Self> {
+        let myself = std::env::current_exe().map_err(|e| failed("this program", e))?;
+        let mut child = Command::new(myself)
+            .arg(kind.argument())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(|e| failed("the server's process does not start", e))?;
+        let mut endpoint = String::new();
+        if let Some(said) = child.stdout.take() {
+            BufReader::new(said)
+                .read_line(&mut endpoint)
+                .map_err(|e| failed("the server does not say where it is", e))?;
+        }
+        let endpoint = endpoint.trim().to_owned();
+        let server = Self { endpoint, child };
+        if server.endpoint.is_empty() {
+            return Err(Error::new(ErrorKind::Unavailable, "the server has ended"));
+        }
+        Ok(server)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Both fail only where it has ended already.
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+fn failed(what: &'static str, error: std::io::Error) -> Error {
+    Error::new(ErrorKind::Unavailable, what).with_source(error)
+}
