@@ -118,10 +118,6 @@ impl<'a> Fill<'a> {
     /// How many records of each shard are filled side by side. A guess, from the first event: where
     /// it is too low, a second record takes what is left, and its request follows the first one's.
     fn parts_for(&self, events: &[Event]) -> usize {
-        // Where little may be sent, large records are not wanted.
-        if self.rooms.iter().any(|room| *room != usize::MAX) {
-            return 1;
-        }
         let mut data = Vec::new();
         let encoded = match events.first() {
             Some(first) => encoding::encode(first, self.drafter.encoding, &mut data)
@@ -130,7 +126,14 @@ impl<'a> Fill<'a> {
         };
         let bytes: usize = events.iter().map(Event::approximate_size).sum();
         let shards = self.map.open().len();
-        let records = bytes as f64 * encoded.unwrap_or(1.0) / (shards * self.limit) as f64;
+        let bytes = bytes as f64 * encoded.unwrap_or(1.0) / shards as f64;
+        let roomy = self.rooms.iter().all(|room| *room as f64 >= bytes);
+        let limit = match roomy {
+            true => self.limit,
+            // Where little may be sent, large records are not wanted.
+            false => self.limit.min(PAYLOAD_UNIT),
+        };
+        let records = bytes / limit as f64;
         if records <= FULL {
             return 1;
         }
