@@ -27,6 +27,9 @@ pub(crate) struct Arguments {
     /// Lists the setups and runs nothing.
     #[arg(long)]
     pub(crate) list: bool,
+    /// Runs that many setups side by side.
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    pub(crate) jobs: usize,
     /// Treats what is skipped as failed.
     #[arg(long)]
     pub(crate) strict: bool,

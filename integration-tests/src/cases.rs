@@ -46,6 +46,7 @@ fn counts(report: &Report) -> String {
 
 /// Prints what did not run or not pass, and why; all cases where that is wanted.
 fn print(report: &Report, verbose: bool) {
+    println!("   {}:", report.subject);
     for line in &report.cases {
         let shown = match line.verdict {
             Found::Passed | Found::NotClaimed { .. } => verbose,

@@ -10,6 +10,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use futures::StreamExt as _;
+
 use crate::arguments::Arguments;
 use crate::install::{cache, install};
 use crate::outcome::{Outcome, Verdict};
@@ -86,18 +88,21 @@ impl Suite {
     }
 }
 
-/// Runs the suites of each setup, one after the other: they share the machine.
+/// Runs the suites of each setup, some setups side by side: most of a case is waiting.
 pub(crate) async fn run_all(
     chosen: &[&Setup],
     all: &[Setup],
     arguments: &Arguments,
 ) -> Vec<Outcome> {
-    let mut outcomes = Vec::new();
-    for setup in chosen {
+    let running = chosen.iter().map(|setup| async move {
         println!("== {}: {}", setup.name, setup.title);
-        outcomes.extend(run_setup(setup, all, arguments).await);
-    }
-    outcomes
+        run_setup(setup, all, arguments).await
+    });
+    let outcomes: Vec<Vec<Outcome>> = futures::stream::iter(running)
+        .buffered(arguments.jobs.max(1))
+        .collect()
+        .await;
+    outcomes.into_iter().flatten().collect()
 }
 
 async fn run_setup(setup: &Setup, all: &[Setup], arguments: &Arguments) -> Vec<Outcome> {
