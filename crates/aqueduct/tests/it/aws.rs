@@ -22,7 +22,7 @@ async fn streams_leases_and_letters_may_each_be_elsewhere() {
     let client = load(include_str!("../aws.toml")).await.unwrap();
     client.check().unwrap();
     assert_eq!(client.streams().collect::<Vec<_>>(), ["orders", "payments"]);
-    client.worker("billing").await.unwrap();
+    drop(client.worker("billing").await.unwrap());
 }
 
 #[tokio::test]
