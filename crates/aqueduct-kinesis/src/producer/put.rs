@@ -33,7 +33,11 @@ const LONG_HOLDS: usize = 2;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The answers of one request, or the error of all of it.
-type Answer = (Vec<u32>, Result<Vec<PutRecordsResultEntry>>);
+struct Answer {
+    request: Vec<u32>,
+    records: Result<Vec<PutRecordsResultEntry>>,
+    latency: Duration,
+}
 
 /// One call under way.
 pub(super) struct Call<'a> {
@@ -131,7 +135,8 @@ impl KinesisProducer {
     }
 
     /// One PutRecords.
-    async fn put(&self, items: Vec<u32>, entries: Vec<PutRecordsRequestEntry>) -> Answer {
+    async fn put(&self, request: Vec<u32>, entries: Vec<PutRecordsRequestEntry>) -> Answer {
+        let began = self.runtime.now();
         let count = entries.len();
         self.metrics.requests.increment(1);
         self.metrics.records.increment(count as u64);
@@ -157,7 +162,11 @@ impl KinesisProducer {
             }
             Ok(answer) => Ok(answer.records),
         };
-        (items, answer)
+        Answer {
+            request,
+            records: answer,
+            latency: self.runtime.now().since(began),
+        }
     }
 }
 
@@ -194,10 +203,11 @@ impl Call<'_> {
                     }
                 }
             };
-            if let Some((request, answer)) = answer {
+            if let Some(answer) = answer {
+                let request = answer.request;
                 self.schedule.answered(&self.draft.slots, &request);
-                self.answered(&request);
-                match answer {
+                self.answered(&request, answer.latency);
+                match answer.records {
                     Ok(records) => self.read(&request, records).await,
                     Err(error) => self.fail_all(&request, error),
                 }
@@ -279,20 +289,28 @@ impl Call<'_> {
     }
 
     /// Tells the paces of the records of one request.
-    fn answered(&mut self, request: &[u32]) {
+    fn answered(&mut self, request: &[u32], latency: Duration) {
         if self.let_go.iter().all(|(_, records)| *records == 0) {
             return;
         }
         let now = self.producer.runtime.now();
+        let mut shards = vec![(0, 0); self.let_go.len()];
         for &item in request {
             let slot = self.draft.slots[item as usize];
-            let (bytes, records) = &mut self.let_go[slot.queue as usize];
-            let size = (*bytes).min(slot.bytes as usize);
-            if *records > 0 {
-                *bytes -= size;
-                *records -= 1;
-                let lane = self.map.open()[slot.queue as usize].lane;
-                self.producer.pacing.answered(lane, now, size, 1);
+            let (left, left_records) = &mut self.let_go[slot.queue as usize];
+            if *left_records > 0 {
+                let size = (*left).min(slot.bytes as usize);
+                *left -= size;
+                *left_records -= 1;
+                let (bytes, records) = &mut shards[slot.queue as usize];
+                *bytes += size;
+                *records += 1;
+            }
+        }
+        for (shard, amount) in self.map.open().iter().zip(shards) {
+            if amount.1 > 0 {
+                let pacing = &self.producer.pacing;
+                pacing.answered(shard.lane, now, amount, latency);
             }
         }
     }
@@ -326,10 +344,10 @@ impl Drop for Call<'_> {
             self.producer.holding.fetch_sub(1, Ordering::Relaxed);
         }
         let now = self.producer.runtime.now();
-        for (shard, (bytes, records)) in self.map.open().iter().zip(&self.let_go) {
-            if *records > 0 {
+        for (shard, amount) in self.map.open().iter().zip(&self.let_go) {
+            if amount.1 > 0 {
                 let pacing = &self.producer.pacing;
-                pacing.answered(shard.lane, now, *bytes, *records);
+                pacing.answered(shard.lane, now, *amount, Duration::ZERO);
             }
         }
     }

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use aqueduct_core::Moment;
 
 use super::LIMIT;
@@ -9,6 +11,8 @@ pub(super) struct Recent {
     pub(super) sum: [f64; 2],
     /// The slot that is being counted.
     now: u64,
+    /// How many slots at the old end are not counted any more.
+    early: usize,
 }
 
 /// A second and the slot that is being counted.
@@ -21,6 +25,7 @@ impl Default for Recent {
             slots: [[0.0; 2]; SLOTS],
             sum: [0.0; 2],
             now: 0,
+            early: 0,
         }
     }
 }
@@ -38,7 +43,24 @@ impl Recent {
             self.slots[slot as usize % SLOTS] = [0.0; 2];
         }
         self.now = now;
-        self.sum = [0, 1].map(|of| self.slots.iter().map(|slot| slot[of]).sum());
+        self.add_up();
+    }
+
+    /// Counts that much less than a second.
+    pub(super) fn shorten(&mut self, by: Duration) {
+        let early = (by.as_millis() as u64 / SLOT_MILLIS) as usize;
+        self.early = early.min(SLOTS / 2);
+    }
+
+    fn add_up(&mut self) {
+        let counted = (SLOTS - self.early) as u64;
+        let oldest = (self.now + 1).saturating_sub(counted);
+        self.sum = [0.0; 2];
+        for slot in oldest..=self.now {
+            let [bytes, records] = self.slots[slot as usize % SLOTS];
+            self.sum[0] += bytes;
+            self.sum[1] += records;
+        }
     }
 
     pub(super) fn spend(&mut self, amount: [f64; 2]) {

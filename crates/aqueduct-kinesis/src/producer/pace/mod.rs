@@ -129,13 +129,19 @@ impl Pacing {
     }
 
     /// Records that were let go have their answer, whatever it is.
-    pub(super) fn answered(&self, lane: u64, now: Moment, bytes: usize, records: usize) {
+    pub(super) fn answered(
+        &self,
+        lane: u64,
+        now: Moment,
+        (bytes, records): (usize, usize),
+        latency: Duration,
+    ) {
         if self.is_calm() {
             return;
         }
         let mut inner = self.lock();
         if let Some(pace) = inner.shards.get_mut(&lane) {
-            pace.answered(now, [bytes as f64, records as f64]);
+            pace.answered(now, [bytes as f64, records as f64], latency);
         }
     }
 
@@ -185,6 +191,9 @@ pub(super) struct Pace {
     recent: Recent,
     /// What is on its way. The service counts it at some moment before its answer.
     pending: [f64; 2],
+    /// How long an answer takes at the least: a record that is sent now is counted that much later,
+    /// and with what was answered in the rest of the second before.
+    latency: Duration,
     /// What a limited shard has saved up.
     bucket: Bucket,
     /// How far beyond the limit a watched shard may be sent.
@@ -213,6 +222,7 @@ impl Pace {
             state: State::Watched,
             recent: Recent::default(),
             pending: [0.0; 2],
+            latency: Duration::ZERO,
             bucket: Bucket::empty(now),
             probe: PROBE,
             beyond: [0.0; 2],
@@ -236,7 +246,11 @@ impl Pace {
     }
 
     /// What was sent has its answer, or never gets one.
-    fn answered(&mut self, now: Moment, amount: [f64; 2]) {
+    fn answered(&mut self, now: Moment, amount: [f64; 2], latency: Duration) {
+        // It falls at once and rises slowly.
+        let risen = self.latency + self.latency / 20 + Duration::from_millis(1);
+        self.latency = latency.min(risen);
+        self.recent.shorten(self.latency);
         self.recent.roll(now);
         self.recent.spend(amount);
         for (pending, amount) in self.pending.iter_mut().zip(amount) {

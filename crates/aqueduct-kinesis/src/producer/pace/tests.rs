@@ -84,7 +84,8 @@ fn offer_with_stalls(
         tally.requests += 1;
         clock += Duration::from_millis(5);
         let now = Moment::after_origin(clock);
-        pace.answered(now, [(request * size) as f64, request as f64]);
+        let latency = Duration::from_millis(5);
+        pace.answered(now, [(request * size) as f64, request as f64], latency);
         let stored = (0..request).filter(|_| service.takes(clock, size)).count();
         if stored > 0 {
             pace.stored(now, [(stored * size) as f64, stored as f64]);
