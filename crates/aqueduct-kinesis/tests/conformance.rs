@@ -19,7 +19,11 @@ use crate::common::{Server, Stream};
 /// `AQUEDUCT_CASES=nack,gap` runs only cases named like these.
 fn options() -> Options {
     let cases = std::env::var("AQUEDUCT_CASES").unwrap_or_default();
-    Options::default().only(cases.split(',').filter(|part| !part.is_empty()))
+    // Signing and parsing take most of the time, unlike elsewhere: few side by side, or leases
+    // are lost to a lack of processors.
+    Options::default()
+        .parallel(6)
+        .only(cases.split(',').filter(|part| !part.is_empty()))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -40,30 +44,17 @@ async fn it_passes_what_it_claims_in_records_of_their_own_in_protobuf() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn it_starts_at_a_time_to_the_second() {
-    let mut fixture = Kinesis::new(&[]).await;
-    fixture.quiet = TO_THE_SECOND;
-    let cases = Options::default().only(STARTS_AT_A_TIME);
-    let report = run(&fixture, &aqueduct_runtime::tokio(), cases).await;
-    report.assert_passed();
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn it_passes_what_it_claims_through_every_layer() {
     let mut fixture = Kinesis::new(&[]).await;
     fixture.backlog = 1_000;
     let runtime = aqueduct_runtime::tokio();
     let layered = LayerSet::standard().split_off(1).into_iter();
     let reports =
-        layered.map(|layers| run(&fixture, &runtime, options().parallel(8).through(layers)));
+        layered.map(|layers| run(&fixture, &runtime, options().parallel(2).through(layers)));
     for report in futures::future::join_all(reports).await {
         report.assert_passed();
     }
 }
-
-/// The emulator keeps the second at which a record came, not its millisecond.
-const STARTS_AT_A_TIME: [&str; 2] = ["reader_starts_at_a_time", "group_starts_at_a_time"];
-const TO_THE_SECOND: Duration = Duration::from_millis(1100);
 
 /// What takes a thousand requests in turn where each event is a record.
 const MANY_REQUESTS: [&str; 2] = [
@@ -76,7 +67,6 @@ struct Kinesis {
     server: Arc<Server>,
     options: &'static [(&'static str, &'static str)],
     backlog: usize,
-    quiet: Duration,
 }
 
 impl Kinesis {
@@ -85,7 +75,6 @@ impl Kinesis {
             server: Arc::new(Server::quick().await),
             options,
             backlog: 10_000,
-            quiet: Timing::default().quiet,
         }
     }
 }
@@ -99,10 +88,12 @@ impl Fixture for Kinesis {
     fn timing(&self) -> Timing {
         let mut timing = Timing::default();
         timing.backlog = self.backlog;
-        timing.quiet = self.quiet;
+        // The emulator keeps the second at which a record came, not its millisecond.
+        timing.quiet = Duration::from_millis(1100);
         // A request takes several times as long here where other tests run beside.
         timing.patience = Duration::from_secs(60);
         timing.case = Duration::from_secs(180);
+        timing.lease_life = Duration::from_secs(3);
         timing
     }
 
@@ -151,16 +142,14 @@ impl Fixture for Kinesis {
     fn lacks(&self) -> Vec<Lack> {
         let lack = |case, reason| Lack { case, reason };
         let mut lacks = Vec::new();
-        if self.quiet < TO_THE_SECOND {
-            let reason = "the emulator knows only the second of a record; shown with more patience";
-            lacks.extend(STARTS_AT_A_TIME.map(|case| lack(case, reason)));
-        }
         if self.options.is_empty() {
             let reason = "JSON has no bytes; shown with the protobuf format";
             lacks.push(lack("attribute_types_round_trip", reason));
         } else {
             let reason = "ten keys are ten records a request: minutes; shown with aggregation";
             lacks.extend(MANY_REQUESTS.map(|case| lack(case, reason)));
+            let reason = "it needs one order of all keys, and other keys' records go ahead";
+            lacks.push(lack("blocked_key_is_named_and_bounded", reason));
         }
         lacks
     }
