@@ -77,7 +77,12 @@ impl Fixture for Kinesis {
     }
 
     fn lacks(&self) -> Vec<Lack> {
-        self.cloud.lacks(Suite::Kinesis)
+        let mut lacks = self.cloud.lacks(Suite::Kinesis);
+        lacks.push(Lack {
+            case: "attribute_types_round_trip",
+            reason: "JSON, the default encoding, has no bytes; shown in process with protobuf",
+        });
+        lacks
     }
 
     fn timing(&self) -> Timing {
