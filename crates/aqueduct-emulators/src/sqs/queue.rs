@@ -32,6 +32,8 @@ pub(super) struct Queue {
     heads: BTreeSet<(u64, String)>,
     deduplicated: BTreeMap<String, (Moment, String, u64)>,
     receipts: BTreeMap<String, (Moment, Vec<(u64, String)>)>,
+    /// How many deduplication ids there are when old ones are looked for.
+    sweep_at: usize,
 }
 
 #[derive(Default)]
@@ -67,6 +69,7 @@ impl Queue {
             heads: BTreeSet::new(),
             deduplicated: BTreeMap::new(),
             receipts: BTreeMap::new(),
+            sweep_at: 1_000,
         }
     }
 
@@ -155,8 +158,11 @@ impl Queue {
             ));
         }
         if let Some(dedup) = &dedup {
-            self.deduplicated
-                .retain(|_, (at, ..)| now.since(*at) < REMEMBERED);
+            if self.deduplicated.len() >= self.sweep_at {
+                self.deduplicated
+                    .retain(|_, (at, ..)| now.since(*at) < REMEMBERED);
+                self.sweep_at = 2 * self.deduplicated.len().max(500);
+            }
             let by_group = self
                 .attributes
                 .get("DeduplicationScope")
@@ -165,7 +171,9 @@ impl Queue {
                 true => format!("{}\n{dedup}", new.group.as_deref().unwrap_or_default()),
                 false => dedup.clone(),
             };
-            if let Some((_, id, sequence)) = self.deduplicated.get(&scope) {
+            if let Some((at, id, sequence)) = self.deduplicated.get(&scope)
+                && now.since(*at) < REMEMBERED
+            {
                 return Ok((id.clone(), *sequence));
             }
             self.deduplicated

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aqueduct_aws::Aws;
-use aqueduct_conformance::{Fault, Faults, Fixture, Subject, Timing};
+use aqueduct_conformance::{Fault, Faults, Fixture, Lack, Subject, Timing};
 use aqueduct_core::{Backend, Options, Resource, Result, Runtime, StreamSpec, Url};
 use aqueduct_emulators::{HttpFault, HttpFaults, Sqs, SqsLimits, test_credentials};
 use aqueduct_memory::MemoryBackend;
@@ -147,6 +147,23 @@ impl Fixture for Queues {
             Some(faults) => subject.with_faults(Arc::new(Wire(faults, Mutex::default()))),
             None => subject,
         })
+    }
+
+    fn lacks(&self) -> Vec<Lack> {
+        // Thousands of requests one after the other, at tens of milliseconds each.
+        let slow = |case| Lack {
+            case,
+            reason: "it takes minutes at the pace of an endpoint",
+        };
+        match self.endpoint {
+            Some(_) => [
+                "ten_keys_in_order_under_retries",
+                "lost_answers_keep_order_when_resent",
+            ]
+            .map(slow)
+            .to_vec(),
+            None => Vec::new(),
+        }
     }
 
     async fn missing(&self) -> Option<Arc<dyn Resource>> {
