@@ -121,6 +121,13 @@ impl Event {
         self
     }
 
+    /// Sets the source where there is none, in place.
+    pub fn stamp_source(&mut self, source: &Text) {
+        if self.source.is_empty() {
+            self.source = source.clone();
+        }
+    }
+
     /// Sets the subject: what within the source the event is about.
     #[must_use]
     pub fn with_subject(mut self, subject: impl Into<Text>) -> Self {

@@ -259,11 +259,8 @@ impl Dispatch {
 
     /// Stamps the source and refuses what cannot be sent.
     fn prepare(&self, event: &mut Event) -> Result<()> {
-        if event.source().is_empty()
-            && let Some(source) = &self.shared.source
-        {
-            let empty = Event::new(aqueduct_core::Text::default());
-            *event = std::mem::replace(event, empty).with_source(source);
+        if let Some(source) = &self.shared.source {
+            event.stamp_source(source);
         }
         event.validate()?;
         // The data alone: how the rest is encoded is the backend's, which refuses exactly.

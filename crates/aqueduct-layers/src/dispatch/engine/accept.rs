@@ -53,6 +53,7 @@ impl Engine {
     }
 
     /// Accepts event `index` of `call`, for which `bytes` of room were reserved.
+    #[inline]
     pub(in crate::dispatch) fn accept(
         &mut self,
         now: Moment,

@@ -32,7 +32,7 @@ impl Engine {
             self.mark_flights();
         }
         let flight = self.flights.swap_remove(at);
-        if all_stored && !flight.marked && self.lanes.is_empty() {
+        if all_stored && self.lanes.is_empty() {
             self.all_stored(now, flight, outcomes);
         } else {
             self.evaluate(now, flight, outcomes, lane_of);
@@ -40,6 +40,11 @@ impl Engine {
     }
 
     fn all_stored(&mut self, now: Moment, flight: Flight, outcomes: Vec<Result<Receipt>>) {
+        if flight.marked {
+            for key in flight.events.iter().filter_map(Event::key_text) {
+                self.landed(now, key);
+            }
+        }
         let bytes = flight.metas.iter().map(|meta| meta.bytes).sum();
         let count = flight.metas.len();
         if let Some(first) = flight.metas.first().copied()

@@ -281,6 +281,7 @@ impl Draft {
             || (self.metas.len() < rules.batch_events && self.bytes + bytes <= rules.batch_bytes)
     }
 
+    #[inline]
     pub(super) fn push(&mut self, entry: Entry) {
         self.bytes += entry.meta.bytes;
         self.fresh += usize::from(!entry.meta.tried);

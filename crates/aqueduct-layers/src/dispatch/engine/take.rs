@@ -79,6 +79,7 @@ impl Engine {
     }
 
     /// One event of a key from `ready`: into the request, or behind what its key waits for.
+    #[inline]
     pub(super) fn take_keyed(
         &mut self,
         now: Moment,
@@ -138,6 +139,7 @@ impl Engine {
     }
 
     /// One event without a key.
+    #[inline]
     pub(super) fn take_free(
         &mut self,
         now: Moment,
