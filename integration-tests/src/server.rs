@@ -17,12 +17,17 @@ use crate::setup::Setup;
 const START: Duration = Duration::from_secs(90);
 
 /// Runs the command that follows, until standard input ends: with the program that holds the other
-/// end, however that ends. Then it ends its process group, which is all that the command started:
-/// an emulator has nothing to save.
+/// end, however that ends. Then it asks its process group to end, since a server may have
+/// started others in groups of their own, and after a while it makes it.
 const KEEPER: &str = r#"
 ended="$1"; shift
-( "$@" </dev/null; echo $? > "$ended" ) &
+( trap : TERM; "$@" </dev/null; echo $? > "$ended" ) &
+running=$!
 read -r _
+trap : TERM
+kill -TERM 0
+( trap : TERM; sleep 5; kill -KILL 0 ) &
+wait $running; wait $running
 kill -KILL 0
 "#;
 
@@ -76,8 +81,7 @@ impl Server {
             .current_dir(state.path())
             .stdin(Stdio::piped())
             .stdout(out)
-            .stderr(err)
-            .kill_on_drop(true);
+            .stderr(err);
         for (name, text) in &setup.environment {
             command.env(name, fill(text, &words)?);
         }
@@ -142,12 +146,6 @@ impl Server {
         {
             let _ = rustix::process::kill_process_group(id, rustix::process::Signal::KILL);
         }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.kill();
     }
 }
 
