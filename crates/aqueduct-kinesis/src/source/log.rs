@@ -62,6 +62,7 @@ impl KinesisLog {
         let counts_nothing = "Kinesis counts no events and keeps no positions of groups";
         Claims::of(&[
             Capability::KeyOrder,
+            Capability::Groups,
             Capability::Replay,
             Capability::StartAtTime,
             Capability::Positions,

@@ -17,6 +17,7 @@ impl Client {
                 }
             };
             errors.extend(slots.missing(group, stream));
+            errors.extend(self.shared_queue(group, stream, &slots));
             let claims = slots.fold(group);
             for &capability in &group.requires {
                 if let Claim::No(why) = claims.get(capability) {
@@ -28,6 +29,28 @@ impl Client {
         located
             .map(|error| self.0.config.origins.locate(error))
             .collect()
+    }
+
+    /// The error of a stream that hands each event to one of its groups alone, and is read by
+    /// another group too.
+    fn shared_queue(&self, group: &GroupConfig, stream: &Text, slots: &Slots<'_>) -> Option<Error> {
+        let claims = slots.stream.resource().claims();
+        let (Claim::No(_), Claim::No(_)) = (
+            claims.get(Capability::Groups),
+            claims.get(Capability::Positions),
+        ) else {
+            return None;
+        };
+        let reads_it = |other: &&GroupConfig| other.streams.contains(stream);
+        let others = self.0.config.groups.values().filter(reads_it);
+        let other = others.into_iter().find(|other| other.name != group.name)?;
+        Some(Error::config(format!(
+            "groups.{}.stream: group {} reads {stream} too, and {} gives each event to one of them \
+             alone; give each group a queue of its own",
+            group.name,
+            other.name,
+            slots.stream.resource().describe()
+        )))
     }
 
     /// What speaks against using the group as it was opened.

@@ -49,6 +49,18 @@ async fn a_group_on_kinesis_is_told_where_leases_may_be() {
 }
 
 #[tokio::test]
+async fn a_queue_is_not_shared_by_two_groups() {
+    let group = |name: &str| format!("[groups.{name}]\nstream = \"orders\"\n");
+    let queue = "[streams.orders]\nurl = \"sqs://orders\"\n";
+    let billing = format!("{queue}{}", group("billing"));
+    load(&billing).await.unwrap().check().unwrap();
+    let said = refusal(&format!("{billing}{}", group("shipping"))).await;
+    for part in ["groups.billing.stream", "shipping", "a queue of its own"] {
+        assert!(said.contains(part), "{said}");
+    }
+}
+
+#[tokio::test]
 async fn what_is_wrong_is_named_with_what_was_expected() {
     let kinesis = |more: &str| format!("[streams.orders]\nurl = \"kinesis://orders\"\n{more}");
     let group = |more: &str| {
