@@ -126,8 +126,8 @@ impl Scenario {
                 name: "kinesis-publish",
                 contestants: aws::kinesis_publish::CONTESTANTS,
                 aims: aws::kinesis_publish::AIMS,
-                events: 200_000,
-                rounds: 3,
+                events: 100_000,
+                rounds: 2,
             },
             Self::KinesisLimited => Plan {
                 name: "kinesis-limited",
