@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod arn;
 mod clients;
 mod codes;
 mod connector;
@@ -9,6 +10,7 @@ mod options;
 
 pub use aws_types::SdkConfig;
 
+pub use self::arn::Arn;
 pub use self::clients::Aws;
 pub use self::error::{SdkError, error, error_with};
 pub use self::options::AwsOptions;

@@ -13,6 +13,7 @@ mod report;
 mod runner;
 mod stop;
 mod tap;
+mod together;
 mod workload;
 mod wrap;
 
@@ -21,3 +22,4 @@ pub use self::fixture::{Fault, Faults, Fixture, Lack, Subject, Timing};
 pub use self::layering::{LayerContext, LayerSet};
 pub use self::report::{CaseReport, Report, Verdict};
 pub use self::runner::{Options, run, run_through};
+pub use self::together::Together;

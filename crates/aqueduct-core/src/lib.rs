@@ -45,7 +45,7 @@ pub use self::log::{
     GroupKey, HashRange, OpenPartition, Partition, PartitionEnd, PartitionReader, PartitionState,
     PartitionedLog, ReadBatch, ReadFrom, Record, ResolvedStart, Start, Tail, Watermark,
 };
-pub use self::options::{Options, parse_bytes, parse_duration};
+pub use self::options::{Options, parse_bytes, parse_duration, percent_decode};
 pub use self::position::Position;
 pub use self::producer::{Lane, Producer, Receipt, SendReport};
 pub use self::resource::{Backend, Queue, Resource, Source};

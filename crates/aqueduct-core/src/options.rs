@@ -3,6 +3,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use url::Url;
+
 use crate::{Error, Result, Text};
 
 /// The options of one resource: its table in the configuration and its URL's query, as one set.
@@ -61,6 +63,17 @@ impl Options {
             used: false,
         };
         self.values.insert(name.into(), option);
+    }
+
+    /// Takes over those of the URL's query. One that is set already stays: whoever read the
+    /// configuration has joined the two, and knows how each was written.
+    pub fn join_query(&mut self, url: &Url) {
+        for (name, value) in url.query_pairs() {
+            if !self.contains(&name) {
+                let value = Text::from(&*value);
+                self.set(&*name, value.clone(), value);
+            }
+        }
     }
 
     /// Where in the configuration they stand.
@@ -213,6 +226,23 @@ pub fn parse_bytes(text: &str) -> Option<u64> {
     number.checked_mul(factor)
 }
 
+/// Reads a part of a URL: each `%` and two hexadecimal digits are a byte. `None` where the digits
+/// are missing, and where the bytes are no UTF-8.
+pub fn percent_decode(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        if byte != b'%' {
+            bytes.push(byte);
+            continue;
+        }
+        let mut digit = || char::from(rest.next()?).to_digit(16);
+        let (high, low) = (digit()?, digit()?);
+        bytes.push((high * 16 + low) as u8);
+    }
+    String::from_utf8(bytes).ok()
+}
+
 fn split_unit(text: &str) -> Option<(u64, &str)> {
     let at = text
         .find(|c: char| !c.is_ascii_digit())
@@ -252,6 +282,24 @@ mod tests {
             "streams.orders.colour: no such option; valid: retention, sync"
         );
         assert!(!format!("{options:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn a_query_joins_what_is_set_and_leaves_it() {
+        let url = Url::parse("sqlite:orders.db?sync=full&retention=7%64").unwrap();
+        let mut options = Options::new("streams.orders").with("sync", "normal");
+        options.join_query(&url);
+        assert_eq!(options.text("sync").unwrap().as_deref(), Some("normal"));
+        assert_eq!(options.text("retention").unwrap().as_deref(), Some("7d"));
+        options.finish().unwrap();
+    }
+
+    #[test]
+    fn parts_of_urls_are_decoded_or_refused() {
+        assert_eq!(percent_decode("a%20%C3%A9%2f").as_deref(), Some("a é/"));
+        for wrong in ["%", "%4", "%zz", "%ff"] {
+            assert_eq!(percent_decode(wrong), None, "{wrong}");
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use aqueduct_aws::AwsOptions;
+use aqueduct_aws::{Arn, AwsOptions};
 use aqueduct_core::{Error, Options, Result, Text, Timestamp, Url};
 
 use crate::leases::Layout;
@@ -30,6 +30,7 @@ impl Config {
     pub(crate) fn parse(name: &str, url: &Url, mut options: Options) -> Result<Self> {
         let place = options.place().to_owned();
         let named = Named::parse(name, url, &place)?;
+        options.join_query(url);
         let mut aws = AwsOptions::read(&mut options)?;
         if let Some(region) = named.region {
             aws.region.get_or_insert(region);
@@ -107,25 +108,19 @@ impl Named {
                     .to_owned(),
             ));
         };
-        let (table, region) = match named.strip_prefix("arn:") {
-            None => (named, None),
-            Some(arn) => {
-                let parts: Vec<&str> = arn.splitn(5, ':').collect();
-                match parts[..] {
-                    [_, "dynamodb", region, _, resource]
-                        if !region.is_empty() && resource.starts_with("table/") =>
-                    {
-                        (&resource["table/".len()..], Some(Text::from(region)))
-                    }
-                    _ => {
-                        return Err(refuse(
-                            "expected an ARN such as \
-                             arn:aws:dynamodb:eu-west-1:123456789012:table/orders-leases"
-                                .to_owned(),
-                        ));
-                    }
-                }
-            }
+        let (table, region) = if named.starts_with("arn:") {
+            let arn = Arn::parse(named, "dynamodb")
+                .and_then(|arn| Some((arn.resource.strip_prefix("table/")?, arn.region)));
+            let Some((table, region)) = arn else {
+                return Err(refuse(
+                    "expected an ARN such as \
+                     arn:aws:dynamodb:eu-west-1:123456789012:table/orders-leases"
+                        .to_owned(),
+                ));
+            };
+            (table, Some(Text::from(region)))
+        } else {
+            (named, None)
         };
         if !is_table_name(table) {
             return Err(refuse(format!("`{table}` is no table name: {TABLE_NAME}")));
@@ -189,6 +184,15 @@ mod tests {
             });
         let url = Url::parse(url).unwrap();
         Config::parse("orders_Leases", &url, all)
+    }
+
+    #[test]
+    fn the_query_is_part_of_the_options() {
+        let read = parse("dynamodb://orders?region=eu-west-1&create=never", &[]).unwrap();
+        assert_eq!(read.aws.region.as_deref(), Some("eu-west-1"));
+        assert!(!read.create);
+        let refused = parse("dynamodb://orders?regoin=eu-west-1", &[]).unwrap_err();
+        assert!(refused.to_string().contains("regoin"), "{refused}");
     }
 
     #[test]

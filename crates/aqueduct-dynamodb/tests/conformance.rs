@@ -9,12 +9,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use aqueduct_conformance::{
-    Fault, Faults, Fixture, Lack, LayerSet, Options, Subject, Timing, run, run_through,
+    Fault, Faults, Fixture, Lack, LayerSet, Options, Subject, Timing, Together, run, run_through,
 };
 use aqueduct_core::{
-    Admin, Backend as _, Claims, Error, IdempotencyStore, LeaseStore, Letters,
-    Options as ResourceOptions, Producer, Resource, Result, Runtime, Source, StreamName,
-    StreamSpec, Url,
+    Backend as _, Error, Options as ResourceOptions, Resource, Result, Runtime, StreamSpec, Url,
 };
 use aqueduct_emulators::{HttpFault, HttpFaults};
 use aqueduct_memory::MemoryBackend;
@@ -219,50 +217,5 @@ impl Faults for Injected {
             other => return Err(Error::unsupported(format!("{other:?}"))),
         }
         Ok(())
-    }
-}
-
-/// A stream, and the keeper of its leases and records, as one resource.
-struct Together {
-    stream: Arc<dyn Resource>,
-    keeper: Arc<dyn Resource>,
-}
-
-#[async_trait]
-impl Resource for Together {
-    fn describe(&self) -> String {
-        self.stream.describe()
-    }
-
-    fn stream(&self) -> &StreamName {
-        self.stream.stream()
-    }
-
-    fn claims(&self) -> Claims {
-        self.stream.claims()
-    }
-
-    async fn producer(&self, runtime: &Runtime) -> Result<Arc<dyn Producer>> {
-        self.stream.producer(runtime).await
-    }
-
-    async fn source(&self, runtime: &Runtime) -> Result<Source> {
-        self.stream.source(runtime).await
-    }
-
-    async fn leases(&self, runtime: &Runtime) -> Result<Arc<dyn LeaseStore>> {
-        self.keeper.leases(runtime).await
-    }
-
-    async fn idempotency(&self, runtime: &Runtime) -> Result<Arc<dyn IdempotencyStore>> {
-        self.keeper.idempotency(runtime).await
-    }
-
-    async fn letters(&self, runtime: &Runtime) -> Result<Arc<dyn Letters>> {
-        self.stream.letters(runtime).await
-    }
-
-    async fn admin(&self, runtime: &Runtime) -> Result<Arc<dyn Admin>> {
-        self.stream.admin(runtime).await
     }
 }

@@ -1,7 +1,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use aqueduct_core::{Error, Options, Result, StreamName, Url};
+use aqueduct_core::{Error, Options, Result, StreamName, Url, percent_decode};
 
 /// How a file is kept. One process opens each file once: whoever opens it again must ask for the
 /// same.
@@ -133,17 +133,7 @@ pub(crate) struct Config {
 impl Config {
     pub(crate) fn parse(name: &str, url: &Url, mut options: Options) -> Result<Self> {
         let place = options.place().to_owned();
-        for (key, value) in url.query_pairs() {
-            if options.contains(&key) {
-                // The table may have been joined with the query already.
-                continue;
-            }
-            options.set(
-                key.into_owned(),
-                value.clone().into_owned(),
-                value.into_owned(),
-            );
-        }
+        options.join_query(url);
         let path = path_of(url, &place)?;
         let stream = options.text("stream")?.unwrap_or_else(|| name.into());
         if stream.is_empty() {
@@ -259,21 +249,6 @@ fn path_of(url: &Url, place: &str) -> Result<PathBuf> {
         return refuse("it names no file: write sqlite:PATH");
     }
     Ok(Path::new(&path).to_owned())
-}
-
-fn percent_decode(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        if byte != b'%' {
-            bytes.push(byte);
-            continue;
-        }
-        let mut digit = || char::from(rest.next()?).to_digit(16);
-        let (high, low) = (digit()?, digit()?);
-        bytes.push((high * 16 + low) as u8);
-    }
-    String::from_utf8(bytes).ok()
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-use aqueduct_core::{Error, Result, StreamName, Text, Url};
+use aqueduct_aws::Arn;
+use aqueduct_core::{Error, Result, StreamName, Text, Url, percent_decode};
 
 /// The queue that a URL names.
 #[derive(Debug, PartialEq, Eq)]
@@ -61,25 +62,18 @@ impl Address {
         Ok(address)
     }
 
-    fn from_arn(arn: &str, place: &str) -> Result<Self> {
-        let parts: Vec<&str> = arn.split(':').collect();
-        let bad = || {
-            Err(Error::config(format!(
-                "{place}.url: `{arn}` is no ARN of a queue, such as \
+    fn from_arn(text: &str, place: &str) -> Result<Self> {
+        let arn = Arn::parse(text, "sqs").filter(|arn| !arn.resource.contains(':'));
+        let Some(arn) = arn else {
+            return Err(Error::config(format!(
+                "{place}.url: `{text}` is no ARN of a queue, such as \
                  arn:aws:sqs:eu-west-1:123456789012:orders.fifo"
-            )))
+            )));
         };
-        let [_, partition, "sqs", region, account, queue] = parts[..] else {
-            return bad();
-        };
-        let is_account = account.len() == 12 && account.bytes().all(|it| it.is_ascii_digit());
-        if !partition.starts_with("aws") || region.is_empty() || !is_account {
-            return bad();
-        }
         Ok(Self {
-            queue: queue.into(),
-            account: Some(account.into()),
-            region: Some(region.into()),
+            queue: arn.resource.into(),
+            account: Some(arn.account.into()),
+            region: Some(arn.region.into()),
         })
     }
 }
@@ -95,21 +89,6 @@ fn check_name(name: &str, place: &str) -> Result<()> {
         "{place}.url: `{name}` is no name of a queue: 1 to 80 letters, digits, `_` or `-`, with \
          .fifo at the end for a FIFO queue"
     )))
-}
-
-fn percent_decode(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        if byte != b'%' {
-            bytes.push(byte);
-            continue;
-        }
-        let mut digit = || char::from(rest.next()?).to_digit(16);
-        let (high, low) = (digit()?, digit()?);
-        bytes.push((high * 16 + low) as u8);
-    }
-    String::from_utf8(bytes).ok()
 }
 
 #[cfg(test)]

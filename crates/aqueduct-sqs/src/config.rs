@@ -66,13 +66,7 @@ impl Default for Reading {
 
 impl Config {
     pub(crate) fn parse(name: &str, url: &Url, mut options: Options) -> Result<Self> {
-        for (key, value) in url.query_pairs() {
-            // The table may have been joined with the query already.
-            if !options.contains(&key) {
-                let value = Text::from(&*value);
-                options.set(&*key, value.clone(), value);
-            }
-        }
+        options.join_query(url);
         let fifo = options.boolean("fifo")?;
         let address = Address::parse(name, url, fifo, options.place())?;
         let mut aws = AwsOptions::read(&mut options)?;

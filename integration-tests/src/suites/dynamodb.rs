@@ -1,10 +1,7 @@
 use std::sync::Arc;
 
-use aqueduct_conformance::{Fault, Faults, Fixture, Lack, Subject, Timing};
-use aqueduct_core::{
-    Admin, Claims, Error, IdempotencyStore, LeaseStore, Letters, Producer, Resource, Result,
-    Runtime, Source, StreamName, StreamSpec,
-};
+use aqueduct_conformance::{Fault, Faults, Fixture, Lack, Subject, Timing, Together};
+use aqueduct_core::{Error, Resource, Result, Runtime, StreamSpec};
 use aqueduct_dynamodb::DynamoDbBackend;
 use aqueduct_emulators::{HttpFault, HttpFaults};
 use async_trait::async_trait;
@@ -89,50 +86,5 @@ impl Faults for Injected {
             }
             (_, other) => Err(Error::unsupported(format!("{other:?}"))),
         }
-    }
-}
-
-/// A stream, and the keeper of its leases and records, as one resource.
-struct Together {
-    stream: Arc<dyn Resource>,
-    keeper: Arc<dyn Resource>,
-}
-
-#[async_trait]
-impl Resource for Together {
-    fn describe(&self) -> String {
-        self.stream.describe()
-    }
-
-    fn stream(&self) -> &StreamName {
-        self.stream.stream()
-    }
-
-    fn claims(&self) -> Claims {
-        self.stream.claims()
-    }
-
-    async fn producer(&self, runtime: &Runtime) -> Result<Arc<dyn Producer>> {
-        self.stream.producer(runtime).await
-    }
-
-    async fn source(&self, runtime: &Runtime) -> Result<Source> {
-        self.stream.source(runtime).await
-    }
-
-    async fn leases(&self, runtime: &Runtime) -> Result<Arc<dyn LeaseStore>> {
-        self.keeper.leases(runtime).await
-    }
-
-    async fn idempotency(&self, runtime: &Runtime) -> Result<Arc<dyn IdempotencyStore>> {
-        self.keeper.idempotency(runtime).await
-    }
-
-    async fn letters(&self, runtime: &Runtime) -> Result<Arc<dyn Letters>> {
-        self.stream.letters(runtime).await
-    }
-
-    async fn admin(&self, runtime: &Runtime) -> Result<Arc<dyn Admin>> {
-        self.stream.admin(runtime).await
     }
 }

@@ -1,4 +1,5 @@
-use aqueduct_core::{Error, Result, StreamName, Text, Url};
+use aqueduct_aws::Arn;
+use aqueduct_core::{Error, Result, StreamName, Text, Url, percent_decode};
 
 /// The stream that a URL names.
 #[derive(Debug, PartialEq, Eq)]
@@ -41,32 +42,22 @@ impl Address {
         })
     }
 
-    fn from_arn(arn: &str, place: &str) -> Result<Self> {
-        let parts: Vec<&str> = arn.splitn(6, ':').collect();
-        let [_, partition, "kinesis", region, account, resource] = parts[..] else {
-            return Err(bad_arn(arn, place));
+    fn from_arn(text: &str, place: &str) -> Result<Self> {
+        let named = Arn::parse(text, "kinesis")
+            .and_then(|arn| Some((arn, arn.resource.strip_prefix("stream/")?)));
+        let Some((arn, stream)) = named else {
+            return Err(Error::config(format!(
+                "{place}.url: `{text}` is no ARN of a stream, such as \
+                 arn:aws:kinesis:eu-west-1:123456789012:stream/orders"
+            )));
         };
-        let Some(stream) = resource.strip_prefix("stream/") else {
-            return Err(bad_arn(arn, place));
-        };
-        let is_account = account.len() == 12 && account.bytes().all(|it| it.is_ascii_digit());
-        if !partition.starts_with("aws") || region.is_empty() || !is_account {
-            return Err(bad_arn(arn, place));
-        }
         check_name(stream, place)?;
         Ok(Self {
             stream: StreamName::new(stream),
-            arn: Some(arn.into()),
-            region: Some(region.into()),
+            arn: Some(text.into()),
+            region: Some(arn.region.into()),
         })
     }
-}
-
-fn bad_arn(arn: &str, place: &str) -> Error {
-    Error::config(format!(
-        "{place}.url: `{arn}` is no ARN of a stream, such as \
-         arn:aws:kinesis:eu-west-1:123456789012:stream/orders"
-    ))
 }
 
 /// The service's rule for names.
@@ -78,19 +69,4 @@ fn check_name(name: &str, place: &str) -> Result<()> {
     Err(Error::config(format!(
         "{place}.url: `{name}` is no name of a stream: 1 to 128 letters, digits, `_`, `.` or `-`"
     )))
-}
-
-fn percent_decode(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        if byte != b'%' {
-            bytes.push(byte);
-            continue;
-        }
-        let mut digit = || char::from(rest.next()?).to_digit(16);
-        let (high, low) = (digit()?, digit()?);
-        bytes.push((high * 16 + low) as u8);
-    }
-    String::from_utf8(bytes).ok()
 }

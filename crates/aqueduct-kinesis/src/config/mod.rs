@@ -48,13 +48,7 @@ pub(crate) enum Encoding {
 
 impl Config {
     pub(crate) fn parse(name: &str, url: &Url, mut options: Options) -> Result<Self> {
-        for (key, value) in url.query_pairs() {
-            // The table may have been joined with the query already.
-            if !options.contains(&key) {
-                let value = Text::from(&*value);
-                options.set(&*key, value.clone(), value);
-            }
-        }
+        options.join_query(url);
         let Address {
             stream,
             arn,

@@ -1,0 +1,56 @@
+use std::sync::Arc;
+
+use aqueduct_core::{
+    Admin, Claims, IdempotencyStore, LeaseStore, Letters, Producer, Resource, Result, Runtime,
+    Source, StreamName,
+};
+use async_trait::async_trait;
+
+/// A stream, and the keeper of its leases and records, as one resource.
+/// [`Subject::with_peer`](crate::Subject::with_peer) takes one where a backend stores leases and
+/// records, and the stream is another's.
+pub struct Together {
+    /// The stream, and who keeps its letters.
+    pub stream: Arc<dyn Resource>,
+    /// Who keeps leases and idempotency records.
+    pub keeper: Arc<dyn Resource>,
+}
+
+#[async_trait]
+impl Resource for Together {
+    fn describe(&self) -> String {
+        self.stream.describe()
+    }
+
+    fn stream(&self) -> &StreamName {
+        self.stream.stream()
+    }
+
+    fn claims(&self) -> Claims {
+        self.stream.claims()
+    }
+
+    async fn producer(&self, runtime: &Runtime) -> Result<Arc<dyn Producer>> {
+        self.stream.producer(runtime).await
+    }
+
+    async fn source(&self, runtime: &Runtime) -> Result<Source> {
+        self.stream.source(runtime).await
+    }
+
+    async fn leases(&self, runtime: &Runtime) -> Result<Arc<dyn LeaseStore>> {
+        self.keeper.leases(runtime).await
+    }
+
+    async fn idempotency(&self, runtime: &Runtime) -> Result<Arc<dyn IdempotencyStore>> {
+        self.keeper.idempotency(runtime).await
+    }
+
+    async fn letters(&self, runtime: &Runtime) -> Result<Arc<dyn Letters>> {
+        self.stream.letters(runtime).await
+    }
+
+    async fn admin(&self, runtime: &Runtime) -> Result<Arc<dyn Admin>> {
+        self.stream.admin(runtime).await
+    }
+}
