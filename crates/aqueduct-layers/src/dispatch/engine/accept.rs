@@ -2,7 +2,7 @@ use std::task::Waker;
 
 use aqueduct_core::{Error, Event, Moment};
 
-use super::strand::{Entry, Meta};
+use super::strand::Meta;
 use super::{Answer, CallId, Engine, blocked, closed};
 
 impl Engine {
@@ -44,6 +44,7 @@ impl Engine {
             attempts: 0,
             tried: true,
             unknown: false,
+            strand: None,
             paced: None,
         }));
         self.next_seq += events.len() as u64;
@@ -71,7 +72,7 @@ impl Engine {
         }
         self.next_seq += 1;
         self.ready_bytes += bytes;
-        self.ready.push_back(Entry { event, meta });
+        self.ready.push_back(self.store.put(event, meta));
         self.waiting_since.get_or_insert(now);
     }
 
@@ -101,6 +102,7 @@ impl Engine {
             attempts: 0,
             tried: false,
             unknown: false,
+            strand: None,
             paced: None,
         }
     }
@@ -143,8 +145,8 @@ impl Engine {
     }
 
     fn is_troubled(&self, event: &Event) -> bool {
-        let strand = event.key().and_then(|key| self.keys.get(key));
-        strand.is_some_and(|strand| strand.undelivered > 0)
+        let found = event.key_text().and_then(|key| self.strands.find(key));
+        found.is_some_and(|id| self.strands[id].undelivered > 0)
     }
 
     fn delivered(&mut self, failed: &[(usize, Event)]) {
@@ -152,11 +154,12 @@ impl Engine {
             let Some(key) = event.key_text() else {
                 continue;
             };
-            if let Some(strand) = self.keys.get_mut(key) {
+            if let Some(id) = self.strands.find(key) {
+                let strand = &mut self.strands[id];
                 strand.undelivered = strand.undelivered.saturating_sub(1);
                 if strand.undelivered == 0 {
                     self.troubled = self.troubled.saturating_sub(1);
-                    self.tidy(key);
+                    self.tidy(id);
                 }
             }
         }

@@ -1,10 +1,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use aqueduct_core::{Effect, Error, ErrorKind, Event, Lane, Moment, Receipt, Result, Retry, Text};
+use aqueduct_core::{Effect, Error, ErrorKind, Event, Lane, Moment, Receipt, Result, Retry};
 
 use super::lanes::Waiting;
-use super::strand::{Entry, Hold, Meta, Resume, Strand};
+use super::strand::{Hold, Meta, Resume, StrandId};
 use super::{
     CallId, Engine, Flight, FlightId, LaneOf, Timer, Work, blocked, exhausted, unknown_if,
 };
@@ -41,8 +41,8 @@ impl Engine {
 
     fn all_stored(&mut self, now: Moment, flight: Flight, outcomes: Vec<Result<Receipt>>) {
         if flight.marked {
-            for key in flight.events.iter().filter_map(Event::key_text) {
-                self.landed(now, key);
+            for id in flight.metas.iter().filter_map(|meta| meta.strand) {
+                self.landed(now, id);
             }
         }
         let bytes = flight.metas.iter().map(|meta| meta.bytes).sum();
@@ -80,7 +80,7 @@ impl Engine {
         let mut outcomes = outcomes.into_iter();
         for (event, mut meta) in events.drain(..).zip(metas.drain(..)) {
             let outcome = outcomes.next().unwrap_or_else(|| Err(unanswered()));
-            let key = event.key_text().cloned();
+            let strand = meta.strand;
             let lane = meta.paced.take();
             if let Some(lane) = lane {
                 self.lanes.leave(lane);
@@ -95,10 +95,10 @@ impl Engine {
                     self.tally.sent += 1;
                     self.answer(now, &meta, receipt);
                 }
-                Err(error) => self.failed(now, id, Entry { event, meta }, error, lane_of),
+                Err(error) => self.failed(now, id, event, meta, error, lane_of),
             }
-            if let Some(key) = key {
-                self.landed(now, &key);
+            if let Some(strand) = strand {
+                self.landed(now, strand);
             }
             if let Some(lane) = lane {
                 self.release(now, lane);
@@ -111,11 +111,12 @@ impl Engine {
         &mut self,
         now: Moment,
         id: FlightId,
-        mut entry: Entry,
+        event: Event,
+        mut meta: Meta,
         error: Error,
         lane_of: LaneOf<'_>,
     ) {
-        let strand = entry.event.key().and_then(|key| self.keys.get(key));
+        let strand = meta.strand.map(|id| &self.strands[id]);
         let gave_up = strand.is_some_and(|strand| strand.gave_up);
         let resume = strand.and_then(|strand| strand.resume);
         let untouched = error.effect() == Effect::None;
@@ -123,19 +124,19 @@ impl Engine {
         if gave_up {
             // It must not be stored behind a hole, so it is not sent again, whatever befell it.
             let error = if untouched { blocked() } else { error };
-            let error = unknown_if(entry.meta.unknown, error);
-            return self.fail(entry.meta, entry.event, error);
+            let error = unknown_if(meta.unknown, error);
+            return self.fail(meta, event, error);
         }
         if let Some(resume) = resume
             && untouched
             && (behind || error.is_retryable())
         {
             // It went along in vain, which is no attempt of its own.
-            return self.send_again(now, entry, resume);
+            return self.send_again(now, event, meta, resume);
         }
-        match self.judge(now, id, &entry.event, &mut entry.meta, &error, lane_of) {
-            Verdict::Again(resume) => self.send_again(now, entry, resume),
-            Verdict::GiveUp(error) => self.give_up(entry, error),
+        match self.judge(now, id, &event, &mut meta, &error, lane_of) {
+            Verdict::Again(resume) => self.send_again(now, event, meta, resume),
+            Verdict::GiveUp(error) => self.give_up(event, meta, error),
         }
     }
 
@@ -211,74 +212,70 @@ impl Engine {
     }
 
     /// Sends the event again at `resume`; in front of its key's others, where it has a key.
-    pub(super) fn send_again(&mut self, now: Moment, entry: Entry, resume: Resume) {
-        if let Some(key) = entry.event.key()
-            && let Some(strand) = self.keys.get_mut(key)
-        {
+    pub(super) fn send_again(&mut self, now: Moment, event: Event, meta: Meta, resume: Resume) {
+        let ticket = self.store.put(event, meta);
+        if let Some(id) = meta.strand {
+            let strand = &mut self.strands[id];
             strand.resume.get_or_insert(resume);
-            strand.again.push(entry);
+            strand.again.push(ticket);
             return;
         }
         match resume {
-            Resume::At(at) => self.set_timer(at, Timer::Entry(Box::new(entry))),
+            Resume::At(at) => self.set_timer(at, Timer::Event(ticket)),
             Resume::WithLane(lane) if self.lanes.get(lane).is_some() => {
-                self.wait_for_lane(lane, Waiting::Entry(Box::new(entry)));
+                self.wait_for_lane(lane, Waiting::Event(ticket));
             }
-            Resume::WithLane(_) => self.resume(now, Work::Entry(Box::new(entry))),
+            Resume::WithLane(_) => self.resume(now, Work::Event(ticket)),
         }
     }
 
     /// One event of the key is no longer in flight; after the last one the key goes on.
-    pub(super) fn landed(&mut self, now: Moment, key: &Text) {
-        let Some(strand) = self.keys.get_mut(key) else {
-            return;
-        };
+    pub(super) fn landed(&mut self, now: Moment, id: StrandId) {
+        let strand = &mut self.strands[id];
         strand.in_flight = strand.in_flight.saturating_sub(1);
         if strand.in_flight > 0 {
             return;
         }
         strand.gave_up = false;
         let resume = strand.resume.take();
-        for entry in std::mem::take(&mut strand.again).into_iter().rev() {
-            strand.parked.push_front(entry);
+        while let Some(ticket) = strand.again.pop() {
+            strand.parked.push_front(ticket);
         }
         if strand.parked.is_empty() {
             strand.hold = Hold::None;
-            return self.tidy(key);
+            return self.tidy(id);
         }
         match resume {
             Some(Resume::At(at)) => {
                 strand.hold = Hold::Until(at);
-                self.set_timer(at, Timer::Key(key.clone()));
+                self.set_timer(at, Timer::Key(id));
             }
             Some(Resume::WithLane(lane)) if self.lanes.get(lane).is_some() => {
                 strand.hold = Hold::Lane(lane);
-                self.wait_for_lane(lane, Waiting::Key(key.clone()));
+                self.wait_for_lane(lane, Waiting::Key(id));
             }
             _ => {
                 strand.hold = Hold::Runnable;
-                self.resume(now, Work::Key(key.clone()));
+                self.resume(now, Work::Key(id));
             }
         }
     }
 
     /// Ends the event with `error`; what was accepted of its key behind it is blocked.
-    pub(super) fn give_up(&mut self, entry: Entry, error: Error) {
-        let key = entry.event.key_text().cloned();
-        self.fail(entry.meta, entry.event, error);
-        let Some(key) = key else { return };
+    pub(super) fn give_up(&mut self, event: Event, meta: Meta, error: Error) {
+        let strand = event.key_text().map(|key| self.strands.of(key));
+        self.fail(meta, event, error);
+        let Some(id) = strand else { return };
         let below = self.next_seq;
-        let strand = self
-            .keys
-            .entry(key.clone())
-            .or_insert_with(|| Strand::new(Hold::None));
+        let strand = &mut self.strands[id];
         strand.gave_up = strand.in_flight > 0;
         strand.block_below = below;
         let parked = std::mem::take(&mut strand.parked);
-        self.blocked.push_back((below, key));
-        for entry in parked {
-            let error = unknown_if(entry.meta.unknown, blocked());
-            self.fail(entry.meta, entry.event, error);
+        self.blocked.push_back((below, id));
+        for ticket in parked {
+            if let Some((event, meta)) = self.store.take(ticket) {
+                self.fail(meta, event, unknown_if(meta.unknown, blocked()));
+            }
         }
     }
 
@@ -300,10 +297,8 @@ impl Engine {
             return;
         }
         if let Some(key) = event.key_text() {
-            let strand = self
-                .keys
-                .entry(key.clone())
-                .or_insert_with(|| Strand::new(Hold::None));
+            let id = self.strands.of(key);
+            let strand = &mut self.strands[id];
             strand.undelivered += 1;
             self.troubled += usize::from(strand.undelivered == 1);
         }

@@ -3,7 +3,9 @@ use std::sync::Arc;
 use aqueduct_core::{Event, Lane, Moment};
 
 use super::lanes::Waiting;
-use super::strand::{Entry, Hold, Meta, Resume, Strand};
+use super::store::{Store, Ticket};
+use super::strand::{Hold, Meta, Resume, StrandId};
+use super::take::Taken;
 use super::{Engine, Flight, FlightId, LaneOf, Launch, Rules, Timer, Work};
 
 /// A request being put together.
@@ -92,7 +94,7 @@ impl Engine {
     /// Nothing is in flight, held, paced or waiting to go: order needs no marks.
     pub(super) fn is_at_rest(&self) -> bool {
         self.flights.is_empty()
-            && self.keys.is_empty()
+            && self.strands.is_empty()
             && self.lanes.is_empty()
             && self.runnable.is_empty()
     }
@@ -104,13 +106,12 @@ impl Engine {
                 return;
             }
             match first.remove() {
-                Timer::Entry(entry) => self.resume(now, Work::Entry(entry)),
-                Timer::Key(key) => {
-                    let strand = self.keys.get_mut(&key);
-                    let due = strand.filter(|it| matches!(it.hold, Hold::Until(at) if at <= now));
-                    if let Some(strand) = due {
+                Timer::Event(ticket) => self.resume(now, Work::Event(ticket)),
+                Timer::Key(id) => {
+                    let strand = &mut self.strands[id];
+                    if matches!(strand.hold, Hold::Until(at) if at <= now) {
                         strand.hold = Hold::Runnable;
-                        self.resume(now, Work::Key(key));
+                        self.resume(now, Work::Key(id));
                     }
                 }
                 Timer::Lane(lane) => {
@@ -143,20 +144,21 @@ impl Engine {
 
     /// Whether the next event has waited too long.
     fn is_late(&self, now: Moment) -> bool {
-        let submitted = self.ready.front().map(|entry| entry.meta.submitted);
-        submitted.is_some_and(|submitted| submitted + self.rules.deadline < now)
+        self.ready
+            .front()
+            .is_some_and(|ticket| self.store.meta(*ticket).submitted + self.rules.deadline < now)
     }
 
     /// Nothing is in flight, held or paced: order needs no marks.
     fn fill_freely(&mut self, now: Moment, draft: &mut Draft) {
-        while let Some(entry) = self.ready.front() {
-            if !draft.fits(entry.meta.bytes, &self.rules) || self.is_late(now) {
+        while let Some(&ticket) = self.ready.front() {
+            let bytes = self.store.meta(ticket).bytes;
+            if !draft.fits(bytes, &self.rules) || self.is_late(now) {
                 break;
             }
-            self.ready_bytes -= entry.meta.bytes;
-            if let Some(entry) = self.ready.pop_front() {
-                draft.push(entry);
-            }
+            self.ready_bytes -= bytes;
+            self.ready.pop_front();
+            draft.take(&mut self.store, ticket, None);
         }
     }
 
@@ -164,14 +166,15 @@ impl Engine {
     pub(super) fn mark_flights(&mut self) {
         for flight in self.flights.iter_mut().filter(|flight| !flight.marked) {
             flight.marked = true;
-            for key in flight.events.iter().filter_map(Event::key_text) {
-                let hold = Hold::InFlight(flight.id);
-                let strand = self
-                    .keys
-                    .entry(key.clone())
-                    .or_insert_with(|| Strand::new(hold));
-                strand.hold = hold;
+            for (event, meta) in flight.events.iter().zip(&mut flight.metas) {
+                let Some(key) = event.key_text() else {
+                    continue;
+                };
+                let id = self.strands.of(key);
+                let strand = &mut self.strands[id];
+                strand.hold = Hold::InFlight(flight.id);
                 strand.in_flight += 1;
+                meta.strand = Some(id);
             }
         }
     }
@@ -180,10 +183,10 @@ impl Engine {
         while !draft.full && draft.metas.len() < self.rules.batch_events {
             match self.runnable.pop_front() {
                 None => return,
-                Some(Work::Key(key)) => self.take_run(now, key, draft, lane_of),
-                Some(Work::Entry(entry)) => {
-                    if let Some(back) = self.take_free(now, *entry, draft, lane_of) {
-                        self.runnable.push_front(Work::Entry(Box::new(back)));
+                Some(Work::Key(id)) => self.take_run(now, id, draft, lane_of),
+                Some(Work::Event(ticket)) => {
+                    if self.take_free(now, ticket, draft, lane_of) == Taken::Full {
+                        self.runnable.push_front(Work::Event(ticket));
                     }
                 }
                 Some(Work::Lane(lane)) => self.release(now, lane),
@@ -193,18 +196,14 @@ impl Engine {
 
     fn fill_from_ready(&mut self, now: Moment, draft: &mut Draft, lane_of: LaneOf<'_>) {
         while !draft.full && draft.metas.len() < self.rules.batch_events {
-            let Some(entry) = self.ready.pop_front() else {
+            let Some(ticket) = self.ready.pop_front() else {
                 return;
             };
-            self.ready_bytes -= entry.meta.bytes;
-            let back = if entry.event.key().is_some() {
-                self.take_keyed(now, entry, draft, lane_of)
-            } else {
-                self.take_free(now, entry, draft, lane_of)
-            };
-            if let Some(entry) = back {
-                self.ready_bytes += entry.meta.bytes;
-                self.ready.push_front(entry);
+            let bytes = self.store.meta(ticket).bytes;
+            self.ready_bytes -= bytes;
+            if self.take_keyed(now, ticket, draft, lane_of) == Taken::Full {
+                self.ready_bytes += bytes;
+                self.ready.push_front(ticket);
             }
         }
     }
@@ -236,13 +235,12 @@ impl Engine {
     pub(super) fn let_go(&mut self, now: Moment, released: impl IntoIterator<Item = Waiting>) {
         for waiting in released {
             match waiting {
-                Waiting::Entry(entry) => self.resume(now, Work::Entry(entry)),
-                Waiting::Key(key) => {
-                    if let Some(strand) = self.keys.get_mut(&key)
-                        && matches!(strand.hold, Hold::Lane(_))
-                    {
+                Waiting::Event(ticket) => self.resume(now, Work::Event(ticket)),
+                Waiting::Key(id) => {
+                    let strand = &mut self.strands[id];
+                    if matches!(strand.hold, Hold::Lane(_)) {
                         strand.hold = Hold::Runnable;
-                        self.resume(now, Work::Key(key));
+                        self.resume(now, Work::Key(id));
                     }
                 }
             }
@@ -255,20 +253,19 @@ impl Engine {
             if let Some(lane) = meta.paced.take() {
                 self.lanes.leave(lane);
             }
-            let key = event.key_text().cloned();
-            self.send_again(now, Entry { event, meta }, resume);
-            if let Some(key) = key {
-                self.landed(now, &key);
+            self.send_again(now, event, meta, resume);
+            if let Some(id) = meta.strand {
+                self.landed(now, id);
             }
         }
         self.spare.push((draft.events, draft.metas));
     }
 
     fn tidy_blocked(&mut self) {
-        let oldest = self.ready.front().map_or(u64::MAX, |entry| entry.meta.seq);
+        let oldest = self.oldest();
         while self.blocked.front().is_some_and(|(seq, _)| *seq <= oldest) {
-            if let Some((_, key)) = self.blocked.pop_front() {
-                self.tidy(&key);
+            if let Some((_, id)) = self.blocked.pop_front() {
+                self.tidy(id);
             }
         }
     }
@@ -281,11 +278,14 @@ impl Draft {
             || (self.metas.len() < rules.batch_events && self.bytes + bytes <= rules.batch_bytes)
     }
 
+    /// Takes an event that goes along; `strand` counts it.
     #[inline]
-    pub(super) fn push(&mut self, entry: Entry) {
-        self.bytes += entry.meta.bytes;
-        self.fresh += usize::from(!entry.meta.tried);
-        self.events.push(entry.event);
-        self.metas.push(entry.meta);
+    pub(super) fn take(&mut self, store: &mut Store, ticket: Ticket, strand: Option<StrandId>) {
+        if let Some((event, meta)) = store.take(ticket) {
+            self.bytes += meta.bytes;
+            self.fresh += usize::from(!meta.tried);
+            self.events.push(event);
+            self.metas.push(Meta { strand, ..meta });
+        }
     }
 }

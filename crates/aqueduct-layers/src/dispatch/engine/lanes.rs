@@ -1,10 +1,11 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use aqueduct_core::{Lane, Moment, Text};
+use aqueduct_core::{Lane, Moment};
 
 use super::FlightId;
-use super::strand::Entry;
+use super::store::Ticket;
+use super::strand::StrandId;
 
 /// The lanes that were throttled and are paced until they have recovered. A lane that is not here
 /// flows freely, and costs nothing.
@@ -28,9 +29,10 @@ pub(super) struct Pace {
 }
 
 /// What waits for a lane.
+#[derive(Clone, Copy, Debug)]
 pub(super) enum Waiting {
-    Key(Text),
-    Entry(Box<Entry>),
+    Key(StrandId),
+    Event(Ticket),
 }
 
 impl Lanes {

@@ -10,15 +10,16 @@ mod form;
 mod hash;
 mod lanes;
 mod room;
+mod store;
 mod strand;
 mod take;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
-use aqueduct_core::{Effect, Error, ErrorKind, Event, Lane, Limits, Moment, Retry, Text};
+use aqueduct_core::{Effect, Error, ErrorKind, Event, Lane, Limits, Moment, Retry};
 
 use self::budget::Budget;
 use self::calls::Calls;
@@ -28,7 +29,8 @@ use self::hash::Seeded;
 use self::lanes::{Lanes, Waiting};
 use self::room::Room;
 pub(super) use self::room::WaiterId;
-use self::strand::{Entry, Hold, Meta, Strand};
+use self::store::{Store, Ticket};
+use self::strand::{Meta, StrandId, Strands};
 use super::DispatchOptions;
 
 pub(super) type FlightId = u64;
@@ -39,16 +41,18 @@ pub(super) type LaneOf<'a> = &'a dyn Fn(&Event) -> Lane;
 /// Everything that dispatch knows.
 pub(super) struct Engine {
     rules: Rules,
+    /// The events that wait, wherever their tickets are.
+    store: Store,
     /// Accepted events in their order, not yet looked at.
-    ready: VecDeque<Entry>,
+    ready: VecDeque<Ticket>,
     ready_bytes: usize,
     /// What has waited and may go now; it goes before `ready`.
     runnable: VecDeque<Work>,
-    keys: HashMap<Text, Strand, Seeded>,
+    strands: Strands,
     /// How many keys have failures that their callers have not seen.
     troubled: usize,
     /// Strands that must be kept until `ready` is past that number.
-    blocked: VecDeque<(u64, Text)>,
+    blocked: VecDeque<(u64, StrandId)>,
     lanes: Lanes,
     timers: BTreeMap<(Moment, u64), Timer>,
     flights: Vec<Flight>,
@@ -100,15 +104,17 @@ struct Flight {
     marked: bool,
 }
 
+#[derive(Clone, Copy)]
 enum Work {
-    Key(Text),
-    Entry(Box<Entry>),
+    Key(StrandId),
+    Event(Ticket),
     Lane(Lane),
 }
 
+#[derive(Clone, Copy)]
 enum Timer {
-    Key(Text),
-    Entry(Box<Entry>),
+    Key(StrandId),
+    Event(Ticket),
     Lane(Lane),
 }
 
@@ -139,10 +145,11 @@ impl Engine {
                 backoff: options.backoff,
                 resend_unknown: options.resend_unknown,
             },
+            store: Store::default(),
             ready: VecDeque::new(),
             ready_bytes: 0,
             runnable: VecDeque::new(),
-            keys: HashMap::with_hasher(Seeded(seed)),
+            strands: Strands::new(Seeded(seed)),
             troubled: 0,
             blocked: VecDeque::new(),
             lanes: Lanes::new(batch_events),
@@ -230,33 +237,31 @@ impl Engine {
 
     /// Fails everything that has no outcome yet; answers how many events that were.
     pub(super) fn abort(&mut self) -> usize {
-        let mut left: Vec<Entry> = self.ready.drain(..).collect();
+        let mut left: Vec<Ticket> = self.ready.drain(..).collect();
         self.ready_bytes = 0;
         for work in std::mem::take(&mut self.runnable) {
-            if let Work::Entry(entry) = work {
-                left.push(*entry);
+            if let Work::Event(ticket) = work {
+                left.push(ticket);
             }
         }
         for timer in std::mem::take(&mut self.timers).into_values() {
-            if let Timer::Entry(entry) = timer {
-                left.push(*entry);
+            if let Timer::Event(ticket) = timer {
+                left.push(ticket);
             }
         }
         for waiting in self.lanes.take_all() {
-            if let Waiting::Entry(entry) = waiting {
-                left.push(*entry);
+            if let Waiting::Event(ticket) = waiting {
+                left.push(ticket);
             }
         }
-        let mut strands: Vec<Entry> = Vec::new();
-        for strand in self.keys.values_mut() {
-            strands.extend(strand.parked.drain(..));
-        }
-        strands.sort_unstable_by_key(|entry| entry.meta.seq);
-        left.extend(strands);
+        let mut parked = self.strands.take_parked();
+        parked.sort_unstable_by_key(|ticket| self.store.meta(*ticket).seq);
+        left.extend(parked);
         let mut count = left.len();
-        for entry in left {
-            let error = unknown_if(entry.meta.unknown, closed());
-            self.fail(entry.meta, entry.event, error);
+        for ticket in left {
+            if let Some((event, meta)) = self.store.take(ticket) {
+                self.fail(meta, event, unknown_if(meta.unknown, closed()));
+            }
         }
         for flight in std::mem::take(&mut self.flights) {
             count += flight.metas.len();
@@ -312,19 +317,17 @@ impl Engine {
         self.waiting_since.map(|since| since + wait)
     }
 
+    /// The number of the oldest event to come.
+    fn oldest(&self) -> u64 {
+        let front = self.ready.front();
+        front.map_or(u64::MAX, |ticket| self.store.meta(*ticket).seq)
+    }
+
     /// Forgets a key that is at rest.
-    fn tidy(&mut self, key: &Text) {
-        let oldest = self.ready.front().map_or(u64::MAX, |entry| entry.meta.seq);
-        let at_rest = self.keys.get(key).is_some_and(|strand| {
-            strand.hold == Hold::None
-                && strand.undelivered == 0
-                && strand.in_flight == 0
-                && strand.parked.is_empty()
-                && strand.block_below <= oldest
-        });
-        if at_rest {
-            self.keys.remove(key);
-        }
+    #[inline]
+    fn tidy(&mut self, id: StrandId) {
+        let oldest = self.oldest();
+        self.strands.tidy(id, oldest);
     }
 
     fn set_timer(&mut self, at: Moment, timer: Timer) {

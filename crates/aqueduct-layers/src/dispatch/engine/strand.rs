@@ -1,9 +1,14 @@
 use std::collections::VecDeque;
+use std::hash::BuildHasher as _;
+use std::ops::{Index, IndexMut};
 
-use aqueduct_core::{Event, Lane, Moment};
+use aqueduct_core::{Lane, Moment, Text};
+use hashbrown::HashTable;
 
 use super::FlightId;
 use super::calls::CallId;
+use super::hash::Seeded;
+use super::store::Ticket;
 
 /// What goes with an event on its way.
 #[derive(Clone, Copy, Debug)]
@@ -21,21 +26,19 @@ pub(super) struct Meta {
     pub(super) tried: bool,
     /// Whether an earlier try may have stored it.
     pub(super) unknown: bool,
+    /// The strand that counts it while it is in flight.
+    pub(super) strand: Option<StrandId>,
     /// The lane whose window counts it while it is in flight.
     pub(super) paced: Option<Lane>,
-}
-
-#[derive(Debug)]
-pub(super) struct Entry {
-    pub(super) event: Event,
-    pub(super) meta: Meta,
 }
 
 /// Everything about a key that is not at rest.
 #[derive(Debug)]
 pub(super) struct Strand {
+    key: Text,
+    hash: u64,
     /// The events that wait for this key, in order, resends first.
-    pub(super) parked: VecDeque<Entry>,
+    pub(super) parked: VecDeque<Ticket>,
     pub(super) hold: Hold,
     /// How many of its events are in flight, all of them in one request.
     pub(super) in_flight: usize,
@@ -48,7 +51,7 @@ pub(super) struct Strand {
     /// Set while a request is evaluated: when what goes `again` may go.
     pub(super) resume: Option<Resume>,
     /// What goes back to the front of `parked` after the evaluation.
-    pub(super) again: Vec<Entry>,
+    pub(super) again: Vec<Ticket>,
 }
 
 /// Why a strand's events wait.
@@ -69,10 +72,12 @@ pub(super) enum Resume {
 }
 
 impl Strand {
-    pub(super) fn new(hold: Hold) -> Self {
+    fn new() -> Self {
         Self {
+            key: Text::default(),
+            hash: 0,
             parked: VecDeque::new(),
-            hold,
+            hold: Hold::None,
             in_flight: 0,
             undelivered: 0,
             block_below: 0,
@@ -80,5 +85,107 @@ impl Strand {
             resume: None,
             again: Vec::new(),
         }
+    }
+
+    /// Whether nothing is to be kept of it while the oldest event to come has the number `oldest`.
+    fn is_at_rest(&self, oldest: u64) -> bool {
+        self.hold == Hold::None
+            && self.undelivered == 0
+            && self.in_flight == 0
+            && self.parked.is_empty()
+            && self.block_below <= oldest
+    }
+}
+
+pub(super) type StrandId = u32;
+
+/// The strands by their keys, in places that are used again: a key is looked up once, when its
+/// event comes; from then on its strand goes by its place.
+pub(super) struct Strands {
+    found: HashTable<StrandId>,
+    slots: Vec<Strand>,
+    free: Vec<StrandId>,
+    hasher: Seeded,
+}
+
+impl Strands {
+    pub(super) fn new(hasher: Seeded) -> Self {
+        Self {
+            found: HashTable::new(),
+            slots: Vec::new(),
+            free: Vec::new(),
+            hasher,
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.found.is_empty()
+    }
+
+    pub(super) fn find(&self, key: &Text) -> Option<StrandId> {
+        let hash = self.hasher.hash_one(key);
+        let slots = &self.slots;
+        self.found
+            .find(hash, |&id| slots[id as usize].key == *key)
+            .copied()
+    }
+
+    /// The strand of `key`; a new one that holds nothing where there is none.
+    #[inline]
+    pub(super) fn of(&mut self, key: &Text) -> StrandId {
+        let Self {
+            found,
+            slots,
+            free,
+            hasher,
+        } = self;
+        let hash = hasher.hash_one(key);
+        if let Some(&id) = found.find(hash, |&id| slots[id as usize].key == *key) {
+            return id;
+        }
+        let id = free.pop().unwrap_or_else(|| {
+            slots.push(Strand::new());
+            (slots.len() - 1) as StrandId
+        });
+        let strand = &mut slots[id as usize];
+        strand.key = key.clone();
+        strand.hash = hash;
+        strand.hold = Hold::None;
+        strand.block_below = 0;
+        strand.gave_up = false;
+        found.insert_unique(hash, id, |&id| slots[id as usize].hash);
+        id
+    }
+
+    /// Forgets the strand where it is at rest. Nothing happens where it is forgotten already.
+    pub(super) fn tidy(&mut self, id: StrandId, oldest: u64) {
+        let strand = &mut self.slots[id as usize];
+        if strand.is_at_rest(oldest)
+            && let Ok(found) = self.found.find_entry(strand.hash, |&it| it == id)
+        {
+            found.remove();
+            strand.key = Text::default();
+            self.free.push(id);
+        }
+    }
+
+    /// Empties all strands of what waits in them.
+    pub(super) fn take_parked(&mut self) -> Vec<Ticket> {
+        let strands = self.slots.iter_mut();
+        strands.flat_map(|strand| strand.parked.drain(..)).collect()
+    }
+}
+
+impl Index<StrandId> for Strands {
+    type Output = Strand;
+
+    fn index(&self, id: StrandId) -> &Strand {
+        &self.slots[id as usize]
+    }
+}
+
+impl IndexMut<StrandId> for Strands {
+    fn index_mut(&mut self, id: StrandId) -> &mut Strand {
+        &mut self.slots[id as usize]
     }
 }

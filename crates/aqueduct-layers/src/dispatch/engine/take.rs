@@ -1,81 +1,72 @@
-use aqueduct_core::{Error, ErrorKind, Moment, Text};
+use aqueduct_core::{Error, ErrorKind, Moment};
 
 use super::form::Draft;
 use super::lanes::Waiting;
-use super::strand::{Entry, Hold, Meta, Strand};
+use super::store::Ticket;
+use super::strand::{Hold, Meta, StrandId};
 use super::{Engine, LaneOf, Work, blocked, exhausted, unknown_if};
+
+/// What became of an event that a request might take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Taken {
+    /// It is in the request, waits elsewhere, or has failed.
+    Yes,
+    /// The request is full: the event stays where it was.
+    Full,
+}
 
 impl Engine {
     /// The parked events of a key that may go, as many as fit.
     pub(super) fn take_run(
         &mut self,
         now: Moment,
-        key: Text,
+        id: StrandId,
         draft: &mut Draft,
         lane_of: LaneOf<'_>,
     ) {
-        let Some(strand) = self.keys.get_mut(&key) else {
-            return;
-        };
-        if strand.hold != Hold::Runnable {
+        if self.strands[id].hold != Hold::Runnable {
             return;
         }
         let mut taken = 0;
-        loop {
-            let Some(strand) = self.keys.get_mut(&key) else {
-                return;
+        let mut late = None;
+        let rest = loop {
+            let strand = &mut self.strands[id];
+            let Some(&ticket) = strand.parked.front() else {
+                break Hold::None;
             };
-            let Some(mut entry) = strand.parked.pop_front() else {
-                strand.hold = if taken > 0 {
-                    Hold::InFlight(draft.id)
-                } else {
-                    Hold::None
-                };
-                break;
-            };
-            if entry.meta.submitted + self.rules.deadline < now {
-                strand.hold = if taken > 0 {
-                    Hold::InFlight(draft.id)
-                } else {
-                    Hold::None
-                };
-                let error = too_late(&entry.meta);
-                self.give_up(entry, error);
-                break;
+            let meta = self.store.meta(ticket);
+            if meta.submitted + self.rules.deadline < now {
+                strand.parked.pop_front();
+                late = Some(ticket);
+                break Hold::None;
             }
-            if !draft.fits(entry.meta.bytes, &self.rules) {
-                if let Some(strand) = self.keys.get_mut(&key) {
-                    strand.parked.push_front(entry);
-                    if taken > 0 {
-                        strand.hold = Hold::InFlight(draft.id);
-                    } else {
-                        strand.hold = Hold::Runnable;
-                        self.runnable.push_front(Work::Key(key.clone()));
-                    }
-                }
+            if !draft.fits(meta.bytes, &self.rules) {
                 draft.full = true;
-                break;
+                break Hold::Runnable;
             }
-            if !self.lanes.is_empty() {
-                match self.lanes.enter(lane_of(&entry.event)) {
-                    Ok(paced) => entry.meta.paced = paced,
-                    Err(lane) => {
-                        strand.parked.push_front(entry);
-                        if taken > 0 {
-                            strand.hold = Hold::InFlight(draft.id);
-                        } else {
-                            strand.hold = Hold::Lane(lane);
-                            self.wait_for_lane(lane, Waiting::Key(key.clone()));
-                        }
-                        break;
-                    }
-                }
+            if let Err(lane) = self.enter_lane(ticket, lane_of) {
+                break Hold::Lane(lane);
             }
+            let strand = &mut self.strands[id];
+            strand.parked.pop_front();
             strand.in_flight += 1;
             taken += 1;
-            draft.push(entry);
+            draft.take(&mut self.store, ticket, Some(id));
+        };
+        if taken > 0 {
+            self.strands[id].hold = Hold::InFlight(draft.id);
+        } else {
+            self.strands[id].hold = rest;
+            match rest {
+                Hold::Runnable => self.runnable.push_front(Work::Key(id)),
+                Hold::Lane(lane) => self.wait_for_lane(lane, Waiting::Key(id)),
+                _ => {}
+            }
         }
-        self.tidy(&key);
+        if let Some(ticket) = late {
+            self.give_up_late(ticket);
+        }
+        self.tidy(id);
     }
 
     /// One event of a key from `ready`: into the request, or behind what its key waits for.
@@ -83,59 +74,51 @@ impl Engine {
     pub(super) fn take_keyed(
         &mut self,
         now: Moment,
-        mut entry: Entry,
+        ticket: Ticket,
         draft: &mut Draft,
         lane_of: LaneOf<'_>,
-    ) -> Option<Entry> {
-        let Some(key) = entry.event.key_text().cloned() else {
-            return self.take_free(now, entry, draft, lane_of);
+    ) -> Taken {
+        let key = self.store.event(ticket).and_then(|event| event.key_text());
+        let Some(key) = key else {
+            return self.take_free(now, ticket, draft, lane_of);
         };
-        if let Some(strand) = self.keys.get_mut(&key) {
-            if entry.meta.seq < strand.block_below {
-                self.fail(entry.meta, entry.event, blocked());
-                return None;
+        let id = self.strands.of(key);
+        let meta = self.store.meta(ticket);
+        let strand = &mut self.strands[id];
+        if meta.seq < strand.block_below {
+            if let Some((event, meta)) = self.store.take(ticket) {
+                self.fail(meta, event, blocked());
             }
-            let goes_along = strand.hold == Hold::InFlight(draft.id) && strand.parked.is_empty();
-            if strand.hold != Hold::None && !goes_along {
-                strand.parked.push_back(entry);
-                return None;
-            }
+            return Taken::Yes;
         }
-        if entry.meta.submitted + self.rules.deadline < now {
-            let error = too_late(&entry.meta);
-            self.give_up(entry, error);
-            return None;
+        let goes_along = strand.hold == Hold::InFlight(draft.id) && strand.parked.is_empty();
+        if strand.hold != Hold::None && !goes_along {
+            strand.parked.push_back(ticket);
+            return Taken::Yes;
         }
-        if !draft.fits(entry.meta.bytes, &self.rules) {
+        if meta.submitted + self.rules.deadline < now {
+            self.give_up_late(ticket);
+            return Taken::Yes;
+        }
+        if !draft.fits(meta.bytes, &self.rules) {
             draft.full = true;
-            return Some(entry);
+            self.tidy(id);
+            return Taken::Full;
         }
-        let id = draft.id;
-        if !self.lanes.is_empty() {
-            match self.lanes.enter(lane_of(&entry.event)) {
-                Ok(paced) => entry.meta.paced = paced,
-                Err(lane) => {
-                    let strand = self
-                        .keys
-                        .entry(key.clone())
-                        .or_insert_with(|| Strand::new(Hold::None));
-                    strand.parked.push_back(entry);
-                    if strand.hold == Hold::None {
-                        strand.hold = Hold::Lane(lane);
-                        self.wait_for_lane(lane, Waiting::Key(key));
-                    }
-                    return None;
-                }
+        let entered = self.enter_lane(ticket, lane_of);
+        let strand = &mut self.strands[id];
+        if let Err(lane) = entered {
+            strand.parked.push_back(ticket);
+            if strand.hold == Hold::None {
+                strand.hold = Hold::Lane(lane);
+                self.wait_for_lane(lane, Waiting::Key(id));
             }
+            return Taken::Yes;
         }
-        let strand = self
-            .keys
-            .entry(key)
-            .or_insert_with(|| Strand::new(Hold::InFlight(id)));
-        strand.hold = Hold::InFlight(id);
+        strand.hold = Hold::InFlight(draft.id);
         strand.in_flight += 1;
-        draft.push(entry);
-        None
+        draft.take(&mut self.store, ticket, Some(id));
+        Taken::Yes
     }
 
     /// One event without a key.
@@ -143,30 +126,50 @@ impl Engine {
     pub(super) fn take_free(
         &mut self,
         now: Moment,
-        mut entry: Entry,
+        ticket: Ticket,
         draft: &mut Draft,
         lane_of: LaneOf<'_>,
-    ) -> Option<Entry> {
-        if entry.meta.submitted + self.rules.deadline < now {
-            let error = too_late(&entry.meta);
-            self.fail(entry.meta, entry.event, error);
-            return None;
-        }
-        if !draft.fits(entry.meta.bytes, &self.rules) {
-            draft.full = true;
-            return Some(entry);
-        }
-        if !self.lanes.is_empty() {
-            match self.lanes.enter(lane_of(&entry.event)) {
-                Ok(paced) => entry.meta.paced = paced,
-                Err(lane) => {
-                    self.wait_for_lane(lane, Waiting::Entry(Box::new(entry)));
-                    return None;
-                }
+    ) -> Taken {
+        let meta = self.store.meta(ticket);
+        if meta.submitted + self.rules.deadline < now {
+            if let Some((event, meta)) = self.store.take(ticket) {
+                self.fail(meta, event, too_late(&meta));
             }
+            return Taken::Yes;
         }
-        draft.push(entry);
-        None
+        if !draft.fits(meta.bytes, &self.rules) {
+            draft.full = true;
+            return Taken::Full;
+        }
+        match self.enter_lane(ticket, lane_of) {
+            Ok(()) => draft.take(&mut self.store, ticket, None),
+            Err(lane) => self.wait_for_lane(lane, Waiting::Event(ticket)),
+        }
+        Taken::Yes
+    }
+
+    /// Takes the event's place in the window of its lane, where that is paced.
+    #[inline]
+    fn enter_lane(
+        &mut self,
+        ticket: Ticket,
+        lane_of: LaneOf<'_>,
+    ) -> Result<(), aqueduct_core::Lane> {
+        if self.lanes.is_empty() {
+            return Ok(());
+        }
+        let Some(event) = self.store.event(ticket) else {
+            return Ok(());
+        };
+        let paced = self.lanes.enter(lane_of(event))?;
+        self.store.meta_mut(ticket).paced = paced;
+        Ok(())
+    }
+
+    fn give_up_late(&mut self, ticket: Ticket) {
+        if let Some((event, meta)) = self.store.take(ticket) {
+            self.give_up(event, meta, too_late(&meta));
+        }
     }
 }
 

@@ -1,0 +1,64 @@
+use aqueduct_core::Event;
+
+use super::strand::Meta;
+
+/// The place of an event that waits for a request: it stays where it is while its ticket goes
+/// around.
+pub(super) type Ticket = u32;
+
+/// The events that wait, in places that are used again.
+#[derive(Default)]
+pub(super) struct Store {
+    slots: Vec<Slot>,
+    free: Vec<Ticket>,
+}
+
+struct Slot {
+    /// None where the place is free.
+    event: Option<Event>,
+    meta: Meta,
+}
+
+impl Store {
+    #[inline]
+    pub(super) fn put(&mut self, event: Event, meta: Meta) -> Ticket {
+        let slot = Slot {
+            event: Some(event),
+            meta,
+        };
+        match self.free.pop() {
+            Some(ticket) => {
+                self.slots[ticket as usize] = slot;
+                ticket
+            }
+            None => {
+                self.slots.push(slot);
+                (self.slots.len() - 1) as Ticket
+            }
+        }
+    }
+
+    #[inline]
+    pub(super) fn event(&self, ticket: Ticket) -> Option<&Event> {
+        self.slots[ticket as usize].event.as_ref()
+    }
+
+    #[inline]
+    pub(super) fn meta(&self, ticket: Ticket) -> &Meta {
+        &self.slots[ticket as usize].meta
+    }
+
+    #[inline]
+    pub(super) fn meta_mut(&mut self, ticket: Ticket) -> &mut Meta {
+        &mut self.slots[ticket as usize].meta
+    }
+
+    /// Takes the event out; its place is free from then on.
+    #[inline]
+    pub(super) fn take(&mut self, ticket: Ticket) -> Option<(Event, Meta)> {
+        let slot = &mut self.slots[ticket as usize];
+        let event = slot.event.take()?;
+        self.free.push(ticket);
+        Some((event, slot.meta))
+    }
+}
