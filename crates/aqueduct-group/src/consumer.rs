@@ -212,8 +212,7 @@ impl Consumer for GroupConsumer {
     async fn close(&self) -> Result<()> {
         self.shared.drain();
         self.shared.request(Request::Close);
-        self.shared.ended().await;
-        Ok(())
+        self.shared.ended().await
     }
 
     fn pause(&self, paused: bool) {

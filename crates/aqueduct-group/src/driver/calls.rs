@@ -1,12 +1,11 @@
 use std::sync::Arc;
-use std::time::Duration;
 
 use aqueduct_core::{Effect, PartitionId, Result};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 
 use super::Shared;
-use crate::member::{Command, Input, Listing, WriteKind};
+use crate::member::{Command, Input, Listing, WriteKind, call_limit};
 
 /// The call that a command asks for, answering with its input; `None` where it asks for none.
 pub(super) fn call(shared: &Arc<Shared>, command: Command) -> Option<BoxFuture<'static, Input>> {
@@ -85,7 +84,7 @@ impl Shared {
         what: &'static str,
         call: impl Future<Output = Result<T>>,
     ) -> Result<T> {
-        let limit = (self.options.lease_life / 4).max(Duration::from_millis(50));
+        let limit = call_limit(self.options.lease_life);
         metrics::counter!("aqueduct_group_store_calls_total", "call" => what).increment(1);
         let answer = self
             .runtime

@@ -14,8 +14,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use aqueduct_core::{
-    ConsumerStatus, Error, GroupKey, LeaseStore, Moment, OwnerId, PartitionedLog, Revocation,
-    Runtime,
+    ConsumerStatus, Error, GroupKey, LeaseStore, Moment, OwnerId, PartitionedLog, Result,
+    Revocation, Runtime,
 };
 use event_listener::Event as Signal;
 use futures::channel::{mpsc, oneshot};
@@ -46,6 +46,8 @@ pub(crate) struct Shared {
     draining: AtomicBool,
     ended: AtomicBool,
     failure: Mutex<Option<Error>>,
+    /// What the close could not do.
+    kept: Mutex<Option<Error>>,
     unreachable_since: Mutex<Option<Moment>>,
     requests: mpsc::UnboundedSender<Request>,
     delivered: Counter,
@@ -92,6 +94,7 @@ impl Shared {
             draining: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             failure: Mutex::default(),
+            kept: Mutex::default(),
             unreachable_since: Mutex::default(),
             requests,
             delivered,
@@ -124,11 +127,12 @@ impl Shared {
         self.ended.load(Ordering::Acquire)
     }
 
-    pub(crate) async fn ended(&self) {
+    /// Waits for the end, and answers what the close could not do.
+    pub(crate) async fn ended(&self) -> Result<()> {
         loop {
             let over = self.over.listen();
             if self.is_ended() {
-                return;
+                return lock(&self.kept).clone().map_or(Ok(()), Err);
             }
             over.await;
         }

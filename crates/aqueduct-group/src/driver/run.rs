@@ -3,7 +3,9 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 
-use aqueduct_core::{Error, ErrorKind, GroupRecord, OwnerId, PartitionId, Revocation, Task};
+use aqueduct_core::{
+    Effect, Error, ErrorKind, GroupRecord, OwnerId, PartitionId, Retry, Revocation, Task,
+};
 use futures::channel::{mpsc, oneshot};
 use futures::future::{BoxFuture, poll_fn};
 use futures::stream::{FuturesUnordered, StreamExt as _};
@@ -156,7 +158,12 @@ impl Driver {
                     answer.send(!lost).ok();
                 }
             }
-            Command::Closed => self.closed = true,
+            Command::Closed { kept } => {
+                self.closed = true;
+                if !kept.is_empty() {
+                    *lock(&self.shared.kept) = Some(not_given_up(&kept, &self.shared));
+                }
+            }
             command => self.calls.extend(calls::call(&self.shared, command)),
         }
     }
@@ -176,6 +183,20 @@ impl Driver {
         }
         shared.end(None);
     }
+}
+
+fn not_given_up(kept: &[PartitionId], shared: &Shared) -> Error {
+    let names: Vec<_> = kept.iter().map(ToString::to_string).collect();
+    let message = format!(
+        "{}: closed, and the store did not say in time that these partitions are given up: {}; \
+         the others take them over once their leases expire, within {:?}",
+        shared.key,
+        names.join(", "),
+        shared.options.lease_life
+    );
+    Error::new(ErrorKind::Unavailable, message)
+        .with_retry(Retry::Never)
+        .with_effect(Effect::Unknown)
 }
 
 enum Happened {

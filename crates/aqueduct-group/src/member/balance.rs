@@ -96,7 +96,8 @@ impl Member {
         match answer {
             Ok(Some(row)) => {
                 self.reached();
-                if row.wanted_by.as_ref() == Some(&self.owner) && row.owner.is_some() {
+                let asks = row.wanted_by.as_ref() == Some(&self.owner);
+                if asks && row.owner.is_some() && !self.closing {
                     self.begin_ask(&row, now);
                 }
                 if let Some(known) = self.rows.get_mut(partition)
@@ -200,7 +201,7 @@ impl Member {
 }
 
 /// The attempts without the one that had begun.
-fn without_begun(mut attempts: StoredAttempts) -> Option<StoredAttempts> {
+pub(super) fn without_begun(mut attempts: StoredAttempts) -> Option<StoredAttempts> {
     if std::mem::take(&mut attempts.started) {
         attempts.count = attempts.count.saturating_sub(1);
     }

@@ -71,8 +71,8 @@ pub(crate) enum Command {
     Gone(PartitionId, Revocation),
     /// The flush of that number is done; or a partition was lost before its commit.
     Flushed { id: u64, lost: bool },
-    /// Everything is given up.
-    Closed,
+    /// Everything is given up, but for those leases: they run out.
+    Closed { kept: Vec<PartitionId> },
 }
 
 /// Which of the store's conditional writes to use.

@@ -14,6 +14,7 @@
 
 mod balance;
 mod commands;
+mod leave;
 mod rng;
 mod rows;
 mod tick;
@@ -58,6 +59,16 @@ impl Timings {
             max_partitions: options.max_partitions.unwrap_or(usize::MAX),
         }
     }
+
+    /// How long one call to the store may take.
+    pub(crate) fn call_limit(&self) -> Duration {
+        call_limit(self.life)
+    }
+}
+
+/// How long one call to the store may take where leases live that long.
+pub(crate) fn call_limit(life: Duration) -> Duration {
+    (life / 4).max(Duration::from_millis(50))
 }
 
 /// A member of a group.
@@ -95,6 +106,8 @@ pub(crate) struct Member {
     balance_due: bool,
     create_at: Moment,
     closing: bool,
+    /// What could not be given up in time, while closing.
+    kept: Vec<PartitionId>,
     closed: bool,
     last_tick: Moment,
 }
@@ -214,6 +227,7 @@ impl Member {
             balance_due: false,
             create_at: now,
             closing: false,
+            kept: Vec::new(),
             closed: false,
             last_tick: now,
         }
@@ -269,10 +283,12 @@ impl Member {
         if self.alone.is_some() {
             wake = wake.min(self.last_tick + CLAIM_WITHIN);
         }
+        let life = timings.life.saturating_sub(timings.margin);
         for owned in self.owned.values() {
+            let ends = owned.ends(self.closing, life);
             let idle = owned.pending.as_ref().is_none_or(|pending| pending.idle);
             let retry = (idle && owned.retry_at > self.last_tick).then_some(owned.retry_at);
-            for due in [owned.deadline, retry].into_iter().flatten() {
+            for due in [ends, retry].into_iter().flatten() {
                 wake = wake.min(due);
             }
         }

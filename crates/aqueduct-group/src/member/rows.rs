@@ -100,10 +100,13 @@ impl Member {
             return;
         }
         let mine = Some(&self.owner);
-        if row.owner.as_ref() == mine && !self.closing {
+        if row.owner.as_ref() == mine {
             self.asks.remove(&id);
-            self.claim(row, now, out);
-        } else if row.wanted_by.as_ref() == mine && !self.asks.contains_key(&id) {
+            match self.closing {
+                true => self.let_row_go(row, now),
+                false => self.claim(row, now, out),
+            }
+        } else if !self.closing && row.wanted_by.as_ref() == mine && !self.asks.contains_key(&id) {
             self.begin_ask(&row, now);
         }
     }

@@ -26,14 +26,17 @@ impl Member {
         for partition in &partitions {
             self.tend(partition, now, work, out);
         }
-        self.watch_asks(now, out);
-        if std::mem::take(&mut self.balance_due) && !self.closing {
-            self.balance(now, work, out);
+        if !self.closing {
+            self.watch_asks(now, out);
+            if std::mem::take(&mut self.balance_due) {
+                self.balance(now, work, out);
+            }
         }
         self.answer_flushes(out);
-        if self.closing && self.owned.is_empty() {
+        if self.closing && self.owned.is_empty() && self.asks.is_empty() {
             self.closed = true;
-            out.push(Command::Closed);
+            let kept = std::mem::take(&mut self.kept);
+            out.push(Command::Closed { kept });
         }
     }
 
@@ -47,40 +50,6 @@ impl Member {
             }
         }
         self.flushes.push(Flush { id, lost: false });
-    }
-
-    pub(super) fn on_close(&mut self, now: Moment, out: &mut Vec<Command>) {
-        self.closing = true;
-        self.asks.clear();
-        self.owned.retain(|_, owned| owned.deadline.is_some());
-        let partitions: Vec<_> = self.owned.keys().cloned().collect();
-        for partition in partitions {
-            self.stop_one(&partition, now, out);
-        }
-    }
-
-    /// Begins to give a partition up, because the member closes.
-    pub(super) fn stop_one(
-        &mut self,
-        partition: &PartitionId,
-        now: Moment,
-        out: &mut Vec<Command>,
-    ) {
-        let Some(owned) = self.owned.get_mut(partition) else {
-            return;
-        };
-        match &mut owned.stop {
-            Some(stop) => stop.since = now.min(stop.since),
-            None => {
-                owned.stop = Some(Stop {
-                    why: Revocation::Shutdown,
-                    to: None,
-                    since: now,
-                    last: None,
-                });
-                out.push(Command::Drain(partition.clone(), Revocation::Shutdown));
-            }
-        }
     }
 
     /// Writes what one owned partition needs written, one write at a time.
@@ -108,7 +77,7 @@ impl Member {
             return;
         }
         let stopped = owned.stop.as_ref().is_some_and(|stop| stop.last.is_some());
-        let snapshot = if stopped {
+        let snapshot = if stopped || owned.is_let_go() {
             None
         } else {
             work.snapshot(partition)
@@ -215,10 +184,13 @@ impl Member {
         let Some(owned) = self.owned.get_mut(partition) else {
             return true;
         };
+        let let_go = owned.is_let_go();
         let Some(stop) = &mut owned.stop else {
             return false;
         };
-        if stop.last.is_none() {
+        if let_go {
+            // Whatever it came to since then is not ours to write.
+        } else if stop.last.is_none() {
             let snapshot = work.snapshot(partition);
             let drained = snapshot
                 .as_ref()

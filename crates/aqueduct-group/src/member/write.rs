@@ -4,6 +4,7 @@ use aqueduct_core::{
     Effect, Error, Lease, Moment, OwnerId, PartitionId, Result, Revocation, Swap, Watermark,
 };
 
+use super::balance::without_begun;
 use super::{Command, Kind, Member, Opening, Owned, Pending, Row, Snapshot, WriteKind};
 use crate::tracker::Progress;
 
@@ -67,8 +68,15 @@ impl Member {
         {
             next.children.clone_from(children);
         }
-        // Nothing is left behind by a crash, so there is nothing to be cautious about.
-        next.handed_out = None;
+        match why {
+            // It was never opened here: what is said of the owner before stands.
+            Revocation::Shutdown if last.is_none() => {}
+            // Nothing is left behind by a crash, so there is nothing to be cautious about.
+            _ => next.handed_out = None,
+        }
+        if why == Revocation::Lost {
+            next.attempts = next.attempts.and_then(without_begun);
+        }
         next.generation += u64::from(to.is_some());
         next.owner = to;
         next.wanted_by = None;
@@ -150,6 +158,9 @@ impl Member {
         {
             ask.reading = None;
             ask.next_read = again;
+            if self.closing {
+                self.asks.remove(partition);
+            }
             match answer {
                 Ok(Some(row)) => self.observe(row, now, now, out),
                 Ok(None) => drop(self.asks.remove(partition)),
@@ -188,10 +199,15 @@ impl Member {
             self.applied(partition, pending, row, sent, now, out);
             return;
         }
-        let ours = pending.kind != Kind::Take
-            && row.owner.as_ref() == Some(&self.owner)
-            && row.generation == owned.lease.generation
-            && row.nonce == owned.lease.nonce;
+        let ours = match pending.kind {
+            // Until it is written again the first one may still arrive, unseen.
+            Kind::Take => pending.doubt && row.is_same_row(&pending.current),
+            _ => {
+                row.owner.as_ref() == Some(&self.owner)
+                    && row.generation == owned.lease.generation
+                    && (row.nonce == owned.lease.nonce || owned.is_let_go())
+            }
+        };
         if !ours {
             self.rows.insert(
                 partition.clone(),
@@ -203,8 +219,9 @@ impl Member {
             self.lose(partition, Revocation::Lost, now, out);
             return;
         }
+        let unchanged = row.is_same_row(&pending.current);
         owned.lease = row.clone();
-        if pending.doubt {
+        if pending.doubt && unchanged {
             // The same write again: should the first one still arrive, only one of them counts.
             pending.op = op;
             pending.current = row;
@@ -269,7 +286,11 @@ impl Member {
                 }
                 out.push(Command::Gone(partition.clone(), why));
             }
-            Kind::Take | Kind::Accept if self.closing => self.stop_one(partition, now, out),
+            Kind::Take | Kind::Accept if self.closing => {
+                // It was never opened: also where the answer came late it may be given up.
+                owned.deadline = Some(deadline.max(now + timings.call_limit()));
+                self.stop_one(partition, now, out);
+            }
             Kind::Take | Kind::Accept if now >= deadline => {
                 self.lose(partition, Revocation::Lost, now, out);
             }
@@ -348,20 +369,6 @@ impl Member {
             out.push(Command::Gone(partition.clone(), why));
             let soon = now + self.rng.share(self.timings.renew_every, 25, 75);
             self.next_list = self.next_list.min(soon);
-        }
-    }
-
-    /// Counts as lost what was not renewed in time, whether or not the store can be reached.
-    pub(super) fn expire(&mut self, now: Moment, out: &mut Vec<Command>) {
-        let late: Vec<_> = self
-            .owned
-            .iter()
-            .filter(|(_, owned)| owned.deadline.is_some_and(|deadline| deadline <= now))
-            .map(|(partition, _)| partition.clone())
-            .collect();
-        for partition in late {
-            tracing::warn!(%partition, "lease not renewed in time: it counts as lost");
-            self.lose(&partition, Revocation::Lost, now, out);
         }
     }
 }

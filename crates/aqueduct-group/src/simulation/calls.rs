@@ -68,6 +68,13 @@ impl World {
                 let swap = store.swap(&current, *next);
                 if let (Some(before), Swap::Swapped(after)) = (before, &swap) {
                     self.check.written(&self.log, &before, after)?;
+                    // What another hands over is seen when the row is read next.
+                    if after.owner.as_ref() == Some(&self.processes[at].owner) {
+                        self.given.remove(&id);
+                        self.nobody_left_owns(Some(&id))?;
+                    } else {
+                        self.given.insert(id.clone());
+                    }
                     let writer = Some(&self.processes[at].owner);
                     if before.owner.is_some() && before.owner.as_ref() != writer {
                         self.check.taken(&self.log, &before);

@@ -48,6 +48,8 @@ pub(super) struct Seen {
     pub(super) conflicts: u64,
     pub(super) doubts: u64,
     pub(super) flushes: u64,
+    pub(super) leaves: u64,
+    pub(super) kept: u64,
 }
 
 impl Check {
@@ -234,7 +236,7 @@ impl Check {
 }
 
 impl Seen {
-    fn all(&mut self) -> [(&'static str, &mut u64); 18] {
+    fn all(&mut self) -> [(&'static str, &mut u64); 20] {
         [
             ("starts", &mut self.starts),
             ("repeated", &mut self.repeated),
@@ -254,6 +256,8 @@ impl Seen {
             ("conflicts", &mut self.conflicts),
             ("doubts", &mut self.doubts),
             ("flushes", &mut self.flushes),
+            ("leaves", &mut self.leaves),
+            ("kept", &mut self.kept),
         ]
     }
 

@@ -17,6 +17,8 @@ pub(super) struct Process {
     pub(super) chains: BTreeMap<u64, Chain>,
     pub(super) alive: bool,
     pub(super) leaving: bool,
+    /// What it could not give up, once it has left in good order.
+    pub(super) left: Option<Vec<PartitionId>>,
     pub(super) stalled_until: Moment,
     pub(super) wake_at: Moment,
     /// What each flush has to make durable.
@@ -53,6 +55,7 @@ impl Process {
             chains: BTreeMap::new(),
             alive: true,
             leaving: false,
+            left: None,
             stalled_until: now,
             wake_at: now,
             flushes: BTreeMap::new(),

@@ -19,7 +19,12 @@ pub(super) enum Action {
     Storm(usize),
     Stall,
     Restart,
+    /// Some member leaves.
     Leave,
+    /// A member comes, and leaves soon.
+    Visit,
+    /// That member leaves.
+    End(usize),
     Outage(bool),
     Flush,
     Look,

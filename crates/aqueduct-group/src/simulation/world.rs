@@ -28,6 +28,8 @@ pub(super) struct World {
     pub(super) chains: u64,
     pub(super) flush_ids: u64,
     pub(super) dead: BTreeSet<OwnerId>,
+    /// Handed over, and not accepted yet.
+    pub(super) given: BTreeSet<PartitionId>,
     pub(super) outage: bool,
     /// Processes come back at once.
     pub(super) storming: bool,
@@ -57,6 +59,7 @@ impl World {
             chains: 0,
             flush_ids: 0,
             dead: BTreeSet::new(),
+            given: BTreeSet::new(),
             outage: false,
             storming: false,
             produced: 0,
@@ -103,6 +106,10 @@ impl World {
         for _ in 0..scenario.joins {
             self.some_time(Action::Restart);
             self.some_time(Action::Leave);
+            // Not in a storm, where each death has to be one of the storm's.
+            if scenario.storm == 0 {
+                self.some_time(Action::Visit);
+            }
         }
         for _ in 0..scenario.outages {
             self.some_time(Action::Outage(true));
@@ -188,7 +195,15 @@ impl World {
                 self.processes.push(process);
                 self.handle(self.processes.len() - 1, Input::Tick)
             }
-            Action::Leave => self.leave(),
+            Action::Leave => self.leave(None),
+            Action::Visit => {
+                let at = self.processes.len();
+                self.act(Action::Restart)?;
+                let stays = Duration::from_millis(self.rng.below(1_000) as u64);
+                self.after(stays, Action::End(at));
+                Ok(())
+            }
+            Action::End(at) => self.leave(Some(at)),
             Action::Outage(begins) => {
                 self.outage = begins;
                 if begins {
@@ -270,7 +285,12 @@ impl World {
                     self.check.seen.flushes += 1;
                 }
             }
-            Command::Closed => process.alive = false,
+            Command::Closed { kept } => {
+                process.alive = false;
+                self.check.seen.kept += kept.len() as u64;
+                process.left = Some(kept);
+                return self.nobody_left_owns(None);
+            }
             command => self.send(at, command),
         }
         Ok(())
@@ -524,15 +544,20 @@ impl World {
         self.after(next, Action::Storm(left - 1));
     }
 
-    /// A member leaves as long as another one stays.
-    fn leave(&mut self) -> Result<(), String> {
+    /// That member, or any, leaves as long as another one stays.
+    fn leave(&mut self, at: Option<usize>) -> Result<(), String> {
         let staying: Vec<_> = (0..self.processes.len())
             .filter(|at| self.processes[*at].alive && !self.processes[*at].leaving)
             .collect();
         if staying.len() < 2 {
             return Ok(());
         }
-        let at = staying[self.rng.below(staying.len())];
+        let at = match at {
+            None => staying[self.rng.below(staying.len())],
+            Some(at) if staying.contains(&at) => at,
+            Some(_) => return Ok(()),
+        };
+        self.check.seen.leaves += 1;
         self.processes[at].leaving = true;
         self.handle(at, Input::Close)
     }
@@ -552,6 +577,24 @@ impl World {
                 .collect();
             process.flushes.insert(id, settled);
             self.handle(at, Input::Flush(id))?;
+        }
+        Ok(())
+    }
+
+    /// What a member that left did not say it keeps has another owner, or none: now and later.
+    pub(super) fn nobody_left_owns(&self, only: Option<&PartitionId>) -> Result<(), String> {
+        let rows = self.store.rows.values();
+        let rows = rows.filter(|row| !self.given.contains(&row.partition));
+        for row in rows.filter(|row| only.is_none_or(|only| row.partition == *only)) {
+            let owner = |it: &&Process| row.owner.as_ref() == Some(&it.owner);
+            let kept = self
+                .processes
+                .iter()
+                .find(owner)
+                .and_then(|it| it.left.as_ref());
+            if kept.is_some_and(|kept| !kept.contains(&row.partition)) {
+                return Err(format!("its owner left and did not give it up: {row:?}"));
+            }
         }
         Ok(())
     }

@@ -1,0 +1,144 @@
+use std::time::Duration;
+
+use aqueduct_core::{Lease, Moment, PartitionId, Revocation};
+
+use super::{Command, Kind, Member, Owned, Row, Stop};
+
+impl Owned {
+    /// When it is over with it, whatever the store says: `life` after a take was sent first, where
+    /// nobody knows yet what became of it.
+    pub(super) fn ends(&self, closing: bool, life: Duration) -> Option<Moment> {
+        let taking = self.pending.as_ref().filter(|_| closing);
+        self.deadline
+            .or_else(|| taking.map(|pending| pending.first_sent + life))
+    }
+
+    /// Whether nothing of it is ours any more but the name in its row.
+    pub(super) fn is_let_go(&self) -> bool {
+        let why = self.stop.as_ref().map(|stop| stop.why);
+        why == Some(Revocation::Lost)
+    }
+
+    /// Has `limit` for taking our name out of its row.
+    fn let_go(&mut self, limit: Duration, now: Moment) {
+        self.deadline = Some(now + limit);
+        self.stop = Some(Stop {
+            why: Revocation::Lost,
+            to: None,
+            since: now,
+            last: None,
+        });
+    }
+}
+
+impl Member {
+    pub(super) fn on_close(&mut self, now: Moment, out: &mut Vec<Command>) {
+        self.closing = true;
+        // It may have been handed over since it was read last.
+        for (partition, ask) in &mut self.asks {
+            self.ops += 1;
+            ask.reading = Some(self.ops);
+            out.push(Command::Read(partition.clone(), self.ops));
+        }
+        // What is being taken may be ours by now: it is given up once that is known.
+        let open = self.owned.iter().filter(|(_, it)| it.deadline.is_some());
+        let open: Vec<_> = open.map(|(partition, _)| partition.clone()).collect();
+        for partition in open {
+            self.stop_one(&partition, now, out);
+        }
+        let named = |row: &&Row| row.lease.owner.as_ref() == Some(&self.owner);
+        let unowned = |row: &&Row| !self.owned.contains_key(&row.lease.partition);
+        let rows = self.rows.values().filter(named).filter(unowned);
+        let lost: Vec<_> = rows.map(|row| row.lease.clone()).collect();
+        for row in lost {
+            self.let_row_go(row, now);
+        }
+    }
+
+    /// Takes our name out of a row that we do not own: lost by us and taken by nobody since, or
+    /// handed over to us while we close. Else it would have to expire.
+    pub(super) fn let_row_go(&mut self, row: Lease, now: Moment) {
+        let partition = row.partition.clone();
+        let mut owned = Owned::new(row, now);
+        owned.let_go(self.timings.call_limit(), now);
+        self.owned.insert(partition, owned);
+    }
+
+    /// Begins to give a partition up, because the member closes.
+    pub(super) fn stop_one(
+        &mut self,
+        partition: &PartitionId,
+        now: Moment,
+        out: &mut Vec<Command>,
+    ) {
+        let Some(owned) = self.owned.get_mut(partition) else {
+            return;
+        };
+        match &mut owned.stop {
+            Some(stop) => stop.since = now.min(stop.since),
+            None => {
+                owned.stop = Some(Stop {
+                    why: Revocation::Shutdown,
+                    to: None,
+                    since: now,
+                    last: None,
+                });
+                out.push(Command::Drain(partition.clone(), Revocation::Shutdown));
+            }
+        }
+    }
+
+    /// Counts as lost what was not renewed in time, whether or not the store can be reached.
+    pub(super) fn expire(&mut self, now: Moment, out: &mut Vec<Command>) {
+        let life = self.timings.life.saturating_sub(self.timings.margin);
+        let closing = self.closing;
+        let late: Vec<_> = self
+            .owned
+            .iter()
+            .filter(|(_, owned)| owned.ends(closing, life).is_some_and(|end| end <= now))
+            .map(|(partition, _)| partition.clone())
+            .collect();
+        for partition in late {
+            if !closing {
+                tracing::warn!(%partition, "lease not renewed in time: it counts as lost");
+            } else if self.may_still_be_given_up(&partition, now, out) {
+                continue;
+            } else {
+                tracing::warn!(%partition, "lease not given up in time: it runs out by itself");
+                self.kept.push(partition.clone());
+            }
+            self.lose(&partition, Revocation::Lost, now, out);
+        }
+    }
+
+    /// Where its time ended before the write that gives it up was answered, or before there was
+    /// one, which a process meets that stood still: nobody may have taken it yet, so that this one
+    /// write has the time of a call.
+    fn may_still_be_given_up(
+        &mut self,
+        partition: &PartitionId,
+        now: Moment,
+        out: &mut Vec<Command>,
+    ) -> bool {
+        let limit = self.timings.call_limit();
+        let Some(owned) = self.owned.get_mut(partition) else {
+            return false;
+        };
+        let last = owned.pending.as_ref().filter(|it| it.kind == Kind::Last);
+        if let Some(last) = last {
+            let until = Some(last.last_sent + limit).filter(|until| *until > now);
+            owned.deadline = owned.deadline.max(until);
+            return until.is_some();
+        }
+        if owned.deadline.is_none() || owned.is_let_go() {
+            return false;
+        }
+        for flush in &mut self.flushes {
+            flush.lost |= flush.id > owned.flushed && flush.id <= owned.flush;
+        }
+        owned.flush = owned.flushed;
+        owned.let_go(limit, now);
+        out.push(Command::Gone(partition.clone(), Revocation::Lost));
+        true
+    }
+}
