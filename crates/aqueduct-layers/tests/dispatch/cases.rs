@@ -360,6 +360,51 @@ fn events_gather_while_a_request_is_in_flight_and_one_that_hangs_stops_nobody() 
 }
 
 #[test]
+fn a_call_that_fills_a_request_waits_for_its_keys_in_one_piece() {
+    simulate(async |runtime| {
+        let slow = Faults { slow: 1000, ..NONE };
+        let producer = Faulty::new(runtime, slow);
+        let options = DispatchOptions {
+            max_batch_events: 20,
+            ..DispatchOptions::default()
+        };
+        let dispatch = Dispatch::new(producer.clone(), options, runtime);
+        let keys = ["a", "b", "c", "d", "e"];
+        let call = |first: usize| (first..first + 20).map(|n| event(n, keys[n % 5])).collect();
+        let calls = (0..4).map(|n| dispatch.send_all(call(n * 20)));
+        for outcome in futures::future::join_all(calls).await {
+            outcome.unwrap();
+        }
+        assert_eq!(producer.state.lock().unwrap().requests, 4);
+        let sent: Vec<String> = (0..80).map(|n| n.to_string()).collect();
+        assert_eq!(stored(&producer), sent);
+    });
+}
+
+#[test]
+fn a_call_whose_first_keys_are_stuck_is_taken_apart_in_time() {
+    simulate(async |runtime| {
+        let producer = Faulty::new(runtime, Faults { hang: 1000, ..NONE });
+        let options = DispatchOptions {
+            max_batch_events: 10,
+            ..DispatchOptions::default()
+        };
+        let dispatch = Dispatch::new(producer.clone(), options, runtime);
+        let stuck = dispatch.enqueue(event("stuck", "stuck")).await.unwrap();
+        *producer.faults.lock().unwrap() = NONE;
+        let before = runtime.now();
+        let events = (0..10).map(|n| event(n, if n < 9 { "stuck" } else { "free" }));
+        let mut call = std::pin::pin!(dispatch.send_all(events.collect()));
+        assert!(futures::poll!(call.as_mut()).is_pending());
+        let behind = dispatch.send(event("behind", "other")).await;
+        behind.unwrap();
+        assert!(runtime.now().since(before) <= Duration::from_millis(55));
+        assert_eq!(stored(&producer), ["stuck", "9", "behind"]);
+        drop(stuck);
+    });
+}
+
+#[test]
 fn a_stream_and_a_sink_send_in_order() {
     simulate(async |runtime| {
         let producer = Faulty::new(

@@ -11,6 +11,8 @@ use super::faulty::{Faults, Faulty};
 const KEYS: usize = 5;
 const EVENTS: usize = 24;
 const CARELESS: usize = 9;
+/// The keys that share calls.
+const SHARED: [usize; 3] = [6, 7, 8];
 
 fn event(key: usize, n: usize) -> Event {
     Event::new("counted")
@@ -106,6 +108,26 @@ async fn careless(dispatch: Dispatch, runtime: Runtime) {
     }
 }
 
+/// Several calls side by side, each of them a request's worth with the same keys: what is stored
+/// of a key keeps the order of the calls.
+async fn wholesale(dispatch: Dispatch, width: usize) {
+    let mut n = 0;
+    while n < EVENTS * SHARED.len() {
+        let calls = (0..3).map(|_| {
+            let numbers = n..n + width;
+            n += width;
+            let events = numbers.map(|n| event(SHARED[n % SHARED.len()], n));
+            dispatch.send_all(events.collect())
+        });
+        let calls: Vec<_> = calls.collect();
+        for outcome in futures::future::join_all(calls).await {
+            if let Err(failure) = outcome {
+                assert_eq!(failure.outcomes.len(), width);
+            }
+        }
+    }
+}
+
 /// What an outcome must mean; takes what is done with off `left`.
 fn check(
     producer: &Faulty,
@@ -148,6 +170,7 @@ fn run(seed: u64) -> (u64, Vec<String>) {
     let producer = Faulty::new(&runtime, faults(&runtime));
     let options = options(&runtime);
     let (in_flight, buffered) = (options.in_flight, options.max_buffered_events);
+    let whole = options.max_batch_events.min(8);
     let dispatch = Dispatch::new(producer.clone(), options, &runtime);
     simulation
         .block_on(async {
@@ -162,6 +185,7 @@ fn run(seed: u64) -> (u64, Vec<String>) {
                 });
             }
             callers.push(runtime.spawn(careless(dispatch.clone(), runtime.clone())));
+            callers.push(runtime.spawn(wholesale(dispatch.clone(), whole)));
             // Keyless events beside them, whose caller goes away: they must not matter.
             for n in 0..10 {
                 let lone = Event::new("lone")
@@ -191,8 +215,13 @@ fn run(seed: u64) -> (u64, Vec<String>) {
         .collect();
     let mut stored = producer.first_occurrences();
     stored.remove("");
-    let careless = stored.remove(&format!("key-{CARELESS}"));
-    assert!(careless.is_none_or(|it| it.is_sorted()), "seed {seed}");
+    for key in SHARED.into_iter().chain([CARELESS]) {
+        let ids = stored.remove(&format!("key-{key}"));
+        assert!(
+            ids.is_none_or(|it| it.is_sorted()),
+            "seed {seed}: key {key}"
+        );
+    }
     for ids in stored.values_mut() {
         ids.retain(|id| !refused.contains(id));
     }

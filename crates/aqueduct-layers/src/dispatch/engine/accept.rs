@@ -2,8 +2,9 @@ use std::task::Waker;
 
 use aqueduct_core::{Error, Event, Moment};
 
+use super::ready::Whole;
 use super::strand::Meta;
-use super::{Answer, CallId, Engine, blocked, closed};
+use super::{Answer, CallId, Engine, Rules, blocked, closed};
 
 impl Engine {
     /// Opens a call of `count` events.
@@ -11,9 +12,9 @@ impl Engine {
         self.calls.open(count, now)
     }
 
-    /// Accepts all events of `call`, for which room of their `sizes` was reserved, where nothing
-    /// else is going on and they fit one request: they become it as they are, without being moved.
-    /// Gives them back otherwise. The request comes with the next `next_flight`.
+    /// Accepts all events of `call`, for which room of their `sizes` was reserved, in one piece:
+    /// where they make a request of their own, because nothing else is going on or because they
+    /// fill most of one. Gives them back otherwise.
     pub(in crate::dispatch) fn accept_whole(
         &mut self,
         now: Moment,
@@ -21,19 +22,21 @@ impl Engine {
         events: Vec<Event>,
         sizes: &[usize],
     ) -> Result<(), Vec<Event>> {
-        let idle = !self.closed
-            && self.is_at_rest()
-            && self.ready.is_empty()
-            && self.direct.is_none()
-            && self.rules.linger.is_zero();
-        let fits = events.len() <= self.rules.batch_events
-            && sizes.iter().sum::<usize>() <= self.rules.batch_bytes;
-        if !idle || !fits {
+        let (count, bytes) = (events.len(), sizes.iter().sum::<usize>());
+        let Rules {
+            batch_events,
+            batch_bytes,
+            linger,
+            ..
+        } = self.rules;
+        let fits = count <= batch_events && bytes <= batch_bytes;
+        let fills = count * 4 >= batch_events * 3 || bytes * 4 >= batch_bytes * 3;
+        let alone = linger.is_zero() && self.is_at_rest() && self.ready.is_empty();
+        if self.closed || self.troubled > 0 || !fits || !(fills || alone) {
             return Err(events);
         }
-        let (spare, mut metas) = self.spare.pop().unwrap_or_default();
-        drop(spare);
-        let epoch = self.epochs.enter_many(events.len());
+        let (_, mut metas) = self.spare.pop().unwrap_or_default();
+        let epoch = self.epochs.enter_many(count);
         metas.extend(sizes.iter().enumerate().map(|(index, &bytes)| Meta {
             call,
             index: index as u32,
@@ -42,14 +45,18 @@ impl Engine {
             epoch,
             bytes,
             attempts: 0,
-            tried: true,
+            tried: false,
             unknown: false,
             strand: None,
             paced: None,
         }));
-        self.next_seq += events.len() as u64;
-        self.budget.deposit();
-        self.direct = Some(self.depart(events, metas, false));
+        self.next_seq += count as u64;
+        self.ready.push_call(Whole {
+            events,
+            metas,
+            held_since: None,
+        });
+        self.waiting_since.get_or_insert(now);
         Ok(())
     }
 
@@ -71,8 +78,7 @@ impl Engine {
             return self.fail(meta, event, blocked());
         }
         self.next_seq += 1;
-        self.ready_bytes += bytes;
-        self.ready.push_back(self.store.put(event, meta));
+        self.ready.push(self.store.put(event, meta), bytes);
         self.waiting_since.get_or_insert(now);
     }
 

@@ -32,6 +32,7 @@ impl Engine {
             self.mark_flights();
         }
         let flight = self.flights.swap_remove(at);
+        self.last_took = now.since(flight.departed);
         if all_stored && self.lanes.is_empty() {
             self.all_stored(now, flight, outcomes);
         } else {
@@ -327,13 +328,13 @@ impl Engine {
 
     /// Whether these are the events of one call, all of them and in its order.
     fn is_whole_call(&mut self, metas: &[Meta]) -> bool {
-        let (Some(first), Some(last)) = (metas.first(), metas.last()) else {
+        let Some(first) = metas.first() else {
             return false;
         };
-        // A call is accepted in one piece and keeps its order, so the ends speak for the middle.
-        let ends = first.index == 0 && last.index as usize == metas.len() - 1;
-        ends && first.call == last.call
-            && first.epoch == last.epoch
+        let is_next = |(at, meta): (usize, &Meta)| {
+            meta.call == first.call && meta.index as usize == at && meta.epoch == first.epoch
+        };
+        metas.iter().enumerate().all(is_next)
             && self.calls.get(first.call).is_some_and(|call| {
                 call.remaining == metas.len() && call.outcomes.len() == metas.len()
             })

@@ -1,12 +1,25 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use aqueduct_core::{Event, Lane, Moment};
 
 use super::lanes::Waiting;
+use super::ready::Whole;
 use super::store::{Store, Ticket};
 use super::strand::{Hold, Meta, Resume, StrandId};
 use super::take::Taken;
 use super::{Engine, Flight, FlightId, LaneOf, Launch, Rules, Timer, Work};
+
+/// How much longer than a single event a call is patient whose first keys are all held: 50 ms by
+/// default.
+const WHOLE_PATIENCE: u32 = 10;
+
+/// Where requests take longer than that, it waits for twice as long as the last one took; but no
+/// longer than this.
+const MOST_PATIENCE: Duration = Duration::from_secs(1);
+
+/// How many of its first events speak for a call.
+const SAMPLE: usize = 8;
 
 /// A request being put together.
 pub(super) struct Draft {
@@ -26,12 +39,22 @@ impl Engine {
         now: Moment,
         lane_of: LaneOf<'_>,
     ) -> Option<Launch> {
-        if let Some(direct) = self.direct.take() {
-            return Some(direct);
-        }
         self.fire(now);
         if self.flights.len() >= self.rules.in_flight || !self.is_due(now) {
             return None;
+        }
+        let at_rest = self.is_at_rest() && !self.is_late(now);
+        if !at_rest {
+            self.mark_flights();
+        }
+        if let Some(call) = self.take_call(now) {
+            self.budget.deposit();
+            self.note_waiting(now);
+            let launch = self.depart(now, call.events, call.metas, false);
+            if !at_rest {
+                self.mark_flights();
+            }
+            return Some(launch);
         }
         let (events, metas) = self.spare.pop().unwrap_or_default();
         let mut draft = Draft {
@@ -42,24 +65,58 @@ impl Engine {
             fresh: 0,
             full: false,
         };
-        let at_rest = self.is_at_rest() && !self.is_late(now);
         if at_rest {
             self.fill_freely(now, &mut draft);
         } else {
-            self.mark_flights();
             self.fill_from_waiting(now, &mut draft, lane_of);
             self.fill_from_ready(now, &mut draft, lane_of);
         }
-        self.waiting_since = if self.ready.is_empty() && self.runnable.is_empty() {
-            None
-        } else {
-            Some(now)
-        };
+        self.note_waiting(now);
         self.tidy_blocked();
         self.launch(now, draft, !at_rest)
     }
 
-    fn launch(&mut self, now: Moment, mut draft: Draft, marked: bool) -> Option<Launch> {
+    fn note_waiting(&mut self, now: Moment) {
+        let nothing = self.ready.is_empty() && self.runnable.is_empty();
+        self.waiting_since = (!nothing).then_some(now);
+    }
+
+    /// The whole call that is first in line, where none of its events has to wait.
+    fn take_call(&mut self, now: Moment) -> Option<Whole> {
+        let call = self.ready.first_call()?;
+        let mut keys = call.events.iter().filter_map(Event::key_text);
+        let is_free = self.runnable.is_empty()
+            && self.lanes.is_empty()
+            && !self.is_late(now)
+            && (self.strands.is_empty() || keys.all(|key| self.strands.find(key).is_none()));
+        is_free.then(|| self.ready.pop_call()).flatten()
+    }
+
+    /// Makes single events of the whole call that is first in line; answers whether it did. A call
+    /// whose first keys are held by a request under way stays whole for a while, and may go as it
+    /// is when that has ended: to take it apart costs more than the time that it brings.
+    fn split_call(&mut self, now: Moment) -> bool {
+        let Some(call) = self.ready.first_call_mut() else {
+            return false;
+        };
+        let since = *call.held_since.get_or_insert(now);
+        let patience = (self.rules.patience * WHOLE_PATIENCE)
+            .max((self.last_took * 2).min(MOST_PATIENCE))
+            .min(self.rules.deadline);
+        let is_held = |event: &Event| {
+            let strand = event.key_text().and_then(|key| self.strands.find(key));
+            strand.is_some_and(|id| matches!(self.strands[id].hold, Hold::InFlight(_)))
+        };
+        let stays = self.lanes.is_empty()
+            && now < since + patience
+            && call.events.iter().take(SAMPLE).all(is_held);
+        if !stays {
+            self.ready.split_first(&mut self.store);
+        }
+        !stays
+    }
+
+    fn launch(&mut self, now: Moment, draft: Draft, marked: bool) -> Option<Launch> {
         if draft.metas.is_empty() {
             self.spare.push((draft.events, draft.metas));
             return None;
@@ -71,19 +128,26 @@ impl Engine {
             return None;
         }
         self.tally.retried += (draft.metas.len() - draft.fresh) as u64;
-        for meta in &mut draft.metas {
-            meta.tried = true;
-        }
-        Some(self.depart(draft.events, draft.metas, marked))
+        Some(self.depart(now, draft.events, draft.metas, marked))
     }
 
     /// A request is on its way from here on.
-    pub(super) fn depart(&mut self, events: Vec<Event>, metas: Vec<Meta>, marked: bool) -> Launch {
+    fn depart(
+        &mut self,
+        now: Moment,
+        events: Vec<Event>,
+        mut metas: Vec<Meta>,
+        marked: bool,
+    ) -> Launch {
         let id = self.next_flight;
         self.next_flight += 1;
+        for meta in &mut metas {
+            meta.tried = true;
+        }
         let events = Arc::new(events);
         self.flights.push(Flight {
             id,
+            departed: now,
             events: events.clone(),
             metas,
             marked,
@@ -139,25 +203,23 @@ impl Engine {
             || self.closed
             || self.epochs.is_awaited()
             || self.ready.len() + self.runnable.len() >= self.rules.batch_events
-            || self.ready_bytes >= self.rules.batch_bytes
+            || self.ready.bytes() >= self.rules.batch_bytes
     }
 
     /// Whether the next event has waited too long.
     fn is_late(&self, now: Moment) -> bool {
-        self.ready
-            .front()
-            .is_some_and(|ticket| self.store.meta(*ticket).submitted + self.rules.deadline < now)
+        let first = self.ready.first(&self.store);
+        first.is_some_and(|meta| meta.submitted + self.rules.deadline < now)
     }
 
     /// Nothing is in flight, held or paced: order needs no marks.
     fn fill_freely(&mut self, now: Moment, draft: &mut Draft) {
-        while let Some(&ticket) = self.ready.front() {
+        while let Some(ticket) = self.ready.first_event() {
             let bytes = self.store.meta(ticket).bytes;
             if !draft.fits(bytes, &self.rules) || self.is_late(now) {
                 break;
             }
-            self.ready_bytes -= bytes;
-            self.ready.pop_front();
+            self.ready.pop_event(&self.store);
             draft.take(&mut self.store, ticket, None);
         }
     }
@@ -196,14 +258,15 @@ impl Engine {
 
     fn fill_from_ready(&mut self, now: Moment, draft: &mut Draft, lane_of: LaneOf<'_>) {
         while !draft.full && draft.metas.len() < self.rules.batch_events {
-            let Some(ticket) = self.ready.pop_front() else {
-                return;
+            let Some(ticket) = self.ready.pop_event(&self.store) else {
+                // What is taken already goes first; the call may then follow as it is.
+                if !draft.metas.is_empty() || !self.split_call(now) {
+                    return;
+                }
+                continue;
             };
-            let bytes = self.store.meta(ticket).bytes;
-            self.ready_bytes -= bytes;
             if self.take_keyed(now, ticket, draft, lane_of) == Taken::Full {
-                self.ready_bytes += bytes;
-                self.ready.push_front(ticket);
+                self.ready.put_back(ticket, &self.store);
             }
         }
     }

@@ -9,6 +9,7 @@ mod finish;
 mod form;
 mod hash;
 mod lanes;
+mod ready;
 mod room;
 mod store;
 mod strand;
@@ -27,6 +28,7 @@ pub(super) use self::calls::{Answer, CallId};
 use self::epochs::Epochs;
 use self::hash::Seeded;
 use self::lanes::{Lanes, Waiting};
+use self::ready::Ready;
 use self::room::Room;
 pub(super) use self::room::WaiterId;
 use self::store::{Store, Ticket};
@@ -44,8 +46,7 @@ pub(super) struct Engine {
     /// The events that wait, wherever their tickets are.
     store: Store,
     /// Accepted events in their order, not yet looked at.
-    ready: VecDeque<Ticket>,
-    ready_bytes: usize,
+    ready: Ready,
     /// What has waited and may go now; it goes before `ready`.
     runnable: VecDeque<Work>,
     strands: Strands,
@@ -56,8 +57,8 @@ pub(super) struct Engine {
     lanes: Lanes,
     timers: BTreeMap<(Moment, u64), Timer>,
     flights: Vec<Flight>,
-    /// A request that was made of a call as it came, to be asked for.
-    direct: Option<Launch>,
+    /// How long the last request took that has ended.
+    last_took: Duration,
     calls: Calls,
     room: Room,
     budget: Budget,
@@ -98,6 +99,7 @@ pub(super) struct Launch {
 
 struct Flight {
     id: FlightId,
+    departed: Moment,
     events: Arc<Vec<Event>>,
     metas: Vec<Meta>,
     /// Whether its keys are marked. A lone request needs no marks until a second one comes.
@@ -146,8 +148,7 @@ impl Engine {
                 resend_unknown: options.resend_unknown,
             },
             store: Store::default(),
-            ready: VecDeque::new(),
-            ready_bytes: 0,
+            ready: Ready::default(),
             runnable: VecDeque::new(),
             strands: Strands::new(Seeded(seed)),
             troubled: 0,
@@ -155,7 +156,7 @@ impl Engine {
             lanes: Lanes::new(batch_events),
             timers: BTreeMap::new(),
             flights: Vec::new(),
-            direct: None,
+            last_took: Duration::ZERO,
             calls: Calls::default(),
             room: Room::new(options.max_buffered_events, options.max_buffered_bytes),
             budget: Budget::new(options.budget),
@@ -237,8 +238,7 @@ impl Engine {
 
     /// Fails everything that has no outcome yet; answers how many events that were.
     pub(super) fn abort(&mut self) -> usize {
-        let mut left: Vec<Ticket> = self.ready.drain(..).collect();
-        self.ready_bytes = 0;
+        let mut left = self.ready.take_all(&mut self.store);
         for work in std::mem::take(&mut self.runnable) {
             if let Work::Event(ticket) = work {
                 left.push(ticket);
@@ -319,8 +319,8 @@ impl Engine {
 
     /// The number of the oldest event to come.
     fn oldest(&self) -> u64 {
-        let front = self.ready.front();
-        front.map_or(u64::MAX, |ticket| self.store.meta(*ticket).seq)
+        let first = self.ready.first(&self.store);
+        first.map_or(u64::MAX, |meta| meta.seq)
     }
 
     /// Forgets a key that is at rest.

@@ -1,0 +1,151 @@
+use std::collections::VecDeque;
+
+use aqueduct_core::{Event, Moment};
+
+use super::store::{Store, Ticket};
+use super::strand::Meta;
+
+/// Accepted events in their order, not yet looked at.
+#[derive(Default)]
+pub(super) struct Ready {
+    line: VecDeque<Next>,
+    events: usize,
+    bytes: usize,
+}
+
+enum Next {
+    Event(Ticket),
+    Call(Whole),
+}
+
+/// The events of a call that fills a request, or most of one: where nothing keeps any of them they
+/// become it as they are, without being moved.
+pub(super) struct Whole {
+    pub(super) events: Vec<Event>,
+    pub(super) metas: Vec<Meta>,
+    /// Since when it is first in line and waits for requests under way.
+    pub(super) held_since: Option<Moment>,
+}
+
+impl Whole {
+    fn bytes(&self) -> usize {
+        self.metas.iter().map(|meta| meta.bytes).sum()
+    }
+}
+
+impl Ready {
+    pub(super) fn is_empty(&self) -> bool {
+        self.line.is_empty()
+    }
+
+    /// The number of events.
+    pub(super) fn len(&self) -> usize {
+        self.events
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    #[inline]
+    pub(super) fn push(&mut self, ticket: Ticket, bytes: usize) {
+        self.events += 1;
+        self.bytes += bytes;
+        self.line.push_back(Next::Event(ticket));
+    }
+
+    pub(super) fn push_call(&mut self, call: Whole) {
+        self.events += call.events.len();
+        self.bytes += call.bytes();
+        self.line.push_back(Next::Call(call));
+    }
+
+    /// What is known of the first event.
+    #[inline]
+    pub(super) fn first<'a>(&'a self, store: &'a Store) -> Option<&'a Meta> {
+        match self.line.front()? {
+            Next::Event(ticket) => Some(store.meta(*ticket)),
+            Next::Call(call) => call.metas.first(),
+        }
+    }
+
+    /// The first in line, where that is a whole call.
+    pub(super) fn first_call(&self) -> Option<&Whole> {
+        match self.line.front()? {
+            Next::Event(_) => None,
+            Next::Call(call) => Some(call),
+        }
+    }
+
+    pub(super) fn first_call_mut(&mut self) -> Option<&mut Whole> {
+        match self.line.front_mut()? {
+            Next::Event(_) => None,
+            Next::Call(call) => Some(call),
+        }
+    }
+
+    /// Takes the first in line, where that is a whole call.
+    pub(super) fn pop_call(&mut self) -> Option<Whole> {
+        match self.line.pop_front()? {
+            Next::Call(call) => {
+                self.events -= call.events.len();
+                self.bytes -= call.bytes();
+                Some(call)
+            }
+            event => {
+                self.line.push_front(event);
+                None
+            }
+        }
+    }
+
+    /// The first in line, where that is an event by itself.
+    #[inline]
+    pub(super) fn first_event(&self) -> Option<Ticket> {
+        match self.line.front()? {
+            Next::Event(ticket) => Some(*ticket),
+            Next::Call(_) => None,
+        }
+    }
+
+    /// Takes the first in line, where that is an event by itself.
+    #[inline]
+    pub(super) fn pop_event(&mut self, store: &Store) -> Option<Ticket> {
+        let ticket = self.first_event()?;
+        self.line.pop_front();
+        self.events -= 1;
+        self.bytes -= store.meta(ticket).bytes;
+        Some(ticket)
+    }
+
+    /// Gives back the event that was taken last.
+    pub(super) fn put_back(&mut self, ticket: Ticket, store: &Store) {
+        self.events += 1;
+        self.bytes += store.meta(ticket).bytes;
+        self.line.push_front(Next::Event(ticket));
+    }
+
+    /// Makes single events of the call that is first in line.
+    pub(super) fn split_first(&mut self, store: &mut Store) {
+        let Some(call) = self.pop_call() else { return };
+        for (event, meta) in call.events.into_iter().zip(call.metas).rev() {
+            let ticket = store.put(event, meta);
+            self.put_back(ticket, store);
+        }
+    }
+
+    /// Takes everything.
+    pub(super) fn take_all(&mut self, store: &mut Store) -> Vec<Ticket> {
+        let mut all = Vec::with_capacity(self.events);
+        for next in std::mem::take(self).line {
+            match next {
+                Next::Event(ticket) => all.push(ticket),
+                Next::Call(call) => {
+                    let events = call.events.into_iter().zip(call.metas);
+                    all.extend(events.map(|(event, meta)| store.put(event, meta)));
+                }
+            }
+        }
+        all
+    }
+}
