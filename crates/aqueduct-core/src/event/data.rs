@@ -45,7 +45,10 @@ pub(super) fn to_json<T: Serialize + ?Sized>(data: &T) -> serde_json::Result<Byt
 /// vector only from its first clone on.
 pub(crate) fn shared(bytes: impl Into<Bytes>) -> Bytes {
     let bytes = bytes.into();
-    drop(bytes.clone());
+    // A part of memory that others hold too is counted already.
+    if bytes.is_unique() {
+        drop(bytes.clone());
+    }
     bytes
 }
 

@@ -29,8 +29,11 @@
 
 mod decode;
 mod encode;
+mod scan;
 
 pub(crate) use self::decode::decode_unchecked;
+#[cfg(test)]
+pub(super) use self::decode::{decode_any, decode_plain};
 pub use self::decode::{decode, decode_batch};
 pub use self::encode::{encode, encode_batch};
 

@@ -1,5 +1,6 @@
 mod any;
 mod hostile;
 mod json;
+mod plain;
 mod protobuf;
 mod reference;

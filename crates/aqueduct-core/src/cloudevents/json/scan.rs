@@ -1,0 +1,254 @@
+/// JSON values that lie deeper than this are left to whoever reads all of JSON.
+const DEPTH: u32 = 32;
+
+/// Walks over JSON without making anything of it. `None` wherever there is something else than
+/// plain JSON: what is wrong with it, or how it has to be read, is for somebody slower to say.
+pub(super) struct Scan<'a> {
+    text: &'a str,
+    at: usize,
+}
+
+/// The text of a JSON value.
+#[derive(Clone, Copy)]
+pub(super) struct JsonText<'a> {
+    pub(super) text: &'a str,
+    /// Nothing in it is escaped.
+    pub(super) plain: bool,
+}
+
+impl<'a> JsonText<'a> {
+    pub(super) fn new(text: &'a str) -> Self {
+        Self {
+            text,
+            plain: !text.contains('\\'),
+        }
+    }
+}
+
+impl<'a> Scan<'a> {
+    pub(super) fn new(text: &'a str) -> Self {
+        Self { text, at: 0 }
+    }
+
+    /// Reads an object, and gives each member's name and value to `member`.
+    pub(super) fn object(
+        &mut self,
+        mut member: impl FnMut(&'a str, JsonText<'a>) -> Option<()>,
+    ) -> Option<()> {
+        self.expect(b'{')?;
+        if self.next_is(b'}') {
+            return Some(());
+        }
+        loop {
+            let name = self.name()?;
+            member(name, self.value(DEPTH)?)?;
+            if !self.goes_on(b'}')? {
+                return Some(());
+            }
+        }
+    }
+
+    /// Whether nothing but space is left.
+    pub(super) fn end(mut self) -> Option<()> {
+        self.space();
+        (self.at == self.text.len()).then_some(())
+    }
+
+    /// The name of a member, which has no escapes, and the colon behind it.
+    fn name(&mut self) -> Option<&'a str> {
+        self.space();
+        let from = self.at + 1;
+        let plain = self.string()?;
+        let name = self.text.get(from..self.at - 1)?;
+        self.expect(b':')?;
+        plain.then_some(name)
+    }
+
+    fn value(&mut self, depth: u32) -> Option<JsonText<'a>> {
+        self.space();
+        let from = self.at;
+        let plain = self.skip(depth)?;
+        let text = self.text.get(from..self.at)?;
+        Some(JsonText { text, plain })
+    }
+
+    /// Passes a value; answers whether it is free of escapes.
+    fn skip(&mut self, depth: u32) -> Option<bool> {
+        match self.peek()? {
+            b'"' => self.string(),
+            b'{' => self.members(depth.checked_sub(1)?, b'}'),
+            b'[' => self.members(depth.checked_sub(1)?, b']'),
+            b't' => self.word(b"true"),
+            b'f' => self.word(b"false"),
+            b'n' => self.word(b"null"),
+            _ => self.number(),
+        }
+    }
+
+    /// Passes an object or a list.
+    fn members(&mut self, depth: u32, end: u8) -> Option<bool> {
+        self.at += 1;
+        if self.next_is(end) {
+            return Some(true);
+        }
+        let mut plain = true;
+        loop {
+            if end == b'}' {
+                self.space();
+                plain &= self.string()?;
+                self.expect(b':')?;
+            }
+            self.space();
+            plain &= self.skip(depth)?;
+            if !self.goes_on(end)? {
+                return Some(plain);
+            }
+        }
+    }
+
+    /// Passes a string; answers whether it is free of escapes.
+    fn string(&mut self) -> Option<bool> {
+        self.take(b'"')?;
+        let mut plain = true;
+        loop {
+            self.at += plain_bytes(self.text.as_bytes().get(self.at..)?);
+            match self.byte()? {
+                b'"' => return Some(plain),
+                b'\\' => self.escape()?,
+                // A control character.
+                _ => return None,
+            }
+            plain = false;
+        }
+    }
+
+    fn escape(&mut self) -> Option<()> {
+        match self.byte()? {
+            b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => Some(()),
+            b'u' => {
+                let digits = self.text.as_bytes().get(self.at..self.at + 4)?;
+                self.at += 4;
+                digits.iter().all(u8::is_ascii_hexdigit).then_some(())
+            }
+            _ => None,
+        }
+    }
+
+    fn number(&mut self) -> Option<bool> {
+        self.next_byte_is(b'-');
+        if !self.next_byte_is(b'0') {
+            self.digits()?;
+        }
+        if self.next_byte_is(b'.') {
+            self.digits()?;
+        }
+        if self.next_byte_is(b'e') || self.next_byte_is(b'E') {
+            let _ = self.next_byte_is(b'+') || self.next_byte_is(b'-');
+            self.digits()?;
+        }
+        Some(true)
+    }
+
+    /// Passes one digit or more.
+    fn digits(&mut self) -> Option<()> {
+        let from = self.at;
+        while self.peek().is_some_and(|byte| byte.is_ascii_digit()) {
+            self.at += 1;
+        }
+        (self.at > from).then_some(())
+    }
+
+    fn word(&mut self, word: &[u8]) -> Option<bool> {
+        let rest = self.text.as_bytes().get(self.at..)?;
+        self.at += word.len();
+        rest.starts_with(word).then_some(true)
+    }
+
+    /// Whether a comma follows rather than the end.
+    fn goes_on(&mut self, end: u8) -> Option<bool> {
+        self.space();
+        match self.byte()? {
+            b',' => Some(true),
+            byte if byte == end => Some(false),
+            _ => None,
+        }
+    }
+
+    fn expect(&mut self, byte: u8) -> Option<()> {
+        self.space();
+        self.take(byte)
+    }
+
+    fn next_is(&mut self, byte: u8) -> bool {
+        self.space();
+        self.next_byte_is(byte)
+    }
+
+    fn take(&mut self, byte: u8) -> Option<()> {
+        self.next_byte_is(byte).then_some(())
+    }
+
+    fn next_byte_is(&mut self, byte: u8) -> bool {
+        let is_it = self.peek() == Some(byte);
+        self.at += usize::from(is_it);
+        is_it
+    }
+
+    fn byte(&mut self) -> Option<u8> {
+        let byte = self.peek()?;
+        self.at += 1;
+        Some(byte)
+    }
+
+    fn peek(&self) -> Option<u8> {
+        self.text.as_bytes().get(self.at).copied()
+    }
+
+    fn space(&mut self) {
+        while let Some(b' ' | b'\n' | b'\t' | b'\r') = self.peek() {
+            self.at += 1;
+        }
+    }
+}
+
+/// How many bytes come before the first that ends a string or is not itself in one: eight at once.
+fn plain_bytes(text: &[u8]) -> usize {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    const HIGH: u64 = u64::from_ne_bytes([0x80; 8]);
+    let (words, rest) = text.as_chunks::<8>();
+    for (at, word) in words.iter().enumerate() {
+        let word = u64::from_le_bytes(*word);
+        let quote = word ^ (ONES * b'"' as u64);
+        let backslash = word ^ (ONES * b'\\' as u64);
+        // Each term has the high bit of the first byte that is 0, or below a space. A borrow
+        // reaches later bytes alone, and the first counts.
+        let found = (quote.wrapping_sub(ONES) & !quote)
+            | (backslash.wrapping_sub(ONES) & !backslash)
+            | (word.wrapping_sub(ONES * b' ' as u64) & !word);
+        if found & HIGH != 0 {
+            return at * 8 + (found & HIGH).trailing_zeros() as usize / 8;
+        }
+    }
+    let plain = |byte: &u8| *byte >= b' ' && *byte != b'"' && *byte != b'\\';
+    let left = rest.iter().position(|byte| !plain(byte));
+    words.len() * 8 + left.unwrap_or(rest.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_bytes_end_at_the_first_that_is_not() {
+        for length in 0..40 {
+            let text = "aé~ ".repeat(10);
+            for stop in [b'"', b'\\', 0, 0x1f, b'\n'] {
+                let mut bytes = text.as_bytes()[..length].to_vec();
+                bytes.push(stop);
+                bytes.extend_from_slice(b"\"\\\x01abcdefgh");
+                assert_eq!(plain_bytes(&bytes), length, "{bytes:?}");
+            }
+            assert_eq!(plain_bytes(&text.as_bytes()[..length]), length);
+        }
+    }
+}
