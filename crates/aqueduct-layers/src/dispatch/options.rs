@@ -18,13 +18,14 @@ pub struct DispatchOptions {
     /// so that one slow request does not stop the rest.
     pub patience: Duration,
     /// The most events of one request; the backend's own limit applies where it is lower.
-    /// Default: 500, what the strictest of the services takes.
+    /// Default: 5,000, which fills the requests of a service that takes many events in a record. A
+    /// request has as many as have gathered; it does not wait to be full.
     pub max_batch_events: usize,
     /// The most bytes of one request, about; the backend's own limit applies where it is lower.
-    /// Default: 1 MiB, what the strictest of the services takes.
+    /// Default: 4 MiB, so that what is in flight fits the buffer many times over.
     pub max_batch_bytes: usize,
     /// The most events that are accepted and have no outcome yet. Callers wait beyond it.
-    /// Default: 10,000.
+    /// Default: 20,000, as many full requests as are in flight.
     pub max_buffered_events: usize,
     /// The most bytes of those events, about. An event that is larger alone is let in when the
     /// buffer is empty. Default: 64 MiB.
@@ -58,9 +59,9 @@ impl Default for DispatchOptions {
             source: None,
             linger: Duration::ZERO,
             patience: Duration::from_millis(5),
-            max_batch_events: 500,
-            max_batch_bytes: 1 << 20,
-            max_buffered_events: 10_000,
+            max_batch_events: 5_000,
+            max_batch_bytes: 4 << 20,
+            max_buffered_events: 20_000,
             max_buffered_bytes: 64 << 20,
             in_flight: 4,
             attempts: 10,
