@@ -17,7 +17,7 @@ use crate::table::Table;
 pub(crate) const STATE_KEY: &str = "key";
 
 /// Leases and idempotency records in DynamoDB, under `dynamodb:` URLs: `dynamodb://TABLE`, or
-/// `dynamodb:` and the table's ARN.
+/// `dynamodb:` and the table's ARN, which may be another account's.
 ///
 /// Clones share their connections and credentials.
 #[derive(Clone, Debug, Default)]
@@ -63,11 +63,13 @@ impl DynamoDbResource {
         let client = Client::new(&self.aws.config(&self.config.aws).await?);
         let leases = Table {
             client: client.clone(),
+            address: self.config.address(&self.config.table),
             name: self.config.table.clone(),
             key: LEASE_KEY,
         };
         let state = Table {
             client,
+            address: self.config.address(&self.config.state_table),
             name: self.config.state_table.clone(),
             key: STATE_KEY,
         };
@@ -78,7 +80,7 @@ impl DynamoDbResource {
 #[async_trait]
 impl Resource for DynamoDbResource {
     fn describe(&self) -> String {
-        format!("dynamodb:{}", self.config.table)
+        format!("dynamodb:{}", self.config.address(&self.config.table))
     }
 
     fn stream(&self) -> &StreamName {

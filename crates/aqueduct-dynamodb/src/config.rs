@@ -12,6 +12,8 @@ pub(crate) struct Config {
     pub(crate) table: Text,
     /// The table of group records and idempotency records.
     pub(crate) state_table: Text,
+    /// What precedes a table's name in the ARN of the URL, where that is one.
+    home: Option<Text>,
     pub(crate) aws: AwsOptions,
     pub(crate) create: bool,
     pub(crate) layout: Layout,
@@ -33,7 +35,13 @@ impl Config {
         options.join_query(url);
         let mut aws = AwsOptions::read(&mut options)?;
         if let Some(region) = named.region {
-            aws.region.get_or_insert(region);
+            match &aws.region {
+                Some(other) if *other != region => {
+                    let why = format!("the ARN's region is {region}: leave it out");
+                    return Err(options.refuse("region", why));
+                }
+                _ => aws.region = Some(region),
+            }
         }
         let create = options.choice("create", &["missing", "never"])?;
         let layout = layout(&mut options)?;
@@ -68,6 +76,7 @@ impl Config {
         Ok(Self {
             table: named.table,
             state_table,
+            home: named.home,
             aws,
             create: create != Some("never"),
             layout,
@@ -76,11 +85,20 @@ impl Config {
             kcl_at_timestamp,
         })
     }
+
+    /// What a request names that table by: both tables belong to the account of the ARN.
+    pub(crate) fn address(&self, table: &Text) -> Text {
+        match &self.home {
+            Some(home) => Text::from(format!("{home}{table}")),
+            None => table.clone(),
+        }
+    }
 }
 
-/// The table of a URL, and the region of an ARN.
+/// The table of a URL, and what an ARN says of its place.
 struct Named {
     table: Text,
+    home: Option<Text>,
     region: Option<Text>,
 }
 
@@ -108,7 +126,7 @@ impl Named {
                     .to_owned(),
             ));
         };
-        let (table, region) = if named.starts_with("arn:") {
+        let (table, home, region) = if named.starts_with("arn:") {
             let arn = Arn::parse(named, "dynamodb")
                 .and_then(|arn| Some((arn.resource.strip_prefix("table/")?, arn.region)));
             let Some((table, region)) = arn else {
@@ -118,15 +136,17 @@ impl Named {
                         .to_owned(),
                 ));
             };
-            (table, Some(Text::from(region)))
+            let home = named.strip_suffix(table).map(Text::from);
+            (table, home, Some(Text::from(region)))
         } else {
-            (named, None)
+            (named, None, None)
         };
         if !is_table_name(table) {
             return Err(refuse(format!("`{table}` is no table name: {TABLE_NAME}")));
         }
         Ok(Self {
             table: Text::from(table),
+            home,
             region,
         })
     }
@@ -206,8 +226,14 @@ mod tests {
         assert_eq!(read.table, "orders");
         assert_eq!(read.state_table, "orders-aqueduct");
         assert_eq!(read.aws.region.as_deref(), Some("eu-west-1"));
-        let other = parse(arn, &[("region", "us-east-1")]).unwrap();
-        assert_eq!(other.aws.region.as_deref(), Some("us-east-1"));
+        let account = "arn:aws:dynamodb:eu-west-1:123456789012:table/";
+        let leases = read.address(&read.table);
+        assert_eq!(leases.as_str(), format!("{account}orders"));
+        let state = read.address(&read.state_table);
+        assert_eq!(state.as_str(), format!("{account}orders-aqueduct"));
+        let plain = parse("dynamodb://orders", &[]).unwrap();
+        assert_eq!(plain.address(&plain.table), "orders");
+        assert!(parse(arn, &[("region", "eu-west-1")]).is_ok());
         assert!(read.create && read.layout == Layout::Kcl);
     }
 
@@ -221,6 +247,11 @@ mod tests {
             ("dynamodb://me:pw@orders", &[], "without user"),
             ("dynamodb:arn:aws:sqs:x:1:orders", &[], "expected an ARN"),
             (&long, &[], "leaves no room"),
+            (
+                "dynamodb:arn:aws:dynamodb:eu-west-1:123456789012:table/orders",
+                &[("region", "us-east-1")],
+                "the ARN's region is eu-west-1",
+            ),
             (
                 "dynamodb://orders",
                 &[("layout", "other")],

@@ -27,7 +27,7 @@ impl Table {
                         ErrorKind::NotFound,
                         format!(
                             "{what} {} does not exist, and create = \"never\" makes none",
-                            self.name
+                            self.address
                         ),
                     ));
                 }
@@ -38,14 +38,14 @@ impl Table {
                         None | Some(TableStatus::Active | TableStatus::Updating) => return Ok(()),
                         Some(TableStatus::Creating | TableStatus::Deleting) => {}
                         Some(other) => {
-                            let message = format!("{what} {} is {}", self.name, other.as_str());
+                            let message = format!("{what} {} is {}", self.address, other.as_str());
                             return Err(Error::new(ErrorKind::Unavailable, message));
                         }
                     }
                 }
             }
             if runtime.now() >= until {
-                let message = format!("{what} {} is not active after {PATIENCE:?}", self.name);
+                let message = format!("{what} {} is not active after {PATIENCE:?}", self.address);
                 return Err(Error::new(ErrorKind::TimedOut, message));
             }
             runtime.sleep(pause).await;
@@ -57,13 +57,13 @@ impl Table {
     /// works without: it grows.
     pub(crate) async fn expire_by(&self, attribute: &str) {
         if let Err(error) = self.enable_expiry(attribute).await {
-            tracing::warn!(table = %self.name, %error, "old rows are not removed by themselves");
+            tracing::warn!(table = %self.address, %error, "old rows are not removed by themselves");
         }
     }
 
     async fn enable_expiry(&self, attribute: &str) -> Result<()> {
         count("DescribeTimeToLive");
-        let name = self.name.as_str();
+        let name = self.address.as_str();
         let request = self.client.describe_time_to_live().table_name(name);
         let described = request.send().await;
         let described = described.map_err(|error| failed("DescribeTimeToLive", name, error))?;
@@ -87,19 +87,22 @@ impl Table {
 
     async fn describe(&self) -> Result<Option<TableDescription>> {
         count("DescribeTable");
-        let request = self.client.describe_table().table_name(self.name.as_str());
+        let request = self
+            .client
+            .describe_table()
+            .table_name(self.address.as_str());
         match request.send().await {
             Ok(answer) => Ok(answer.table),
             Err(error) => match error.as_service_error() {
                 Some(DescribeTableError::ResourceNotFoundException(_)) => Ok(None),
-                _ => Err(failed("DescribeTable", &self.name, error)),
+                _ => Err(failed("DescribeTable", &self.address, error)),
             },
         }
     }
 
     async fn create(&self, what: &str) -> Result<()> {
         count("CreateTable");
-        tracing::info!(table = %self.name, "{what} does not exist: it is created");
+        tracing::info!(table = %self.address, "{what} does not exist: it is created");
         let attribute = AttributeDefinition::builder()
             .attribute_name(self.key)
             .attribute_type(ScalarAttributeType::S)
@@ -113,7 +116,7 @@ impl Table {
         let sent = self
             .client
             .create_table()
-            .table_name(self.name.as_str())
+            .table_name(self.address.as_str())
             .attribute_definitions(attribute)
             .key_schema(key)
             .billing_mode(BillingMode::PayPerRequest)
@@ -123,7 +126,7 @@ impl Table {
             Err(error) => match error.as_service_error() {
                 // Somebody else was first.
                 Some(CreateTableError::ResourceInUseException(_)) => Ok(()),
-                _ => Err(failed("CreateTable", &self.name, error)),
+                _ => Err(failed("CreateTable", &self.address, error)),
             },
         }
     }
@@ -143,7 +146,7 @@ impl Table {
         }
         Err(Error::config(format!(
             "table {} is no {what}: its key is {}, where {expected} alone is expected",
-            self.name,
+            self.address,
             found.join(" and ")
         )))
     }

@@ -13,7 +13,11 @@ use crate::item::{Item, Row, text};
 #[derive(Clone)]
 pub(crate) struct Table {
     pub(crate) client: Client,
+    /// Its name, which is part of rows' keys: the same for whoever reaches it by its ARN.
     pub(crate) name: Text,
+    /// What requests name: the ARN, where the configuration has one, as the table may be another
+    /// account's.
+    pub(crate) address: Text,
     /// The attribute that is its key.
     pub(crate) key: &'static str,
 }
@@ -38,14 +42,14 @@ impl Table {
     /// Reads a row, as of now.
     pub(crate) async fn get(&self, key: &str) -> Result<Option<Item>> {
         count("GetItem");
-        let request = self.client.get_item().table_name(self.name.as_str());
+        let request = self.client.get_item().table_name(self.address.as_str());
         let sent = request
             .key(self.key, text(key))
             .consistent_read(true)
             .send();
         match sent.await {
             Ok(answer) => Ok(answer.item),
-            Err(error) => Err(failed("GetItem", &self.name, error)),
+            Err(error) => Err(failed("GetItem", &self.address, error)),
         }
     }
 
@@ -73,7 +77,7 @@ impl Table {
         let mut request = self
             .client
             .scan()
-            .table_name(self.name.as_str())
+            .table_name(self.address.as_str())
             .consistent_read(true)
             .set_exclusive_start_key(start);
         if let Some(filter) = filter {
@@ -88,7 +92,7 @@ impl Table {
                 answer.items.unwrap_or_default(),
                 answer.last_evaluated_key.filter(|key| !key.is_empty()),
             )),
-            Err(error) => Err(failed("Scan", &self.name, error)),
+            Err(error) => Err(failed("Scan", &self.address, error)),
         }
     }
 
@@ -104,7 +108,7 @@ impl Table {
         let sent = self
             .client
             .update_item()
-            .table_name(self.name.as_str())
+            .table_name(self.address.as_str())
             .key(self.key, text(key))
             .set_update_expression(parts.update)
             .set_condition_expression(parts.condition)
@@ -119,7 +123,7 @@ impl Table {
                 Some(UpdateItemError::ConditionalCheckFailedException(refused)) => {
                     self.refused(key, refused.item.clone()).await
                 }
-                _ => Err(failed("UpdateItem", &self.name, error)),
+                _ => Err(failed("UpdateItem", &self.address, error)),
             },
         }
     }
@@ -132,7 +136,7 @@ impl Table {
         let sent = self
             .client
             .put_item()
-            .table_name(self.name.as_str())
+            .table_name(self.address.as_str())
             .set_item(Some(item))
             .set_condition_expression(parts.condition)
             .set_expression_attribute_names(parts.names)
@@ -145,7 +149,7 @@ impl Table {
                 Some(PutItemError::ConditionalCheckFailedException(refused)) => {
                     self.refused(&key, refused.item.clone()).await
                 }
-                _ => Err(failed("PutItem", &self.name, error)),
+                _ => Err(failed("PutItem", &self.address, error)),
             },
         }
     }
@@ -157,7 +161,7 @@ impl Table {
         let sent = self
             .client
             .delete_item()
-            .table_name(self.name.as_str())
+            .table_name(self.address.as_str())
             .key(self.key, text(key))
             .set_condition_expression(parts.condition)
             .set_expression_attribute_names(parts.names)
@@ -171,7 +175,7 @@ impl Table {
                 Some(DeleteItemError::ConditionalCheckFailedException(refused)) => {
                     self.refused(key, refused.item.clone()).await
                 }
-                _ => Err(failed("DeleteItem", &self.name, error)),
+                _ => Err(failed("DeleteItem", &self.address, error)),
             },
         }
     }

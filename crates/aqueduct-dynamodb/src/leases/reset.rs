@@ -113,7 +113,7 @@ impl DynamoDbLeases {
         let row_key = self.layout.record_key(&self.leases.name, key);
         let condition = self.same_replay(key, expected).into_parts();
         let put = Put::builder()
-            .table_name(self.state.name.as_str())
+            .table_name(self.state.address.as_str())
             .set_item(Some(group::write(&row_key, key, record)))
             .set_condition_expression(condition.condition)
             .set_expression_attribute_names(condition.names)
@@ -123,7 +123,7 @@ impl DynamoDbLeases {
         let mut items = vec![TransactWriteItem::builder().put(put).build()];
         for lease_key in leases {
             let delete = Delete::builder()
-                .table_name(self.leases.name.as_str())
+                .table_name(self.leases.address.as_str())
                 .key(LEASE_KEY, text(lease_key.as_str()))
                 .build()
                 .map_err(incomplete)?;
@@ -137,7 +137,7 @@ impl DynamoDbLeases {
                 Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) => {
                     self.cancelled(key, cancelled.cancellation_reasons())
                 }
-                _ => Err(failed("TransactWriteItems", &self.leases.name, error)),
+                _ => Err(failed("TransactWriteItems", &self.leases.address, error)),
             },
         }
     }
