@@ -36,6 +36,7 @@ pub(crate) const MAX_PARTITIONS: u32 = 1024;
 
 impl Config {
     pub(crate) fn parse(name: &str, url: &Url, mut options: Options) -> Result<Self> {
+        options.join_query(url);
         let stream = stream_name(name, url, &options)?;
         let defaults = Settings::default();
         let create = options.choice("create", &["missing", "never"])?;
@@ -130,6 +131,13 @@ mod tests {
         ] {
             assert_eq!(parse(url, &[]).unwrap().stream.as_str(), name, "{url}");
         }
+    }
+
+    #[test]
+    fn the_query_is_part_of_the_options() {
+        assert!(!parse("memory:?create=never", &[]).unwrap().create);
+        let refused = parse("memory:?colour=red", &[]).unwrap_err();
+        assert!(refused.to_string().contains("colour"), "{refused}");
     }
 
     #[test]
