@@ -1,8 +1,8 @@
 use std::borrow::Cow;
-use std::io::Write as _;
+use std::io;
 
 use aqueduct_core::cloudevents::{json, protobuf};
-use aqueduct_core::{Error, ErrorKind, Event, EventId, PartitionId, Position, Result, Text};
+use aqueduct_core::{Error, ErrorKind, Event, EventId, PartitionId, Result, Text};
 use bytes::Bytes;
 
 use crate::config::Encoding;
@@ -40,7 +40,10 @@ pub(crate) struct Place<'a> {
     /// The stream, as the source of what is no CloudEvent.
     pub(crate) stream: &'a Text,
     pub(crate) shard: &'a PartitionId,
-    pub(crate) position: Position,
+    /// Its sequence number, as the service writes it.
+    pub(crate) sequence: &'a str,
+    /// Its place within an aggregated record.
+    pub(crate) sub: u64,
 }
 
 impl Place<'_> {
@@ -49,11 +52,28 @@ impl Place<'_> {
         // It is made for each record, and kept once: no text that grows in between.
         let mut room = [0; 256];
         let mut rest = &mut room[..];
-        let written = write!(rest, "{}/{}", self.shard, self.position);
+        let written = self.write_id(&mut rest);
         let left = rest.len();
         match (written, str::from_utf8(&room[..room.len() - left])) {
-            (Ok(()), Ok(id)) => EventId::new(id),
-            _ => EventId::new(format!("{}/{}", self.shard, self.position)),
+            (Ok(()), Ok(id)) => EventId::from(id),
+            _ => {
+                let mut id = Vec::new();
+                // Writing to memory does not fail.
+                let _ = self.write_id(&mut id);
+                EventId::new(String::from_utf8_lossy(&id).into_owned())
+            }
+        }
+    }
+
+    /// Writes the shard, and the position in its own form.
+    fn write_id(&self, out: &mut impl io::Write) -> io::Result<()> {
+        out.write_all(self.shard.as_str().as_bytes())?;
+        out.write_all(b"/")?;
+        let digits = self.sequence.trim_start_matches('0');
+        out.write_all(if digits.is_empty() { "0" } else { digits }.as_bytes())?;
+        match self.sub {
+            0 => Ok(()),
+            sub => write!(out, ".{sub}"),
         }
     }
 }
@@ -141,7 +161,8 @@ mod tests {
         let at = Place {
             stream: &stream,
             shard: &"shardId-000000000007".into(),
-            position: Position::new(5).with_sub(2),
+            sequence: "5",
+            sub: 2,
         };
         decode(data.into(), &partition_key(event), encoding, at)
     }

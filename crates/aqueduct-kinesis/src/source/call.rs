@@ -1,6 +1,7 @@
 use aqueduct_core::{Error, ErrorKind, ReadFrom, Result};
-use aws_sdk_kinesis::operation::get_records::GetRecordsOutput;
 
+use super::answer::Answer;
+use super::direct::Direct;
 use super::feed::Link;
 use super::log::expired;
 use super::place::Place;
@@ -55,18 +56,22 @@ impl Link {
     ///
     /// # Errors
     /// `PositionExpired` where the iterator is too old.
-    pub(super) async fn records(&self, iterator: String, limit: i32) -> Result<GetRecordsOutput> {
+    pub(super) async fn records(&self, iterator: String, limit: i32) -> Result<Answer> {
         let kinesis = &self.source.kinesis;
         self.metrics.requests.increment(1);
+        let direct = Direct::default();
         let answer = kinesis
             .client
             .get_records()
             .set_stream_arn(kinesis.arn())
             .shard_iterator(iterator)
             .limit(limit)
+            .customize()
+            .interceptor(direct.clone())
             .send()
-            .await;
-        answer.map_err(|failed| error::request(kinesis.what("GetRecords"), failed))
+            .await
+            .map_err(|failed| error::request(kinesis.what("GetRecords"), failed))?;
+        Ok(direct.take().unwrap_or_else(|| answer.into()))
     }
 
     /// The error of a sequence number that is none of this shard.

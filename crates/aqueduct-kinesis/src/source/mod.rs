@@ -1,6 +1,8 @@
 //! The stream as a log: shards are partitions, sequence numbers with sub-sequences are positions.
 
+mod answer;
 mod call;
+mod direct;
 mod fan_out;
 mod feed;
 mod log;
@@ -9,6 +11,7 @@ mod pace;
 mod place;
 mod polling;
 mod reader;
+mod records;
 mod server_time;
 mod start;
 mod unpack;

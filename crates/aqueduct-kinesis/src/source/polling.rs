@@ -3,7 +3,7 @@ use std::time::Duration;
 use aqueduct_core::{ErrorKind, Moment, Result};
 use futures::SinkExt as _;
 
-use super::feed::{Chunk, Chunks, Link, behind};
+use super::feed::{Chunk, Chunks, Link};
 use super::pace::Pace;
 use super::place::Place;
 
@@ -86,16 +86,16 @@ impl Polling {
             }
             answer => answer?,
         };
-        let mut chunk = Chunk {
-            behind: behind(answer.millis_behind_latest),
-            ..Chunk::default()
+        let children = match answer.next {
+            None => Some(self.link.children(answer.children).await?),
+            Some(_) => None,
         };
-        if answer.next_shard_iterator.is_none() {
-            let told = answer.child_shards.as_deref().unwrap_or_default();
-            chunk.children = Some(self.link.children(told).await?);
-        }
-        chunk.records = answer.records;
-        self.iterator = answer.next_shard_iterator;
+        let chunk = Chunk {
+            records: answer.records,
+            behind: answer.behind,
+            children,
+        };
+        self.iterator = answer.next;
         self.took(&chunk, sent);
         Ok(chunk)
     }
@@ -111,9 +111,9 @@ impl Polling {
     }
 
     fn took(&mut self, chunk: &Chunk, sent: Moment) {
-        let bytes = chunk.bytes();
+        let bytes = chunk.records.bytes();
         if let Some(last) = chunk.records.last() {
-            self.place = Place::Sequence(last.sequence_number.clone());
+            self.place = Place::Sequence(last.to_owned());
             // Slowly: one large record among small ones says little of the next answer.
             let average = (bytes / chunk.records.len()).max(1);
             self.record_bytes = self.record_bytes.midpoint(average);

@@ -1,14 +1,12 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
-use std::vec;
 
 use aqueduct_core::{
     Error, ErrorKind, Moment, OpenPartition, PartitionEnd, PartitionReader, ReadBatch, Record,
     Result, Tail, Task,
 };
 use async_trait::async_trait;
-use aws_sdk_kinesis::types;
 use futures::StreamExt as _;
 use futures::channel::mpsc;
 use futures::future::{Either, select};
@@ -19,7 +17,8 @@ use super::log::{Source, expired};
 use super::metrics::Metrics;
 use super::place::{First, Place, Wanted};
 use super::polling::Polling;
-use super::unpack::{Raw, Unpack, sequence};
+use super::records::Records;
+use super::unpack::{Unpack, sequence};
 use crate::config::ReadMode;
 use crate::shards::Shard;
 
@@ -34,7 +33,7 @@ pub(super) struct KinesisReader {
     chunks: mpsc::Receiver<Result<Chunk>>,
     _fetching: Task<()>,
     /// Records of the last chunk that were not looked at yet.
-    raw: vec::IntoIter<types::Record>,
+    raw: Records,
     /// A record that does not go on where it should stays here, so that every read tells so.
     gap: Option<Error>,
     ready: VecDeque<Record>,
@@ -92,7 +91,7 @@ impl KinesisReader {
             wanted: Wanted::new(request.from),
             chunks,
             _fetching: fetching,
-            raw: Vec::new().into_iter(),
+            raw: Records::default(),
             gap: None,
             ready: VecDeque::new(),
             tail: None,
@@ -103,7 +102,7 @@ impl KinesisReader {
     /// Takes a chunk over; all before it was answered.
     fn accept(&mut self, chunk: Chunk) -> Result<()> {
         self.metrics.records.increment(chunk.records.len() as u64);
-        self.metrics.bytes.increment(chunk.bytes() as u64);
+        self.metrics.bytes.increment(chunk.records.bytes() as u64);
         if let Some(behind) = chunk.behind {
             self.metrics.behind.set(behind.as_secs_f64());
             let mut tail = Tail::default();
@@ -114,13 +113,13 @@ impl KinesisReader {
             self.end = Some(PartitionEnd { children });
         }
         if let Some(first) = chunk.records.first() {
-            self.check_first(&first.sequence_number)?;
+            self.check_first(first)?;
         } else if chunk.behind.is_some_and(|behind| behind.is_zero())
             && let Some(last) = self.wanted.last_sequence()
         {
             self.source.is_caught_up(&self.shard.id, last);
         }
-        self.raw = chunk.records.into_iter();
+        self.raw = chunk.records;
         Ok(())
     }
 
@@ -145,10 +144,10 @@ impl KinesisReader {
         let more = max_events.saturating_sub(self.ready.len());
         self.ready.reserve(more.min(self.raw.len()));
         while self.ready.len() < max_events
-            && let Some(record) = self.raw.next()
+            && let Some(raw) = self.raw.next()
         {
-            let raw = Raw::read(record)?;
-            self.unpack.unpack(raw, &mut self.wanted, &mut self.ready)?;
+            self.unpack
+                .unpack(raw?, &mut self.wanted, &mut self.ready)?;
         }
         let count = self.ready.len().min(max_events);
         self.metrics.events.increment(count as u64);
@@ -159,7 +158,7 @@ impl KinesisReader {
     }
 
     fn batch(&mut self, records: Vec<Record>) -> ReadBatch {
-        let drained = self.ready.is_empty() && self.raw.len() == 0;
+        let drained = self.ready.is_empty() && self.raw.is_empty();
         let mut batch = ReadBatch::default();
         batch.records = records;
         batch.end = self.end.clone().filter(|_| drained);

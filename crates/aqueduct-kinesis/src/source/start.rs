@@ -5,15 +5,14 @@ use aqueduct_core::{
     Error, ErrorKind, PartitionId, Position, ReadFrom, ResolvedStart, Result, Start, Timestamp,
     Watermark,
 };
-use aws_sdk_kinesis::types::Record;
-use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _};
 
 use super::feed::Link;
-use super::log::{Source, timestamp};
+use super::log::Source;
 use super::metrics::Metrics;
 use super::pace::Pace;
 use super::place::Place;
+use super::records::Raw;
 use super::unpack::sequence;
 use crate::aggregation;
 use crate::shards::Shard;
@@ -106,7 +105,7 @@ async fn newest_since(
     let mut pace = Pace::new(&source.runtime, source.reading.poll_interval);
     let mut place = Place::Time(since);
     let mut iterator: Option<String> = None;
-    let mut newest: Option<Record> = None;
+    let mut newest: Option<Newest> = None;
     loop {
         source.runtime.sleep_until(pace.due()).await;
         let sent = source.runtime.now();
@@ -125,29 +124,39 @@ async fn newest_since(
             }
             Err(error) => return Err(error),
         };
-        let at_tip = answer.millis_behind_latest == Some(0);
-        let empty = answer.records.is_empty();
-        let bytes = answer.records.iter().map(|it| it.data.as_ref().len()).sum();
-        pace.answered(sent, bytes, at_tip);
-        iterator = answer.next_shard_iterator;
-        if let Some(last) = answer.records.into_iter().next_back() {
-            place = Place::Sequence(last.sequence_number.clone());
-            newest = Some(last);
+        let at_tip = answer.behind == Some(Duration::ZERO);
+        let mut records = answer.records;
+        let empty = records.is_empty();
+        pace.answered(sent, records.bytes(), at_tip);
+        iterator = answer.next;
+        if let Some(last) = records.take_last() {
+            let last = last?;
+            newest = Some(Newest::of(&last)?);
+            place = Place::Sequence(last.sequence.into_owned());
         }
         let passed = newest
-            .as_ref()
-            .and_then(|last| timestamp(last.approximate_arrival_timestamp.as_ref()))
+            .and_then(|last| last.stored_at)
             .is_some_and(|stored| stored > called);
         if passed || iterator.is_none() || (empty && at_tip) {
-            return newest.map(last_position).transpose();
+            return Ok(newest.map(|last| last.position));
         }
     }
 }
 
-/// The position of the last event in a record.
-fn last_position(record: Record) -> Result<Position> {
-    let position = sequence(&record.sequence_number)?;
-    let data = Bytes::from(record.data.into_inner());
-    let inner = aggregation::split(&data).unwrap_or_default();
-    Ok(position.with_sub(inner.last().map_or(0, |last| last.index)))
+/// The last event of a record.
+#[derive(Clone, Copy)]
+struct Newest {
+    position: Position,
+    stored_at: Option<Timestamp>,
+}
+
+impl Newest {
+    fn of(record: &Raw<'_>) -> Result<Self> {
+        let inner = aggregation::split(&record.data).unwrap_or_default();
+        let sub = inner.last().map_or(0, |last| last.index);
+        Ok(Self {
+            position: sequence(&record.sequence)?.with_sub(sub),
+            stored_at: record.stored_at,
+        })
+    }
 }

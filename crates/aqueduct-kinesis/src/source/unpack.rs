@@ -1,13 +1,13 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use aqueduct_core::{Error, ErrorKind, Event, Position, Record, Result, Timestamp};
-use aws_sdk_kinesis::types;
+use aqueduct_core::{Error, ErrorKind, Event, Position, Record, Result};
 use bytes::Bytes;
 
-use super::log::{Source, timestamp};
+use super::log::Source;
 use super::metrics::Metrics;
 use super::place::Wanted;
+use super::records::Raw;
 use crate::aggregation::{BrokenAggregate, is_aggregated, split_within};
 use crate::config::OnBroken;
 use crate::encoding::{self, decode};
@@ -23,26 +23,6 @@ pub(super) struct Unpack {
     metrics: Metrics,
 }
 
-/// One record as the service has it, with its sequence number read.
-pub(super) struct Raw {
-    pub(super) sequence: Position,
-    stored_at: Option<Timestamp>,
-    partition_key: String,
-    data: Bytes,
-}
-
-impl Raw {
-    pub(super) fn read(record: types::Record) -> Result<Self> {
-        let sequence = sequence(&record.sequence_number)?;
-        Ok(Self {
-            sequence,
-            stored_at: timestamp(record.approximate_arrival_timestamp.as_ref()),
-            partition_key: record.partition_key,
-            data: record.data.into_inner().into(),
-        })
-    }
-}
-
 impl Unpack {
     pub(super) fn new(source: Arc<Source>, shard: Shard, metrics: Metrics) -> Self {
         Self {
@@ -55,31 +35,33 @@ impl Unpack {
     /// Appends the events of `raw` that are wanted.
     pub(super) fn unpack(
         &self,
-        mut raw: Raw,
+        mut raw: Raw<'_>,
         wanted: &mut Wanted,
         out: &mut VecDeque<Record>,
     ) -> Result<()> {
+        let first = sequence(&raw.sequence)?;
         if wanted.skips(raw.stored_at) {
             return Ok(());
         }
         if !is_aggregated(&raw.data) {
-            if wanted.takes(raw.sequence) {
+            if wanted.takes(first) {
                 // Moved: what the service's client brought becomes shared only when it is cloned.
                 let data = std::mem::take(&mut raw.data);
-                out.push_back(self.record(&raw, data, &raw.partition_key, 0));
+                out.push_back(self.record(&raw, data, &raw.partition_key, first));
             }
             return Ok(());
         }
         let within = match split_within(&raw.data, self.shard.range) {
             Ok(within) => within,
-            Err(broken) => return self.broken(raw, broken, wanted, out),
+            Err(broken) => return self.broken(&raw, first, broken, wanted, out),
         };
         if within.dropped > 0 {
             self.metrics.out_of_range.increment(within.dropped as u64);
         }
         for inner in within.records {
-            if wanted.takes(raw.sequence.with_sub(inner.index)) {
-                out.push_back(self.record(&raw, inner.data, inner.partition_key, inner.index));
+            let position = first.with_sub(inner.index);
+            if wanted.takes(position) {
+                out.push_back(self.record(&raw, inner.data, inner.partition_key, position));
             }
         }
         Ok(())
@@ -87,18 +69,19 @@ impl Unpack {
 
     fn broken(
         &self,
-        raw: Raw,
+        raw: &Raw<'_>,
+        position: Position,
         why: BrokenAggregate,
         wanted: &mut Wanted,
         out: &mut VecDeque<Record>,
     ) -> Result<()> {
-        if !wanted.takes(raw.sequence) {
+        if !wanted.takes(position) {
             return Ok(());
         }
         self.metrics.broken.increment(1);
         let (stream, shard) = (&self.source.kinesis.shown, &self.shard.id);
-        tracing::warn!(%stream, %shard, position = %raw.sequence, %why, "a damaged record");
-        let mut record = self.record(&raw, raw.data.clone(), &raw.partition_key, 0);
+        tracing::warn!(%stream, %shard, %position, %why, "a damaged record");
+        let mut record = self.record(raw, raw.data.clone(), &raw.partition_key, position);
         if self.source.reading.broken == OnBroken::Reject {
             record.event = damaged(record.event);
         }
@@ -107,12 +90,18 @@ impl Unpack {
         Ok(())
     }
 
-    fn record(&self, raw: &Raw, data: Bytes, partition_key: &str, sub: u64) -> Record {
-        let position = raw.sequence.with_sub(sub);
+    fn record(
+        &self,
+        raw: &Raw<'_>,
+        data: Bytes,
+        partition_key: &str,
+        position: Position,
+    ) -> Record {
         let at = encoding::Place {
             stream: self.source.kinesis.name.text(),
             shard: &self.shard.id,
-            position,
+            sequence: &raw.sequence,
+            sub: position.sub(),
         };
         let event = decode(data, partition_key, self.source.encoding, at);
         Record::new(event, position, raw.stored_at)

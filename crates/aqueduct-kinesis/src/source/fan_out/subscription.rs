@@ -11,7 +11,7 @@ use futures::future::{Either, select};
 use crate::config::is_consumer_name;
 use crate::error;
 use crate::source::call::is_invalid;
-use crate::source::feed::{Chunk, Chunks, Link, behind};
+use crate::source::feed::{Chunk, Chunks, Link, behind, ids};
 use crate::source::place::Place;
 use crate::source::polling::Polling;
 
@@ -194,14 +194,14 @@ impl FanOut {
             // Some name the children of a closed shard before all of it was sent.
             && (goes_on.is_empty() || event.records.is_empty())
         {
-            chunk.children = Some(self.link.children(&told).await?);
+            chunk.children = Some(self.link.children(ids(&told)).await?);
         }
         if !goes_on.is_empty() {
             self.place = Place::Sequence(goes_on);
         } else if let Some(last) = event.records.last() {
             self.place = Place::Sequence(last.sequence_number.clone());
         }
-        chunk.records = event.records;
+        chunk.records = event.records.into();
         Ok(chunk)
     }
 

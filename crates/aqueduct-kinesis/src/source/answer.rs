@@ -1,0 +1,227 @@
+use std::borrow::Cow;
+use std::time::Duration;
+
+use aqueduct_core::PartitionId;
+use aws_sdk_kinesis::operation::get_records::GetRecordsOutput;
+use aws_smithy_types::body::SdkBody;
+use serde::Deserialize;
+
+use super::feed::{behind, ids};
+use super::records::{InText, Records};
+
+/// What one GetRecords brought.
+pub(super) struct Answer {
+    pub(super) records: Records,
+    /// Where the next one goes on; `None` at the end of a closed shard.
+    pub(super) next: Option<String>,
+    /// How far its end is behind the tip.
+    pub(super) behind: Option<Duration>,
+    /// The children of a closed shard, where they are told.
+    pub(super) children: Vec<PartitionId>,
+}
+
+impl Answer {
+    /// Reads the text of an answer. The records stay in it until each is asked for.
+    ///
+    /// # Errors
+    /// Where it is no answer, with the place and nothing of the text.
+    pub(super) fn read(body: SdkBody) -> Result<Self, String> {
+        let text = body.bytes().unwrap_or_default();
+        let text = std::str::from_utf8(text)
+            .map_err(|error| format!("not UTF-8 behind byte {}", error.valid_up_to()))?;
+        let wire: Wire<'_> = serde_json::from_str(text).map_err(|error| {
+            let (line, column) = (error.line(), error.column());
+            format!("not as GetRecords answers at line {line} column {column}")
+        })?;
+        let mut places = InText::builder(text);
+        for record in wire.records.unwrap_or_default() {
+            places.push(
+                &record.sequence_number,
+                &record.partition_key,
+                &record.data,
+                record.approximate_arrival_timestamp,
+            );
+        }
+        let records = places.finish();
+        let children = wire.child_shards.unwrap_or_default();
+        Ok(Self {
+            next: wire.next_shard_iterator,
+            behind: behind(wire.millis_behind_latest),
+            children: children.into_iter().map(|it| it.shard_id.into()).collect(),
+            records: Records::InText(records.of(body)),
+        })
+    }
+}
+
+impl From<GetRecordsOutput> for Answer {
+    fn from(answer: GetRecordsOutput) -> Self {
+        Self {
+            children: ids(answer.child_shards()),
+            records: answer.records.into(),
+            next: answer.next_shard_iterator,
+            behind: behind(answer.millis_behind_latest),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Wire<'a> {
+    #[serde(borrow)]
+    records: Option<Vec<WireRecord<'a>>>,
+    next_shard_iterator: Option<String>,
+    millis_behind_latest: Option<i64>,
+    child_shards: Option<Vec<WireChild>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct WireRecord<'a> {
+    #[serde(borrow)]
+    sequence_number: Cow<'a, str>,
+    #[serde(borrow)]
+    partition_key: Cow<'a, str>,
+    #[serde(borrow)]
+    data: Cow<'a, str>,
+    /// Seconds.
+    approximate_arrival_timestamp: Option<f64>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct WireChild {
+    shard_id: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use aqueduct_core::Timestamp;
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn read(text: &str) -> Result<Answer, String> {
+        Answer::read(SdkBody::from(text))
+    }
+
+    #[derive(Clone, Debug, PartialEq)]
+    struct Seen {
+        sequence: String,
+        key: String,
+        data: Vec<u8>,
+        millis: Option<i64>,
+    }
+
+    fn all(records: &mut Records) -> Vec<Seen> {
+        let mut seen = Vec::new();
+        while let Some(raw) = records.next() {
+            let raw = raw.unwrap();
+            seen.push(Seen {
+                sequence: raw.sequence.into_owned(),
+                key: raw.partition_key.into_owned(),
+                data: raw.data.to_vec(),
+                millis: raw.stored_at.map(Timestamp::as_millis),
+            });
+        }
+        seen
+    }
+
+    #[test]
+    fn what_surrounds_the_records_is_told() {
+        let answer = read(
+            r#" {"MillisBehindLatest":1500,"Later":{"a":[1]},"NextShardIterator":"AAA=",
+                "Records":[],"ChildShards":null} "#,
+        );
+        let answer = answer.unwrap();
+        assert_eq!(answer.behind, Some(Duration::from_millis(1500)));
+        assert_eq!(answer.next.as_deref(), Some("AAA="));
+        assert!(answer.records.is_empty() && answer.children.is_empty());
+        let child = r#"{"ShardId":"shardId-000000000001","ParentShards":["shardId-000000000000"],
+            "HashKeyRange":{"StartingHashKey":"0","EndingHashKey":"9"}}"#;
+        let text = format!(r#"{{"NextShardIterator":null,"ChildShards":[{child}]}}"#);
+        let end = read(&text).unwrap();
+        assert_eq!((end.next, end.behind), (None, None));
+        assert_eq!(end.children, ["shardId-000000000001".into()]);
+    }
+
+    #[test]
+    fn times_are_exact_to_the_millisecond_in_every_way_to_write_them() {
+        let times = ["1763719200.129", "1.763719200129E9", "1763719200129e-3"];
+        for time in times {
+            let record = format!(
+                r#"{{"SequenceNumber":"7","PartitionKey":"k","Data":"","ApproximateArrivalTimestamp":{time}}}"#
+            );
+            let mut answer = read(&format!(r#"{{"Records":[{record}]}}"#)).unwrap();
+            assert_eq!(all(&mut answer.records)[0].millis, Some(1_763_719_200_129));
+        }
+    }
+
+    #[test]
+    fn what_is_no_answer_is_told_without_its_text() {
+        for text in [
+            "",
+            "<html>secret</html>",
+            r#"{"Records":"secret"}"#,
+            r#"{"Records":[{"Data":"secret"}]}"#,
+            r#"{"Records":[]} secret"#,
+        ] {
+            let error = read(text).err().unwrap();
+            assert!(!error.contains("secret"), "{error}");
+        }
+        let body = SdkBody::from(&b"{\"Records\xff"[..]);
+        assert!(Answer::read(body).is_err());
+        let record = r#"{"SequenceNumber":"7","PartitionKey":"k","Data":"secret!"}"#;
+        let mut answer = read(&format!(r#"{{"Records":[{record}]}}"#)).unwrap();
+        let error = answer.records.next().unwrap().err().unwrap();
+        assert!(!format!("{error:?}").contains("secret"), "{error:?}");
+    }
+
+    fn seen() -> impl Strategy<Value = Seen> {
+        let data = (prop::collection::vec(any::<u8>(), 0..30), 1..50usize);
+        let data = data.prop_map(|(part, times)| part.repeat(times));
+        ("[1-9][0-9]{0,55}", ".{1,40}", data, any::<u32>()).prop_map(|(sequence, key, data, at)| {
+            let millis = Some(1_700_000_000_000 + i64::from(at));
+            Seen {
+                sequence,
+                key,
+                data,
+                millis,
+            }
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(64) })]
+
+        #[test]
+        fn records_come_back_as_they_were_stored(
+            mut stored in prop::collection::vec(seen(), 0..20),
+            spread: bool,
+        ) {
+            let records: Vec<_> = stored.iter().map(|it| serde_json::json!({
+                "SequenceNumber": it.sequence,
+                "PartitionKey": it.key,
+                "Data": STANDARD.encode(&it.data),
+                "ApproximateArrivalTimestamp": it.millis.unwrap() as f64 / 1000.0,
+                "EncryptionType": "KMS",
+            })).collect();
+            let body = serde_json::json!({ "Records": records, "NextShardIterator": "A" });
+            let text = match spread {
+                true => serde_json::to_string_pretty(&body).unwrap(),
+                false => body.to_string(),
+            };
+            let mut answer = read(&text).unwrap();
+            let records = &mut answer.records;
+            prop_assert_eq!(records.len(), stored.len());
+            let bytes: usize = stored.iter().map(|it| it.data.len() + it.key.len()).sum();
+            prop_assert_eq!(records.bytes(), bytes);
+            prop_assert_eq!(records.first(), stored.first().map(|it| it.sequence.as_str()));
+            prop_assert_eq!(records.last(), stored.last().map(|it| it.sequence.as_str()));
+            prop_assert_eq!(&all(records), &stored);
+            stored.clear();
+            prop_assert_eq!(records.len(), 0);
+        }
+    }
+}
