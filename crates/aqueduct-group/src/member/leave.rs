@@ -113,20 +113,20 @@ impl Member {
 
     /// Where its time ended before the write that gives it up was answered, or before there was
     /// one, which a process meets that stood still: nobody may have taken it yet, so that this one
-    /// write has the time of a call.
+    /// write has the time of a call, and a life to find out what became of it.
     fn may_still_be_given_up(
         &mut self,
         partition: &PartitionId,
         now: Moment,
         out: &mut Vec<Command>,
     ) -> bool {
-        let limit = self.timings.call_limit();
+        let (life, limit) = (self.timings.life, self.timings.call_limit());
         let Some(owned) = self.owned.get_mut(partition) else {
             return false;
         };
         let last = owned.pending.as_ref().filter(|it| it.kind == Kind::Last);
         if let Some(last) = last {
-            let until = Some(last.last_sent + limit).filter(|until| *until > now);
+            let until = Some(last.first_sent + life).filter(|until| *until > now);
             owned.deadline = owned.deadline.max(until);
             return until.is_some();
         }
