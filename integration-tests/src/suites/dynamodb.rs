@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use super::{Cloud, Suite};
 use crate::services::Service;
 
-/// Leases and idempotency records in one table of DynamoDB; streams in memory.
+/// Leases of all cases in one table of DynamoDB, and idempotency records; streams in memory.
 pub(crate) struct Dynamodb {
     cloud: Cloud,
     name: String,
@@ -28,13 +28,14 @@ impl Dynamodb {
         &self.cloud
     }
 
-    fn keeper(&self) -> Result<(Arc<dyn Resource>, Option<HttpFaults>)> {
+    /// The leases of all cases, and records that no other case has: a purge is of a whole table.
+    fn keeper(&self, records: &str) -> Result<(Arc<dyn Resource>, Option<HttpFaults>)> {
         let (aws, faults) = self.cloud.aws();
         let backend = DynamoDbBackend::with(aws);
-        let shared = [("layout", "shared")];
+        let options = [("layout", "shared"), ("state_table", records)];
         let keeper = self
             .cloud
-            .resource(&backend, Service::Dynamodb, &self.table, &shared)?;
+            .resource(&backend, Service::Dynamodb, &self.table, &options)?;
         Ok((keeper, faults))
     }
 }
@@ -49,10 +50,13 @@ impl Fixture for Dynamodb {
         let name = self.cloud.name();
         let stream = self.cloud.in_memory(&name)?;
         stream.admin(runtime).await?.create(spec).await?;
-        let (keeper, http) = self.keeper()?;
+        let tables = self.cloud.name();
+        self.cloud.delete_at_end(Service::Dynamodb, &tables);
+        let records = format!("{tables}-aqueduct");
+        let (keeper, http) = self.keeper(&records)?;
         let peer = Together {
             stream: self.cloud.in_memory(&name)?,
-            keeper: self.keeper()?.0,
+            keeper: self.keeper(&records)?.0,
         };
         Ok(Subject::new(stream)
             .with_peer(Arc::new(peer))

@@ -169,7 +169,8 @@ async fn new_owner_has_a_higher_generation(context: &Context<'_>) -> Outcome {
 
 async fn lost_lease_answers_do_no_harm(context: &Context<'_>) -> Outcome {
     let bench = context.bench(1).await?;
-    let member = bench.join("group").mortal().open().await?;
+    // It loses answers, not time: its successor alone is in a hurry.
+    let member = bench.join("group").open().await?;
     let events: Vec<Event> = (0..60).map(|n| keyed("k", n)).collect();
     bench.send(&events[..5]).await?;
     let mut seen = Seen::default();
