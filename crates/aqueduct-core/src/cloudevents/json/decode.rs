@@ -48,8 +48,8 @@ pub(crate) fn decode_unchecked(bytes: &Bytes) -> Result<Event> {
     }
 }
 
-/// Reads an event that is written as nearly all are, in a fifth of the time. Whatever is wrong, or
-/// only unusual, is for [`decode_any`].
+/// Reads an event that is written as nearly all are. Whatever is wrong, or only unusual, is for
+/// [`decode_any`].
 pub(in crate::cloudevents) fn decode_plain(bytes: &Bytes) -> Option<Event> {
     let mut members = Members::new(bytes);
     let mut scan = Scan::new(std::str::from_utf8(bytes).ok()?);

@@ -58,10 +58,12 @@ impl<'a> Scan<'a> {
     fn name(&mut self) -> Option<&'a str> {
         self.space();
         let from = self.at + 1;
-        let plain = self.string()?;
+        if !self.string()? {
+            return None;
+        }
         let name = self.text.get(from..self.at - 1)?;
         self.expect(b':')?;
-        plain.then_some(name)
+        Some(name)
     }
 
     fn value(&mut self, depth: u32) -> Option<JsonText<'a>> {
@@ -107,18 +109,28 @@ impl<'a> Scan<'a> {
     }
 
     /// Passes a string; answers whether it is free of escapes.
+    #[inline]
     fn string(&mut self) -> Option<bool> {
         self.take(b'"')?;
-        let mut plain = true;
+        self.at = plain_to(self.text.as_bytes(), self.at);
+        match self.byte()? {
+            b'"' => Some(true),
+            b'\\' => self.escaped(),
+            // A control character.
+            _ => None,
+        }
+    }
+
+    /// Passes what is left of a string behind its first backslash.
+    fn escaped(&mut self) -> Option<bool> {
         loop {
-            self.at += plain_bytes(self.text.as_bytes().get(self.at..)?);
+            self.escape()?;
+            self.at = plain_to(self.text.as_bytes(), self.at);
             match self.byte()? {
-                b'"' => return Some(plain),
-                b'\\' => self.escape()?,
-                // A control character.
+                b'"' => return Some(false),
+                b'\\' => {}
                 _ => return None,
             }
-            plain = false;
         }
     }
 
@@ -150,12 +162,12 @@ impl<'a> Scan<'a> {
     }
 
     /// Passes one digit or more.
+    #[inline]
     fn digits(&mut self) -> Option<()> {
-        let from = self.at;
-        while self.peek().is_some_and(|byte| byte.is_ascii_digit()) {
-            self.at += 1;
-        }
-        (self.at > from).then_some(())
+        let rest = self.text.as_bytes().get(self.at..)?;
+        let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        self.at += digits;
+        (digits > 0).then_some(())
     }
 
     fn word(&mut self, word: &[u8]) -> Option<bool> {
@@ -165,6 +177,7 @@ impl<'a> Scan<'a> {
     }
 
     /// Whether a comma follows rather than the end.
+    #[inline(always)]
     fn goes_on(&mut self, end: u8) -> Option<bool> {
         self.space();
         match self.byte()? {
@@ -174,64 +187,84 @@ impl<'a> Scan<'a> {
         }
     }
 
+    #[inline(always)]
     fn expect(&mut self, byte: u8) -> Option<()> {
         self.space();
         self.take(byte)
     }
 
+    #[inline(always)]
     fn next_is(&mut self, byte: u8) -> bool {
         self.space();
         self.next_byte_is(byte)
     }
 
+    #[inline(always)]
     fn take(&mut self, byte: u8) -> Option<()> {
         self.next_byte_is(byte).then_some(())
     }
 
+    #[inline(always)]
     fn next_byte_is(&mut self, byte: u8) -> bool {
         let is_it = self.peek() == Some(byte);
         self.at += usize::from(is_it);
         is_it
     }
 
+    #[inline(always)]
     fn byte(&mut self) -> Option<u8> {
         let byte = self.peek()?;
         self.at += 1;
         Some(byte)
     }
 
+    #[inline(always)]
     fn peek(&self) -> Option<u8> {
         self.text.as_bytes().get(self.at).copied()
     }
 
+    #[inline(always)]
     fn space(&mut self) {
+        // Most that write events for others leave no space.
+        if self.peek().is_some_and(|byte| byte <= b' ') {
+            self.spaces();
+        }
+    }
+
+    #[cold]
+    fn spaces(&mut self) {
         while let Some(b' ' | b'\n' | b'\t' | b'\r') = self.peek() {
             self.at += 1;
         }
     }
 }
 
-/// How many bytes come before the first that ends a string or is not itself in one: eight at once.
-fn plain_bytes(text: &[u8]) -> usize {
+/// Where, from `at` on, the first byte is that ends a string or may not stand in one as it is; the
+/// end where there is none.
+#[inline(always)]
+fn plain_to(text: &[u8], mut at: usize) -> usize {
     const ONES: u64 = u64::from_ne_bytes([1; 8]);
     const HIGH: u64 = u64::from_ne_bytes([0x80; 8]);
-    let (words, rest) = text.as_chunks::<8>();
-    for (at, word) in words.iter().enumerate() {
+    // Eight bytes at once, while there are as many.
+    while let Some(word) = text.get(at..).and_then(<[u8]>::first_chunk::<8>) {
         let word = u64::from_le_bytes(*word);
         let quote = word ^ (ONES * b'"' as u64);
         let backslash = word ^ (ONES * b'\\' as u64);
-        // Each term has the high bit of the first byte that is 0, or below a space. A borrow
-        // reaches later bytes alone, and the first counts.
-        let found = (quote.wrapping_sub(ONES) & !quote)
-            | (backslash.wrapping_sub(ONES) & !backslash)
-            | (word.wrapping_sub(ONES * b' ' as u64) & !word);
-        if found & HIGH != 0 {
-            return at * 8 + (found & HIGH).trailing_zeros() as usize / 8;
+        // Each term has the high bit of the first byte that is 0, or below a space; bytes above
+        // 0x7f, which have it themselves, are none of these. A borrow reaches later bytes alone,
+        // and the first counts.
+        let ends = quote.wrapping_sub(ONES)
+            | backslash.wrapping_sub(ONES)
+            | word.wrapping_sub(ONES * b' ' as u64);
+        let found = ends & !word & HIGH;
+        if found != 0 {
+            return at + found.trailing_zeros() as usize / 8;
         }
+        at += 8;
     }
-    let plain = |byte: &u8| *byte >= b' ' && *byte != b'"' && *byte != b'\\';
-    let left = rest.iter().position(|byte| !plain(byte));
-    words.len() * 8 + left.unwrap_or(rest.len())
+    let ends = |byte: &u8| *byte < b' ' || *byte == b'"' || *byte == b'\\';
+    let rest = text.get(at..).unwrap_or_default();
+    at + rest.iter().position(ends).unwrap_or(rest.len())
 }
 
 #[cfg(test)]
@@ -239,16 +272,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn plain_bytes_end_at_the_first_that_is_not() {
+    fn a_plain_part_ends_at_the_first_that_is_not() {
         for length in 0..40 {
             let text = "aé~ ".repeat(10);
             for stop in [b'"', b'\\', 0, 0x1f, b'\n'] {
                 let mut bytes = text.as_bytes()[..length].to_vec();
                 bytes.push(stop);
                 bytes.extend_from_slice(b"\"\\\x01abcdefgh");
-                assert_eq!(plain_bytes(&bytes), length, "{bytes:?}");
+                assert_eq!(plain_to(&bytes, 0), length, "{bytes:?}");
             }
-            assert_eq!(plain_bytes(&text.as_bytes()[..length]), length);
+            assert_eq!(plain_to(&text.as_bytes()[..length], 0), length);
         }
     }
 }
