@@ -6,7 +6,11 @@ use crate::{Error, ErrorKind};
 /// The digits of 2^192 - 1.
 const DIGITS: usize = 58;
 
-/// So many digits are read and written at once: an even number, that a word holds.
+/// So many digits are read at once: what a word holds.
+const WORD_DIGITS: usize = 19;
+const WORD: u64 = 10u64.pow(WORD_DIGITS as u32);
+
+/// So many digits are written at once: an even number, that a word holds.
 const CHUNK_DIGITS: usize = 16;
 const CHUNK: u64 = 10u64.pow(CHUNK_DIGITS as u32);
 
@@ -78,14 +82,11 @@ impl Position {
 
     /// The position of a sequence in decimal digits.
     pub fn from_sequence_text(text: &str) -> Result<Self, Error> {
-        let limbs = limbs(text.as_bytes()).ok_or_else(|| {
-            let message = format!("`{text}` is no position: up to 57 decimal digits below 2^192");
-            Error::new(ErrorKind::Invalid, message)
-        })?;
+        let [high, middle, low] = limbs(text.as_bytes()).ok_or_else(|| no_position(text))?;
         Ok(Self {
-            high: limbs[0],
-            middle: limbs[1],
-            low: limbs[2],
+            high,
+            middle,
+            low,
             sub: 0,
         })
     }
@@ -151,26 +152,22 @@ impl Position {
     }
 }
 
+#[cold]
+fn no_position(text: &str) -> Error {
+    let message = format!("`{text}` is no position: up to 57 decimal digits below 2^192");
+    Error::new(ErrorKind::Invalid, message)
+}
+
 /// The words of a decimal number below 2^192; `None` where it is none.
+#[inline]
 fn limbs(text: &[u8]) -> Option<[u64; 3]> {
-    let (head, chunks) = text.as_rchunks::<CHUNK_DIGITS>();
-    let mut low = 0;
-    for byte in head {
-        let digit = byte.wrapping_sub(b'0');
-        if digit > 9 {
-            return None;
-        }
-        low = low * 10 + u64::from(digit);
-    }
-    let mut limbs = [0, 0, low];
+    let (head, chunks) = text.as_rchunks::<WORD_DIGITS>();
+    let mut wrong = 0;
+    let mut limbs = [0, 0, short_number(head, &mut wrong)];
     for chunk in chunks {
-        let (halves, _) = chunk.as_chunks::<8>();
-        let mut carry = 0;
-        for half in halves {
-            carry = carry * 100_000_000 + u128::from(eight_digits(*half)?);
-        }
+        let mut carry = u128::from(short_number(chunk, &mut wrong));
         for limb in limbs.iter_mut().rev() {
-            let whole = u128::from(*limb) * u128::from(CHUNK) + carry;
+            let whole = u128::from(*limb) * u128::from(WORD) + carry;
             *limb = whole as u64;
             carry = whole >> 64;
         }
@@ -178,21 +175,38 @@ fn limbs(text: &[u8]) -> Option<[u64; 3]> {
             return None;
         }
     }
-    (!text.is_empty()).then_some(limbs)
+    (wrong & HIGH_BITS == 0 && !text.is_empty()).then_some(limbs)
 }
 
-/// The number of eight digits, by adding neighbours: digits to pairs, pairs to fours, those to one.
-fn eight_digits(text: [u8; 8]) -> Option<u64> {
-    const LOW: u64 = 0x0f0f_0f0f_0f0f_0f0f;
-    let text = u64::from_le_bytes(text);
-    let is_digits = |text: u64| text & !LOW == 0x3030_3030_3030_3030;
-    // A byte above 9 leaves its row when 6 is added; none of a first row carries over.
-    if !is_digits(text) || !is_digits(text + 0x0606_0606_0606_0606) {
-        return None;
+/// The number of no more digits than a word holds; in `wrong` as with [`eight_digits`].
+#[inline]
+fn short_number(text: &[u8], wrong: &mut u64) -> u64 {
+    let (head, eights) = text.as_rchunks::<8>();
+    let mut number = 0;
+    for byte in head {
+        let digit = u64::from(byte ^ b'0');
+        *wrong |= digit | (digit + 0x76);
+        number = number * 10 + digit;
     }
-    let pairs = (text & LOW).wrapping_mul(10 << 8 | 1) >> 8 & 0x00ff_00ff_00ff_00ff;
+    for eight in eights {
+        number = number * 100_000_000 + eight_digits(*eight, wrong);
+    }
+    number
+}
+
+/// The highest bit of each byte.
+const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
+
+/// The number of eight digits, by adding neighbours: digits to pairs, pairs to fours, those to one.
+/// Where one is no digit, there is a high bit in `wrong` then.
+#[inline]
+fn eight_digits(text: [u8; 8], wrong: &mut u64) -> u64 {
+    let digits = u64::from_le_bytes(text) ^ 0x3030_3030_3030_3030;
+    // From 10 on a byte reaches its highest bit. One that has it carries over, and is wrong anyway.
+    *wrong |= digits | digits.wrapping_add(0x7676_7676_7676_7676);
+    let pairs = digits.wrapping_mul(10 << 8 | 1) >> 8 & 0x00ff_00ff_00ff_00ff;
     let fours = pairs.wrapping_mul(100 << 16 | 1) >> 16 & 0x0000_ffff_0000_ffff;
-    Some(fours.wrapping_mul(10_000 << 32 | 1) >> 32)
+    fours.wrapping_mul(10_000 << 32 | 1) >> 32
 }
 
 impl From<u64> for Position {

@@ -64,7 +64,11 @@ pub(super) fn assign(event: &mut Event, name: &str, value: Value<'_>) -> Result<
             };
             return Ok(event.key.replace(key).is_some());
         }
-        "time" => return Ok(event.time.replace(value.into_time(name)?).is_some()),
+        "time" => {
+            let is_known = event.time().is_some();
+            event.set_time(Some(value.into_time(name)?));
+            return Ok(is_known);
+        }
         _ => {
             if let Err(error) = check_attribute_name(name) {
                 return Err(invalid(format_args!(

@@ -159,8 +159,9 @@ impl Attributes {
     }
 
     /// Whether there are none.
+    #[inline]
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.0.as_deref().is_none_or(Vec::is_empty)
     }
 
     pub(crate) fn set_checked(&mut self, name: Text, value: AttributeValue) {

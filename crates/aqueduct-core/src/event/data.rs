@@ -10,6 +10,21 @@ const CHUNK: usize = 8 * 1024;
 /// Larger data has its memory to itself.
 const SMALL: usize = 1024;
 
+/// Who wrote the data of an event, as far as encoders can make use of it. It tells nothing that the
+/// data itself does not tell, so it counts for nothing where events are compared.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Written {
+    /// It is one JSON value, with nothing around it: it was serialized here.
+    Json,
+    Elsewhere,
+}
+
+impl PartialEq for Written {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
 /// The memory that a thread writes JSON with. It carries nothing from one event to the next.
 #[derive(Default)]
 struct Scratch {

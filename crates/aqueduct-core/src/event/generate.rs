@@ -1,7 +1,7 @@
 use std::cell::Cell;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use uuid::{Builder, Uuid};
+use uuid::Uuid;
 
 /// A clock that steps back by no more than this is waited out, so that ids go on rising.
 const STEP_BACK: u64 = 10_000;
@@ -39,10 +39,10 @@ impl Generator {
             self.millis = now;
             self.reseed();
         }
-        let mut bytes = [0; 10];
-        bytes[..2].copy_from_slice(&((self.tail >> 62) as u16).to_be_bytes());
-        bytes[2..].copy_from_slice(&(self.tail as u64 & (u64::MAX >> 2)).to_be_bytes());
-        Builder::from_unix_timestamp_millis(self.millis, &bytes).into_uuid()
+        // From the left: 48 bits of time, the version, 12 bits, the variant, 62 bits.
+        let high = self.millis << 16 | 0x7000 | (self.tail >> 62) as u64 & 0x0fff;
+        let low = 0b10 << 62 | self.tail as u64 & (u64::MAX >> 2);
+        Uuid::from_u64_pair(high, low)
     }
 
     /// Draws a new tail, which leaves its highest bit free: room for 2^41 steps.

@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 
 pub(crate) use self::attribute::check_name as check_attribute_name;
 pub use self::attribute::{AttributeValue, Attributes};
-pub(crate) use self::data::shared;
+pub(crate) use self::data::{Written, shared};
 pub use self::id::EventId;
 pub(crate) use self::json_error::describe_json_error;
 use crate::{Error, ErrorKind, Result, Text, Timestamp};
@@ -42,12 +42,15 @@ pub struct Event {
     pub(crate) source: Text,
     pub(crate) kind: Text,
     pub(crate) subject: Option<Text>,
-    pub(crate) time: Option<Timestamp>,
+    /// The epoch unless `has_time`: an option of it would leave no room for `written`.
+    pub(crate) time: Timestamp,
+    pub(crate) has_time: bool,
     pub(crate) key: Option<Text>,
     pub(crate) content_type: Option<Text>,
     pub(crate) schema: Option<Text>,
     pub(crate) attributes: Attributes,
     pub(crate) data: Option<Bytes>,
+    pub(crate) written: Written,
 }
 
 impl Event {
@@ -85,16 +88,8 @@ impl Event {
     pub fn json<T: Serialize + ?Sized>(kind: impl Into<Text>, data: &T) -> Result<Self> {
         let mut event = Self::new(kind).with_content_type(Self::JSON);
         match data::to_json(data) {
-            Ok(data) => event.data = Some(data),
-            Err(e) => {
-                let what = format!(
-                    "the data of an event of type {}, a {}, does not serialize to JSON: {}",
-                    event.kind,
-                    std::any::type_name::<T>(),
-                    describe_json_error(&e)
-                );
-                return Err(Error::new(ErrorKind::Invalid, what));
-            }
+            Ok(data) => (event.data, event.written) = (Some(data), Written::Json),
+            Err(e) => return Err(no_json(&event.kind, std::any::type_name::<T>(), &e)),
         }
         Ok(event)
     }
@@ -138,8 +133,12 @@ impl Event {
     /// Sets the time at which it happened.
     #[must_use]
     pub fn with_time(mut self, time: Timestamp) -> Self {
-        self.time = Some(time);
+        self.set_time(Some(time));
         self
+    }
+
+    pub(crate) fn set_time(&mut self, time: Option<Timestamp>) {
+        (self.time, self.has_time) = (time.unwrap_or(Timestamp::EPOCH), time.is_some());
     }
 
     /// Sets the key: events of one key keep their order.
@@ -167,6 +166,7 @@ impl Event {
     #[must_use]
     pub fn with_data(mut self, data: impl Into<Bytes>) -> Self {
         self.data = Some(shared(data));
+        self.written = Written::Elsewhere;
         self
     }
 
@@ -205,7 +205,7 @@ impl Event {
 
     /// When it happened.
     pub fn time(&self) -> Option<Timestamp> {
-        self.time
+        self.has_time.then_some(self.time)
     }
 
     /// The key: events of one key keep their order (CloudEvents: `partitionkey`).
@@ -326,14 +326,25 @@ impl Event {
             source: Text::default(),
             kind,
             subject: None,
-            time: None,
+            time: Timestamp::EPOCH,
+            has_time: false,
             key: None,
             content_type: None,
             schema: None,
             attributes: Attributes::default(),
             data: None,
+            written: Written::Elsewhere,
         }
     }
+}
+
+#[cold]
+fn no_json(kind: &str, data: &str, error: &serde_json::Error) -> Error {
+    let what = format!(
+        "the data of an event of type {kind}, a {data}, does not serialize to JSON: {}",
+        describe_json_error(error)
+    );
+    Error::new(ErrorKind::Invalid, what)
 }
 
 impl fmt::Debug for Event {
@@ -343,7 +354,7 @@ impl fmt::Debug for Event {
             .field("source", &self.source)
             .field("type", &self.kind)
             .field("subject", &self.subject)
-            .field("time", &self.time)
+            .field("time", &self.time())
             .field("key", &self.key)
             .field("content_type", &self.content_type)
             .field("schema", &self.schema)

@@ -4,16 +4,18 @@ use std::io::Write as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::value::RawValue;
+use uuid::Uuid;
 
 use super::super::media::{Form, form};
-use crate::{AttributeValue, Event};
+use crate::event::Written;
+use crate::{AttributeValue, Event, EventId};
 
 /// Appends `event` to `out`, in one line where its data has none of its own.
 pub fn encode(event: &Event, out: &mut Vec<u8>) {
     // Names and punctuation take about 130 bytes; Base64 is the only part that grows the data.
     out.reserve(event.approximate_size() + 128);
     out.extend_from_slice(br#"{"specversion":"1.0","id":"#);
-    event.id.with_str(|id| put_string(out, id));
+    put_id(out, &event.id);
     out.extend_from_slice(br#","source":"#);
     put_string(out, &event.source);
     out.extend_from_slice(br#","type":"#);
@@ -28,7 +30,7 @@ pub fn encode(event: &Event, out: &mut Vec<u8>) {
             put_string(out, text);
         }
     }
-    if let Some(time) = event.time {
+    if let Some(time) = event.time() {
         out.extend_from_slice(br#","time":"#);
         put_display(out, time);
     }
@@ -43,7 +45,7 @@ pub fn encode(event: &Event, out: &mut Vec<u8>) {
         put_string(out, content_type);
     }
     if let Some(data) = &event.data {
-        put_data(out, data, event.content_type.as_deref());
+        put_data(out, event, data);
     }
     out.push(b'}');
 }
@@ -60,26 +62,42 @@ pub fn encode_batch(events: &[Event], out: &mut Vec<u8>) {
     out.push(b']');
 }
 
-fn put_data(out: &mut Vec<u8>, data: &[u8], content_type: Option<&str>) {
-    match (content_type.map(form), std::str::from_utf8(data)) {
-        (Some(Form::Json), Ok(text)) if is_json_value(text) => {
-            out.extend_from_slice(br#","data":"#);
-            out.extend_from_slice(data);
+fn put_id(out: &mut Vec<u8>, id: &EventId) {
+    match id.as_uuid() {
+        Some(uuid) => {
+            out.push(b'"');
+            let text = uuid.hyphenated();
+            out.extend_from_slice(text.encode_lower(&mut Uuid::encode_buffer()).as_bytes());
+            out.push(b'"');
         }
-        (Some(Form::Text), Ok(text)) => {
-            out.extend_from_slice(br#","data":"#);
-            put_string(out, text);
-        }
-        _ => {
-            out.extend_from_slice(br#","data_base64":"#);
-            put_base64(out, data);
-        }
+        None => id.with_str(|id| put_string(out, id)),
     }
 }
 
-/// Whether `text` can stand as it is: one JSON value and nothing around it.
-fn is_json_value(text: &str) -> bool {
-    serde_json::from_str::<&RawValue>(text).is_ok_and(|value| value.get().len() == text.len())
+fn put_data(out: &mut Vec<u8>, event: &Event, data: &[u8]) {
+    let form = event.content_type.as_deref().map(form);
+    let is_written = matches!(event.written, Written::Json);
+    match form {
+        Some(Form::Json) if is_written || is_json_value(data) => {
+            out.extend_from_slice(br#","data":"#);
+            out.extend_from_slice(data);
+            return;
+        }
+        Some(Form::Text) => {
+            if let Ok(text) = std::str::from_utf8(data) {
+                out.extend_from_slice(br#","data":"#);
+                return put_string(out, text);
+            }
+        }
+        _ => {}
+    }
+    out.extend_from_slice(br#","data_base64":"#);
+    put_base64(out, data);
+}
+
+/// Whether `data` can stand as it is: one JSON value and nothing around it.
+fn is_json_value(data: &[u8]) -> bool {
+    serde_json::from_slice::<&RawValue>(data).is_ok_and(|value| value.get().len() == data.len())
 }
 
 fn put_attribute(out: &mut Vec<u8>, value: &AttributeValue) {
@@ -117,6 +135,11 @@ fn put_string(out: &mut Vec<u8>, text: &str) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
     out.push(b'"');
     let bytes = text.as_bytes();
+    if is_clean(bytes) {
+        out.extend_from_slice(bytes);
+        out.push(b'"');
+        return;
+    }
     let mut clean = 0;
     for (at, &byte) in bytes.iter().enumerate() {
         let escape = ESCAPES[usize::from(byte)];
@@ -133,6 +156,39 @@ fn put_string(out: &mut Vec<u8>, text: &str) {
     }
     out.extend_from_slice(&bytes[clean..]);
     out.push(b'"');
+}
+
+/// Whether no byte needs an escape, as almost always: eight bytes are looked at together.
+#[inline]
+fn is_clean(bytes: &[u8]) -> bool {
+    let (words, _) = bytes.as_chunks::<8>();
+    let mut found = 0;
+    for word in words {
+        found |= escapes(u64::from_le_bytes(*word));
+    }
+    // The rest as part of a word, with what was looked at already.
+    found |= match (bytes.last_chunk(), bytes.first_chunk(), bytes.last_chunk()) {
+        (Some(word), _, _) => escapes(u64::from_le_bytes(*word)),
+        (None, Some(first), Some(last)) => {
+            let [first, last] = [first, last].map(|half| u64::from(u32::from_le_bytes(*half)));
+            escapes(first << 32 | last)
+        }
+        _ => return bytes.iter().all(|&byte| ESCAPES[usize::from(byte)] == 0),
+    };
+    found == 0
+}
+
+/// Zero where none of eight bytes needs an escape.
+#[inline]
+fn escapes(word: u64) -> u64 {
+    const ONES: u64 = u64::MAX / 255;
+    let quote = word ^ (ONES * b'"' as u64);
+    let slash = word ^ (ONES * b'\\' as u64);
+    // The highest bit of a byte tells that it was less than what was taken from it.
+    let control = word.wrapping_sub(ONES * 0x20) & !word;
+    let quote = quote.wrapping_sub(ONES) & !quote;
+    let slash = slash.wrapping_sub(ONES) & !slash;
+    (control | quote | slash) & (ONES * 0x80)
 }
 
 /// What follows the backslash for each byte; 0 where none is needed.

@@ -1,6 +1,7 @@
 use super::super::media::{self, Form, form};
 use super::wire::{bytes_size, number_size, put_bytes, put_length, put_number};
 use super::{PROTOBUF, TYPE_URL, field};
+use crate::event::Written;
 use crate::{AttributeValue, Event, Timestamp};
 
 /// Appends `event` to `out`.
@@ -22,7 +23,7 @@ pub fn encode(event: &Event, out: &mut Vec<u8>) {
             put_attribute(out, name, Value::Bytes(number, text.as_bytes()));
         }
     }
-    if let Some(time) = event.time {
+    if let Some(time) = event.time() {
         put_attribute(out, "time", Value::Time(time));
     }
     for (name, value) in event.attributes.iter() {
@@ -45,8 +46,9 @@ pub fn encode_batch(events: &[Event], out: &mut Vec<u8>) {
 
 fn put_data(out: &mut Vec<u8>, event: &Event, data: &[u8]) {
     let content_type = event.content_type.as_deref();
+    let is_text = || matches!(event.written, Written::Json) || std::str::from_utf8(data).is_ok();
     match content_type.map(form) {
-        Some(Form::Json | Form::Text) if std::str::from_utf8(data).is_ok() => {
+        Some(Form::Json | Form::Text) if is_text() => {
             put_bytes(out, field::TEXT_DATA, data);
         }
         _ => match &event.schema {

@@ -102,7 +102,7 @@ pub(super) fn event() -> impl Strategy<Value = Event> {
         |(id, source, kind, (subject, time, key, content_type, schema, data), attributes)| {
             let mut event = Event::with_id_and_type(id, kind).with_source(source);
             event.subject = subject;
-            event.time = time;
+            event.set_time(time);
             event.key = key;
             event.content_type = content_type;
             event.schema = schema;

@@ -1,4 +1,5 @@
 mod any;
+mod escapes;
 mod hostile;
 mod json;
 mod plain;
