@@ -105,7 +105,7 @@ impl Member {
                 continue;
             } else {
                 tracing::warn!(%partition, "lease not given up in time: it runs out by itself");
-                self.kept.push(partition.clone());
+                self.kept.insert(partition.clone());
             }
             self.lose(&partition, Revocation::Lost, now, out);
         }

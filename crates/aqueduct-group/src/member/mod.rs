@@ -107,7 +107,7 @@ pub(crate) struct Member {
     create_at: Moment,
     closing: bool,
     /// What could not be given up in time, while closing.
-    kept: Vec<PartitionId>,
+    kept: BTreeSet<PartitionId>,
     closed: bool,
     last_tick: Moment,
 }
@@ -227,7 +227,7 @@ impl Member {
             balance_due: false,
             create_at: now,
             closing: false,
-            kept: Vec::new(),
+            kept: BTreeSet::new(),
             closed: false,
             last_tick: now,
         }

@@ -35,7 +35,7 @@ impl Member {
         self.answer_flushes(out);
         if self.closing && self.owned.is_empty() && self.asks.is_empty() {
             self.closed = true;
-            let kept = std::mem::take(&mut self.kept);
+            let kept = std::mem::take(&mut self.kept).into_iter().collect();
             out.push(Command::Closed { kept });
         }
     }

@@ -280,6 +280,7 @@ impl Member {
                     .map_or(Revocation::Lost, |stop| stop.why);
                 self.owned.remove(partition);
                 self.lost.remove(partition);
+                self.kept.remove(partition);
                 if why == Revocation::Ended {
                     self.hurry_list(now);
                     self.balance_due = true;
