@@ -1,10 +1,53 @@
 //! Where a partition key lies among the hash ranges of the shards.
 
+use std::hash::BuildHasher as _;
+
+use aqueduct_core::Text;
+use foldhash::fast::RandomState;
+use hashbrown::HashTable;
 use md5::{Digest as _, Md5};
 
 /// The place of a partition key, as the service computes it.
 pub(crate) fn hash_of(partition_key: &str) -> u128 {
     u128::from_be_bytes(Md5::digest(partition_key.as_bytes()).into())
+}
+
+/// Remembers where keys lie: most producers send few keys many times, and to look one up takes a
+/// small part of what MD5 takes.
+#[derive(Default)]
+pub(crate) struct KnownHashes {
+    found: HashTable<(Text, u128)>,
+    hasher: RandomState,
+}
+
+/// The most keys that are remembered: with more in use, they are all forgotten now and then.
+const KNOWN: usize = 4096;
+
+impl KnownHashes {
+    /// [`hash_of`] that partition key.
+    #[inline]
+    pub(crate) fn hash_of(&mut self, partition_key: &Text) -> u128 {
+        let short = self.hasher.hash_one(partition_key.as_str());
+        match self
+            .found
+            .find(short, |(known, _)| known.as_str() == partition_key.as_str())
+        {
+            Some((_, hash)) => *hash,
+            None => self.learn(short, partition_key),
+        }
+    }
+
+    fn learn(&mut self, short: u64, partition_key: &Text) -> u128 {
+        let hash = hash_of(partition_key);
+        let Self { found, hasher } = self;
+        if found.len() >= KNOWN {
+            found.clear();
+        }
+        found.insert_unique(short, (partition_key.clone(), hash), |(known, _)| {
+            hasher.hash_one(known.as_str())
+        });
+        hash
+    }
 }
 
 /// An explicit hash key: a decimal number of 128 bits, without sign.
@@ -17,12 +60,30 @@ pub(crate) fn parse_hash(text: &str) -> Option<u128> {
 
 #[cfg(test)]
 mod tests {
-    use super::{hash_of, parse_hash};
+    use aqueduct_core::Text;
+
+    use super::{KNOWN, KnownHashes, hash_of, parse_hash};
 
     #[test]
     fn a_key_hashes_as_the_service_does() {
         assert_eq!(hash_of(""), 0xd41d_8cd9_8f00_b204_e980_0998_ecf8_427e);
         assert_eq!(hash_of("a"), 0x0cc1_75b9_c0f1_b6a8_31c3_99e2_6977_2661);
+    }
+
+    #[test]
+    fn what_is_remembered_is_right_and_bounded() {
+        let mut known = KnownHashes::default();
+        let long = "k".repeat(100);
+        for number in 0..3 * KNOWN {
+            for key in [
+                format!("key-{number}"),
+                format!("key-{}", number % 7),
+                long.clone(),
+            ] {
+                assert_eq!(known.hash_of(&Text::from(&key)), hash_of(&key));
+            }
+            assert!(known.found.len() <= KNOWN);
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 use bytes::Bytes;
-use md5::{Digest as _, Md5};
 
+use super::digest::md5_of_each;
 use super::tables::{Numbers, Slot, Texts};
 use super::wire::{length_tag, put_varint, varint_size, varint_tag};
 use super::{DIGEST, MAGIC};
@@ -90,18 +90,29 @@ impl Aggregate {
     /// The data of the record that carries all those pushed since the last time; this one is
     /// empty then and keeps its buffers.
     pub fn take(&mut self) -> Bytes {
+        let mut data = [self.take_unsealed()];
+        seal(&mut data);
+        let [data] = data;
+        data.into()
+    }
+
+    /// [`take`](Self::take) without the checksum, which has its room: [`seal`] puts it there.
+    pub(crate) fn take_unsealed(&mut self) -> Vec<u8> {
         let mut data = Vec::with_capacity(self.size());
         data.extend_from_slice(&MAGIC);
         data.extend_from_slice(self.keys.fields());
         data.extend_from_slice(self.hashes.fields());
         data.extend_from_slice(&self.records);
-        let digest = Md5::digest(&data[MAGIC.len()..]);
-        data.extend_from_slice(&digest);
+        self.clear();
+        data
+    }
+
+    /// Forgets what was pushed.
+    pub(crate) fn clear(&mut self) {
         self.keys.clear();
         self.hashes.clear();
         self.records.clear();
         self.len = 0;
-        data.into()
     }
 
     /// [`take`](Self::take), for an aggregate that is not used again.
@@ -159,6 +170,16 @@ impl std::fmt::Debug for Aggregate {
             .field("len", &self.len)
             .field("size", &self.size())
             .finish_non_exhaustive()
+    }
+}
+
+/// Puts the checksums behind aggregates that were taken without: behind all of them together,
+/// which is quicker.
+pub(crate) fn seal(unsealed: &mut [Vec<u8>]) {
+    let messages: Vec<&[u8]> = unsealed.iter().map(|data| &data[MAGIC.len()..]).collect();
+    let digests = md5_of_each(&messages);
+    for (data, digest) in unsealed.iter_mut().zip(digests) {
+        data.extend_from_slice(&digest);
     }
 }
 

@@ -39,11 +39,13 @@
 
 mod aggregate;
 mod broken;
+mod digest;
 mod split;
 mod tables;
 mod wire;
 
 pub use aggregate::Aggregate;
+pub(crate) use aggregate::seal;
 pub use broken::BrokenAggregate;
 pub use split::{InnerRecord, Within, split, split_within};
 

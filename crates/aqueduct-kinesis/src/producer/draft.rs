@@ -1,19 +1,20 @@
+use std::borrow::Cow;
 use std::hash::BuildHasher as _;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use aqueduct_core::{Error, ErrorKind, Event, Limits, Result};
 use aws_sdk_kinesis::types::PutRecordsRequestEntry;
-use aws_smithy_types::Blob;
 use foldhash::fast::RandomState;
-use hashbrown::HashMap;
+use hashbrown::HashTable;
 
-use super::fill::{Fill, Open};
+use super::entries::{Entries, entry};
+use super::fill::{Fill, Spare};
 use super::ledger::{KeyId, Ledger};
 use super::schedule::Slot;
 use crate::config::Encoding;
 use crate::encoding::{self, explicit_hash, partition_key};
-use crate::hash::hash_of;
+use crate::hash::{KnownHashes, hash_of};
 use crate::shards::ShardMap;
 
 /// Makes records of events.
@@ -26,7 +27,9 @@ pub(super) struct Drafter {
     hasher: RandomState,
     /// Where the next events without a key go.
     pub(super) turn: AtomicUsize,
-    pub(super) spare: Mutex<Vec<Vec<Open>>>,
+    pub(super) spare: Mutex<Vec<Spare>>,
+    /// Where keys lie that were asked for one by one.
+    known: Mutex<KnownHashes>,
 }
 
 /// The records of one call.
@@ -34,6 +37,7 @@ pub(super) struct Drafter {
 pub(super) struct Draft {
     pub(super) slots: Vec<Slot>,
     pub(super) items: Vec<Item>,
+    pub(super) entries: Entries,
     /// The events of the records, one record after the other.
     pub(super) members: Vec<u32>,
     /// The key of each event.
@@ -43,8 +47,8 @@ pub(super) struct Draft {
 }
 
 /// A record.
+#[derive(Clone, Copy)]
 pub(super) struct Item {
-    pub(super) entry: Option<PutRecordsRequestEntry>,
     members: (u32, u32),
     /// Its readers drop what its shard does not hold.
     pub(super) aggregated: bool,
@@ -64,29 +68,44 @@ pub(super) enum Way<'a> {
 /// The levels of the keys that more than one record may hold.
 #[derive(Default)]
 pub(super) struct Levels {
-    next: HashMap<KeyId, u32, RandomState>,
+    /// A key is a hash already.
+    next: HashTable<(KeyId, u32)>,
 }
 
 impl Levels {
-    #[inline]
+    fn with_room(keys: usize) -> Self {
+        Self {
+            next: HashTable::with_capacity(keys),
+        }
+    }
+
     /// The level of a record that holds that key alone.
+    #[inline]
     fn level(&mut self, key: KeyId) -> u32 {
         if key == 0 {
             return 0;
         }
-        let next = self.next.entry(key).or_insert(0);
+        let next = self.next_of(key);
         *next += 1;
         *next - 1
     }
 
     /// The level of a record that holds those keys.
     pub(super) fn level_of_all(&mut self, keys: impl Iterator<Item = KeyId> + Clone) -> u32 {
-        let known = keys.clone().filter_map(|key| self.next.get(&key).copied());
-        let level = known.max().unwrap_or(0);
-        for key in keys.filter(|key| *key != 0) {
-            self.next.insert(key, level + 1);
+        let keys = keys.filter(|key| *key != 0);
+        let level = keys.clone().map(|key| *self.next_of(key)).max();
+        let level = level.unwrap_or(0);
+        for key in keys {
+            *self.next_of(key) = level + 1;
         }
         level
+    }
+
+    /// The first level that is above all records of that key.
+    #[inline]
+    fn next_of(&mut self, key: KeyId) -> &mut u32 {
+        let entry = self.next.entry(key, |it| it.0 == key, |it| it.0);
+        &mut entry.or_insert((key, 0)).into_mut().1
     }
 }
 
@@ -105,6 +124,7 @@ impl Drafter {
             hasher: RandomState::default(),
             turn: AtomicUsize::new(0),
             spare: Mutex::default(),
+            known: Mutex::default(),
         }
     }
 
@@ -114,10 +134,13 @@ impl Drafter {
 
     /// The hash key of an event; `None` where it has no key and may go anywhere.
     pub(super) fn hash_of(&self, event: &Event) -> Option<u128> {
-        match (explicit_hash(event), event.key()) {
+        match (asked_hash(event), event.key_text()) {
             (Ok(Some(hash)), _) => Some(hash),
-            (_, Some(_)) => Some(hash_of(&partition_key(event))),
             (_, None) => None,
+            (_, Some(key)) => match (partition_key(event), self.known.try_lock()) {
+                (Cow::Borrowed(_), Ok(mut known)) => Some(known.hash_of(key)),
+                (name, _) => Some(hash_of(&name)),
+            },
         }
     }
 
@@ -131,6 +154,7 @@ impl Drafter {
             }
             (_, way) => self.single(events, way, &mut draft, ledger),
         }
+        draft.seal();
         ledger.drafted();
         draft
     }
@@ -138,12 +162,12 @@ impl Drafter {
     fn single(&self, events: &[Event], way: Way<'_>, draft: &mut Draft, ledger: &mut Ledger) {
         draft.slots.reserve_exact(events.len());
         draft.items.reserve_exact(events.len());
+        draft.entries.reserve_exact(events.len());
         draft.members.reserve_exact(events.len());
-        let mut levels = Levels::default();
-        levels.next.reserve(events.len());
+        let mut levels = Levels::with_room(events.len());
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         for (at, event) in events.iter().enumerate() {
-            let explicit = match explicit_hash(event) {
+            let explicit = match asked_hash(event) {
                 Ok(explicit) => explicit,
                 Err(error) => {
                     let key = self.key_id(event, None);
@@ -187,13 +211,21 @@ impl Drafter {
     }
 
     /// A record of its own for `event`, and its bytes.
+    #[inline(always)]
     pub(super) fn record(
         &self,
         event: &Event,
         hash: Option<u128>,
     ) -> Result<(PutRecordsRequestEntry, usize)> {
-        let mut data = Vec::new();
-        encoding::encode(event, self.encoding, &mut data)?;
+        let data = match (self.encoding, event.data()) {
+            // A copy of its size.
+            (Encoding::Raw, Some(data)) => data.to_vec(),
+            _ => {
+                let mut data = Vec::new();
+                encoding::encode(event, self.encoding, &mut data)?;
+                data
+            }
+        };
         self.limits.check_event(event, data.len())?;
         let key = partition_key(event).into_owned();
         let bytes = data.len() + key.len();
@@ -218,6 +250,7 @@ impl Drafter {
 }
 
 impl Draft {
+    #[inline(always)]
     pub(super) fn push(
         &mut self,
         entry: PutRecordsRequestEntry,
@@ -227,6 +260,7 @@ impl Draft {
         level: u32,
         bytes: usize,
     ) {
+        self.entries.push(entry);
         let from = self.members.len() as u32;
         self.members.extend_from_slice(members);
         self.slots.push(Slot {
@@ -235,10 +269,15 @@ impl Draft {
             bytes: bytes as u32,
         });
         self.items.push(Item {
-            entry: Some(entry),
             members: (from, self.members.len() as u32),
             aggregated,
         });
+    }
+
+    /// Puts the checksums behind the aggregated records.
+    fn seal(&mut self) {
+        let items = &self.items;
+        self.entries.seal(|item| items[item].aggregated);
     }
 
     /// The events of a record.
@@ -257,19 +296,13 @@ pub(super) fn refuse(ledger: &mut Ledger, at: usize, key: KeyId, error: Error) {
     }
 }
 
-pub(super) fn entry(
-    data: Vec<u8>,
-    key: String,
-    hash: Option<u128>,
-) -> Result<PutRecordsRequestEntry> {
-    let entry = PutRecordsRequestEntry::builder()
-        .data(Blob::new(data))
-        .partition_key(key)
-        .set_explicit_hash_key(hash.map(|hash| hash.to_string()))
-        .build();
-    entry.map_err(|failed| {
-        Error::new(ErrorKind::Internal, "a record could not be put together").with_source(failed)
-    })
+/// The hash key that the event asks for. Most have no attributes at all.
+#[inline]
+pub(super) fn asked_hash(event: &Event) -> Result<Option<u128>> {
+    match event.attributes().is_empty() {
+        true => Ok(None),
+        false => explicit_hash(event),
+    }
 }
 
 /// Stands for the outcome of a blocked event, which the ledger words itself.

@@ -4,12 +4,13 @@ use std::sync::atomic::Ordering;
 
 use aqueduct_core::Event;
 
-use super::draft::{Draft, Drafter, Levels, entry, never, refuse};
+use super::draft::{Draft, Drafter, Levels, asked_hash, never, refuse};
+use super::entries::entry;
 use super::ledger::{KeyId, Ledger};
 use super::schedule::REQUEST_RECORDS;
 use crate::aggregation::{Aggregate, OUTER_KEY};
-use crate::encoding::{self, KEYLESS, explicit_hash, partition_key};
-use crate::hash::hash_of;
+use crate::encoding::{self, KEYLESS, partition_key};
+use crate::hash::{KnownHashes, hash_of};
 use crate::metrics::PAYLOAD_UNIT;
 use crate::shards::ShardMap;
 
@@ -33,10 +34,18 @@ pub(super) struct Fill<'a> {
     levels: Levels,
     /// The records side by side of each shard, shard by shard.
     open: Vec<Open>,
+    known: KnownHashes,
     parts: usize,
     /// The record of the next event without a key: one after the other, so that as few records as
     /// can be are begun.
     turn: usize,
+}
+
+/// What one call leaves for the next.
+#[derive(Default)]
+pub(super) struct Spare {
+    open: Vec<Open>,
+    known: KnownHashes,
 }
 
 /// An aggregate that is being filled.
@@ -73,14 +82,15 @@ impl<'a> Fill<'a> {
         draft: &'a mut Draft,
         ledger: &'a mut Ledger,
     ) -> Self {
-        let spare = {
+        let Spare { open, known } = {
             let mut spare = drafter.spare.lock().unwrap_or_else(PoisonError::into_inner);
-            spare.pop()
+            spare.pop().unwrap_or_default()
         };
         Self {
             turn: drafter.turn.fetch_add(1, Ordering::Relaxed),
             parts: 1,
-            open: spare.unwrap_or_default(),
+            open,
+            known,
             drafter,
             map,
             rooms,
@@ -111,7 +121,10 @@ impl<'a> Fill<'a> {
         let spares = &self.drafter.spare;
         let mut spares = spares.lock().unwrap_or_else(PoisonError::into_inner);
         if spares.len() < 4 {
-            spares.push(self.open);
+            spares.push(Spare {
+                open: self.open,
+                known: self.known,
+            });
         }
     }
 
@@ -141,7 +154,7 @@ impl<'a> Fill<'a> {
     }
 
     fn one(&mut self, events: &[Event], at: usize, event: &Event, data: &mut Vec<u8>) {
-        let explicit = explicit_hash(event);
+        let explicit = asked_hash(event);
         let asked = explicit.as_ref().ok().copied().flatten();
         let (mut placed, key) = self.place(event, asked);
         self.draft.keys.push(key);
@@ -182,7 +195,7 @@ impl<'a> Fill<'a> {
     }
 
     #[inline]
-    fn place<'e>(&self, event: &'e Event, explicit: Option<u128>) -> (Placed<'e>, KeyId) {
+    fn place<'e>(&mut self, event: &'e Event, explicit: Option<u128>) -> (Placed<'e>, KeyId) {
         let shards = self.map.open();
         if event.key().is_none() {
             let (place, hash) = match explicit {
@@ -202,12 +215,15 @@ impl<'a> Fill<'a> {
         let (hash, key) = match explicit {
             Some(hash) => (hash, self.drafter.key_id(event, explicit)),
             None => {
-                let hash = hash_of(&name);
+                let hash = match (&name, event.key_text()) {
+                    (Cow::Borrowed(_), Some(key)) => self.known.hash_of(key),
+                    _ => hash_of(&name),
+                };
                 (hash, hash as u64 | 1)
             }
         };
         // The half of the hash that does not choose the shard.
-        let part = (key >> 32) as usize % self.parts;
+        let part = (((key >> 32) * self.parts as u64) >> 32) as usize;
         let placed = Placed {
             place: self.map.at(hash) * self.parts + part,
             hash,
@@ -238,13 +254,13 @@ impl<'a> Fill<'a> {
         match members[..] {
             [] => {}
             [at] => {
-                open.aggregate.take();
+                open.aggregate.clear();
                 self.alone(&events[at as usize], at as usize, place);
             }
             _ => {
-                let data = open.aggregate.take();
-                let bytes = data.len() + OUTER_KEY.len();
-                match entry(data.into(), OUTER_KEY.to_owned(), Some(open.hash)) {
+                let bytes = open.aggregate.size() + OUTER_KEY.len();
+                let data = open.aggregate.take_unsealed();
+                match entry(data, OUTER_KEY.to_owned(), Some(open.hash)) {
                     Ok(entry) => {
                         let level = self.level(place, &members, bytes);
                         let queue = (place / self.parts) as u32;
@@ -266,7 +282,7 @@ impl<'a> Fill<'a> {
     /// Makes a record of one event, behind those of its place that are closed.
     fn alone(&mut self, event: &Event, at: usize, place: usize) {
         let placed = match event.key() {
-            Some(_) => explicit_hash(event).ok().flatten(),
+            Some(_) => asked_hash(event).ok().flatten(),
             None => Some(self.draft.hashes[at]),
         };
         match self.drafter.record(event, placed) {

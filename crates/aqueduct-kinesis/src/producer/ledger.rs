@@ -13,16 +13,15 @@ pub(super) type KeyId = u64;
 /// The outcomes of one call, and the keys whose later events must not be stored.
 #[derive(Default)]
 pub(super) struct Ledger {
-    outcomes: Vec<Option<Result<Receipt>>>,
+    /// A receipt without a partition stands for an event that has no outcome yet.
+    outcomes: Vec<Result<Receipt>>,
     failed: HashSet<KeyId, RandomState>,
 }
 
 impl Ledger {
     pub(super) fn new(events: usize) -> Self {
-        let mut outcomes = Vec::new();
-        outcomes.resize_with(events, || None);
         Self {
-            outcomes,
+            outcomes: (0..events).map(|_| Ok(Receipt::default())).collect(),
             failed: HashSet::default(),
         }
     }
@@ -38,9 +37,10 @@ impl Ledger {
         self.failed.clear();
     }
 
+    /// The event is stored, at that partition.
     #[inline]
     pub(super) fn stored(&mut self, event: usize, receipt: Receipt) {
-        self.outcomes[event] = Some(Ok(receipt));
+        self.outcomes[event] = Ok(receipt);
     }
 
     /// The event was sent, or could not be, and `error` befell it.
@@ -48,7 +48,7 @@ impl Ledger {
         if key != 0 {
             self.failed.insert(key);
         }
-        self.outcomes[event] = Some(Err(error));
+        self.outcomes[event] = Err(error);
     }
 
     /// The event is not sent: behind an earlier one of its key, or because of `error`.
@@ -85,13 +85,13 @@ impl Ledger {
         }
     }
 
-    pub(super) fn into_report(self) -> SendReport {
-        let outcomes = self.outcomes.into_iter();
-        SendReport::new(
-            outcomes
-                .map(|outcome| outcome.unwrap_or_else(|| Err(unanswered())))
-                .collect(),
-        )
+    pub(super) fn into_report(mut self) -> SendReport {
+        for outcome in &mut self.outcomes {
+            if matches!(outcome, Ok(receipt) if receipt.partition.is_none()) {
+                *outcome = Err(unanswered());
+            }
+        }
+        SendReport::new(self.outcomes)
     }
 }
 

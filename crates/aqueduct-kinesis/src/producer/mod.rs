@@ -1,5 +1,6 @@
 mod answers;
 mod draft;
+mod entries;
 mod fill;
 mod kept_map;
 mod ledger;

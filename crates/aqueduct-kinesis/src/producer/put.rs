@@ -177,15 +177,12 @@ impl Call<'_> {
         loop {
             let mut wait = None;
             while flights.len() < IN_FLIGHT {
-                let (request, until) = self.next();
+                let (mut request, until) = self.next();
                 wait = until;
                 if request.is_empty() {
                     break;
                 }
-                let entries = request
-                    .iter()
-                    .filter_map(|&item| self.draft.items[item as usize].entry.take())
-                    .collect();
+                let entries = self.draft.entries.take(&mut request);
                 flights.push(producer.put(request, entries));
             }
             let answer = match (flights.is_empty(), wait) {

@@ -63,7 +63,10 @@ impl Schedule {
     pub(super) fn new(slots: &[Slot], request_bytes: usize) -> Self {
         let count = slots.iter().map(|slot| slot.queue + 1).max().unwrap_or(0);
         let mut queues: Vec<Queue> = Vec::new();
-        queues.resize_with(count as usize, Queue::default);
+        queues.resize_with(count as usize, || Queue {
+            waiting: Vec::with_capacity(slots.len() / count as usize),
+            ..Queue::default()
+        });
         for (at, slot) in slots.iter().enumerate() {
             queues[slot.queue as usize].waiting.push(at as u32);
         }
@@ -86,6 +89,9 @@ impl Schedule {
         let mut step = Step::default();
         let mut bytes = 0;
         let count = self.queues.len();
+        let waiting = |queue: &Queue| queue.waiting.len() - queue.next;
+        let waiting: usize = self.queues.iter().map(waiting).sum();
+        step.request.reserve_exact(waiting.min(REQUEST_RECORDS));
         for turn in 0..count {
             let at = (self.first + turn) % count;
             let queue = &mut self.queues[at];

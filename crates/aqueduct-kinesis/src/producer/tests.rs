@@ -81,7 +81,7 @@ fn play(
                     ledger.left_out(at, draft.keys[at], &error);
                 } else {
                     stored.push(at);
-                    ledger.stored(at, Receipt::default());
+                    ledger.stored(at, Receipt::at("0".into(), Position::MIN));
                 }
             }
         }
@@ -107,8 +107,8 @@ fn check_request(events: &[Event], draft: &Draft, request: &[u32]) {
 }
 
 fn check_records(events: &[Event], draft: &Draft, map: &ShardMap) {
-    for (at, item) in draft.items.iter().enumerate() {
-        let entry = item.entry.as_ref().unwrap();
+    assert_eq!(draft.items.len(), draft.entries.whole().len());
+    for (at, (item, entry)) in draft.items.iter().zip(draft.entries.whole()).enumerate() {
         let data = entry.data.as_ref();
         assert!(data.len() + entry.partition_key.len() <= RECORD);
         if !item.aggregated {
