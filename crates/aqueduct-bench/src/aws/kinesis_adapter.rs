@@ -1,4 +1,6 @@
 use aqueduct_core::{Error, Event, Result};
+use aws_sdk_kinesis::types::PutRecordsRequestEntry;
+use aws_smithy_types::Blob;
 
 use super::canned;
 use super::client::{FULL, JSON, OFF, RAW, STREAM, Side, Wire, event, sdk, source};
@@ -10,18 +12,24 @@ use crate::memory::block_on;
 /// PutRecords with 500 records, one after the other, answered from memory: the same requests by each,
 /// with the data made and serialized by the contestant.
 ///
-/// `sdk`: the SDK alone. `producer`: `Producer::send_batch`. `dispatch`: `send_all`. `cloudevents`: as
+/// `sdk`: the SDK alone, with data from the application's own type. `sdk-events`: the same data by way
+/// of an event with its id, key and source, as `producer` gets them. `producer`: `Producer::send_batch`. `dispatch`: `send_all`. `cloudevents`: as
 /// CloudEvents in JSON, else the 100 B alone.
 pub(crate) const CONTESTANTS: &[Contestant] = &[
-    contestant("sdk", |events, batch| with_sdk(events, batch, Wire::Data)),
+    contestant("sdk", |events, batch| {
+        with_sdk(events, batch, |number| Wire::Data.record(number))
+    }),
     contestant("producer", |events, batch| {
         with_producer(events, batch, Wire::Data)
     }),
     contestant("dispatch", |events, batch| {
         with_dispatch(events, batch, Wire::Data)
     }),
+    contestant("sdk-events", |events, batch| {
+        with_sdk(events, batch, record_of_event)
+    }),
     contestant("sdk-cloudevents", |events, batch| {
-        with_sdk(events, batch, Wire::CloudEvents)
+        with_sdk(events, batch, |number| Wire::CloudEvents.record(number))
     }),
     contestant("producer-cloudevents", |events, batch| {
         with_producer(events, batch, Wire::CloudEvents)
@@ -36,6 +44,11 @@ pub(crate) const AIMS: &[Aim] = &[
         what: "instructions of the producer to those of the SDK for the same requests, SHA-256 left out",
         bound: Bound::AtMost(1.1),
         value: |round| instructions(round, "producer", "sdk"),
+    },
+    Aim {
+        what: "instructions of the producer to those of the SDK for the same requests, of the same events, SHA-256 left out",
+        bound: Bound::AtMost(1.1),
+        value: |round| instructions(round, "producer", "sdk-events"),
     },
     Aim {
         what: "instructions of the producer to those of the SDK for the same requests, SHA-256 left out (CloudEvents)",
@@ -103,11 +116,27 @@ async fn batches(
     Ok(meter.end(count * batch))
 }
 
-fn with_sdk(events: u64, batch: usize, wire: Wire) -> Result<Figures> {
+/// The data of an event in a record, as somebody sends it who has events and only the SDK.
+fn record_of_event(number: u64) -> Result<PutRecordsRequestEntry> {
+    let event = event(number)?.with_source(source());
+    PutRecordsRequestEntry::builder()
+        .data(Blob::new(
+            event.data().map_or_else(Vec::new, |data| data.to_vec()),
+        ))
+        .partition_key(event.key().unwrap_or_default())
+        .build()
+        .map_err(|e| sdk("a record", e))
+}
+
+fn with_sdk(
+    events: u64,
+    batch: usize,
+    record: fn(u64) -> Result<PutRecordsRequestEntry>,
+) -> Result<Figures> {
     block_on(async {
         let client = side().kinesis().await?;
         batches(events, batch, async |numbers| {
-            let records = numbers.map(|number| wire.record(number));
+            let records = numbers.map(record);
             let answer = client
                 .put_records()
                 .stream_name(STREAM)
