@@ -1,13 +1,15 @@
 use std::borrow::Cow;
+use std::fmt;
 use std::time::Duration;
 
 use aqueduct_core::PartitionId;
 use aws_sdk_kinesis::operation::get_records::GetRecordsOutput;
 use aws_smithy_types::body::SdkBody;
 use serde::Deserialize;
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::feed::{behind, ids};
-use super::records::{InText, Records};
+use super::records::{Builder, InText, Records};
 
 /// What one GetRecords brought.
 pub(super) struct Answer {
@@ -29,24 +31,23 @@ impl Answer {
         let text = body.bytes().unwrap_or_default();
         let text = std::str::from_utf8(text)
             .map_err(|error| format!("not UTF-8 behind byte {}", error.valid_up_to()))?;
-        let wire: Wire<'_> = serde_json::from_str(text).map_err(|error| {
-            let (line, column) = (error.line(), error.column());
-            format!("not as GetRecords answers at line {line} column {column}")
-        })?;
-        let mut places = InText::builder(text);
-        for record in wire.records.unwrap_or_default() {
-            places.push(
-                &record.sequence_number,
-                &record.partition_key,
-                &record.data,
-                record.approximate_arrival_timestamp,
-            );
-        }
+        let mut reading = Reading {
+            places: InText::builder(text),
+            around: Around::default(),
+        };
+        let mut json = serde_json::Deserializer::from_str(text);
+        json.deserialize_map(&mut reading)
+            .and_then(|()| json.end())
+            .map_err(|error| {
+                let (line, column) = (error.line(), error.column());
+                format!("not as GetRecords answers at line {line} column {column}")
+            })?;
+        let Reading { places, around } = reading;
         let records = places.finish();
-        let children = wire.child_shards.unwrap_or_default();
+        let children = around.children.unwrap_or_default();
         Ok(Self {
-            next: wire.next_shard_iterator,
-            behind: behind(wire.millis_behind_latest),
+            next: around.next,
+            behind: behind(around.millis_behind),
             children: children.into_iter().map(|it| it.shard_id.into()).collect(),
             records: Records::InText(records.of(body)),
         })
@@ -64,14 +65,84 @@ impl From<GetRecordsOutput> for Answer {
     }
 }
 
+/// Reads an answer, and notes the records as they come: a list of them in between would be as
+/// large as the text.
+struct Reading<'a> {
+    places: Builder<'a>,
+    around: Around,
+}
+
+#[derive(Default)]
+struct Around {
+    next: Option<String>,
+    millis_behind: Option<i64>,
+    children: Option<Vec<WireChild>>,
+}
+
 #[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Wire<'a> {
-    #[serde(borrow)]
-    records: Option<Vec<WireRecord<'a>>>,
-    next_shard_iterator: Option<String>,
-    millis_behind_latest: Option<i64>,
-    child_shards: Option<Vec<WireChild>>,
+enum Name {
+    Records,
+    NextShardIterator,
+    MillisBehindLatest,
+    ChildShards,
+    #[serde(other)]
+    Other,
+}
+
+impl<'a> Visitor<'a> for &mut Reading<'a> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an answer")
+    }
+
+    fn visit_map<A: MapAccess<'a>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some(name) = map.next_key()? {
+            match name {
+                Name::Records => map.next_value_seed(Listed(&mut self.places))?,
+                Name::NextShardIterator => self.around.next = map.next_value()?,
+                Name::MillisBehindLatest => self.around.millis_behind = map.next_value()?,
+                Name::ChildShards => self.around.children = map.next_value()?,
+                Name::Other => drop(map.next_value::<IgnoredAny>()?),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Reads the list of the records, which may be null.
+struct Listed<'b, 'a>(&'b mut Builder<'a>);
+
+impl<'a> DeserializeSeed<'a> for Listed<'_, 'a> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'a>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'a> Visitor<'a> for Listed<'_, 'a> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of records")
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'a>>(self, mut list: A) -> Result<(), A::Error> {
+        while let Some(record) = list.next_element::<WireRecord<'a>>()? {
+            self.0.push(
+                record.sequence_number,
+                record.partition_key,
+                record.data,
+                record.approximate_arrival_timestamp,
+            );
+        }
+        Ok(())
+    }
 }
 
 #[derive(Deserialize)]

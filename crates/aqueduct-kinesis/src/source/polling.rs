@@ -8,7 +8,7 @@ use super::pace::Pace;
 use super::place::Place;
 
 /// The most records that one answer brings.
-const MAX_RECORDS: usize = 10_000;
+pub(super) const MAX_RECORDS: usize = 10_000;
 
 /// What a record is taken to weigh before the first was seen.
 const FIRST_GUESS: usize = 1024;

@@ -8,6 +8,7 @@ use base64_simd::{AsOut as _, STANDARD};
 use bytes::{Bytes, BytesMut};
 
 use super::log::timestamp;
+use super::polling::MAX_RECORDS;
 
 /// The data of small records shares blocks of this size: an allocation for dozens of them. An
 /// event that is kept pins its block, so a block is small.
@@ -158,7 +159,8 @@ impl InText {
         Builder {
             text,
             unescaped: String::new(),
-            entries: Vec::new(),
+            // Names, sequence number and time alone take 200 bytes.
+            entries: Vec::with_capacity((text.len() / 200).min(MAX_RECORDS)),
             bytes: 0,
         }
     }
@@ -213,9 +215,9 @@ pub(super) struct Places {
 impl Builder<'_> {
     pub(super) fn push(
         &mut self,
-        sequence: &Cow<'_, str>,
-        partition_key: &Cow<'_, str>,
-        data: &Cow<'_, str>,
+        sequence: Cow<'_, str>,
+        partition_key: Cow<'_, str>,
+        data: Cow<'_, str>,
         stored_at: Option<f64>,
     ) {
         let padding = data.bytes().rev().take(2).filter(|it| *it == b'=').count();
@@ -238,8 +240,8 @@ impl Builder<'_> {
         }
     }
 
-    fn span(&mut self, part: &Cow<'_, str>) -> Span {
-        let from = match part {
+    fn span(&mut self, part: Cow<'_, str>) -> Span {
+        let from = match &part {
             Cow::Borrowed(part) => part.as_ptr() as usize - self.text.as_ptr() as usize,
             Cow::Owned(part) => {
                 self.unescaped.push_str(part);
