@@ -19,6 +19,7 @@ use async_trait::async_trait;
 use self::draft::Drafter;
 use self::kept_map::KeptMap;
 use self::pace::Pacing;
+use self::schedule::REQUEST_RECORDS;
 use crate::config::{Aggregation, Encoding, Publishing};
 use crate::metrics::Metrics;
 use crate::stream::Kinesis;
@@ -48,7 +49,7 @@ impl KinesisProducer {
         encoding: Encoding,
         options: Publishing,
         record_bytes: usize,
-        capabilities: Capabilities,
+        mut capabilities: Capabilities,
         runtime: &Runtime,
     ) -> Result<Self> {
         let aggregate = match options.aggregation {
@@ -56,6 +57,10 @@ impl KinesisProducer {
             Aggregation::Off => false,
             Aggregation::Auto => encoding != Encoding::Raw,
         };
+        if !aggregate {
+            // A call with more is several requests, which are better made side by side.
+            capabilities.limits.batch_events = Some(REQUEST_RECORDS);
+        }
         let drafter = Drafter::new(
             encoding,
             aggregate.then_some(options.aggregation_bytes.min(record_bytes - 1)),
