@@ -129,12 +129,18 @@ impl Model {
         let out = |entry: &&Entry| matches!(entry.place, Where::Out { .. });
         assert_eq!(tracker.in_flight(), self.entries.iter().filter(out).count());
         assert_eq!(self.held() == 0, tracker.bytes() == 0);
-        assert!(self.held() - self.parked() <= OPTIONS.max_unsettled);
+        // What was parked may be free again at any time.
+        assert!(self.held() <= OPTIONS.max_unsettled + OPTIONS.max_parked);
         assert_eq!(tracker.keys.parked(), self.parked());
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.held() == 0
+    }
+
+    /// How many are held and wait behind no failing key.
+    pub(super) fn unparked(&self) -> usize {
+        self.held() - self.parked()
     }
 
     fn held(&self) -> usize {

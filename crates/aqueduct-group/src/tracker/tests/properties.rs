@@ -81,7 +81,9 @@ impl Pair {
             self.model.fetched(self.next, *key);
             self.next += 2;
         }
+        let fetched = !batch.is_empty();
         self.tracker.fetched(batch, at(self.now));
+        assert!(!fetched || self.model.unparked() <= OPTIONS.max_unsettled);
     }
 
     fn take(&mut self, max: usize) {
