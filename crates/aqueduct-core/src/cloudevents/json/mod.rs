@@ -32,9 +32,9 @@ mod encode;
 mod scan;
 
 pub(crate) use self::decode::decode_unchecked;
+pub use self::decode::{decode, decode_batch};
 #[cfg(test)]
 pub(super) use self::decode::{decode_any, decode_plain};
-pub use self::decode::{decode, decode_batch};
 pub use self::encode::{encode, encode_batch};
 
 /// The media type of one event.
