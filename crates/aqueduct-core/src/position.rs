@@ -189,7 +189,9 @@ fn short_number(text: &[u8], wrong: &mut u64) -> u64 {
         number = number * 10 + digit;
     }
     for eight in eights {
-        number = number * 100_000_000 + eight_digits(*eight, wrong);
+        // What is no number may be too large for a word; it is wrong already.
+        let shifted = number.wrapping_mul(100_000_000);
+        number = shifted.wrapping_add(eight_digits(*eight, wrong));
     }
     number
 }
@@ -293,6 +295,19 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn any_other_text_is_refused(text in ".{0,60}", at in 0..60usize) {
+            let digits = |text: &str| !text.is_empty() && text.bytes().all(|it| it.is_ascii_digit());
+            if !digits(&text) {
+                prop_assert!(Position::from_sequence_text(&text).is_err());
+            }
+            let mut number = "7".repeat(57);
+            number.insert_str(at.min(57), &text);
+            if !digits(&number) {
+                prop_assert!(Position::from_sequence_text(&number).is_err());
+            }
+        }
+
         #[test]
         fn text_and_bytes_keep_value_and_order(a: [u64; 4], b: [u64; 4]) {
             let [a, b] = [a, b].map(|[high, middle, low, sub]| Position { high, middle, low, sub });
