@@ -4,6 +4,7 @@ mod admin;
 pub mod aggregation;
 mod backend;
 mod config;
+mod direct;
 mod encoding;
 mod error;
 mod hash;

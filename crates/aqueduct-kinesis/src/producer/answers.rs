@@ -1,38 +1,32 @@
 use aqueduct_core::{Effect, Error, ErrorKind, Moment, PartitionId, Position, Receipt, Retry};
-use aws_sdk_kinesis::types::PutRecordsResultEntry;
 
+use super::outcome::{Outcome, Refusal};
 use super::put::Call;
 use crate::error;
 use crate::metrics::{Metrics, PAYLOAD_UNIT};
 
 impl Call<'_> {
     /// Reads the answers of one request, record by record.
-    pub(super) async fn read(&mut self, request: &[u32], records: Vec<PutRecordsResultEntry>) {
+    pub(super) async fn read(&mut self, request: &[u32], mut outcomes: Vec<Outcome>) {
         let now = self.producer.runtime.now();
         let mut counted = Counted::default();
         let mut astray = Vec::new();
-        for (&item, record) in request.iter().zip(&records) {
-            if let Some(code) = &record.error_code {
-                let message = record.error_message.as_deref();
-                self.refused(item, code, message, now, &mut counted);
+        for (&item, outcome) in request.iter().zip(&mut outcomes) {
+            if let Some(refusal) = &outcome.refusal {
+                self.refused(item, refusal, now, &mut counted);
                 continue;
             }
-            let sequence = record.sequence_number.as_deref().unwrap_or_default();
-            let (Ok(position), Some(shard)) = (
-                Position::from_sequence_text(sequence),
-                record.shard_id.as_deref(),
-            ) else {
+            let Some((id, position)) = outcome.stored.take() else {
                 self.unreadable(item);
                 continue;
             };
             let slot = self.draft.slots[item as usize];
             counted.stored(slot.bytes as usize);
             let aggregated = self.draft.items[item as usize].aggregated;
-            if aggregated && self.map.open()[slot.queue as usize].id.as_str() != shard {
-                astray.push((item, PartitionId::from(shard), position));
+            if aggregated && self.map.open()[slot.queue as usize].id != id {
+                astray.push((item, id, position));
                 continue;
             }
-            let id = PartitionId::from(shard);
             let members = self.draft.members(item);
             if let [at] = members {
                 self.ledger.stored(*at as usize, Receipt::at(id, position));
@@ -45,21 +39,21 @@ impl Call<'_> {
             }
             counted.events += members.len() as u64;
         }
-        self.tell_pacing(request, &records, now);
+        self.tell_pacing(request, &outcomes, now);
         if !astray.is_empty() {
             self.judge_astray(astray, now, &mut counted).await;
         }
         counted.add_to(&self.producer.metrics);
     }
 
-    fn tell_pacing(&self, request: &[u32], records: &[PutRecordsResultEntry], now: Moment) {
+    fn tell_pacing(&self, request: &[u32], outcomes: &[Outcome], now: Moment) {
         let pacing = &self.producer.pacing;
         if !self.by_shard || pacing.is_calm() {
             return;
         }
         let mut shards = vec![(0, 0); self.map.open().len()];
-        for (&item, record) in request.iter().zip(records) {
-            if record.error_code.is_none() {
+        for (&item, outcome) in request.iter().zip(outcomes) {
+            if outcome.refusal.is_none() {
                 let slot = self.draft.slots[item as usize];
                 let (bytes, count) = &mut shards[slot.queue as usize];
                 *bytes += slot.bytes as usize;
@@ -74,16 +68,11 @@ impl Call<'_> {
     }
 
     /// The service did not store that record, and says so.
-    fn refused(
-        &mut self,
-        item: u32,
-        code: &str,
-        message: Option<&str>,
-        now: Moment,
-        counted: &mut Counted,
-    ) {
+    fn refused(&mut self, item: u32, refusal: &Refusal, now: Moment, counted: &mut Counted) {
         counted.failed += 1;
-        let mut error = error::record(self.producer.kinesis.what("PutRecords"), code, message);
+        let Refusal { code, message } = refusal;
+        let what = self.producer.kinesis.what("PutRecords");
+        let mut error = error::record(what, code, message.as_deref());
         if code == error::OVER_LIMIT {
             counted.throttled += 1;
             let members = self.draft.members(item);

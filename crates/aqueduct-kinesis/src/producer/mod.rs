@@ -4,6 +4,7 @@ mod entries;
 mod fill;
 mod kept_map;
 mod ledger;
+mod outcome;
 mod pace;
 mod put;
 mod schedule;

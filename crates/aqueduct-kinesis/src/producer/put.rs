@@ -1,16 +1,19 @@
+use std::fmt::Display;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use aqueduct_core::{Effect, Error, ErrorKind, Event, Moment, Result, Retry, SendReport};
-use aws_sdk_kinesis::types::{PutRecordsRequestEntry, PutRecordsResultEntry};
+use aws_sdk_kinesis::types::PutRecordsRequestEntry;
 use futures::future::{Either, select};
 use futures::stream::{FuturesUnordered, StreamExt as _};
 
 use super::KinesisProducer;
 use super::draft::{Draft, Way};
 use super::ledger::Ledger;
+use super::outcome::{Outcome, Outcomes};
 use super::schedule::{Gate, Schedule};
+use crate::direct::Direct;
 use crate::error;
 use crate::shards::ShardMap;
 
@@ -35,7 +38,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// The answers of one request, or the error of all of it.
 struct Answer {
     request: Vec<u32>,
-    records: Result<Vec<PutRecordsResultEntry>>,
+    outcomes: Result<Vec<Outcome>>,
     latency: Duration,
 }
 
@@ -140,6 +143,7 @@ impl KinesisProducer {
         let count = entries.len();
         self.metrics.requests.increment(1);
         self.metrics.records.increment(count as u64);
+        let direct = Direct::<Outcomes>::new();
         let answer = self
             .kinesis
             .client
@@ -147,24 +151,24 @@ impl KinesisProducer {
             .set_stream_name(self.kinesis.name())
             .set_stream_arn(self.kinesis.arn())
             .set_records(Some(entries))
+            .customize()
+            .interceptor(direct.clone())
             .send()
             .await;
         let what = || self.kinesis.what("PutRecords");
-        let answer = match answer {
+        let outcomes = match answer {
             Err(failed) => Err(error::request(what(), failed)),
-            Ok(answer) if answer.records.len() != count => {
-                let message = format!(
-                    "{}: {} answers for {count} records; is `endpoint` right?",
-                    what(),
-                    answer.records.len()
-                );
-                Err(Error::new(ErrorKind::Unavailable, message).with_effect(Effect::Unknown))
+            Ok(answer) => {
+                let Outcomes(outcomes) = direct.take().unwrap_or_else(|| answer.into());
+                match outcomes.len() {
+                    all if all == count => Ok(outcomes),
+                    some => Err(other_count(what(), some, count)),
+                }
             }
-            Ok(answer) => Ok(answer.records),
         };
         Answer {
             request,
-            records: answer,
+            outcomes,
             latency: self.runtime.now().since(began),
         }
     }
@@ -204,8 +208,8 @@ impl Call<'_> {
                 let request = answer.request;
                 self.schedule.answered(&self.draft.slots, &request);
                 self.answered(&request, answer.latency);
-                match answer.records {
-                    Ok(records) => self.read(&request, records).await,
+                match answer.outcomes {
+                    Ok(outcomes) => self.read(&request, outcomes).await,
                     Err(error) => self.fail_all(&request, error),
                 }
             }
@@ -348,6 +352,11 @@ impl Drop for Call<'_> {
             }
         }
     }
+}
+
+fn other_count(what: impl Display, answers: usize, records: usize) -> Error {
+    let message = format!("{what}: {answers} answers for {records} records; is `endpoint` right?");
+    Error::new(ErrorKind::Unavailable, message).with_effect(Effect::Unknown)
 }
 
 fn out_of_time() -> Error {

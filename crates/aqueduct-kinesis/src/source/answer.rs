@@ -3,13 +3,15 @@ use std::fmt;
 use std::time::Duration;
 
 use aqueduct_core::PartitionId;
-use aws_sdk_kinesis::operation::get_records::GetRecordsOutput;
+use aws_sdk_kinesis::error::BoxError;
+use aws_sdk_kinesis::operation::get_records::{GetRecordsError, GetRecordsOutput};
 use aws_smithy_types::body::SdkBody;
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::feed::{behind, ids};
 use super::records::{Builder, InText, Records};
+use crate::direct::Answered;
 
 /// What one GetRecords brought.
 pub(super) struct Answer {
@@ -22,12 +24,11 @@ pub(super) struct Answer {
     pub(super) children: Vec<PartitionId>,
 }
 
-impl Answer {
-    /// Reads the text of an answer. The records stay in it until each is asked for.
-    ///
-    /// # Errors
-    /// Where it is no answer, with the place and nothing of the text.
-    pub(super) fn read(body: SdkBody) -> Result<Self, String> {
+impl Answered for Answer {
+    type Output = GetRecordsOutput;
+
+    /// The records stay in the text until each is asked for.
+    fn read(body: SdkBody) -> Result<Self, String> {
         let text = body.bytes().unwrap_or_default();
         let text = std::str::from_utf8(text)
             .map_err(|error| format!("not UTF-8 behind byte {}", error.valid_up_to()))?;
@@ -51,6 +52,16 @@ impl Answer {
             children: children.into_iter().map(|it| it.shard_id.into()).collect(),
             records: Records::InText(records.of(body)),
         })
+    }
+
+    fn nothing_else() -> Result<GetRecordsOutput, BoxError> {
+        Ok(GetRecordsOutput::builder()
+            .set_records(Some(Vec::new()))
+            .build()?)
+    }
+
+    fn unreadable(why: BoxError) -> impl std::error::Error + Send + Sync + 'static {
+        GetRecordsError::unhandled(why)
     }
 }
 

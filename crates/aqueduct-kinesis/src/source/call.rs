@@ -1,10 +1,10 @@
 use aqueduct_core::{Error, ErrorKind, ReadFrom, Result};
 
 use super::answer::Answer;
-use super::direct::Direct;
 use super::feed::Link;
 use super::log::expired;
 use super::place::Place;
+use crate::direct::Direct;
 use crate::error;
 
 impl Link {
@@ -59,7 +59,7 @@ impl Link {
     pub(super) async fn records(&self, iterator: String, limit: i32) -> Result<Answer> {
         let kinesis = &self.source.kinesis;
         self.metrics.requests.increment(1);
-        let direct = Direct::default();
+        let direct = Direct::<Answer>::new();
         let answer = kinesis
             .client
             .get_records()

@@ -2,7 +2,6 @@
 
 mod answer;
 mod call;
-mod direct;
 mod fan_out;
 mod feed;
 mod log;
