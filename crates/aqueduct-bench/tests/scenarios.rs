@@ -76,7 +76,7 @@ fn kinesis_leases() {
 #[test]
 fn kinesis_adapter() {
     let lines = lines(&["kinesis-adapter", "--events", "2000"]);
-    assert_eq!(contestants(&lines).len(), 6);
+    assert_eq!(contestants(&lines).len(), 7);
     assert!(aim(&lines, "CPU time of the producer") > 0.0);
 }
 

@@ -89,19 +89,15 @@ impl Side {
         KinesisBackend::with(self.aws.clone()).parse(STREAM, &url, options)
     }
 
-    /// Dispatch on that stream, with requests of up to so many events.
+    /// Dispatch on that stream, with the options that it has by itself.
     pub(super) async fn dispatch(
         &self,
         set: &[(&str, &str)],
-        request_events: usize,
         runtime: &Runtime,
     ) -> Result<Dispatch> {
         let producer = self.resource(set)?.producer(runtime).await?;
         let options = DispatchOptions {
             source: Some(source()),
-            max_batch_events: request_events,
-            max_batch_bytes: 5 << 20,
-            max_buffered_events: request_events * 8,
             ..DispatchOptions::default()
         };
         Ok(Dispatch::new(producer, options, runtime))

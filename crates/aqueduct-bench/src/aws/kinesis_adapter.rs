@@ -172,7 +172,7 @@ fn with_producer(events: u64, batch: usize, wire: Wire) -> Result<Figures> {
 fn with_dispatch(events: u64, batch: usize, wire: Wire) -> Result<Figures> {
     block_on(async {
         let runtime = aqueduct_runtime::tokio();
-        let dispatch = side().dispatch(&options(wire), batch, &runtime).await?;
+        let dispatch = side().dispatch(&options(wire), &runtime).await?;
         batches(events, batch, async |numbers| {
             let events = numbers.map(event).collect::<Result<Vec<_>>>()?;
             dispatch.send_all(events).await.map_err(Error::from)?;

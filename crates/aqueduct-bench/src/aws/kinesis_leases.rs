@@ -164,7 +164,7 @@ fn paced(events: u64, rate: u64) -> Result<Figures> {
         let side = Side::new(&server.endpoint);
         create_stream(&side.kinesis().await?, SHARDS).await?;
         let runtime = aqueduct_runtime::tokio();
-        let dispatch = side.dispatch(&[RAW], 500, &runtime).await?;
+        let dispatch = side.dispatch(&[RAW], &runtime).await?;
         let (leases, traffic) = table().await?;
         let consumer = open(&side, leases, Wire::Data, &runtime).await?;
         let events = events.min(SECONDS * rate);

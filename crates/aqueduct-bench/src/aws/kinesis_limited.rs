@@ -277,7 +277,7 @@ fn with_dispatch(events: u64, batch: usize, wire: Wire, set: &[(&str, &str)]) ->
     block_on(async {
         let run = Run::begin(events).await?;
         let runtime = aqueduct_runtime::tokio();
-        let dispatch = run.side.dispatch(set, 5_000, &runtime).await?;
+        let dispatch = run.side.dispatch(set, &runtime).await?;
         let meter = Meter::begin();
         let tasks: Vec<_> = (0..SENDERS)
             .map(|sender| {

@@ -32,7 +32,7 @@ pub(crate) const CONTESTANTS: &[Contestant] = &[
         with_sdk(events, batch, Wire::Data)
     }),
     contestant("single-raw", FULL, |events, batch| {
-        with_dispatch(events, batch, FULL, &[OFF, RAW])
+        with_dispatch(events, batch, &[OFF, RAW])
     }),
     contestant("bare-single-raw", FULL, |events, batch| {
         with_producer(events, batch, &[OFF, RAW])
@@ -41,16 +41,16 @@ pub(crate) const CONTESTANTS: &[Contestant] = &[
         with_sdk(events, batch, Wire::CloudEvents)
     }),
     contestant("single", FULL, |events, batch| {
-        with_dispatch(events, batch, FULL, &[OFF, JSON])
+        with_dispatch(events, batch, &[OFF, JSON])
     }),
     contestant("aggregated-raw", MANY, |events, batch| {
-        with_dispatch(events, batch, MANY, &[ON, RAW])
+        with_dispatch(events, batch, &[ON, RAW])
     }),
     contestant("bare-aggregated-raw", MANY, |events, batch| {
         with_producer(events, batch, &[ON, RAW])
     }),
     contestant("aggregated", MANY, |events, batch| {
-        with_dispatch(events, batch, MANY, &[JSON])
+        with_dispatch(events, batch, &[JSON])
     }),
     contestant("enqueue-aggregated", MANY, |events, batch| {
         with_enqueue(events, batch, &[JSON])
@@ -210,7 +210,7 @@ pub(super) async fn fill(side: &Side, events: u64, wire: Wire) -> Result<()> {
         return put_all(&side.kinesis().await?, Numbers::new(events, FULL), wire).await;
     }
     let runtime = aqueduct_runtime::tokio();
-    let dispatch = side.dispatch(&[wire.encoding()], MANY, &runtime).await?;
+    let dispatch = side.dispatch(&[wire.encoding()], &runtime).await?;
     send_all(&dispatch, Numbers::new(events, MANY)).await?;
     dispatch.close().await
 }
@@ -237,16 +237,11 @@ async fn put(
     }
 }
 
-fn with_dispatch(
-    events: u64,
-    batch: usize,
-    request_events: usize,
-    set: &[(&str, &str)],
-) -> Result<Figures> {
+fn with_dispatch(events: u64, batch: usize, set: &[(&str, &str)]) -> Result<Figures> {
     block_on(async {
         let (_server, side) = stream().await?;
         let runtime = aqueduct_runtime::tokio();
-        let dispatch = side.dispatch(set, request_events, &runtime).await?;
+        let dispatch = side.dispatch(set, &runtime).await?;
         send_all(&dispatch, Numbers::new(warm_up(events), batch)).await?;
         let measured = Measured::begin(&side);
         send_all(&dispatch, Numbers::new(events, batch)).await?;
@@ -282,7 +277,7 @@ fn with_enqueue(events: u64, batch: usize, set: &[(&str, &str)]) -> Result<Figur
     block_on(async {
         let (_server, side) = stream().await?;
         let runtime = aqueduct_runtime::tokio();
-        let dispatch = side.dispatch(set, batch, &runtime).await?;
+        let dispatch = side.dispatch(set, &runtime).await?;
         enqueue(&dispatch, warm_up(events), batch).await?;
         let measured = Measured::begin(&side);
         enqueue(&dispatch, events, batch).await?;
