@@ -50,6 +50,7 @@ impl Engine {
         if let Some(call) = self.take_call(now) {
             self.budget.deposit();
             self.note_waiting(now);
+            self.tidy_blocked();
             let launch = self.depart(now, call.events, call.metas, false);
             if !at_rest {
                 self.mark_flights();
