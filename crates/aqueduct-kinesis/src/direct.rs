@@ -1,5 +1,5 @@
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use aws_sdk_kinesis::config::interceptors::BeforeDeserializationInterceptorContextRef;
 use aws_sdk_kinesis::config::{ConfigBag, Intercept, RuntimeComponents};
@@ -38,15 +38,18 @@ impl<A: Answered> Direct<A> {
 
     /// The answer, where it was read here.
     pub(crate) fn take(&self) -> Option<A> {
-        let mut answer = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        answer.take()
+        self.place().take()
+    }
+
+    fn place(&self) -> MutexGuard<'_, Option<A>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn read(&self, response: &HttpResponse) -> Result<A::Output, BoxError> {
         // The body is there whole: its clone shares the memory.
         let body = response.body().try_clone().unwrap_or_else(SdkBody::taken);
         let answer = A::read(body)?;
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(answer);
+        *self.place() = Some(answer);
         A::nothing_else()
     }
 }

@@ -135,6 +135,10 @@ pub(crate) const HASH_KEY: &str = "kinesishashkey";
 /// `Invalid` where it is none.
 #[inline]
 pub(crate) fn explicit_hash(event: &Event) -> Result<Option<u128>> {
+    // Most have no attributes at all.
+    if event.attributes().is_empty() {
+        return Ok(None);
+    }
     match event.attributes().get(HASH_KEY) {
         None => Ok(None),
         Some(value) => match parse_hash(&value.to_string()) {

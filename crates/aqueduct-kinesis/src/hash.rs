@@ -26,24 +26,22 @@ const KNOWN: usize = 4096;
 impl KnownHashes {
     /// [`hash_of`] that partition key.
     #[inline]
-    pub(crate) fn hash_of(&mut self, partition_key: &Text) -> u128 {
-        let short = self.hasher.hash_one(partition_key.as_str());
-        match self
-            .found
-            .find(short, |(known, _)| known.as_str() == partition_key.as_str())
-        {
+    pub(crate) fn hash_of(&mut self, partition_key: &str) -> u128 {
+        let short = self.hasher.hash_one(partition_key);
+        let is_it = |known: &(Text, u128)| known.0.as_str() == partition_key;
+        match self.found.find(short, is_it) {
             Some((_, hash)) => *hash,
             None => self.learn(short, partition_key),
         }
     }
 
-    fn learn(&mut self, short: u64, partition_key: &Text) -> u128 {
+    fn learn(&mut self, short: u64, partition_key: &str) -> u128 {
         let hash = hash_of(partition_key);
         let Self { found, hasher } = self;
         if found.len() >= KNOWN {
             found.clear();
         }
-        found.insert_unique(short, (partition_key.clone(), hash), |(known, _)| {
+        found.insert_unique(short, (partition_key.into(), hash), |(known, _)| {
             hasher.hash_one(known.as_str())
         });
         hash
@@ -60,8 +58,6 @@ pub(crate) fn parse_hash(text: &str) -> Option<u128> {
 
 #[cfg(test)]
 mod tests {
-    use aqueduct_core::Text;
-
     use super::{KNOWN, KnownHashes, hash_of, parse_hash};
 
     #[test]
@@ -80,7 +76,7 @@ mod tests {
                 format!("key-{}", number % 7),
                 long.clone(),
             ] {
-                assert_eq!(known.hash_of(&Text::from(&key)), hash_of(&key));
+                assert_eq!(known.hash_of(&key), hash_of(&key));
             }
             assert!(known.found.len() <= KNOWN);
         }

@@ -241,12 +241,16 @@ impl Wire {
                 (data, key)
             }
         };
-        PutRecordsRequestEntry::builder()
-            .data(Blob::new(data))
-            .partition_key(key)
-            .build()
-            .map_err(|e| sdk("a record", e))
+        record(data, key)
     }
+}
+
+pub(super) fn record(data: Vec<u8>, key: impl Into<String>) -> Result<PutRecordsRequestEntry> {
+    PutRecordsRequestEntry::builder()
+        .data(Blob::new(data))
+        .partition_key(key)
+        .build()
+        .map_err(|e| sdk("a record", e))
 }
 
 pub(super) async fn create_stream(client: &Client, shards: i32) -> Result<()> {

@@ -1,9 +1,8 @@
 use aqueduct_core::{Error, Event, Result};
 use aws_sdk_kinesis::types::PutRecordsRequestEntry;
-use aws_smithy_types::Blob;
 
 use super::canned;
-use super::client::{FULL, JSON, OFF, RAW, STREAM, Side, Wire, event, sdk, source};
+use super::client::{FULL, JSON, OFF, RAW, STREAM, Side, Wire, event, record, sdk, source};
 use crate::Contestant;
 use crate::aims::{Aim, Bound, Round};
 use crate::measure::{Figures, Meter};
@@ -13,8 +12,9 @@ use crate::memory::block_on;
 /// with the data made and serialized by the contestant.
 ///
 /// `sdk`: the SDK alone, with data from the application's own type. `sdk-events`: the same data by way
-/// of an event with its id, key and source, as `producer` gets them. `producer`: `Producer::send_batch`. `dispatch`: `send_all`. `cloudevents`: as
-/// CloudEvents in JSON, else the 100 B alone.
+/// of an event with its id, key and source, as `producer` gets them. `producer`:
+/// `Producer::send_batch`. `dispatch`: `send_all`. `cloudevents`: as CloudEvents in JSON, else the
+/// 100 B alone.
 pub(crate) const CONTESTANTS: &[Contestant] = &[
     contestant("sdk", |events, batch| {
         with_sdk(events, batch, |number| Wire::Data.record(number))
@@ -119,13 +119,8 @@ async fn batches(
 /// The data of an event in a record, as somebody sends it who has events and only the SDK.
 fn record_of_event(number: u64) -> Result<PutRecordsRequestEntry> {
     let event = event(number)?.with_source(source());
-    PutRecordsRequestEntry::builder()
-        .data(Blob::new(
-            event.data().map_or_else(Vec::new, |data| data.to_vec()),
-        ))
-        .partition_key(event.key().unwrap_or_default())
-        .build()
-        .map_err(|e| sdk("a record", e))
+    let data = event.data().map(|data| data.to_vec());
+    record(data.unwrap_or_default(), event.key().unwrap_or_default())
 }
 
 fn with_sdk(

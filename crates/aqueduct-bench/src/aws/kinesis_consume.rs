@@ -135,7 +135,9 @@ async fn read(client: Client, shard: String, left: Arc<AtomicU64>) -> Result<usi
         let records = answer.records();
         bytes += records
             .iter()
-            .map(|record| record.data().as_ref().len() + record.partition_key().len())
+            .map(|record| {
+                record.data().as_ref().len() + record.partition_key().unwrap_or_default().len()
+            })
             .sum::<usize>();
         left.fetch_sub(records.len() as u64, Ordering::Relaxed);
         next = answer.next_shard_iterator;

@@ -2,15 +2,15 @@ use std::time::Duration;
 
 use aqueduct_core::{Lease, Moment, PartitionId, Revocation};
 
-use super::{Command, Kind, Member, Owned, Row, Stop};
+use super::{Command, Kind, Member, Owned, Row, Stop, Timings};
 
 impl Owned {
-    /// When it is over with it, whatever the store says: `life` after a take was sent first, where
-    /// nobody knows yet what became of it.
-    pub(super) fn ends(&self, closing: bool, life: Duration) -> Option<Moment> {
+    /// When it is over with it, whatever the store says: where nobody knows yet what became of a
+    /// take, as long after it was sent first as it would be held.
+    pub(super) fn ends(&self, closing: bool, timings: &Timings) -> Option<Moment> {
         let taking = self.pending.as_ref().filter(|_| closing);
         self.deadline
-            .or_else(|| taking.map(|pending| pending.first_sent + life))
+            .or_else(|| taking.map(|pending| pending.first_sent + timings.held()))
     }
 
     /// Whether nothing of it is ours any more but the name in its row.
@@ -90,12 +90,15 @@ impl Member {
 
     /// Counts as lost what was not renewed in time, whether or not the store can be reached.
     pub(super) fn expire(&mut self, now: Moment, out: &mut Vec<Command>) {
-        let life = self.timings.life.saturating_sub(self.timings.margin);
         let closing = self.closing;
+        let is_over = |owned: &Owned| {
+            let end = owned.ends(closing, &self.timings);
+            end.is_some_and(|end| end <= now)
+        };
         let late: Vec<_> = self
             .owned
             .iter()
-            .filter(|(_, owned)| owned.ends(closing, life).is_some_and(|end| end <= now))
+            .filter(|(_, owned)| is_over(owned))
             .map(|(partition, _)| partition.clone())
             .collect();
         for partition in late {

@@ -60,6 +60,11 @@ impl Timings {
         }
     }
 
+    /// How long a lease is held that is not renewed: its life without the margin.
+    fn held(&self) -> Duration {
+        self.life.saturating_sub(self.margin)
+    }
+
     /// How long one call to the store may take.
     pub(crate) fn call_limit(&self) -> Duration {
         call_limit(self.life)
@@ -283,9 +288,8 @@ impl Member {
         if self.alone.is_some() {
             wake = wake.min(self.last_tick + CLAIM_WITHIN);
         }
-        let life = timings.life.saturating_sub(timings.margin);
         for owned in self.owned.values() {
-            let ends = owned.ends(self.closing, life);
+            let ends = owned.ends(self.closing, timings);
             let idle = owned.pending.as_ref().is_none_or(|pending| pending.idle);
             let retry = (idle && owned.retry_at > self.last_tick).then_some(owned.retry_at);
             for due in [ends, retry].into_iter().flatten() {

@@ -247,7 +247,7 @@ impl Member {
     ) {
         self.reached();
         let timings = self.timings;
-        let deadline = sent + timings.life.saturating_sub(timings.margin);
+        let deadline = sent + timings.held();
         let renew_in = self.rng.share(timings.renew_every, 85, 100);
         self.rows.insert(
             partition.clone(),

@@ -1,4 +1,3 @@
-use std::borrow::Cow;
 use std::hash::BuildHasher as _;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -134,13 +133,16 @@ impl Drafter {
 
     /// The hash key of an event; `None` where it has no key and may go anywhere.
     pub(super) fn hash_of(&self, event: &Event) -> Option<u128> {
-        match (asked_hash(event), event.key_text()) {
+        match (explicit_hash(event), event.key()) {
             (Ok(Some(hash)), _) => Some(hash),
             (_, None) => None,
-            (_, Some(key)) => match (partition_key(event), self.known.try_lock()) {
-                (Cow::Borrowed(_), Ok(mut known)) => Some(known.hash_of(key)),
-                (name, _) => Some(hash_of(&name)),
-            },
+            (_, Some(_)) => {
+                let name = partition_key(event);
+                Some(match self.known.try_lock() {
+                    Ok(mut known) => known.hash_of(&name),
+                    Err(_) => hash_of(&name),
+                })
+            }
         }
     }
 
@@ -151,10 +153,10 @@ impl Drafter {
         match (self.aggregate, way) {
             (Some(limit), Way::Shards { map, rooms }) => {
                 Fill::begin(self, map, rooms, limit, &mut draft, ledger).all(events);
+                draft.seal();
             }
             (_, way) => self.single(events, way, &mut draft, ledger),
         }
-        draft.seal();
         ledger.drafted();
         draft
     }
@@ -167,7 +169,7 @@ impl Drafter {
         let mut levels = Levels::with_room(events.len());
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         for (at, event) in events.iter().enumerate() {
-            let explicit = match asked_hash(event) {
+            let explicit = match explicit_hash(event) {
                 Ok(explicit) => explicit,
                 Err(error) => {
                     let key = self.key_id(event, None);
@@ -185,16 +187,12 @@ impl Drafter {
             let queue = match &way {
                 Way::Anywhere => 0,
                 Way::Shards { map, .. } => {
-                    let hash = match (explicit, event.key()) {
-                        (Some(hash), _) => hash,
-                        (None, Some(_)) => hash_of(&partition_key(event)),
-                        (None, None) => {
-                            // Anywhere, so where there is room.
-                            let hash = map.open()[(turn + at) % map.open().len()].range.first;
-                            placed = Some(hash);
-                            hash
-                        }
-                    };
+                    let hash = explicit.or_else(|| self.hash_of(event)).unwrap_or_else(|| {
+                        // Anywhere, so where there is room.
+                        let hash = map.open()[(turn + at) % map.open().len()].range.first;
+                        placed = Some(hash);
+                        hash
+                    });
                     draft.hashes.push(hash);
                     map.at(hash) as u32
                 }
@@ -293,15 +291,6 @@ pub(super) fn refuse(ledger: &mut Ledger, at: usize, key: KeyId, error: Error) {
         ledger.left_out(at, key, &error);
     } else {
         ledger.failed(at, key, error);
-    }
-}
-
-/// The hash key that the event asks for. Most have no attributes at all.
-#[inline]
-pub(super) fn asked_hash(event: &Event) -> Result<Option<u128>> {
-    match event.attributes().is_empty() {
-        true => Ok(None),
-        false => explicit_hash(event),
     }
 }
 

@@ -4,13 +4,13 @@ use std::sync::atomic::Ordering;
 
 use aqueduct_core::Event;
 
-use super::draft::{Draft, Drafter, Levels, asked_hash, never, refuse};
+use super::draft::{Draft, Drafter, Levels, never, refuse};
 use super::entries::entry;
 use super::ledger::{KeyId, Ledger};
 use super::schedule::REQUEST_RECORDS;
 use crate::aggregation::{Aggregate, OUTER_KEY};
-use crate::encoding::{self, KEYLESS, partition_key};
-use crate::hash::{KnownHashes, hash_of};
+use crate::encoding::{self, KEYLESS, explicit_hash, partition_key};
+use crate::hash::KnownHashes;
 use crate::metrics::PAYLOAD_UNIT;
 use crate::shards::ShardMap;
 
@@ -154,7 +154,7 @@ impl<'a> Fill<'a> {
     }
 
     fn one(&mut self, events: &[Event], at: usize, event: &Event, data: &mut Vec<u8>) {
-        let explicit = asked_hash(event);
+        let explicit = explicit_hash(event);
         let asked = explicit.as_ref().ok().copied().flatten();
         let (mut placed, key) = self.place(event, asked);
         self.draft.keys.push(key);
@@ -215,10 +215,7 @@ impl<'a> Fill<'a> {
         let (hash, key) = match explicit {
             Some(hash) => (hash, self.drafter.key_id(event, explicit)),
             None => {
-                let hash = match (&name, event.key_text()) {
-                    (Cow::Borrowed(_), Some(key)) => self.known.hash_of(key),
-                    _ => hash_of(&name),
-                };
+                let hash = self.known.hash_of(&name);
                 (hash, hash as u64 | 1)
             }
         };
@@ -282,7 +279,7 @@ impl<'a> Fill<'a> {
     /// Makes a record of one event, behind those of its place that are closed.
     fn alone(&mut self, event: &Event, at: usize, place: usize) {
         let placed = match event.key() {
-            Some(_) => asked_hash(event).ok().flatten(),
+            Some(_) => explicit_hash(event).ok().flatten(),
             None => Some(self.draft.hashes[at]),
         };
         match self.drafter.record(event, placed) {

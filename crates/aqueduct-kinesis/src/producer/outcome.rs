@@ -4,9 +4,10 @@ use std::fmt;
 use aqueduct_core::{PartitionId, Position};
 use aws_sdk_kinesis::error::BoxError;
 use aws_sdk_kinesis::operation::put_records::{PutRecordsError, PutRecordsOutput};
+use aws_sdk_kinesis::types::PutRecordsResultEntry;
 use aws_smithy_types::body::SdkBody;
+use serde::Deserialize;
 use serde::de::{Deserializer, Visitor};
-use serde::{Deserialize, de};
 
 use crate::direct::Answered;
 
@@ -56,11 +57,11 @@ impl Answered for Outcomes {
 
     fn read(body: SdkBody) -> Result<Self, String> {
         let text = body.bytes().unwrap_or_default();
-        let answer: WireAnswer<'_> = serde_json::from_slice(text).map_err(|error| {
+        let answer: WireAnswer = serde_json::from_slice(text).map_err(|error| {
             let (line, column) = (error.line(), error.column());
             format!("not as PutRecords answers at line {line} column {column}")
         })?;
-        Ok(Self(answer.records.0))
+        Ok(Self(answer.records))
     }
 
     fn nothing_else() -> Result<PutRecordsOutput, BoxError> {
@@ -76,7 +77,7 @@ impl Answered for Outcomes {
 
 impl From<PutRecordsOutput> for Outcomes {
     fn from(answer: PutRecordsOutput) -> Self {
-        let outcome = |record: &aws_sdk_kinesis::types::PutRecordsResultEntry| {
+        let outcome = |record: &PutRecordsResultEntry| {
             Outcome::new(
                 record.sequence_number(),
                 record.shard_id(),
@@ -90,39 +91,19 @@ impl From<PutRecordsOutput> for Outcomes {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct WireAnswer<'a> {
-    #[serde(borrow)]
-    records: WireRecords<'a>,
+struct WireAnswer {
+    records: Vec<Outcome>,
 }
 
-/// The outcomes, made as their records are read.
-struct WireRecords<'a>(Vec<Outcome>, std::marker::PhantomData<&'a str>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for WireRecords<'a> {
+impl<'de> Deserialize<'de> for Outcome {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Listed;
-
-        impl<'de> Visitor<'de> for Listed {
-            type Value = Vec<Outcome>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a list of records")
-            }
-
-            fn visit_seq<A: de::SeqAccess<'de>>(
-                self,
-                mut list: A,
-            ) -> Result<Vec<Outcome>, A::Error> {
-                let mut outcomes = Vec::with_capacity(super::schedule::REQUEST_RECORDS);
-                while let Some(record) = list.next_element::<WireRecord<'de>>()? {
-                    outcomes.push(record.into());
-                }
-                Ok(outcomes)
-            }
-        }
-
-        let outcomes = deserializer.deserialize_seq(Listed)?;
-        Ok(Self(outcomes, std::marker::PhantomData))
+        let record = WireRecord::deserialize(deserializer)?;
+        Ok(Self::new(
+            record.sequence_number.0.as_deref(),
+            record.shard_id.0.as_deref(),
+            record.error_code.0.as_deref(),
+            record.error_message.0.as_deref(),
+        ))
     }
 }
 
@@ -137,18 +118,6 @@ struct WireRecord<'a> {
     error_code: Said<'a>,
     #[serde(borrow, default)]
     error_message: Said<'a>,
-}
-
-impl From<WireRecord<'_>> for Outcome {
-    #[inline]
-    fn from(record: WireRecord<'_>) -> Self {
-        Self::new(
-            record.sequence_number.0.as_deref(),
-            record.shard_id.0.as_deref(),
-            record.error_code.0.as_deref(),
-            record.error_message.0.as_deref(),
-        )
-    }
 }
 
 /// A text in its place, or nothing: left out, or null.
@@ -264,7 +233,7 @@ mod tests {
                 false => body.to_string(),
             };
             let theirs = records.into_iter().map(|[sequence, shard, code, message]| {
-                aws_sdk_kinesis::types::PutRecordsResultEntry::builder()
+                PutRecordsResultEntry::builder()
                     .set_sequence_number(sequence)
                     .set_shard_id(shard)
                     .set_error_code(code)

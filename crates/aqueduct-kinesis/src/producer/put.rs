@@ -158,13 +158,10 @@ impl KinesisProducer {
         let what = || self.kinesis.what("PutRecords");
         let outcomes = match answer {
             Err(failed) => Err(error::request(what(), failed)),
-            Ok(answer) => {
-                let Outcomes(outcomes) = direct.take().unwrap_or_else(|| answer.into());
-                match outcomes.len() {
-                    all if all == count => Ok(outcomes),
-                    some => Err(other_count(what(), some, count)),
-                }
-            }
+            Ok(answer) => match direct.take().unwrap_or_else(|| answer.into()) {
+                Outcomes(outcomes) if outcomes.len() == count => Ok(outcomes),
+                Outcomes(others) => Err(other_count(what(), others.len(), count)),
+            },
         };
         Answer {
             request,

@@ -50,7 +50,9 @@ impl Records {
         match self {
             Self::InText(records) => records.bytes,
             Self::Made(records) => {
-                let bytes = |it: &Record| it.data.as_ref().len() + it.partition_key.len();
+                let bytes = |it: &Record| {
+                    it.data.as_ref().len() + it.partition_key.as_deref().unwrap_or_default().len()
+                };
                 records.as_slice().iter().map(bytes).sum()
             }
         }
@@ -106,7 +108,7 @@ impl From<Record> for Raw<'_> {
         Self {
             stored_at: timestamp(record.approximate_arrival_timestamp.as_ref()),
             sequence: record.sequence_number.into(),
-            partition_key: record.partition_key.into(),
+            partition_key: record.partition_key.unwrap_or_default().into(),
             data: record.data.into_inner().into(),
         }
     }

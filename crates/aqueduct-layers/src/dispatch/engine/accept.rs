@@ -37,20 +37,10 @@ impl Engine {
         }
         let (_, mut metas) = self.spare.pop().unwrap_or_default();
         let epoch = self.epochs.enter_many(count);
-        metas.extend(sizes.iter().enumerate().map(|(index, &bytes)| Meta {
-            call,
-            index: index as u32,
-            seq: self.next_seq + index as u64,
-            submitted: now,
-            epoch,
-            bytes,
-            attempts: 0,
-            tried: false,
-            unknown: false,
-            strand: None,
-            paced: None,
-        }));
-        self.next_seq += count as u64;
+        for (index, &bytes) in sizes.iter().enumerate() {
+            metas.push(Meta::new(now, call, index, self.next_seq, epoch, bytes));
+            self.next_seq += 1;
+        }
         self.ready.push_call(Whole {
             events,
             metas,
@@ -98,19 +88,8 @@ impl Engine {
 
     /// What is kept of an event from its entry on.
     fn enter(&mut self, now: Moment, call: CallId, index: usize, bytes: usize) -> Meta {
-        Meta {
-            call,
-            index: index as u32,
-            seq: self.next_seq,
-            submitted: now,
-            epoch: self.epochs.enter(),
-            bytes,
-            attempts: 0,
-            tried: false,
-            unknown: false,
-            strand: None,
-            paced: None,
-        }
+        let epoch = self.epochs.enter();
+        Meta::new(now, call, index, self.next_seq, epoch, bytes)
     }
 
     /// The answer of `call`, once it is whole; its failures count as known then.

@@ -32,6 +32,33 @@ pub(super) struct Meta {
     pub(super) paced: Option<Lane>,
 }
 
+impl Meta {
+    /// That of an event that was just accepted.
+    #[inline]
+    pub(super) fn new(
+        now: Moment,
+        call: CallId,
+        index: usize,
+        seq: u64,
+        epoch: u64,
+        bytes: usize,
+    ) -> Self {
+        Self {
+            call,
+            index: index as u32,
+            seq,
+            submitted: now,
+            epoch,
+            bytes,
+            attempts: 0,
+            tried: false,
+            unknown: false,
+            strand: None,
+            paced: None,
+        }
+    }
+}
+
 /// Everything about a key that is not at rest.
 #[derive(Debug)]
 pub(super) struct Strand {
