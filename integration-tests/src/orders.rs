@@ -78,7 +78,7 @@ async fn flow(cloud: &Cloud) -> Result<String, String> {
     let again = example.end().await?;
     check(&again)?;
     Ok(format!(
-        "{ORDERS} orders whole after {KILLS} kills, {killed_in_between} of them in between; {} letters",
+        "{ORDERS} orders whole after {KILLS} kills, {killed_in_between} of them in between; {} dead letters",
         summary["dead_lettered"]
     ))
 }

@@ -39,7 +39,7 @@ pub(crate) struct Setup {
     pub(crate) script: Option<String>,
     /// Cases that it lacks, by suite, and why.
     pub(crate) lacks: Vec<(Suite, String, String)>,
-    pub(crate) patience: u32,
+    pub(crate) batch_wait: u32,
     pub(crate) backlog: Option<usize>,
     pub(crate) parallel: Option<usize>,
 }
@@ -82,7 +82,7 @@ impl Setup {
     fn parse(name: &str, text: &str) -> Result<Self, String> {
         let mut setup = Self {
             name: name.to_owned(),
-            patience: 1,
+            batch_wait: 1,
             ready: "/".into(),
             ..Self::default()
         };
@@ -129,7 +129,7 @@ impl Setup {
             "PORTS" => self.ports = words().collect(),
             "READY" => self.ready = value.to_owned(),
             "SCRIPT" => self.script = text,
-            "PATIENCE" => self.patience = number(value)?,
+            "PATIENCE" => self.batch_wait = number(value)?,
             "BACKLOG" => self.backlog = Some(number(value)?),
             "PARALLEL" => self.parallel = Some(number(value)?),
             _ => return self.set_open(key, value),

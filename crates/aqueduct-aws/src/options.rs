@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use aqueduct_core::{Options, Result, Text, Url};
+use aqueduct_core::{Options, Result, SmallStr, Url};
 
 /// Where a client of AWS goes, as whom, and how long it waits.
 ///
@@ -10,17 +10,17 @@ use aqueduct_core::{Options, Result, Text, Url};
 #[non_exhaustive]
 pub struct AwsOptions {
     /// The region. Default: the environment's or the profile's.
-    pub region: Option<Text>,
+    pub region: Option<SmallStr>,
     /// The profile of the shared configuration files. Default: `AWS_PROFILE`, else `default`.
-    pub profile: Option<Text>,
+    pub profile: Option<SmallStr>,
     /// The URL of the service, for an emulator or a private endpoint. Default: the region's.
-    pub endpoint: Option<Text>,
+    pub endpoint: Option<SmallStr>,
     /// The role to assume, an ARN. Default: none.
-    pub role: Option<Text>,
+    pub role: Option<SmallStr>,
     /// The name of the role's session, as CloudTrail shows it. Default: `aqueduct`.
-    pub role_session: Text,
+    pub role_session: SmallStr,
     /// The external id that the role's trust policy asks for. Default: none.
-    pub external_id: Option<Text>,
+    pub external_id: Option<SmallStr>,
     /// Endpoints with validated cryptography. Default: the environment's or the profile's.
     pub fips: Option<bool>,
     /// Endpoints that also answer over IPv6. Default: the environment's or the profile's.
@@ -39,7 +39,7 @@ impl Default for AwsOptions {
             profile: None,
             endpoint: None,
             role: None,
-            role_session: Text::literal("aqueduct"),
+            role_session: SmallStr::literal("aqueduct"),
             external_id: None,
             fips: None,
             dual_stack: None,

@@ -1,6 +1,8 @@
 use std::sync::Arc;
 
-use aqueduct_core::{Backend as _, Consumer, Event, GroupName, Options, Result, Source, Text, Url};
+use aqueduct_core::{
+    Backend as _, Consumer, Event, GroupName, Options, Result, SmallStr, Source, Url,
+};
 use aqueduct_group::{Group, GroupOptions};
 use aqueduct_layers::dispatch::{Dispatch, DispatchOptions};
 use aqueduct_memory::MemoryBackend;
@@ -111,7 +113,7 @@ fn aqueduct(events: u64, batch: usize) -> Result<Figures> {
         let options = Options::new("streams.bench").with("max_events", "100000");
         let resource = MemoryBackend::new().parse("bench", &url, options)?;
         let options = DispatchOptions {
-            source: Some(Text::literal("/bench")),
+            source: Some(SmallStr::literal("/bench")),
             ..DispatchOptions::default()
         };
         let dispatch = Dispatch::new(resource.producer(&runtime).await?, options, &runtime);

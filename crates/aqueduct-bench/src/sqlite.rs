@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use aqueduct_core::{
     Backend as _, Consumer, Error, ErrorKind, Event, GroupName, Options, Resource, Result, Runtime,
-    Source, Text, Url,
+    SmallStr, Source, Url,
 };
 use aqueduct_group::{Group, GroupOptions};
 use aqueduct_layers::dispatch::{Dispatch, DispatchOptions};
@@ -208,7 +208,7 @@ fn resource(folder: &Path) -> Result<Arc<dyn Resource>> {
 
 async fn dispatch(resource: &Arc<dyn Resource>, runtime: &Runtime) -> Result<Dispatch> {
     let options = DispatchOptions {
-        source: Some(Text::literal("/bench")),
+        source: Some(SmallStr::literal("/bench")),
         max_batch_events: 10_000,
         max_batch_bytes: 16 << 20,
         max_buffered_events: 100_000,

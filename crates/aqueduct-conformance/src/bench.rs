@@ -1,8 +1,9 @@
 use std::sync::Arc;
 
 use aqueduct_core::{
-    Admin, Capability, Claim, Claims, Effect, ErrorKind, Event, GroupKey, IdempotencyStore,
-    LeaseStore, Letters, Limits, PartitionedLog, Producer, Receipt, Resource, Runtime, Source,
+    Admin, Capability, Claim, Claims, DeadLetterStore, Effect, ErrorKind, Event, GroupKey,
+    IdempotencyStore, LeaseStore, Limits, PartitionedLog, Producer, Receipt, Resource, Runtime,
+    Source,
 };
 
 use crate::case::Need;
@@ -79,10 +80,10 @@ impl<'a> Bench<'a> {
         store.during("opening the idempotency store")
     }
 
-    pub(crate) async fn letters(&self) -> Outcome<Arc<dyn Letters>> {
-        let opening = self.subject.letters.letters(self.runtime());
-        let letters = self.context.within("its letters", opening).await?;
-        letters.during("opening the letters")
+    pub(crate) async fn dead_letters(&self) -> Outcome<Arc<dyn DeadLetterStore>> {
+        let opening = self.subject.dead_letters.dead_letters(self.runtime());
+        let dead_letters = self.context.within("its dead letters", opening).await?;
+        dead_letters.during("opening the dead letters")
     }
 
     pub(crate) async fn admin(&self) -> Outcome<Arc<dyn Admin>> {
@@ -152,7 +153,7 @@ impl<'a> Bench<'a> {
         let elsewhere = [
             (Capability::Leases, &self.subject.leases),
             (Capability::Idempotency, &self.subject.idempotency),
-            (Capability::Letters, &self.subject.letters),
+            (Capability::DeadLetters, &self.subject.dead_letters),
         ];
         for (capability, keeper) in elsewhere {
             claims = claims.with(capability, keeper.claims().get(capability).clone());

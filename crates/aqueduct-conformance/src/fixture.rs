@@ -62,8 +62,8 @@ pub struct Subject {
     pub leases: Arc<dyn Resource>,
     /// Who keeps its idempotency records.
     pub idempotency: Arc<dyn Resource>,
-    /// Who keeps its letters.
-    pub letters: Arc<dyn Resource>,
+    /// Who keeps its dead letters.
+    pub dead_letters: Arc<dyn Resource>,
     /// The same stream as another process would open it.
     pub peer: Option<Arc<dyn Resource>>,
     /// Makes things go wrong.
@@ -72,12 +72,12 @@ pub struct Subject {
 }
 
 impl Subject {
-    /// A stream that keeps its leases, records and letters itself, where it keeps any.
+    /// A stream that keeps its leases, records and dead letters itself, where it keeps any.
     pub fn new(stream: Arc<dyn Resource>) -> Self {
         Self {
             leases: stream.clone(),
             idempotency: stream.clone(),
-            letters: stream.clone(),
+            dead_letters: stream.clone(),
             stream,
             peer: None,
             faults: None,
@@ -99,10 +99,10 @@ impl Subject {
         self
     }
 
-    /// Keeps its letters there.
+    /// Keeps its dead letters there.
     #[must_use]
-    pub fn with_letters(mut self, letters: Arc<dyn Resource>) -> Self {
-        self.letters = letters;
+    pub fn with_letters(mut self, dead_letters: Arc<dyn Resource>) -> Self {
+        self.dead_letters = dead_letters;
         self
     }
 
@@ -179,12 +179,12 @@ impl Fault {
 pub struct Timing {
     /// How long something that must come is waited for. Default: 20 s, since a busy machine may
     /// hold back a task for seconds.
-    pub patience: Duration,
+    pub batch_wait: Duration,
     /// How long something that must not come is watched for. Default: 250 ms, far above the time
     /// that it takes where it is wrong.
     pub quiet: Duration,
     /// The life of a lease where a member dies. Default: 2 s: short, and still many renewals.
-    pub lease_life: Duration,
+    pub lease_ttl: Duration,
     /// How long one case may take. Default: 90 s.
     pub case: Duration,
     /// The number of events of the backlog case. Default: 100,000.
@@ -194,9 +194,9 @@ pub struct Timing {
 impl Default for Timing {
     fn default() -> Self {
         Self {
-            patience: Duration::from_secs(20),
+            batch_wait: Duration::from_secs(20),
             quiet: Duration::from_millis(250),
-            lease_life: Duration::from_secs(2),
+            lease_ttl: Duration::from_secs(2),
             case: Duration::from_secs(90),
             backlog: 100_000,
         }
@@ -208,9 +208,9 @@ impl Timing {
     #[must_use]
     pub fn scaled(mut self, factor: u32) -> Self {
         for duration in [
-            &mut self.patience,
+            &mut self.batch_wait,
             &mut self.quiet,
-            &mut self.lease_life,
+            &mut self.lease_ttl,
             &mut self.case,
         ] {
             *duration *= factor;

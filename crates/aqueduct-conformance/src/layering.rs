@@ -1,7 +1,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use aqueduct_core::{Error, IdempotencyStore, Layer, Letters, Result, Runtime};
+use aqueduct_core::{DeadLetterStore, Error, IdempotencyStore, Layer, Result, Runtime};
 use aqueduct_layers::{
     DeadLetterOptions, DeadLetters, Idempotency, IdempotencyOptions, OnReject, RejectPolicy,
 };
@@ -25,8 +25,8 @@ pub struct LayerContext {
     pub runtime: Runtime,
     /// The group that the consumer belongs to; `producer` for producers.
     pub group: String,
-    /// Where letters go; `None` where the subject keeps none.
-    pub letters: Option<Arc<dyn Letters>>,
+    /// Where dead letters go; `None` where the subject keeps none.
+    pub dead_letters: Option<Arc<dyn DeadLetterStore>>,
     /// Where handled events are remembered; `None` where the subject keeps none.
     pub idempotency: Option<Arc<dyn IdempotencyStore>>,
 }
@@ -41,7 +41,7 @@ impl LayerSet {
     }
 
     /// The usual sets: plain, each consumer layer of `aqueduct-layers` alone, and all of them. The
-    /// subject must keep letters and idempotency records, its own or elsewhere.
+    /// subject must keep dead letters and idempotency records, its own or elsewhere.
     pub fn standard() -> Vec<Self> {
         vec![
             Self::plain(),
@@ -88,7 +88,12 @@ impl LayerSet {
         let context = LayerContext {
             runtime: bench.runtime().clone(),
             group: group.to_owned(),
-            letters: bench.subject.letters.letters(bench.runtime()).await.ok(),
+            dead_letters: bench
+                .subject
+                .dead_letters
+                .dead_letters(bench.runtime())
+                .await
+                .ok(),
             idempotency: bench
                 .subject
                 .idempotency
@@ -100,16 +105,16 @@ impl LayerSet {
     }
 }
 
-/// Letters that no case of others ever needs: they allow more attempts than any makes.
+/// Dead letters that no case of others ever needs: they allow more attempts than any makes.
 fn dead_letters(context: &LayerContext) -> Result<Arc<dyn Layer>> {
-    let Some(letters) = context.letters.clone() else {
-        return Err(Error::unsupported("the subject keeps no letters"));
+    let Some(dead_letters) = context.dead_letters.clone() else {
+        return Err(Error::unsupported("the subject keeps no dead letters"));
     };
     let options = DeadLetterOptions {
         attempts: 1_000,
         ..DeadLetterOptions::default()
     };
-    let layer = DeadLetters::with_letters(letters, options, &context.runtime)?;
+    let layer = DeadLetters::with_letters(dead_letters, options, &context.runtime)?;
     Ok(Arc::new(layer))
 }
 

@@ -1,8 +1,8 @@
 use std::sync::Arc;
 
 use aqueduct_core::{
-    Admin, Claims, IdempotencyStore, LeaseStore, Letters, Producer, Resource, Result, Runtime,
-    Source, StreamName,
+    Admin, Claims, DeadLetterStore, IdempotencyStore, LeaseStore, Producer, Resource, Result,
+    Runtime, Source, StreamName,
 };
 use async_trait::async_trait;
 
@@ -10,7 +10,7 @@ use async_trait::async_trait;
 /// [`Subject::with_peer`](crate::Subject::with_peer) takes one where a backend stores leases and
 /// records, and the stream is another's.
 pub struct Together {
-    /// The stream, and who keeps its letters.
+    /// The stream, and who keeps its dead letters.
     pub stream: Arc<dyn Resource>,
     /// Who keeps leases and idempotency records.
     pub keeper: Arc<dyn Resource>,
@@ -46,8 +46,8 @@ impl Resource for Together {
         self.keeper.idempotency(runtime).await
     }
 
-    async fn letters(&self, runtime: &Runtime) -> Result<Arc<dyn Letters>> {
-        self.stream.letters(runtime).await
+    async fn dead_letters(&self, runtime: &Runtime) -> Result<Arc<dyn DeadLetterStore>> {
+        self.stream.dead_letters(runtime).await
     }
 
     async fn admin(&self, runtime: &Runtime) -> Result<Arc<dyn Admin>> {

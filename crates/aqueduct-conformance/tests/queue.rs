@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use aqueduct_conformance::{Fixture, Options, Subject, Verdict, run};
 use aqueduct_core::{
-    Backoff, Capability, Claim, Claims, Consumer, GroupName, IdempotencyStore, LeaseStore, Letters,
-    PartitionedLog, Producer, Queue, Resource, Result, Runtime, Source, StreamName, StreamSpec,
+    Backoff, Capability, Claim, Claims, Consumer, DeadLetterStore, GroupName, IdempotencyStore,
+    LeaseStore, PartitionedLog, Producer, Queue, Resource, Result, Runtime, Source, StreamName,
+    StreamSpec,
 };
 use aqueduct_group::{Group, GroupOptions};
 use aqueduct_runtime::Simulation;
@@ -110,8 +111,8 @@ impl Resource for QueueResource {
         self.log.idempotency(runtime).await
     }
 
-    async fn letters(&self, runtime: &Runtime) -> Result<Arc<dyn Letters>> {
-        self.log.letters(runtime).await
+    async fn dead_letters(&self, runtime: &Runtime) -> Result<Arc<dyn DeadLetterStore>> {
+        self.log.dead_letters(runtime).await
     }
 }
 

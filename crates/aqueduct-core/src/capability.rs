@@ -1,6 +1,6 @@
 use std::fmt;
 
-use crate::{Error, ErrorKind, Event, Result, Text};
+use crate::{Error, ErrorKind, Event, Result, SmallStr};
 
 /// What a backend, or a consumer made of one, may be asked to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -31,8 +31,8 @@ pub enum Capability {
     Leases,
     /// It stores idempotency records.
     Idempotency,
-    /// It stores letters that can be listed, shown, redriven and purged.
-    Letters,
+    /// It stores dead letters that can be listed, shown, redriven and purged.
+    DeadLetters,
     /// The completion of an event and the application's own writes can be one transaction.
     Transactions,
     /// Streams can be created and described.
@@ -56,7 +56,7 @@ impl Capability {
         Self::Shared,
         Self::Leases,
         Self::Idempotency,
-        Self::Letters,
+        Self::DeadLetters,
         Self::Transactions,
         Self::Admin,
         Self::Groups,
@@ -77,7 +77,7 @@ impl Capability {
             Self::Shared => "shared",
             Self::Leases => "leases",
             Self::Idempotency => "idempotency",
-            Self::Letters => "letters",
+            Self::DeadLetters => "dead_letters",
             Self::Transactions => "transactions",
             Self::Admin => "admin",
             Self::Groups => "groups",
@@ -104,7 +104,7 @@ pub enum Claim {
     /// It can.
     Yes,
     /// It cannot, and why.
-    No(Text),
+    No(SmallStr),
     /// Only the service can tell: known when opened.
     WhenOpened,
 }
@@ -126,7 +126,7 @@ pub struct Claims([Claim; Capability::ALL.len()]);
 impl Claims {
     /// Nothing is claimed.
     pub fn none() -> Self {
-        Self(Capability::ALL.map(|_| Claim::No(Text::literal("the backend does not offer it"))))
+        Self(Capability::ALL.map(|_| Claim::No(SmallStr::literal("the backend does not offer it"))))
     }
 
     /// Exactly these are claimed.

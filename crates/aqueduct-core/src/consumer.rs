@@ -3,8 +3,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::{
-    Assignment, Capabilities, Delivery, Moment, PartitionId, Position, Result, Revocation,
-    StreamName, Text, Watermark,
+    Assignment, Capabilities, Checkpoint, Delivery, Instant, PartitionId, Position, Result,
+    Revocation, SmallStr, StreamName,
 };
 
 /// Receives the events of one stream for one group.
@@ -48,7 +48,7 @@ pub struct ConsumerStatus {
     /// The partitions that it owns now; empty for queues without partitions.
     pub partitions: Vec<PartitionStatus>,
     /// Since when the lease store, or the service, cannot be reached.
-    pub unreachable_since: Option<Moment>,
+    pub unreachable_since: Option<Instant>,
     /// Whether it is paused.
     pub paused: bool,
 }
@@ -64,7 +64,7 @@ pub struct PartitionStatus {
     /// The generation that owns it.
     pub generation: u64,
     /// All up to here is settled.
-    pub watermark: Watermark,
+    pub ack_floor: Checkpoint,
     /// Events delivered and not settled.
     pub unsettled: usize,
     /// Bytes of those events, about.
@@ -80,7 +80,7 @@ pub struct PartitionStatus {
     /// Which key keeps the partition from fetching.
     pub blocked_by: Option<BlockedBy>,
     /// Whether it reads one event at a time after a crash.
-    pub cautious: bool,
+    pub isolated: bool,
 }
 
 impl PartitionStatus {
@@ -89,13 +89,13 @@ impl PartitionStatus {
         stream: StreamName,
         partition: PartitionId,
         generation: u64,
-        watermark: Watermark,
+        ack_floor: Checkpoint,
     ) -> Self {
         Self {
             stream,
             partition,
             generation,
-            watermark,
+            ack_floor,
             unsettled: 0,
             unsettled_bytes: 0,
             parked: 0,
@@ -103,7 +103,7 @@ impl PartitionStatus {
             lag_time: None,
             oldest_unsettled: None,
             blocked_by: None,
-            cautious: false,
+            isolated: false,
         }
     }
 }
@@ -112,20 +112,20 @@ impl PartitionStatus {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BlockedBy {
     /// The key, where the event has one.
-    pub key: Option<Text>,
+    pub key: Option<SmallStr>,
     /// The position of its first unsettled event.
     pub position: Position,
     /// Since when the partition has not fetched.
-    pub since: Moment,
+    pub since: Instant,
 }
 
 /// Is told when partitions come and go.
 #[async_trait]
-pub trait Lifecycle: Send + Sync {
+pub trait RebalanceListener: Send + Sync {
     /// A partition was assigned and is read from `start` on; awaited before the first delivery.
-    async fn assigned(&self, assignment: &Assignment, start: &Watermark);
+    async fn assigned(&self, assignment: &Assignment, start: &Checkpoint);
 
-    /// A partition is about to go (handed over, shutdown: what is settled now is still committed)
+    /// A partition is about to go (handed off, shutdown: what is settled now is still committed)
     /// or is gone (lost, ended).
     async fn revoked(&self, assignment: &Assignment, why: Revocation);
 }

@@ -6,8 +6,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use crate::{
-    Error, Event, GroupName, Moment, PartitionId, Position, Result, Revocation, Revocations,
-    StreamName, Text, Timestamp,
+    Error, Event, GroupName, Instant, PartitionId, Position, Result, Revocation, Revocations,
+    SmallStr, StreamName, Timestamp,
 };
 
 /// One event, handed out to be handled, that owns its settlement.
@@ -49,7 +49,7 @@ pub struct Parts {
     /// When the backend stored it, where it says so.
     pub stored_at: Option<Timestamp>,
     /// When the right to settle ends, unless extended; `None` where it does not end by itself.
-    pub deadline: Option<Moment>,
+    pub deadline: Option<Instant>,
     /// The settler's own mark; nobody else reads anything into it.
     pub ticket: u64,
 }
@@ -93,13 +93,13 @@ pub enum Settlement {
     Nack {
         /// How long to wait first.
         delay: Option<Duration>,
-        /// What went wrong, for the letter.
+        /// What went wrong, for the dead letter.
         error: Option<Error>,
     },
     /// It never can be handled: to the dead letters.
     Reject {
-        /// Why, for the letter.
-        reason: Text,
+        /// Why, for the dead letter.
+        reason: SmallStr,
     },
     /// Not now, and through no fault of its own: again after `delay`, without counting an attempt.
     Defer {
@@ -209,7 +209,7 @@ impl Delivery {
     }
 
     /// When the right to settle ends, unless extended.
-    pub fn deadline(&self) -> Option<Moment> {
+    pub fn deadline(&self) -> Option<Instant> {
         self.parts.deadline
     }
 
@@ -247,7 +247,7 @@ impl Delivery {
     /// As for [`ack`](Self::ack), and `Unsupported` where nothing was said of rejected events.
     pub fn reject(
         self,
-        reason: impl Into<Text>,
+        reason: impl Into<SmallStr>,
     ) -> impl Future<Output = Result<(), SettleError>> + Send {
         let reason = reason.into();
         self.settle(Settlement::Reject { reason })

@@ -45,7 +45,7 @@ pub enum ErrorKind {
     Invalid,
     /// One event is larger than the backend takes.
     TooLarge,
-    /// A stream, table, file or letter is not there.
+    /// A stream, table, file or dead letter is not there.
     NotFound,
     /// It exists already.
     AlreadyExists,
@@ -61,7 +61,7 @@ pub enum ErrorKind {
     Blocked,
     /// An earlier event of the run was nacked or abandoned: this delivery comes again behind it.
     Superseded,
-    /// The right to settle is gone: lease lost, handed over, expired.
+    /// The right to settle is gone: lease lost, handed off, expired.
     Revoked,
     /// The position asked for is no longer kept.
     PositionExpired,
@@ -202,7 +202,7 @@ impl ErrorKind {
         }
     }
 
-    /// The kind in lower case words, as metrics and letters carry it.
+    /// The kind in lower case words, as metrics and dead letters carry it.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Config => "config",

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::{Event, EventId, GroupName, PartitionId, Result, Text, Timestamp};
+use crate::{Event, EventId, GroupName, PartitionId, Result, SmallStr, Timestamp};
 
 /// Remembers which events were handled, so that one that comes twice takes effect once.
 ///
@@ -37,7 +37,7 @@ pub struct IdempotencyScope {
     /// The group.
     pub group: GroupName,
     /// The handler set, so that two workers of one group with different handlers are told apart.
-    pub handlers: Text,
+    pub handlers: SmallStr,
     /// The group's replay generation.
     pub replay: u64,
 }
@@ -46,7 +46,7 @@ pub struct IdempotencyScope {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EventClaim {
     /// The event's source.
-    pub source: Text,
+    pub source: SmallStr,
     /// The event's id.
     pub id: EventId,
     /// The partition that it came from, where the backend has any.

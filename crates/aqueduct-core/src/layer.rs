@@ -36,7 +36,7 @@ pub enum Stage {
     Observe,
     /// Deduplicates: nothing outside it sees a repetition.
     Idempotency,
-    /// Turns what is given up into letters.
+    /// Turns what is given up into dead letters.
     DeadLetters,
     /// Next to the backend.
     Backend,

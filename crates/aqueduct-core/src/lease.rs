@@ -1,13 +1,13 @@
 use async_trait::async_trait;
 
 use crate::{
-    GroupKey, HashRange, OwnerId, PartitionId, Position, ResolvedStart, Result, Text, Timestamp,
-    Watermark,
+    Checkpoint, GroupKey, HashRange, OwnerId, PartitionId, Position, ResolvedStart, Result,
+    SmallStr, Timestamp,
 };
 
 /// Stores who owns which partition, and how far it is settled.
 ///
-/// Writes are conditional on the row's owner, generation and counter; a request for a hand-over
+/// Writes are conditional on the row's owner, generation and counter; a request for a hand-off
 /// changes none of these, so that it never makes the owner's write fail. Each write carries a
 /// nonce: an owner that lost an answer reads the row and knows its own hand. A failed call with
 /// `Effect::Unknown` may have been written.
@@ -77,15 +77,15 @@ pub struct Lease {
     pub generation: u64,
     /// Rises with each write of the owner: while it stands still, nobody renews.
     pub counter: u64,
-    /// Who asked for a hand-over.
+    /// Who asked for a hand-off.
     pub wanted_by: Option<OwnerId>,
     /// How far it is settled.
-    pub watermark: Watermark,
+    pub checkpoint: Checkpoint,
     /// The highest position handed out before the last commit.
     pub handed_out: Option<Position>,
-    /// The attempts at the event behind the watermark.
+    /// The attempts at the event behind the checkpoint.
     pub attempts: Option<StoredAttempts>,
-    /// How often the lease was taken without a release since the watermark last moved.
+    /// How often the lease was taken without a release since the checkpoint last moved.
     pub unclean: u32,
     /// The partitions that must be settled before this one starts.
     pub parents: Vec<PartitionId>,
@@ -96,19 +96,19 @@ pub struct Lease {
     /// Drawn anew for each write, so that a writer knows its own.
     pub nonce: u64,
     /// The store's own version of the row (an ETag); empty where it has none.
-    pub version: Text,
+    pub version: SmallStr,
 }
 
 impl Lease {
-    /// A lease that nobody owns, at `watermark`.
-    pub fn new(partition: PartitionId, watermark: Watermark) -> Self {
+    /// A lease that nobody owns, at `checkpoint`.
+    pub fn new(partition: PartitionId, checkpoint: Checkpoint) -> Self {
         Self {
             partition,
             owner: None,
             generation: 0,
             counter: 0,
             wanted_by: None,
-            watermark,
+            checkpoint,
             handed_out: None,
             attempts: None,
             unclean: 0,
@@ -116,7 +116,7 @@ impl Lease {
             children: Vec::new(),
             range: None,
             nonce: 0,
-            version: Text::default(),
+            version: SmallStr::default(),
         }
     }
 
@@ -135,7 +135,7 @@ pub struct StoredAttempts {
     pub position: Position,
     /// How many attempts have failed, or begun where `started` is set.
     pub count: u32,
-    /// Set before the handler runs in cautious mode: found set after a crash, that attempt killed
+    /// Set before the handler runs in isolation mode: found set after a crash, that attempt killed
     /// the process.
     pub started: bool,
 }

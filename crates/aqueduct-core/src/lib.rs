@@ -4,6 +4,7 @@ mod admin;
 mod capability;
 pub mod cloudevents;
 mod consumer;
+mod dead_letter;
 mod delivery;
 mod error;
 mod event;
@@ -11,7 +12,6 @@ mod idempotency;
 mod layer;
 mod layered;
 mod lease;
-mod letter;
 mod log;
 mod options;
 mod pins;
@@ -28,7 +28,11 @@ pub use url::Url;
 
 pub use self::admin::{Admin, PartitionLag, StreamDescription, StreamSpec};
 pub use self::capability::{Capabilities, Capability, Claim, Claims, Limits};
-pub use self::consumer::{BlockedBy, Consumer, ConsumerStatus, Lifecycle, PartitionStatus};
+pub use self::consumer::{BlockedBy, Consumer, ConsumerStatus, PartitionStatus, RebalanceListener};
+pub use self::dead_letter::{
+    DeadLetter, DeadLetterId, DeadLetterQuery, DeadLetterQueue, DeadLetterReason, DeadLetterStore,
+    Failure, StoredDeadLetter,
+};
 pub use self::delivery::{
     Assignment, Delivery, Parts, Revoked, SettleError, Settlement, Settler, Settling,
 };
@@ -38,12 +42,9 @@ pub use self::idempotency::{Claimed, EventClaim, IdempotencyScope, IdempotencySt
 pub use self::layer::{Admission, Interceptor, Layer, Next, Stage};
 pub use self::layered::{LayeredConsumer, layered_producer};
 pub use self::lease::{GroupRecord, Lease, LeaseStore, StoredAttempts, Swap};
-pub use self::letter::{
-    DeadLetterQueue, Failure, Letter, LetterId, LetterQuery, LetterReason, Letters, StoredLetter,
-};
 pub use self::log::{
-    GroupKey, HashRange, OpenPartition, Partition, PartitionEnd, PartitionReader, PartitionState,
-    PartitionedLog, ReadBatch, ReadFrom, Record, ResolvedStart, Start, Tail, Watermark,
+    Checkpoint, GroupKey, HashRange, OpenPartition, Partition, PartitionEnd, PartitionReader,
+    PartitionState, PartitionedLog, ReadBatch, ReadFrom, Record, ResolvedStart, Start, Tail,
 };
 pub use self::options::{Options, parse_bytes, parse_duration, percent_decode};
 pub use self::position::Position;
@@ -52,5 +53,5 @@ pub use self::resource::{Backend, Queue, Resource, Source};
 pub use self::revocation::{Revocation, Revocations};
 pub use self::router::{Route, Router};
 pub use self::runtime::{Backoff, Platform, Runtime, Task, panic_message};
-pub use self::text::{GroupName, OwnerId, PartitionId, StreamName, Text};
-pub use self::time::{Moment, Timestamp};
+pub use self::text::{GroupName, OwnerId, PartitionId, SmallStr, StreamName};
+pub use self::time::{Instant, Timestamp};

@@ -3,7 +3,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::{
-    Capabilities, Event, GroupName, PartitionId, Position, Result, StreamName, Text, Timestamp,
+    Capabilities, Event, GroupName, PartitionId, Position, Result, SmallStr, StreamName, Timestamp,
 };
 
 /// A stream made of partitions with positions.
@@ -122,7 +122,7 @@ pub struct ResolvedStart {
     /// The server's time of the resolution.
     pub at: Timestamp,
     /// A place for each partition that was there.
-    pub partitions: Vec<(PartitionId, Watermark)>,
+    pub partitions: Vec<(PartitionId, Checkpoint)>,
 }
 
 /// Where a reader begins in its partition.
@@ -140,7 +140,7 @@ pub enum ReadFrom {
 
 /// How far a partition is settled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Watermark {
+pub enum Checkpoint {
     /// Nothing is settled yet: it begins there.
     Start(ReadFrom),
     /// All up to that position, itself included.
@@ -149,7 +149,7 @@ pub enum Watermark {
     End,
 }
 
-impl Watermark {
+impl Checkpoint {
     /// Where reading goes on, `None` where there is nothing left.
     pub fn read_from(self) -> Option<ReadFrom> {
         match self {
@@ -257,7 +257,7 @@ impl Tail {
 }
 
 /// A place in several words, for logs and errors.
-impl std::fmt::Display for Watermark {
+impl std::fmt::Display for Checkpoint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Start(ReadFrom::Earliest) => f.write_str("earliest"),
@@ -270,14 +270,16 @@ impl std::fmt::Display for Watermark {
     }
 }
 
-impl std::str::FromStr for Watermark {
+impl std::str::FromStr for Checkpoint {
     type Err = crate::Error;
 
     fn from_str(text: &str) -> Result<Self> {
         let refuse = || {
             crate::Error::new(
                 crate::ErrorKind::Corrupt,
-                format!("`{text}` is no watermark: earliest, time:T, from:P, after:P, at:P or end"),
+                format!(
+                    "`{text}` is no checkpoint: earliest, time:T, from:P, after:P, at:P or end"
+                ),
             )
         };
         match text.split_once(':') {
@@ -303,7 +305,7 @@ pub struct GroupKey {
 
 impl GroupKey {
     /// The key of `group` on `stream`.
-    pub fn new(group: impl Into<Text>, stream: impl Into<Text>) -> Self {
+    pub fn new(group: impl Into<SmallStr>, stream: impl Into<SmallStr>) -> Self {
         Self {
             group: GroupName::new(group),
             stream: StreamName::new(stream),

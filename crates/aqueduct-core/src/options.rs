@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use url::Url;
 
-use crate::{Error, Result, Text};
+use crate::{Error, Result, SmallStr};
 
 /// The options of one resource: its table in the configuration and its URL's query, as one set.
 ///
@@ -25,21 +25,21 @@ use crate::{Error, Result, Text};
 /// ```
 #[derive(Clone)]
 pub struct Options {
-    place: Text,
-    values: BTreeMap<Text, OptionValue>,
+    place: SmallStr,
+    values: BTreeMap<SmallStr, OptionValue>,
     known: Vec<&'static str>,
 }
 
 #[derive(Clone)]
 struct OptionValue {
-    written: Text,
-    value: Text,
+    written: SmallStr,
+    value: SmallStr,
     used: bool,
 }
 
 impl Options {
     /// No options, for what stands at `place` in the configuration, such as `streams.orders`.
-    pub fn new(place: impl Into<Text>) -> Self {
+    pub fn new(place: impl Into<SmallStr>) -> Self {
         Self {
             place: place.into(),
             values: BTreeMap::new(),
@@ -49,14 +49,19 @@ impl Options {
 
     /// The same and one more.
     #[must_use]
-    pub fn with(mut self, name: impl Into<Text>, value: impl Into<Text>) -> Self {
+    pub fn with(mut self, name: impl Into<SmallStr>, value: impl Into<SmallStr>) -> Self {
         let value = value.into();
         self.set(name, value.clone(), value);
         self
     }
 
     /// Sets an option whose text, as written, differs from its value after expansion.
-    pub fn set(&mut self, name: impl Into<Text>, value: impl Into<Text>, written: impl Into<Text>) {
+    pub fn set(
+        &mut self,
+        name: impl Into<SmallStr>,
+        value: impl Into<SmallStr>,
+        written: impl Into<SmallStr>,
+    ) {
         let option = OptionValue {
             written: written.into(),
             value: value.into(),
@@ -70,7 +75,7 @@ impl Options {
     pub fn join_query(&mut self, url: &Url) {
         for (name, value) in url.query_pairs() {
             if !self.contains(&name) {
-                let value = Text::from(&*value);
+                let value = SmallStr::from(&*value);
                 self.set(&*name, value.clone(), value);
             }
         }
@@ -87,8 +92,8 @@ impl Options {
     }
 
     /// Any text.
-    pub fn text(&mut self, name: &'static str) -> Result<Option<Text>> {
-        self.read(name, "text", |text| Some(Text::from(text)))
+    pub fn text(&mut self, name: &'static str) -> Result<Option<SmallStr>> {
+        self.read(name, "text", |text| Some(SmallStr::from(text)))
     }
 
     /// `true` or `false`.

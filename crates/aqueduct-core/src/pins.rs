@@ -3,12 +3,12 @@
 
 use crate::{
     Admin, Admission, Assignment, AttributeValue, Attributes, Backend, Backoff, BlockedBy,
-    Capabilities, Claimed, Consumer, ConsumerStatus, DeadLetterQueue, Delivery, Error, Event,
-    EventClaim, EventId, GroupKey, GroupRecord, IdempotencyScope, IdempotencyStore, Interceptor,
-    Layer, Lease, LeaseStore, Letter, Letters, Lifecycle, Next, OpenPartition, Options,
-    PartitionReader, PartitionedLog, Parts, Platform, Position, Producer, Queue, ReadBatch,
-    Receipt, Record, Resource, Result, Revocations, Revoked, Router, Runtime, SendReport,
-    SettleError, Settlement, Settler, Settling, Source, Text, Timestamp, Watermark,
+    Capabilities, Checkpoint, Claimed, Consumer, ConsumerStatus, DeadLetter, DeadLetterQueue,
+    DeadLetterStore, Delivery, Error, Event, EventClaim, EventId, GroupKey, GroupRecord,
+    IdempotencyScope, IdempotencyStore, Interceptor, Layer, Lease, LeaseStore, Next, OpenPartition,
+    Options, PartitionReader, PartitionedLog, Parts, Platform, Position, Producer, Queue,
+    ReadBatch, RebalanceListener, Receipt, Record, Resource, Result, Revocations, Revoked, Router,
+    Runtime, SendReport, SettleError, Settlement, Settler, Settling, SmallStr, Source, Timestamp,
 };
 
 const _: () = {
@@ -21,8 +21,8 @@ const _: () = {
     crosses_threads::<dyn Interceptor>();
     crosses_threads::<dyn Layer>();
     crosses_threads::<dyn LeaseStore>();
-    crosses_threads::<dyn Letters>();
-    crosses_threads::<dyn Lifecycle>();
+    crosses_threads::<dyn DeadLetterStore>();
+    crosses_threads::<dyn RebalanceListener>();
     crosses_threads::<dyn PartitionedLog>();
     crosses_threads::<dyn Platform>();
     crosses_threads::<dyn Producer>();
@@ -46,7 +46,7 @@ const _: () = {
     crosses_threads::<GroupRecord>();
     crosses_threads::<IdempotencyScope>();
     crosses_threads::<Lease>();
-    crosses_threads::<Letter>();
+    crosses_threads::<DeadLetter>();
     crosses_threads::<Next<'_>>();
     crosses_threads::<OpenPartition>();
     crosses_threads::<Options>();
@@ -68,13 +68,13 @@ const _: () = {
 
 const _: () = {
     assert!(size_of::<Error>() == size_of::<usize>());
-    assert!(size_of::<Text>() == 24 && size_of::<Option<Text>>() == 24);
+    assert!(size_of::<SmallStr>() == 24 && size_of::<Option<SmallStr>>() == 24);
     assert!(size_of::<EventId>() == 24, "a UUID is inline");
     assert!(size_of::<Attributes>() == size_of::<usize>());
     assert!(size_of::<AttributeValue>() <= 40);
     assert!(size_of::<Timestamp>() <= 16);
     assert!(size_of::<Position>() == 32, "four words, and no heap");
-    assert!(size_of::<Watermark>() <= 40);
+    assert!(size_of::<Checkpoint>() <= 40);
     assert!(
         size_of::<Event>() <= 232,
         "every queue moves events by value"

@@ -4,8 +4,8 @@ use async_trait::async_trait;
 use url::Url;
 
 use crate::{
-    Admin, Claims, Consumer, Error, GroupName, IdempotencyStore, LeaseStore, Letters, Options,
-    PartitionedLog, Producer, Result, Runtime, StreamName,
+    Admin, Claims, Consumer, DeadLetterStore, Error, GroupName, IdempotencyStore, LeaseStore,
+    Options, PartitionedLog, Producer, Result, Runtime, StreamName,
 };
 
 /// Turns URLs of its schemes into resources.
@@ -21,7 +21,7 @@ pub trait Backend: Send + Sync {
     fn parse(&self, name: &str, url: &Url, options: Options) -> Result<Arc<dyn Resource>>;
 }
 
-/// Something that a URL names: it offers any of producer, source, leases, idempotency, letters and
+/// Something that a URL names: it offers any of producer, source, leases, idempotency, dead letters and
 /// admin. What it does not offer is `Unsupported`.
 ///
 /// Every method that opens checks that what it names is there (`NotFound` otherwise, unless it was
@@ -61,10 +61,10 @@ pub trait Resource: Send + Sync {
         Err(self.does_not_offer("idempotency store"))
     }
 
-    /// Opens its letters.
-    async fn letters(&self, runtime: &Runtime) -> Result<Arc<dyn Letters>> {
+    /// Opens its dead letters.
+    async fn dead_letters(&self, runtime: &Runtime) -> Result<Arc<dyn DeadLetterStore>> {
         let _ = runtime;
-        Err(self.does_not_offer("letters"))
+        Err(self.does_not_offer("dead_letters"))
     }
 
     /// Opens its administration; the stream itself may be missing.

@@ -14,7 +14,7 @@ pub enum Revocation {
     /// The lease is lost: another member may be reading already.
     Lost,
     /// Another member asked for the partition and has it now.
-    HandedOver,
+    HandedOff,
     /// The partition is read to its end.
     Ended,
     /// The time to settle has passed.
@@ -35,8 +35,8 @@ impl Revocation {
                 ErrorKind::Revoked,
                 "revoked: the lease of its partition is lost",
             ),
-            Self::HandedOver => {
-                Error::new(ErrorKind::Revoked, "revoked: its partition was handed over")
+            Self::HandedOff => {
+                Error::new(ErrorKind::Revoked, "revoked: its partition was handed off")
             }
             Self::Ended => Error::new(ErrorKind::Revoked, "revoked: its partition has ended"),
             Self::Expired => Error::new(
@@ -52,7 +52,7 @@ impl Revocation {
         match self {
             Self::Superseded => "superseded",
             Self::Lost => "lost",
-            Self::HandedOver => "handed_over",
+            Self::HandedOff => "handed_over",
             Self::Ended => "ended",
             Self::Expired => "expired",
             Self::Shutdown => "shutdown",

@@ -1,4 +1,4 @@
-use crate::{Event, Text};
+use crate::{Event, SmallStr};
 
 /// Names the targets of an event: pure, synchronous, borrowing.
 ///
@@ -36,7 +36,7 @@ pub enum Route<'a> {
     /// That one.
     One(&'a str),
     /// Every one of them.
-    All(&'a [Text]),
+    All(&'a [SmallStr]),
     /// One of them, chosen by the sender.
-    Any(&'a [Text]),
+    Any(&'a [SmallStr]),
 }

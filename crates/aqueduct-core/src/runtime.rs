@@ -10,18 +10,18 @@ use futures::FutureExt as _;
 use futures::channel::oneshot;
 use futures::future::{AbortHandle, BoxFuture, abortable};
 
-use crate::{Effect, Error, ErrorKind, Moment, Result, Timestamp};
+use crate::{Effect, Error, ErrorKind, Instant, Result, Timestamp};
 
 /// Time, tasks and randomness, as one platform gives them. Code takes a [`Runtime`].
 pub trait Platform: Send + Sync {
     /// The monotonic clock, counting suspension.
-    fn now(&self) -> Moment;
+    fn now(&self) -> Instant;
 
     /// The wall clock.
     fn wall(&self) -> Timestamp;
 
     /// Ends at `deadline`, or at once where that has passed.
-    fn sleep_until(&self, deadline: Moment) -> BoxFuture<'static, ()>;
+    fn sleep_until(&self, deadline: Instant) -> BoxFuture<'static, ()>;
 
     /// Runs `task` beside the caller.
     fn spawn(&self, task: BoxFuture<'static, ()>);
@@ -41,7 +41,7 @@ impl Runtime {
     }
 
     /// The monotonic clock, counting suspension.
-    pub fn now(&self) -> Moment {
+    pub fn now(&self) -> Instant {
         self.0.now()
     }
 
@@ -56,7 +56,7 @@ impl Runtime {
     }
 
     /// Waits until `deadline`.
-    pub fn sleep_until(&self, deadline: Moment) -> BoxFuture<'static, ()> {
+    pub fn sleep_until(&self, deadline: Instant) -> BoxFuture<'static, ()> {
         self.0.sleep_until(deadline)
     }
 
@@ -220,15 +220,15 @@ mod tests {
     }
 
     impl Platform for Still {
-        fn now(&self) -> Moment {
-            Moment::default()
+        fn now(&self) -> Instant {
+            Instant::default()
         }
 
         fn wall(&self) -> Timestamp {
             Timestamp::EPOCH
         }
 
-        fn sleep_until(&self, _: Moment) -> BoxFuture<'static, ()> {
+        fn sleep_until(&self, _: Instant) -> BoxFuture<'static, ()> {
             ready(()).boxed()
         }
 

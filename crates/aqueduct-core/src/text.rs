@@ -17,9 +17,9 @@ use smol_str::SmolStr;
 /// assert_eq!(StreamName::new(format!("orders-{}", 7)).as_str(), "orders-7");
 /// ```
 #[derive(Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Text(SmolStr);
+pub struct SmallStr(SmolStr);
 
-impl Text {
+impl SmallStr {
     /// Text that borrows a literal, whatever its length.
     pub const fn literal(text: &'static str) -> Self {
         Self(SmolStr::new_static(text))
@@ -31,7 +31,7 @@ impl Text {
     }
 }
 
-impl Deref for Text {
+impl Deref for SmallStr {
     type Target = str;
 
     fn deref(&self) -> &str {
@@ -39,61 +39,61 @@ impl Deref for Text {
     }
 }
 
-impl AsRef<str> for Text {
+impl AsRef<str> for SmallStr {
     fn as_ref(&self) -> &str {
         self.as_str()
     }
 }
 
-impl Borrow<str> for Text {
+impl Borrow<str> for SmallStr {
     fn borrow(&self) -> &str {
         self.as_str()
     }
 }
 
-impl From<&str> for Text {
+impl From<&str> for SmallStr {
     fn from(text: &str) -> Self {
         Self(SmolStr::new(text))
     }
 }
 
-impl From<String> for Text {
+impl From<String> for SmallStr {
     fn from(text: String) -> Self {
         Self(SmolStr::from(text))
     }
 }
 
-impl From<&String> for Text {
+impl From<&String> for SmallStr {
     fn from(text: &String) -> Self {
         Self(SmolStr::new(text))
     }
 }
 
-impl From<&Text> for Text {
-    fn from(text: &Text) -> Self {
+impl From<&SmallStr> for SmallStr {
+    fn from(text: &SmallStr) -> Self {
         text.clone()
     }
 }
 
-impl PartialEq<str> for Text {
+impl PartialEq<str> for SmallStr {
     fn eq(&self, other: &str) -> bool {
         self.as_str() == other
     }
 }
 
-impl PartialEq<&str> for Text {
+impl PartialEq<&str> for SmallStr {
     fn eq(&self, other: &&str) -> bool {
         self.as_str() == *other
     }
 }
 
-impl fmt::Display for Text {
+impl fmt::Display for SmallStr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
 }
 
-impl fmt::Debug for Text {
+impl fmt::Debug for SmallStr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(self.as_str(), f)
     }
@@ -104,11 +104,11 @@ macro_rules! name {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        pub struct $name(Text);
+        pub struct $name(SmallStr);
 
         impl $name {
             /// The name of that text.
-            pub fn new(text: impl Into<Text>) -> Self {
+            pub fn new(text: impl Into<SmallStr>) -> Self {
                 Self(text.into())
             }
 
@@ -118,7 +118,7 @@ macro_rules! name {
             }
 
             /// The text of the name, cheap to clone.
-            pub fn text(&self) -> &Text {
+            pub fn text(&self) -> &SmallStr {
                 &self.0
             }
         }
@@ -179,7 +179,10 @@ mod tests {
     #[test]
     fn short_text_and_literals_stay_off_the_heap() {
         assert!(!SmolStr::new("shardId-000000000000").is_heap_allocated());
-        assert_eq!(Text::from("orders"), "orders");
-        assert_eq!(Text::literal("orders"), Text::from(String::from("orders")));
+        assert_eq!(SmallStr::from("orders"), "orders");
+        assert_eq!(
+            SmallStr::literal("orders"),
+            SmallStr::from(String::from("orders"))
+        );
     }
 }

@@ -116,9 +116,9 @@ impl fmt::Display for Timestamp {
 ///
 /// Only moments of one runtime compare.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Moment(Duration);
+pub struct Instant(Duration);
 
-impl Moment {
+impl Instant {
     /// The moment that long after the clock's origin.
     pub const fn after_origin(elapsed: Duration) -> Self {
         Self(elapsed)
@@ -135,7 +135,7 @@ impl Moment {
     }
 }
 
-impl Add<Duration> for Moment {
+impl Add<Duration> for Instant {
     type Output = Self;
 
     fn add(self, by: Duration) -> Self {
@@ -143,7 +143,7 @@ impl Add<Duration> for Moment {
     }
 }
 
-impl Sub<Duration> for Moment {
+impl Sub<Duration> for Instant {
     type Output = Self;
 
     fn sub(self, by: Duration) -> Self {

@@ -14,7 +14,7 @@ use allocation_counter::measure;
 use aqueduct_core::{
     Admission, Assignment, AttributeValue, Capabilities, Claims, Consumer, ConsumerStatus,
     Delivery, Event, EventId, Interceptor, Layer, LayeredConsumer, Limits, Next, Parts, Result,
-    Revocation, Revocations, Settlement, Settler, Settling, Stage, Text, Timestamp,
+    Revocation, Revocations, Settlement, Settler, Settling, SmallStr, Stage, Timestamp,
 };
 use async_trait::async_trait;
 
@@ -44,7 +44,7 @@ fn cloning_an_event_allocates_nothing() {
         full_event(),
         Event::json("order.placed", &long("data")).unwrap(),
         Event::json("order.placed", &"x".repeat(5000)).unwrap(),
-        Event::new(Text::default()),
+        Event::new(SmallStr::default()),
     ] {
         let mut copies = Vec::with_capacity(100);
         let allocated = measure(|| {
@@ -216,12 +216,14 @@ fn settling_a_hundred_deliveries_through_three_layers_allocates_nothing() {
     let mut given = batch.into_iter();
     let allocated = measure(|| {
         for delivery in given.by_ref() {
-            let settlement = match delivery.parts().ticket % 4 {
-                0 => now(delivery.ack()),
-                1 => now(delivery.nack(None)),
-                2 => now(delivery.nack(Duration::from_secs(1))),
-                _ => now(delivery.reject(Text::literal("it can never be handled, whatever we do"))),
-            };
+            let settlement =
+                match delivery.parts().ticket % 4 {
+                    0 => now(delivery.ack()),
+                    1 => now(delivery.nack(None)),
+                    2 => now(delivery.nack(Duration::from_secs(1))),
+                    _ => now(delivery
+                        .reject(SmallStr::literal("it can never be handled, whatever we do"))),
+                };
             assert!(settlement.is_ok());
         }
     });

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use aqueduct_aws::Aws;
 use aqueduct_core::{
     Backend, Capability, Claim, Claims, IdempotencyStore, LeaseStore, Options, Resource, Result,
-    Runtime, StreamName, Text, Url,
+    Runtime, SmallStr, StreamName, Url,
 };
 use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
@@ -88,7 +88,7 @@ impl Resource for DynamoDbResource {
     }
 
     fn claims(&self) -> Claims {
-        let no = |why| Claim::No(Text::literal(why));
+        let no = |why| Claim::No(SmallStr::literal(why));
         Claims::of(&[
             Capability::Leases,
             Capability::Idempotency,
@@ -99,7 +99,7 @@ impl Resource for DynamoDbResource {
             Capability::Transactions,
             no("the application's own writes are not in these tables"),
         )
-        .with(Capability::Letters, no("it keeps no events"))
+        .with(Capability::DeadLetters, no("it keeps no events"))
     }
 
     async fn leases(&self, runtime: &Runtime) -> Result<Arc<dyn LeaseStore>> {

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use aqueduct_aws::{Arn, AwsOptions};
-use aqueduct_core::{Error, Options, Result, Text, Timestamp, Url};
+use aqueduct_core::{Error, Options, Result, SmallStr, Timestamp, Url};
 
 use crate::leases::Layout;
 
@@ -9,11 +9,11 @@ use crate::leases::Layout;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Config {
     /// The lease table.
-    pub(crate) table: Text,
+    pub(crate) table: SmallStr,
     /// The table of group records and idempotency records.
-    pub(crate) state_table: Text,
+    pub(crate) state_table: SmallStr,
     /// What precedes a table's name in the ARN of the URL, where that is one.
-    home: Option<Text>,
+    home: Option<SmallStr>,
     pub(crate) aws: AwsOptions,
     pub(crate) create: bool,
     pub(crate) layout: Layout,
@@ -51,7 +51,7 @@ impl Config {
                 let why = format!("expected another table's name: {TABLE_NAME}");
                 return Err(options.refuse("state_table", why));
             }
-            None => Text::from(format!("{}-aqueduct", named.table)),
+            None => SmallStr::from(format!("{}-aqueduct", named.table)),
         };
         if !is_table_name(&state_table) {
             return Err(Error::config(format!(
@@ -87,9 +87,9 @@ impl Config {
     }
 
     /// What a request names that table by: both tables belong to the account of the ARN.
-    pub(crate) fn address(&self, table: &Text) -> Text {
+    pub(crate) fn address(&self, table: &SmallStr) -> SmallStr {
         match &self.home {
-            Some(home) => Text::from(format!("{home}{table}")),
+            Some(home) => SmallStr::from(format!("{home}{table}")),
             None => table.clone(),
         }
     }
@@ -97,9 +97,9 @@ impl Config {
 
 /// The table of a URL, and what an ARN says of its place.
 struct Named {
-    table: Text,
-    home: Option<Text>,
-    region: Option<Text>,
+    table: SmallStr,
+    home: Option<SmallStr>,
+    region: Option<SmallStr>,
 }
 
 const TABLE_NAME: &str = "3 to 255 letters, digits or any of _.-";
@@ -136,8 +136,8 @@ impl Named {
                         .to_owned(),
                 ));
             };
-            let home = named.strip_suffix(table).map(Text::from);
-            (table, home, Some(Text::from(region)))
+            let home = named.strip_suffix(table).map(SmallStr::from);
+            (table, home, Some(SmallStr::from(region)))
         } else {
             (named, None, None)
         };
@@ -145,7 +145,7 @@ impl Named {
             return Err(refuse(format!("`{table}` is no table name: {TABLE_NAME}")));
         }
         Ok(Self {
-            table: Text::from(table),
+            table: SmallStr::from(table),
             home,
             region,
         })

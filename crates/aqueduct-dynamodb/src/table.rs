@@ -1,4 +1,4 @@
-use aqueduct_core::{Result, Text};
+use aqueduct_core::{Result, SmallStr};
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
@@ -14,10 +14,10 @@ use crate::item::{Item, Row, text};
 pub(crate) struct Table {
     pub(crate) client: Client,
     /// Its name, which is part of rows' keys: the same for whoever reaches it by its ARN.
-    pub(crate) name: Text,
+    pub(crate) name: SmallStr,
     /// What requests name: the ARN, where the configuration has one, as the table may be another
     /// account's.
-    pub(crate) address: Text,
+    pub(crate) address: SmallStr,
     /// The attribute that is its key.
     pub(crate) key: &'static str,
 }

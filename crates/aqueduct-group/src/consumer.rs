@@ -1,9 +1,9 @@
 use std::sync::Arc;
 
 use aqueduct_core::{
-    Capabilities, Capability, Claim, Consumer, ConsumerStatus, Delivery, Error, ErrorKind,
-    GroupKey, GroupRecord, LeaseStore, OwnerId, PartitionState, PartitionedLog, Result, Retry,
-    Runtime, Start, Task, Watermark,
+    Capabilities, Capability, Checkpoint, Claim, Consumer, ConsumerStatus, Delivery, Error,
+    ErrorKind, GroupKey, GroupRecord, LeaseStore, OwnerId, PartitionState, PartitionedLog, Result,
+    Retry, Runtime, Start, Task,
 };
 use async_trait::async_trait;
 use futures::channel::{mpsc, oneshot};
@@ -58,7 +58,7 @@ impl Group {
     /// Lets the group begin anew at `start`: every partition, as a new replay generation. Answers
     /// the group's new record.
     ///
-    /// Waits up to `options.lease_life` to see that no member renews.
+    /// Waits up to `options.lease_ttl` to see that no member renews.
     ///
     /// # Errors
     /// `Conflict`, where a member lives.
@@ -82,7 +82,7 @@ impl Group {
         log: &dyn PartitionedLog,
         leases: &dyn LeaseStore,
         partition: &aqueduct_core::PartitionId,
-        to: Watermark,
+        to: Checkpoint,
         options: &GroupOptions,
         runtime: &Runtime,
     ) -> Result<()> {
@@ -157,7 +157,7 @@ pub(crate) async fn resolve(
                 .iter()
                 .any(|(id, _)| *id == partition.id);
             if !named && partition.state == PartitionState::Closed {
-                resolved.partitions.push((partition.id, Watermark::End));
+                resolved.partitions.push((partition.id, Checkpoint::End));
             }
         }
     }

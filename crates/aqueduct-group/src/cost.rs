@@ -15,7 +15,7 @@ pub struct RequestCost {
     /// Writes of all members while no event comes: renewals.
     pub idle_writes: f64,
     /// Writes of all members at any event rate, at most: commits, which renew as well; more only
-    /// where `commit_count` brings one forward, and in cautious mode.
+    /// where `commit_count` brings one forward, and in isolation mode.
     pub busy_writes: f64,
     /// Listings of all members: one of the partitions and one of the leases each.
     pub listings: f64,
@@ -32,7 +32,7 @@ pub fn request_cost(options: &GroupOptions, partitions: usize, members: usize) -
         members,
         idle_writes: partitions as f64 * renewals,
         busy_writes: partitions as f64 * commits.max(renewals),
-        listings: members as f64 * hourly(options.lease_life / 2),
+        listings: members as f64 * hourly(options.lease_ttl / 2),
     }
 }
 

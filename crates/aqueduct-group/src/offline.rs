@@ -1,8 +1,8 @@
 use std::collections::BTreeMap;
 
 use aqueduct_core::{
-    Error, ErrorKind, GroupKey, GroupRecord, Lease, LeaseStore, OpenPartition, PartitionId,
-    PartitionedLog, Position, Result, Runtime, Start, Swap, Watermark,
+    Checkpoint, Error, ErrorKind, GroupKey, GroupRecord, Lease, LeaseStore, OpenPartition,
+    PartitionId, PartitionedLog, Position, Result, Runtime, Start, Swap,
 };
 
 use crate::GroupOptions;
@@ -36,7 +36,7 @@ pub(crate) async fn seek(
     log: &dyn PartitionedLog,
     leases: &dyn LeaseStore,
     partition: &PartitionId,
-    to: Watermark,
+    to: Checkpoint,
     options: &GroupOptions,
     runtime: &Runtime,
 ) -> Result<()> {
@@ -57,7 +57,7 @@ pub(crate) async fn seek(
             leases.create(&key, lease).await?
         }
     };
-    if is_before(to, lease.watermark)
+    if is_before(to, lease.checkpoint)
         && let Some(group) = leases.group(&key).await?
     {
         return replay_from(leases, &key, group, partition, to, runtime).await;
@@ -66,12 +66,12 @@ pub(crate) async fn seek(
 }
 
 /// Whether `to` brings events again that were settled.
-fn is_before(to: Watermark, settled: Watermark) -> bool {
+fn is_before(to: Checkpoint, settled: Checkpoint) -> bool {
     match (to, settled) {
-        (Watermark::At(to), Watermark::At(settled)) => to < settled,
-        (Watermark::Start(_), Watermark::Start(_)) | (Watermark::End, _) => false,
-        (_, Watermark::Start(_)) => false,
-        (_, Watermark::At(_) | Watermark::End) => true,
+        (Checkpoint::At(to), Checkpoint::At(settled)) => to < settled,
+        (Checkpoint::Start(_), Checkpoint::Start(_)) | (Checkpoint::End, _) => false,
+        (_, Checkpoint::Start(_)) => false,
+        (_, Checkpoint::At(_) | Checkpoint::End) => true,
     }
 }
 
@@ -82,13 +82,13 @@ async fn replay_from(
     key: &GroupKey,
     group: GroupRecord,
     partition: &PartitionId,
-    to: Watermark,
+    to: Checkpoint,
     runtime: &Runtime,
 ) -> Result<()> {
     let mut kept = leases.list(key, &[]).await?;
     for lease in &mut kept {
         if lease.partition == *partition {
-            lease.watermark = to;
+            lease.checkpoint = to;
         }
     }
     let mut next = group.clone();
@@ -97,7 +97,7 @@ async fn replay_from(
     begun.retain(|(id, _)| kept.iter().all(|lease| lease.partition != *id));
     begun.extend(
         kept.iter()
-            .map(|lease| (lease.partition.clone(), lease.watermark)),
+            .map(|lease| (lease.partition.clone(), lease.checkpoint)),
     );
     let stored = leases.reset_group(key, group.replay, next.clone()).await?;
     if stored != next {
@@ -106,7 +106,7 @@ async fn replay_from(
     }
     // The record names them all; a member that comes first finds the same there.
     for lease in kept {
-        let mut fresh = Lease::new(lease.partition, lease.watermark);
+        let mut fresh = Lease::new(lease.partition, lease.checkpoint);
         fresh.generation = lease.generation;
         fresh.parents = lease.parents;
         fresh.children = lease.children;
@@ -131,7 +131,7 @@ pub(crate) async fn skip(
         let message = format!("{key}: nobody has read partition {partition} yet");
         return Err(Error::new(ErrorKind::NotFound, message));
     };
-    let next = match lease.watermark.read_from() {
+    let next = match lease.checkpoint.read_from() {
         None => None,
         Some(from) => {
             let group = options.group.clone();
@@ -150,14 +150,14 @@ pub(crate) async fn skip(
             ),
         ));
     }
-    move_to(leases, &key, lease, Watermark::At(position), runtime).await
+    move_to(leases, &key, lease, Checkpoint::At(position), runtime).await
 }
 
 async fn move_to(
     leases: &dyn LeaseStore,
     key: &GroupKey,
     lease: Lease,
-    to: Watermark,
+    to: Checkpoint,
     runtime: &Runtime,
 ) -> Result<()> {
     let mut next = lease.clone();
@@ -165,7 +165,7 @@ async fn move_to(
     next.wanted_by = None;
     next.counter += 1;
     next.nonce = runtime.random();
-    next.watermark = to;
+    next.checkpoint = to;
     next.handed_out = None;
     next.attempts = None;
     next.unclean = 0;
@@ -190,7 +190,7 @@ async fn alone(
     runtime: &Runtime,
 ) -> Result<()> {
     options.validate()?;
-    let until = runtime.now() + options.lease_life;
+    let until = runtime.now() + options.lease_ttl;
     let mut seen: BTreeMap<PartitionId, (u64, u64)> = BTreeMap::new();
     loop {
         let late = runtime.now() >= until;
@@ -218,7 +218,7 @@ async fn alone(
         if doubtful == 0 || late {
             return Ok(());
         }
-        runtime.sleep(options.lease_life / 8).await;
+        runtime.sleep(options.lease_ttl / 8).await;
     }
 }
 

@@ -2,7 +2,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aqueduct_core::{Backoff, Error, GroupName, Lifecycle, OwnerId, Result, Start};
+use aqueduct_core::{Backoff, Error, GroupName, OwnerId, RebalanceListener, Result, Start};
 
 use crate::ByteBudget;
 
@@ -16,7 +16,7 @@ pub struct GroupOptions {
     pub start: Start,
     /// How long a lease lives without renewal; default 30 s: a crash is noticed within a minute,
     /// and a pause of the process of some seconds costs nothing.
-    pub lease_life: Duration,
+    pub lease_ttl: Duration,
     /// How often a lease is renewed; default 10 s: two renewals may fail before a third is late.
     pub renew_every: Duration,
     /// How long before the end of its life an owner counts its lease as lost; default 3 s: room
@@ -38,7 +38,7 @@ pub struct GroupOptions {
     /// Per partition: the most events held behind failing keys, beside the unsettled; default
     /// 5,000.
     pub max_parked: usize,
-    /// Per partition: the widest span from the watermark to the newest settled event, in events;
+    /// Per partition: the widest span from the checkpoint to the newest settled event, in events;
     /// default 100,000: what is delivered again when one event stays unsettled and the process
     /// dies.
     pub max_span: usize,
@@ -57,7 +57,7 @@ pub struct GroupOptions {
     /// The most partitions that this member owns; default: as many as there are.
     pub max_partitions: Option<usize>,
     /// Is told when partitions come and go.
-    pub lifecycle: Option<Arc<dyn Lifecycle>>,
+    pub rebalance_listener: Option<Arc<dyn RebalanceListener>>,
     /// The name of this member, unique per run of a process; default: drawn.
     pub owner: Option<OwnerId>,
     /// How long a batch may wait for more once there is one delivery; default zero: nothing waits.
@@ -86,7 +86,7 @@ impl GroupOptions {
         Self {
             group,
             start: Start::Earliest,
-            lease_life: Duration::from_secs(30),
+            lease_ttl: Duration::from_secs(30),
             renew_every: Duration::from_secs(10),
             margin: Duration::from_secs(3),
             commit_interval: Duration::from_secs(5),
@@ -101,7 +101,7 @@ impl GroupOptions {
             drain: Duration::from_secs(30),
             on_gap: OnGap::Fail,
             max_partitions: None,
-            lifecycle: None,
+            rebalance_listener: None,
             owner: None,
             max_batch_wait: Duration::ZERO,
             fetch_events: 1_000,
@@ -112,7 +112,7 @@ impl GroupOptions {
     /// Sets the lease's life, with renewals at a third of it and a margin of a tenth.
     #[must_use]
     pub fn with_lease_life(mut self, life: Duration) -> Self {
-        self.lease_life = life;
+        self.lease_ttl = life;
         self.renew_every = life / 3;
         self.margin = life / 10;
         self
@@ -128,7 +128,7 @@ impl GroupOptions {
             return Err(Error::config("a group's name must not be empty"));
         }
         for (name, value) in [
-            ("lease_life", self.lease_life),
+            ("lease_ttl", self.lease_ttl),
             ("renew_every", self.renew_every),
             ("commit_interval", self.commit_interval),
         ] {
@@ -150,16 +150,16 @@ impl GroupOptions {
                 return refuse(format!("`{name}` is 0, it must be at least 1"));
             }
         }
-        let (life, renew, margin) = (self.lease_life, self.renew_every, self.margin);
+        let (life, renew, margin) = (self.lease_ttl, self.renew_every, self.margin);
         if life < renew.saturating_mul(3) {
             return refuse(format!(
-                "`lease_life` is {life:?} and `renew_every` {renew:?}: a lease must live at least \
+                "`lease_ttl` is {life:?} and `renew_every` {renew:?}: a lease must live at least \
                  three renewals, or one slow answer loses it"
             ));
         }
         if life.saturating_sub(margin) < renew.saturating_mul(2) {
             return refuse(format!(
-                "`margin` is {margin:?} of a `lease_life` of {life:?}: two renewals of \
+                "`margin` is {margin:?} of a `lease_ttl` of {life:?}: two renewals of \
                  {renew:?} must fit into the rest"
             ));
         }
@@ -178,7 +178,7 @@ impl fmt::Debug for GroupOptions {
         f.debug_struct("GroupOptions")
             .field("group", &self.group)
             .field("start", &self.start)
-            .field("lease_life", &self.lease_life)
+            .field("lease_ttl", &self.lease_ttl)
             .field("renew_every", &self.renew_every)
             .field("commit_interval", &self.commit_interval)
             .field("on_gap", &self.on_gap)
@@ -199,7 +199,7 @@ mod tests {
 
     #[test]
     fn timings_that_cannot_work_are_refused_with_both_values() {
-        let said = refused(|options| options.lease_life = Duration::from_secs(29));
+        let said = refused(|options| options.lease_ttl = Duration::from_secs(29));
         assert!(said.contains("29s") && said.contains("10s"), "{said}");
         let said = refused(|options| options.margin = Duration::from_secs(11));
         assert!(said.contains("`margin` is 11s"), "{said}");

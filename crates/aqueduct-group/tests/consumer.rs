@@ -7,8 +7,8 @@ mod common;
 use std::sync::Arc;
 
 use aqueduct_core::{
-    Capability, ErrorKind, GroupKey, GroupName, LeaseStore, Retry, Revocation, Settlement, Start,
-    StreamSpec, Watermark,
+    Capability, Checkpoint, ErrorKind, GroupKey, GroupName, LeaseStore, Retry, Revocation,
+    Settlement, Start, StreamSpec,
 };
 use aqueduct_group::{ByteBudget, Group, OnGap};
 use aqueduct_memory::{Applied, Fault, Operation};
@@ -377,7 +377,7 @@ fn a_commit_comes_on_time_and_by_count() {
     let consumer = bench.open(&bench.runtime, options);
     bench.send(0, 12, 12);
     let key = GroupKey::new("billing", "orders");
-    let stored = || bench.run(bench.leases().list(&key, &[])).unwrap()[0].watermark;
+    let stored = || bench.run(bench.leases().list(&key, &[])).unwrap()[0].checkpoint;
     bench.sleep(SECOND * 2);
     let mut batch = bench.run(bench.receive(&consumer, SECOND)).unwrap();
     let rest = batch.split_off(10);
@@ -386,7 +386,7 @@ fn a_commit_comes_on_time_and_by_count() {
     }
     bench.sleep(SECOND * 2);
     let by_count = stored();
-    assert!(matches!(by_count, Watermark::At(_)), "{by_count}");
+    assert!(matches!(by_count, Checkpoint::At(_)), "{by_count}");
     for delivery in rest {
         bench.run(delivery.ack()).unwrap();
     }

@@ -30,7 +30,7 @@ fn owners(bench: &Bench) -> Vec<Option<OwnerId>> {
 }
 
 /// Another member has everything at once.
-fn check_handed_over(bench: &Bench, partitions: usize) {
+fn check_handed_off(bench: &Bench, partitions: usize) {
     assert!(owners(bench).iter().all(Option::is_none));
     let next = bench.open(&bench.runtime, bench.options());
     bench.sleep(SECOND);
@@ -56,7 +56,7 @@ fn leave_while_taking(fault: Fault) -> (Bench, Duration) {
 #[test]
 fn what_is_being_taken_is_given_up_once_it_is_ours() {
     let (bench, took) = leave_while_taking(Fault::late_answer(SECOND * 5));
-    check_handed_over(&bench, 3);
+    check_handed_off(&bench, 3);
     assert!(took >= SECOND * 4 && took < SECOND * 7, "{took:?}");
 }
 
@@ -64,7 +64,7 @@ fn what_is_being_taken_is_given_up_once_it_is_ours() {
 fn what_was_taken_unseen_is_given_up() {
     for applied in [Applied::Yes, Applied::No] {
         let (bench, took) = leave_while_taking(Fault::lost_answer(applied));
-        check_handed_over(&bench, 3);
+        check_handed_off(&bench, 3);
         assert!(took < SECOND * 5, "{took:?}");
     }
 }
@@ -73,7 +73,7 @@ fn what_was_taken_unseen_is_given_up() {
 fn what_the_store_answers_too_late_is_given_up() {
     // No call waits that long.
     let (bench, took) = leave_while_taking(Fault::late_answer(SECOND * 20));
-    check_handed_over(&bench, 3);
+    check_handed_off(&bench, 3);
     assert!(took < SECOND * 12, "{took:?}");
 }
 
@@ -117,7 +117,7 @@ fn leases_that_were_lost_to_an_outage_are_given_up_afterwards() {
     faults.clear();
     assert!(owners(&bench).iter().all(Option::is_some));
     bench.run(leaving.close()).unwrap();
-    check_handed_over(&bench, 2);
+    check_handed_off(&bench, 2);
 }
 
 #[test]
@@ -131,11 +131,11 @@ fn a_member_that_stood_still_gives_up_what_nobody_took() {
     bench.sleep(SECOND * 40);
     process.stall(false);
     bench.run(leaving.close()).unwrap();
-    check_handed_over(&bench, 2);
+    check_handed_off(&bench, 2);
 }
 
 #[test]
-fn a_partition_that_was_just_handed_over_is_given_up() {
+fn a_partition_that_was_just_handed_off_is_given_up() {
     let bench = released("2");
     let one = bench.open(&bench.runtime, bench.options());
     bench.sleep(SECOND);

@@ -1,4 +1,4 @@
-//! Several members: take-over, hand-over, resharding, hooks, and changes while nobody runs.
+//! Several members: take-over, hand-off, resharding, hooks, and changes while nobody runs.
 
 #![allow(clippy::unwrap_used)]
 
@@ -7,7 +7,7 @@ mod common;
 use std::sync::{Arc, Mutex};
 
 use aqueduct_core::{
-    Assignment, ErrorKind, GroupKey, Lifecycle, Position, Revocation, Start, Watermark,
+    Assignment, Checkpoint, ErrorKind, GroupKey, Position, RebalanceListener, Revocation, Start,
 };
 use aqueduct_group::Group;
 use async_trait::async_trait;
@@ -89,8 +89,8 @@ fn a_member_that_slept_too_long_may_not_settle() {
 struct Hooks(Mutex<Vec<String>>);
 
 #[async_trait]
-impl Lifecycle for Hooks {
-    async fn assigned(&self, assignment: &Assignment, start: &Watermark) {
+impl RebalanceListener for Hooks {
+    async fn assigned(&self, assignment: &Assignment, start: &Checkpoint) {
         let partition = assignment.partition.as_ref().unwrap();
         self.0.lock().unwrap().push(format!("+{partition} {start}"));
     }
@@ -102,12 +102,12 @@ impl Lifecycle for Hooks {
 }
 
 #[test]
-fn a_busy_owner_is_asked_drains_and_hands_over() {
+fn a_busy_owner_is_asked_drains_and_hands_off() {
     let bench = Bench::new("4");
     bench.send(0, 40, 20);
     let hooks = Arc::new(Hooks::default());
     let mut options = bench.options();
-    options.lifecycle = Some(hooks.clone());
+    options.rebalance_listener = Some(hooks.clone());
     let first = bench.open(&bench.runtime, options);
     let mut out = Vec::new();
     while out.len() < 40 {
@@ -205,17 +205,17 @@ fn one_position_is_skipped_and_one_partition_sought() {
     let consumer = bench.open(&bench.runtime, options.clone());
     assert_eq!(bench.drink(&consumer), [3, 4]);
     bench.run(consumer.close()).unwrap();
-    let to = Watermark::At(positions[0]);
+    let to = Checkpoint::At(positions[0]);
     let seek = Group::seek(&*log, &*leases, &id, to, &options, &bench.runtime);
     bench.run(seek).unwrap();
     let key = GroupKey::new("billing", "orders");
-    assert_eq!(bench.run(leases.list(&key, &[])).unwrap()[0].watermark, to);
+    assert_eq!(bench.run(leases.list(&key, &[])).unwrap()[0].checkpoint, to);
     let replay = || bench.run(leases.group(&key)).unwrap().unwrap().replay;
     assert_eq!(replay(), 1, "what was handled is handled again");
     let consumer = bench.open(&bench.runtime, options.clone());
     assert_eq!(bench.drink(&consumer), [1, 2, 3, 4]);
     bench.run(consumer.close()).unwrap();
-    let to = Watermark::At(positions[4]);
+    let to = Checkpoint::At(positions[4]);
     let seek = Group::seek(&*log, &*leases, &id, to, &options, &bench.runtime);
     bench.run(seek).unwrap();
     assert_eq!(replay(), 1, "nothing comes again");
@@ -230,7 +230,7 @@ fn seeking_back_leaves_the_other_partitions_where_they_are() {
     assert_eq!(bench.drink(&consumer).len(), 30);
     bench.run(consumer.close()).unwrap();
     let id = bench.run(log.partitions()).unwrap().remove(1).id;
-    let to = Watermark::Start(aqueduct_core::ReadFrom::Earliest);
+    let to = Checkpoint::Start(aqueduct_core::ReadFrom::Earliest);
     let seek = Group::seek(&*log, &*leases, &id, to, &options, &bench.runtime);
     bench.run(seek).unwrap();
     let consumer = bench.open(&bench.runtime, options.clone());

@@ -2,7 +2,7 @@ use std::borrow::Cow;
 use std::io;
 
 use aqueduct_core::cloudevents::{json, protobuf};
-use aqueduct_core::{Error, ErrorKind, Event, EventId, PartitionId, Result, Text};
+use aqueduct_core::{Error, ErrorKind, Event, EventId, PartitionId, Result, SmallStr};
 use bytes::Bytes;
 
 use crate::config::Encoding;
@@ -38,7 +38,7 @@ pub(crate) fn encode(event: &Event, encoding: Encoding, out: &mut Vec<u8>) -> Re
 #[derive(Clone, Copy)]
 pub(crate) struct Place<'a> {
     /// The stream, as the source of what is no CloudEvent.
-    pub(crate) stream: &'a Text,
+    pub(crate) stream: &'a SmallStr,
     pub(crate) shard: &'a PartitionId,
     /// Its sequence number, as the service writes it.
     pub(crate) sequence: &'a str,
@@ -161,7 +161,7 @@ mod tests {
     fn read(event: &Event, encoding: Encoding) -> Event {
         let mut data = Vec::new();
         encode(event, encoding, &mut data).unwrap();
-        let stream = Text::literal("orders");
+        let stream = SmallStr::literal("orders");
         let at = Place {
             stream: &stream,
             shard: &"shardId-000000000007".into(),

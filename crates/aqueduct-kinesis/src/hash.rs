@@ -2,7 +2,7 @@
 
 use std::hash::BuildHasher as _;
 
-use aqueduct_core::Text;
+use aqueduct_core::SmallStr;
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use md5::{Digest as _, Md5};
@@ -16,7 +16,7 @@ pub(crate) fn hash_of(partition_key: &str) -> u128 {
 /// small part of what MD5 takes.
 #[derive(Default)]
 pub(crate) struct KnownHashes {
-    found: HashTable<(Text, u128)>,
+    found: HashTable<(SmallStr, u128)>,
     hasher: RandomState,
 }
 
@@ -28,7 +28,7 @@ impl KnownHashes {
     #[inline]
     pub(crate) fn hash_of(&mut self, partition_key: &str) -> u128 {
         let short = self.hasher.hash_one(partition_key);
-        let is_it = |known: &(Text, u128)| known.0.as_str() == partition_key;
+        let is_it = |known: &(SmallStr, u128)| known.0.as_str() == partition_key;
         match self.found.find(short, is_it) {
             Some((_, hash)) => *hash,
             None => self.learn(short, partition_key),

@@ -1,7 +1,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use aqueduct_core::{Error, ErrorKind, Result, Runtime, StreamName, Text};
+use aqueduct_core::{Error, ErrorKind, Result, Runtime, SmallStr, StreamName};
 use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::types::{
     StreamDescriptionSummary, StreamMode, StreamModeDetails, StreamStatus,
@@ -16,9 +16,9 @@ pub(crate) struct Kinesis {
     pub(crate) client: Client,
     pub(crate) name: StreamName,
     /// Where it is known, requests name the stream by it alone.
-    pub(crate) arn: Option<Text>,
+    pub(crate) arn: Option<SmallStr>,
     /// The stream, for messages: its ARN or its name.
-    pub(crate) shown: Text,
+    pub(crate) shown: SmallStr,
 }
 
 /// What the service begins an on-demand stream with.
@@ -45,7 +45,7 @@ impl Kinesis {
 
     /// What goes into `set_stream_arn`.
     pub(crate) fn arn(&self) -> Option<String> {
-        self.arn.as_ref().map(Text::to_string)
+        self.arn.as_ref().map(SmallStr::to_string)
     }
 
     /// A request of that name on this stream, for messages.

@@ -62,7 +62,7 @@ const MANY_REQUESTS: [&str; 2] = [
     "lost_answers_keep_order_when_resent",
 ];
 
-/// One emulator; leases, idempotency records and letters in memory.
+/// One emulator; leases, idempotency records and dead letters in memory.
 struct Kinesis {
     server: Arc<Server>,
     options: &'static [(&'static str, &'static str)],
@@ -91,9 +91,9 @@ impl Fixture for Kinesis {
         // The emulator keeps the second at which a record came, not its millisecond.
         timing.quiet = Duration::from_millis(1100);
         // A request takes several times as long here where other tests run beside.
-        timing.patience = Duration::from_secs(60);
+        timing.batch_wait = Duration::from_secs(60);
         timing.case = Duration::from_secs(180);
-        timing.lease_life = Duration::from_secs(3);
+        timing.lease_ttl = Duration::from_secs(3);
         timing
     }
 

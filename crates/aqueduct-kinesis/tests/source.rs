@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use aqueduct_core::{
-    Error, ErrorKind, Event, OpenPartition, Partition, PartitionEnd, PartitionId, PartitionReader,
-    PartitionState, PartitionedLog, Position, ReadFrom, Record, Start, Watermark,
+    Checkpoint, Error, ErrorKind, Event, OpenPartition, Partition, PartitionEnd, PartitionId,
+    PartitionReader, PartitionState, PartitionedLog, Position, ReadFrom, Record, Start,
 };
 use aqueduct_emulators::{HttpFault, KinesisServer, StoreOptions};
 use aqueduct_kinesis::aggregation::{Aggregate, OUTER_KEY};
@@ -586,7 +586,7 @@ async fn the_latest_place_does_not_move_and_lies_behind_everything() {
         .partitions
         .iter()
         .filter_map(|(_, place)| match place {
-            Watermark::Start(from @ ReadFrom::After(_)) => Some(from),
+            Checkpoint::Start(from @ ReadFrom::After(_)) => Some(from),
             _ => None,
         })
         .collect();

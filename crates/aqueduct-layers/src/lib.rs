@@ -1,7 +1,7 @@
 //! Layers of Aqueduct: what every team writes around a stream, once, above the providers.
 //!
 //! - [`dispatch`]: the one place where sending is batched, ordered, bounded, paced and retried.
-//! - [`dead_letters`]: what cannot be handled becomes a letter.
+//! - [`dead_letters`]: what cannot be handled becomes a dead letter.
 //! - [`idempotency`]: what comes twice takes effect once.
 
 pub mod dead_letters;
@@ -10,7 +10,7 @@ pub mod idempotency;
 mod redriven;
 
 pub use self::dead_letters::{
-    DeadLetterOptions, DeadLetters, OnExhausted, OnReject, ProducerLetters, RejectPolicy,
+    DeadLetterOptions, DeadLetters, OnExhausted, OnReject, ProducerDeadLetters, RejectPolicy,
 };
 pub use self::dispatch::{
     Dispatch, DispatchOptions, EventSink, PartialFailure, Pending, RetryBudget,

@@ -2,8 +2,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aqueduct_core::{
-    Admin, Error, ErrorKind, GroupKey, GroupName, Partition, PartitionLag, Position, ReadFrom,
-    Result, Runtime, StreamDescription, StreamSpec, Timestamp, Watermark,
+    Admin, Checkpoint, Error, ErrorKind, GroupKey, GroupName, Partition, PartitionLag, Position,
+    ReadFrom, Result, Runtime, StreamDescription, StreamSpec, Timestamp,
 };
 use async_trait::async_trait;
 
@@ -86,12 +86,12 @@ impl Admin for MemoryAdmin {
                 Ok(log
                     .listed()
                     .map(|partition| {
-                        let watermark = leases
+                        let checkpoint = leases
                             .row(&key, &partition.id)
-                            .map(|lease| lease.watermark)
+                            .map(|lease| lease.checkpoint)
                             .or_else(|| begun(partition))
-                            .unwrap_or(Watermark::Start(ReadFrom::Earliest));
-                        lag_of(partition, watermark, now)
+                            .unwrap_or(Checkpoint::Start(ReadFrom::Earliest));
+                        lag_of(partition, checkpoint, now)
                     })
                     .collect())
             })
@@ -123,10 +123,10 @@ fn checked(partitions: u32) -> Result<u32> {
     ))
 }
 
-/// The events at or behind the watermark's place.
-fn lag_of(partition: &PartitionLog, watermark: Watermark, now: Timestamp) -> PartitionLag {
+/// The events at or behind the checkpoint's place.
+fn lag_of(partition: &PartitionLog, checkpoint: Checkpoint, now: Timestamp) -> PartitionLag {
     let number = |position: Position| position.sequence().unwrap_or(u64::MAX);
-    let next = match watermark.read_from() {
+    let next = match checkpoint.read_from() {
         None => partition.next,
         Some(ReadFrom::Earliest) => partition.first(),
         Some(ReadFrom::Time(time)) => partition.first_since(time).unwrap_or(partition.next),

@@ -3,17 +3,18 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 
 use aqueduct_core::{
-    Admin, Backend, Capabilities, Capability, Claim, Claims, IdempotencyStore, LeaseStore, Letters,
-    Limits, Options, Producer, Resource, Result, Runtime, Source, StreamName, Text, Url,
+    Admin, Backend, Capabilities, Capability, Claim, Claims, DeadLetterStore, IdempotencyStore,
+    LeaseStore, Limits, Options, Producer, Resource, Result, Runtime, SmallStr, Source, StreamName,
+    Url,
 };
 use async_trait::async_trait;
 
 use crate::admin::MemoryAdmin;
 use crate::config::Config;
+use crate::dead_letters::MemoryDeadLetters;
 use crate::faults::{Faults, Operation};
 use crate::idempotency::MemoryRecords;
 use crate::leases::MemoryLeases;
-use crate::letters::MemoryLetters;
 use crate::producer::MemoryProducer;
 use crate::source::MemoryLog;
 use crate::stream::{Stream, lock};
@@ -109,7 +110,7 @@ impl Resource for MemoryResource {
     }
 
     fn claims(&self) -> Claims {
-        let no = |why| Claim::No(Text::literal(why));
+        let no = |why| Claim::No(SmallStr::literal(why));
         Capability::ALL
             .into_iter()
             .fold(Claims::none(), |claims, capability| {
@@ -153,9 +154,9 @@ impl Resource for MemoryResource {
         )))
     }
 
-    async fn letters(&self, runtime: &Runtime) -> Result<Arc<dyn Letters>> {
+    async fn dead_letters(&self, runtime: &Runtime) -> Result<Arc<dyn DeadLetterStore>> {
         let stream = self.open(runtime).await?;
-        Ok(Arc::new(MemoryLetters::new(stream, runtime.clone())))
+        Ok(Arc::new(MemoryDeadLetters::new(stream, runtime.clone())))
     }
 
     async fn admin(&self, runtime: &Runtime) -> Result<Arc<dyn Admin>> {

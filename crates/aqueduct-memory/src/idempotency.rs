@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use aqueduct_core::{
     Claimed, Error, ErrorKind, EventClaim, EventId, IdempotencyScope, IdempotencyStore,
-    PartitionId, Result, Runtime, Text, Timestamp,
+    PartitionId, Result, Runtime, SmallStr, Timestamp,
 };
 use async_trait::async_trait;
 
@@ -29,7 +29,7 @@ struct Scope {
 }
 
 #[derive(Clone, PartialEq, Eq, Hash)]
-struct Key(Text, EventId);
+struct Key(SmallStr, EventId);
 
 enum Entry {
     Claimed(Holder),

@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use aqueduct_core::{
     Error, ErrorKind, GroupKey, GroupRecord, Lease, LeaseStore, OwnerId, PartitionId, Result,
-    Runtime, Swap, Text,
+    Runtime, SmallStr, Swap,
 };
 use async_trait::async_trait;
 
@@ -47,7 +47,7 @@ impl Group {
     /// Stores the row under a version of its own and answers it.
     fn write(&mut self, mut lease: Lease) -> Lease {
         self.writes += 1;
-        lease.version = Text::from(self.writes.to_string());
+        lease.version = SmallStr::from(self.writes.to_string());
         self.rows.insert(lease.partition.clone(), lease.clone());
         lease
     }

@@ -4,12 +4,12 @@
 mod admin;
 mod backend;
 mod config;
+mod dead_letters;
 mod error;
 mod faults;
 mod hash;
 mod idempotency;
 mod leases;
-mod letters;
 mod log;
 mod partition;
 mod producer;

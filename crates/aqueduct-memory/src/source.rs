@@ -1,8 +1,9 @@
 use std::sync::Arc;
 
 use aqueduct_core::{
-    Capabilities, OpenPartition, Partition, PartitionId, PartitionReader, PartitionedLog, Position,
-    ReadFrom, ResolvedStart, Result, Runtime, Start, StreamName, Tail, Timestamp, Watermark,
+    Capabilities, Checkpoint, OpenPartition, Partition, PartitionId, PartitionReader,
+    PartitionedLog, Position, ReadFrom, ResolvedStart, Result, Runtime, Start, StreamName, Tail,
+    Timestamp,
 };
 use async_trait::async_trait;
 
@@ -107,24 +108,24 @@ impl PartitionedLog for MemoryLog {
 }
 
 /// Where `from` lies in a partition, as a place that does not move where there is one.
-fn place(partition: &PartitionLog, from: ReadFrom, now: Timestamp) -> (PartitionId, Watermark) {
-    let watermark = match from {
+fn place(partition: &PartitionLog, from: ReadFrom, now: Timestamp) -> (PartitionId, Checkpoint) {
+    let checkpoint = match from {
         ReadFrom::Time(time) => match partition.first_since(time) {
-            Some(position) => Watermark::Start(ReadFrom::At(Position::new(position))),
-            None if partition.closed.is_some() => Watermark::End,
-            None if time <= now => Watermark::Start(ReadFrom::At(Position::new(partition.next))),
-            None => Watermark::Start(from),
+            Some(position) => Checkpoint::Start(ReadFrom::At(Position::new(position))),
+            None if partition.closed.is_some() => Checkpoint::End,
+            None if time <= now => Checkpoint::Start(ReadFrom::At(Position::new(partition.next))),
+            None => Checkpoint::Start(from),
         },
-        _ => Watermark::Start(from),
+        _ => Checkpoint::Start(from),
     };
-    (partition.id.clone(), watermark)
+    (partition.id.clone(), checkpoint)
 }
 
 /// Behind everything stored: of a closed partition nothing is left.
-fn latest(partition: &PartitionLog) -> (PartitionId, Watermark) {
-    let watermark = match partition.closed {
-        Some(_) => Watermark::End,
-        None => Watermark::Start(ReadFrom::After(Position::new(partition.next - 1))),
+fn latest(partition: &PartitionLog) -> (PartitionId, Checkpoint) {
+    let checkpoint = match partition.closed {
+        Some(_) => Checkpoint::End,
+        None => Checkpoint::Start(ReadFrom::After(Position::new(partition.next - 1))),
     };
-    (partition.id.clone(), watermark)
+    (partition.id.clone(), checkpoint)
 }

@@ -3,12 +3,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 use aqueduct_core::{Event, Receipt, Result, StreamName, Timestamp};
 
 use crate::config::Settings;
+use crate::dead_letters::DeadLetterBox;
 use crate::error;
 use crate::faults::Plan;
 use crate::hash::hash_key;
 use crate::idempotency::Records;
 use crate::leases::Leases;
-use crate::letters::LetterBox;
 use crate::log::{Log, Verdict};
 use crate::ranges::Ranges;
 
@@ -21,7 +21,7 @@ pub(crate) struct Stream {
     lanes: RwLock<Ranges>,
     leases: Mutex<Leases>,
     records: Mutex<Records>,
-    letters: Mutex<LetterBox>,
+    dead_letters: Mutex<DeadLetterBox>,
 }
 
 #[derive(Default)]
@@ -39,7 +39,7 @@ impl Stream {
             lanes: RwLock::default(),
             leases: Mutex::default(),
             records: Mutex::default(),
-            letters: Mutex::default(),
+            dead_letters: Mutex::default(),
         }
     }
 
@@ -61,7 +61,7 @@ impl Stream {
         let gone = lock(&self.log).log.take();
         *lock(&self.leases) = Leases::default();
         *lock(&self.records) = Records::default();
-        *lock(&self.letters) = LetterBox::default();
+        *lock(&self.dead_letters) = DeadLetterBox::default();
         if let Some(log) = &gone {
             log.wake_all();
         }
@@ -110,8 +110,8 @@ impl Stream {
         lock(&self.records)
     }
 
-    pub(crate) fn letters(&self) -> MutexGuard<'_, LetterBox> {
-        lock(&self.letters)
+    pub(crate) fn dead_letters(&self) -> MutexGuard<'_, DeadLetterBox> {
+        lock(&self.dead_letters)
     }
 
     fn publish_lanes(&self, log: &Log) {

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aqueduct_core::{
-    Effect, ErrorKind, Event, GroupKey, Lease, LetterQuery, OwnerId, PartitionId, Position,
-    ReadFrom, Retry, Swap, Watermark,
+    Checkpoint, DeadLetterQuery, Effect, ErrorKind, Event, GroupKey, Lease, OwnerId, PartitionId,
+    Position, ReadFrom, Retry, Swap,
 };
 use aqueduct_memory::{Applied, Fault, Operation};
 use common::{Bench, SECOND, event};
@@ -195,7 +195,9 @@ fn every_open_reader_is_cut_once() {
 fn denied_credentials_deny_everything_until_they_suffice() {
     let bench = Bench::new(&[("partitions", "1")]);
     let (producer, log) = (bench.producer(), bench.log());
-    let letters = bench.run(bench.resource.letters(&bench.runtime)).unwrap();
+    let dead_letters = bench
+        .run(bench.resource.dead_letters(&bench.runtime))
+        .unwrap();
     let leases = bench.run(bench.resource.leases(&bench.runtime)).unwrap();
     let faults = bench.backend.faults("orders");
     faults.deny(true);
@@ -206,7 +208,9 @@ fn denied_credentials_deny_everything_until_they_suffice() {
             .remove(0)
             .err(),
         bench.run(log.partitions()).err(),
-        bench.run(letters.list(&LetterQuery::default())).err(),
+        bench
+            .run(dead_letters.list(&DeadLetterQuery::default()))
+            .err(),
         bench.run(leases.list(&GroupKey::new("g", "s"), &[])).err(),
         bench.run(bench.resource.producer(&bench.runtime)).err(),
         bench.run(bench.resource.admin(&bench.runtime)).err(),
@@ -224,7 +228,10 @@ fn lease_writes_lose_their_answers_conflict_and_are_refused() {
     let store = bench.run(bench.resource.leases(&bench.runtime)).unwrap();
     let faults = bench.backend.faults("orders");
     let key = GroupKey::new("billing", "orders");
-    let lease = Lease::new(PartitionId::from("0"), Watermark::Start(ReadFrom::Earliest));
+    let lease = Lease::new(
+        PartitionId::from("0"),
+        Checkpoint::Start(ReadFrom::Earliest),
+    );
     let stored = bench.run(store.create(&key, lease)).unwrap();
     let mut next = stored.clone();
     next.owner = Some(OwnerId::from("a"));

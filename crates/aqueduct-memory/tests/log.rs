@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use aqueduct_core::{
-    ErrorKind, Event, HashRange, PartitionId, PartitionState, Position, ReadFrom, Start, Watermark,
+    Checkpoint, ErrorKind, Event, HashRange, PartitionId, PartitionState, Position, ReadFrom, Start,
 };
 use aqueduct_memory::hash_key;
 use common::{Bench, SECOND, event, request, resource, text};
@@ -204,7 +204,7 @@ fn every_start_resolves_to_places() {
         assert_eq!(resolved.at, bench.runtime.wall());
         resolved.partitions.into_iter().map(|(_, it)| it).next()
     };
-    let start = |from| Some(Watermark::Start(from));
+    let start = |from| Some(Checkpoint::Start(from));
     let (first, id) = (Position::new(1), PartitionId::from("0"));
     let future = bench.runtime.wall().saturating_add(60 * SECOND);
     let now = bench.runtime.wall().saturating_add(Duration::from_nanos(1));
@@ -341,7 +341,7 @@ fn latest_leaves_nothing_of_a_closed_partition_and_retention_unlists_it() {
         .run(bench.log().resolve(&Start::Latest))
         .unwrap()
         .partitions;
-    assert_eq!(latest[0], (PartitionId::from("0"), Watermark::End));
+    assert_eq!(latest[0], (PartitionId::from("0"), Checkpoint::End));
     bench.simulation.advance(3_601 * SECOND);
     let listed: Vec<_> = bench.partitions().into_iter().map(|it| it.id).collect();
     assert_eq!(listed, ["1", "2"].map(PartitionId::from));

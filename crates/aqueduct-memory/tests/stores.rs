@@ -1,4 +1,4 @@
-//! Leases, idempotency records, letters and lag.
+//! Leases, idempotency records, dead letters and lag.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -6,9 +6,10 @@ mod common;
 use std::sync::Arc;
 
 use aqueduct_core::{
-    Claimed, ErrorKind, EventClaim, GroupKey, GroupName, GroupRecord, IdempotencyScope,
-    IdempotencyStore, Lease, LeaseStore, Letter, LetterId, LetterQuery, LetterReason, Letters,
-    OwnerId, PartitionId, Position, ReadFrom, ResolvedStart, StreamName, Swap, Text, Watermark,
+    Checkpoint, Claimed, DeadLetter, DeadLetterId, DeadLetterQuery, DeadLetterReason,
+    DeadLetterStore, ErrorKind, EventClaim, GroupKey, GroupName, GroupRecord, IdempotencyScope,
+    IdempotencyStore, Lease, LeaseStore, OwnerId, PartitionId, Position, ReadFrom, ResolvedStart,
+    SmallStr, StreamName, Swap,
 };
 use common::{Bench, SECOND, event};
 
@@ -20,7 +21,7 @@ fn leases(bench: &Bench) -> (Arc<dyn LeaseStore>, GroupKey) {
 fn free(partition: &str) -> Lease {
     Lease::new(
         PartitionId::from(partition),
-        Watermark::Start(ReadFrom::Earliest),
+        Checkpoint::Start(ReadFrom::Earliest),
     )
 }
 
@@ -66,7 +67,7 @@ fn lease_writes_are_conditional_and_versions_rise() {
         .unwrap();
     assert_eq!(lost, Swap::Lost(Some(a.clone())));
     let mut moved = renewed(&a);
-    moved.watermark = Watermark::At(Position::new(7));
+    moved.checkpoint = Checkpoint::At(Position::new(7));
     let committed = swapped(bench.run(store.commit(&key, &a, moved)).unwrap());
     assert_eq!(
         bench.run(store.read(&key, &committed.partition)).unwrap(),
@@ -212,7 +213,7 @@ fn records(bench: &Bench) -> (Arc<dyn IdempotencyStore>, IdempotencyScope) {
         .unwrap();
     let scope = IdempotencyScope {
         group: GroupName::from("billing"),
-        handlers: Text::literal("charge"),
+        handlers: SmallStr::literal("charge"),
         replay: 0,
     };
     (store, scope)
@@ -340,31 +341,33 @@ fn completed_records_go_by_purge_and_by_retention() {
     assert_eq!(answers, [Claimed::Again, Claimed::New, Claimed::Again]);
 }
 
-fn letters(bench: &Bench) -> Arc<dyn Letters> {
-    bench.run(bench.resource.letters(&bench.runtime)).unwrap()
+fn dead_letters(bench: &Bench) -> Arc<dyn DeadLetterStore> {
+    bench
+        .run(bench.resource.dead_letters(&bench.runtime))
+        .unwrap()
 }
 
-fn letter(bench: &Bench, group: &'static str, key: &'static str, data: u32) -> Letter {
-    let mut letter = Letter::new(
+fn dead_letter(bench: &Bench, group: &'static str, key: &'static str, data: u32) -> DeadLetter {
+    let mut dead_letter = DeadLetter::new(
         event(key, data),
         StreamName::from("orders"),
         GroupName::from(group),
-        LetterReason::Exhausted,
+        DeadLetterReason::Exhausted,
         "no luck",
         bench.runtime.wall(),
     );
-    letter.partition = Some(PartitionId::from("0"));
-    letter.position = Some(Position::new(u64::from(data)));
-    letter
+    dead_letter.partition = Some(PartitionId::from("0"));
+    dead_letter.position = Some(Position::new(u64::from(data)));
+    dead_letter
 }
 
 #[test]
 fn letters_are_listed_in_pages_shown_and_purged_and_buried_once() {
     let bench = Bench::new(&[]);
-    let store = letters(&bench);
-    let all: Vec<Letter> = (0..5)
+    let store = dead_letters(&bench);
+    let all: Vec<DeadLetter> = (0..5)
         .map(|n| {
-            letter(
+            dead_letter(
                 &bench,
                 ["billing", "audit"][n % 2],
                 ["a", "b"][n / 3],
@@ -372,11 +375,11 @@ fn letters_are_listed_in_pages_shown_and_purged_and_buried_once() {
             )
         })
         .collect();
-    assert!(bench.run(store.bury(&all)).iter().all(Result::is_ok));
-    assert!(bench.run(store.bury(&all[..2])).iter().all(Result::is_ok));
-    let list = |query: LetterQuery| bench.run(store.list(&query)).unwrap();
-    let page = |after: Option<LetterId>| {
-        let mut query = LetterQuery::default();
+    assert!(bench.run(store.put(&all)).iter().all(Result::is_ok));
+    assert!(bench.run(store.put(&all[..2])).iter().all(Result::is_ok));
+    let list = |query: DeadLetterQuery| bench.run(store.list(&query)).unwrap();
+    let page = |after: Option<DeadLetterId>| {
+        let mut query = DeadLetterQuery::default();
         query.limit = 2;
         query.after = after;
         list(query)
@@ -387,17 +390,17 @@ fn letters_are_listed_in_pages_shown_and_purged_and_buried_once() {
     let paged: Vec<_> = [first, second, third]
         .concat()
         .into_iter()
-        .map(|it| it.letter)
+        .map(|it| it.dead_letter)
         .collect();
     assert_eq!(paged, all);
-    let mut query = LetterQuery::default();
+    let mut query = DeadLetterQuery::default();
     query.group = Some(GroupName::from("billing"));
-    query.key = Some(Text::literal("a"));
+    query.key = Some(SmallStr::literal("a"));
     assert_eq!(list(query.clone()).len(), 2);
     query.stream = Some(StreamName::from("other"));
     assert_eq!(list(query).len(), 0);
-    let wrong = LetterId(Text::literal("first"));
-    let mut query = LetterQuery::default();
+    let wrong = DeadLetterId(SmallStr::literal("first"));
+    let mut query = DeadLetterQuery::default();
     query.after = Some(wrong.clone());
     assert!(
         bench
@@ -407,7 +410,10 @@ fn letters_are_listed_in_pages_shown_and_purged_and_buried_once() {
     );
 
     let id = page(None)[0].id.clone();
-    assert_eq!(bench.run(store.show(&id)).unwrap().unwrap().letter, all[0]);
+    assert_eq!(
+        bench.run(store.show(&id)).unwrap().unwrap().dead_letter,
+        all[0]
+    );
     let purged = bench.run(store.purge(&[id.clone(), wrong, id.clone()]));
     assert!(purged[0].is_ok() && purged[1].is_err());
     assert!(purged[2].as_ref().unwrap_err().is(ErrorKind::NotFound));
@@ -417,18 +423,18 @@ fn letters_are_listed_in_pages_shown_and_purged_and_buried_once() {
 #[test]
 fn a_redriven_letter_is_marked_for_its_group_and_goes_once_it_is_stored() {
     let bench = Bench::new(&[("partitions", "1"), ("max_event_bytes", "1KiB")]);
-    let store = letters(&bench);
-    let mut large = letter(&bench, "billing", "b", 2);
+    let store = dead_letters(&bench);
+    let mut large = dead_letter(&bench, "billing", "b", 2);
     large.event = large.event.with_data("x".repeat(2_000));
-    let all = [letter(&bench, "billing", "a", 1), large];
-    bench.run(store.bury(&all)).remove(0).unwrap();
+    let all = [dead_letter(&bench, "billing", "a", 1), large];
+    bench.run(store.put(&all)).remove(0).unwrap();
     let mut ids: Vec<_> = bench
-        .run(store.list(&LetterQuery::default()))
+        .run(store.list(&DeadLetterQuery::default()))
         .unwrap()
         .into_iter()
         .map(|it| it.id)
         .collect();
-    ids.insert(1, LetterId(Text::literal("77")));
+    ids.insert(1, DeadLetterId(SmallStr::literal("77")));
     let answers = bench.run(store.redrive(&ids, &*bench.producer()));
     let kinds: Vec<_> = answers
         .iter()
@@ -440,7 +446,7 @@ fn a_redriven_letter_is_marked_for_its_group_and_goes_once_it_is_stored() {
     );
     assert_eq!(
         bench
-            .run(store.list(&LetterQuery::default()))
+            .run(store.list(&DeadLetterQuery::default()))
             .unwrap()
             .len(),
         1
@@ -449,7 +455,7 @@ fn a_redriven_letter_is_marked_for_its_group_and_goes_once_it_is_stored() {
     let batch = bench.run(reader.read(10)).unwrap();
     assert_eq!(batch.records.len(), 1);
     assert_eq!(
-        Letter::target_group(&batch.records[0].event),
+        DeadLetter::target_group(&batch.records[0].event),
         Some("billing")
     );
     assert_eq!(batch.records[0].event.id(), all[0].event.id());
@@ -458,38 +464,38 @@ fn a_redriven_letter_is_marked_for_its_group_and_goes_once_it_is_stored() {
 #[test]
 fn a_letter_that_fails_again_while_it_is_redriven_stays() {
     let bench = Bench::new(&[]);
-    let store = letters(&bench);
-    let first = letter(&bench, "billing", "a", 1);
+    let store = dead_letters(&bench);
+    let first = dead_letter(&bench, "billing", "a", 1);
     let mut again = first.clone();
     again.position = Some(Position::new(2));
-    let list = || bench.run(store.list(&LetterQuery::default())).unwrap();
+    let list = || bench.run(store.list(&DeadLetterQuery::default())).unwrap();
     bench
-        .run(store.bury(std::slice::from_ref(&first)))
+        .run(store.put(std::slice::from_ref(&first)))
         .remove(0)
         .unwrap();
     let old = list().remove(0).id;
     bench
-        .run(store.bury(std::slice::from_ref(&again)))
+        .run(store.put(std::slice::from_ref(&again)))
         .remove(0)
         .unwrap();
     let purged = bench.run(store.purge(&[old])).remove(0);
     assert!(purged.unwrap_err().is(ErrorKind::NotFound));
-    let left: Vec<_> = list().into_iter().map(|it| it.letter).collect();
+    let left: Vec<_> = list().into_iter().map(|it| it.dead_letter).collect();
     assert_eq!(left, [again]);
 }
 
 #[test]
 fn a_key_is_held_until_released_even_where_its_letter_is_gone() {
     let bench = Bench::new(&[]);
-    let store = letters(&bench);
-    let mut holding = letter(&bench, "billing", "a", 1);
+    let store = dead_letters(&bench);
+    let mut holding = dead_letter(&bench, "billing", "a", 1);
     holding.holds_key = true;
     let all = [
         holding,
-        letter(&bench, "billing", "b", 2),
-        letter(&bench, "audit", "c", 3),
+        dead_letter(&bench, "billing", "b", 2),
+        dead_letter(&bench, "audit", "c", 3),
     ];
-    bench.run(store.bury(&all)).remove(0).unwrap();
+    bench.run(store.put(&all)).remove(0).unwrap();
     let (billing, audit, orders) = (
         GroupName::from("billing"),
         GroupName::from("audit"),
@@ -499,7 +505,7 @@ fn a_key_is_held_until_released_even_where_its_letter_is_gone() {
     assert_eq!(held(&billing), ["a"]);
     assert!(held(&audit).is_empty());
     let id = bench
-        .run(store.list(&LetterQuery::default()))
+        .run(store.list(&DeadLetterQuery::default()))
         .unwrap()
         .remove(0)
         .id;
@@ -512,7 +518,7 @@ fn a_key_is_held_until_released_even_where_its_letter_is_gone() {
 }
 
 #[test]
-fn lag_counts_from_the_leases_watermark() {
+fn lag_counts_from_the_leases_checkpoint() {
     let bench = Bench::new(&[("partitions", "1")]);
     bench.send(&(0..10).map(|n| event("a", n)).collect::<Vec<_>>());
     let (leases, key) = leases(&bench);
@@ -524,12 +530,12 @@ fn lag_counts_from_the_leases_watermark() {
     };
     assert_eq!(lag(), (10, Some(5 * SECOND)));
     let mut lease = free("0");
-    lease.watermark = Watermark::At(Position::new(7));
+    lease.checkpoint = Checkpoint::At(Position::new(7));
     let mut lease = bench.run(leases.create(&key, lease)).unwrap();
     assert_eq!(lag(), (3, Some(5 * SECOND)));
     let mut next = renewed(&lease);
-    next.watermark = Watermark::At(Position::new(10));
+    next.checkpoint = Checkpoint::At(Position::new(10));
     lease = swapped(bench.run(leases.swap(&key, &lease, next)).unwrap());
     assert_eq!(lag(), (0, None));
-    assert_eq!(lease.watermark, Watermark::At(Position::new(10)));
+    assert_eq!(lease.checkpoint, Checkpoint::At(Position::new(10)));
 }

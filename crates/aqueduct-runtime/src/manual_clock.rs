@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use aqueduct_core::{Moment, Platform, Runtime, Timestamp};
+use aqueduct_core::{Instant, Platform, Runtime, Timestamp};
 use futures::future::{BoxFuture, FutureExt as _};
 use tokio::runtime::Handle;
 
@@ -56,7 +56,7 @@ impl ManualClock {
     }
 
     /// What the monotonic clock says.
-    pub fn now(&self) -> Moment {
+    pub fn now(&self) -> Instant {
         self.timers.now()
     }
 
@@ -73,12 +73,12 @@ impl ManualClock {
     }
 
     /// Moves the clock forward to `moment`; never back.
-    pub fn advance_to(&self, moment: Moment) {
+    pub fn advance_to(&self, moment: Instant) {
         self.timers.advance_to(moment);
     }
 
     /// The earliest moment that somebody sleeps until.
-    pub fn next_timer(&self) -> Option<Moment> {
+    pub fn next_timer(&self) -> Option<Instant> {
         self.timers.next()
     }
 }
@@ -106,7 +106,7 @@ struct ManualPlatform {
 }
 
 impl Platform for ManualPlatform {
-    fn now(&self) -> Moment {
+    fn now(&self) -> Instant {
         self.clock.now()
     }
 
@@ -114,7 +114,7 @@ impl Platform for ManualPlatform {
         self.clock.wall()
     }
 
-    fn sleep_until(&self, deadline: Moment) -> BoxFuture<'static, ()> {
+    fn sleep_until(&self, deadline: Instant) -> BoxFuture<'static, ()> {
         self.clock.timers.sleep_until(deadline).boxed()
     }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-use aqueduct_core::{Moment, Platform, Runtime, Timestamp};
+use aqueduct_core::{Instant, Platform, Runtime, Timestamp};
 use futures::future::{BoxFuture, FutureExt as _};
 
 use crate::manual_clock::epoch;
@@ -33,7 +33,7 @@ use crate::timers::Timers;
 /// ```
 pub struct Simulation {
     shared: Arc<Shared>,
-    horizon: Option<Moment>,
+    horizon: Option<Instant>,
 }
 
 /// Part of a simulation that stalls or dies as a whole, as a process does.
@@ -50,17 +50,17 @@ pub enum Stalled {
     /// No task can run and no timer is set: nothing can ever wake.
     Asleep {
         /// When.
-        at: Moment,
+        at: Instant,
     },
     /// The clock would pass the horizon.
     Horizon {
         /// The horizon.
-        at: Moment,
+        at: Instant,
     },
     /// Tasks wake each other without end while the clock stands still.
     Spinning {
         /// When.
-        at: Moment,
+        at: Instant,
     },
 }
 
@@ -98,7 +98,7 @@ impl Simulation {
     /// The same, but `block_on` gives up where the clock would pass that time after its start.
     #[must_use]
     pub fn with_horizon(mut self, horizon: Duration) -> Self {
-        self.horizon = Some(Moment::after_origin(horizon));
+        self.horizon = Some(Instant::after_origin(horizon));
         self
     }
 
@@ -377,7 +377,7 @@ struct SimulatedPlatform {
 }
 
 impl Platform for SimulatedPlatform {
-    fn now(&self) -> Moment {
+    fn now(&self) -> Instant {
         self.shared.timers.now()
     }
 
@@ -385,7 +385,7 @@ impl Platform for SimulatedPlatform {
         epoch().saturating_add(self.now().elapsed_since_origin())
     }
 
-    fn sleep_until(&self, deadline: Moment) -> BoxFuture<'static, ()> {
+    fn sleep_until(&self, deadline: Instant) -> BoxFuture<'static, ()> {
         self.shared.timers.sleep_until(deadline).boxed()
     }
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use aqueduct_core::Moment;
+use aqueduct_core::Instant;
 
 /// A clock that stands still until it is told to move, and those who wait on it.
 #[derive(Default)]
@@ -13,18 +13,18 @@ pub(crate) struct Timers(Mutex<State>);
 
 #[derive(Default)]
 struct State {
-    now: Moment,
+    now: Instant,
     made: u64,
-    armed: BTreeMap<(Moment, u64), Waker>,
+    armed: BTreeMap<(Instant, u64), Waker>,
 }
 
 impl Timers {
-    pub(crate) fn now(&self) -> Moment {
+    pub(crate) fn now(&self) -> Instant {
         self.lock().now
     }
 
     /// The earliest deadline that somebody waits for.
-    pub(crate) fn next(&self) -> Option<Moment> {
+    pub(crate) fn next(&self) -> Option<Instant> {
         self.lock()
             .armed
             .first_key_value()
@@ -38,7 +38,7 @@ impl Timers {
     }
 
     /// Moves the clock to `moment` (never back) and wakes who is due, the earliest first.
-    pub(crate) fn advance_to(&self, moment: Moment) {
+    pub(crate) fn advance_to(&self, moment: Instant) {
         let mut state = self.lock();
         state.now = state.now.max(moment);
         let mut due = Vec::new();
@@ -52,7 +52,7 @@ impl Timers {
         due.into_iter().for_each(Waker::wake);
     }
 
-    pub(crate) fn sleep_until(self: &Arc<Self>, deadline: Moment) -> Sleep {
+    pub(crate) fn sleep_until(self: &Arc<Self>, deadline: Instant) -> Sleep {
         let mut state = self.lock();
         state.made += 1;
         Sleep {
@@ -67,7 +67,7 @@ impl Timers {
 }
 
 pub(crate) struct Sleep {
-    key: (Moment, u64),
+    key: (Instant, u64),
     timers: Arc<Timers>,
 }
 

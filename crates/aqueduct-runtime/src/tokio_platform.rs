@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use aqueduct_core::{Error, Moment, Platform, Result, Runtime, Timestamp};
+use aqueduct_core::{Error, Instant, Platform, Result, Runtime, Timestamp};
 use futures::future::{BoxFuture, FutureExt as _};
 use tokio::runtime::Handle;
 
@@ -48,7 +48,7 @@ struct TokioPlatform {
 }
 
 impl Platform for TokioPlatform {
-    fn now(&self) -> Moment {
+    fn now(&self) -> Instant {
         since(self.origin)
     }
 
@@ -56,7 +56,7 @@ impl Platform for TokioPlatform {
         Timestamp::now()
     }
 
-    fn sleep_until(&self, deadline: Moment) -> BoxFuture<'static, ()> {
+    fn sleep_until(&self, deadline: Instant) -> BoxFuture<'static, ()> {
         let (handle, origin) = (self.handle.clone(), self.origin);
         async move {
             loop {
@@ -83,8 +83,8 @@ impl Platform for TokioPlatform {
     }
 }
 
-fn since(origin: Duration) -> Moment {
-    Moment::after_origin(uptime().saturating_sub(origin))
+fn since(origin: Duration) -> Instant {
+    Instant::after_origin(uptime().saturating_sub(origin))
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 use aqueduct_core::{
-    Admin, Error, ErrorKind, GroupKey, GroupName, PartitionLag, PartitionState, ReadFrom, Result,
-    StreamDescription, StreamName, StreamSpec, Timestamp, Watermark,
+    Admin, Checkpoint, Error, ErrorKind, GroupKey, GroupName, PartitionLag, PartitionState,
+    ReadFrom, Result, StreamDescription, StreamName, StreamSpec, Timestamp,
 };
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension as _, Transaction};
@@ -172,23 +172,23 @@ fn lag(connection: &Connection, key: &GroupKey, now: Timestamp) -> Result<Vec<Pa
             named
                 .clone()
                 .find(|(named, _)| *named == id)
-                .map(|(_, watermark)| *watermark)
+                .map(|(_, checkpoint)| *checkpoint)
         });
         // A closed partition without a lease is settled once the group has begun.
         let closed = partition.to_partition().state == PartitionState::Closed;
         let settled = match (lease, started) {
-            (Some(lease), _) => lease.watermark,
-            (None, _) if closed && !leases.is_empty() => Watermark::End,
+            (Some(lease), _) => lease.checkpoint,
+            (None, _) if closed && !leases.is_empty() => Checkpoint::End,
             (None, Some(started)) => started,
-            (None, None) => Watermark::Start(ReadFrom::Earliest),
+            (None, None) => Checkpoint::Start(ReadFrom::Earliest),
         };
         let next = match settled {
-            Watermark::End => partition.next,
-            Watermark::At(position) => sequence(position).saturating_add(1),
-            Watermark::Start(ReadFrom::At(position)) => sequence(position),
-            Watermark::Start(ReadFrom::After(position)) => sequence(position).saturating_add(1),
-            Watermark::Start(ReadFrom::Earliest) => partition.first,
-            Watermark::Start(ReadFrom::Time(time)) => since(connection, &partition, time)?,
+            Checkpoint::End => partition.next,
+            Checkpoint::At(position) => sequence(position).saturating_add(1),
+            Checkpoint::Start(ReadFrom::At(position)) => sequence(position),
+            Checkpoint::Start(ReadFrom::After(position)) => sequence(position).saturating_add(1),
+            Checkpoint::Start(ReadFrom::Earliest) => partition.first,
+            Checkpoint::Start(ReadFrom::Time(time)) => since(connection, &partition, time)?,
         };
         let next = next.clamp(partition.first, partition.next);
         lags.push(PartitionLag {

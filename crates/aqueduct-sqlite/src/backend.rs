@@ -3,16 +3,17 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use aqueduct_core::{
-    Admin, Backend, Capabilities, Capability, Claim, Claims, Error, IdempotencyStore, LeaseStore,
-    Letters, Limits, Options, Producer, Resource, Result, Runtime, Source, StreamName, Text, Url,
+    Admin, Backend, Capabilities, Capability, Claim, Claims, DeadLetterStore, Error,
+    IdempotencyStore, LeaseStore, Limits, Options, Producer, Resource, Result, Runtime, SmallStr,
+    Source, StreamName, Url,
 };
 use async_trait::async_trait;
 
 use crate::admin::SqliteAdmin;
 use crate::config::{Config, SqliteOptions, SyncMode};
+use crate::dead_letters::SqliteDeadLetters;
 use crate::idempotency::SqliteRecords;
 use crate::leases::SqliteLeases;
-use crate::letters::SqliteLetters;
 use crate::producer::SqliteProducer;
 use crate::retention;
 use crate::source::SqliteLog;
@@ -88,8 +89,8 @@ fn same_options(store: SqliteStore, asked: &SqliteOptions) -> Result<SqliteStore
         ("busy_timeout", known.busy_timeout != asked.busy_timeout),
         ("network", known.allow_network != asked.allow_network),
         (
-            "letter_retention",
-            known.letter_retention != asked.letter_retention,
+            "dead_letter_retention",
+            known.dead_letter_retention != asked.dead_letter_retention,
         ),
         (
             "idempotency_retention",
@@ -206,7 +207,7 @@ impl Resource for SqliteResource {
             SyncMode::Full => all,
             SyncMode::Normal => all.with(
                 Capability::Durable,
-                Claim::No(Text::literal(
+                Claim::No(SmallStr::literal(
                     "sync = \"normal\": the last moments before a loss of power may be missing",
                 )),
             ),
@@ -241,8 +242,8 @@ impl Resource for SqliteResource {
         Ok(Arc::new(SqliteRecords::new(self.store(runtime).await?)))
     }
 
-    async fn letters(&self, runtime: &Runtime) -> Result<Arc<dyn Letters>> {
-        Ok(Arc::new(SqliteLetters::new(self.store(runtime).await?)))
+    async fn dead_letters(&self, runtime: &Runtime) -> Result<Arc<dyn DeadLetterStore>> {
+        Ok(Arc::new(SqliteDeadLetters::new(self.store(runtime).await?)))
     }
 
     async fn admin(&self, runtime: &Runtime) -> Result<Arc<dyn Admin>> {

@@ -22,8 +22,8 @@ pub struct SqliteOptions {
     pub busy_timeout: Duration,
     /// Whether a network file system is accepted. Default `false`: see the README.
     pub allow_network: bool,
-    /// How long letters are kept; `None`, the default, until purged: they wait for people.
-    pub letter_retention: Option<Duration>,
+    /// How long dead letters are kept; `None`, the default, until purged: they wait for people.
+    pub dead_letter_retention: Option<Duration>,
     /// How long completed idempotency records are kept; `None`, the default, for ever: nothing is
     /// handled twice, for some hundred bytes an event.
     pub idempotency_retention: Option<Duration>,
@@ -40,7 +40,7 @@ impl Default for SqliteOptions {
             wal_limit: 64 << 20,
             busy_timeout: Duration::from_secs(10),
             allow_network: false,
-            letter_retention: None,
+            dead_letter_retention: None,
             idempotency_retention: None,
             claim_life: Duration::from_secs(30),
         }
@@ -74,8 +74,8 @@ impl SqliteOptions {
             ("busy_timeout", self.busy_timeout.is_zero()),
             ("claim_life", self.claim_life.is_zero()),
             (
-                "letter_retention",
-                self.letter_retention == Some(Duration::ZERO),
+                "dead_letter_retention",
+                self.dead_letter_retention == Some(Duration::ZERO),
             ),
             (
                 "idempotency_retention",
@@ -205,21 +205,21 @@ fn file_options(options: &mut Options, retention: Option<Duration>) -> Result<Sq
     if let Some(life) = longer_than_zero(options, "claim_life")? {
         file.claim_life = life;
     }
-    file.letter_retention = longer_than_zero(options, "letter_retention")?;
+    file.dead_letter_retention = longer_than_zero(options, "dead_letter_retention")?;
     file.idempotency_retention = longer_than_zero(options, "idempotency_retention")?;
     if let Some(completed) = file.idempotency_retention {
-        let (Some(events), Some(letters)) = (retention, file.letter_retention) else {
+        let (Some(events), Some(dead_letters)) = (retention, file.dead_letter_retention) else {
             return Err(options.refuse(
                 "idempotency_retention",
-                "events or letters are kept for ever, so completed ids must be too: \
-                 set retention and letter_retention, or leave it out",
+                "events or dead letters are kept for ever, so completed ids must be too: \
+                 set retention and dead_letter_retention, or leave it out",
             ));
         };
-        if completed < events + letters {
+        if completed < events + dead_letters {
             let why = format!(
-                "less than retention and letter_retention together ({:?}): \
+                "less than retention and dead_letter_retention together ({:?}): \
                  an event that comes again would be handled again",
-                events + letters
+                events + dead_letters
             );
             return Err(options.refuse("idempotency_retention", why));
         }
@@ -318,7 +318,7 @@ mod tests {
             ("sqlite:o.db?wal_limit=1KiB", "1MiB"),
             ("sqlite:o.db?idempotency_retention=1d", "for ever"),
             (
-                "sqlite:o.db?retention=1d&letter_retention=2d&idempotency_retention=2d",
+                "sqlite:o.db?retention=1d&dead_letter_retention=2d&idempotency_retention=2d",
                 "together",
             ),
         ] {
@@ -328,6 +328,7 @@ mod tests {
                 "{url}: {said}"
             );
         }
-        parse("sqlite:o.db?retention=1d&letter_retention=2d&idempotency_retention=3d").unwrap();
+        parse("sqlite:o.db?retention=1d&dead_letter_retention=2d&idempotency_retention=3d")
+            .unwrap();
     }
 }

@@ -3,7 +3,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use aqueduct_core::{
-    Claimed, Error, ErrorKind, EventClaim, IdempotencyScope, IdempotencyStore, Moment, Result,
+    Claimed, Error, ErrorKind, EventClaim, IdempotencyScope, IdempotencyStore, Instant, Result,
     Retry, Timestamp,
 };
 use async_trait::async_trait;
@@ -45,7 +45,7 @@ impl SqliteStore {
 pub(crate) struct SqliteRecords {
     store: SqliteStore,
     /// Claims that others held when they were last seen, and since when each stands still.
-    standing: Mutex<BTreeMap<Standing, Moment>>,
+    standing: Mutex<BTreeMap<Standing, Instant>>,
 }
 
 /// The scope, the event, and the claim as it stood.

@@ -77,14 +77,14 @@ pub(crate) fn step(
     by_age(connection, now, &mut budget).sql("remove events by age")?;
     by_size(connection, &mut budget).sql("remove events by size")?;
     let before = |kept: Duration| now.saturating_sub(kept).as_millis();
-    if let Some(kept) = options.letter_retention {
+    if let Some(kept) = options.dead_letter_retention {
         connection
             .execute(
                 "DELETE FROM aqueduct_letter WHERE id IN
                  (SELECT id FROM aqueduct_letter WHERE buried < ?1 ORDER BY buried LIMIT 256)",
                 [before(kept)],
             )
-            .sql("remove letters by age")?;
+            .sql("remove dead letters by age")?;
     }
     if let Some(kept) = options.idempotency_retention {
         purge_completed(connection, before(kept), 1024).sql("remove completed ids by age")?;

@@ -1,14 +1,14 @@
 use aqueduct_aws::Arn;
-use aqueduct_core::{Error, Result, StreamName, Text, Url, percent_decode};
+use aqueduct_core::{Error, Result, SmallStr, StreamName, Url, percent_decode};
 
 /// The queue that a URL names.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Address {
     pub(crate) queue: StreamName,
     /// The ARN's account, where the URL is one: the queue may be another account's.
-    pub(crate) account: Option<Text>,
+    pub(crate) account: Option<SmallStr>,
     /// The ARN's region.
-    pub(crate) region: Option<Text>,
+    pub(crate) region: Option<SmallStr>,
 }
 
 impl Address {

@@ -3,15 +3,15 @@ use std::sync::Arc;
 
 use aqueduct_aws::Aws;
 use aqueduct_core::{
-    Admin, Backend, Capabilities, Capability, Claim, Claims, Error, Letters, Limits, Options,
-    Producer, Resource, Result, Runtime, Source, StreamName, Text, Url,
+    Admin, Backend, Capabilities, Capability, Claim, Claims, DeadLetterStore, Error, Limits,
+    Options, Producer, Resource, Result, Runtime, SmallStr, Source, StreamName, Url,
 };
 use async_trait::async_trait;
 
 use crate::admin::SqsAdmin;
 use crate::config::Config;
 use crate::consumer::SqsQueue;
-use crate::letters::SqsLetters;
+use crate::dead_letters::SqsDeadLetters;
 use crate::producer::{CALL, SqsProducer};
 use crate::queue::{Attributes, Queue};
 
@@ -92,7 +92,7 @@ impl Resource for SqsResource {
             Capability::DelayedNack,
             Capability::Durable,
             Capability::Shared,
-            Capability::Letters,
+            Capability::DeadLetters,
             Capability::Admin,
         ]);
         let order = match self.config.is_fifo() {
@@ -153,17 +153,17 @@ impl Resource for SqsResource {
         Ok(Source::Queue(Arc::new(queue)))
     }
 
-    async fn letters(&self, runtime: &Runtime) -> Result<Arc<dyn Letters>> {
+    async fn dead_letters(&self, runtime: &Runtime) -> Result<Arc<dyn DeadLetterStore>> {
         let (queue, attributes) = self.open(runtime).await?;
         if let Some(most) = attributes.max_receive_count() {
             return Err(Error::config(format!(
-                "queue {}: its own redrive policy would move letters away that were listed {most} \
-                 times; a queue for letters has none",
+                "queue {}: its own redrive policy would move dead letters away that were listed {most} \
+                 times; a queue for dead letters has none",
                 queue.name
             )));
         }
-        let letters = SqsLetters::new(queue, attributes.largest(), runtime);
-        Ok(Arc::new(letters))
+        let dead_letters = SqsDeadLetters::new(queue, attributes.largest(), runtime);
+        Ok(Arc::new(dead_letters))
     }
 
     async fn admin(&self, _: &Runtime) -> Result<Arc<dyn Admin>> {
@@ -175,5 +175,5 @@ impl Resource for SqsResource {
 }
 
 fn no(why: &'static str) -> Claim {
-    Claim::No(Text::literal(why))
+    Claim::No(SmallStr::literal(why))
 }

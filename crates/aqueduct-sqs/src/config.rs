@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use aqueduct_aws::AwsOptions;
-use aqueduct_core::{Backoff, Options, Result, StreamName, Text, Url};
+use aqueduct_core::{Backoff, Options, Result, SmallStr, StreamName, Url};
 
 use crate::address::Address;
 
@@ -9,7 +9,7 @@ use crate::address::Address;
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
     pub(crate) queue: StreamName,
-    pub(crate) account: Option<Text>,
+    pub(crate) account: Option<SmallStr>,
     pub(crate) aws: AwsOptions,
     /// Whether a missing queue is made. Default: no, since queues belong to whoever provisions.
     pub(crate) create: bool,

@@ -1,6 +1,6 @@
 //! Group and deduplication ids: 1 to 128 characters of ASCII without spaces.
 
-use aqueduct_core::{Event, Letter, Runtime};
+use aqueduct_core::{DeadLetter, Event, Runtime};
 use uuid::Uuid;
 
 const LONGEST: usize = 128;
@@ -27,7 +27,7 @@ pub(crate) fn group_of_keyless(event: &Event) -> String {
 /// A redriven event gets one by chance: within five minutes of its first sending the queue would
 /// drop it as a repetition of that.
 pub(crate) fn dedup_of(event: &Event, runtime: &Runtime) -> String {
-    if Letter::target_group(event).is_some() {
+    if DeadLetter::target_group(event).is_some() {
         return random(runtime);
     }
     let id = identity(event);
@@ -76,7 +76,7 @@ mod tests {
         let other = Event::new("t").with_id("1").with_source("/shopA");
         assert_ne!(dedup_of(&other, &runtime), dedup_of(&event, &runtime));
         let redriven = event
-            .with_attribute(Letter::TARGET_GROUP, "billing")
+            .with_attribute(DeadLetter::TARGET_GROUP, "billing")
             .unwrap();
         let ids = [0, 1].map(|_| dedup_of(&redriven, &runtime));
         assert_ne!(ids[0], ids[1], "a redriven event is no repetition");

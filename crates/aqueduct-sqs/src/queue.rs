@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aqueduct_aws::Aws;
-use aqueduct_core::{Error, ErrorKind, Result, Runtime, StreamName, Text};
+use aqueduct_core::{Error, ErrorKind, Result, Runtime, SmallStr, StreamName};
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::config::StalledStreamProtectionConfig;
 use aws_sdk_sqs::config::timeout::TimeoutConfig;
@@ -76,7 +76,7 @@ impl Queue {
         let url = client
             .get_queue_url()
             .queue_name(config.queue.as_str())
-            .set_queue_owner_aws_account_id(config.account.as_ref().map(Text::to_string))
+            .set_queue_owner_aws_account_id(config.account.as_ref().map(SmallStr::to_string))
             .send()
             .await
             .map_err(|error| failed(what, error))?
@@ -210,7 +210,7 @@ impl Queue {
     pub(crate) async fn receive(&self, receipt: Receipt) -> Result<Vec<Message>> {
         self.metrics.receive.increment(1);
         // A request that waits for messages is not one that hangs.
-        let patience = TimeoutConfig::builder()
+        let batch_wait = TimeoutConfig::builder()
             .operation_attempt_timeout(self.timeout + receipt.wait)
             .build();
         let mut request = self
@@ -233,7 +233,7 @@ impl Queue {
         let answer = request
             .set_receive_request_attempt_id(receipt.attempt.filter(|_| self.fifo))
             .customize()
-            .config_override(aws_sdk_sqs::config::Builder::new().timeout_config(patience))
+            .config_override(aws_sdk_sqs::config::Builder::new().timeout_config(batch_wait))
             .send()
             .await
             .map_err(|error| failed(self.what("ReceiveMessage"), error))?;
@@ -246,7 +246,7 @@ impl Queue {
     }
 
     /// Deletes up to a batch of messages, by their receipts.
-    pub(crate) async fn delete(&self, handles: &[Text]) -> Vec<Result<()>> {
+    pub(crate) async fn delete(&self, handles: &[SmallStr]) -> Vec<Result<()>> {
         let what = self.what("DeleteMessageBatch");
         self.metrics.delete.increment(1);
         let entries = handles.iter().enumerate().map(|(at, handle)| {
@@ -273,7 +273,7 @@ impl Queue {
     }
 
     /// Hides up to a batch of messages for that long from now.
-    pub(crate) async fn hide(&self, messages: &[(Text, Duration)]) -> Vec<Result<()>> {
+    pub(crate) async fn hide(&self, messages: &[(SmallStr, Duration)]) -> Vec<Result<()>> {
         let what = self.what("ChangeMessageVisibilityBatch");
         self.metrics.change_visibility.increment(1);
         let entries = messages.iter().enumerate().map(|(at, (handle, time))| {

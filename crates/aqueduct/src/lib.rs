@@ -9,11 +9,12 @@ mod worker;
 pub use aqueduct_core as core;
 pub use aqueduct_core::{
     Admin, Assignment, AttributeValue, Attributes, Backend, BlockedBy, Capabilities, Capability,
-    Claim, Claims, ConsumerStatus, DeadLetterQueue, Delivery, Effect, Error, ErrorKind, Event,
-    EventClaim, EventId, Failure, GroupName, IdempotencyScope, Letter, LetterId, LetterQuery,
-    LetterReason, Letters, Lifecycle, PartitionId, PartitionLag, PartitionStatus, Position,
-    ReadFrom, Receipt, Result, Retry, Revocation, Runtime, SettleError, Settlement, Start,
-    StoredLetter, StreamDescription, StreamName, StreamSpec, Text, Timestamp, Watermark,
+    Checkpoint, Claim, Claims, ConsumerStatus, DeadLetter, DeadLetterId, DeadLetterQuery,
+    DeadLetterQueue, DeadLetterReason, DeadLetterStore, Delivery, Effect, Error, ErrorKind, Event,
+    EventClaim, EventId, Failure, GroupName, IdempotencyScope, PartitionId, PartitionLag,
+    PartitionStatus, Position, ReadFrom, RebalanceListener, Receipt, Result, Retry, Revocation,
+    Runtime, SettleError, Settlement, SmallStr, Start, StoredDeadLetter, StreamDescription,
+    StreamName, StreamSpec, Timestamp,
 };
 #[cfg(feature = "dynamodb")]
 pub use aqueduct_dynamodb::{self as dynamodb, DynamoDbBackend};
@@ -25,7 +26,7 @@ pub use aqueduct_memory::MemoryBackend;
 pub use aqueduct_sqlite::{self as sqlite, SqliteBackend};
 #[cfg(feature = "sqs")]
 pub use aqueduct_sqs::{self as sqs, SqsBackend};
-/// Implements the asynchronous traits, such as [`Lifecycle`].
+/// Implements the asynchronous traits, such as [`RebalanceListener`].
 pub use async_trait::async_trait;
 
 pub use self::client::{Client, ClientBuilder, Consumer, ReadEvent, Reader};

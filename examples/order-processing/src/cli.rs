@@ -47,7 +47,7 @@ pub(crate) struct Arguments {
     pub(crate) credit_limit: Decimal,
     /// Gives up, and says what is missing, when nothing has moved for that many seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
-    pub(crate) patience: u64,
+    pub(crate) batch_wait: u64,
     /// Ends with one line of JSON instead of the table.
     #[arg(long)]
     pub(crate) json: bool,

@@ -30,7 +30,7 @@ pub(crate) struct BadLine {
 
 /// Where orders come from.
 pub(crate) struct Input {
-    /// Its name, for letters.
+    /// Its name, for dead letters.
     pub(crate) name: String,
     /// How many lines there are, where that is known beforehand.
     pub(crate) expected: Option<u64>,
@@ -110,9 +110,9 @@ impl Input {
     }
 }
 
-type Text = Result<String, BadLine>;
+type SmallStr = Result<String, BadLine>;
 
-fn next_line(reader: &mut impl BufRead) -> std::io::Result<Option<Text>> {
+fn next_line(reader: &mut impl BufRead) -> std::io::Result<Option<SmallStr>> {
     let mut bytes = Vec::new();
     reader
         .by_ref()
@@ -169,7 +169,7 @@ fn count_lines(file: File) -> std::io::Result<u64> {
 mod tests {
     use super::*;
 
-    fn lines(bytes: &[u8]) -> Vec<Text> {
+    fn lines(bytes: &[u8]) -> Vec<SmallStr> {
         let mut reader = bytes;
         std::iter::from_fn(|| next_line(&mut reader).unwrap()).collect()
     }

@@ -127,9 +127,11 @@ async fn work(
     let mut relays = flow.relays(arguments.role).await.map_err(say)?;
     relays.push(futures::future::pending().boxed());
     let mut relaying = select_all(relays);
-    let letters = flow.letters().await.map_err(say)?;
+    let dead_letters = flow.dead_letters().await.map_err(say)?;
     let mut placing: BoxFuture<'_, Result<(), String>> = match input {
-        Some(input) => async { roles::placement::run(&flow.shop, input, &*letters).await }.boxed(),
+        Some(input) => {
+            async { roles::placement::run(&flow.shop, input, &*dead_letters).await }.boxed()
+        }
         None => futures::future::ready(Ok(())).boxed(),
     };
     let mut placed = false;
@@ -169,7 +171,7 @@ async fn work(
 /// Gives up where nothing moves, and says what is missing. A role that runs alone waits for the
 /// others for ever.
 struct Watch {
-    patience: Option<Duration>,
+    batch_wait: Option<Duration>,
     last: ledger::Standing,
     since: Instant,
 }
@@ -178,7 +180,7 @@ impl Watch {
     fn new(arguments: &Arguments) -> Self {
         let alone = arguments.role == Role::All;
         Self {
-            patience: alone.then(|| Duration::from_secs(arguments.patience)),
+            batch_wait: alone.then(|| Duration::from_secs(arguments.batch_wait)),
             last: ledger::Standing::default(),
             since: Instant::now(),
         }
@@ -189,9 +191,9 @@ impl Watch {
             self.last = standing;
             self.since = Instant::now();
         }
-        match self.patience {
-            Some(patience) if self.since.elapsed() > patience => Err(format!(
-                "nothing has moved for {patience:?}: {} of {} orders are finished ({} placed, {} \
+        match self.batch_wait {
+            Some(batch_wait) if self.since.elapsed() > batch_wait => Err(format!(
+                "nothing has moved for {batch_wait:?}: {} of {} orders are finished ({} placed, {} \
                  paid). Run it with RUST_LOG=info to see what its workers wait for",
                 standing.finished(),
                 standing.taken_in,

@@ -167,11 +167,11 @@ fn exact<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Decimal, D::Error
     )]
     enum Written {
         Number(serde_json::Number),
-        Text(String),
+        SmallStr(String),
     }
     let text = match Written::deserialize(deserializer)? {
         Written::Number(number) => number.to_string(),
-        Written::Text(text) => text,
+        Written::SmallStr(text) => text,
     };
     Decimal::from_str_exact(&text)
         .or_else(|_| Decimal::from_scientific(&text))

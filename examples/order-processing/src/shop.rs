@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use aqueduct::{Client, Letters, Result, SqliteBackend, Start, Worker};
+use aqueduct::{Client, DeadLetterStore, Result, SqliteBackend, Start, Worker};
 use futures::future::BoxFuture;
 use tokio::time::timeout;
 
@@ -109,9 +109,9 @@ impl Flow {
         Ok(relays)
     }
 
-    /// Where letters are.
-    pub(crate) async fn letters(&self) -> Result<std::sync::Arc<dyn Letters>> {
-        self.client.letters("payment").await
+    /// Where dead letters are.
+    pub(crate) async fn dead_letters(&self) -> Result<std::sync::Arc<dyn DeadLetterStore>> {
+        self.client.dead_letters("payment").await
     }
 
     /// How far the flow is.
@@ -176,17 +176,17 @@ impl Flow {
         }
     }
 
-    /// How many events and lines have a letter. A queue keeps the same letter twice where it was
+    /// How many events and lines have a dead letter. A queue keeps the same dead letter twice where it was
     /// written twice, by a run that was killed and the one after it.
     async fn count_letters(&self) -> Result<u64> {
-        let letters = self.letters().await?;
-        let mut query = aqueduct::LetterQuery::default();
+        let dead_letters = self.dead_letters().await?;
+        let mut query = aqueduct::DeadLetterQuery::default();
         let mut known = BTreeSet::new();
         loop {
-            let page = letters.list(&query).await?;
+            let page = dead_letters.list(&query).await?;
             let ids = page.iter().map(|stored| {
-                let event = &stored.letter.event;
-                (stored.letter.group.clone(), event.id().to_string())
+                let event = &stored.dead_letter.event;
+                (stored.dead_letter.group.clone(), event.id().to_string())
             });
             known.extend(ids);
             match page.last() {

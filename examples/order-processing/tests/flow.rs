@@ -245,7 +245,7 @@ fn a_reader_that_goes_away_is_no_failure() {
 #[test]
 fn bad_lines_of_another_input_are_letters_of_their_own() {
     let data = tempfile::tempdir().unwrap();
-    for (line, letters) in [("first", 1), ("second", 2), ("first", 2)] {
+    for (line, dead_letters) in [("first", 1), ("second", 2), ("first", 2)] {
         let mut child = flow(data.path(), &["--orders", "-"])
             .stdin(Stdio::piped())
             .spawn()
@@ -253,7 +253,7 @@ fn bad_lines_of_another_input_are_letters_of_their_own() {
         let mut stdin = child.stdin.take().unwrap();
         stdin.write_all(line.as_bytes()).unwrap();
         drop(stdin);
-        assert_eq!(summary(child)["dead_lettered"], letters, "{line}");
+        assert_eq!(summary(child)["dead_lettered"], dead_letters, "{line}");
     }
 }
 

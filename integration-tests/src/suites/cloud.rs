@@ -139,9 +139,9 @@ impl Cloud {
     }
 
     pub(crate) fn timing(&self) -> Timing {
-        let mut timing = Timing::default().scaled(self.setup.patience);
+        let mut timing = Timing::default().scaled(self.setup.batch_wait);
         // A lease may not live longer because requests take longer: it is what cases wait for.
-        timing.lease_life = Timing::default().lease_life;
+        timing.lease_ttl = Timing::default().lease_ttl;
         timing.backlog = self.setup.backlog.unwrap_or(10_000);
         timing
     }

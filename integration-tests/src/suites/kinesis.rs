@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use super::{Cloud, Suite};
 use crate::services::Service;
 
-/// Streams of Kinesis; leases, idempotency records and letters in memory.
+/// Streams of Kinesis; leases, idempotency records and dead letters in memory.
 pub(crate) struct Kinesis {
     cloud: Cloud,
     name: String,

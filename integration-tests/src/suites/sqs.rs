@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use super::{Cloud, Suite};
 use crate::services::Service;
 
-/// Queues of SQS, with letters in other queues and idempotency records in memory.
+/// Queues of SQS, with dead letters in other queues and idempotency records in memory.
 pub(crate) struct Queues {
     cloud: Cloud,
     suite: Suite,
@@ -59,13 +59,13 @@ impl Fixture for Queues {
     }
 
     async fn open(&self, _: &StreamSpec, runtime: &Runtime) -> Result<Subject> {
-        let (name, letters) = (self.unused(""), self.unused("-letters"));
-        let deleted = [&name, &letters].map(|it| self.cloud.delete_after(Service::Sqs, it));
+        let (name, dead_letters) = (self.unused(""), self.unused("-letters"));
+        let deleted = [&name, &dead_letters].map(|it| self.cloud.delete_after(Service::Sqs, it));
         let (queue, http) = self.at(&name, "missing")?;
         queue.producer(runtime).await?;
         let subject = Subject::new(queue)
             .with_peer(self.at(&name, "missing")?.0)
-            .with_letters(self.at(&letters, "missing")?.0)
+            .with_letters(self.at(&dead_letters, "missing")?.0)
             .with_idempotency(self.cloud.in_memory(&name)?)
             .with_guard(deleted);
         Ok(match http {

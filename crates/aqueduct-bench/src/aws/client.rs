@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use aqueduct_aws::{Aws, AwsOptions, SdkConfig};
 use aqueduct_core::{
-    Backend as _, Error, ErrorKind, Event, Options, Resource, Result, Runtime, Text, Url,
+    Backend as _, Error, ErrorKind, Event, Options, Resource, Result, Runtime, SmallStr, Url,
 };
 use aqueduct_emulators::test_credentials;
 use aqueduct_kinesis::KinesisBackend;
@@ -60,7 +60,7 @@ impl Side {
 
     pub(super) async fn config(&self) -> Result<SdkConfig> {
         let mut options = AwsOptions::default();
-        options.region = Some(Text::literal(REGION));
+        options.region = Some(SmallStr::literal(REGION));
         options.endpoint = Some(self.endpoint.as_str().into());
         self.aws.config(&options).await
     }
@@ -192,8 +192,8 @@ pub(super) fn records_of(body: &[u8]) -> usize {
 }
 
 /// The source that dispatch stamps.
-pub(super) fn source() -> Text {
-    Text::literal("/bench")
+pub(super) fn source() -> SmallStr {
+    SmallStr::literal("/bench")
 }
 
 pub(super) fn event(number: u64) -> Result<Event> {

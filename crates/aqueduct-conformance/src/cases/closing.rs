@@ -72,7 +72,7 @@ async fn drained_consumer_settles_and_closes(context: &Context<'_>) -> Outcome {
     }
     let took = context.runtime.now().since(began);
     check!(
-        took < context.timing.lease_life * 4,
+        took < context.timing.lease_ttl * 4,
         "a successor waited {took:?} for what was given up in good order"
     );
     seen.check_complete(&events)?;

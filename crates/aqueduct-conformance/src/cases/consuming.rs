@@ -201,7 +201,7 @@ async fn acks_are_committed_in_time(context: &Context<'_>) -> Outcome {
     bench.send(&events).await?;
     let mut seen = Seen::default();
     member.work(context, &mut seen, 6).await?;
-    context.runtime.sleep(context.timing.lease_life).await;
+    context.runtime.sleep(context.timing.lease_ttl).await;
     member.crash();
     let successor = bench.join("group").mortal().elsewhere().open().await?;
     bench.send(&[keyed("k", 6)]).await?;

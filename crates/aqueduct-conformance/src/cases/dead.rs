@@ -2,13 +2,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aqueduct_core::{
-    Backoff, Capability, DeadLetterQueue, Delivery, Error, ErrorKind, Event, Layer, Letter,
-    LetterQuery, LetterReason, Letters, Settlement, StoredLetter, Timestamp,
+    Backoff, Capability, DeadLetter, DeadLetterQuery, DeadLetterQueue, DeadLetterReason,
+    DeadLetterStore, Delivery, Error, ErrorKind, Event, Layer, Settlement, StoredDeadLetter,
+    Timestamp,
 };
-use aqueduct_layers::{DeadLetterOptions, DeadLetters, OnExhausted, ProducerLetters};
+use aqueduct_layers::{DeadLetterOptions, DeadLetters, OnExhausted, ProducerDeadLetters};
 use futures::future::Either;
 
-use super::letters::listed;
+use super::dead_letters::listed;
 use crate::bench::Bench;
 use crate::case::{Case, Need, case};
 use crate::context::Context;
@@ -18,18 +19,18 @@ use crate::workload::{Seen, check_same, interleaved, keyed, number};
 use crate::wrap::Stubborn;
 
 pub(super) const CASES: &[Case] = &[
-    case!(Flow exhausted_event_becomes_a_letter, [4], [Need::Producer, Need::Consumer, Need::Can(Capability::Letters), Need::Can(Capability::KeyOrder)]),
-    case!(Flow exhausted_key_follows_into_the_letters, [4], [Need::Producer, Need::Consumer, Need::Can(Capability::Letters), Need::Can(Capability::KeyOrder)]),
-    case!(Flow exhausted_event_blocks_its_key, [4], [Need::Producer, Need::Consumer, Need::Can(Capability::Letters), Need::Can(Capability::KeyOrder)]),
-    case!(Flow rejected_event_becomes_a_letter, [4], [Need::Producer, Need::Consumer, Need::Can(Capability::Letters), Need::Can(Capability::KeyOrder)]),
-    case!(Flow failed_burial_is_tried_again, [4], [Need::Producer, Need::Consumer, Need::Can(Capability::Letters), Need::Can(Capability::KeyOrder)]),
-    case!(Flow redriven_letter_is_for_its_group_alone, [12], [Need::Producer, Need::Group, Need::Can(Capability::Letters)]),
-    case!(Store letter_travels_as_an_event, [4], [Need::Producer]),
+    case!(Flow exhausted_event_becomes_a_letter, [4], [Need::Producer, Need::Consumer, Need::Can(Capability::DeadLetters), Need::Can(Capability::KeyOrder)]),
+    case!(Flow exhausted_key_follows_into_the_letters, [4], [Need::Producer, Need::Consumer, Need::Can(Capability::DeadLetters), Need::Can(Capability::KeyOrder)]),
+    case!(Flow exhausted_event_blocks_its_key, [4], [Need::Producer, Need::Consumer, Need::Can(Capability::DeadLetters), Need::Can(Capability::KeyOrder)]),
+    case!(Flow rejected_event_becomes_a_letter, [4], [Need::Producer, Need::Consumer, Need::Can(Capability::DeadLetters), Need::Can(Capability::KeyOrder)]),
+    case!(Flow failed_burial_is_tried_again, [4], [Need::Producer, Need::Consumer, Need::Can(Capability::DeadLetters), Need::Can(Capability::KeyOrder)]),
+    case!(Flow redriven_letter_is_for_its_group_alone, [12], [Need::Producer, Need::Group, Need::Can(Capability::DeadLetters)]),
+    case!(Store dead_letter_travels_as_an_event, [4], [Need::Producer]),
 ];
 
 async fn exhausted_event_becomes_a_letter(context: &Context<'_>) -> Outcome {
-    let (bench, letters) = super::letters::letters(context).await?;
-    let member = join(&bench, &letters, 3, OnExhausted::Letter).await?;
+    let (bench, dead_letters) = super::dead_letters::dead_letters(context).await?;
+    let member = join(&bench, &dead_letters, 3, OnExhausted::DeadLetter).await?;
     let events: Vec<Event> = (0..3).map(|n| keyed("k", n)).collect();
     bench.send(&events).await?;
     let mut place = None;
@@ -44,18 +45,26 @@ async fn exhausted_event_becomes_a_letter(context: &Context<'_>) -> Outcome {
     member.work(context, &mut seen, 2).await?;
     seen.check_order(&events)?;
     member.silent(context).await?;
-    let letter = only_letter(context, &*letters).await?.letter;
-    check_same(&events[0], &letter.event)?;
-    check_eq!(letter.reason, LetterReason::Exhausted, "why it is a letter");
-    check_eq!(letter.attempts, 3, "its attempts");
-    check_eq!(letter.group.as_str(), "group", "its group");
-    check_eq!(letter.stream, *bench.subject.stream.stream(), "its stream");
+    let dead_letter = only_letter(context, &*dead_letters).await?.dead_letter;
+    check_same(&events[0], &dead_letter.event)?;
     check_eq!(
-        Some((letter.partition, letter.position)),
+        dead_letter.reason,
+        DeadLetterReason::Exhausted,
+        "why it is a dead letter"
+    );
+    check_eq!(dead_letter.attempts, 3, "its attempts");
+    check_eq!(dead_letter.group.as_str(), "group", "its group");
+    check_eq!(
+        dead_letter.stream,
+        *bench.subject.stream.stream(),
+        "its stream"
+    );
+    check_eq!(
+        Some((dead_letter.partition, dead_letter.position)),
         place,
         "its place"
     );
-    let said: Vec<_> = letter
+    let said: Vec<_> = dead_letter
         .failures
         .iter()
         .map(|it| (it.attempt, it.error.clone()))
@@ -69,16 +78,16 @@ async fn exhausted_event_becomes_a_letter(context: &Context<'_>) -> Outcome {
         );
     }
     check!(
-        letter.message.contains("boom 3"),
-        "the letter says {}",
-        letter.message
+        dead_letter.message.contains("boom 3"),
+        "the dead letter says {}",
+        dead_letter.message
     );
     member.close(context).await
 }
 
 async fn exhausted_key_follows_into_the_letters(context: &Context<'_>) -> Outcome {
-    let (bench, letters) = super::letters::letters(context).await?;
-    let member = join(&bench, &letters, 1, OnExhausted::LetterKey).await?;
+    let (bench, dead_letters) = super::dead_letters::dead_letters(context).await?;
+    let member = join(&bench, &dead_letters, 1, OnExhausted::DivertKey).await?;
     bench.send(&interleaved(&["bad", "good"], 3)).await?;
     let mut good = 0;
     while good < 3 {
@@ -92,39 +101,39 @@ async fn exhausted_key_follows_into_the_letters(context: &Context<'_>) -> Outcom
             }
         }
     }
-    buried_by(context, &member, &*letters, 3).await?;
+    buried_by(context, &member, &*dead_letters, 3).await?;
     member.close(context).await?;
-    let member = join(&bench, &letters, 1, OnExhausted::LetterKey).await?;
+    let member = join(&bench, &dead_letters, 1, OnExhausted::DivertKey).await?;
     bench.send(&[keyed("bad", 3)]).await?;
-    let found = buried_by(context, &member, &*letters, 4).await?;
+    let found = buried_by(context, &member, &*dead_letters, 4).await?;
     let numbers: Vec<u64> = found
         .iter()
-        .map(|it| number(&it.letter.event))
+        .map(|it| number(&it.dead_letter.event))
         .collect::<Outcome<_>>()?;
     check_eq!(
         numbers,
         vec![0, 1, 2, 3],
-        "the letters of the key, in order"
+        "the dead letters of the key, in order"
     );
-    let reasons: Vec<_> = found.iter().map(|it| it.letter.reason).collect();
+    let reasons: Vec<_> = found.iter().map(|it| it.dead_letter.reason).collect();
     check_eq!(
         reasons[0],
-        LetterReason::Exhausted,
-        "why the first is a letter"
+        DeadLetterReason::Exhausted,
+        "why the first is a dead letter"
     );
     check!(
         reasons[1..]
             .iter()
-            .all(|reason| *reason == LetterReason::KeyHeld),
+            .all(|reason| *reason == DeadLetterReason::KeyHeld),
         "why the others are: {reasons:?}"
     );
     let (group, stream) = ("group".into(), bench.subject.stream.stream().clone());
     check_eq!(
-        letters.held_keys(&group, &stream).await?,
+        dead_letters.held_keys(&group, &stream).await?,
         ["bad"],
         "the held keys"
     );
-    letters.release_key(&group, &stream, "bad").await?;
+    dead_letters.release_key(&group, &stream, "bad").await?;
     context.runtime.sleep(REFRESH * 3).await;
     bench.send(&[keyed("bad", 4)]).await?;
     let delivery = member.next(context).await?;
@@ -138,8 +147,8 @@ async fn exhausted_key_follows_into_the_letters(context: &Context<'_>) -> Outcom
 }
 
 async fn exhausted_event_blocks_its_key(context: &Context<'_>) -> Outcome {
-    let (bench, letters) = super::letters::letters(context).await?;
-    let member = join(&bench, &letters, 2, OnExhausted::Block).await?;
+    let (bench, dead_letters) = super::dead_letters::dead_letters(context).await?;
+    let member = join(&bench, &dead_letters, 2, OnExhausted::Block).await?;
     bench.send(&interleaved(&["bad", "good"], 3)).await?;
     let (mut good, mut failures) = (0, 0);
     while good < 3 || failures < 5 {
@@ -157,8 +166,8 @@ async fn exhausted_event_blocks_its_key(context: &Context<'_>) -> Outcome {
             delivery.ack().await?;
         }
     }
-    let found = listed(&*letters, &LetterQuery::default()).await?;
-    check!(found.is_empty(), "a blocking event became a letter");
+    let found = listed(&*dead_letters, &DeadLetterQuery::default()).await?;
+    check!(found.is_empty(), "a blocking event became a dead letter");
     for n in 0..3 {
         let delivery = member.next(context).await?;
         check_eq!(number(delivery.event())?, n, "the next event of the key");
@@ -168,8 +177,8 @@ async fn exhausted_event_blocks_its_key(context: &Context<'_>) -> Outcome {
 }
 
 async fn rejected_event_becomes_a_letter(context: &Context<'_>) -> Outcome {
-    let (bench, letters) = super::letters::letters(context).await?;
-    let member = join(&bench, &letters, 5, OnExhausted::Letter).await?;
+    let (bench, dead_letters) = super::dead_letters::dead_letters(context).await?;
+    let member = join(&bench, &dead_letters, 5, OnExhausted::DeadLetter).await?;
     let events: Vec<Event> = (0..3).map(|n| keyed("k", n)).collect();
     bench.send(&events).await?;
     member
@@ -187,22 +196,29 @@ async fn rejected_event_becomes_a_letter(context: &Context<'_>) -> Outcome {
     );
     last.ack().await?;
     member.silent(context).await?;
-    let found = buried(context, &*letters, 2).await?;
-    let reasons: Vec<_> = found.iter().map(|it| it.letter.reason).collect();
+    let found = buried(context, &*dead_letters, 2).await?;
+    let reasons: Vec<_> = found.iter().map(|it| it.dead_letter.reason).collect();
     check_eq!(
         reasons,
-        [LetterReason::Rejected, LetterReason::Undecodable],
+        [DeadLetterReason::Rejected, DeadLetterReason::Undecodable],
         "why"
     );
-    let said = &found[0].letter.message;
-    check!(said.contains("no such customer"), "the letter says {said}");
+    let said = &found[0].dead_letter.message;
+    check!(
+        said.contains("no such customer"),
+        "the dead letter says {said}"
+    );
     member.close(context).await
 }
 
 async fn failed_burial_is_tried_again(context: &Context<'_>) -> Outcome {
-    let (bench, letters) = super::letters::letters(context).await?;
-    let stubborn: Arc<dyn DeadLetterQueue> = Arc::new(Stubborn::new(letters.clone(), 3));
-    let layer = DeadLetters::new(stubborn, options(1, OnExhausted::Letter), context.runtime)?;
+    let (bench, dead_letters) = super::dead_letters::dead_letters(context).await?;
+    let stubborn: Arc<dyn DeadLetterQueue> = Arc::new(Stubborn::new(dead_letters.clone(), 3));
+    let layer = DeadLetters::new(
+        stubborn,
+        options(1, OnExhausted::DeadLetter),
+        context.runtime,
+    )?;
     let member = bench.join("group").behind(Arc::new(layer)).open().await?;
     bench.send(&interleaved(&["bad", "good"], 2)).await?;
     let mut handled = Seen::default();
@@ -220,24 +236,28 @@ async fn failed_burial_is_tried_again(context: &Context<'_>) -> Outcome {
             _ => delivery.ack().await?,
         }
     }
-    let letter = only_letter(context, &*letters).await?.letter;
-    check_eq!(number(&letter.event)?, 0, "the event in the letter");
+    let dead_letter = only_letter(context, &*dead_letters).await?.dead_letter;
+    check_eq!(
+        number(&dead_letter.event)?,
+        0,
+        "the event in the dead letter"
+    );
     handled.check_once()?;
     member.close(context).await
 }
 
 async fn redriven_letter_is_for_its_group_alone(context: &Context<'_>) -> Outcome {
-    let (bench, letters) = super::letters::letters(context).await?;
-    let layer = |attempts| layer(context, &letters, attempts, OnExhausted::Letter);
+    let (bench, dead_letters) = super::dead_letters::dead_letters(context).await?;
+    let layer = |attempts| layer(context, &dead_letters, attempts, OnExhausted::DeadLetter);
     let failing = bench.join("failing").behind(layer(1)?).open().await?;
     let other = bench.join("other").behind(layer(1)?).open().await?;
     bench.send(&[keyed("k", 0)]).await?;
     other.next(context).await?.ack().await?;
     fail(failing.next(context).await?, "boom").await?;
-    let letter = only_letter(context, &*letters).await?;
+    let dead_letter = only_letter(context, &*dead_letters).await?;
     let producer = bench.producer().await?;
-    for receipt in letters
-        .redrive(std::slice::from_ref(&letter.id), &*producer)
+    for receipt in dead_letters
+        .redrive(std::slice::from_ref(&dead_letter.id), &*producer)
         .await
     {
         receipt.during("redriving")?;
@@ -248,7 +268,7 @@ async fn redriven_letter_is_for_its_group_alone(context: &Context<'_>) -> Outcom
         .during("the group that it failed in")?;
     check_eq!(
         again.event().id(),
-        letter.letter.event.id(),
+        dead_letter.dead_letter.event.id(),
         "the redriven event"
     );
     again.ack().await?;
@@ -265,27 +285,27 @@ async fn redriven_letter_is_for_its_group_alone(context: &Context<'_>) -> Outcom
     other.close(context).await
 }
 
-async fn letter_travels_as_an_event(context: &Context<'_>) -> Outcome {
+async fn dead_letter_travels_as_an_event(context: &Context<'_>) -> Outcome {
     let bench = context.bench(1).await?;
     let mut tap = bench.tap().await?;
     let event = keyed("k", 0).with_attribute("traceparent", "00-1-2-01")?;
-    let mut letter = Letter::new(
+    let mut dead_letter = DeadLetter::new(
         event,
         "orders".into(),
         "billing".into(),
-        LetterReason::Exhausted,
+        DeadLetterReason::Exhausted,
         "boom",
         Timestamp::from_millis(1_770_000_000_123),
     );
-    letter.attempts = 2;
-    letter.partition = Some("shardId-000000000000".into());
-    let queue = ProducerLetters::new(bench.producer().await?);
-    for outcome in queue.bury(std::slice::from_ref(&letter)).await {
+    dead_letter.attempts = 2;
+    dead_letter.partition = Some("shardId-000000000000".into());
+    let queue = ProducerDeadLetters::new(bench.producer().await?);
+    for outcome in queue.put(std::slice::from_ref(&dead_letter)).await {
         outcome.during("burying")?;
     }
     let seen = tap.collect(1).await?;
-    let read = Letter::from_event(&seen.firsts()[0]).during("reading the letter")?;
-    check_eq!(read, letter, "the letter read again");
+    let read = DeadLetter::from_event(&seen.firsts()[0]).during("reading the dead letter")?;
+    check_eq!(read, dead_letter, "the dead letter read again");
     Ok(())
 }
 
@@ -303,22 +323,22 @@ fn options(attempts: u32, on_exhausted: OnExhausted) -> DeadLetterOptions {
 
 pub(super) fn layer(
     context: &Context<'_>,
-    letters: &Arc<dyn Letters>,
+    dead_letters: &Arc<dyn DeadLetterStore>,
     attempts: u32,
     on_exhausted: OnExhausted,
 ) -> Outcome<Arc<dyn Layer>> {
     let options = options(attempts, on_exhausted);
-    let layer = DeadLetters::with_letters(letters.clone(), options, context.runtime)?;
+    let layer = DeadLetters::with_letters(dead_letters.clone(), options, context.runtime)?;
     Ok(Arc::new(layer))
 }
 
 async fn join(
     bench: &Bench<'_>,
-    letters: &Arc<dyn Letters>,
+    dead_letters: &Arc<dyn DeadLetterStore>,
     attempts: u32,
     on_exhausted: OnExhausted,
 ) -> Outcome<Member> {
-    let layer = layer(bench.context, letters, attempts, on_exhausted)?;
+    let layer = layer(bench.context, dead_letters, attempts, on_exhausted)?;
     bench.join("group").behind(layer).open().await
 }
 
@@ -330,40 +350,40 @@ async fn fail(delivery: Delivery, why: &str) -> Outcome {
     Ok(delivery.settle(settlement).await?)
 }
 
-/// Waits for `count` letters that `member` makes of what it is asked for, handing none of it out.
+/// Waits for `count` dead letters that `member` makes of what it is asked for, handing none of it out.
 async fn buried_by(
     context: &Context<'_>,
     member: &Member,
-    letters: &dyn Letters,
+    dead_letters: &dyn DeadLetterStore,
     count: usize,
-) -> Outcome<Vec<StoredLetter>> {
+) -> Outcome<Vec<StoredDeadLetter>> {
     let asking = member.consumer().receive_batch(1);
-    match futures::future::select(asking, Box::pin(buried(context, letters, count))).await {
+    match futures::future::select(asking, Box::pin(buried(context, dead_letters, count))).await {
         Either::Left((came, _)) => Err(Stop::failed(format!("a held event was handled: {came:?}"))),
         Either::Right((found, _)) => found,
     }
 }
 
-/// Waits for `count` letters; answers them, oldest first.
+/// Waits for `count` dead letters; answers them, oldest first.
 async fn buried(
     context: &Context<'_>,
-    letters: &dyn Letters,
+    dead_letters: &dyn DeadLetterStore,
     count: usize,
-) -> Outcome<Vec<StoredLetter>> {
-    let what = format!("{count} letters");
+) -> Outcome<Vec<StoredDeadLetter>> {
+    let what = format!("{count} dead letters");
     let look = async || {
-        let found = listed(letters, &LetterQuery::default()).await?;
+        let found = listed(dead_letters, &DeadLetterQuery::default()).await?;
         Ok((found.len() >= count).then_some(found))
     };
     let found = context.until(&what, look).await?;
-    check_eq!(found.len(), count, "letters");
+    check_eq!(found.len(), count, "dead_letters");
     Ok(found)
 }
 
 pub(super) async fn only_letter(
     context: &Context<'_>,
-    letters: &dyn Letters,
-) -> Outcome<StoredLetter> {
-    let mut found = buried(context, letters, 1).await?;
-    found.pop().ok_or_else(|| Stop::failed("no letter"))
+    dead_letters: &dyn DeadLetterStore,
+) -> Outcome<StoredDeadLetter> {
+    let mut found = buried(context, dead_letters, 1).await?;
+    found.pop().ok_or_else(|| Stop::failed("no dead letter"))
 }

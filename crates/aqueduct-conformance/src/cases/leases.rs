@@ -1,8 +1,8 @@
 use std::sync::Arc;
 
 use aqueduct_core::{
-    Capability, Effect, GroupKey, HashRange, Lease, LeaseStore, OwnerId, PartitionId, Position,
-    ReadFrom, StoredAttempts, Swap, Timestamp, Watermark,
+    Capability, Checkpoint, Effect, GroupKey, HashRange, Lease, LeaseStore, OwnerId, PartitionId,
+    Position, ReadFrom, StoredAttempts, Swap, Timestamp,
 };
 
 use crate::case::{Case, Need, case};
@@ -13,7 +13,7 @@ use crate::stop::{Outcome, Stop, check, check_eq};
 pub(super) const CASES: &[Case] = &[
     case!(Store lease_is_created_if_absent, [6], [Need::Can(Capability::Leases)]),
     case!(Store lease_keeps_every_field, [5, 6], [Need::Can(Capability::Leases)]),
-    case!(Store lease_keeps_every_watermark, [3], [Need::Can(Capability::Leases)]),
+    case!(Store lease_keeps_every_checkpoint, [3], [Need::Can(Capability::Leases)]),
     case!(Store lost_race_answers_the_winner, [6], [Need::Can(Capability::Leases)]),
     case!(Store one_of_many_takes_the_lease, [6], [Need::Can(Capability::Leases)]),
     case!(Store stale_commit_is_fenced, [6], [Need::Can(Capability::Leases)]),
@@ -41,7 +41,7 @@ async fn lease_is_created_if_absent(context: &Context<'_>) -> Outcome {
     check_same(&made, &first)?;
     let mut second = lease();
     second.nonce = 2;
-    second.watermark = Watermark::At(Position::new(9));
+    second.checkpoint = Checkpoint::At(Position::new(9));
     let answered = leases.create(&key, second).await?;
     check_same(&answered, &first)?;
     check_eq!(
@@ -60,7 +60,7 @@ async fn lease_keeps_every_field(context: &Context<'_>) -> Outcome {
     next.owner = Some(OwnerId::new("me/äöü 1"));
     next.generation = 1;
     next.counter = 41;
-    next.watermark = Watermark::At(wide);
+    next.checkpoint = Checkpoint::At(wide);
     next.handed_out = Some(wide.with_sub(9));
     next.attempts = Some(StoredAttempts {
         position: wide.with_sub(8),
@@ -92,28 +92,28 @@ async fn lease_keeps_every_field(context: &Context<'_>) -> Outcome {
     check_same(&stored, &bare)
 }
 
-async fn lease_keeps_every_watermark(context: &Context<'_>) -> Outcome {
+async fn lease_keeps_every_checkpoint(context: &Context<'_>) -> Outcome {
     let (leases, key) = store(context).await?;
     let at = Position::new(u64::MAX).with_sub(u64::MAX);
     let mut row = owned(&*leases, &key, "me").await?;
     let time: Timestamp = "2026-01-31T12:00:00.123456Z".parse()?;
-    for watermark in [
-        Watermark::Start(ReadFrom::Earliest),
-        Watermark::Start(ReadFrom::Time(time)),
-        Watermark::Start(ReadFrom::At(at)),
-        Watermark::Start(ReadFrom::After(Position::MIN)),
-        Watermark::At(at),
-        Watermark::End,
+    for checkpoint in [
+        Checkpoint::Start(ReadFrom::Earliest),
+        Checkpoint::Start(ReadFrom::Time(time)),
+        Checkpoint::Start(ReadFrom::At(at)),
+        Checkpoint::Start(ReadFrom::After(Position::MIN)),
+        Checkpoint::At(at),
+        Checkpoint::End,
     ] {
         let mut next = row.clone();
         next.counter += 1;
         next.nonce += 1;
-        next.watermark = watermark;
+        next.checkpoint = checkpoint;
         row = swapped(leases.commit(&key, &row, next).await?)?;
-        check_eq!(row.watermark, watermark, "the answer");
+        check_eq!(row.checkpoint, checkpoint, "the answer");
         let read = leases.read(&key, &partition()).await?;
-        let read = read.map(|row| row.watermark);
-        check_eq!(read, Some(watermark), "what is stored");
+        let read = read.map(|row| row.checkpoint);
+        check_eq!(read, Some(checkpoint), "what is stored");
     }
     Ok(())
 }
@@ -176,7 +176,7 @@ async fn stale_commit_is_fenced(context: &Context<'_>) -> Outcome {
     let mut commit = mine.clone();
     commit.counter += 1;
     commit.nonce = 21;
-    commit.watermark = Watermark::At(Position::new(99));
+    commit.checkpoint = Checkpoint::At(Position::new(99));
     match leases.commit(&key, &mine, commit.clone()).await? {
         Swap::Lost(Some(row)) => check_eq!(row, thief, "the row that the fenced owner is shown"),
         other => check!(false, "the commit of a fenced owner answers {other:?}"),
@@ -214,7 +214,7 @@ async fn request_does_not_disturb_the_owner(context: &Context<'_>) -> Outcome {
     let mut next = mine.clone();
     next.counter += 1;
     next.nonce = 30;
-    next.watermark = Watermark::At(Position::new(4));
+    next.checkpoint = Checkpoint::At(Position::new(4));
     let renewed = swapped(leases.commit(&key, &mine, next).await?)?;
     check_eq!(
         renewed.wanted_by.as_ref(),
@@ -222,8 +222,8 @@ async fn request_does_not_disturb_the_owner(context: &Context<'_>) -> Outcome {
         "who wants it, after a renewal"
     );
     check_eq!(
-        renewed.watermark,
-        Watermark::At(Position::new(4)),
+        renewed.checkpoint,
+        Checkpoint::At(Position::new(4)),
         "what was committed"
     );
 
@@ -247,13 +247,13 @@ async fn transfer_ends_the_request(context: &Context<'_>) -> Outcome {
     let mine = owned(&*leases, &key, "me").await?;
     leases.request(&key, &mine, &OwnerId::new("guest")).await?;
     let mut next = taken(&mine, "guest", 50);
-    next.watermark = Watermark::At(Position::new(12));
+    next.checkpoint = Checkpoint::At(Position::new(12));
     let row = swapped(leases.swap(&key, &mine, next).await?)?;
     check_eq!(row.wanted_by, None, "who wants it, after the transfer");
     check_eq!(row.owner, Some(OwnerId::new("guest")), "its owner");
     check_eq!(
-        row.watermark,
-        Watermark::At(Position::new(12)),
+        row.checkpoint,
+        Checkpoint::At(Position::new(12)),
         "what was committed with it"
     );
     Ok(())
@@ -284,7 +284,10 @@ async fn lease_is_deleted_unchanged_only(context: &Context<'_>) -> Outcome {
 async fn listing_shows_what_is_stored(context: &Context<'_>) -> Outcome {
     let (leases, key) = store(context).await?;
     for name in ["a", "b", "c"] {
-        let lease = Lease::new(PartitionId::new(name), Watermark::Start(ReadFrom::Earliest));
+        let lease = Lease::new(
+            PartitionId::new(name),
+            Checkpoint::Start(ReadFrom::Earliest),
+        );
         leases.create(&key, lease).await?;
     }
     let known = sorted(leases.list(&key, &[]).await?);
@@ -315,7 +318,7 @@ async fn many_leases_are_listed(context: &Context<'_>) -> Outcome {
     let (leases, key) = store(context).await?;
     let name = |n: usize| PartitionId::new(format!("shardId-{n:012}"));
     for n in 0..150 {
-        let lease = Lease::new(name(n), Watermark::Start(ReadFrom::Earliest));
+        let lease = Lease::new(name(n), Checkpoint::Start(ReadFrom::Earliest));
         leases.create(&key, lease).await?;
     }
     let listed = sorted(leases.list(&key, &[]).await?);
@@ -343,7 +346,7 @@ async fn groups_have_leases_of_their_own(context: &Context<'_>) -> Outcome {
             "{other} lists leases of {key}"
         );
         let mut theirs = lease();
-        theirs.watermark = Watermark::End;
+        theirs.checkpoint = Checkpoint::End;
         leases.create(other, theirs).await?;
     }
     check_eq!(
@@ -421,7 +424,7 @@ pub(super) fn partition() -> PartitionId {
 }
 
 pub(super) fn lease() -> Lease {
-    Lease::new(partition(), Watermark::Start(ReadFrom::Earliest))
+    Lease::new(partition(), Checkpoint::Start(ReadFrom::Earliest))
 }
 
 /// `current` in the hands of `owner`.
@@ -465,7 +468,7 @@ fn check_same(stored: &Lease, written: &Lease) -> Outcome {
     check_eq!(stored.owner, written.owner, "owner");
     check_eq!(stored.generation, written.generation, "generation");
     check_eq!(stored.counter, written.counter, "counter");
-    check_eq!(stored.watermark, written.watermark, "watermark");
+    check_eq!(stored.checkpoint, written.checkpoint, "checkpoint");
     check_eq!(stored.handed_out, written.handed_out, "handed out");
     check_eq!(stored.attempts, written.attempts, "attempts");
     check_eq!(stored.unclean, written.unclean, "unclean takes");

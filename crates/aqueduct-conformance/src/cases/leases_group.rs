@@ -1,6 +1,6 @@
 use aqueduct_core::{
-    Capability, GroupKey, GroupRecord, LeaseStore, OwnerId, PartitionId, Position, ReadFrom,
-    ResolvedStart, Timestamp, Watermark,
+    Capability, Checkpoint, GroupKey, GroupRecord, LeaseStore, OwnerId, PartitionId, Position,
+    ReadFrom, ResolvedStart, Timestamp,
 };
 
 use super::leases::{lease, owned, partition, swapped};
@@ -24,7 +24,7 @@ async fn group_is_recorded_once(context: &Context<'_>) -> Outcome {
     let first = record(0, Vec::new())?;
     let stored = leases.create_group(&key, first.clone()).await?;
     check_eq!(stored, first, "the record that was made");
-    let places = vec![(partition(), Watermark::At(Position::new(3)))];
+    let places = vec![(partition(), Checkpoint::At(Position::new(3)))];
     let answered = leases.create_group(&key, record(5, places)?).await?;
     check_eq!(answered, first, "the record that was there");
     check_eq!(leases.group(&key).await?, Some(first), "the stored record");
@@ -38,16 +38,17 @@ async fn group_record_keeps_every_start(context: &Context<'_>) -> Outcome {
     let leases = bench.leases().await?;
     let wide = "9".repeat(56).parse::<Position>()?.with_sub(3);
     let time: Timestamp = "2026-01-31T12:00:00.123456Z".parse()?;
-    let watermarks = [
-        Watermark::Start(ReadFrom::Earliest),
-        Watermark::Start(ReadFrom::Time(time)),
-        Watermark::Start(ReadFrom::At(wide)),
-        Watermark::Start(ReadFrom::After(wide)),
-        Watermark::At(wide),
-        Watermark::End,
+    let checkpoints = [
+        Checkpoint::Start(ReadFrom::Earliest),
+        Checkpoint::Start(ReadFrom::Time(time)),
+        Checkpoint::Start(ReadFrom::At(wide)),
+        Checkpoint::Start(ReadFrom::After(wide)),
+        Checkpoint::At(wide),
+        Checkpoint::End,
     ];
-    let place = |(n, watermark): (usize, Watermark)| (PartitionId::new(format!("p{n}")), watermark);
-    let places: Vec<_> = watermarks.into_iter().enumerate().map(place).collect();
+    let place =
+        |(n, checkpoint): (usize, Checkpoint)| (PartitionId::new(format!("p{n}")), checkpoint);
+    let places: Vec<_> = checkpoints.into_iter().enumerate().map(place).collect();
     let key = bench.key("starts");
     let written = record(7, places)?;
     leases.create_group(&key, written.clone()).await?;
@@ -66,7 +67,10 @@ async fn reset_deletes_leases_in_one_step(context: &Context<'_>) -> Outcome {
     leases.create(&key, lease()).await?;
     let other = GroupKey::new("other", key.stream.text());
     leases.create(&other, lease()).await?;
-    let next = record(1, vec![(partition(), Watermark::Start(ReadFrom::Earliest))])?;
+    let next = record(
+        1,
+        vec![(partition(), Checkpoint::Start(ReadFrom::Earliest))],
+    )?;
     let stored = leases.reset_group(&key, 0, next.clone()).await?;
     check_eq!(stored, next, "the answer of the reset");
     check_eq!(leases.group(&key).await?, Some(next), "the stored record");
@@ -89,7 +93,7 @@ async fn reset_that_comes_late_changes_nothing(context: &Context<'_>) -> Outcome
     let first = record(1, Vec::new())?;
     leases.reset_group(&key, 0, first.clone()).await?;
     leases.create(&key, lease()).await?;
-    let late = vec![(partition(), Watermark::End)];
+    let late = vec![(partition(), Checkpoint::End)];
     let answered = leases.reset_group(&key, 0, record(1, late)?).await?;
     check_eq!(answered, first, "the answer to a reset that came late");
     check_eq!(
@@ -152,7 +156,7 @@ async fn release(
     Ok(swap)
 }
 
-fn record(replay: u64, partitions: Vec<(PartitionId, Watermark)>) -> Outcome<GroupRecord> {
+fn record(replay: u64, partitions: Vec<(PartitionId, Checkpoint)>) -> Outcome<GroupRecord> {
     let at: Timestamp = "2026-02-01T00:00:00.25Z".parse()?;
     let created: Timestamp = "2026-02-01T00:00:01.5Z".parse()?;
     let start = ResolvedStart { at, partitions };

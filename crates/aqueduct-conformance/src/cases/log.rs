@@ -125,7 +125,7 @@ async fn reader_starts_at_a_time(context: &Context<'_>) -> Outcome {
     check_eq!(number(&event)?, 0, "the first event of the last hour");
     let resolved = log.resolve(&Start::Time(between)).await?;
     let place = resolved.partitions.iter().find(|(id, _)| *id == partition);
-    let from = place.and_then(|(_, watermark)| watermark.read_from());
+    let from = place.and_then(|(_, checkpoint)| checkpoint.read_from());
     let from = from.unwrap_or(ReadFrom::Earliest);
     let (event, _) = first_of(&bench, from, &partition).await?;
     check_eq!(number(&event)?, 2, "the first event from the resolved time");
@@ -147,11 +147,11 @@ async fn latest_resolves_once(context: &Context<'_>) -> Outcome {
             .partitions
             .iter()
             .find(|(id, _)| *id == partition.id);
-        let Some((_, watermark)) = place else {
+        let Some((_, checkpoint)) = place else {
             check!(false, "latest names no place in partition {}", partition.id);
             return Ok(());
         };
-        let Some(from) = watermark.read_from() else {
+        let Some(from) = checkpoint.read_from() else {
             continue;
         };
         for event in read_quietly(&bench, &partition.id, from).await? {
@@ -199,7 +199,7 @@ async fn read_waits_and_wakes(context: &Context<'_>) -> Outcome {
     );
 
     let mut patient = open(&partition, ReadFrom::Earliest);
-    patient.max_wait = context.timing.patience;
+    patient.max_wait = context.timing.batch_wait;
     let mut reader = log.open(&patient).await?;
     let reading = context.spawn(async move { reader.read(10).await });
     context.runtime.sleep(context.timing.quiet / 2).await;
@@ -211,7 +211,7 @@ async fn read_waits_and_wakes(context: &Context<'_>) -> Outcome {
     let took = context.runtime.now().since(began);
     check_eq!(batch.records.len(), 1, "records read");
     check!(
-        took < context.timing.patience / 2,
+        took < context.timing.batch_wait / 2,
         "the reader woke after {took:?}"
     );
     Ok(())
@@ -334,7 +334,7 @@ async fn peer_sees_the_same_log(context: &Context<'_>) -> Outcome {
         return Err(Stop::failed("the peer is no log"));
     };
     let mut patient = open(&partition, ReadFrom::Earliest);
-    patient.max_wait = context.timing.patience;
+    patient.max_wait = context.timing.batch_wait;
     let mut reader = theirs.open(&patient).await?;
     let reading = context.spawn(async move { reader.read(10).await });
     context.runtime.sleep(context.timing.quiet / 4).await;

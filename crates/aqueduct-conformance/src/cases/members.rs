@@ -1,7 +1,9 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use aqueduct_core::{Assignment, Consumer, ErrorKind, Event, Lifecycle, Revocation, Watermark};
+use aqueduct_core::{
+    Assignment, Checkpoint, Consumer, ErrorKind, Event, RebalanceListener, Revocation,
+};
 use async_trait::async_trait;
 use futures::future::join_all;
 
@@ -14,7 +16,7 @@ use crate::workload::{Seen, interleaved, keyed, number};
 pub(super) const CASES: &[Case] = &[
     case!(Flow members_share_the_partitions, [6], [Need::Producer, Need::Group]),
     case!(Flow members_join_under_load, [1, 2, 6], [Need::Producer, Need::Group]),
-    case!(Flow leaving_member_hands_over_at_once, [1, 6, 14], [Need::Producer, Need::Group]),
+    case!(Flow leaving_member_hands_off_at_once, [1, 6, 14], [Need::Producer, Need::Group]),
     case!(Flow dead_member_is_replaced, [1, 6], [Need::Producer, Need::Group]),
     case!(Flow lost_lease_revokes_what_is_out, [6], [Need::Producer, Need::Group]),
     case!(Flow new_owner_has_a_higher_generation, [2, 6], [Need::Producer, Need::Group]),
@@ -54,7 +56,7 @@ async fn members_join_under_load(context: &Context<'_>) -> Outcome {
     let sending = async {
         for call in events.chunks(8) {
             bench.send(call).await?;
-            context.runtime.sleep(context.timing.lease_life / 20).await;
+            context.runtime.sleep(context.timing.lease_ttl / 20).await;
         }
         Ok(())
     };
@@ -72,7 +74,7 @@ async fn members_join_under_load(context: &Context<'_>) -> Outcome {
     one.close(context).await
 }
 
-async fn leaving_member_hands_over_at_once(context: &Context<'_>) -> Outcome {
+async fn leaving_member_hands_off_at_once(context: &Context<'_>) -> Outcome {
     let bench = context.bench(2).await?;
     let one = bench.join("group").open().await?;
     let events = interleaved(&["a", "b", "c", "d"], 6);
@@ -85,7 +87,7 @@ async fn leaving_member_hands_over_at_once(context: &Context<'_>) -> Outcome {
     two.work(context, &mut seen, events.len()).await?;
     let took = context.runtime.now().since(began);
     check!(
-        took < context.timing.lease_life * 4,
+        took < context.timing.lease_ttl * 4,
         "what was given up came after {took:?}, as if its owner had died"
     );
     two.silent(context).await?;
@@ -230,7 +232,7 @@ async fn lifecycle_is_told(context: &Context<'_>) -> Outcome {
     let diary = Arc::new(Diary::default());
     let member = bench
         .join("group")
-        .with(|options| options.lifecycle = Some(diary.clone()))
+        .with(|options| options.rebalance_listener = Some(diary.clone()))
         .open()
         .await?;
     bench.send(&[keyed("k", 0)]).await?;
@@ -265,7 +267,7 @@ async fn member_keeps_to_its_maximum(context: &Context<'_>) -> Outcome {
         .open()
         .await?;
     owns(context, &limited, 1).await?;
-    context.runtime.sleep(context.timing.lease_life).await;
+    context.runtime.sleep(context.timing.lease_ttl).await;
     owns(context, &limited, 1).await?;
     let other = bench.join("group").mortal().elsewhere().open().await?;
     owns(context, &other, 2).await?;
@@ -357,8 +359,8 @@ impl Diary {
 }
 
 #[async_trait]
-impl Lifecycle for Diary {
-    async fn assigned(&self, assignment: &Assignment, _start: &Watermark) {
+impl RebalanceListener for Diary {
+    async fn assigned(&self, assignment: &Assignment, _start: &Checkpoint) {
         let partition = assignment.partition.as_ref().map(ToString::to_string);
         self.write(Entry::Assigned(partition));
     }

@@ -5,12 +5,12 @@ mod bounds;
 mod closing;
 mod consuming;
 mod dead;
+mod dead_letters;
 mod dispatching;
 mod fields;
 mod idempotency;
 mod leases;
 mod leases_group;
-mod letters;
 mod log;
 mod log_changes;
 mod members;
@@ -36,7 +36,7 @@ pub(crate) const THEMES: &[(&str, &[Case])] = &[
     ("leases", leases::CASES),
     ("leases of a group", leases_group::CASES),
     ("idempotency", idempotency::CASES),
-    ("letters", letters::CASES),
+    ("dead_letters", dead_letters::CASES),
     ("administration", admin::CASES),
     ("consuming", consuming::CASES),
     ("closing", closing::CASES),

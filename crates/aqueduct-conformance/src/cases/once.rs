@@ -129,7 +129,7 @@ async fn replay_handles_everything_again(context: &Context<'_>) -> Outcome {
     handles_all(&bench, &events)
         .await
         .during("before the reset")?;
-    let life = context.timing.lease_life;
+    let life = context.timing.lease_ttl;
     let options = GroupOptions::new("group".into()).with_lease_life(life);
     let (log, leases) = (bench.log().await?, bench.leases().await?);
     let resetting = Group::reset(&*log, &*leases, &Start::Earliest, &options, context.runtime);
@@ -152,7 +152,7 @@ async fn handles_all(bench: &Bench<'_>, events: &[Event]) -> Outcome {
 
 /// The same member behind a layer that handles each event once.
 async fn once<'a>(bench: &Bench<'_>, join: Join<'a>) -> Outcome<Join<'a>> {
-    once_for(bench, join, bench.context.timing.lease_life).await
+    once_for(bench, join, bench.context.timing.lease_ttl).await
 }
 
 /// The same, with claims that live for `life`.

@@ -45,7 +45,10 @@ async fn claims_hold_when_opened(context: &Context<'_>) -> Outcome {
             Capability::Idempotency,
             stream.idempotency(runtime).await.err(),
         ),
-        (Capability::Letters, stream.letters(runtime).await.err()),
+        (
+            Capability::DeadLetters,
+            stream.dead_letters(runtime).await.err(),
+        ),
         (Capability::Admin, stream.admin(runtime).await.err()),
     ];
     for (capability, refused) in offers {

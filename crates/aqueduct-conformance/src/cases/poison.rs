@@ -1,10 +1,12 @@
 use std::sync::Arc;
 
-use aqueduct_core::{Capability, Delivery, Event, LetterQuery, LetterReason, Letters};
+use aqueduct_core::{
+    Capability, DeadLetterQuery, DeadLetterReason, DeadLetterStore, Delivery, Event,
+};
 use aqueduct_layers::OnExhausted;
 
 use super::dead::{layer, only_letter};
-use super::letters::listed;
+use super::dead_letters::listed;
 use crate::bench::Bench;
 use crate::case::{Case, Need, case};
 use crate::context::Context;
@@ -13,12 +15,12 @@ use crate::stop::{During as _, Outcome, check, check_eq};
 use crate::workload::{Seen, interleaved, keyed};
 
 pub(super) const CASES: &[Case] = &[
-    case!(Flow poison_ends_as_a_letter_and_no_innocent_does, [1, 5], [Need::Producer, Need::Group, Need::Can(Capability::Letters)]),
-    case!(Flow crashes_alone_bury_nothing, [5], [Need::Producer, Need::Group, Need::Can(Capability::Letters)]),
+    case!(Flow poison_ends_as_a_letter_and_no_innocent_does, [1, 5], [Need::Producer, Need::Group, Need::Can(Capability::DeadLetters)]),
+    case!(Flow crashes_alone_bury_nothing, [5], [Need::Producer, Need::Group, Need::Can(Capability::DeadLetters)]),
 ];
 
 async fn poison_ends_as_a_letter_and_no_innocent_does(context: &Context<'_>) -> Outcome {
-    let (bench, letters) = super::letters::letters(context).await?;
+    let (bench, dead_letters) = super::dead_letters::dead_letters(context).await?;
     let mut events = interleaved(&["a", "b", "c"], 4);
     let poison = keyed("a", 666);
     events.insert(5, poison.clone());
@@ -28,15 +30,23 @@ async fn poison_ends_as_a_letter_and_no_innocent_does(context: &Context<'_>) -> 
     while seen.distinct() < events.len() - 1 {
         check!(
             deaths < 10,
-            "after {deaths} deaths the poison is no letter yet"
+            "after {deaths} deaths the poison is no dead letter yet"
         );
-        let member = mortal(&bench, &letters).await?;
+        let member = mortal(&bench, &dead_letters).await?;
         deaths += usize::from(live(context, member, &poison, &mut seen, events.len() - 1).await?);
     }
     check!(deaths > 0, "the poison never came");
-    let letter = only_letter(context, &*letters).await?.letter;
-    check_eq!(letter.event.id(), poison.id(), "the event in the letter");
-    check_eq!(letter.reason, LetterReason::Poison, "why it is a letter");
+    let dead_letter = only_letter(context, &*dead_letters).await?.dead_letter;
+    check_eq!(
+        dead_letter.event.id(),
+        poison.id(),
+        "the event in the dead letter"
+    );
+    check_eq!(
+        dead_letter.reason,
+        DeadLetterReason::Poison,
+        "why it is a dead letter"
+    );
     let innocents: Vec<Event> = events
         .iter()
         .filter(|event| event.id() != poison.id())
@@ -47,16 +57,16 @@ async fn poison_ends_as_a_letter_and_no_innocent_does(context: &Context<'_>) -> 
 }
 
 async fn crashes_alone_bury_nothing(context: &Context<'_>) -> Outcome {
-    let (bench, letters) = super::letters::letters(context).await?;
+    let (bench, dead_letters) = super::dead_letters::dead_letters(context).await?;
     let events: Vec<Event> = (0..6).map(|n| keyed(&format!("k{}", n % 3), n)).collect();
     bench.send(&events).await?;
     for _ in 0..3 {
-        let member = mortal(&bench, &letters).await?;
+        let member = mortal(&bench, &dead_letters).await?;
         let held = member.take(context, 1).await?;
         drop(held);
         member.crash();
     }
-    let layer = layer(context, &letters, 100, OnExhausted::Letter)?;
+    let layer = layer(context, &dead_letters, 100, OnExhausted::DeadLetter)?;
     let member = bench.join("group").mortal().behind(layer).open().await?;
     let mut seen = Seen::default();
     member.work(context, &mut seen, events.len()).await?;
@@ -65,19 +75,19 @@ async fn crashes_alone_bury_nothing(context: &Context<'_>) -> Outcome {
         .filter(|event| event.key() != Some("k0"))
         .cloned()
         .collect();
-    for letter in listed(&*letters, &LetterQuery::default()).await? {
-        let id = letter.letter.event.id();
+    for dead_letter in listed(&*dead_letters, &DeadLetterQuery::default()).await? {
+        let id = dead_letter.dead_letter.event.id();
         check!(
             !innocent.iter().any(|event| event.id() == id),
-            "an innocent became a letter"
+            "an innocent became a dead letter"
         );
     }
     seen.check_order(&events)?;
     member.close(context).await
 }
 
-async fn mortal(bench: &Bench<'_>, letters: &Arc<dyn Letters>) -> Outcome<Member> {
-    let layer = layer(bench.context, letters, 2, OnExhausted::Letter)?;
+async fn mortal(bench: &Bench<'_>, dead_letters: &Arc<dyn DeadLetterStore>) -> Outcome<Member> {
+    let layer = layer(bench.context, dead_letters, 2, OnExhausted::DeadLetter)?;
     bench.join("group").mortal().behind(layer).open().await
 }
 

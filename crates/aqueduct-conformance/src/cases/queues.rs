@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
-use aqueduct_core::{Capability, Event, LetterQuery, LetterReason};
+use aqueduct_core::{Capability, DeadLetterQuery, DeadLetterReason, Event};
 use aqueduct_layers::OnExhausted;
 
 use super::dead::{layer, only_letter};
-use super::letters::listed;
+use super::dead_letters::listed;
 use crate::case::{Case, Need, case};
 use crate::context::Context;
 use crate::member::ack_all;
@@ -16,10 +16,10 @@ use crate::workload::{Seen, interleaved, keyed, number};
 
 pub(super) const CASES: &[Case] = &[
     case!(Flow every_failure_of_an_event_is_counted, [4, 13], [Need::Producer, Need::Consumer, Need::Can(Capability::HandlerAttempts)]),
-    case!(Flow exhausted_event_alone_becomes_a_letter, [4, 13], [Need::Producer, Need::Consumer, Need::Can(Capability::Letters), Need::Can(Capability::HandlerAttempts)]),
+    case!(Flow exhausted_event_alone_becomes_a_letter, [4, 13], [Need::Producer, Need::Consumer, Need::Can(Capability::DeadLetters), Need::Can(Capability::HandlerAttempts)]),
     case!(Flow long_handling_keeps_its_event, [1, 13], [Need::Producer, Need::Consumer]),
     case!(Flow delayed_event_comes_to_nobody_before, [13], [Need::Producer, Need::Consumer, Need::Can(Capability::DelayedNack)]),
-    case!(Flow followers_of_a_failing_event_stay_innocent, [4, 5, 13], [Need::Producer, Need::Consumer, Need::Can(Capability::KeyOrder), Need::Can(Capability::HandlerAttempts), Need::Can(Capability::Letters)]),
+    case!(Flow followers_of_a_failing_event_stay_innocent, [4, 5, 13], [Need::Producer, Need::Consumer, Need::Can(Capability::KeyOrder), Need::Can(Capability::HandlerAttempts), Need::Can(Capability::DeadLetters)]),
     case!(Flow failing_key_is_given_back_in_order, [2, 13, 14], [Need::Producer, Need::Consumer, Need::Can(Capability::KeyOrder)]),
     case!(Flow dead_consumers_key_comes_again_in_order, [1, 2, 13], [Need::Producer, Need::Consumer, Need::Can(Capability::KeyOrder)]),
 ];
@@ -44,8 +44,8 @@ async fn every_failure_of_an_event_is_counted(context: &Context<'_>) -> Outcome 
 }
 
 async fn exhausted_event_alone_becomes_a_letter(context: &Context<'_>) -> Outcome {
-    let (bench, letters) = super::letters::letters(context).await?;
-    let layer = layer(context, &letters, 3, OnExhausted::Letter)?;
+    let (bench, dead_letters) = super::dead_letters::dead_letters(context).await?;
+    let layer = layer(context, &dead_letters, 3, OnExhausted::DeadLetter)?;
     let member = bench.join("group").behind(layer).open().await?;
     let event = keyed("k", 0);
     bench.send(std::slice::from_ref(&event)).await?;
@@ -55,10 +55,18 @@ async fn exhausted_event_alone_becomes_a_letter(context: &Context<'_>) -> Outcom
         delivery.nack(Duration::from_millis(5)).await?;
     }
     member.silent(context).await?;
-    let letter = only_letter(context, &*letters).await?.letter;
-    check_eq!(letter.event.id(), event.id(), "the event in the letter");
-    check_eq!(letter.reason, LetterReason::Exhausted, "why it is a letter");
-    check_eq!(letter.attempts, 3, "its attempts");
+    let dead_letter = only_letter(context, &*dead_letters).await?.dead_letter;
+    check_eq!(
+        dead_letter.event.id(),
+        event.id(),
+        "the event in the dead letter"
+    );
+    check_eq!(
+        dead_letter.reason,
+        DeadLetterReason::Exhausted,
+        "why it is a dead letter"
+    );
+    check_eq!(dead_letter.attempts, 3, "its attempts");
     member.close(context).await
 }
 
@@ -87,7 +95,7 @@ async fn hold(
     owner: crate::member::Member,
 ) -> Outcome<(crate::member::Member, crate::member::Member)> {
     for _ in 0..3 {
-        context.runtime.sleep(context.timing.lease_life).await;
+        context.runtime.sleep(context.timing.lease_ttl).await;
         other.silent(context).await.during("while it is handled")?;
     }
     check!(
@@ -110,7 +118,7 @@ async fn delayed_event_comes_to_nobody_before(context: &Context<'_>) -> Outcome 
     let bench = context.bench(1).await?;
     let member = bench.join("group").mortal().open().await?;
     bench.send(&[keyed("k", 0)]).await?;
-    let delay = context.timing.lease_life * 2;
+    let delay = context.timing.lease_ttl * 2;
     let nacked = context.runtime.now();
     member.next(context).await?.nack(delay).await?;
     let other = bench.join("group").mortal().elsewhere().open().await?;
@@ -133,12 +141,12 @@ async fn delayed_event_comes_to_nobody_before(context: &Context<'_>) -> Outcome 
 }
 
 async fn followers_of_a_failing_event_stay_innocent(context: &Context<'_>) -> Outcome {
-    let (bench, letters) = super::letters::letters(context).await?;
-    let layer = layer(context, &letters, 6, OnExhausted::Letter)?;
+    let (bench, dead_letters) = super::dead_letters::dead_letters(context).await?;
+    let layer = layer(context, &dead_letters, 6, OnExhausted::DeadLetter)?;
     let member = bench.join("group").mortal().behind(layer).open().await?;
     let events: Vec<Event> = (0..8).map(|n| keyed("k", n)).collect();
     bench.send(&events).await?;
-    let pause = context.timing.lease_life / 2;
+    let pause = context.timing.lease_ttl / 2;
     for attempt in 1..=5 {
         let delivery = member.next(context).await?;
         check_eq!(
@@ -158,8 +166,8 @@ async fn followers_of_a_failing_event_stay_innocent(context: &Context<'_>) -> Ou
         );
         delivery.ack().await?;
     }
-    let found = listed(&*letters, &LetterQuery::default()).await?;
-    check!(found.is_empty(), "an innocent became a letter");
+    let found = listed(&*dead_letters, &DeadLetterQuery::default()).await?;
+    check!(found.is_empty(), "an innocent became a dead letter");
     member.close(context).await
 }
 

@@ -12,7 +12,7 @@ pub(super) const CASES: &[Case] = &[
     case!(Flow nacked_event_comes_again_in_place, [2, 4, 13], [Need::Producer, Need::Consumer, Need::Can(Capability::KeyOrder)]),
     case!(Flow nack_waits_for_its_delay, [4, 13], [Need::Producer, Need::Consumer, Need::Can(Capability::DelayedNack)]),
     case!(Flow attempts_count_runs_of_the_handler, [4, 13], [Need::Producer, Need::Consumer, Need::Can(Capability::KeyOrder), Need::Can(Capability::HandlerAttempts)]),
-    case!(Flow attempts_survive_a_hand_over, [4, 5], [Need::Producer, Need::Group, Need::Can(Capability::HandlerAttempts)]),
+    case!(Flow attempts_survive_a_hand_off, [4, 5], [Need::Producer, Need::Group, Need::Can(Capability::HandlerAttempts)]),
     case!(Flow nack_supersedes_the_rest_of_its_run, [2], [Need::Producer, Need::Consumer, Need::Can(Capability::KeyOrder)]),
     case!(Flow abandoned_delivery_comes_again, [1, 2], [Need::Producer, Need::Consumer, Need::Can(Capability::KeyOrder)]),
     case!(Flow deferred_delivery_gains_no_attempt, [4], [Need::Producer, Need::Consumer, Need::Can(Capability::HandlerAttempts)]),
@@ -87,7 +87,7 @@ async fn attempts_count_runs_of_the_handler(context: &Context<'_>) -> Outcome {
     member.close(context).await
 }
 
-async fn attempts_survive_a_hand_over(context: &Context<'_>) -> Outcome {
+async fn attempts_survive_a_hand_off(context: &Context<'_>) -> Outcome {
     let bench = context.bench(1).await?;
     let member = bench.join("group").open().await?;
     bench.send(&[keyed("k", 0), keyed("k", 1)]).await?;
@@ -99,7 +99,7 @@ async fn attempts_survive_a_hand_over(context: &Context<'_>) -> Outcome {
     member
         .next(context)
         .await?
-        .nack(context.timing.patience)
+        .nack(context.timing.batch_wait)
         .await?;
     member.close(context).await?;
     let successor = bench.join("group").elsewhere().open().await?;
@@ -108,7 +108,7 @@ async fn attempts_survive_a_hand_over(context: &Context<'_>) -> Outcome {
     check_eq!(
         delivery.attempt(),
         3,
-        "its attempt after two failures and a hand-over"
+        "its attempt after two failures and a hand-off"
     );
     delivery.ack().await?;
     let next = successor.next(context).await?;
@@ -226,7 +226,7 @@ async fn rejection_without_letters_is_refused(context: &Context<'_>) -> Outcome 
             check_eq!(
                 failed.error.kind(),
                 ErrorKind::Unsupported,
-                "rejecting without letters"
+                "rejecting without dead letters"
             );
             failed
                 .delivery

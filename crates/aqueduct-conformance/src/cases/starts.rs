@@ -1,4 +1,4 @@
-use aqueduct_core::{Capability, ErrorKind, Event, ReadFrom, Start, Watermark};
+use aqueduct_core::{Capability, Checkpoint, ErrorKind, Event, ReadFrom, Start};
 use aqueduct_group::{Group, GroupOptions, OnGap};
 
 use crate::bench::Bench;
@@ -151,7 +151,7 @@ async fn seek_moves_one_partition(context: &Context<'_>) -> Outcome {
         return Ok(());
     };
     let options = offline(&bench);
-    let to = Watermark::At(third);
+    let to = Checkpoint::At(third);
     let seeking = Group::seek(&*log, &*leases, &partition, to, &options, context.runtime);
     context
         .within("seeking", seeking)
@@ -168,7 +168,7 @@ async fn skip_passes_one_event(context: &Context<'_>) -> Outcome {
     member.next(context).await?.ack().await?;
     let stuck = member.next(context).await?;
     let position = stuck.position();
-    stuck.nack(context.timing.patience).await?;
+    stuck.nack(context.timing.batch_wait).await?;
     member.close(context).await?;
     let (log, leases) = (bench.log().await?, bench.leases().await?);
     let partition = log.partitions().await?.remove(0).id;
@@ -282,7 +282,7 @@ async fn sees_exactly(bench: &Bench<'_>, start: Start, events: &[Event]) -> Outc
 }
 
 fn offline(bench: &Bench<'_>) -> GroupOptions {
-    let life = bench.context.timing.lease_life;
+    let life = bench.context.timing.lease_ttl;
     GroupOptions::new("group".into()).with_lease_life(life)
 }
 

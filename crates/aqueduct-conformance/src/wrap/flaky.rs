@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use aqueduct_core::{
     Capabilities, Effect, Error, ErrorKind, Event, Lane, Producer, Receipt, Result, SendReport,
-    Text,
+    SmallStr,
 };
 use async_trait::async_trait;
 
@@ -53,7 +53,7 @@ impl Flaky {
 #[async_trait]
 impl Producer for Flaky {
     async fn send_batch(&self, events: &[Event]) -> SendReport {
-        let mut failed_keys = BTreeSet::<Text>::new();
+        let mut failed_keys = BTreeSet::<SmallStr>::new();
         let mut plan: Vec<Fate> = Vec::with_capacity(events.len());
         for event in events {
             let blocked = event

@@ -1,18 +1,18 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use aqueduct_core::{DeadLetterQueue, Error, ErrorKind, Letter, Letters, Result};
+use aqueduct_core::{DeadLetter, DeadLetterQueue, DeadLetterStore, Error, ErrorKind, Result};
 use async_trait::async_trait;
 
 /// A dead letter queue that refuses at first.
 pub(crate) struct Stubborn {
-    inner: Arc<dyn Letters>,
+    inner: Arc<dyn DeadLetterStore>,
     refusals: AtomicUsize,
 }
 
 impl Stubborn {
     /// Refuses `refusals` calls.
-    pub(crate) fn new(inner: Arc<dyn Letters>, refusals: usize) -> Self {
+    pub(crate) fn new(inner: Arc<dyn DeadLetterStore>, refusals: usize) -> Self {
         Self {
             inner,
             refusals: AtomicUsize::new(refusals),
@@ -22,16 +22,16 @@ impl Stubborn {
 
 #[async_trait]
 impl DeadLetterQueue for Stubborn {
-    async fn bury(&self, letters: &[Letter]) -> Vec<Result<()>> {
+    async fn put(&self, dead_letters: &[DeadLetter]) -> Vec<Result<()>> {
         let less = |left: usize| left.checked_sub(1);
         let refuse = self
             .refusals
             .fetch_update(Ordering::SeqCst, Ordering::SeqCst, less);
         match refuse {
-            Err(_) => self.inner.bury(letters).await,
+            Err(_) => self.inner.put(dead_letters).await,
             Ok(_) => {
                 let error = Error::new(ErrorKind::Unavailable, "refused by the suite");
-                letters.iter().map(|_| Err(error.clone())).collect()
+                dead_letters.iter().map(|_| Err(error.clone())).collect()
             }
         }
     }

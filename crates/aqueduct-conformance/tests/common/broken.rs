@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aqueduct_core::{
-    Admin, Capabilities, Claimed, Claims, Error, ErrorKind, Event, EventClaim, GroupKey,
-    GroupRecord, IdempotencyScope, IdempotencyStore, Lane, Lease, LeaseStore, Letters,
+    Admin, Capabilities, Claimed, Claims, DeadLetterStore, Error, ErrorKind, Event, EventClaim,
+    GroupKey, GroupRecord, IdempotencyScope, IdempotencyStore, Lane, Lease, LeaseStore,
     OpenPartition, OwnerId, Partition, PartitionId, PartitionReader, PartitionedLog, Producer,
     ReadFrom, Receipt, ResolvedStart, Resource, Result, Runtime, SendReport, Source, Start,
     StreamName, Swap, Tail, Timestamp,
@@ -148,8 +148,8 @@ impl Resource for Broken {
         })
     }
 
-    async fn letters(&self, runtime: &Runtime) -> Result<Arc<dyn Letters>> {
-        self.inner.letters(runtime).await
+    async fn dead_letters(&self, runtime: &Runtime) -> Result<Arc<dyn DeadLetterStore>> {
+        self.inner.dead_letters(runtime).await
     }
 
     async fn admin(&self, runtime: &Runtime) -> Result<Arc<dyn Admin>> {
@@ -370,11 +370,11 @@ impl LeaseStore for BrokenLeases {
             LeaseFault::ForgetsAttempts => self.inner.commit(key, current, forgetful(next)).await,
             LeaseFault::ForgetsCommits => {
                 let mut kept = next.clone();
-                kept.watermark = current.watermark;
+                kept.checkpoint = current.checkpoint;
                 let swap = self.inner.commit(key, current, kept).await?;
                 Ok(match swap {
                     Swap::Swapped(mut row) => {
-                        row.watermark = next.watermark;
+                        row.checkpoint = next.checkpoint;
                         Swap::Swapped(row)
                     }
                     lost => lost,

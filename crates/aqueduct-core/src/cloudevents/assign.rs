@@ -2,7 +2,7 @@ use bytes::Bytes;
 
 use super::fault::{Quoted, invalid};
 use crate::event::check_attribute_name;
-use crate::{AttributeValue, Event, Result, Text, Timestamp};
+use crate::{AttributeValue, Event, Result, SmallStr, Timestamp};
 
 /// The value of an attribute as a format carries it.
 pub(super) enum Value<'a> {
@@ -28,7 +28,7 @@ impl Value<'_> {
         }
     }
 
-    fn into_text(self, name: &str) -> Result<Text> {
+    fn into_text(self, name: &str) -> Result<SmallStr> {
         match self {
             Self::String(text) | Self::Uri(text) | Self::UriRef(text) => Ok(text.into()),
             _ => Err(invalid(format_args!("`{name}` is no string"))),

@@ -19,8 +19,8 @@ impl fmt::Display for Quoted<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const LONGEST: usize = 40;
         f.write_str("`")?;
-        for letter in self.0.chars().take(LONGEST) {
-            write!(f, "{}", letter.escape_debug())?;
+        for dead_letter in self.0.chars().take(LONGEST) {
+            write!(f, "{}", dead_letter.escape_debug())?;
         }
         if self.0.chars().nth(LONGEST).is_some() {
             f.write_str("…")?;

@@ -4,7 +4,7 @@ pub(crate) enum Form {
     /// `*/json` or `*/*+json`.
     Json,
     /// `text/*`, `*/xml` or `*/*+xml`, in UTF-8.
-    Text,
+    SmallStr,
     /// Anything else.
     Binary,
 }
@@ -23,7 +23,7 @@ pub(crate) fn form(content_type: &str) -> Form {
     } else if (kind.eq_ignore_ascii_case("text") || is_or_ends_in(subtype, "xml"))
         && is_utf8(parameters)
     {
-        Form::Text
+        Form::SmallStr
     } else {
         Form::Binary
     }
@@ -64,11 +64,11 @@ mod tests {
             ("application/cloudevents+json", Form::Json),
             ("application/jsonx", Form::Binary),
             ("application/vnd.json.thing", Form::Binary),
-            ("text/plain", Form::Text),
-            ("text/plain; charset=\"UTF-8\"", Form::Text),
+            ("text/plain", Form::SmallStr),
+            ("text/plain; charset=\"UTF-8\"", Form::SmallStr),
             ("text/plain; charset=utf-16", Form::Binary),
-            ("application/xml", Form::Text),
-            ("image/svg+xml", Form::Text),
+            ("application/xml", Form::SmallStr),
+            ("image/svg+xml", Form::SmallStr),
             ("application/vnd.apache.thrift.binary", Form::Binary),
             ("json", Form::Binary),
             ("", Form::Binary),

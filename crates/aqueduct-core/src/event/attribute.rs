@@ -6,7 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 
 use super::shared;
-use crate::{Error, ErrorKind, Result, Text, Timestamp};
+use crate::{Error, ErrorKind, Result, SmallStr, Timestamp};
 
 /// The value of an attribute: the types of CloudEvents 1.0, section "Type System".
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -17,13 +17,13 @@ pub enum AttributeValue {
     /// A whole number of 32 bits.
     Integer(i32),
     /// Unicode text.
-    String(Text),
+    String(SmallStr),
     /// Bytes; Base64 as text.
     Binary(Bytes),
     /// An absolute URI.
-    Uri(Text),
+    Uri(SmallStr),
     /// A URI reference.
-    UriRef(Text),
+    UriRef(SmallStr),
     /// A time; RFC 3339 as text.
     Timestamp(Timestamp),
 }
@@ -84,8 +84,8 @@ impl From<String> for AttributeValue {
     }
 }
 
-impl From<Text> for AttributeValue {
-    fn from(text: Text) -> Self {
+impl From<SmallStr> for AttributeValue {
+    fn from(text: SmallStr) -> Self {
         Self::String(text)
     }
 }
@@ -114,7 +114,7 @@ impl From<Timestamp> for AttributeValue {
 /// # Ok::<(), aqueduct_core::Error>(())
 /// ```
 #[derive(Clone, Default, PartialEq, Eq)]
-pub struct Attributes(Option<Arc<Vec<(Text, AttributeValue)>>>);
+pub struct Attributes(Option<Arc<Vec<(SmallStr, AttributeValue)>>>);
 
 impl Attributes {
     /// The value under `name`.
@@ -128,7 +128,11 @@ impl Attributes {
 
     /// Sets the value under `name`. The name is 1 or more of `a`-`z` and `0`-`9` and none of those
     /// that CloudEvents defines itself.
-    pub fn set(&mut self, name: impl Into<Text>, value: impl Into<AttributeValue>) -> Result<()> {
+    pub fn set(
+        &mut self,
+        name: impl Into<SmallStr>,
+        value: impl Into<AttributeValue>,
+    ) -> Result<()> {
         let name = name.into();
         check_name(&name)?;
         self.set_checked(name, value.into());
@@ -164,7 +168,7 @@ impl Attributes {
         self.0.as_deref().is_none_or(Vec::is_empty)
     }
 
-    pub(crate) fn set_checked(&mut self, name: Text, value: AttributeValue) {
+    pub(crate) fn set_checked(&mut self, name: SmallStr, value: AttributeValue) {
         let list = Arc::make_mut(self.0.get_or_insert_default());
         match list.binary_search_by(|(known, _)| known.cmp(&name)) {
             Ok(at) => list[at].1 = value,

@@ -3,7 +3,7 @@ use std::fmt;
 use uuid::Uuid;
 
 use super::generate::uuid_v7;
-use crate::Text;
+use crate::SmallStr;
 
 /// The id of an event: unique within its source, the second half of the idempotency key.
 ///
@@ -15,7 +15,7 @@ pub struct EventId(Repr);
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 enum Repr {
     Uuid(Uuid),
-    Text(Text),
+    SmallStr(SmallStr),
 }
 
 impl EventId {
@@ -26,11 +26,11 @@ impl EventId {
 
     /// The id of that text. Only the canonical form of a UUID (36 lower-case characters) is kept
     /// as one, so that the text comes back as it was.
-    pub fn new(text: impl Into<Text>) -> Self {
+    pub fn new(text: impl Into<SmallStr>) -> Self {
         let text = text.into();
         match parse_canonical(&text) {
             Some(uuid) => Self(Repr::Uuid(uuid)),
-            None => Self(Repr::Text(text)),
+            None => Self(Repr::SmallStr(text)),
         }
     }
 
@@ -38,7 +38,7 @@ impl EventId {
     pub fn as_uuid(&self) -> Option<Uuid> {
         match &self.0 {
             Repr::Uuid(uuid) => Some(*uuid),
-            Repr::Text(_) => None,
+            Repr::SmallStr(_) => None,
         }
     }
 
@@ -46,13 +46,13 @@ impl EventId {
     pub fn with_str<R>(&self, read: impl FnOnce(&str) -> R) -> R {
         match &self.0 {
             Repr::Uuid(uuid) => read(uuid.hyphenated().encode_lower(&mut Uuid::encode_buffer())),
-            Repr::Text(text) => read(text),
+            Repr::SmallStr(text) => read(text),
         }
     }
 
     /// Whether the id has no text: such an event is not valid.
     pub fn is_empty(&self) -> bool {
-        matches!(&self.0, Repr::Text(text) if text.is_empty())
+        matches!(&self.0, Repr::SmallStr(text) if text.is_empty())
     }
 }
 
@@ -66,7 +66,7 @@ impl From<&str> for EventId {
     fn from(text: &str) -> Self {
         match parse_canonical(text) {
             Some(uuid) => Self(Repr::Uuid(uuid)),
-            None => Self(Repr::Text(text.into())),
+            None => Self(Repr::SmallStr(text.into())),
         }
     }
 }

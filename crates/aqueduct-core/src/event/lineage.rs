@@ -1,6 +1,6 @@
 use uuid::Uuid;
 
-use crate::{Event, Text};
+use crate::{Event, SmallStr};
 
 impl Event {
     /// Makes this an effect of `cause`, the `n`th of its type: the id follows from the cause's
@@ -24,7 +24,7 @@ impl Event {
         if self.key.is_none() {
             self.key = cause.key.clone();
         }
-        let cause_id = cause.id.with_str(|id| Text::from(id));
+        let cause_id = cause.id.with_str(|id| SmallStr::from(id));
         let correlation = cause.attributes.get("correlationid").cloned();
         for (name, value) in [
             ("traceparent", cause.attributes.get("traceparent").cloned()),
@@ -35,24 +35,24 @@ impl Event {
             ),
         ] {
             if let (None, Some(value)) = (self.attributes.get(name), value) {
-                self.attributes.set_checked(Text::literal(name), value);
+                self.attributes.set_checked(SmallStr::literal(name), value);
             }
         }
         self.attributes
-            .set_checked(Text::literal("causationid"), cause_id.into());
+            .set_checked(SmallStr::literal("causationid"), cause_id.into());
         self
     }
 
     /// Sets the trace that it belongs to, as W3C Trace Context writes it (CloudEvents:
     /// `traceparent`).
     #[must_use]
-    pub fn with_traceparent(self, traceparent: impl Into<Text>) -> Self {
+    pub fn with_traceparent(self, traceparent: impl Into<SmallStr>) -> Self {
         self.with_known("traceparent", traceparent.into())
     }
 
     /// Sets the id that all events of one business process share (`correlationid`).
     #[must_use]
-    pub fn with_correlation_id(self, id: impl Into<Text>) -> Self {
+    pub fn with_correlation_id(self, id: impl Into<SmallStr>) -> Self {
         self.with_known("correlationid", id.into())
     }
 
@@ -72,9 +72,9 @@ impl Event {
         self.attributes.get("causationid")?.as_str()
     }
 
-    fn with_known(mut self, name: &'static str, value: Text) -> Self {
+    fn with_known(mut self, name: &'static str, value: SmallStr) -> Self {
         self.attributes
-            .set_checked(Text::literal(name), value.into());
+            .set_checked(SmallStr::literal(name), value.into());
         self
     }
 }

@@ -18,7 +18,7 @@ pub use self::attribute::{AttributeValue, Attributes};
 pub(crate) use self::data::{Written, shared};
 pub use self::id::EventId;
 pub(crate) use self::json_error::describe_json_error;
-use crate::{Error, ErrorKind, Result, Text, Timestamp};
+use crate::{Error, ErrorKind, Result, SmallStr, Timestamp};
 
 /// One event: a CloudEvents 1.0 event, with its key as a field.
 ///
@@ -39,15 +39,15 @@ use crate::{Error, ErrorKind, Result, Text, Timestamp};
 #[derive(Clone, PartialEq)]
 pub struct Event {
     pub(crate) id: EventId,
-    pub(crate) source: Text,
-    pub(crate) kind: Text,
-    pub(crate) subject: Option<Text>,
+    pub(crate) source: SmallStr,
+    pub(crate) kind: SmallStr,
+    pub(crate) subject: Option<SmallStr>,
     /// The epoch unless `has_time`: an option of it would leave no room for `written`.
     pub(crate) time: Timestamp,
     pub(crate) has_time: bool,
-    pub(crate) key: Option<Text>,
-    pub(crate) content_type: Option<Text>,
-    pub(crate) schema: Option<Text>,
+    pub(crate) key: Option<SmallStr>,
+    pub(crate) content_type: Option<SmallStr>,
+    pub(crate) schema: Option<SmallStr>,
     pub(crate) attributes: Attributes,
     pub(crate) data: Option<Bytes>,
     pub(crate) written: Written,
@@ -55,25 +55,25 @@ pub struct Event {
 
 impl Event {
     /// The content type of JSON data.
-    pub const JSON: Text = Text::literal("application/json");
+    pub const JSON: SmallStr = SmallStr::literal("application/json");
 
     /// The type of an event that was read from a record which is no CloudEvent.
-    pub const FOREIGN: Text = Text::literal("io.aqueduct.foreign");
+    pub const FOREIGN: SmallStr = SmallStr::literal("io.aqueduct.foreign");
 
     /// The type of an event that was made of a damaged record which its stream was told to have
     /// rejected: a worker rejects it unless a handler names this very type.
-    pub const DAMAGED: Text = Text::literal("io.aqueduct.damaged");
+    pub const DAMAGED: SmallStr = SmallStr::literal("io.aqueduct.damaged");
 
     /// An event of type `kind` with a new id, without data. Its source is the client's unless
     /// [`with_source`](Self::with_source) names one.
-    pub fn new(kind: impl Into<Text>) -> Self {
+    pub fn new(kind: impl Into<SmallStr>) -> Self {
         Self::with_id_and_type(EventId::generate(), kind.into())
     }
 
     /// An event of type `kind` with `data` of that content type.
     pub fn bytes(
-        kind: impl Into<Text>,
-        content_type: impl Into<Text>,
+        kind: impl Into<SmallStr>,
+        content_type: impl Into<SmallStr>,
         data: impl Into<Bytes>,
     ) -> Self {
         Self::new(kind)
@@ -85,7 +85,7 @@ impl Event {
     ///
     /// # Errors
     /// `Invalid`, where `data` does not serialize.
-    pub fn json<T: Serialize + ?Sized>(kind: impl Into<Text>, data: &T) -> Result<Self> {
+    pub fn json<T: Serialize + ?Sized>(kind: impl Into<SmallStr>, data: &T) -> Result<Self> {
         let mut event = Self::new(kind).with_content_type(Self::JSON);
         match data::to_json(data) {
             Ok(data) => (event.data, event.written) = (Some(data), Written::Json),
@@ -96,7 +96,7 @@ impl Event {
 
     /// The event for a record that is no CloudEvent: its bytes as they are, an id made of where it
     /// was read, and a type that says so.
-    pub fn foreign(source: impl Into<Text>, id: EventId, data: impl Into<Bytes>) -> Self {
+    pub fn foreign(source: impl Into<SmallStr>, id: EventId, data: impl Into<Bytes>) -> Self {
         Self::with_id_and_type(id, Self::FOREIGN)
             .with_source(source)
             .with_data(data)
@@ -111,13 +111,13 @@ impl Event {
 
     /// Sets the source: a URI reference that names who made the event.
     #[must_use]
-    pub fn with_source(mut self, source: impl Into<Text>) -> Self {
+    pub fn with_source(mut self, source: impl Into<SmallStr>) -> Self {
         self.source = source.into();
         self
     }
 
     /// Sets the source where there is none, in place.
-    pub fn stamp_source(&mut self, source: &Text) {
+    pub fn stamp_source(&mut self, source: &SmallStr) {
         if self.source.is_empty() {
             self.source = source.clone();
         }
@@ -125,7 +125,7 @@ impl Event {
 
     /// Sets the subject: what within the source the event is about.
     #[must_use]
-    pub fn with_subject(mut self, subject: impl Into<Text>) -> Self {
+    pub fn with_subject(mut self, subject: impl Into<SmallStr>) -> Self {
         self.subject = Some(subject.into());
         self
     }
@@ -143,21 +143,21 @@ impl Event {
 
     /// Sets the key: events of one key keep their order.
     #[must_use]
-    pub fn with_key(mut self, key: impl Into<Text>) -> Self {
+    pub fn with_key(mut self, key: impl Into<SmallStr>) -> Self {
         self.key = Some(key.into());
         self
     }
 
     /// Sets the media type of the data.
     #[must_use]
-    pub fn with_content_type(mut self, content_type: impl Into<Text>) -> Self {
+    pub fn with_content_type(mut self, content_type: impl Into<SmallStr>) -> Self {
         self.content_type = Some(content_type.into());
         self
     }
 
     /// Sets the schema of the data, a URI.
     #[must_use]
-    pub fn with_schema(mut self, schema: impl Into<Text>) -> Self {
+    pub fn with_schema(mut self, schema: impl Into<SmallStr>) -> Self {
         self.schema = Some(schema.into());
         self
     }
@@ -176,7 +176,7 @@ impl Event {
     /// `Invalid`, where the name is not one that CloudEvents allows.
     pub fn with_attribute(
         mut self,
-        name: impl Into<Text>,
+        name: impl Into<SmallStr>,
         value: impl Into<AttributeValue>,
     ) -> Result<Self> {
         self.attributes.set(name, value)?;
@@ -260,24 +260,24 @@ impl Event {
     }
 
     /// The text of source, cheap to clone.
-    pub fn source_text(&self) -> &Text {
+    pub fn source_text(&self) -> &SmallStr {
         &self.source
     }
 
     /// The text of the type, cheap to clone.
-    pub fn kind_text(&self) -> &Text {
+    pub fn kind_text(&self) -> &SmallStr {
         &self.kind
     }
 
     /// The text of the key, cheap to clone.
-    pub fn key_text(&self) -> Option<&Text> {
+    pub fn key_text(&self) -> Option<&SmallStr> {
         self.key.as_ref()
     }
 
     /// About how many bytes the event takes in memory and on the wire, before any encoding.
     pub fn approximate_size(&self) -> usize {
         // Every event is weighed: without a loop over the texts it costs half.
-        let length = |text: &Option<Text>| text.as_ref().map_or(0, |text| text.len());
+        let length = |text: &Option<SmallStr>| text.as_ref().map_or(0, |text| text.len());
         let texts = length(&self.subject)
             + length(&self.key)
             + length(&self.content_type)
@@ -315,15 +315,15 @@ impl Event {
 
     /// No event: what stands where one was taken from.
     pub(crate) fn empty() -> Self {
-        Self::with_id_and_type(EventId::new(Text::default()), Text::default())
+        Self::with_id_and_type(EventId::new(SmallStr::default()), SmallStr::default())
     }
 
     /// An event as it was made before, of that id and type: for backends and codecs that read it
     /// back. Unlike [`new`](Self::new) it draws no id.
-    pub fn with_id_and_type(id: EventId, kind: Text) -> Self {
+    pub fn with_id_and_type(id: EventId, kind: SmallStr) -> Self {
         Self {
             id,
-            source: Text::default(),
+            source: SmallStr::default(),
             kind,
             subject: None,
             time: Timestamp::EPOCH,

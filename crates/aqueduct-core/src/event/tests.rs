@@ -31,7 +31,7 @@ fn an_effect_has_the_same_id_each_time_and_all_that_tells_effects_apart_makes_an
         effect("payment.succeeded", &cause().with_source("/web"), 0)
             .id()
             .clone(),
-        // The same letters with the border elsewhere.
+        // The same dead letters with the border elsewhere.
         effect(
             "payment.succeeded",
             &cause().with_source("/sho").with_id("pA1"),
@@ -91,7 +91,7 @@ fn an_event_without_id_source_or_type_is_refused_by_name() {
         (whole.clone().with_source(""), "its source is empty"),
         (
             Event {
-                kind: Text::default(),
+                kind: SmallStr::default(),
                 ..whole
             },
             "its type is empty",

@@ -3,9 +3,9 @@
 
 /// The key.
 pub(crate) const LEASE_KEY: &str = "leaseKey";
-/// The worker; after a graceful hand-over began in KCL 3, the next one.
+/// The worker; after a graceful hand-off began in KCL 3, the next one.
 pub(crate) const OWNER: &str = "leaseOwner";
-/// The owner until a graceful hand-over of KCL 3 is done.
+/// The owner until a graceful hand-off of KCL 3 is done.
 pub(crate) const CHECKPOINT_OWNER: &str = "checkpointOwner";
 pub(crate) const COUNTER: &str = "leaseCounter";
 pub(crate) const SWITCHES: &str = "ownerSwitchesSinceCheckpoint";
@@ -38,7 +38,7 @@ pub(crate) const GENERATION: &str = "aqueduct_generation";
 pub(crate) const OUR_COUNTER: &str = "aqueduct_counter";
 pub(crate) const NONCE: &str = "aqueduct_nonce";
 pub(crate) const WANTED_BY: &str = "aqueduct_wanted_by";
-/// The exact watermark, while KCL's columns still say what it says.
+/// The exact checkpoint, while KCL's columns still say what it says.
 pub(crate) const WATERMARK: &str = "aqueduct_watermark";
 pub(crate) const HANDED_OUT: &str = "aqueduct_handed_out";
 /// Position, count, and whether one has begun.

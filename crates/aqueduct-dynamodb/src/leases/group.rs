@@ -1,5 +1,5 @@
 use aqueduct_core::{
-    Error, ErrorKind, GroupKey, GroupRecord, PartitionId, ResolvedStart, Result, Watermark,
+    Checkpoint, Error, ErrorKind, GroupKey, GroupRecord, PartitionId, ResolvedStart, Result,
 };
 
 use crate::backend::STATE_KEY;
@@ -56,29 +56,29 @@ pub(super) fn no_group(key: &GroupKey) -> Error {
     )
 }
 
-/// Partitions in a row that begin alike are named behind one watermark: a record must stay below
+/// Partitions in a row that begin alike are named behind one checkpoint: a record must stay below
 /// the size of a row with thousands of them.
 fn write_start(start: &ResolvedStart) -> String {
     let mut runs: Vec<(String, Vec<&str>)> = Vec::new();
-    for (partition, watermark) in &start.partitions {
-        let watermark = watermark.to_string();
+    for (partition, checkpoint) in &start.partitions {
+        let checkpoint = checkpoint.to_string();
         match runs.last_mut() {
-            Some((last, names)) if *last == watermark => names.push(partition.as_str()),
-            _ => runs.push((watermark, vec![partition.as_str()])),
+            Some((last, names)) if *last == checkpoint => names.push(partition.as_str()),
+            _ => runs.push((checkpoint, vec![partition.as_str()])),
         }
     }
     serde_json::json!(runs).to_string()
 }
 
-fn read_start(stored: &str) -> Option<Vec<(PartitionId, Watermark)>> {
+fn read_start(stored: &str) -> Option<Vec<(PartitionId, Checkpoint)>> {
     let runs: Vec<(String, Vec<String>)> = serde_json::from_str(stored).ok()?;
     let mut start = Vec::new();
-    for (watermark, names) in runs {
-        let watermark: Watermark = watermark.parse().ok()?;
+    for (checkpoint, names) in runs {
+        let checkpoint: Checkpoint = checkpoint.parse().ok()?;
         start.extend(
             names
                 .into_iter()
-                .map(|name| (PartitionId::new(name), watermark)),
+                .map(|name| (PartitionId::new(name), checkpoint)),
         );
     }
     Some(start)

@@ -1,4 +1,4 @@
-use aqueduct_core::{Error, ErrorKind, GroupKey, PartitionId, Result, Retry, Text};
+use aqueduct_core::{Error, ErrorKind, GroupKey, PartitionId, Result, Retry, SmallStr};
 
 use crate::expression::Expression;
 use crate::item::{Item, Row, text};
@@ -22,8 +22,8 @@ pub(crate) enum Layout {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct StreamId {
     /// `ACCOUNT:STREAM:CREATION_EPOCH`
-    pub(crate) id: Text,
-    stream: Text,
+    pub(crate) id: SmallStr,
+    stream: SmallStr,
 }
 
 impl Layout {
@@ -42,8 +42,8 @@ impl Layout {
                         && streams.iter().all(|known| known.stream != stream) =>
                 {
                     streams.push(StreamId {
-                        id: Text::from(id),
-                        stream: Text::from(stream),
+                        id: SmallStr::from(id),
+                        stream: SmallStr::from(stream),
                     });
                 }
                 _ => return None,
@@ -105,7 +105,7 @@ pub(crate) struct Place {
     layout: &'static str,
     pub(crate) key: GroupKey,
     prefix: String,
-    pub(crate) stream_id: Option<Text>,
+    pub(crate) stream_id: Option<SmallStr>,
 }
 
 impl Place {

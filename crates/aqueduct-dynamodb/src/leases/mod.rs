@@ -1,7 +1,7 @@
-mod checkpoint;
 mod columns;
 mod foreign;
 mod group;
+mod kcl_checkpoint;
 mod layout;
 mod reset;
 mod row;
@@ -14,13 +14,13 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use aqueduct_core::{
-    Error, ErrorKind, GroupKey, GroupRecord, Lease, PartitionId, ReadFrom, Result, Retry, Runtime,
-    Timestamp, Watermark,
+    Checkpoint, Error, ErrorKind, GroupKey, GroupRecord, Lease, PartitionId, ReadFrom, Result,
+    Retry, Runtime, Timestamp,
 };
 use aws_sdk_dynamodb::types::ReturnValue;
 
-use self::checkpoint::Meaning;
 pub(crate) use self::columns::LEASE_KEY;
+use self::kcl_checkpoint::Meaning;
 use self::layout::Place;
 pub(crate) use self::layout::{Layout, escape};
 use self::row::Stored;
@@ -129,18 +129,18 @@ impl DynamoDbLeases {
             return Ok(None);
         };
         let mut stored = Stored::read(row, partition)?;
-        stored.lease.watermark = match stored.meaning {
-            Meaning::Place(watermark) => watermark,
-            Meaning::Latest => Watermark::Start(ReadFrom::Time(self.began(&place.key).await?)),
+        stored.lease.checkpoint = match stored.meaning {
+            Meaning::Place(checkpoint) => checkpoint,
+            Meaning::Latest => Checkpoint::Start(ReadFrom::Time(self.began(&place.key).await?)),
             Meaning::AtTimestamp => match self.at_timestamp {
-                Some(time) => Watermark::Start(ReadFrom::Time(time)),
+                Some(time) => Checkpoint::Start(ReadFrom::Time(time)),
                 None => {
                     tracing::warn!(
                         partition = %stored.lease.partition,
                         "KCL began here at a time that is its configuration's, and \
                          kcl_at_timestamp does not say it: read from the oldest event"
                     );
-                    Watermark::Start(ReadFrom::Earliest)
+                    Checkpoint::Start(ReadFrom::Earliest)
                 }
             },
         };

@@ -1,49 +1,50 @@
 use aqueduct_core::{
-    GroupKey, HashRange, Lease, OwnerId, PartitionId, Position, ReadFrom, Result, StoredAttempts,
-    Timestamp, Watermark,
+    Checkpoint, GroupKey, HashRange, Lease, OwnerId, PartitionId, Position, ReadFrom, Result,
+    StoredAttempts, Timestamp,
 };
 
 use crate::expression::Expression;
 use crate::item::{Row, names, number, text};
 
-use super::checkpoint::{Checkpoint, Meaning};
 use super::columns as col;
+use super::kcl_checkpoint::{KclCheckpoint, Meaning};
 use super::layout::Place;
 
 /// A lease as a row has it.
 #[derive(Clone, Debug)]
 pub(crate) struct Stored {
-    /// The lease; its watermark does not count where `meaning` is no place.
+    /// The lease; its checkpoint does not count where `meaning` is no place.
     pub(crate) lease: Lease,
     pub(crate) meaning: Meaning,
     /// Whether somebody else than Aqueduct wrote last.
     pub(crate) foreign: bool,
-    /// Whether a checkpoint was prepared and not made.
+    /// Whether a kcl_checkpoint was prepared and not made.
     pub(crate) pending: bool,
 }
 
 impl Stored {
     /// Reads a row of `partition`.
     pub(crate) fn read(row: Row<'_>, partition: PartitionId) -> Result<Self> {
-        let checkpoint = Checkpoint::read(row)?;
-        let Some(mut meaning) = checkpoint.meaning() else {
+        let kcl_checkpoint = KclCheckpoint::read(row)?;
+        let Some(mut meaning) = kcl_checkpoint.meaning() else {
             return Err(row.damaged(col::CHECKPOINT, "neither a sentinel nor a sequence number"));
         };
         let counter = row.need_number(col::COUNTER)?;
         let foreign = row.number(col::OUR_COUNTER)? != Some(counter);
         // A start that was KCL's in between is KCL's start.
-        let theirs = foreign && ["TRIM_HORIZON", "AT_TIMESTAMP"].contains(&&*checkpoint.sequence);
-        if let Some(exact) = row.parsed::<Watermark>(col::WATERMARK)?
+        let theirs =
+            foreign && ["TRIM_HORIZON", "AT_TIMESTAMP"].contains(&&*kcl_checkpoint.sequence);
+        if let Some(exact) = row.parsed::<Checkpoint>(col::WATERMARK)?
             && !theirs
-            && checkpoint.says(exact)
+            && kcl_checkpoint.says(exact)
         {
             meaning = Meaning::Place(exact);
         }
-        let watermark = match meaning {
-            Meaning::Place(watermark) => watermark,
-            Meaning::Latest | Meaning::AtTimestamp => Watermark::Start(ReadFrom::Earliest),
+        let checkpoint = match meaning {
+            Meaning::Place(checkpoint) => checkpoint,
+            Meaning::Latest | Meaning::AtTimestamp => Checkpoint::Start(ReadFrom::Earliest),
         };
-        let mut lease = Lease::new(partition, watermark);
+        let mut lease = Lease::new(partition, checkpoint);
         lease.owner = match row.text(col::CHECKPOINT_OWNER)? {
             Some(until_done) => Some(OwnerId::new(until_done)),
             None => row.text(col::OWNER)?.map(OwnerId::new),
@@ -120,14 +121,14 @@ pub(crate) fn replacement(
     expect_same(&mut write, current);
     fields(&mut write, &place.key, next, at_timestamp);
     write.set_or_remove(col::OWNER, next.owner.as_ref().map(|it| text(it.as_str())));
-    // What a graceful hand-over of KCL, or a worker between its two steps, left behind.
+    // What a graceful hand-off of KCL, or a worker between its two steps, left behind.
     write.remove(col::CHECKPOINT_OWNER);
     for pending in col::PENDING {
         write.remove(pending);
     }
     let changes_hands =
         next.owner.is_some() && current.owner.is_some() && next.owner != current.owner;
-    match (next.watermark != current.watermark, changes_hands) {
+    match (next.checkpoint != current.checkpoint, changes_hands) {
         (true, switched) => write.set(col::SWITCHES, number(u8::from(switched))),
         (false, true) => write.increment(col::SWITCHES),
         (false, false) => write.set_if_missing(col::SWITCHES, number(0)),
@@ -157,16 +158,16 @@ pub(crate) fn expect_same(write: &mut Expression, lease: &Lease) {
     let counter = write.equals(col::COUNTER, number(lease.counter));
     write.expect(counter);
     expect_generation(write, lease.generation);
-    let nobody_hands_over = write.missing(col::CHECKPOINT_OWNER);
+    let nobody_hands_off = write.missing(col::CHECKPOINT_OWNER);
     match &lease.owner {
         None => {
             let nobody = write.missing(col::OWNER);
-            write.expect(format!("{nobody} AND {nobody_hands_over}"));
+            write.expect(format!("{nobody} AND {nobody_hands_off}"));
         }
         Some(owner) => {
             let owns = write.equals(col::OWNER, text(owner.as_str()));
-            let hands_over = write.equals(col::CHECKPOINT_OWNER, text(owner.as_str()));
-            write.expect(format!("({owns} AND {nobody_hands_over}) OR {hands_over}"));
+            let hands_off = write.equals(col::CHECKPOINT_OWNER, text(owner.as_str()));
+            write.expect(format!("({owns} AND {nobody_hands_off}) OR {hands_off}"));
         }
     }
 }
@@ -188,16 +189,16 @@ pub(crate) fn expect_generation(write: &mut Expression, generation: u64) {
 
 /// What every write of ours sets.
 fn fields(write: &mut Expression, key: &GroupKey, lease: &Lease, at: Option<Timestamp>) {
-    let checkpoint = Checkpoint::of(lease.watermark, at);
+    let kcl_checkpoint = KclCheckpoint::of(lease.checkpoint, at);
     write.set(col::COUNTER, number(lease.counter));
-    write.set(col::CHECKPOINT, text(checkpoint.sequence));
-    write.set(col::SUB_SEQUENCE, number(checkpoint.sub));
+    write.set(col::CHECKPOINT, text(kcl_checkpoint.sequence));
+    write.set(col::SUB_SEQUENCE, number(kcl_checkpoint.sub));
     write.set(col::GROUP, text(key.group.as_str()));
     write.set(col::STREAM, text(key.stream.as_str()));
     write.set(col::GENERATION, number(lease.generation));
     write.set(col::OUR_COUNTER, number(lease.counter));
     write.set(col::NONCE, number(lease.nonce));
-    write.set(col::WATERMARK, text(lease.watermark.to_string()));
+    write.set(col::WATERMARK, text(lease.checkpoint.to_string()));
     write.set(col::UNCLEAN, number(lease.unclean));
     let handed_out = lease.handed_out.map(|it| text(it.to_string()));
     write.set_or_remove(col::HANDED_OUT, handed_out);

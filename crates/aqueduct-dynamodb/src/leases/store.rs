@@ -1,6 +1,6 @@
 use aqueduct_core::{
-    Error, ErrorKind, GroupKey, GroupRecord, Lease, LeaseStore, OwnerId, PartitionId, ReadFrom,
-    Result, Swap, Watermark,
+    Checkpoint, Error, ErrorKind, GroupKey, GroupRecord, Lease, LeaseStore, OwnerId, PartitionId,
+    ReadFrom, Result, Swap,
 };
 use async_trait::async_trait;
 use aws_sdk_dynamodb::types::ReturnValue;
@@ -17,7 +17,7 @@ use super::{DynamoDbLeases, columns, group, row};
 impl DynamoDbLeases {
     async fn replace(&self, key: &GroupKey, current: &Lease, next: &Lease) -> Result<Swap> {
         let place = self.layout.place(key)?;
-        if next.watermark == Watermark::End && current.watermark != Watermark::End {
+        if next.checkpoint == Checkpoint::End && current.checkpoint != Checkpoint::End {
             self.prepare_children(&place, next).await?;
         }
         let lease_key = place.lease_key(&current.partition);
@@ -38,7 +38,7 @@ impl DynamoDbLeases {
     async fn prepare_children(&self, place: &Place, parent: &Lease) -> Result<()> {
         for child in &parent.children {
             if self.find(place, child).await?.is_none() {
-                let mut lease = Lease::new(child.clone(), Watermark::Start(ReadFrom::Earliest));
+                let mut lease = Lease::new(child.clone(), Checkpoint::Start(ReadFrom::Earliest));
                 lease.parents.push(parent.partition.clone());
                 lease.nonce = self.runtime.random();
                 self.create_lease(place, &lease).await?;
@@ -50,8 +50,8 @@ impl DynamoDbLeases {
     /// Whether a lease would begin later than at the oldest event although KCL owned one of its
     /// parents: what lies in between would be nobody's.
     async fn goes_on_for_kcl(&self, place: &Place, lease: &Lease) -> Result<bool> {
-        let earliest = Watermark::Start(ReadFrom::Earliest);
-        if lease.watermark == earliest || !matches!(lease.watermark, Watermark::Start(_)) {
+        let earliest = Checkpoint::Start(ReadFrom::Earliest);
+        if lease.checkpoint == earliest || !matches!(lease.checkpoint, Checkpoint::Start(_)) {
             return Ok(false);
         }
         for parent in &lease.parents {
@@ -111,7 +111,7 @@ impl LeaseStore for DynamoDbLeases {
     async fn create(&self, key: &GroupKey, mut lease: Lease) -> Result<Lease> {
         let place = self.layout.place(key)?;
         if self.goes_on_for_kcl(&place, &lease).await? {
-            lease.watermark = Watermark::Start(ReadFrom::Earliest);
+            lease.checkpoint = Checkpoint::Start(ReadFrom::Earliest);
         }
         self.create_lease(&place, &lease).await
     }

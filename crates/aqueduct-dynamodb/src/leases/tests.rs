@@ -1,6 +1,6 @@
 use aqueduct_core::{
-    GroupKey, GroupRecord, HashRange, Lease, OwnerId, PartitionId, Position, ReadFrom,
-    ResolvedStart, StoredAttempts, Timestamp, Watermark,
+    Checkpoint, GroupKey, GroupRecord, HashRange, Lease, OwnerId, PartitionId, Position, ReadFrom,
+    ResolvedStart, StoredAttempts, Timestamp,
 };
 use aws_sdk_dynamodb::types::AttributeValue;
 use proptest::prelude::*;
@@ -76,15 +76,15 @@ fn position() -> impl Strategy<Value = Position> {
         .prop_map(|(digits, sub)| digits.parse::<Position>().unwrap().with_sub(sub))
 }
 
-fn watermark() -> impl Strategy<Value = Watermark> {
+fn checkpoint() -> impl Strategy<Value = Checkpoint> {
     let time = prop_oneof![Just(AT), 0..4_000_000_000_000i64].prop_map(Timestamp::from_millis);
     prop_oneof![
-        Just(Watermark::Start(ReadFrom::Earliest)),
-        time.prop_map(|time| Watermark::Start(ReadFrom::Time(time))),
-        position().prop_map(|it| Watermark::Start(ReadFrom::At(it))),
-        position().prop_map(|it| Watermark::Start(ReadFrom::After(it))),
-        position().prop_map(Watermark::At),
-        Just(Watermark::End),
+        Just(Checkpoint::Start(ReadFrom::Earliest)),
+        time.prop_map(|time| Checkpoint::Start(ReadFrom::Time(time))),
+        position().prop_map(|it| Checkpoint::Start(ReadFrom::At(it))),
+        position().prop_map(|it| Checkpoint::Start(ReadFrom::After(it))),
+        position().prop_map(Checkpoint::At),
+        Just(Checkpoint::End),
     ]
 }
 
@@ -98,14 +98,14 @@ prop_compose! {
         owner in prop::option::of("\\PC{1,20}"),
         (generation, counter, nonce, unclean) in (any::<u64>(), any::<u64>(), any::<u64>(), any::<u32>()),
         wanted_by in prop::option::of("\\PC{1,20}"),
-        watermark in watermark(),
+        checkpoint in checkpoint(),
         handed_out in prop::option::of(position()),
         attempts in prop::option::of((position(), any::<u32>(), any::<bool>())),
         parents in names(),
         children in names(),
         range in prop::option::of((any::<u128>(), any::<u128>())),
     ) -> Lease {
-        let mut lease = Lease::new(PartitionId::new("shardId-000000000000"), watermark);
+        let mut lease = Lease::new(PartitionId::new("shardId-000000000000"), checkpoint);
         lease.owner = owner.map(OwnerId::new);
         lease.generation = generation;
         lease.counter = counter;
@@ -166,15 +166,15 @@ proptest! {
         prop_assert_eq!(&item["ofSomebodyElse"], &text("x"));
         // What KCL reads is never further than what is settled.
         let checkpoint = item[col::CHECKPOINT].as_s().unwrap();
-        prop_assert_eq!(checkpoint == "SHARD_END", next.watermark == Watermark::End);
+        prop_assert_eq!(checkpoint == "SHARD_END", next.checkpoint == Checkpoint::End);
     }
 
     #[test]
     fn a_record_comes_back_as_it_was_written(
-        starts in prop::collection::vec(watermark(), 0..20),
+        starts in prop::collection::vec(checkpoint(), 0..20),
         replay: u64,
     ) {
-        let place = |(n, start): (usize, Watermark)| (PartitionId::new(format!("p{n}")), start);
+        let place = |(n, start): (usize, Checkpoint)| (PartitionId::new(format!("p{n}")), start);
         let record = GroupRecord::new(
             ResolvedStart {
                 at: Timestamp::from_millis(AT),

@@ -146,11 +146,11 @@ async fn what_it_does_not_offer_is_unsupported() {
     ] {
         assert_eq!(*claims.get(capability), Claim::Yes, "{capability}");
     }
-    assert!(!claims.has(Capability::Letters));
+    assert!(!claims.has(Capability::DeadLetters));
     let refused = [
         resource.producer(&place.runtime).await.err().unwrap(),
         resource.source(&place.runtime).await.err().unwrap(),
-        resource.letters(&place.runtime).await.err().unwrap(),
+        resource.dead_letters(&place.runtime).await.err().unwrap(),
     ];
     for error in refused {
         assert_eq!(error.kind(), ErrorKind::Unsupported);

@@ -48,9 +48,9 @@ async fn a_living_worker_of_kcl_refuses_a_member() {
 async fn a_dead_worker_of_kcl_is_watched_and_then_succeeded() {
     let place = Place::new().await;
     let store = place.leases(&[("kcl_watch", "400ms")]).await;
-    let mut handing_over = kcl3(SHARD, Some("next"), "TRIM_HORIZON", 0);
-    handing_over.insert("checkpointOwner".to_owned(), s("dead"));
-    place.put(handing_over).await;
+    let mut handing_off = kcl3(SHARD, Some("next"), "TRIM_HORIZON", 0);
+    handing_off.insert("checkpointOwner".to_owned(), s("dead"));
+    place.put(handing_off).await;
     let begin = place.runtime.now();
     store.join(&OwnerId::new("me")).await.unwrap();
     assert!(place.runtime.now().since(begin) >= Duration::from_millis(400));

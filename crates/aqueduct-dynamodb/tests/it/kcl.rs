@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aqueduct_core::{
-    Backend as _, Event, GroupRecord, Options, PartitionId, PartitionState, Position, ReadFrom,
-    ResolvedStart, Source, StreamSpec, Timestamp, Url, Watermark,
+    Backend as _, Checkpoint, Event, GroupRecord, Options, PartitionId, PartitionState, Position,
+    ReadFrom, ResolvedStart, Source, StreamSpec, Timestamp, Url,
 };
 use aqueduct_group::{Group, GroupOptions};
 use aqueduct_memory::MemoryBackend;
@@ -29,12 +29,12 @@ async fn every_checkpoint_of_kcl_is_understood() {
     let position: Position = SEQUENCE.parse().unwrap();
     let time = at.parse().unwrap();
     let expected = [
-        ("TRIM_HORIZON", 0, Watermark::Start(ReadFrom::Earliest)),
-        ("LATEST", 0, Watermark::Start(ReadFrom::Time(began))),
-        ("AT_TIMESTAMP", 0, Watermark::Start(ReadFrom::Time(time))),
-        ("SHARD_END", 0, Watermark::End),
-        (SEQUENCE, 0, Watermark::At(position)),
-        (SEQUENCE, 7, Watermark::At(position.with_sub(7))),
+        ("TRIM_HORIZON", 0, Checkpoint::Start(ReadFrom::Earliest)),
+        ("LATEST", 0, Checkpoint::Start(ReadFrom::Time(began))),
+        ("AT_TIMESTAMP", 0, Checkpoint::Start(ReadFrom::Time(time))),
+        ("SHARD_END", 0, Checkpoint::End),
+        (SEQUENCE, 0, Checkpoint::At(position)),
+        (SEQUENCE, 7, Checkpoint::At(position.with_sub(7))),
     ];
     for (at, (checkpoint, sub, _)) in expected.iter().enumerate() {
         let partition = format!("shardId-{at:012}");
@@ -42,17 +42,17 @@ async fn every_checkpoint_of_kcl_is_understood() {
     }
     let listed = store.list(&key(), &[]).await.unwrap();
     assert_eq!(listed.len(), expected.len());
-    for (lease, (checkpoint, sub, watermark)) in listed.iter().zip(expected) {
-        assert_eq!(lease.watermark, watermark, "{checkpoint} {sub}");
+    for (lease, (theirs, sub, checkpoint)) in listed.iter().zip(expected) {
+        assert_eq!(lease.checkpoint, checkpoint, "{theirs} {sub}");
         assert_eq!((lease.generation, lease.counter), (1, 17));
         assert_eq!(lease.range.unwrap().last, u128::MAX);
         let read = store.read(&key(), &lease.partition).await.unwrap();
         assert_eq!(read.as_ref(), Some(lease));
         // What is read is what is kept once we own it, whatever KCL's sentinel was.
         let owned = store.swap(&key(), lease, taken(lease, "me")).await.unwrap();
-        assert_eq!(swapped(owned).watermark, watermark);
+        assert_eq!(swapped(owned).checkpoint, checkpoint);
         let read = store.read(&key(), &lease.partition).await.unwrap();
-        assert_eq!(read.unwrap().watermark, watermark);
+        assert_eq!(read.unwrap().checkpoint, checkpoint);
     }
 }
 
@@ -62,8 +62,8 @@ async fn a_time_that_only_kcl_knows_is_read_from_the_oldest() {
     let store = place.leases(&[]).await;
     place.put(kcl2(SHARD, None, "AT_TIMESTAMP", 0)).await;
     let lease = store.read(&key(), &PartitionId::new(SHARD)).await.unwrap();
-    let oldest = Watermark::Start(ReadFrom::Earliest);
-    assert_eq!(lease.unwrap().watermark, oldest);
+    let oldest = Checkpoint::Start(ReadFrom::Earliest);
+    assert_eq!(lease.unwrap().checkpoint, oldest);
 }
 
 #[tokio::test]
@@ -84,7 +84,7 @@ async fn a_row_of_kcl_3_is_taken_and_what_is_not_ours_stays() {
     let owner = lease.owner.as_ref().unwrap();
     assert_eq!(owner.as_str(), "last-worker", "who may still checkpoint");
     let position: Position = SEQUENCE.parse().unwrap();
-    assert_eq!(lease.watermark, Watermark::At(position.with_sub(2)));
+    assert_eq!(lease.checkpoint, Checkpoint::At(position.with_sub(2)));
     assert_eq!(lease.parents, ["p-1", "p-2"].map(PartitionId::new));
 
     let owned = store.swap(&key(), lease, taken(lease, "me")).await.unwrap();
@@ -121,7 +121,7 @@ async fn what_kcl_did_in_between_counts() {
     let lease = store.create(&key, crate::support::fresh(SHARD));
     let lease = lease.await.unwrap();
     let mut next = taken(&lease, "me");
-    next.watermark = Watermark::At(Position::new(5));
+    next.checkpoint = Checkpoint::At(Position::new(5));
     next.handed_out = Some(Position::new(8));
     next.unclean = 1;
     let swap = store.swap(&key, &lease, next).await.unwrap();
@@ -139,7 +139,7 @@ async fn what_kcl_did_in_between_counts() {
     let aqueduct_core::Swap::Lost(Some(found)) = commit.await.unwrap() else {
         panic!("a write over KCL's went through");
     };
-    assert_eq!(found.watermark, Watermark::At(Position::new(900)));
+    assert_eq!(found.checkpoint, Checkpoint::At(Position::new(900)));
     assert_eq!(found.owner.as_ref().unwrap().as_str(), "kcl");
     assert_eq!((found.handed_out, found.unclean, found.nonce), (None, 0, 0));
     assert_eq!(found.generation, mine.generation, "it only ever rises");
@@ -166,7 +166,7 @@ async fn rows_of_several_streams_are_kept_as_kcl_keeps_them() {
     let orders = store.list(&key(), &[]).await.unwrap();
     assert_eq!(orders.len(), 1);
     assert_eq!(orders[0].partition.as_str(), SHARD);
-    assert_eq!(orders[0].watermark, Watermark::At(Position::new(10)));
+    assert_eq!(orders[0].checkpoint, Checkpoint::At(Position::new(10)));
     let second = crate::support::fresh("shardId-000000000001");
     store.create(&key(), second).await.unwrap();
     let row_key = "123456789012:orders:1700000000:shardId-000000000001";
@@ -320,13 +320,13 @@ async fn the_child_of_a_shard_of_kcls_begins_at_its_oldest_event() {
         .await
         .unwrap();
     let late: Timestamp = "2026-02-01T00:00:00Z".parse().unwrap();
-    let late = Watermark::Start(ReadFrom::Time(late));
-    let oldest = Watermark::Start(ReadFrom::Earliest);
+    let late = Checkpoint::Start(ReadFrom::Time(late));
+    let oldest = Checkpoint::Start(ReadFrom::Earliest);
     for (child, parent, start) in [("c1", "theirs", oldest), ("c2", "ours", late)] {
         let mut lease = crate::support::fresh(child);
-        lease.watermark = late;
+        lease.checkpoint = late;
         lease.parents = vec![PartitionId::new(parent)];
         let made = store.create(&key(), lease).await.unwrap();
-        assert_eq!(made.watermark, start, "the child of {parent}");
+        assert_eq!(made.checkpoint, start, "the child of {parent}");
     }
 }

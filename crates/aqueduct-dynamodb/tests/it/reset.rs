@@ -1,13 +1,13 @@
 //! A reset of more leases than a transaction takes.
 
-use aqueduct_core::{GroupRecord, PartitionId, ResolvedStart, Watermark};
+use aqueduct_core::{Checkpoint, GroupRecord, PartitionId, ResolvedStart};
 use aqueduct_emulators::HttpFault;
 
 use crate::support::{Place, fresh, key};
 
 fn record(replay: u64) -> GroupRecord {
     let at = "2026-02-01T00:00:00Z".parse().unwrap();
-    let place = |n: u64| (PartitionId::new(format!("p-{n}")), Watermark::End);
+    let place = |n: u64| (PartitionId::new(format!("p-{n}")), Checkpoint::End);
     let start = ResolvedStart {
         at,
         partitions: (0..replay).map(place).collect(),

@@ -2,8 +2,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use aqueduct_core::{
-    GroupKey, IdempotencyStore, Lease, LeaseStore, OwnerId, PartitionId, ReadFrom, Runtime, Swap,
-    Watermark,
+    Checkpoint, GroupKey, IdempotencyStore, Lease, LeaseStore, OwnerId, PartitionId, ReadFrom,
+    Runtime, Swap,
 };
 use aqueduct_emulators::HttpFaults;
 use aws_sdk_dynamodb::Client;
@@ -130,7 +130,7 @@ pub fn key() -> GroupKey {
 }
 
 pub fn fresh(partition: &str) -> Lease {
-    let start = Watermark::Start(ReadFrom::Earliest);
+    let start = Checkpoint::Start(ReadFrom::Earliest);
     Lease::new(PartitionId::new(partition), start)
 }
 

@@ -1,7 +1,7 @@
 //! Rows of ours, attribute by attribute, as KCL reads them.
 
 use aqueduct_core::{
-    HashRange, OwnerId, PartitionId, Position, ReadFrom, StoredAttempts, Timestamp, Watermark,
+    Checkpoint, HashRange, OwnerId, PartitionId, Position, ReadFrom, StoredAttempts, Timestamp,
 };
 
 use crate::support::{Item, Place, SEQUENCE, SHARD, fresh, key, n, s, ss, swapped, taken};
@@ -72,7 +72,7 @@ async fn a_lease_is_written_as_kcl_writes_it() {
     let position: Position = SEQUENCE.parse().unwrap();
     let mut next = owned.clone();
     next.counter += 1;
-    next.watermark = Watermark::At(position.with_sub(4));
+    next.checkpoint = Checkpoint::At(position.with_sub(4));
     next.handed_out = Some(position.with_sub(9));
     next.attempts = Some(StoredAttempts {
         position: position.with_sub(5),
@@ -98,7 +98,7 @@ async fn a_lease_is_written_as_kcl_writes_it() {
     let mut end = owned.clone();
     end.counter += 1;
     end.owner = None;
-    end.watermark = Watermark::End;
+    end.checkpoint = Checkpoint::End;
     end.children = vec![PartitionId::new("c-2"), PartitionId::new("c-1")];
     swapped(store.swap(&key(), &owned, end).await.unwrap());
     let row = place.row(SHARD).await.unwrap();
@@ -145,9 +145,9 @@ async fn a_start_that_kcl_cannot_express_loses_nothing_there() {
     .enumerate()
     {
         let mut lease = fresh(&format!("shardId-{at}"));
-        lease.watermark = Watermark::Start(start);
+        lease.checkpoint = Checkpoint::Start(start);
         let made = store.create(&key(), lease.clone()).await.unwrap();
-        assert_eq!(made.watermark, lease.watermark);
+        assert_eq!(made.checkpoint, lease.checkpoint);
         let row = place.row(lease.partition.as_str()).await.unwrap();
         has(
             &row,

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use aqueduct_core::Moment;
+use aqueduct_core::Instant;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
@@ -18,11 +18,11 @@ pub(super) struct Message {
     pub(super) group: Option<String>,
     pub(super) dedup: Option<String>,
     /// Hidden until then: received, or delayed.
-    pub(super) hidden_until: Option<Moment>,
+    pub(super) hidden_until: Option<Instant>,
     pub(super) in_flight: bool,
     pub(super) received: u32,
     pub(super) first_received: Option<i64>,
-    pub(super) received_at: Moment,
+    pub(super) received_at: Instant,
     pub(super) handle: Option<String>,
     pub(super) moved_from: Option<String>,
 }

@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use aqueduct_core::Moment;
+use aqueduct_core::Instant;
 use serde_json::Value;
 
 use super::fault::Fault;
@@ -25,13 +25,13 @@ pub(super) struct Queue {
     next: u64,
     /// Of a standard queue: those that can be received.
     visible: BTreeSet<u64>,
-    hidden: BTreeSet<(Moment, u64)>,
+    hidden: BTreeSet<(Instant, u64)>,
     /// Of a FIFO queue.
     groups: BTreeMap<String, Group>,
     /// The groups that are not locked, by their first message.
     heads: BTreeSet<(u64, String)>,
-    deduplicated: BTreeMap<String, (Moment, String, u64)>,
-    receipts: BTreeMap<String, (Moment, Vec<(u64, String)>)>,
+    deduplicated: BTreeMap<String, (Instant, String, u64)>,
+    receipts: BTreeMap<String, (Instant, Vec<(u64, String)>)>,
     /// How many deduplication ids there are when old ones are looked for.
     sweep_at: usize,
 }
@@ -81,7 +81,7 @@ impl Queue {
     }
 
     /// Visible, in flight, delayed.
-    pub(super) fn counts(&mut self, now: Moment) -> [usize; 3] {
+    pub(super) fn counts(&mut self, now: Instant) -> [usize; 3] {
         self.show_due(now);
         let flying = self.in_flight();
         let hidden = self.hidden.len();
@@ -98,7 +98,7 @@ impl Queue {
     }
 
     /// When the next hidden message can be received again.
-    pub(super) fn next_due(&self) -> Option<Moment> {
+    pub(super) fn next_due(&self) -> Option<Instant> {
         self.hidden.first().map(|(at, _)| *at)
     }
 
@@ -116,7 +116,7 @@ impl Queue {
         &mut self,
         new: NewMessage,
         id: String,
-        now: Moment,
+        now: Instant,
         wall: i64,
     ) -> Result<(String, u64), Fault> {
         let size = new.size();
@@ -211,7 +211,7 @@ impl Queue {
     pub(super) fn receive(
         &mut self,
         asked: &Asked,
-        now: Moment,
+        now: Instant,
         wall: i64,
         mut random: impl FnMut() -> u64,
     ) -> Result<(Vec<u64>, Vec<Message>), Fault> {
@@ -277,7 +277,7 @@ impl Queue {
     }
 
     /// Deletes by the newest receipt; an older one deletes nothing, and says nothing of it.
-    pub(super) fn delete(&mut self, handle: &str, now: Moment) -> Result<(), Fault> {
+    pub(super) fn delete(&mut self, handle: &str, now: Instant) -> Result<(), Fault> {
         check_handle(handle)?;
         self.show_due(now);
         let Some(sequence) = self.find(handle) else {
@@ -298,7 +298,7 @@ impl Queue {
         &mut self,
         handle: &str,
         timeout: u64,
-        now: Moment,
+        now: Instant,
     ) -> Result<(), Fault> {
         check_handle(handle)?;
         self.show_due(now);
@@ -359,7 +359,7 @@ impl Queue {
     }
 
     /// The same messages for the same attempt, while nothing happened to them.
-    fn receipt_again(&mut self, asked: &Asked, now: Moment) -> Option<Vec<u64>> {
+    fn receipt_again(&mut self, asked: &Asked, now: Instant) -> Option<Vec<u64>> {
         self.receipts
             .retain(|_, (at, _)| now.since(*at) < REMEMBERED);
         let (_, handles) = self.receipts.get(asked.attempt.as_ref()?)?;
@@ -404,7 +404,7 @@ impl Queue {
             .map(|(at, _)| *at)
     }
 
-    fn show_due(&mut self, now: Moment) {
+    fn show_due(&mut self, now: Instant) {
         while let Some(&(at, sequence)) = self.hidden.first()
             && at <= now
         {

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use aqueduct_core::{Moment, Runtime};
+use aqueduct_core::{Instant, Runtime};
 use serde_json::{Map, Value, json};
 
 use super::SqsLimits;
@@ -18,7 +18,7 @@ pub(super) struct Service {
     runtime: Runtime,
     limits: SqsLimits,
     queues: BTreeMap<String, Queue>,
-    deleted: BTreeMap<String, Moment>,
+    deleted: BTreeMap<String, Instant>,
     /// Queues in which something may have become visible.
     touched: Vec<String>,
 }
@@ -28,7 +28,7 @@ pub(super) enum Answer {
     Now(Value),
     /// Nothing is there to receive: again when something changes, at that time, or at the end.
     Wait {
-        due: Option<Moment>,
+        due: Option<Instant>,
         most: Duration,
         empty: Value,
     },
@@ -265,13 +265,13 @@ impl Service {
         let (due, target) = (queue.next_due(), queue.redrive());
         let from = queue.arn.clone();
         if let Some((target, _)) = target
-            && let Some(letters) = self.queues.values_mut().find(|it| it.arn == target)
+            && let Some(dead_letters) = self.queues.values_mut().find(|it| it.arn == target)
         {
             if !moved.is_empty() {
-                self.touched.push(letters.name.clone());
+                self.touched.push(dead_letters.name.clone());
             }
             for message in moved {
-                letters.take_over(message, &from);
+                dead_letters.take_over(message, &from);
             }
         }
         if messages.is_empty() && wait > 0 {
@@ -315,7 +315,7 @@ fn message_id(runtime: &Runtime) -> String {
     )
 }
 
-fn send(queue: &mut Queue, entry: &Value, id: String, now: Moment, wall: i64) -> Done {
+fn send(queue: &mut Queue, entry: &Value, id: String, now: Instant, wall: i64) -> Done {
     let new = NewMessage::read(entry)?;
     let mut answer = json!({ "MD5OfMessageBody": digest::of_body(&new.body) });
     if let Some(md5) = digest::of_attributes(&new.attributes) {
@@ -330,7 +330,7 @@ fn send(queue: &mut Queue, entry: &Value, id: String, now: Moment, wall: i64) ->
     Ok(answer)
 }
 
-fn change_visibility(queue: &mut Queue, request: &Value, now: Moment) -> Done {
+fn change_visibility(queue: &mut Queue, request: &Value, now: Instant) -> Done {
     let timeout = request["VisibilityTimeout"].as_u64();
     let timeout = timeout.ok_or_else(|| Fault::missing("VisibilityTimeout"))?;
     queue.change_visibility(text(request, "ReceiptHandle")?, timeout, now)?;
@@ -436,7 +436,7 @@ fn read_attributes(fifo: bool, given: &Value) -> Result<BTreeMap<String, String>
     Ok(read)
 }
 
-fn attributes_of(queue: &mut Queue, request: &Value, now: Moment) -> Value {
+fn attributes_of(queue: &mut Queue, request: &Value, now: Instant) -> Value {
     let [visible, in_flight, delayed] = queue.counts(now);
     let mut all: BTreeMap<String, String> = [
         ("VisibilityTimeout", "30".to_owned()),

@@ -84,7 +84,7 @@ impl Shared {
         what: &'static str,
         call: impl Future<Output = Result<T>>,
     ) -> Result<T> {
-        let limit = call_limit(self.options.lease_life);
+        let limit = call_limit(self.options.lease_ttl);
         metrics::counter!("aqueduct_group_store_calls_total", "call" => what).increment(1);
         let answer = self
             .runtime

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use aqueduct_core::{Delivery, Moment, Parts, Result};
+use aqueduct_core::{Delivery, Instant, Parts, Result};
 
 use super::slot::Slot;
 use super::{Shared, lock};
@@ -17,7 +17,7 @@ pub(super) struct Slots {
     turn: usize,
     /// Taken, and waiting for the batch to fill up.
     staged: Vec<(Parts, Arc<Slot>)>,
-    staged_since: Moment,
+    staged_since: Instant,
 }
 
 impl Slots {
@@ -31,12 +31,12 @@ impl Slots {
     fn take<T>(
         &mut self,
         max: usize,
-        now: Moment,
+        now: Instant,
         out: &mut Vec<T>,
         make: impl Fn(Parts, &Arc<Slot>) -> T,
-    ) -> Option<Moment> {
+    ) -> Option<Instant> {
         let count = self.list.len();
-        let mut due: Option<Moment> = None;
+        let mut due: Option<Instant> = None;
         self.turn = if count == 0 {
             0
         } else {
@@ -96,7 +96,7 @@ impl Shared {
         }
     }
 
-    fn try_receive(&self, max: usize) -> (Option<Result<Vec<Delivery>>>, Option<Moment>) {
+    fn try_receive(&self, max: usize) -> (Option<Result<Vec<Delivery>>>, Option<Instant>) {
         if let Some(failure) = &*lock(&self.failure) {
             return (Some(Err(failure.clone())), None);
         }
@@ -129,8 +129,8 @@ impl Shared {
         &self,
         slots: &mut Slots,
         max: usize,
-        now: Moment,
-    ) -> (Option<Result<Vec<Delivery>>>, Option<Moment>) {
+        now: Instant,
+    ) -> (Option<Result<Vec<Delivery>>>, Option<Instant>) {
         let mut staged = std::mem::take(&mut slots.staged);
         staged.retain(|(parts, slot)| !slot.is_revoked(parts.ticket));
         if staged.is_empty() {

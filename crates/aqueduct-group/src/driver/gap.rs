@@ -1,4 +1,4 @@
-use aqueduct_core::{Error, ErrorKind, PartitionReader, ReadFrom, Result, Watermark};
+use aqueduct_core::{Checkpoint, Error, ErrorKind, PartitionReader, ReadFrom, Result};
 
 use super::slot::Slot;
 use crate::OnGap;
@@ -13,7 +13,7 @@ impl Slot {
         let shared = &self.shared;
         let asked = self
             .read_from()
-            .map_or(Watermark::End, Watermark::Start)
+            .map_or(Checkpoint::End, Checkpoint::Start)
             .to_string();
         let listed = shared.log.partitions().await?;
         let listed_here = listed.iter().find(|it| it.id == self.partition);

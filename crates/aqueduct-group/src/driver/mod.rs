@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use aqueduct_core::{
-    ConsumerStatus, Error, GroupKey, LeaseStore, Moment, OwnerId, PartitionedLog, Result,
+    ConsumerStatus, Error, GroupKey, Instant, LeaseStore, OwnerId, PartitionedLog, Result,
     Revocation, Runtime,
 };
 use event_listener::Event as Signal;
@@ -48,7 +48,7 @@ pub(crate) struct Shared {
     failure: Mutex<Option<Error>>,
     /// What the close could not do.
     kept: Mutex<Option<Error>>,
-    unreachable_since: Mutex<Option<Moment>>,
+    unreachable_since: Mutex<Option<Instant>>,
     requests: mpsc::UnboundedSender<Request>,
     delivered: Counter,
 }

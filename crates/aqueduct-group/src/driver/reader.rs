@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aqueduct_core::{
-    Backoff, Error, ErrorKind, Moment, OpenPartition, PartitionReader, Retry, Watermark,
+    Backoff, Checkpoint, Error, ErrorKind, Instant, OpenPartition, PartitionReader, Retry,
 };
 
 use super::slot::Slot;
@@ -16,9 +16,11 @@ pub(super) async fn attend(slot: Arc<Slot>, previous: Option<Arc<Slot>>) {
     if let Some(previous) = previous {
         previous.stopping.finished().await;
     }
-    let lifecycle = slot.shared.options.lifecycle.clone();
-    if let Some(lifecycle) = &lifecycle {
-        lifecycle.assigned(&slot.assignment, &slot.start).await;
+    let rebalance_listener = slot.shared.options.rebalance_listener.clone();
+    if let Some(rebalance_listener) = &rebalance_listener {
+        rebalance_listener
+            .assigned(&slot.assignment, &slot.start)
+            .await;
     }
     if slot.stopping.why().is_none() {
         slot.open();
@@ -28,8 +30,8 @@ pub(super) async fn attend(slot: Arc<Slot>, previous: Option<Arc<Slot>>) {
     // The stop comes first, and drops the reader.
     drop(futures::future::select(begun, reading).await);
     let why = slot.stopping.begun().await;
-    if let Some(lifecycle) = &lifecycle {
-        lifecycle.revoked(&slot.assignment, why).await;
+    if let Some(rebalance_listener) = &rebalance_listener {
+        rebalance_listener.revoked(&slot.assignment, why).await;
     }
     slot.stopping.finish();
     slot.shared.wake.notify(usize::MAX);
@@ -39,8 +41,8 @@ async fn read_on(slot: &Slot) {
     let shared = &slot.shared;
     let mut reader: Option<Box<dyn PartitionReader>> = None;
     let mut failures = 0;
-    let mut tail_at = Moment::default();
-    if slot.start == Watermark::End {
+    let mut tail_at = Instant::default();
+    if slot.start == Checkpoint::End {
         return slot.reader_ended(Vec::new());
     }
     loop {

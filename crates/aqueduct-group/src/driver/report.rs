@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use aqueduct_core::{Moment, PartitionId, PartitionStatus};
+use aqueduct_core::{Instant, PartitionId, PartitionStatus};
 
 use super::Shared;
 
@@ -10,19 +10,19 @@ const EVERY: Duration = Duration::from_secs(10);
 
 /// Tells metrics and log where the partitions stand.
 pub(super) struct Reports {
-    next: Moment,
+    next: Instant,
     blocked: BTreeSet<PartitionId>,
 }
 
 impl Reports {
-    pub(super) fn new(now: Moment) -> Self {
+    pub(super) fn new(now: Instant) -> Self {
         Self {
             next: now + EVERY,
             blocked: BTreeSet::new(),
         }
     }
 
-    pub(super) fn look(&mut self, shared: &Shared, now: Moment) {
+    pub(super) fn look(&mut self, shared: &Shared, now: Instant) {
         if now < self.next {
             return;
         }
@@ -40,7 +40,7 @@ impl Reports {
             .set(away.as_secs_f64());
     }
 
-    fn report(&mut self, shared: &Shared, status: &PartitionStatus, now: Moment) {
+    fn report(&mut self, shared: &Shared, status: &PartitionStatus, now: Instant) {
         let labels = [
             ("group", shared.key.group.to_string()),
             ("stream", shared.key.stream.to_string()),

@@ -177,7 +177,7 @@ impl Driver {
             tracing::warn!(%error, "closing without waiting for the hooks");
         }
         let leave = shared.leases.leave(&shared.owner);
-        let limit = shared.options.lease_life / 4;
+        let limit = shared.options.lease_ttl / 4;
         if let Ok(Err(error)) = shared.runtime.timeout(limit, "leave", leave).await {
             tracing::warn!(%error, "the store was not told that this member leaves");
         }
@@ -192,7 +192,7 @@ fn not_given_up(kept: &[PartitionId], shared: &Shared) -> Error {
          the others take them over once their leases expire, within {:?}",
         shared.key,
         names.join(", "),
-        shared.options.lease_life
+        shared.options.lease_ttl
     );
     Error::new(ErrorKind::Unavailable, message)
         .with_retry(Retry::Never)
@@ -209,8 +209,8 @@ impl OwnedSlots {
         let slot = Slot::new(&self.shared, opening);
         let partition = slot.partition.clone();
         let generation = slot.assignment.generation;
-        let cautious = opening.takeover().cautious_until.is_some();
-        tracing::info!(%partition, generation, start = %slot.start, cautious, "partition assigned");
+        let isolated = opening.takeover().isolated_until.is_some();
+        tracing::info!(%partition, generation, start = %slot.start, isolated, "partition assigned");
         let previous = self.before.insert(partition.clone(), slot.clone());
         lock(&self.shared.slots).list.push(slot.clone());
         let task = reader::attend(slot.clone(), previous);

@@ -3,8 +3,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aqueduct_core::{
-    Assignment, Error, Moment, PartitionId, PartitionStatus, Parts, ReadFrom, Record, Revocation,
-    Revocations, Settlement, Settler, Settling, Tail, Watermark,
+    Assignment, Checkpoint, Error, Instant, PartitionId, PartitionStatus, Parts, ReadFrom, Record,
+    Revocation, Revocations, Settlement, Settler, Settling, Tail,
 };
 use event_listener::Event as Signal;
 
@@ -18,7 +18,7 @@ pub(crate) struct Slot {
     pub(super) shared: Arc<Shared>,
     pub(super) assignment: Assignment,
     pub(super) partition: PartitionId,
-    pub(super) start: Watermark,
+    pub(super) start: Checkpoint,
     inner: Mutex<Inner>,
     revocations: Revocations,
     /// Nothing is handed out from then on, in nanoseconds of the runtime's clock.
@@ -57,7 +57,7 @@ impl Slot {
         };
         let tracker = Tracker::new(
             limits,
-            lease.watermark,
+            lease.checkpoint,
             lease.handed_out,
             opening.takeover(),
         );
@@ -72,7 +72,7 @@ impl Slot {
                 replay: opening.replay,
             },
             partition: lease.partition.clone(),
-            start: lease.watermark,
+            start: lease.checkpoint,
             inner: Mutex::new(Inner {
                 tracker,
                 reader_waits: false,
@@ -105,7 +105,7 @@ impl Slot {
 
     /// Hands out what is deliverable, where the lease lasts; answers when to look again. `out` is
     /// called under the lock.
-    pub(super) fn take(&self, max: usize, now: Moment, out: impl FnMut(Parts)) -> Option<Moment> {
+    pub(super) fn take(&self, max: usize, now: Instant, out: impl FnMut(Parts)) -> Option<Instant> {
         if !self.open.load(Ordering::Acquire) || nanos(now) >= self.until.load(Ordering::Acquire) {
             return None;
         }
@@ -194,7 +194,7 @@ impl Slot {
     }
 
     /// Takes what a read brought.
-    pub(super) fn fetched(&self, records: Vec<Record>, tail: Option<Tail>, now: Moment) {
+    pub(super) fn fetched(&self, records: Vec<Record>, tail: Option<Tail>, now: Instant) {
         let mut inner = lock(&self.inner);
         inner.tail = tail.or(inner.tail);
         if records.is_empty() {
@@ -250,7 +250,7 @@ impl Slot {
     }
 
     /// Chooses the next event to run alone, where there is one.
-    pub(super) fn mark(&self, now: Moment) {
+    pub(super) fn mark(&self, now: Instant) {
         lock(&self.inner).tracker.mark_needed(now);
     }
 
@@ -271,7 +271,7 @@ impl Slot {
         }
     }
 
-    pub(super) fn extended(&self, until: Moment) {
+    pub(super) fn extended(&self, until: Instant) {
         self.until.store(nanos(until), Ordering::Release);
         if self.stopping.why().is_none() {
             let mut inner = lock(&self.inner);
@@ -291,13 +291,13 @@ impl Slot {
         self.revocations.notify();
     }
 
-    pub(super) fn status(&self, now: Moment) -> PartitionStatus {
+    pub(super) fn status(&self, now: Instant) -> PartitionStatus {
         let inner = lock(&self.inner);
         let mut status = PartitionStatus::new(
             self.assignment.stream.clone(),
             self.partition.clone(),
             self.assignment.generation,
-            inner.tracker.progress().watermark,
+            inner.tracker.progress().ack_floor,
         );
         inner.tracker.fill_status(now, &mut status);
         if let Some(tail) = inner.tail {
@@ -358,7 +358,7 @@ impl Settler for Slot {
         }
         let runtime = &self.shared.runtime;
         let now = match settlement {
-            Settlement::Ack => Moment::default(),
+            Settlement::Ack => Instant::default(),
             _ => runtime.now(),
         };
         let mut inner = lock(&self.inner);
@@ -401,6 +401,6 @@ impl Settler for Slot {
     }
 }
 
-fn nanos(moment: Moment) -> u64 {
+fn nanos(moment: Instant) -> u64 {
     u64::try_from(moment.elapsed_since_origin().as_nanos()).unwrap_or(u64::MAX)
 }

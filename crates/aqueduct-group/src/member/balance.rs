@@ -1,13 +1,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-use aqueduct_core::{Lease, Moment, OwnerId, PartitionId, Result, StoredAttempts, Watermark};
+use aqueduct_core::{Checkpoint, Instant, Lease, OwnerId, PartitionId, Result, StoredAttempts};
 
 use super::write::Carried;
 use super::{Command, Kind, Member, Owned, Row, Work};
 
 impl Member {
     /// Takes free partitions up to a fair share.
-    pub(super) fn balance(&mut self, now: Moment, work: &dyn Work, out: &mut Vec<Command>) {
+    pub(super) fn balance(&mut self, now: Instant, work: &dyn Work, out: &mut Vec<Command>) {
         let mut free = Vec::new();
         let mut readable = 0usize;
         let mut members = BTreeSet::from([self.owner.clone()]);
@@ -17,7 +17,7 @@ impl Member {
                 readable += 1;
                 continue;
             }
-            if lease.watermark == Watermark::End || !self.parents_done(lease) {
+            if lease.checkpoint == Checkpoint::End || !self.parents_done(lease) {
                 continue;
             }
             readable += 1;
@@ -41,13 +41,13 @@ impl Member {
     }
 
     /// Asks the busiest member for one partition, where that brings both closer.
-    pub(super) fn ask_for_one(&mut self, now: Moment, work: &dyn Work, out: &mut Vec<Command>) {
+    pub(super) fn ask_for_one(&mut self, now: Instant, work: &dyn Work, out: &mut Vec<Command>) {
         let mut counts: BTreeMap<&OwnerId, usize> = BTreeMap::from([(&self.owner, 0)]);
         let mut candidates: Vec<&Lease> = Vec::new();
         let again = self.timings.life * 2;
         for row in self.rows.values() {
             let lease = &row.lease;
-            let readable = lease.watermark != Watermark::End && self.parents_done(lease);
+            let readable = lease.checkpoint != Checkpoint::End && self.parents_done(lease);
             let owned = self.owned.contains_key(&lease.partition);
             if !readable || (!owned && self.is_free(row, now, work)) {
                 continue;
@@ -91,7 +91,7 @@ impl Member {
         &mut self,
         partition: &PartitionId,
         answer: Result<Option<Lease>>,
-        now: Moment,
+        now: Instant,
     ) {
         match answer {
             Ok(Some(row)) => {
@@ -113,8 +113,8 @@ impl Member {
 
     /// Looks after the partitions that were asked for: reads them, and takes them by force from an
     /// owner that lives and does not answer.
-    pub(super) fn watch_asks(&mut self, now: Moment, out: &mut Vec<Command>) {
-        let patience = self.timings.drain + self.timings.life;
+    pub(super) fn watch_asks(&mut self, now: Instant, out: &mut Vec<Command>) {
+        let batch_wait = self.timings.drain + self.timings.life;
         let partitions: Vec<_> = self.asks.keys().cloned().collect();
         for partition in partitions {
             let row = self.rows.get(&partition).map(|row| row.lease.clone());
@@ -124,12 +124,12 @@ impl Member {
             let Some(row) = row.filter(|row| {
                 row.generation == ask.generation
                     && row.owner.is_some()
-                    && row.watermark != Watermark::End
+                    && row.checkpoint != Checkpoint::End
             }) else {
                 self.asks.remove(&partition);
                 continue;
             };
-            if now >= ask.since + patience {
+            if now >= ask.since + batch_wait {
                 self.asks.remove(&partition);
                 if row.wanted_by.as_ref() == Some(&self.owner) {
                     tracing::warn!(%partition, "its owner did not hand it over in time: it is robbed");
@@ -144,9 +144,9 @@ impl Member {
         }
     }
 
-    /// Takes up a row that names us although we do not own it now: handed over to us, or lost by
+    /// Takes up a row that names us although we do not own it now: handed off to us, or lost by
     /// us and taken by nobody since.
-    pub(super) fn claim(&mut self, row: Lease, now: Moment, out: &mut Vec<Command>) {
+    pub(super) fn claim(&mut self, row: Lease, now: Instant, out: &mut Vec<Command>) {
         if self.lost.get(&row.partition) == Some(&row.generation) {
             let mut row = row;
             // We did not die, so what ran when the lease was lost has not killed us.
@@ -161,7 +161,7 @@ impl Member {
         }
     }
 
-    fn is_free(&self, row: &Row, now: Moment, work: &dyn Work) -> bool {
+    fn is_free(&self, row: &Row, now: Instant, work: &dyn Work) -> bool {
         match &row.lease.owner {
             None => true,
             Some(owner) if *owner == self.owner => false,
@@ -173,7 +173,7 @@ impl Member {
         &mut self,
         partition: &PartitionId,
         work: &dyn Work,
-        now: Moment,
+        now: Instant,
         out: &mut Vec<Command>,
     ) {
         let Some(row) = self.rows.get(partition) else {
@@ -188,7 +188,7 @@ impl Member {
         self.take_row(row, unclean, now, out);
     }
 
-    fn take_row(&mut self, row: Lease, unclean: u32, now: Moment, out: &mut Vec<Command>) {
+    fn take_row(&mut self, row: Lease, unclean: u32, now: Instant, out: &mut Vec<Command>) {
         let partition = row.partition.clone();
         let mut next = self.renewed(&row, None);
         next.owner = Some(self.owner.clone());

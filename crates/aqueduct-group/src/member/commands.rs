@@ -1,5 +1,5 @@
 use aqueduct_core::{
-    GroupRecord, Lease, Moment, OwnerId, Partition, PartitionId, Result, Revocation, Swap,
+    GroupRecord, Instant, Lease, OwnerId, Partition, PartitionId, Result, Revocation, Swap,
 };
 
 use crate::tracker::{Progress, Takeover};
@@ -62,7 +62,7 @@ pub(crate) enum Command {
     /// Read the partition from now on.
     Open(Opening),
     /// The lease is ours until then.
-    Extended(PartitionId, Moment),
+    Extended(PartitionId, Instant),
     /// That progress is durable.
     Committed(PartitionId, Progress),
     /// Stop fetching and handing out: the partition is about to go.
@@ -87,7 +87,7 @@ pub(crate) enum WriteKind {
 pub(crate) struct Opening {
     pub(crate) lease: Lease,
     pub(crate) replay: u64,
-    pub(crate) until: Moment,
+    pub(crate) until: Instant,
 }
 
 impl Opening {
@@ -97,9 +97,9 @@ impl Opening {
         let marked = lease.attempts.is_some_and(|attempts| attempts.started);
         Takeover {
             attempts: lease.attempts,
-            // A mark is found where the last owner died in cautious mode, whatever it had
+            // A mark is found where the last owner died in isolation mode, whatever it had
             // settled there: what came before the cause does not clear it.
-            cautious_until: lease
+            isolated_until: lease
                 .handed_out
                 .filter(|_| lease.unclean >= 2 || lease.unclean >= 1 && marked),
             announce: lease.unclean >= 1,
@@ -134,7 +134,7 @@ pub(crate) struct Snapshot {
     pub(crate) alone: bool,
     /// Whether that event is marked and not handed out, and nobody waits for it.
     pub(crate) unclaimed: bool,
-    /// Whether nothing is out that a hand-over should wait for.
+    /// Whether nothing is out that a hand-off should wait for.
     pub(crate) drained: bool,
     /// The partitions that go on with its keys, once it is settled to its end.
     pub(crate) ended: Option<Vec<PartitionId>>,

@@ -1,13 +1,13 @@
 use std::time::Duration;
 
-use aqueduct_core::{Lease, Moment, PartitionId, Revocation};
+use aqueduct_core::{Instant, Lease, PartitionId, Revocation};
 
 use super::{Command, Kind, Member, Owned, Row, Stop, Timings};
 
 impl Owned {
     /// When it is over with it, whatever the store says: where nobody knows yet what became of a
     /// take, as long after it was sent first as it would be held.
-    pub(super) fn ends(&self, closing: bool, timings: &Timings) -> Option<Moment> {
+    pub(super) fn ends(&self, closing: bool, timings: &Timings) -> Option<Instant> {
         let taking = self.pending.as_ref().filter(|_| closing);
         self.deadline
             .or_else(|| taking.map(|pending| pending.first_sent + timings.held()))
@@ -20,7 +20,7 @@ impl Owned {
     }
 
     /// Has `limit` for taking our name out of its row.
-    fn let_go(&mut self, limit: Duration, now: Moment) {
+    fn let_go(&mut self, limit: Duration, now: Instant) {
         self.deadline = Some(now + limit);
         self.stop = Some(Stop {
             why: Revocation::Lost,
@@ -32,9 +32,9 @@ impl Owned {
 }
 
 impl Member {
-    pub(super) fn on_close(&mut self, now: Moment, out: &mut Vec<Command>) {
+    pub(super) fn on_close(&mut self, now: Instant, out: &mut Vec<Command>) {
         self.closing = true;
-        // It may have been handed over since it was read last.
+        // It may have been handed off since it was read last.
         for (partition, ask) in &mut self.asks {
             self.ops += 1;
             ask.reading = Some(self.ops);
@@ -56,8 +56,8 @@ impl Member {
     }
 
     /// Takes our name out of a row that we do not own: lost by us and taken by nobody since, or
-    /// handed over to us while we close. Else it would have to expire.
-    pub(super) fn let_row_go(&mut self, row: Lease, now: Moment) {
+    /// handed off to us while we close. Else it would have to expire.
+    pub(super) fn let_row_go(&mut self, row: Lease, now: Instant) {
         let partition = row.partition.clone();
         let mut owned = Owned::new(row, now);
         owned.let_go(self.timings.call_limit(), now);
@@ -68,7 +68,7 @@ impl Member {
     pub(super) fn stop_one(
         &mut self,
         partition: &PartitionId,
-        now: Moment,
+        now: Instant,
         out: &mut Vec<Command>,
     ) {
         let Some(owned) = self.owned.get_mut(partition) else {
@@ -89,7 +89,7 @@ impl Member {
     }
 
     /// Counts as lost what was not renewed in time, whether or not the store can be reached.
-    pub(super) fn expire(&mut self, now: Moment, out: &mut Vec<Command>) {
+    pub(super) fn expire(&mut self, now: Instant, out: &mut Vec<Command>) {
         let closing = self.closing;
         let is_over = |owned: &Owned| {
             let end = owned.ends(closing, &self.timings);
@@ -120,7 +120,7 @@ impl Member {
     fn may_still_be_given_up(
         &mut self,
         partition: &PartitionId,
-        now: Moment,
+        now: Instant,
         out: &mut Vec<Command>,
     ) -> bool {
         let (life, limit) = (self.timings.life, self.timings.call_limit());

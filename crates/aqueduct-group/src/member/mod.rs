@@ -23,7 +23,7 @@ mod write;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use aqueduct_core::{GroupRecord, Lease, Moment, OwnerId, Partition, PartitionId, Revocation};
+use aqueduct_core::{GroupRecord, Instant, Lease, OwnerId, Partition, PartitionId, Revocation};
 
 pub(crate) use self::commands::{Command, Input, Listing, Opening, Snapshot, Work, WriteKind};
 pub(crate) use self::rng::Rng;
@@ -49,7 +49,7 @@ pub(crate) struct Timings {
 impl Timings {
     pub(crate) fn new(options: &GroupOptions) -> Self {
         Self {
-            life: options.lease_life,
+            life: options.lease_ttl,
             renew_every: options.renew_every,
             margin: options.margin,
             commit_interval: options.commit_interval,
@@ -92,36 +92,36 @@ pub(crate) struct Member {
     deleting: BTreeSet<PartitionId>,
     asks: BTreeMap<PartitionId, Ask>,
     /// When each partition was last asked for, so that nobody is asked again too soon.
-    asked: BTreeMap<PartitionId, Moment>,
+    asked: BTreeMap<PartitionId, Instant>,
     /// The generations that were open here and were lost, to know them again.
     lost: BTreeMap<PartitionId, u64>,
-    listing: Option<Moment>,
-    next_list: Moment,
-    listed: Option<Moment>,
+    listing: Option<Instant>,
+    next_list: Instant,
+    listed: Option<Instant>,
     list_failures: u32,
-    unreachable_since: Option<Moment>,
+    unreachable_since: Option<Instant>,
     flushes: Vec<Flush>,
     /// Whose event runs alone, and since when nobody comes for it: one at a time, so that a crash
     /// counts against one event.
-    alone: Option<(PartitionId, Moment)>,
+    alone: Option<(PartitionId, Instant)>,
     /// Whose event ran alone last: the next in order comes first. A start draws where to begin, so
     /// that rapid restarts do not meet the same event each time.
     ran_alone: Result<PartitionId, u64>,
     ops: u64,
     balance_due: bool,
-    create_at: Moment,
+    create_at: Instant,
     closing: bool,
     /// What could not be given up in time, while closing.
     kept: BTreeSet<PartitionId>,
     closed: bool,
-    last_tick: Moment,
+    last_tick: Instant,
 }
 
 /// A lease as the store last showed it, and since when it stands so.
 #[derive(Clone, Debug)]
 struct Row {
     lease: Lease,
-    since: Moment,
+    since: Instant,
 }
 
 /// A partition that is ours, or on its way to be.
@@ -129,14 +129,14 @@ struct Row {
 struct Owned {
     lease: Lease,
     /// When it counts as lost unless renewed; `None` before the first write went through.
-    deadline: Option<Moment>,
+    deadline: Option<Instant>,
     pending: Option<Pending>,
-    retry_at: Moment,
+    retry_at: Instant,
     failures: u32,
-    last_sent: Moment,
-    renew_at: Moment,
+    last_sent: Instant,
+    renew_at: Instant,
     /// Since when it is settled to its end.
-    ended_since: Option<Moment>,
+    ended_since: Option<Instant>,
     stop: Option<Stop>,
     /// The last flush that found it dirty, and the last that a commit covers.
     flush: u64,
@@ -150,8 +150,8 @@ struct Owned {
 struct Pending {
     op: u64,
     kind: Kind,
-    first_sent: Moment,
-    last_sent: Moment,
+    first_sent: Instant,
+    last_sent: Instant,
     current: Lease,
     next: Lease,
     progress: Option<Progress>,
@@ -175,7 +175,7 @@ enum Kind {
 struct Stop {
     why: Revocation,
     to: Option<OwnerId>,
-    since: Moment,
+    since: Instant,
     /// The progress when it was stopped; nothing moves it any more.
     last: Option<Snapshot>,
 }
@@ -183,9 +183,9 @@ struct Stop {
 /// A partition that another member was asked for.
 #[derive(Debug)]
 struct Ask {
-    since: Moment,
+    since: Instant,
     generation: u64,
-    next_read: Moment,
+    next_read: Instant,
     reading: Option<u64>,
 }
 
@@ -202,7 +202,7 @@ impl Member {
         owner: OwnerId,
         group: GroupRecord,
         seed: u64,
-        now: Moment,
+        now: Instant,
     ) -> Self {
         let mut rng = Rng::new(seed);
         Self {
@@ -242,7 +242,7 @@ impl Member {
     pub(crate) fn handle(
         &mut self,
         input: Input,
-        now: Moment,
+        now: Instant,
         work: &mut dyn Work,
     ) -> Vec<Command> {
         let mut out = Vec::new();
@@ -275,7 +275,7 @@ impl Member {
     }
 
     /// When to call again with [`Input::Tick`] at the latest.
-    pub(crate) fn next_wake(&self) -> Moment {
+    pub(crate) fn next_wake(&self) -> Instant {
         let timings = &self.timings;
         let mut wake = self.last_tick + timings.life;
         if self.listing.is_none() && !self.closing {
@@ -300,7 +300,7 @@ impl Member {
     }
 
     /// Since when the store, or the log's listing, cannot be reached.
-    pub(crate) fn unreachable_since(&self) -> Option<Moment> {
+    pub(crate) fn unreachable_since(&self) -> Option<Instant> {
         self.unreachable_since
     }
 
@@ -308,7 +308,7 @@ impl Member {
         self.unreachable_since = None;
     }
 
-    fn not_reached(&mut self, now: Moment) {
+    fn not_reached(&mut self, now: Instant) {
         self.unreachable_since.get_or_insert(now);
     }
 

@@ -1,8 +1,8 @@
 use std::time::Duration;
 
 use aqueduct_core::{
-    GroupRecord, Lease, Moment, Partition, PartitionId, ReadFrom, Result, Revocation, Swap,
-    Watermark,
+    Checkpoint, GroupRecord, Instant, Lease, Partition, PartitionId, ReadFrom, Result, Revocation,
+    Swap,
 };
 
 use super::{Ask, Command, Listing, Member, Row, Work};
@@ -11,7 +11,7 @@ impl Member {
     pub(super) fn on_listed(
         &mut self,
         answer: Result<Listing>,
-        now: Moment,
+        now: Instant,
         work: &mut dyn Work,
         out: &mut Vec<Command>,
     ) {
@@ -70,8 +70,8 @@ impl Member {
     pub(super) fn observe(
         &mut self,
         row: Lease,
-        sent: Moment,
-        now: Moment,
+        sent: Instant,
+        now: Instant,
         out: &mut Vec<Command>,
     ) {
         let id = row.partition.clone();
@@ -111,7 +111,7 @@ impl Member {
         }
     }
 
-    pub(super) fn begin_ask(&mut self, row: &Lease, now: Moment) {
+    pub(super) fn begin_ask(&mut self, row: &Lease, now: Instant) {
         let next_read = now + self.rng.share(self.timings.renew_every, 20, 60);
         self.asks.insert(
             row.partition.clone(),
@@ -125,7 +125,7 @@ impl Member {
     }
 
     /// Creates the leases of partitions that have none.
-    fn create_missing(&mut self, now: Moment, out: &mut Vec<Command>) {
+    fn create_missing(&mut self, now: Instant, out: &mut Vec<Command>) {
         if self.closing || now < self.create_at {
             return;
         }
@@ -166,7 +166,7 @@ impl Member {
             .partitions
             .iter()
             .find(|(named, _)| named == id)
-            .map_or(Watermark::Start(ReadFrom::Earliest), |(_, start)| *start);
+            .map_or(Checkpoint::Start(ReadFrom::Earliest), |(_, start)| *start);
         let mut lease = Lease::new(id.clone(), start);
         lease.nonce = self.rng.next();
         lease.parents = parents.to_vec();
@@ -185,7 +185,7 @@ impl Member {
         &mut self,
         partition: &PartitionId,
         answer: Result<Lease>,
-        now: Moment,
+        now: Instant,
         out: &mut Vec<Command>,
     ) {
         self.creating.remove(partition);
@@ -208,7 +208,7 @@ impl Member {
     pub(super) fn on_group(
         &mut self,
         answer: Result<Option<GroupRecord>>,
-        now: Moment,
+        now: Instant,
         out: &mut Vec<Command>,
     ) {
         self.asking_group = false;
@@ -233,7 +233,7 @@ impl Member {
         &mut self,
         parent: &PartitionId,
         children: &[PartitionId],
-        now: Moment,
+        now: Instant,
         out: &mut Vec<Command>,
     ) -> bool {
         let life = self.timings.life;
@@ -266,7 +266,7 @@ impl Member {
         let done: Vec<_> = rows
             .values()
             .map(|row| &row.lease)
-            .filter(|lease| lease.watermark == Watermark::End)
+            .filter(|lease| lease.checkpoint == Checkpoint::End)
             .filter(|lease| !self.partitions.contains_key(&lease.partition))
             .filter(|lease| !self.deleting.contains(&lease.partition))
             .filter(|lease| {
@@ -276,7 +276,7 @@ impl Member {
                     .filter(|row| row.lease.parents.contains(&lease.partition));
                 named
                     .chain(naming)
-                    .all(|child| !matches!(child.lease.watermark, Watermark::Start(_)))
+                    .all(|child| !matches!(child.lease.checkpoint, Checkpoint::Start(_)))
             })
             .cloned()
             .collect();
@@ -290,7 +290,7 @@ impl Member {
         &mut self,
         partition: &PartitionId,
         answer: Result<Swap>,
-        now: Moment,
+        now: Instant,
     ) {
         self.deleting.remove(partition);
         match answer {
@@ -325,7 +325,7 @@ impl Member {
             .iter()
             .chain(listed)
             .all(|parent| match self.rows.get(parent) {
-                Some(row) => row.lease.watermark == Watermark::End,
+                Some(row) => row.lease.checkpoint == Checkpoint::End,
                 None => !self.partitions.contains_key(parent) || self.has_started_child(parent),
             })
     }

@@ -1,13 +1,13 @@
 use std::time::Duration;
 
-use aqueduct_core::{Moment, PartitionId, Revocation, Watermark};
+use aqueduct_core::{Checkpoint, Instant, PartitionId, Revocation};
 
 use super::write::Carried;
 use super::{CLAIM_WITHIN, Command, Flush, Kind, Member, Stop, Work};
 
 impl Member {
     /// Does what is due.
-    pub(super) fn tick(&mut self, now: Moment, work: &mut dyn Work, out: &mut Vec<Command>) {
+    pub(super) fn tick(&mut self, now: Instant, work: &mut dyn Work, out: &mut Vec<Command>) {
         self.last_tick = now;
         // Also while closing, where the children of what has ended must be known.
         let lists = !self.closing || self.owned.values().any(|it| it.ended_since.is_some());
@@ -56,7 +56,7 @@ impl Member {
     fn tend(
         &mut self,
         partition: &PartitionId,
-        now: Moment,
+        now: Instant,
         work: &mut dyn Work,
         out: &mut Vec<Command>,
     ) {
@@ -88,12 +88,12 @@ impl Member {
             && let Some(by) = owned.lease.wanted_by.clone().filter(|by| *by != self.owner)
         {
             owned.stop = Some(Stop {
-                why: Revocation::HandedOver,
+                why: Revocation::HandedOff,
                 to: Some(by),
                 since: now,
                 last: None,
             });
-            out.push(Command::Drain(partition.clone(), Revocation::HandedOver));
+            out.push(Command::Drain(partition.clone(), Revocation::HandedOff));
         }
         let ended = snapshot
             .as_ref()
@@ -130,7 +130,7 @@ impl Member {
         let progress = snapshot
             .as_ref()
             .map(|snapshot| snapshot.progress)
-            .filter(|progress| progress.watermark != Watermark::End);
+            .filter(|progress| progress.ack_floor != Checkpoint::End);
         let mark = progress.is_some() && snapshot.is_some_and(|snapshot| snapshot.mark);
         let dirty = progress.is_some_and(|progress| progress.dirty);
         if progress.is_some() && !dirty {
@@ -156,7 +156,7 @@ impl Member {
     }
 
     /// Lets the next one run alone, once the event that does is settled or gone.
-    fn look_after_alone(&mut self, now: Moment, work: &mut dyn Work) {
+    fn look_after_alone(&mut self, now: Instant, work: &mut dyn Work) {
         let Some((partition, since)) = &mut self.alone else {
             return;
         };
@@ -176,7 +176,7 @@ impl Member {
     fn give_up(
         &mut self,
         partition: &PartitionId,
-        now: Moment,
+        now: Instant,
         work: &mut dyn Work,
         out: &mut Vec<Command>,
     ) -> bool {
@@ -231,7 +231,7 @@ impl Member {
     }
 
     /// Lists again soon, though not in a loop.
-    pub(super) fn hurry_list(&mut self, now: Moment) {
+    pub(super) fn hurry_list(&mut self, now: Instant) {
         let soonest = self
             .listed
             .map_or(now, |listed| listed + Duration::from_millis(200));

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use aqueduct_core::{
-    Effect, Error, Lease, Moment, OwnerId, PartitionId, Result, Revocation, Swap, Watermark,
+    Checkpoint, Effect, Error, Instant, Lease, OwnerId, PartitionId, Result, Revocation, Swap,
 };
 
 use super::balance::without_begun;
@@ -16,7 +16,7 @@ pub(super) struct Carried {
 }
 
 impl Owned {
-    pub(super) fn new(lease: Lease, now: Moment) -> Self {
+    pub(super) fn new(lease: Lease, now: Instant) -> Self {
         Self {
             lease,
             deadline: None,
@@ -41,10 +41,10 @@ impl Member {
         next.counter += 1;
         next.nonce = self.rng.next();
         if let Some(progress) = progress {
-            if progress.watermark != lease.watermark {
+            if progress.ack_floor != lease.checkpoint {
                 next.unclean = 0;
             }
-            next.watermark = progress.watermark;
+            next.checkpoint = progress.ack_floor;
             next.handed_out = progress.handed_out;
             next.attempts = progress.attempts;
         }
@@ -61,7 +61,7 @@ impl Member {
     ) -> Lease {
         let progress = last
             .map(|last| &last.progress)
-            .filter(|progress| why == Revocation::Ended || progress.watermark != Watermark::End);
+            .filter(|progress| why == Revocation::Ended || progress.ack_floor != Checkpoint::End);
         let mut next = self.renewed(lease, progress);
         if let (Revocation::Ended, Some(children)) =
             (why, last.and_then(|last| last.ended.as_ref()))
@@ -71,7 +71,7 @@ impl Member {
         match why {
             // It was never opened here: what is said of the owner before stands.
             Revocation::Shutdown if last.is_none() => {}
-            // Nothing is left behind by a crash, so there is nothing to be cautious about.
+            // Nothing is left behind by a crash, so there is nothing to be isolated about.
             _ => next.handed_out = None,
         }
         if why == Revocation::Lost {
@@ -89,7 +89,7 @@ impl Member {
         kind: Kind,
         next: Lease,
         carried: Carried,
-        now: Moment,
+        now: Instant,
         out: &mut Vec<Command>,
     ) {
         let op = self.next_op();
@@ -117,7 +117,7 @@ impl Member {
         partition: &PartitionId,
         op: u64,
         answer: Result<Swap>,
-        now: Moment,
+        now: Instant,
         out: &mut Vec<Command>,
     ) {
         let Some(pending) = self.take_pending(partition, op) else {
@@ -138,7 +138,7 @@ impl Member {
         partition: &PartitionId,
         op: u64,
         answer: Result<Option<Lease>>,
-        now: Moment,
+        now: Instant,
         out: &mut Vec<Command>,
     ) {
         if let Some(mut pending) = self.take_pending(partition, op) {
@@ -175,7 +175,7 @@ impl Member {
         partition: &PartitionId,
         mut pending: Pending,
         row: Option<Lease>,
-        now: Moment,
+        now: Instant,
         out: &mut Vec<Command>,
     ) {
         self.reached();
@@ -241,8 +241,8 @@ impl Member {
         partition: &PartitionId,
         pending: Pending,
         row: Lease,
-        sent: Moment,
-        now: Moment,
+        sent: Instant,
+        now: Instant,
         out: &mut Vec<Command>,
     ) {
         self.reached();
@@ -269,7 +269,7 @@ impl Member {
             Kind::Last => {
                 let left_out = pending
                     .progress
-                    .is_some_and(|progress| progress.watermark != pending.next.watermark);
+                    .is_some_and(|progress| progress.ack_floor != pending.next.checkpoint);
                 for flush in &mut self.flushes {
                     let covers = flush.id > owned.flushed && flush.id <= owned.flush;
                     flush.lost |= left_out && covers;
@@ -315,7 +315,7 @@ impl Member {
         partition: &PartitionId,
         mut pending: Pending,
         error: &Error,
-        now: Moment,
+        now: Instant,
     ) {
         tracing::warn!(%partition, %error, kind = ?pending.kind, "lease not written");
         let unknown = pending.doubt || error.effect() == Effect::Unknown;
@@ -332,7 +332,7 @@ impl Member {
     }
 
     /// The store did not answer as hoped: again after a back-off.
-    fn put_off(&mut self, partition: &PartitionId, pending: Option<Pending>, now: Moment) {
+    fn put_off(&mut self, partition: &PartitionId, pending: Option<Pending>, now: Instant) {
         self.not_reached(now);
         let most = self.timings.renew_every / 2;
         let Some(owned) = self.owned.get_mut(partition) else {
@@ -356,7 +356,7 @@ impl Member {
         &mut self,
         partition: &PartitionId,
         why: Revocation,
-        now: Moment,
+        now: Instant,
         out: &mut Vec<Command>,
     ) {
         let Some(owned) = self.owned.remove(partition) else {

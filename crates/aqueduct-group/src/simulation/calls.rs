@@ -68,7 +68,7 @@ impl World {
                 let swap = store.swap(&current, *next);
                 if let (Some(before), Swap::Swapped(after)) = (before, &swap) {
                     self.check.written(&self.log, &before, after)?;
-                    // What another hands over is seen when the row is read next.
+                    // What another hands off is seen when the row is read next.
                     if after.owner.as_ref() == Some(&self.processes[at].owner) {
                         self.given.remove(&id);
                         self.nobody_left_owns(Some(&id))?;

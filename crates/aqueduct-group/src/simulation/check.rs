@@ -1,4 +1,4 @@
-use aqueduct_core::{Lease, OwnerId, PartitionId, Watermark};
+use aqueduct_core::{Checkpoint, Lease, OwnerId, PartitionId};
 
 use super::log::Log;
 
@@ -18,7 +18,7 @@ pub(super) struct Check {
 #[derive(Clone, Default)]
 struct Fate {
     settled: bool,
-    letter: bool,
+    dead_letter: bool,
     /// Attempts that failed, as anybody could know of them.
     failed: u32,
     nacked: u32,
@@ -31,7 +31,7 @@ struct Fate {
 pub(super) struct Seen {
     pub(super) starts: u64,
     pub(super) repeated: u64,
-    pub(super) letters: u64,
+    pub(super) dead_letters: u64,
     pub(super) poison_letters: u64,
     pub(super) nacks: u64,
     pub(super) crashes: u64,
@@ -44,7 +44,7 @@ pub(super) struct Seen {
     pub(super) handovers: u64,
     pub(super) ended: u64,
     pub(super) deleted: u64,
-    pub(super) cautious: u64,
+    pub(super) isolated: u64,
     pub(super) conflicts: u64,
     pub(super) doubts: u64,
     pub(super) flushes: u64,
@@ -127,22 +127,27 @@ impl Check {
         fate.settled = true;
     }
 
-    pub(super) fn letter(&mut self, log: &Log, event: usize, attempts: u32) -> Result<(), String> {
+    pub(super) fn dead_letter(
+        &mut self,
+        log: &Log,
+        event: usize,
+        attempts: u32,
+    ) -> Result<(), String> {
         let fate = &mut self.events[event];
         if fate.failed < attempts {
             return Err(format!(
-                "event {event} became a letter after {} failures",
+                "event {event} became a dead letter after {} failures",
                 fate.failed
             ));
         }
-        if !std::mem::replace(&mut fate.letter, true) {
-            self.seen.letters += 1;
+        if !std::mem::replace(&mut fate.dead_letter, true) {
+            self.seen.dead_letters += 1;
             let innocent = fate.nacked == 0 && !log.events[event].poison;
             self.seen.innocent_letters += u64::from(innocent);
             // Once it may have died between the mark and the handler.
             if innocent && self.strict && fate.died + 1 < attempts {
                 return Err(format!(
-                    "event {event} never failed, ran alone in {} deaths and became a letter",
+                    "event {event} never failed, ran alone in {} deaths and became a dead letter",
                     fate.died
                 ));
             }
@@ -159,17 +164,17 @@ impl Check {
         after: &Lease,
     ) -> Result<(), String> {
         let id = &after.partition;
-        let settled_to = |watermark: Watermark| match watermark {
-            Watermark::Start(_) => 0,
-            Watermark::At(position) => position.sequence().unwrap_or(0) as usize,
-            Watermark::End => usize::MAX,
+        let settled_to = |checkpoint: Checkpoint| match checkpoint {
+            Checkpoint::Start(_) => 0,
+            Checkpoint::At(position) => position.sequence().unwrap_or(0) as usize,
+            Checkpoint::End => usize::MAX,
         };
-        let (from, to) = (settled_to(before.watermark), settled_to(after.watermark));
+        let (from, to) = (settled_to(before.checkpoint), settled_to(after.checkpoint));
         if to < from {
-            return Err(format!("{id}: the watermark fell from {from} to {to}"));
+            return Err(format!("{id}: the checkpoint fell from {from} to {to}"));
         }
         let partition = &log.partitions[id];
-        if after.watermark == Watermark::End && !partition.closed {
+        if after.checkpoint == Checkpoint::End && !partition.closed {
             return Err(format!("{id}: it is open and settled to its end"));
         }
         let events = &partition.events;
@@ -180,7 +185,7 @@ impl Check {
         }
         self.seen.handovers +=
             u64::from(before.wanted_by.is_some() && after.owner == before.wanted_by);
-        self.seen.ended += u64::from(from != to && after.watermark == Watermark::End);
+        self.seen.ended += u64::from(from != to && after.checkpoint == Checkpoint::End);
         Ok(())
     }
 
@@ -231,7 +236,7 @@ impl Check {
     pub(super) fn poison_is_buried(&self, log: &Log) -> bool {
         let all = log.events.iter().zip(&self.events);
         all.filter(|(event, _)| event.poison)
-            .all(|(_, fate)| fate.letter)
+            .all(|(_, fate)| fate.dead_letter)
     }
 }
 
@@ -240,7 +245,7 @@ impl Seen {
         [
             ("starts", &mut self.starts),
             ("repeated", &mut self.repeated),
-            ("letters", &mut self.letters),
+            ("dead_letters", &mut self.dead_letters),
             ("poison_letters", &mut self.poison_letters),
             ("nacks", &mut self.nacks),
             ("crashes", &mut self.crashes),
@@ -252,7 +257,7 @@ impl Seen {
             ("handovers", &mut self.handovers),
             ("ended", &mut self.ended),
             ("deleted", &mut self.deleted),
-            ("cautious", &mut self.cautious),
+            ("isolated", &mut self.isolated),
             ("conflicts", &mut self.conflicts),
             ("doubts", &mut self.doubts),
             ("flushes", &mut self.flushes),

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use aqueduct_core::{OwnerId, Watermark};
+use aqueduct_core::{Checkpoint, OwnerId};
 
 use super::schedule::Action;
 use super::world::World;
@@ -42,7 +42,7 @@ impl World {
     pub(super) fn look(&mut self) -> Result<(), String> {
         for (id, partition) in &mut self.log.partitions {
             let row = self.store.rows.get(id);
-            if partition.closed && row.is_some_and(|row| row.watermark == Watermark::End) {
+            if partition.closed && row.is_some_and(|row| row.checkpoint == Checkpoint::End) {
                 partition.listed = false;
             }
         }
@@ -68,15 +68,15 @@ impl World {
             return Some("not all is settled".to_owned());
         }
         if !self.check.poison_is_buried(&self.log) {
-            return Some("poison is no letter".to_owned());
+            return Some("poison is no dead letter".to_owned());
         }
         for (id, partition) in &self.log.partitions {
             let Some(row) = self.store.rows.get(id) else {
                 continue;
             };
             let all = partition.events.len();
-            let done = settled_to(row.watermark) >= all;
-            if !done || (partition.closed && row.watermark != Watermark::End) {
+            let done = settled_to(row.checkpoint) >= all;
+            if !done || (partition.closed && row.checkpoint != Checkpoint::End) {
                 return Some(format!("{id} is not committed to its end"));
             }
         }
@@ -89,7 +89,7 @@ impl World {
             }
         }
         for row in self.store.rows.values() {
-            if row.watermark == Watermark::End {
+            if row.checkpoint == Checkpoint::End {
                 continue;
             }
             match row.owner.as_ref().and_then(|owner| counts.get_mut(owner)) {
@@ -105,10 +105,10 @@ impl World {
     }
 }
 
-pub(super) fn settled_to(watermark: Watermark) -> usize {
-    match watermark {
-        Watermark::Start(_) => 0,
-        Watermark::At(position) => position.sequence().unwrap_or(0) as usize,
-        Watermark::End => usize::MAX,
+pub(super) fn settled_to(checkpoint: Checkpoint) -> usize {
+    match checkpoint {
+        Checkpoint::Start(_) => 0,
+        Checkpoint::At(position) => position.sequence().unwrap_or(0) as usize,
+        Checkpoint::End => usize::MAX,
     }
 }

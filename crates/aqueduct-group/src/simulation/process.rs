@@ -2,7 +2,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use aqueduct_core::{
-    Backoff, GroupRecord, Moment, OwnerId, PartitionId, Parts, ResolvedStart, Revocation, Timestamp,
+    Backoff, GroupRecord, Instant, OwnerId, PartitionId, Parts, ResolvedStart, Revocation,
+    Timestamp,
 };
 
 use super::scenario::Scenario;
@@ -19,8 +20,8 @@ pub(super) struct Process {
     pub(super) leaving: bool,
     /// What it could not give up, once it has left in good order.
     pub(super) left: Option<Vec<PartitionId>>,
-    pub(super) stalled_until: Moment,
-    pub(super) wake_at: Moment,
+    pub(super) stalled_until: Instant,
+    pub(super) wake_at: Instant,
     /// What each flush has to make durable.
     pub(super) flushes: BTreeMap<u64, Vec<(PartitionId, usize)>>,
 }
@@ -28,9 +29,9 @@ pub(super) struct Process {
 pub(super) struct SimSlot {
     pub(super) tracker: Tracker,
     pub(super) generation: u64,
-    pub(super) until: Moment,
+    pub(super) until: Instant,
     pub(super) stopping: Option<Revocation>,
-    pub(super) due_at: Option<Moment>,
+    pub(super) due_at: Option<Instant>,
 }
 
 /// Deliveries of one key, or one without, handled one after the other.
@@ -41,7 +42,7 @@ pub(super) struct Chain {
 }
 
 impl Process {
-    pub(super) fn new(name: String, scenario: &Scenario, seed: u64, now: Moment) -> Self {
+    pub(super) fn new(name: String, scenario: &Scenario, seed: u64, now: Instant) -> Self {
         let owner = OwnerId::new(name);
         let start = ResolvedStart {
             at: Timestamp::EPOCH,
@@ -73,7 +74,7 @@ impl Process {
             hash_seed: seed,
         };
         let takeover = opening.takeover();
-        let tracker = Tracker::new(options, lease.watermark, lease.handed_out, takeover);
+        let tracker = Tracker::new(options, lease.checkpoint, lease.handed_out, takeover);
         self.slots.insert(
             lease.partition.clone(),
             SimSlot {
@@ -98,7 +99,7 @@ pub(super) struct View<'a> {
     pub(super) dead: &'a BTreeSet<OwnerId>,
     /// Whether a receiver waits.
     pub(super) waits: bool,
-    pub(super) now: Moment,
+    pub(super) now: Instant,
 }
 
 impl Work for View<'_> {

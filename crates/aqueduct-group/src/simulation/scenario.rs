@@ -13,7 +13,7 @@ pub(super) struct Scenario {
     pub(super) reshards: usize,
     /// Events that a member handles at once.
     pub(super) concurrency: usize,
-    /// Attempts after which an event becomes a letter.
+    /// Attempts after which an event becomes a dead letter.
     pub(super) attempts: u32,
     /// In thousandths.
     pub(super) nacks: usize,

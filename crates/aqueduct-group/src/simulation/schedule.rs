@@ -1,4 +1,4 @@
-use aqueduct_core::{Moment, PartitionId};
+use aqueduct_core::{Instant, PartitionId};
 
 use crate::member::{Command, Input};
 
@@ -38,7 +38,7 @@ pub(super) enum Answer {
 }
 
 pub(super) struct Scheduled {
-    pub(super) at: Moment,
+    pub(super) at: Instant,
     pub(super) order: u64,
     pub(super) action: Action,
 }
@@ -61,7 +61,7 @@ impl Trace {
         self.hash
     }
 
-    pub(super) fn step(&mut self, now: Moment, action: &Action) {
+    pub(super) fn step(&mut self, now: Instant, action: &Action) {
         if self.print {
             eprintln!("{:>12?} {action:?}", now.elapsed_since_origin());
         }

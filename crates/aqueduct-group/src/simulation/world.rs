@@ -2,7 +2,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::time::Duration;
 
-use aqueduct_core::{Moment, OwnerId, PartitionId, Revocation, Settlement, Swap};
+use aqueduct_core::{Instant, OwnerId, PartitionId, Revocation, Settlement, Swap};
 
 use super::check::Check;
 use super::course::settled_to;
@@ -16,7 +16,7 @@ use crate::member::{Command, Input, Rng};
 /// Everything that is simulated.
 pub(super) struct World {
     pub(super) scenario: Scenario,
-    pub(super) now: Moment,
+    pub(super) now: Instant,
     pub(super) log: Log,
     pub(super) store: Store,
     pub(super) processes: Vec<Process>,
@@ -28,7 +28,7 @@ pub(super) struct World {
     pub(super) chains: u64,
     pub(super) flush_ids: u64,
     pub(super) dead: BTreeSet<OwnerId>,
-    /// Handed over, and not accepted yet.
+    /// Handed off, and not accepted yet.
     pub(super) given: BTreeSet<PartitionId>,
     pub(super) outage: bool,
     /// Processes come back at once.
@@ -44,7 +44,7 @@ impl World {
         let log = Log::new(scenario.partitions, scenario.keys);
         let open = log.open();
         let mut world = Self {
-            now: Moment::after_origin(Duration::from_secs(1)),
+            now: Instant::after_origin(Duration::from_secs(1)),
             check: Check::new(scenario.keys, scenario.storm > 0),
             homes: (0..scenario.keys)
                 .map(|key| open[key % open.len()].clone())
@@ -249,7 +249,7 @@ impl World {
         match command {
             Command::Open(opening) => {
                 let seed = self.rng.next();
-                self.check.seen.cautious += u64::from(opening.takeover().cautious_until.is_some());
+                self.check.seen.isolated += u64::from(opening.takeover().isolated_until.is_some());
                 process.open(&opening, seed);
                 let (id, generation) = (opening.lease.partition, opening.lease.generation);
                 self.after(Duration::from_millis(1), Action::Fetch(at, id, generation));
@@ -276,7 +276,7 @@ impl World {
             Command::Flushed { id, lost } => {
                 for (partition, settled) in process.flushes.remove(&id).unwrap_or_default() {
                     let row = self.store.rows.get(&partition);
-                    let stored = row.map_or(usize::MAX, |row| settled_to(row.watermark));
+                    let stored = row.map_or(usize::MAX, |row| settled_to(row.checkpoint));
                     if !lost && stored < settled {
                         return Err(format!(
                             "{partition}: flushed, {settled} settled, {stored} stored"
@@ -377,7 +377,7 @@ impl World {
             });
             let others = others.map(|process| process.owner.clone());
             self.check.owned_once(&id, &owner, others)?;
-            let mut runs: BTreeMap<Option<aqueduct_core::Text>, VecDeque<_>> = BTreeMap::new();
+            let mut runs: BTreeMap<Option<aqueduct_core::SmallStr>, VecDeque<_>> = BTreeMap::new();
             let mut chains = Vec::new();
             for part in parts {
                 match part.event.key_text().cloned() {
@@ -431,7 +431,7 @@ impl World {
                 let settled = tracker.settle(&parts, &Settlement::Ack, self.now, || 0);
                 settled.map_err(|why| format!("{why}"))?;
                 self.check
-                    .letter(&self.log, event, self.scenario.attempts)?;
+                    .dead_letter(&self.log, event, self.scenario.attempts)?;
                 self.check.settled(event);
                 self.pop(at, chain);
                 continue;
@@ -572,7 +572,7 @@ impl World {
             let id = self.flush_ids;
             let open = process.slots.iter();
             let settled = open
-                .map(|(id, slot)| (id.clone(), settled_to(slot.tracker.progress().watermark)))
+                .map(|(id, slot)| (id.clone(), settled_to(slot.tracker.progress().ack_floor)))
                 .filter(|(_, settled)| *settled < usize::MAX)
                 .collect();
             process.flushes.insert(id, settled);
@@ -617,7 +617,7 @@ impl World {
         self.at(self.now + delay, action);
     }
 
-    pub(super) fn at(&mut self, at: Moment, action: Action) {
+    pub(super) fn at(&mut self, at: Instant, action: Action) {
         self.scheduled += 1;
         let order = self.scheduled;
         self.queue.push(Reverse(Scheduled { at, order, action }));

@@ -1,6 +1,6 @@
 use std::hash::BuildHasher as _;
 
-use aqueduct_core::{Event, Text};
+use aqueduct_core::{Event, SmallStr};
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 
@@ -18,7 +18,7 @@ pub(super) struct Keys {
 
 #[derive(Debug)]
 struct Key {
-    text: Text,
+    text: SmallStr,
     hash: u64,
     /// The first and last of the chain; a free key keeps the next free one in `first`.
     first: u32,
@@ -53,7 +53,7 @@ impl Keys {
         self.parked
     }
 
-    pub(super) fn text(&self, key: u32) -> Option<&Text> {
+    pub(super) fn text(&self, key: u32) -> Option<&SmallStr> {
         self.all.get(key as usize).map(|key| &key.text)
     }
 
@@ -111,7 +111,7 @@ impl Keys {
         }
     }
 
-    fn find(&self, text: &Text, hash: u64) -> Option<u32> {
+    fn find(&self, text: &SmallStr, hash: u64) -> Option<u32> {
         let is_it = |key: &u32| self.all[*key as usize].text == *text;
         self.table.find(hash, is_it).copied()
     }
@@ -132,7 +132,7 @@ impl Keys {
         slot.before = last;
     }
 
-    fn insert(&mut self, text: Text, hash: u64) -> u32 {
+    fn insert(&mut self, text: SmallStr, hash: u64) -> u32 {
         let key = Key {
             text,
             hash,
@@ -158,7 +158,7 @@ impl Keys {
     fn remove(&mut self, at: u32) {
         let key = &mut self.all[at as usize];
         self.parked -= key.parked();
-        key.text = Text::default();
+        key.text = SmallStr::default();
         key.first = std::mem::replace(&mut self.free, at);
         if let Ok(entry) = self.table.find_entry(key.hash, |found| *found == at) {
             entry.remove();

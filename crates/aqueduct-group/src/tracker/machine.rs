@@ -2,7 +2,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
 use aqueduct_core::{
-    Moment, PartitionId, Position, ReadFrom, Record, Revocation, StoredAttempts, Watermark,
+    Checkpoint, Instant, PartitionId, Position, ReadFrom, Record, Revocation, StoredAttempts,
 };
 
 use super::keys::Keys;
@@ -20,25 +20,25 @@ pub(crate) struct Tracker {
     pub(super) cursor: u64,
     /// Events before the cursor that are the first of their key, or without one, and deliverable.
     pub(super) freed: VecDeque<u32>,
-    pub(super) retries: BinaryHeap<Reverse<(Moment, u64, u32)>>,
+    pub(super) retries: BinaryHeap<Reverse<(Instant, u64, u32)>>,
     pub(super) takes: u32,
     pub(super) in_flight: usize,
     pub(super) bytes: usize,
     pub(super) settled: usize,
     pub(super) last_seen: Option<Position>,
-    pub(super) watermark: Watermark,
+    pub(super) ack_floor: Checkpoint,
     pub(super) handed_out: Option<Position>,
     pub(super) stored: Option<StoredAttempts>,
-    pub(super) committed: (Watermark, Option<StoredAttempts>),
-    pub(super) blocked_since: Option<Moment>,
-    pub(super) cautious_until: Option<Position>,
+    pub(super) committed: (Checkpoint, Option<StoredAttempts>),
+    pub(super) blocked_since: Option<Instant>,
+    pub(super) isolated_until: Option<Position>,
     pub(super) alone: Option<Alone>,
     pub(super) announce: Option<Announce>,
     pub(super) ended: Option<Vec<PartitionId>>,
     pub(super) revoked: Option<Revocation>,
 }
 
-/// The event that runs alone in cautious mode, from the choice to the settlement.
+/// The event that runs alone in isolation mode, from the choice to the settlement.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Alone {
     pub(super) at: u32,
@@ -59,13 +59,15 @@ impl Tracker {
     /// A tracker of a partition that is settled up to `start`; `handed_out` as the lease has it.
     pub(crate) fn new(
         options: TrackerOptions,
-        start: Watermark,
+        start: Checkpoint,
         handed_out: Option<Position>,
         takeover: Takeover,
     ) -> Self {
         let last_seen = match start {
-            Watermark::At(position) | Watermark::Start(ReadFrom::After(position)) => Some(position),
-            Watermark::Start(_) | Watermark::End => None,
+            Checkpoint::At(position) | Checkpoint::Start(ReadFrom::After(position)) => {
+                Some(position)
+            }
+            Checkpoint::Start(_) | Checkpoint::End => None,
         };
         let is_ahead = |position: &Position| last_seen.is_none_or(|seen| *position > seen);
         Self {
@@ -80,12 +82,12 @@ impl Tracker {
             bytes: 0,
             settled: 0,
             last_seen,
-            watermark: start,
+            ack_floor: start,
             handed_out,
             stored: takeover.attempts.filter(|it| is_ahead(&it.position)),
             committed: (start, takeover.attempts),
             blocked_since: None,
-            cautious_until: takeover.cautious_until.filter(is_ahead),
+            isolated_until: takeover.isolated_until.filter(is_ahead),
             alone: None,
             announce: takeover.announce.then_some(Announce {
                 up_to: handed_out,
@@ -114,7 +116,7 @@ impl Tracker {
 
     /// Takes records from the reader, in order; drops those at or below the last one seen, so that
     /// a reader may reconnect. Answers how many bytes more are held now.
-    pub(crate) fn fetched(&mut self, records: Vec<Record>, now: Moment) -> usize {
+    pub(crate) fn fetched(&mut self, records: Vec<Record>, now: Instant) -> usize {
         if self.revoked.is_some() {
             return 0;
         }
@@ -146,13 +148,13 @@ impl Tracker {
         self.bytes - before
     }
 
-    /// Ends everything: lost, handed over, shutdown. [`progress`](Self::progress) stays to be
+    /// Ends everything: lost, handed off, shutdown. [`progress`](Self::progress) stays to be
     /// asked. Answers the bytes that are no longer held.
     pub(crate) fn revoke_all(&mut self, why: Revocation) -> usize {
         if self.revoked.is_some() {
             return 0;
         }
-        self.watermark = self.progress().watermark;
+        self.ack_floor = self.progress().ack_floor;
         self.alone = None;
         self.stored = self.attempts();
         self.revoked = Some(why);
@@ -170,7 +172,7 @@ impl Tracker {
 
     /// When the next retry becomes deliverable, where nothing before it has to be settled first.
     /// Stays in the past until a take: wait for it only while a receiver waits.
-    pub(crate) fn next_due(&self) -> Option<Moment> {
+    pub(crate) fn next_due(&self) -> Option<Instant> {
         self.retries.peek().map(|Reverse((due, ..))| *due)
     }
 
@@ -184,7 +186,7 @@ impl Tracker {
         match self.last_seen {
             _ if self.ended.is_some() => None,
             Some(seen) => Some(ReadFrom::After(seen)),
-            None => self.watermark.read_from(),
+            None => self.ack_floor.read_from(),
         }
     }
 
@@ -217,7 +219,7 @@ impl Tracker {
         });
     }
 
-    pub(super) fn note_limits(&mut self, now: Moment) {
+    pub(super) fn note_limits(&mut self, now: Instant) {
         self.blocked_since = match self.room_at_all() {
             0 => self.blocked_since.or(Some(now)),
             _ => None,

@@ -1,8 +1,8 @@
-//! What happens to the records of one owned partition between reader and watermark: a state
+//! What happens to the records of one owned partition between reader and ack floor: a state
 //! machine without I/O, clock or randomness of its own.
 //!
 //! ```text
-//! fetched ─> waiting ─take─> out ─ack──> settled ─> watermark
+//! fetched ─> waiting ─take─> out ─ack──> settled ─> ack floor
 //!              ^  ^           │
 //!              │  └─superseded┤
 //!              └──due── retry <┘ nack, abandon, defer
@@ -28,7 +28,7 @@ mod take;
 #[cfg(test)]
 mod tests;
 
-use aqueduct_core::{Backoff, Position, StoredAttempts, Watermark};
+use aqueduct_core::{Backoff, Checkpoint, Position, StoredAttempts};
 
 pub(crate) use self::machine::Tracker;
 
@@ -41,7 +41,7 @@ pub(crate) struct TrackerOptions {
     pub(crate) max_unsettled_bytes: usize,
     /// Events parked behind failing keys.
     pub(crate) max_parked: usize,
-    /// Events from the watermark to the newest one fetched; the settled ones among them take four
+    /// Events from the ack floor to the newest one fetched; the settled ones among them take four
     /// bytes each.
     pub(crate) max_span: usize,
     /// The wait before a nacked event without a delay of its own, or an abandoned one, comes again.
@@ -57,7 +57,7 @@ pub(crate) struct Takeover {
     /// The attempts kept with the lease.
     pub(crate) attempts: Option<StoredAttempts>,
     /// Up to there events run one at a time, each after a durable mark.
-    pub(crate) cautious_until: Option<Position>,
+    pub(crate) isolated_until: Option<Position>,
     /// The lease was taken without a release: nothing is handed out that a commit has not
     /// announced as handed out, until the first events so announced are settled. Without it an
     /// event that kills the process faster than the commit interval would never be found.
@@ -81,7 +81,7 @@ pub(crate) struct Settled {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Progress {
     /// All up to here is settled; `End` once the reader has ended and everything is settled.
-    pub(crate) watermark: Watermark,
+    pub(crate) ack_floor: Checkpoint,
     /// The highest position handed out, or about to be.
     pub(crate) handed_out: Option<Position>,
     /// Attempts to store with the lease.
@@ -89,7 +89,7 @@ pub(crate) struct Progress {
     /// Differs from what was committed last.
     pub(crate) dirty: bool,
     /// Do not wait for the commit interval: a hand-out waits for this commit, or it follows an
-    /// attempt in cautious mode.
+    /// attempt in isolation mode.
     pub(crate) urgent: bool,
     /// Events settled since the last commit.
     pub(crate) settled: usize,

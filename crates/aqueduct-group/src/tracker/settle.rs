@@ -1,7 +1,7 @@
 use std::cmp::Reverse;
 use std::time::Duration;
 
-use aqueduct_core::{Moment, Parts, Revocation, Settlement, Watermark};
+use aqueduct_core::{Checkpoint, Instant, Parts, Revocation, Settlement};
 
 use super::Settled;
 use super::machine::Tracker;
@@ -14,7 +14,7 @@ impl Tracker {
         &mut self,
         parts: &Parts,
         settlement: &Settlement,
-        now: Moment,
+        now: Instant,
         random: impl FnOnce() -> u64,
     ) -> Result<Settled, Revocation> {
         if let Some(why) = self.revoked {
@@ -35,7 +35,7 @@ impl Tracker {
     pub(crate) fn abandon(
         &mut self,
         parts: &Parts,
-        now: Moment,
+        now: Instant,
         random: impl FnOnce() -> u64,
     ) -> Settled {
         match self.slots.out(parts.ticket) {
@@ -91,7 +91,7 @@ impl Tracker {
         &mut self,
         at: u32,
         parts: &Parts,
-        now: Moment,
+        now: Instant,
         random: impl FnOnce() -> u64,
     ) -> Settled {
         let failed = self.slots.at(at).failed.saturating_add(1);
@@ -100,7 +100,14 @@ impl Tracker {
         self.hold(at, parts, now, due, true)
     }
 
-    fn hold(&mut self, at: u32, parts: &Parts, now: Moment, due: Moment, failed: bool) -> Settled {
+    fn hold(
+        &mut self,
+        at: u32,
+        parts: &Parts,
+        now: Instant,
+        due: Instant,
+        failed: bool,
+    ) -> Settled {
         let slot = self.slots.at_mut(at);
         slot.state = State::Retry;
         slot.failed = slot.failed.saturating_add(u32::from(failed));
@@ -125,7 +132,7 @@ impl Tracker {
         Settled {
             released: 0,
             superseded,
-            deliverable: self.cautious_until.is_some() && self.in_flight == 0,
+            deliverable: self.isolated_until.is_some() && self.in_flight == 0,
             planned: true,
         }
     }
@@ -142,9 +149,9 @@ impl Tracker {
             None => self.last_seen,
         };
         let Some(settled) = settled else { return };
-        self.watermark = Watermark::At(settled);
-        if self.cautious_until.is_some_and(|until| settled >= until) {
-            self.cautious_until = None;
+        self.ack_floor = Checkpoint::At(settled);
+        if self.isolated_until.is_some_and(|until| settled >= until) {
+            self.isolated_until = None;
         }
         let announced = self.announce.and_then(|announce| announce.until);
         if announced.is_some_and(|until| settled >= until) {

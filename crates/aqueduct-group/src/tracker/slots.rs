@@ -1,6 +1,6 @@
 use std::collections::VecDeque;
 
-use aqueduct_core::{Event, Moment, Position, Timestamp};
+use aqueduct_core::{Event, Instant, Position, Timestamp};
 
 /// No slot, no key.
 pub(super) const NONE: u32 = u32::MAX;
@@ -22,10 +22,10 @@ pub(super) enum State {
 #[derive(Debug)]
 pub(super) struct Slot {
     pub(super) position: Position,
-    /// The position of the record before it: the watermark, once all before it is settled.
+    /// The position of the record before it: the ack floor, once all before it is settled.
     pub(super) previous: Position,
     pub(super) stored_at: Option<Timestamp>,
-    pub(super) first_out: Option<Moment>,
+    pub(super) first_out: Option<Instant>,
     /// Its place in the line.
     pub(super) sequence: u64,
     pub(super) bytes: usize,
@@ -157,7 +157,7 @@ impl Slots {
     }
 }
 
-/// The events from the watermark on, in the order of their positions: a slot each, or four bytes
+/// The events from the ack floor on, in the order of their positions: a slot each, or four bytes
 /// for one that is settled while another before it is not.
 #[derive(Debug)]
 pub(super) struct Line {

@@ -1,5 +1,5 @@
 use aqueduct_core::{
-    BlockedBy, Moment, PartitionId, PartitionStatus, Position, StoredAttempts, Watermark,
+    BlockedBy, Checkpoint, Instant, PartitionId, PartitionStatus, Position, StoredAttempts,
 };
 
 use super::Progress;
@@ -9,19 +9,19 @@ use super::slots::State;
 impl Tracker {
     /// What to commit now.
     pub(crate) fn progress(&self) -> Progress {
-        let watermark = if self.is_settled_to_end() {
-            Watermark::End
+        let ack_floor = if self.is_settled_to_end() {
+            Checkpoint::End
         } else {
-            self.watermark
+            self.ack_floor
         };
         let attempts = self.attempts();
-        let dirty = self.committed != (watermark, attempts);
-        let is_cautious = self.cautious_until.is_some() && !self.is_revoked();
+        let dirty = self.committed != (ack_floor, attempts);
+        let is_cautious = self.isolated_until.is_some() && !self.is_revoked();
         // Until it is taken back a mark counts at every crash, also once caution is over.
         let is_marked = self.committed.1.is_some_and(|attempts| attempts.started);
         let stale = is_marked && self.committed.1 != attempts;
         Progress {
-            watermark,
+            ack_floor,
             handed_out: match self.announce {
                 Some(_) => self.handed_out.max(self.last_seen),
                 None => self.handed_out,
@@ -37,7 +37,7 @@ impl Tracker {
     /// takes.
     pub(crate) fn committed(&mut self, progress: &Progress) -> bool {
         let mut opened = false;
-        self.committed = (progress.watermark, progress.attempts);
+        self.committed = (progress.ack_floor, progress.attempts);
         self.settled = self.settled.saturating_sub(progress.settled);
         if let Some(alone) = &mut self.alone
             && progress.attempts == Some(alone.mark)
@@ -57,12 +57,12 @@ impl Tracker {
 
     /// Whether hand-outs wait for marks or announcements: every change concerns the committer.
     pub(crate) fn is_guarded(&self) -> bool {
-        self.cautious_until.is_some() || self.announce.is_some()
+        self.isolated_until.is_some() || self.announce.is_some()
     }
 
     /// Whether [`mark_needed`](Self::mark_needed) should be asked, once a receiver waits.
     pub(crate) fn may_need_mark(&self) -> bool {
-        self.cautious_until.is_some() && self.alone.is_none() && self.in_flight == 0
+        self.isolated_until.is_some() && self.alone.is_none() && self.in_flight == 0
     }
 
     /// Whether an event was chosen to run alone and is not settled.
@@ -94,7 +94,7 @@ impl Tracker {
     /// Whether the reader has ended and everything is settled.
     pub(crate) fn is_settled_to_end(&self) -> bool {
         match self.is_revoked() {
-            true => self.watermark == Watermark::End,
+            true => self.ack_floor == Checkpoint::End,
             false => self.ended.is_some() && self.line.len() == 0,
         }
     }
@@ -126,11 +126,11 @@ impl Tracker {
     }
 
     /// Fills in all but lag. Looks at every event held.
-    pub(crate) fn fill_status(&self, now: Moment, status: &mut PartitionStatus) {
-        status.watermark = self.progress().watermark;
+    pub(crate) fn fill_status(&self, now: Instant, status: &mut PartitionStatus) {
+        status.ack_floor = self.progress().ack_floor;
         status.parked = self.keys.parked();
         status.blocked_by = self.blocked_by();
-        status.cautious = self.cautious_until.is_some();
+        status.isolated = self.isolated_until.is_some();
         (status.unsettled, status.unsettled_bytes) = (0, 0);
         status.oldest_unsettled = None;
         for at in self.line.unsettled() {
@@ -146,7 +146,7 @@ impl Tracker {
         }
     }
 
-    /// The mark of the event that runs alone; else what failed at the event behind the watermark;
+    /// The mark of the event that runs alone; else what failed at the event behind the ack floor;
     /// else what the lease said of an event not read yet.
     pub(super) fn attempts(&self) -> Option<StoredAttempts> {
         if let Some(alone) = self.alone {

@@ -1,6 +1,6 @@
 use std::cmp::Reverse;
 
-use aqueduct_core::{Moment, Parts, Position, StoredAttempts};
+use aqueduct_core::{Instant, Parts, Position, StoredAttempts};
 
 use super::machine::{Alone, Tracker};
 use super::slots::{NONE, State};
@@ -14,7 +14,7 @@ struct Out<F> {
 impl Tracker {
     /// Gives what is deliverable now to `out`, up to `max`, in the order of the log; what had to
     /// wait for its key comes before what was not looked at yet. Answers how many those are.
-    pub(crate) fn take(&mut self, max: usize, now: Moment, out: impl FnMut(Parts)) -> usize {
+    pub(crate) fn take(&mut self, max: usize, now: Instant, out: impl FnMut(Parts)) -> usize {
         let mut out = Out {
             room: max,
             give: out,
@@ -34,11 +34,11 @@ impl Tracker {
     /// Whether the next event runs alone and a commit of [`progress`](Self::progress), which marks
     /// it as started, must be durable before `take` hands it out. Ask only while a receiver waits:
     /// after a crash the mark counts as an attempt.
-    pub(crate) fn mark_needed(&mut self, now: Moment) -> bool {
+    pub(crate) fn mark_needed(&mut self, now: Instant) -> bool {
         if let Some(alone) = self.alone {
             return !alone.durable;
         }
-        if self.cautious_until.is_none() || self.in_flight > 0 {
+        if self.isolated_until.is_none() || self.in_flight > 0 {
             return false;
         }
         self.wake_due(now);
@@ -83,12 +83,12 @@ impl Tracker {
     }
 
     fn is_cautious(&self, position: Position) -> bool {
-        self.cautious_until.is_some_and(|until| position <= until)
+        self.isolated_until.is_some_and(|until| position <= until)
     }
 
     /// Whether it may go without a mark or an announcement.
     fn is_open(&self, at: u32) -> bool {
-        if self.cautious_until.is_none() && self.announce.is_none() {
+        if self.isolated_until.is_none() && self.announce.is_none() {
             return true;
         }
         let position = self.slots.at(at).position;
@@ -99,7 +99,7 @@ impl Tracker {
         announced && !self.is_cautious(position)
     }
 
-    fn take_in_order(&mut self, now: Moment, out: &mut Out<impl FnMut(Parts)>) {
+    fn take_in_order(&mut self, now: Instant, out: &mut Out<impl FnMut(Parts)>) {
         while out.room > 0
             && let Some(&at) = self.freed.front()
         {
@@ -131,7 +131,7 @@ impl Tracker {
         }
     }
 
-    fn hand_out_run(&mut self, at: u32, now: Moment, out: &mut Out<impl FnMut(Parts)>) {
+    fn hand_out_run(&mut self, at: u32, now: Instant, out: &mut Out<impl FnMut(Parts)>) {
         self.hand_out(at, now, out);
         let first = self.slots.at(at);
         if first.troubled {
@@ -151,7 +151,7 @@ impl Tracker {
     }
 
     #[inline]
-    fn hand_out(&mut self, at: u32, now: Moment, out: &mut Out<impl FnMut(Parts)>) {
+    fn hand_out(&mut self, at: u32, now: Instant, out: &mut Out<impl FnMut(Parts)>) {
         let slot = self.slots.at_mut(at);
         slot.state = State::Out;
         slot.round = slot.round.wrapping_add(1);
@@ -180,7 +180,7 @@ impl Tracker {
         }
     }
 
-    fn wake_due(&mut self, now: Moment) {
+    fn wake_due(&mut self, now: Instant) {
         while let Some(Reverse((due, _, at))) = self.retries.peek().copied()
             && due <= now
         {

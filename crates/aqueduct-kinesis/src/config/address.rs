@@ -1,13 +1,13 @@
 use aqueduct_aws::Arn;
-use aqueduct_core::{Error, Result, StreamName, Text, Url, percent_decode};
+use aqueduct_core::{Error, Result, SmallStr, StreamName, Url, percent_decode};
 
 /// The stream that a URL names.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Address {
     pub(super) stream: StreamName,
-    pub(super) arn: Option<Text>,
+    pub(super) arn: Option<SmallStr>,
     /// The ARN's region.
-    pub(super) region: Option<Text>,
+    pub(super) region: Option<SmallStr>,
 }
 
 impl Address {

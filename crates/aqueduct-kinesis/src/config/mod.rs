@@ -5,7 +5,7 @@ mod reading;
 use std::time::Duration;
 
 use aqueduct_aws::AwsOptions;
-use aqueduct_core::{Options, Result, StreamName, Text, Url};
+use aqueduct_core::{Options, Result, SmallStr, StreamName, Url};
 
 use self::address::Address;
 pub(crate) use self::publishing::{Aggregation, Publishing};
@@ -17,7 +17,7 @@ pub(crate) struct Config {
     /// The stream's name in Kinesis.
     pub(crate) stream: StreamName,
     /// Its ARN, where the URL gave one: requests then name the stream by it, across accounts too.
-    pub(crate) arn: Option<Text>,
+    pub(crate) arn: Option<SmallStr>,
     pub(crate) aws: AwsOptions,
     /// How to make the stream where it is missing; `None`: it is an error.
     pub(crate) create: Option<Creation>,

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use aqueduct_core::{Options, Result, Text};
+use aqueduct_core::{Options, Result, SmallStr};
 
 /// How records are read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,7 +20,7 @@ pub(crate) enum ReadMode {
     /// SubscribeToShard: 2 MiB/s per shard of its own, at a price.
     FanOut {
         /// The registered consumer; `None`: named after the group.
-        consumer: Option<Text>,
+        consumer: Option<SmallStr>,
         /// Whether to poll where the service refuses.
         fall_back: bool,
     },

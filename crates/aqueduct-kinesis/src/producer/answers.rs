@@ -1,4 +1,4 @@
-use aqueduct_core::{Effect, Error, ErrorKind, Moment, PartitionId, Position, Receipt, Retry};
+use aqueduct_core::{Effect, Error, ErrorKind, Instant, PartitionId, Position, Receipt, Retry};
 
 use super::outcome::{Outcome, Refusal};
 use super::put::Call;
@@ -46,7 +46,7 @@ impl Call<'_> {
         counted.add_to(&self.producer.metrics);
     }
 
-    fn tell_pacing(&self, request: &[u32], outcomes: &[Outcome], now: Moment) {
+    fn tell_pacing(&self, request: &[u32], outcomes: &[Outcome], now: Instant) {
         let pacing = &self.producer.pacing;
         if !self.by_shard || pacing.is_calm() {
             return;
@@ -68,7 +68,7 @@ impl Call<'_> {
     }
 
     /// The service did not store that record, and says so.
-    fn refused(&mut self, item: u32, refusal: &Refusal, now: Moment, counted: &mut Counted) {
+    fn refused(&mut self, item: u32, refusal: &Refusal, now: Instant, counted: &mut Counted) {
         counted.failed += 1;
         let Refusal { code, message } = refusal;
         let what = self.producer.kinesis.what("PutRecords");
@@ -122,7 +122,7 @@ impl Call<'_> {
     async fn judge_astray(
         &mut self,
         astray: Vec<(u32, PartitionId, Position)>,
-        now: Moment,
+        now: Instant,
         counted: &mut Counted,
     ) {
         let refreshed = self.producer.map.refresh(now).await;

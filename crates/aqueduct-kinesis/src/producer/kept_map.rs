@@ -2,7 +2,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use aqueduct_core::{Moment, Result, Runtime};
+use aqueduct_core::{Instant, Result, Runtime};
 
 use crate::shards::{ShardMap, list_shards};
 use crate::stream::Kinesis;
@@ -41,7 +41,7 @@ impl KeptMap {
     }
 
     /// The map; one that has grown old is read again beside the caller, who does not wait.
-    pub(super) fn fresh(self: &Arc<Self>, now: Moment) -> Arc<ShardMap> {
+    pub(super) fn fresh(self: &Arc<Self>, now: Instant) -> Arc<ShardMap> {
         let read_at = self.read_at.load(Ordering::Relaxed);
         let old = millis(now).saturating_sub(read_at) >= self.age.as_millis() as u64;
         if old && !self.refreshing.swap(true, Ordering::Relaxed) {
@@ -58,7 +58,7 @@ impl KeptMap {
     }
 
     /// The map as it is at `since` or later.
-    pub(super) async fn refresh(&self, since: Moment) -> Result<Arc<ShardMap>> {
+    pub(super) async fn refresh(&self, since: Instant) -> Result<Arc<ShardMap>> {
         let _reading = self.reading.lock().await;
         if self.read_at.load(Ordering::Relaxed) > millis(since) {
             return Ok(self.current());
@@ -79,6 +79,6 @@ impl KeptMap {
     }
 }
 
-fn millis(moment: Moment) -> u64 {
+fn millis(moment: Instant) -> u64 {
     moment.elapsed_since_origin().as_millis() as u64
 }

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use aqueduct_core::{Effect, Error, ErrorKind, Event, Moment, Result, Retry, SendReport};
+use aqueduct_core::{Effect, Error, ErrorKind, Event, Instant, Result, Retry, SendReport};
 use aws_sdk_kinesis::types::PutRecordsRequestEntry;
 use futures::future::{Either, select};
 use futures::stream::{FuturesUnordered, StreamExt as _};
@@ -50,10 +50,10 @@ pub(super) struct Call<'a> {
     pub(super) draft: Draft,
     pub(super) ledger: Ledger,
     pub(super) schedule: Schedule,
-    pub(super) hold: Moment,
+    pub(super) hold: Instant,
     /// Until when it may hold for long; whether it does is in the producer's count then.
-    pub(super) long_hold: Option<Moment>,
-    pub(super) patience: Moment,
+    pub(super) long_hold: Option<Instant>,
+    pub(super) batch_wait: Instant,
     /// Whether the queues are the map's open shards.
     pub(super) by_shard: bool,
     /// Bytes and records of each queue that the paces have let go and that have no answer yet.
@@ -88,7 +88,7 @@ impl KinesisProducer {
             ledger,
             hold: now + HOLD,
             long_hold: None,
-            patience: now + PATIENCE,
+            batch_wait: now + PATIENCE,
             by_shard,
             let_go: match by_shard {
                 true => vec![(0, 0); map.open().len()],
@@ -100,7 +100,7 @@ impl KinesisProducer {
         call.run().await
     }
 
-    fn may_go_anywhere(&self, events: &[Event], now: Moment) -> bool {
+    fn may_go_anywhere(&self, events: &[Event], now: Instant) -> bool {
         if self.pacing.is_calm() {
             return true;
         }
@@ -109,7 +109,7 @@ impl KinesisProducer {
     }
 
     /// How many bytes each open shard may be sent in large records.
-    fn rooms(&self, map: &ShardMap, now: Moment) -> Vec<usize> {
+    fn rooms(&self, map: &ShardMap, now: Instant) -> Vec<usize> {
         let mut paces = self.pacing.paces();
         let room = |lane| match &mut paces {
             None => usize::MAX,
@@ -215,7 +215,7 @@ impl Call<'_> {
     }
 
     /// The next request, and when to ask again.
-    fn next(&mut self) -> (Vec<u32>, Option<Moment>) {
+    fn next(&mut self) -> (Vec<u32>, Option<Instant>) {
         let now = self.producer.runtime.now();
         let Self {
             producer,
@@ -234,7 +234,7 @@ impl Call<'_> {
             true => producer.pacing.paces(),
             false => None,
         };
-        let late = now >= self.patience;
+        let late = now >= self.batch_wait;
         let mut again = None;
         let step = schedule.next(&draft.slots, |item, begins| {
             if late {
@@ -268,7 +268,7 @@ impl Call<'_> {
                     Gate::Wait(until.min(end))
                 }
                 Err(until) => {
-                    again = Some(again.map_or(until, |known: Moment| known.max(until)));
+                    again = Some(again.map_or(until, |known: Instant| known.max(until)));
                     Gate::TooLate
                 }
             }

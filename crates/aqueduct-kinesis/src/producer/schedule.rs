@@ -1,6 +1,6 @@
 //! Which records go into which request of one call. No I/O, no clock.
 
-use aqueduct_core::Moment;
+use aqueduct_core::Instant;
 
 /// The most records of one request.
 pub(super) const REQUEST_RECORDS: usize = 500;
@@ -43,7 +43,7 @@ pub(super) enum Gate {
     /// It is not sent in this call, and that is noted already; the next one is looked at.
     LeaveOut,
     /// The queue waits until then.
-    Wait(Moment),
+    Wait(Instant),
     /// The queue waits for longer than the call: the rest of it is left out.
     TooLate,
 }
@@ -56,7 +56,7 @@ pub(super) struct Step {
     /// Those that wait for too long, and are not sent any more.
     pub(super) left_out: Vec<u32>,
     /// When to ask again although no answer came.
-    pub(super) wait: Option<Moment>,
+    pub(super) wait: Option<Instant>,
 }
 
 impl Schedule {

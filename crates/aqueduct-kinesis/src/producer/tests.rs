@@ -110,7 +110,7 @@ fn check_records(events: &[Event], draft: &Draft, map: &ShardMap) {
     assert_eq!(draft.items.len(), draft.entries.whole().len());
     for (at, (item, entry)) in draft.items.iter().zip(draft.entries.whole()).enumerate() {
         let data = entry.data.as_ref();
-        assert!(data.len() + entry.partition_key.len() <= RECORD);
+        assert!(data.len() + entry.partition_key.as_deref().unwrap_or_default().len() <= RECORD);
         if !item.aggregated {
             continue;
         }

@@ -3,7 +3,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use aqueduct_core::{
-    Capabilities, Capability, Claims, Error, ErrorKind, Limits, Moment, OpenPartition, Partition,
+    Capabilities, Capability, Claims, Error, ErrorKind, Instant, Limits, OpenPartition, Partition,
     PartitionId, PartitionReader, PartitionState, PartitionedLog, Position, ReadFrom,
     ResolvedStart, Result, Runtime, Start, StreamName, Tail, Timestamp,
 };
@@ -34,7 +34,7 @@ pub(super) struct Source {
     pub(super) time: ServerTime,
     pub(super) consumers: Consumers,
     shards: Mutex<BTreeMap<PartitionId, Shard>>,
-    caught_up: Mutex<BTreeMap<PartitionId, (Position, Moment)>>,
+    caught_up: Mutex<BTreeMap<PartitionId, (Position, Instant)>>,
 }
 
 impl KinesisLog {
@@ -195,7 +195,7 @@ pub(crate) fn timestamp(time: Option<&aws_sdk_kinesis::primitives::DateTime>) ->
 
 /// The error of a position whose record is gone.
 pub(super) fn expired(source: &Source, shard: &PartitionId, asked: ReadFrom, left: &str) -> Error {
-    let asked = aqueduct_core::Watermark::Start(asked);
+    let asked = aqueduct_core::Checkpoint::Start(asked);
     Error::new(
         ErrorKind::PositionExpired,
         format!(

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use aqueduct_core::{Backoff, Moment, Runtime};
+use aqueduct_core::{Backoff, Instant, Runtime};
 
 /// What a shard gives to all who poll it.
 const BYTES_PER_SECOND: f64 = (2 << 20) as f64;
@@ -19,7 +19,7 @@ pub(super) struct Pace {
     idle: Duration,
     throttled: u32,
     failed: u32,
-    due: Moment,
+    due: Instant,
 }
 
 impl Pace {
@@ -34,12 +34,12 @@ impl Pace {
         }
     }
 
-    pub(super) fn due(&self) -> Moment {
+    pub(super) fn due(&self) -> Instant {
         self.due
     }
 
     /// A request that went out at `sent` was answered.
-    pub(super) fn answered(&mut self, sent: Moment, bytes: usize, at_tip: bool) {
+    pub(super) fn answered(&mut self, sent: Instant, bytes: usize, at_tip: bool) {
         self.failed = 0;
         // Step by step: those who share the shard are still there.
         self.throttled = self.throttled.saturating_sub(1);
@@ -98,15 +98,15 @@ mod tests {
     struct Still;
 
     impl Platform for Still {
-        fn now(&self) -> Moment {
-            Moment::default()
+        fn now(&self) -> Instant {
+            Instant::default()
         }
 
         fn wall(&self) -> Timestamp {
             Timestamp::EPOCH
         }
 
-        fn sleep_until(&self, _: Moment) -> BoxFuture<'static, ()> {
+        fn sleep_until(&self, _: Instant) -> BoxFuture<'static, ()> {
             Box::pin(futures::future::pending())
         }
 
@@ -119,7 +119,7 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
-    fn pace(interval: Duration) -> (Pace, Moment) {
+    fn pace(interval: Duration) -> (Pace, Instant) {
         let runtime = Runtime::new(Still);
         let now = runtime.now();
         (Pace::new(&runtime, interval), now)

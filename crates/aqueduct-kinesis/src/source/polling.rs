@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use aqueduct_core::{ErrorKind, Moment, Result};
+use aqueduct_core::{ErrorKind, Instant, Result};
 use futures::SinkExt as _;
 
 use super::feed::{Chunk, Chunks, Link};
@@ -110,7 +110,7 @@ impl Polling {
         Ok(iterator)
     }
 
-    fn took(&mut self, chunk: &Chunk, sent: Moment) {
+    fn took(&mut self, chunk: &Chunk, sent: Instant) {
         let bytes = chunk.records.bytes();
         if let Some(last) = chunk.records.last() {
             self.place = Place::Sequence(last.to_owned());

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aqueduct_core::{
-    Error, ErrorKind, Moment, OpenPartition, PartitionEnd, PartitionReader, ReadBatch, Record,
+    Error, ErrorKind, Instant, OpenPartition, PartitionEnd, PartitionReader, ReadBatch, Record,
     Result, Tail, Task,
 };
 use async_trait::async_trait;
@@ -171,7 +171,7 @@ impl KinesisReader {
 impl PartitionReader for KinesisReader {
     async fn read(&mut self, max_events: usize) -> Result<ReadBatch> {
         let max_events = max_events.max(1);
-        let mut deadline: Option<Moment> = None;
+        let mut deadline: Option<Instant> = None;
         loop {
             if let Some(gap) = &self.gap {
                 return Err(gap.clone());

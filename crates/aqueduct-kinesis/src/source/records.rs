@@ -128,13 +128,13 @@ impl From<Vec<Record>> for Records {
 
 /// Records in the text of an answer.
 pub(super) struct InText {
-    text: Text,
+    text: SmallStr,
     entries: vec::IntoIter<Entry>,
     bytes: usize,
     block: BytesMut,
 }
 
-struct Text {
+struct SmallStr {
     body: SdkBody,
     /// What does not stand in the body as it is, behind the end of that.
     unescaped: String,
@@ -182,7 +182,7 @@ impl InText {
     }
 }
 
-impl Text {
+impl SmallStr {
     fn part(&self, span: Span) -> &str {
         // It was text when it was noted.
         std::str::from_utf8(self.bytes(span)).unwrap_or_default()
@@ -261,7 +261,7 @@ impl Places {
     /// The records at these places of `body`.
     pub(super) fn of(self, body: SdkBody) -> InText {
         InText {
-            text: Text {
+            text: SmallStr {
                 body,
                 unescaped: self.unescaped,
             },

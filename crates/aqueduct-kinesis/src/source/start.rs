@@ -2,8 +2,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aqueduct_core::{
-    Error, ErrorKind, PartitionId, Position, ReadFrom, ResolvedStart, Result, Start, Timestamp,
-    Watermark,
+    Checkpoint, Error, ErrorKind, PartitionId, Position, ReadFrom, ResolvedStart, Result, Start,
+    Timestamp,
 };
 use futures::{StreamExt as _, TryStreamExt as _};
 
@@ -38,7 +38,7 @@ pub(super) async fn resolve(source: &Arc<Source>, start: &Start) -> Result<Resol
     let created = source.created().await?;
     let at = created.map_or(source.time.now(), |created| created.max(source.time.now()));
     let everywhere = |from: ReadFrom| {
-        let place = |shard: &Shard| (shard.id.clone(), Watermark::Start(from));
+        let place = |shard: &Shard| (shard.id.clone(), Checkpoint::Start(from));
         shards.iter().map(place).collect()
     };
     let partitions = match start {
@@ -55,7 +55,7 @@ pub(super) async fn resolve(source: &Arc<Source>, start: &Start) -> Result<Resol
         Start::Positions(named) => named
             .iter()
             .map(|(id, from)| match shards.iter().any(|it| it.id == *id) {
-                true => Ok((id.clone(), Watermark::Start(*from))),
+                true => Ok((id.clone(), Checkpoint::Start(*from))),
                 false => {
                     let stream = &source.kinesis.shown;
                     let message = format!("stream {stream}: there is no shard {id}");
@@ -71,16 +71,16 @@ async fn latest(
     source: Arc<Source>,
     shard: Shard,
     at: Timestamp,
-) -> Result<(PartitionId, Watermark)> {
+) -> Result<(PartitionId, Checkpoint)> {
     if !shard.is_open() {
-        return Ok((shard.id, Watermark::End));
+        return Ok((shard.id, Checkpoint::End));
     }
     let since = at.saturating_sub(LOOK_BACK);
     let place = match newest_since(&source, &shard, since).await? {
         Some(newest) => ReadFrom::After(newest),
         None => ReadFrom::Time(since),
     };
-    Ok((shard.id, Watermark::Start(place)))
+    Ok((shard.id, Checkpoint::Start(place)))
 }
 
 /// The last record of a shard, where it came within the last seconds.

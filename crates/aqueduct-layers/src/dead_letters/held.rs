@@ -1,8 +1,8 @@
 use std::collections::BTreeMap;
 
-use aqueduct_core::{Assignment, GroupName, Moment, PartitionId, StreamName, Text};
+use aqueduct_core::{Assignment, GroupName, Instant, PartitionId, SmallStr, StreamName};
 
-/// The keys whose events follow into the letters, as far as is known here.
+/// The keys whose events follow into the dead letters, as far as is known here.
 #[derive(Default)]
 pub(super) struct HeldKeys {
     streams: BTreeMap<(GroupName, StreamName), Known>,
@@ -11,8 +11,8 @@ pub(super) struct HeldKeys {
 #[derive(Default)]
 struct Known {
     /// With the moment since when each is known.
-    keys: BTreeMap<Text, Moment>,
-    read_at: Option<Moment>,
+    keys: BTreeMap<SmallStr, Instant>,
+    read_at: Option<Instant>,
     /// The generation of each partition at the last reading: a new one may come from a process
     /// that held keys which are not known here.
     generations: BTreeMap<Option<PartitionId>, u64>,
@@ -24,7 +24,7 @@ impl HeldKeys {
         known.is_some_and(|known| known.keys.contains_key(key))
     }
 
-    pub(super) fn hold(&mut self, assignment: &Assignment, key: Text, now: Moment) {
+    pub(super) fn hold(&mut self, assignment: &Assignment, key: SmallStr, now: Instant) {
         self.streams
             .entry(place(assignment))
             .or_default()
@@ -33,7 +33,7 @@ impl HeldKeys {
     }
 
     /// Whether the keys of that assignment were read, for its generation, after `oldest`.
-    pub(super) fn are_known(&self, assignment: &Assignment, oldest: Moment) -> bool {
+    pub(super) fn are_known(&self, assignment: &Assignment, oldest: Instant) -> bool {
         self.streams.get(&place(assignment)).is_some_and(|known| {
             known.read_at.is_some_and(|at| at >= oldest)
                 && known.generations.get(&assignment.partition) == Some(&assignment.generation)
@@ -42,7 +42,7 @@ impl HeldKeys {
 
     /// What the store said of the assignment's stream when it was asked at `at`. A key that became
     /// held since then may be missing from its answer.
-    pub(super) fn read(&mut self, assignment: &Assignment, keys: Vec<Text>, at: Moment) {
+    pub(super) fn read(&mut self, assignment: &Assignment, keys: Vec<SmallStr>, at: Instant) {
         let known = self.streams.entry(place(assignment)).or_default();
         known.keys.retain(|_, since| *since >= at);
         for key in keys {
@@ -74,7 +74,7 @@ mod tests {
             generation: 1,
             replay: 0,
         };
-        let second = |n| Moment::default() + Duration::from_secs(n);
+        let second = |n| Instant::default() + Duration::from_secs(n);
         let mut held = HeldKeys::default();
         held.hold(&assignment, "before".into(), second(1));
         // Asked at 2, held at 3, answered at 4 with what was so at 2.

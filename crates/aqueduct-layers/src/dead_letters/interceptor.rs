@@ -1,8 +1,8 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use aqueduct_core::{
-    Admission, Assignment, DeadLetterQueue, Delivery, Error, Failure, Interceptor, LetterReason,
-    Letters, Next, Parts, Result, Runtime, Settlement, Settler, Settling, Text,
+    Admission, Assignment, DeadLetterQueue, DeadLetterReason, DeadLetterStore, Delivery, Error,
+    Failure, Interceptor, Next, Parts, Result, Runtime, Settlement, Settler, Settling, SmallStr,
 };
 use async_trait::async_trait;
 
@@ -14,7 +14,7 @@ use crate::redriven::is_for_another_group;
 
 pub(super) struct Burials {
     pub(super) queue: Arc<dyn DeadLetterQueue>,
-    pub(super) letters: Option<Arc<dyn Letters>>,
+    pub(super) dead_letters: Option<Arc<dyn DeadLetterStore>>,
     pub(super) options: DeadLetterOptions,
     pub(super) runtime: Runtime,
     pub(super) records: Mutex<Records>,
@@ -39,10 +39,10 @@ impl Burials {
                 tries,
             }) => {
                 let (reason, message) = (*reason, message.clone());
-                let letter = self.letter(assignment, parts, reason, message, *attempts);
+                let dead_letter = self.dead_letter(assignment, parts, reason, message, *attempts);
                 return Verdict::Bury(Box::new(Doomed {
                     place,
-                    letter,
+                    dead_letter,
                     ticket: parts.ticket,
                     tries: *tries,
                 }));
@@ -51,12 +51,18 @@ impl Burials {
         }
         let key = parts.event.key();
         if key.is_some_and(|key| lock(&self.held).holds(assignment, key)) {
-            let message = Text::literal("an earlier event of its key is a letter");
+            let message = SmallStr::literal("an earlier event of its key is a dead letter");
             let attempts = parts.attempt.saturating_sub(1);
-            let letter = self.letter(assignment, parts, LetterReason::KeyHeld, message, attempts);
+            let dead_letter = self.dead_letter(
+                assignment,
+                parts,
+                DeadLetterReason::KeyHeld,
+                message,
+                attempts,
+            );
             return Verdict::Bury(Box::new(Doomed {
                 place,
-                letter,
+                dead_letter,
                 ticket: parts.ticket,
                 tries: 0,
             }));
@@ -64,17 +70,17 @@ impl Burials {
         if parts.attempt > limit && self.options.on_exhausted != OnExhausted::Block {
             let last = record.and_then(|it| it.failures.last().map(|last| last.error.clone()));
             let (reason, message) = match last {
-                Some(error) => (LetterReason::Exhausted, error),
+                Some(error) => (DeadLetterReason::Exhausted, error),
                 None => (
-                    LetterReason::Poison,
-                    Text::literal("the process died while it was being handled"),
+                    DeadLetterReason::Poison,
+                    SmallStr::literal("the process died while it was being handled"),
                 ),
             };
             let attempts = parts.attempt - 1;
-            let letter = self.letter(assignment, parts, reason, message, attempts);
+            let dead_letter = self.dead_letter(assignment, parts, reason, message, attempts);
             return Verdict::Bury(Box::new(Doomed {
                 place,
-                letter,
+                dead_letter,
                 ticket: parts.ticket,
                 tries: 0,
             }));
@@ -84,10 +90,10 @@ impl Burials {
 
     /// Reads which keys are held, where that is not known or too old.
     async fn read_held_keys(&self, deliveries: &[Delivery]) -> Result<()> {
-        let Some(letters) = &self.letters else {
+        let Some(dead_letters) = &self.dead_letters else {
             return Ok(());
         };
-        if self.options.on_exhausted != OnExhausted::LetterKey {
+        if self.options.on_exhausted != OnExhausted::DivertKey {
             return Ok(());
         }
         for delivery in deliveries {
@@ -97,13 +103,13 @@ impl Burials {
                 continue;
             }
             let (group, stream) = (&assignment.group, &assignment.stream);
-            let keys = letters.held_keys(group, stream).await?;
+            let keys = dead_letters.held_keys(group, stream).await?;
             lock(&self.held).read(assignment, keys, now);
         }
         Ok(())
     }
 
-    fn note_failure(&self, assignment: &Assignment, parts: &Parts, error: Text) {
+    fn note_failure(&self, assignment: &Assignment, parts: &Parts, error: SmallStr) {
         let failure = Failure {
             attempt: parts.attempt,
             at: self.runtime.wall(),
@@ -132,7 +138,7 @@ impl Interceptor for Burials {
     async fn admit(&self, deliveries: &[Delivery]) -> Result<Vec<Admission>> {
         self.read_held_keys(deliveries).await?;
         let mut admissions = Vec::with_capacity(deliveries.len());
-        // One after the other as far as they are letters: a key that becomes held on the way
+        // One after the other as far as they are dead letters: a key that becomes held on the way
         // concerns those behind it.
         let mut at = 0;
         while at < deliveries.len() {
@@ -141,7 +147,7 @@ impl Interceptor for Burials {
             match self.judge(assignment, delivery.parts()) {
                 Verdict::Pass => admissions.push(Admission::Pass),
                 Verdict::Settled => admissions.push(Admission::Settle(Settlement::Ack)),
-                Verdict::Bury(doomed) if doomed.letter.reason == LetterReason::KeyHeld => {
+                Verdict::Bury(doomed) if doomed.dead_letter.reason == DeadLetterReason::KeyHeld => {
                     let followers = self.followers(*doomed, &deliveries[at..]);
                     at += followers.len();
                     admissions.extend(
@@ -151,8 +157,8 @@ impl Interceptor for Burials {
                     continue;
                 }
                 Verdict::Bury(doomed) => {
-                    let held = doomed.letter.holds_key;
-                    let settlement = self.bury(assignment, *doomed).await;
+                    let held = doomed.dead_letter.holds_key;
+                    let settlement = self.put(assignment, *doomed).await;
                     // Nothing behind it is out yet, so it need not come again.
                     let buried = held
                         && matches!(settlement, Settlement::Defer { delay } if delay.is_zero());
@@ -176,11 +182,11 @@ impl Interceptor for Burials {
                 let assignment = next.settler().assignment();
                 let message = error
                     .as_ref()
-                    .map_or(Text::literal("the attempt failed"), describe);
+                    .map_or(SmallStr::literal("the attempt failed"), describe);
                 self.note_failure(assignment, parts, message.clone());
                 let last = parts.attempt >= self.options.attempts;
                 if last && self.options.on_exhausted != OnExhausted::Block {
-                    return self.give_up(parts, LetterReason::Exhausted, message, next);
+                    return self.give_up(parts, DeadLetterReason::Exhausted, message, next);
                 }
                 next.settle(parts, Settlement::Nack { delay, error })
             }
@@ -205,19 +211,19 @@ impl Interceptor for Burials {
 
     fn abandoned(&self, parts: &Parts, settler: &dyn Settler) {
         if settler.revocation(parts).is_none() {
-            let message = Text::literal("the delivery was dropped unsettled");
+            let message = SmallStr::literal("the delivery was dropped unsettled");
             self.note_failure(settler.assignment(), parts, message);
         }
     }
 }
 
 impl Burials {
-    /// The letters that follow one another from the first of `deliveries` on, for one call.
+    /// The dead letters that follow one another from the first of `deliveries` on, for one call.
     fn followers(&self, first: Doomed, deliveries: &[Delivery]) -> Vec<Doomed> {
         let mut followers = vec![first];
         for delivery in &deliveries[1..] {
             match self.judge(delivery.assignment(), delivery.parts()) {
-                Verdict::Bury(doomed) if doomed.letter.reason == LetterReason::KeyHeld => {
+                Verdict::Bury(doomed) if doomed.dead_letter.reason == DeadLetterReason::KeyHeld => {
                     followers.push(*doomed);
                 }
                 _ => break,
@@ -228,7 +234,7 @@ impl Burials {
 }
 
 /// An error and its causes, in words.
-fn describe(error: &Error) -> Text {
+fn describe(error: &Error) -> SmallStr {
     let mut text = error.to_string();
     let mut cause = std::error::Error::source(error);
     while let Some(error) = cause {

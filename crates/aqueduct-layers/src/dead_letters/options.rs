@@ -2,12 +2,12 @@ use std::time::Duration;
 
 use aqueduct_core::{Backoff, Error, Result};
 
-/// When an event becomes a letter, and what becomes of its key.
+/// When an event becomes a dead letter, and what becomes of its key.
 #[derive(Clone, Debug)]
 pub struct DeadLetterOptions {
     /// How often an event is tried before it is given up. Default: 5.
     pub attempts: u32,
-    /// What is done then. Default: [`OnExhausted::Letter`], so that one bad event does not stop
+    /// What is done then. Default: [`OnExhausted::DeadLetter`], so that one bad event does not stop
     /// its key.
     pub on_exhausted: OnExhausted,
     /// How long an event waits for another burial after one failed. Default: 200 ms doubling to
@@ -26,29 +26,29 @@ pub struct DeadLetterOptions {
 /// What is done with an event whose last attempt failed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnExhausted {
-    /// It becomes a letter; later events of its key go on.
+    /// It becomes a dead letter; later events of its key go on.
     #[default]
-    Letter,
-    /// It becomes a letter, and the rest of its key follows it, in order, until the key is
-    /// released. Outlives this process only where the letters can be listed: see
+    DeadLetter,
+    /// It becomes a dead letter, and the rest of its key follows it, in order, until the key is
+    /// released. Outlives this process only where the dead letters can be listed: see
     /// [`DeadLetters::new`](super::DeadLetters::new).
-    LetterKey,
+    DivertKey,
     /// It is tried on and on; its key waits, the others flow.
     Block,
 }
 
 impl OnExhausted {
-    /// The choice of that name: `letter`, `letter_key` or `block`.
+    /// The choice of that name: `dead_letter`, `divert_key` or `block`.
     ///
     /// # Errors
     /// `Config`, with the text as written and the choices.
     pub fn from_name(name: &str) -> Result<Self> {
         match name {
-            "letter" => Ok(Self::Letter),
-            "letter_key" => Ok(Self::LetterKey),
+            "dead_letter" => Ok(Self::DeadLetter),
+            "divert_key" => Ok(Self::DivertKey),
             "block" => Ok(Self::Block),
             _ => Err(Error::config(format!(
-                "on_exhausted = \"{name}\": it must be \"letter\", \"letter_key\" or \"block\""
+                "on_exhausted = \"{name}\": it must be \"dead letter\", \"divert_key\" or \"block\""
             ))),
         }
     }

@@ -1,8 +1,8 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use aqueduct_core::{
-    Assignment, EventId, Failure, GroupName, LetterReason, PartitionId, Parts, Position,
-    StreamName, Text,
+    Assignment, DeadLetterReason, EventId, Failure, GroupName, PartitionId, Parts, Position,
+    SmallStr, StreamName,
 };
 
 /// What is known of events that have failed here, bounded: the oldest records go first.
@@ -27,7 +27,7 @@ pub(super) struct Place {
 enum At {
     Position(Position),
     /// A queue has no places, and a ticket lasts for one delivery alone.
-    Event(Text, EventId),
+    Event(SmallStr, EventId),
 }
 
 #[derive(Clone, Debug, Default)]
@@ -43,21 +43,21 @@ pub(super) enum Fate {
     Open,
     /// It is to be buried; `tries` burials have failed.
     Doomed {
-        reason: LetterReason,
-        message: Text,
+        reason: DeadLetterReason,
+        message: SmallStr,
         attempts: u32,
         tries: u32,
     },
-    /// It is a letter, and has to be settled yet.
+    /// It is a dead letter, and has to be settled yet.
     Buried {
         /// The delivery that was buried: where there are no places, an event that comes under
-        /// another ticket may be the letter itself, sent again.
+        /// another ticket may be the dead letter itself, sent again.
         ticket: u64,
     },
 }
 
 impl Fate {
-    /// Whether the delivery of `parts` is a letter already.
+    /// Whether the delivery of `parts` is a dead letter already.
     pub(super) fn is_buried(&self, parts: &Parts) -> bool {
         match self {
             Self::Buried { ticket } => parts.position.is_some() || *ticket == parts.ticket,

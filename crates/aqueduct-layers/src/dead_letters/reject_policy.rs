@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use aqueduct_core::{
     Admission, Delivery, Error, ErrorKind, Interceptor, Layer, Next, Parts, Result, Retry,
-    Settlement, Settling, Stage, Text,
+    Settlement, Settling, SmallStr, Stage,
 };
 use async_trait::async_trait;
 use metrics::counter;
@@ -33,7 +33,7 @@ impl OnReject {
     }
 }
 
-/// The layer that answers for rejected events where nobody takes letters: without it a rejection
+/// The layer that answers for rejected events where nobody takes dead letters: without it a rejection
 /// is `Unsupported`.
 ///
 /// Its place is that of [`DeadLetters`](super::DeadLetters), which it stands in for.
@@ -88,7 +88,7 @@ impl Policy {
             .clone()
     }
 
-    fn stop(&self, parts: &Parts, reason: &Text) {
+    fn stop(&self, parts: &Parts, reason: &SmallStr) {
         let error = Error::new(
             ErrorKind::Handler,
             format!(

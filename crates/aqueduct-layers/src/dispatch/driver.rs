@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use aqueduct_core::{
-    Capabilities, Effect, Error, ErrorKind, Event, Lane, Moment, Producer, Receipt, Result,
-    Runtime, Text, panic_message,
+    Capabilities, Effect, Error, ErrorKind, Event, Instant, Lane, Producer, Receipt, Result,
+    Runtime, SmallStr, panic_message,
 };
 use event_listener::{Event as Signal, Listener as _};
 use futures::FutureExt as _;
@@ -25,7 +25,7 @@ pub(super) struct Shared {
     pub(super) producer: Arc<dyn Producer>,
     pub(super) runtime: Runtime,
     pub(super) capabilities: Capabilities,
-    pub(super) source: Option<Text>,
+    pub(super) source: Option<SmallStr>,
     pub(super) batch_events: usize,
     pub(super) drain: std::time::Duration,
     request_timeout: std::time::Duration,
@@ -38,7 +38,7 @@ pub(super) struct Shared {
 /// The one task that waits for the engine's next moment, while there is one.
 #[derive(Default)]
 struct Clock {
-    set_for: Option<Moment>,
+    set_for: Option<Instant>,
 }
 
 impl Shared {

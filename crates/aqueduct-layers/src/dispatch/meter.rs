@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use aqueduct_core::Text;
+use aqueduct_core::SmallStr;
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
 use super::engine::Engine;
@@ -22,7 +22,7 @@ pub(super) struct Meter {
 }
 
 impl Meter {
-    pub(super) fn new(name: &Text) -> Self {
+    pub(super) fn new(name: &SmallStr) -> Self {
         let stream = name.to_string();
         let label = || stream.clone();
         Self {

@@ -1,22 +1,22 @@
 use std::time::Duration;
 
-use aqueduct_core::{Backoff, Error, Result, Text};
+use aqueduct_core::{Backoff, Error, Result, SmallStr};
 
 /// How a dispatch batches, bounds, paces and retries.
 #[derive(Clone, Debug)]
 pub struct DispatchOptions {
     /// The stream's name, as metrics and log lines carry it. Default: empty.
-    pub name: Text,
+    pub name: SmallStr,
     /// Stamped on events that have no source, once, before any try, so that a resent event keeps
     /// its identity. Default: none; an event without a source is then refused.
-    pub source: Option<Text>,
+    pub source: Option<SmallStr>,
     /// How long an event may wait for company while nothing is in flight. Default: zero, since
     /// waiting at an idle stream costs latency and saves nothing.
     pub linger: Duration,
     /// How long an event may wait for company while a request is in flight; then it is sent beside
     /// that one. Default: 5 ms, longer than a good answer takes and shorter than a person notices,
     /// so that one slow request does not stop the rest.
-    pub patience: Duration,
+    pub batch_wait: Duration,
     /// The most events of one request; the backend's own limit applies where it is lower.
     /// Default: 5,000, which fills the requests of a service that takes many events in a record. A
     /// request has as many as have gathered; it does not wait to be full.
@@ -55,10 +55,10 @@ pub struct DispatchOptions {
 impl Default for DispatchOptions {
     fn default() -> Self {
         Self {
-            name: Text::default(),
+            name: SmallStr::default(),
             source: None,
             linger: Duration::ZERO,
-            patience: Duration::from_millis(5),
+            batch_wait: Duration::from_millis(5),
             max_batch_events: 5_000,
             max_batch_bytes: 4 << 20,
             max_buffered_events: 20_000,

@@ -2,8 +2,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use aqueduct_core::{
-    Assignment, EventClaim, EventId, IdempotencyScope, Moment, PartitionId, Parts, Position,
-    StreamName, Text,
+    Assignment, EventClaim, EventId, IdempotencyScope, Instant, PartitionId, Parts, Position,
+    SmallStr, StreamName,
 };
 
 /// What this process has claimed and not settled, and what it has seen others hold.
@@ -18,9 +18,9 @@ pub(super) struct Claims {
 /// An event within one group.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct EventKey {
-    group: Text,
+    group: SmallStr,
     replay: u64,
-    source: Text,
+    source: SmallStr,
     id: EventId,
 }
 
@@ -41,13 +41,13 @@ struct Ours {
     ticket: u64,
     scope: IdempotencyScope,
     claim: EventClaim,
-    since: Moment,
+    since: Instant,
 }
 
 struct Theirs {
     nonce: u64,
     heartbeat: u64,
-    since: Moment,
+    since: Instant,
 }
 
 /// What is known of an event before the store is asked.
@@ -95,7 +95,7 @@ impl Origin {
 }
 
 impl Claims {
-    pub(super) fn look(&self, key: &EventKey, origin: &Origin, now: Moment) -> Local {
+    pub(super) fn look(&self, key: &EventKey, origin: &Origin, now: Instant) -> Local {
         match self.ours.get(key) {
             Some(ours) if ours.origin != *origin && !origin.succeeds(&ours.origin) => {
                 Local::Busy(now.since(ours.since))
@@ -118,7 +118,7 @@ impl Claims {
         (origin, ticket): (Origin, u64),
         scope: IdempotencyScope,
         claim: EventClaim,
-        now: Moment,
+        now: Instant,
     ) {
         self.theirs.remove(&key);
         self.ours.insert(
@@ -150,7 +150,7 @@ impl Claims {
         key: &EventKey,
         nonce: u64,
         heartbeat: u64,
-        now: Moment,
+        now: Instant,
         life: Duration,
     ) -> bool {
         // What nobody asks about any more would stay for ever: an event whose delivery went away.
@@ -181,7 +181,7 @@ impl Claims {
     pub(super) fn older_than(
         &self,
         age: Duration,
-        now: Moment,
+        now: Instant,
     ) -> Vec<(IdempotencyScope, Vec<EventClaim>)> {
         let mut scopes: Vec<(IdempotencyScope, Vec<EventClaim>)> = Vec::new();
         for ours in self.ours.values() {

@@ -28,7 +28,7 @@ pub use self::options::IdempotencyOptions;
 ///   call of the store. Any other end gives the claim up; so does the ack of a delivery that is
 ///   superseded, which must come again behind the event that failed before it. An ack that comes
 ///   too late for another reason is still recorded: the effect has happened.
-/// - Redriven letters that name another group are settled unseen.
+/// - Redriven dead letters that name another group are settled unseen.
 ///
 /// A crash between the effect of a handler and the completion runs the effect again, unless both
 /// are in one transaction: complete [`claim_for`](Self::claim_for) in it; the layer finds the event

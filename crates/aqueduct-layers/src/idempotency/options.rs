@@ -1,13 +1,13 @@
 use std::time::Duration;
 
-use aqueduct_core::{Backoff, Error, Result, Text};
+use aqueduct_core::{Backoff, Error, Result, SmallStr};
 
 /// What counts as handled, and for how long.
 #[derive(Clone, Debug)]
 pub struct IdempotencyOptions {
     /// The name of the handler set: two workers of one group with different handlers are told
     /// apart by it. Default: `default`.
-    pub handlers: Text,
+    pub handlers: SmallStr,
     /// How long a claim may stand still before it counts as dead, on our own clock. Default: 30 s,
     /// as long as a lease lives.
     pub life: Duration,
@@ -16,9 +16,9 @@ pub struct IdempotencyOptions {
     pub heartbeat: Duration,
     /// How long the stream keeps events; `None` for ever. Default: `None`.
     pub stream_retention: Option<Duration>,
-    /// How long letters are kept before they may be redriven; `None` for ever. Default: zero, which
+    /// How long dead letters are kept before they may be redriven; `None` for ever. Default: zero, which
     /// is right where there are no dead letters.
-    pub letter_retention: Option<Duration>,
+    pub dead_letter_retention: Option<Duration>,
     /// How often an answer of the store is asked for again while it is away, before a settlement
     /// fails. Default: 4, about a second with the default back-off.
     pub retries: u32,
@@ -29,11 +29,11 @@ pub struct IdempotencyOptions {
 impl Default for IdempotencyOptions {
     fn default() -> Self {
         Self {
-            handlers: Text::literal("default"),
+            handlers: SmallStr::literal("default"),
             life: Duration::from_secs(30),
             heartbeat: Duration::from_secs(10),
             stream_retention: None,
-            letter_retention: Some(Duration::ZERO),
+            dead_letter_retention: Some(Duration::ZERO),
             retries: 4,
             backoff: Backoff::new(Duration::from_millis(50), Duration::from_secs(1)),
         }
@@ -55,18 +55,18 @@ impl IdempotencyOptions {
             )));
         }
         let Some(kept) = kept else { return Ok(()) };
-        let needed = match (self.stream_retention, self.letter_retention) {
-            (Some(stream), Some(letters)) => Some(stream.saturating_add(letters)),
+        let needed = match (self.stream_retention, self.dead_letter_retention) {
+            (Some(stream), Some(dead_letters)) => Some(stream.saturating_add(dead_letters)),
             _ => None,
         };
         match needed {
             Some(needed) if kept >= needed => Ok(()),
             _ => Err(Error::config(format!(
                 "ids of handled events are kept for {kept:?}, but the stream keeps events for {} \
-                 and letters are kept for {}: an event that comes again after its id is forgotten \
+                 and dead letters are kept for {}: an event that comes again after its id is forgotten \
                  would be handled twice. Keep ids for at least {}",
                 shown(self.stream_retention),
-                shown(self.letter_retention),
+                shown(self.dead_letter_retention),
                 shown(needed),
             ))),
         }
@@ -87,7 +87,7 @@ mod tests {
     fn ids_that_are_forgotten_too_early_are_refused() {
         let options = IdempotencyOptions {
             stream_retention: Some(7 * DAY),
-            letter_retention: Some(14 * DAY),
+            dead_letter_retention: Some(14 * DAY),
             ..IdempotencyOptions::default()
         };
         assert!(options.validate(None).is_ok());

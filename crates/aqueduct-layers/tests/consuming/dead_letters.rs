@@ -2,11 +2,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aqueduct_core::{
-    Backoff, Consumer, Delivery, Error, ErrorKind, Event, Layer, LayeredConsumer, Letter,
-    LetterReason, Letters, OpenPartition, ReadFrom, Runtime, Settlement, Source,
+    Backoff, Consumer, DeadLetter, DeadLetterReason, DeadLetterStore, Delivery, Error, ErrorKind,
+    Event, Layer, LayeredConsumer, OpenPartition, ReadFrom, Runtime, Settlement, Source,
 };
 use aqueduct_layers::{
-    DeadLetterOptions, DeadLetters, OnExhausted, OnReject, ProducerLetters, RejectPolicy,
+    DeadLetterOptions, DeadLetters, OnExhausted, OnReject, ProducerDeadLetters, RejectPolicy,
 };
 use aqueduct_runtime::Simulation;
 
@@ -31,7 +31,7 @@ fn options(on_exhausted: OnExhausted) -> DeadLetterOptions {
 
 struct Scene {
     runtime: Runtime,
-    letters: Arc<Flaky<dyn Letters>>,
+    dead_letters: Arc<Flaky<dyn DeadLetterStore>>,
     line: Arc<Line>,
     consumer: Arc<dyn Consumer>,
 }
@@ -39,23 +39,23 @@ struct Scene {
 impl Scene {
     async fn new(runtime: &Runtime, events: &[Event], on_exhausted: OnExhausted) -> Self {
         let line = Line::new(runtime, events.to_vec());
-        let inner = resource("dlq").letters(runtime).await.unwrap();
-        let letters = Flaky::new(inner, 0, runtime);
-        Self::over(runtime, line, letters, on_exhausted)
+        let inner = resource("dlq").dead_letters(runtime).await.unwrap();
+        let dead_letters = Flaky::new(inner, 0, runtime);
+        Self::over(runtime, line, dead_letters, on_exhausted)
     }
 
     fn over(
         runtime: &Runtime,
         line: Arc<Line>,
-        letters: Arc<Flaky<dyn Letters>>,
+        dead_letters: Arc<Flaky<dyn DeadLetterStore>>,
         on_exhausted: OnExhausted,
     ) -> Self {
-        let layer =
-            DeadLetters::with_letters(letters.clone(), options(on_exhausted), runtime).unwrap();
+        let layer = DeadLetters::with_letters(dead_letters.clone(), options(on_exhausted), runtime)
+            .unwrap();
         let consumer = LayeredConsumer::wrap(line.clone(), &[Arc::new(layer)]).unwrap();
         Self {
             runtime: runtime.clone(),
-            letters,
+            dead_letters,
             line,
             consumer,
         }
@@ -93,8 +93,8 @@ impl Scene {
         }
     }
 
-    async fn letters(&self) -> Vec<Letter> {
-        all_letters(&*self.letters).await
+    async fn dead_letters(&self) -> Vec<DeadLetter> {
+        all_letters(&*self.dead_letters).await
     }
 }
 
@@ -111,8 +111,11 @@ fn simulate<T>(seed: u64, work: impl AsyncFnOnce(&Runtime) -> T) -> T {
     simulation.block_on(work(&runtime)).unwrap()
 }
 
-fn ids(letters: &[Letter]) -> Vec<String> {
-    letters.iter().map(|it| it.event.id().to_string()).collect()
+fn ids(dead_letters: &[DeadLetter]) -> Vec<String> {
+    dead_letters
+        .iter()
+        .map(|it| it.event.id().to_string())
+        .collect()
 }
 
 #[test]
@@ -121,7 +124,7 @@ fn a_letter_says_everything_that_is_known() {
         let scene = Scene::new(
             runtime,
             &[event("a1", "a"), event("a2", "a")],
-            OnExhausted::Letter,
+            OnExhausted::DeadLetter,
         )
         .await;
         let seen = scene.run(|id| id == "a1").await;
@@ -132,30 +135,35 @@ fn a_letter_says_everything_that_is_known() {
         assert_eq!(
             runs,
             ["a1/1", "a1/2", "a1/3", "a2/1"],
-            "the key goes on behind the letter"
+            "the key goes on behind the dead letter"
         );
-        let letters = scene.letters().await;
-        let [letter] = &letters[..] else {
-            panic!("{letters:?}")
+        let dead_letters = scene.dead_letters().await;
+        let [dead_letter] = &dead_letters[..] else {
+            panic!("{dead_letters:?}")
         };
-        assert_eq!(letter.event, event("a1", "a"));
+        assert_eq!(dead_letter.event, event("a1", "a"));
         assert_eq!(
-            (letter.stream.as_str(), letter.group.as_str()),
+            (dead_letter.stream.as_str(), dead_letter.group.as_str()),
             ("orders", "billing")
         );
-        assert_eq!(letter.partition.as_ref().unwrap().as_str(), "0");
-        assert_eq!(letter.position.unwrap().to_string(), "0");
+        assert_eq!(dead_letter.partition.as_ref().unwrap().as_str(), "0");
+        assert_eq!(dead_letter.position.unwrap().to_string(), "0");
         assert_eq!(
-            (letter.reason, letter.attempts),
-            (LetterReason::Exhausted, 3)
+            (dead_letter.reason, dead_letter.attempts),
+            (DeadLetterReason::Exhausted, 3)
         );
-        assert_eq!(letter.message, "a1 failed");
-        assert!(!letter.holds_key);
-        let attempts: Vec<u32> = letter.failures.iter().map(|it| it.attempt).collect();
+        assert_eq!(dead_letter.message, "a1 failed");
+        assert!(!dead_letter.holds_key);
+        let attempts: Vec<u32> = dead_letter.failures.iter().map(|it| it.attempt).collect();
         assert_eq!(attempts, [1, 2, 3]);
-        assert!(letter.failures.is_sorted_by_key(|it| it.at));
-        assert!(letter.failures[2].at <= letter.buried_at);
-        assert!(letter.failures.iter().all(|it| it.error == "a1 failed"));
+        assert!(dead_letter.failures.is_sorted_by_key(|it| it.at));
+        assert!(dead_letter.failures[2].at <= dead_letter.buried_at);
+        assert!(
+            dead_letter
+                .failures
+                .iter()
+                .all(|it| it.error == "a1 failed")
+        );
     });
 }
 
@@ -175,11 +183,14 @@ fn rejected_events_are_letters_at_once_and_say_whether_they_decode() {
             .reject("undecodable: missing field `total`")
             .await
             .unwrap();
-        let letters = scene.letters().await;
-        let reasons: Vec<LetterReason> = letters.iter().map(|it| it.reason).collect();
-        assert_eq!(reasons, [LetterReason::Rejected, LetterReason::Undecodable]);
-        assert_eq!(letters[0].message, "no such customer");
-        assert_eq!(letters[0].attempts, 1);
+        let dead_letters = scene.dead_letters().await;
+        let reasons: Vec<DeadLetterReason> = dead_letters.iter().map(|it| it.reason).collect();
+        assert_eq!(
+            reasons,
+            [DeadLetterReason::Rejected, DeadLetterReason::Undecodable]
+        );
+        assert_eq!(dead_letters[0].message, "no such customer");
+        assert_eq!(dead_letters[0].attempts, 1);
         assert_eq!(scene.line.unsettled(), [""; 0]);
     });
 }
@@ -190,10 +201,10 @@ fn a_burial_that_fails_is_tried_again_with_back_off_and_the_handler_is_left_alon
         let scene = Scene::new(
             runtime,
             &[event("a", "a"), event("b", "b")],
-            OnExhausted::Letter,
+            OnExhausted::DeadLetter,
         )
         .await;
-        scene.letters.fail(1000);
+        scene.dead_letters.fail(1000);
         scene.next().await.reject("never").await.unwrap();
         assert_eq!(scene.line.unsettled(), ["a", "b"]);
         let started = runtime.now();
@@ -202,16 +213,16 @@ fn a_burial_that_fails_is_tried_again_with_back_off_and_the_handler_is_left_alon
         let waiting =
             runtime.spawn(async move { consumer.receive_batch(1).await.map(|it| it.len()) });
         runtime.sleep(Duration::from_secs(60)).await;
-        let tries = scene.letters.calls_of("bury").len();
+        let tries = scene.dead_letters.calls_of("bury").len();
         assert!((5..200).contains(&tries), "{tries} burials in a minute");
         assert_eq!(scene.line.unsettled(), ["a"]);
-        scene.letters.fail(0);
+        scene.dead_letters.fail(0);
         runtime.sleep(Duration::from_secs(9)).await;
         assert_eq!(scene.line.unsettled(), [""; 0]);
-        let letters = scene.letters().await;
-        assert_eq!(ids(&letters), ["a"]);
+        let dead_letters = scene.dead_letters().await;
+        assert_eq!(ids(&dead_letters), ["a"]);
         assert_eq!(
-            (letters[0].attempts, letters[0].message.as_str()),
+            (dead_letters[0].attempts, dead_letters[0].message.as_str()),
             (1, "never")
         );
         assert!(runtime.now().since(started) > Duration::from_secs(60));
@@ -228,7 +239,7 @@ fn a_burial_that_fails_is_tried_again_with_back_off_and_the_handler_is_left_alon
 fn the_rest_of_a_held_key_follows_in_order_until_it_is_released() {
     simulate(4, async |runtime| {
         let events = ["a1", "b1", "a2", "a3", "b2"].map(|id| event(id, &id[..1]));
-        let scene = Scene::new(runtime, &events, OnExhausted::LetterKey).await;
+        let scene = Scene::new(runtime, &events, OnExhausted::DivertKey).await;
         let seen = scene.run(|id| id == "a1").await;
         let runs: Vec<_> = seen
             .into_iter()
@@ -236,31 +247,36 @@ fn the_rest_of_a_held_key_follows_in_order_until_it_is_released() {
             .filter(|id| id.starts_with('a'))
             .collect();
         assert_eq!(runs, ["a1", "a1", "a1"], "nobody sees what follows");
-        let letters = scene.letters().await;
-        assert_eq!(ids(&letters), ["a1", "a2", "a3"]);
-        let buried: usize = scene.letters.calls_of("bury").iter().sum();
+        let dead_letters = scene.dead_letters().await;
+        assert_eq!(ids(&dead_letters), ["a1", "a2", "a3"]);
+        let buried: usize = scene.dead_letters.calls_of("bury").iter().sum();
         assert_eq!(buried, 3, "each of them once");
-        let reasons: Vec<LetterReason> = letters.iter().map(|it| it.reason).collect();
+        let reasons: Vec<DeadLetterReason> = dead_letters.iter().map(|it| it.reason).collect();
         assert_eq!(
             reasons,
             [
-                LetterReason::Exhausted,
-                LetterReason::KeyHeld,
-                LetterReason::KeyHeld
+                DeadLetterReason::Exhausted,
+                DeadLetterReason::KeyHeld,
+                DeadLetterReason::KeyHeld
             ]
         );
-        assert!(letters[0].holds_key);
+        assert!(dead_letters[0].holds_key);
 
-        // Another process, which knows nothing but what the letters say.
+        // Another process, which knows nothing but what the dead letters say.
         let line = Line::new(runtime, vec![event("a4", "a"), event("b3", "b")]);
-        let scene = Scene::over(runtime, line, scene.letters.clone(), OnExhausted::LetterKey);
+        let scene = Scene::over(
+            runtime,
+            line,
+            scene.dead_letters.clone(),
+            OnExhausted::DivertKey,
+        );
         let delivery = scene.next().await;
         assert_eq!(delivery.event().id().to_string(), "b3");
         delivery.ack().await.unwrap();
-        assert_eq!(ids(&scene.letters().await), ["a1", "a2", "a3", "a4"]);
+        assert_eq!(ids(&scene.dead_letters().await), ["a1", "a2", "a3", "a4"]);
         let (group, stream) = ("billing".into(), "orders".into());
         scene
-            .letters
+            .dead_letters
             .release_key(&group, &stream, "a")
             .await
             .unwrap();
@@ -293,7 +309,7 @@ fn a_blocked_key_waits_and_the_others_flow() {
                 .any(|(id, attempt)| id == "a1" && *attempt > 100)
         );
         assert_eq!(scene.line.unsettled(), ["a1", "a2"]);
-        assert!(scene.letters().await.is_empty());
+        assert!(scene.dead_letters().await.is_empty());
     });
 }
 
@@ -303,7 +319,7 @@ fn what_killed_the_process_is_buried_unseen() {
         let scene = Scene::new(
             runtime,
             &[event("a", "a"), event("b", "b")],
-            OnExhausted::Letter,
+            OnExhausted::DeadLetter,
         )
         .await;
         scene.line.set_attempt(0, 4);
@@ -315,11 +331,11 @@ fn what_killed_the_process_is_buried_unseen() {
             "its last attempt is not used up"
         );
         delivery.ack().await.unwrap();
-        let letters = scene.letters().await;
-        assert_eq!(ids(&letters), ["a"]);
+        let dead_letters = scene.dead_letters().await;
+        assert_eq!(ids(&dead_letters), ["a"]);
         assert_eq!(
-            (letters[0].reason, letters[0].attempts),
-            (LetterReason::Poison, 3)
+            (dead_letters[0].reason, dead_letters[0].attempts),
+            (DeadLetterReason::Poison, 3)
         );
     });
 }
@@ -330,7 +346,7 @@ fn a_dropped_delivery_is_a_failure_that_the_letter_tells() {
         let scene = Scene::new(
             runtime,
             &[event("a", "a"), event("b", "b")],
-            OnExhausted::Letter,
+            OnExhausted::DeadLetter,
         )
         .await;
         for _ in 0..4 {
@@ -340,31 +356,31 @@ fn a_dropped_delivery_is_a_failure_that_the_letter_tells() {
             }
         }
         scene.run(|_| panic!("nothing is left to handle")).await;
-        let letters = scene.letters().await;
-        assert_eq!(ids(&letters), ["a"]);
+        let dead_letters = scene.dead_letters().await;
+        assert_eq!(ids(&dead_letters), ["a"]);
         assert_eq!(
-            (letters[0].reason, letters[0].failures.len()),
-            (LetterReason::Exhausted, 3)
+            (dead_letters[0].reason, dead_letters[0].failures.len()),
+            (DeadLetterReason::Exhausted, 3)
         );
-        assert!(letters[0].message.contains("dropped"));
+        assert!(dead_letters[0].message.contains("dropped"));
     });
 }
 
 #[test]
 fn a_letter_that_was_redriven_for_another_group_is_settled_unseen() {
     simulate(8, async |runtime| {
-        let mut letter = Letter::new(
+        let mut dead_letter = DeadLetter::new(
             event("a", "a"),
             "orders".into(),
             "shipping".into(),
-            LetterReason::Rejected,
+            DeadLetterReason::Rejected,
             "no",
             runtime.wall(),
         );
-        let theirs = letter.redriven();
-        letter.group = "billing".into();
-        let ours = letter.redriven().with_id("ours");
-        let scene = Scene::new(runtime, &[theirs, ours], OnExhausted::Letter).await;
+        let theirs = dead_letter.redriven();
+        dead_letter.group = "billing".into();
+        let ours = dead_letter.redriven().with_id("ours");
+        let scene = Scene::new(runtime, &[theirs, ours], OnExhausted::DeadLetter).await;
         let delivery = scene.next().await;
         assert_eq!(delivery.event().id().to_string(), "ours");
         delivery.ack().await.unwrap();
@@ -376,16 +392,19 @@ fn a_letter_that_was_redriven_for_another_group_is_settled_unseen() {
 fn what_one_group_buries_another_handles_behind_the_same_layer() {
     simulate(9, async |runtime| {
         let events = [event("a", "a")];
-        let scene = Scene::new(runtime, &events, OnExhausted::Letter).await;
+        let scene = Scene::new(runtime, &events, OnExhausted::DeadLetter).await;
         scene.line.set_attempt(0, 4);
-        let layer =
-            DeadLetters::with_letters(scene.letters.clone(), options(OnExhausted::Letter), runtime)
-                .unwrap();
+        let layer = DeadLetters::with_letters(
+            scene.dead_letters.clone(),
+            options(OnExhausted::DeadLetter),
+            runtime,
+        )
+        .unwrap();
         let layer: [Arc<dyn Layer>; 1] = [Arc::new(layer)];
         let billing = LayeredConsumer::wrap(scene.line.clone(), &layer).unwrap();
         scene.line.end();
         assert!(billing.receive_batch(1).await.unwrap().is_empty());
-        assert_eq!(ids(&scene.letters().await), ["a"]);
+        assert_eq!(ids(&scene.dead_letters().await), ["a"]);
         let line = Line::assigned(runtime, events.to_vec(), "shipping", 1);
         let shipping = LayeredConsumer::wrap(line.clone(), &layer).unwrap();
         line.end();
@@ -402,14 +421,14 @@ fn a_letter_that_a_queue_sends_again_is_handled_again() {
     simulate(9, async |runtime| {
         let line = Line::queue(runtime, vec![event("a", "a")]);
         line.set_attempt(0, 4);
-        let inner = resource("dlq").letters(runtime).await.unwrap();
-        let letters = Flaky::new(inner, 0, runtime);
-        let scene = Scene::over(runtime, line, letters, OnExhausted::Letter);
+        let inner = resource("dlq").dead_letters(runtime).await.unwrap();
+        let dead_letters = Flaky::new(inner, 0, runtime);
+        let scene = Scene::over(runtime, line, dead_letters, OnExhausted::DeadLetter);
         scene.line.push(event("b", "b"));
         scene.next().await.ack().await.unwrap();
-        let letters = scene.letters().await;
-        assert_eq!(ids(&letters), ["a"]);
-        scene.line.push(letters[0].redriven());
+        let dead_letters = scene.dead_letters().await;
+        assert_eq!(ids(&dead_letters), ["a"]);
+        scene.line.push(dead_letters[0].redriven());
         assert_eq!(scene.next().await.event().id().to_string(), "a");
     });
 }
@@ -419,9 +438,9 @@ fn letters_go_out_through_any_producer_and_come_back_whole() {
     simulate(10, async |runtime| {
         let stream = resource("dead");
         let producer = stream.producer(runtime).await.unwrap();
-        let queue = ProducerLetters::new(producer);
+        let queue = ProducerDeadLetters::new(producer);
         let layer =
-            DeadLetters::new(Arc::new(queue), options(OnExhausted::Letter), runtime).unwrap();
+            DeadLetters::new(Arc::new(queue), options(OnExhausted::DeadLetter), runtime).unwrap();
         let line = Line::new(runtime, vec![event("a", "a")]);
         let consumer = LayeredConsumer::wrap(line.clone(), &[Arc::new(layer)]).unwrap();
         let delivery = consumer.receive_batch(1).await.unwrap().pop().unwrap();
@@ -441,9 +460,9 @@ fn letters_go_out_through_any_producer_and_come_back_whole() {
         let [event_back] = &found[..] else {
             panic!("{found:?}")
         };
-        let letter = Letter::from_event(event_back).unwrap();
-        assert_eq!(letter.event, event("a", "a"));
-        assert_eq!(letter.message, "no such customer");
+        let dead_letter = DeadLetter::from_event(event_back).unwrap();
+        assert_eq!(dead_letter.event, event("a", "a"));
+        assert_eq!(dead_letter.message, "no such customer");
     });
 }
 
@@ -477,18 +496,18 @@ fn without_dead_letters_a_rejection_stops_or_drops() {
 #[test]
 fn names_and_limits_are_checked() {
     assert_eq!(
-        OnExhausted::from_name("letter_key").unwrap(),
-        OnExhausted::LetterKey
+        OnExhausted::from_name("divert_key").unwrap(),
+        OnExhausted::DivertKey
     );
     let refused = OnExhausted::from_name("bury").unwrap_err();
-    assert!(refused.to_string().contains("\"bury\"") && refused.to_string().contains("letter_key"));
+    assert!(refused.to_string().contains("\"bury\"") && refused.to_string().contains("divert_key"));
     assert!(
         OnReject::from_name("keep")
             .unwrap_err()
             .to_string()
             .contains("stop")
     );
-    let mut options = options(OnExhausted::Letter);
+    let mut options = options(OnExhausted::DeadLetter);
     options.attempts = 0;
     assert!(
         options

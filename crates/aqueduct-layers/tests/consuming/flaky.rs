@@ -2,9 +2,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aqueduct_core::{
-    Backend as _, Claimed, DeadLetterQueue, Error, ErrorKind, EventClaim, GroupName,
-    IdempotencyScope, IdempotencyStore, Letter, LetterId, LetterQuery, Letters, Options, Producer,
-    Receipt, Resource, Result, Runtime, StoredLetter, StreamName, Text, Timestamp, Url,
+    Backend as _, Claimed, DeadLetter, DeadLetterId, DeadLetterQuery, DeadLetterQueue,
+    DeadLetterStore, Error, ErrorKind, EventClaim, GroupName, IdempotencyScope, IdempotencyStore,
+    Options, Producer, Receipt, Resource, Result, Runtime, SmallStr, StoredDeadLetter, StreamName,
+    Timestamp, Url,
 };
 use aqueduct_memory::MemoryBackend;
 use async_trait::async_trait;
@@ -101,34 +102,34 @@ impl IdempotencyStore for Flaky<dyn IdempotencyStore> {
 }
 
 #[async_trait]
-impl DeadLetterQueue for Flaky<dyn Letters> {
-    async fn bury(&self, letters: &[Letter]) -> Vec<Result<()>> {
-        match self.ask("bury", letters.len()).await {
-            Ok(()) => self.inner.bury(letters).await,
-            Err(error) => each(letters.len(), &error),
+impl DeadLetterQueue for Flaky<dyn DeadLetterStore> {
+    async fn put(&self, dead_letters: &[DeadLetter]) -> Vec<Result<()>> {
+        match self.ask("bury", dead_letters.len()).await {
+            Ok(()) => self.inner.put(dead_letters).await,
+            Err(error) => each(dead_letters.len(), &error),
         }
     }
 }
 
 #[async_trait]
-impl Letters for Flaky<dyn Letters> {
-    async fn list(&self, query: &LetterQuery) -> Result<Vec<StoredLetter>> {
+impl DeadLetterStore for Flaky<dyn DeadLetterStore> {
+    async fn list(&self, query: &DeadLetterQuery) -> Result<Vec<StoredDeadLetter>> {
         self.inner.list(query).await
     }
 
-    async fn show(&self, id: &LetterId) -> Result<Option<StoredLetter>> {
+    async fn show(&self, id: &DeadLetterId) -> Result<Option<StoredDeadLetter>> {
         self.inner.show(id).await
     }
 
-    async fn redrive(&self, ids: &[LetterId], to: &dyn Producer) -> Vec<Result<Receipt>> {
+    async fn redrive(&self, ids: &[DeadLetterId], to: &dyn Producer) -> Vec<Result<Receipt>> {
         self.inner.redrive(ids, to).await
     }
 
-    async fn purge(&self, ids: &[LetterId]) -> Vec<Result<()>> {
+    async fn purge(&self, ids: &[DeadLetterId]) -> Vec<Result<()>> {
         self.inner.purge(ids).await
     }
 
-    async fn held_keys(&self, group: &GroupName, stream: &StreamName) -> Result<Vec<Text>> {
+    async fn held_keys(&self, group: &GroupName, stream: &StreamName) -> Result<Vec<SmallStr>> {
         self.ask("held_keys", 1).await?;
         self.inner.held_keys(group, stream).await
     }
@@ -138,10 +139,10 @@ impl Letters for Flaky<dyn Letters> {
     }
 }
 
-/// Every letter there is, oldest first.
-pub(crate) async fn all_letters(letters: &dyn Letters) -> Vec<Letter> {
-    let mut query = LetterQuery::default();
+/// Every dead letter there is, oldest first.
+pub(crate) async fn all_letters(dead_letters: &dyn DeadLetterStore) -> Vec<DeadLetter> {
+    let mut query = DeadLetterQuery::default();
     query.limit = 10_000;
-    let stored = letters.list(&query).await.unwrap();
-    stored.into_iter().map(|it| it.letter).collect()
+    let stored = dead_letters.list(&query).await.unwrap();
+    stored.into_iter().map(|it| it.dead_letter).collect()
 }

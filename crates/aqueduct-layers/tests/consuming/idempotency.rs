@@ -2,8 +2,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aqueduct_core::{
-    Consumer, Delivery, ErrorKind, Event, IdempotencyStore, LayeredConsumer, Letter, LetterReason,
-    Runtime,
+    Consumer, DeadLetter, DeadLetterReason, Delivery, ErrorKind, Event, IdempotencyStore,
+    LayeredConsumer, Runtime,
 };
 use aqueduct_layers::{Idempotency, IdempotencyOptions};
 use aqueduct_runtime::Simulation;
@@ -191,15 +191,15 @@ fn groups_and_replays_do_not_suppress_each_other() {
             let (consumer, _) = member(runtime, &store, &line);
             next(&consumer).await.ack().await.unwrap();
         }
-        let letter = Letter::new(
+        let dead_letter = DeadLetter::new(
             event("z", "k"),
             "orders".into(),
             "shipping".into(),
-            LetterReason::Rejected,
+            DeadLetterReason::Rejected,
             "no",
             runtime.wall(),
         );
-        let line = Line::new(runtime, vec![letter.redriven()]);
+        let line = Line::new(runtime, vec![dead_letter.redriven()]);
         let (consumer, _) = member(runtime, &store, &line);
         ends(runtime, &line, &consumer).await;
     });

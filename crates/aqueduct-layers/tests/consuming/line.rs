@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use aqueduct_core::{
     Assignment, Capabilities, Claims, Consumer, ConsumerStatus, Delivery, Error, ErrorKind, Event,
-    Limits, Moment, Parts, Position, Result, Revocation, Revocations, Runtime, Settlement, Settler,
-    Settling,
+    Instant, Limits, Parts, Position, Result, Revocation, Revocations, Runtime, Settlement,
+    Settler, Settling,
 };
 use async_trait::async_trait;
 
@@ -41,7 +41,7 @@ struct Item {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Place {
-    Ready(Moment),
+    Ready(Instant),
     Out(u64),
     Done,
 }
@@ -60,7 +60,7 @@ impl Line {
         let items = events.into_iter().map(|event| Item {
             event,
             attempt: 1,
-            place: Place::Ready(Moment::default()),
+            place: Place::Ready(Instant::default()),
         });
         let state = State {
             items: items.collect(),
@@ -98,7 +98,7 @@ impl Line {
         self.shared.state.lock().unwrap().items.push(Item {
             event,
             attempt: 1,
-            place: Place::Ready(Moment::default()),
+            place: Place::Ready(Instant::default()),
         });
         self.shared.changed.notify(usize::MAX);
     }
@@ -135,14 +135,14 @@ impl Line {
 
 impl Shared {
     /// What may go out now, or when to look again.
-    fn take(self: &Arc<Self>, max: usize) -> Result<Vec<Delivery>, Option<Moment>> {
+    fn take(self: &Arc<Self>, max: usize) -> Result<Vec<Delivery>, Option<Instant>> {
         let now = self.runtime.now();
         let mut state = self.state.lock().unwrap();
         if state.ended && state.items.iter().all(|it| it.place == Place::Done) {
             return Ok(Vec::new());
         }
         let mut held = BTreeSet::new();
-        let mut next: Option<Moment> = None;
+        let mut next: Option<Instant> = None;
         let mut batch = Vec::new();
         let State {
             items,

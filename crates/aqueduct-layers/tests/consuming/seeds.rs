@@ -3,7 +3,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aqueduct_core::{
-    Delivery, Event, IdempotencyStore, Layer, LayeredConsumer, LetterReason, Letters, Runtime,
+    DeadLetterReason, DeadLetterStore, Delivery, Event, IdempotencyStore, Layer, LayeredConsumer,
+    Runtime,
 };
 use aqueduct_layers::{
     DeadLetterOptions, DeadLetters, Idempotency, IdempotencyOptions, OnExhausted,
@@ -44,7 +45,7 @@ struct Seen {
 }
 
 async fn run(seed: u64, runtime: &Runtime) {
-    let mode = [OnExhausted::Letter, OnExhausted::LetterKey][(seed % 2) as usize];
+    let mode = [OnExhausted::DeadLetter, OnExhausted::DivertKey][(seed % 2) as usize];
     let mut events: Vec<Event> = Vec::new();
     for n in 0..20 {
         let key = ["a", "b", "c"][n % 3];
@@ -62,8 +63,8 @@ async fn run(seed: u64, runtime: &Runtime) {
         trouble,
         runtime,
     );
-    let letters = Flaky::<dyn Letters>::new(
-        resource("dlq").letters(runtime).await.unwrap(),
+    let dead_letters = Flaky::<dyn DeadLetterStore>::new(
+        resource("dlq").dead_letters(runtime).await.unwrap(),
         trouble,
         runtime,
     );
@@ -73,8 +74,8 @@ async fn run(seed: u64, runtime: &Runtime) {
         on_exhausted: mode,
         ..DeadLetterOptions::default()
     };
-    let bury = DeadLetters::with_letters(letters.clone(), options, runtime).unwrap();
-    let layers: [Arc<dyn Layer>; 2] = [Arc::new(once), Arc::new(bury)];
+    let put = DeadLetters::with_letters(dead_letters.clone(), options, runtime).unwrap();
+    let layers: [Arc<dyn Layer>; 2] = [Arc::new(once), Arc::new(put)];
     let consumer = LayeredConsumer::wrap(line.clone(), &layers).unwrap();
     let mut seen = Seen {
         effects: BTreeMap::new(),
@@ -83,11 +84,11 @@ async fn run(seed: u64, runtime: &Runtime) {
     };
     loop {
         let max = 1 + runtime.random() as usize % 8;
-        let patience = runtime.jitter(Duration::from_millis(30));
+        let batch_wait = runtime.jitter(Duration::from_millis(30));
         // Cancelled wherever it stands, often.
         let received = futures::select_biased! {
             received = consumer.receive_batch(max).fuse() => received,
-            () = runtime.sleep(patience).fuse() => continue,
+            () = runtime.sleep(batch_wait).fuse() => continue,
         };
         let batch = match received {
             Ok(batch) if batch.is_empty() => break,
@@ -102,7 +103,13 @@ async fn run(seed: u64, runtime: &Runtime) {
         }
     }
     assert_eq!(line.unsettled(), [""; 0]);
-    check(seed, mode, &events, &seen, &all_letters(&*letters).await);
+    check(
+        seed,
+        mode,
+        &events,
+        &seen,
+        &all_letters(&*dead_letters).await,
+    );
 }
 
 async fn handle(seed: u64, runtime: &Runtime, delivery: Delivery, seen: &mut Seen) {
@@ -139,24 +146,28 @@ fn check(
     mode: OnExhausted,
     events: &[Event],
     seen: &Seen,
-    letters: &[aqueduct_core::Letter],
+    dead_letters: &[aqueduct_core::DeadLetter],
 ) {
-    let buried: BTreeMap<String, LetterReason> = letters
+    let buried: BTreeMap<String, DeadLetterReason> = dead_letters
         .iter()
         .map(|it| (it.event.id().to_string(), it.reason))
         .collect();
-    assert_eq!(buried.len(), letters.len(), "seed {seed}: buried twice");
+    assert_eq!(
+        buried.len(),
+        dead_letters.len(),
+        "seed {seed}: buried twice"
+    );
     let all: BTreeSet<String> = events.iter().map(|it| it.id().to_string()).collect();
     for id in &all {
         let effects = seen.effects.get(id).copied().unwrap_or(0);
         let reason = buried.get(id).copied();
         match (fate(seed, id), reason) {
             (Fate::Fine, None) => assert_eq!(effects, 1, "seed {seed}: {id}"),
-            (_, Some(LetterReason::KeyHeld)) => {
-                assert_eq!(mode, OnExhausted::LetterKey, "seed {seed}: {id}");
+            (_, Some(DeadLetterReason::KeyHeld)) => {
+                assert_eq!(mode, OnExhausted::DivertKey, "seed {seed}: {id}");
             }
-            (Fate::Reject, Some(LetterReason::Rejected)) => {}
-            (Fate::Fail, Some(LetterReason::Exhausted)) => {
+            (Fate::Reject, Some(DeadLetterReason::Rejected)) => {}
+            (Fate::Fail, Some(DeadLetterReason::Exhausted)) => {
                 let failures = seen.failures.get(id).copied().unwrap_or(0);
                 assert!(failures >= ATTEMPTS, "seed {seed}: {id}: {failures}");
             }
@@ -167,8 +178,8 @@ fn check(
         let mut known = BTreeSet::new();
         let firsts: Vec<&String> = order.iter().filter(|id| known.insert(*id)).collect();
         assert!(firsts.is_sorted(), "seed {seed}: key {key}: {firsts:?}");
-        if mode == OnExhausted::LetterKey {
-            let first = letters
+        if mode == OnExhausted::DivertKey {
+            let first = dead_letters
                 .iter()
                 .find(|it| it.holds_key && it.event.key() == Some(key));
             let after = first.map(|it| it.event.id().to_string());

@@ -52,22 +52,27 @@ impl Subscriber for Warnings {
 fn held_keys_that_no_restart_would_know_are_warned_of_once() {
     let simulation = Simulation::new(1);
     let runtime: Runtime = simulation.runtime();
-    let opening = resource("letters");
-    let letters = simulation.block_on(opening.letters(&runtime)).unwrap();
-    let letters = letters.unwrap();
+    let opening = resource("dead_letters");
+    let dead_letters = simulation.block_on(opening.dead_letters(&runtime)).unwrap();
+    let dead_letters = dead_letters.unwrap();
     let options = |on_exhausted| DeadLetterOptions {
         on_exhausted,
         ..DeadLetterOptions::default()
     };
     let warnings = Warnings::default();
     tracing::subscriber::with_default(warnings.clone(), || {
-        let key = options(OnExhausted::LetterKey);
-        DeadLetters::with_letters(letters.clone(), key.clone(), &runtime).unwrap();
-        DeadLetters::new(letters.clone(), options(OnExhausted::Letter), &runtime).unwrap();
+        let key = options(OnExhausted::DivertKey);
+        DeadLetters::with_letters(dead_letters.clone(), key.clone(), &runtime).unwrap();
+        DeadLetters::new(
+            dead_letters.clone(),
+            options(OnExhausted::DeadLetter),
+            &runtime,
+        )
+        .unwrap();
         assert_eq!(*warnings.0.lock().unwrap(), [""; 0]);
-        DeadLetters::new(letters.clone(), key, &runtime).unwrap();
+        DeadLetters::new(dead_letters.clone(), key, &runtime).unwrap();
     });
     let warnings = warnings.0.lock().unwrap();
     assert_eq!(warnings.len(), 1, "{warnings:?}");
-    assert!(warnings[0].contains("letter_key"), "{warnings:?}");
+    assert!(warnings[0].contains("divert_key"), "{warnings:?}");
 }

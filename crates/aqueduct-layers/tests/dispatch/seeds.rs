@@ -102,9 +102,11 @@ async fn in_calls(dispatch: Dispatch, producer: Arc<Faulty>, key: usize, width: 
 /// Goes away from every send, now or a little later: what is stored of the key keeps its order.
 async fn careless(dispatch: Dispatch, runtime: Runtime) {
     for n in 0..EVENTS {
-        let patience = runtime.jitter(Duration::from_millis(20));
+        let batch_wait = runtime.jitter(Duration::from_millis(20));
         let sending = dispatch.send(event(CARELESS, n));
-        let _ = runtime.timeout(patience, "a careless send", sending).await;
+        let _ = runtime
+            .timeout(batch_wait, "a careless send", sending)
+            .await;
     }
 }
 

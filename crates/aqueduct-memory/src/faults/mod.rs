@@ -49,8 +49,8 @@ pub enum Operation {
     LeaseWrite,
     /// Any call of the idempotency store.
     Idempotency,
-    /// Any call of the letters.
-    Letters,
+    /// Any call of the dead letters.
+    DeadLetterStore,
 }
 
 impl Faults {

@@ -1,6 +1,6 @@
 mod more;
 
-use aqueduct_core::{Error, ErrorKind, Event, EventId, Result, Text};
+use aqueduct_core::{Error, ErrorKind, Event, EventId, Result, SmallStr};
 use bytes::Bytes;
 use serde::Deserialize;
 use serde::de::{Deserializer, SeqAccess, Visitor};
@@ -48,7 +48,7 @@ impl Shape {
     }
 
     fn of(event: &Event) -> Self {
-        let word = |text: &str| Word(Text::from(text));
+        let word = |text: &str| Word(SmallStr::from(text));
         Self(
             Word(event.kind_text().clone()),
             Word(event.source_text().clone()),
@@ -135,7 +135,7 @@ impl Packer {
     }
 }
 
-/// Packs one event alone, as outbox and letters keep it.
+/// Packs one event alone, as outbox and dead letters keep it.
 pub(crate) fn pack_one(event: &Event) -> Packed {
     let mut packer = Packer::default();
     packer.push(event);
@@ -215,7 +215,7 @@ fn shaped(shape: &Shape, id: EventId) -> Event {
     event
 }
 
-struct Word(Text);
+struct Word(SmallStr);
 
 impl PartialEq for Word {
     fn eq(&self, other: &Self) -> bool {
@@ -234,7 +234,7 @@ impl<'de> Deserialize<'de> for Word {
             }
 
             fn visit_str<E>(self, text: &str) -> Result<Word, E> {
-                Ok(Word(Text::from(text)))
+                Ok(Word(SmallStr::from(text)))
             }
         }
         deserializer.deserialize_str(TextVisitor)

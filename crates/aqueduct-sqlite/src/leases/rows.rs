@@ -1,6 +1,6 @@
 use aqueduct_core::{
-    GroupKey, GroupRecord, HashRange, Lease, OwnerId, PartitionId, ResolvedStart, Result,
-    StoredAttempts, Text, Watermark,
+    Checkpoint, GroupKey, GroupRecord, HashRange, Lease, OwnerId, PartitionId, ResolvedStart,
+    Result, SmallStr, StoredAttempts,
 };
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension as _, Row};
@@ -70,7 +70,7 @@ pub(super) fn put(
                 lease.generation as i64,
                 lease.counter as i64,
                 lease.wanted_by.as_ref().map(OwnerId::as_str),
-                lease.watermark.to_string(),
+                lease.checkpoint.to_string(),
                 lease.handed_out.map(|position| position.to_string()),
                 attempts.map(|stored| stored.position.to_string()),
                 attempts.map_or(0, |stored| stored.count),
@@ -85,7 +85,7 @@ pub(super) fn put(
             ])
         })
         .sql("write a lease")?;
-    lease.version = Text::from(version.to_string());
+    lease.version = SmallStr::from(version.to_string());
     Ok(lease)
 }
 
@@ -122,7 +122,7 @@ pub(super) fn put_group(
         .start
         .partitions
         .iter()
-        .map(|(partition, watermark)| (partition.as_str(), watermark.to_string()))
+        .map(|(partition, checkpoint)| (partition.as_str(), checkpoint.to_string()))
         .collect();
     connection
         .execute(
@@ -144,7 +144,7 @@ pub(super) fn put_group(
 fn read_lease(row: &Row<'_>) -> rusqlite::Result<Lease> {
     let partition: String = row.get(0)?;
     let mut lease = Lease::new(PartitionId::new(partition), parse(row, 6)?);
-    lease.version = Text::from(row.get::<_, i64>(1)?.to_string());
+    lease.version = SmallStr::from(row.get::<_, i64>(1)?.to_string());
     lease.owner = row.get::<_, Option<String>>(2)?.map(OwnerId::new);
     lease.generation = row.get::<_, i64>(3)? as u64;
     lease.counter = row.get::<_, i64>(4)? as u64;
@@ -169,14 +169,14 @@ fn read_lease(row: &Row<'_>) -> rusqlite::Result<Lease> {
     Ok(lease)
 }
 
-fn read_start(row: &Row<'_>, at: usize) -> rusqlite::Result<Vec<(PartitionId, Watermark)>> {
+fn read_start(row: &Row<'_>, at: usize) -> rusqlite::Result<Vec<(PartitionId, Checkpoint)>> {
     let stored: Vec<(String, String)> =
         serde_json::from_str(row.get_ref(at)?.as_str()?).map_err(|error| damaged(at, error))?;
     stored
         .into_iter()
-        .map(|(partition, watermark)| {
-            let watermark = watermark.parse().map_err(|error| damaged(at, error))?;
-            Ok((PartitionId::new(partition), watermark))
+        .map(|(partition, checkpoint)| {
+            let checkpoint = checkpoint.parse().map_err(|error| damaged(at, error))?;
+            Ok((PartitionId::new(partition), checkpoint))
         })
         .collect()
 }

@@ -3,9 +3,9 @@ mod reader;
 use std::collections::VecDeque;
 
 use aqueduct_core::{
-    Capabilities, Error, ErrorKind, OpenPartition, Partition, PartitionId, PartitionReader,
-    PartitionedLog, ReadFrom, ResolvedStart, Result, Runtime, Start, StreamName, Tail, Timestamp,
-    Watermark,
+    Capabilities, Checkpoint, Error, ErrorKind, OpenPartition, Partition, PartitionId,
+    PartitionReader, PartitionedLog, ReadFrom, ResolvedStart, Result, Runtime, Start, StreamName,
+    Tail, Timestamp,
 };
 use async_trait::async_trait;
 use rusqlite::Connection;
@@ -159,26 +159,26 @@ fn place(
     row: &PartitionRow,
     from: ReadFrom,
     now: Timestamp,
-) -> Result<Watermark> {
+) -> Result<Checkpoint> {
     let ReadFrom::Time(time) = from else {
-        return Ok(Watermark::Start(from));
+        return Ok(Checkpoint::Start(from));
     };
     Ok(match first_since(connection, row.id, time)? {
-        Some(first) => Watermark::Start(ReadFrom::At(position(first))),
-        None if row.closed => Watermark::End,
-        None if time <= now => Watermark::Start(ReadFrom::At(position(row.next))),
-        None => Watermark::Start(from),
+        Some(first) => Checkpoint::Start(ReadFrom::At(position(first))),
+        None if row.closed => Checkpoint::End,
+        None if time <= now => Checkpoint::Start(ReadFrom::At(position(row.next))),
+        None => Checkpoint::Start(from),
     })
 }
 
 /// Behind everything stored: of a closed partition nothing is left.
-fn latest(row: &PartitionRow) -> (PartitionId, Watermark) {
-    let watermark = if row.closed {
-        Watermark::End
+fn latest(row: &PartitionRow) -> (PartitionId, Checkpoint) {
+    let checkpoint = if row.closed {
+        Checkpoint::End
     } else {
-        Watermark::Start(ReadFrom::After(position(row.next - 1)))
+        Checkpoint::Start(ReadFrom::After(position(row.next - 1)))
     };
-    (row.name(), watermark)
+    (row.name(), checkpoint)
 }
 
 /// The position of the first event stored at or after `time`.

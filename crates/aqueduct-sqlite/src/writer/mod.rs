@@ -1,5 +1,5 @@
-mod checkpoint;
 mod group_commit;
+mod wal_checkpoint;
 mod work;
 
 use std::collections::VecDeque;
@@ -9,8 +9,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use aqueduct_core::{Effect, Error, ErrorKind, Result, panic_message};
 use rusqlite::Transaction;
 
-pub(crate) use self::checkpoint::Checkpoints;
 pub(crate) use self::group_commit::Committer;
+pub(crate) use self::wal_checkpoint::Checkpoints;
 pub(crate) use self::work::{Closure, Work};
 use crate::readers::closed;
 

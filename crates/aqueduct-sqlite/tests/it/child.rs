@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use aqueduct_core::{GroupKey, Lease, OwnerId, Watermark};
+use aqueduct_core::{Checkpoint, GroupKey, Lease, OwnerId};
 use aqueduct_sqlite::SqliteBackend;
 
 use crate::support::*;
@@ -135,7 +135,7 @@ async fn hold(file: &Path, name: &str) {
     let orders = resource(&SqliteBackend::new(), file, "orders", &[]).unwrap();
     let leases = orders.leases(&runtime).await.unwrap();
     leases.join(&OwnerId::new(name)).await.unwrap();
-    let mut lease = Lease::new("0".into(), Watermark::End);
+    let mut lease = Lease::new("0".into(), Checkpoint::End);
     lease.owner = Some(name.into());
     leases
         .create(&GroupKey::new("billing", "orders"), lease)

@@ -1,6 +1,6 @@
 use aqueduct_core::{
-    ErrorKind, GroupKey, GroupRecord, HashRange, Lease, LeaseStore, OwnerId, Position, ReadFrom,
-    ResolvedStart, StoredAttempts, Swap, Timestamp, Watermark,
+    Checkpoint, ErrorKind, GroupKey, GroupRecord, HashRange, Lease, LeaseStore, OwnerId, Position,
+    ReadFrom, ResolvedStart, StoredAttempts, Swap, Timestamp,
 };
 
 use crate::support::*;
@@ -10,7 +10,7 @@ fn key() -> GroupKey {
 }
 
 fn full() -> Lease {
-    let mut lease = Lease::new("7".into(), Watermark::At(Position::new(5)));
+    let mut lease = Lease::new("7".into(), Checkpoint::At(Position::new(5)));
     lease.owner = Some("one".into());
     lease.generation = u64::MAX;
     lease.counter = 3;
@@ -60,12 +60,12 @@ async fn every_field_of_a_lease_is_kept() {
         Some(expected.clone())
     );
     assert_eq!(store.list(&key(), &[]).await.unwrap(), [expected]);
-    for watermark in [
-        Watermark::End,
-        Watermark::Start(ReadFrom::Earliest),
-        Watermark::Start(ReadFrom::Time(Timestamp::from_millis(1))),
+    for checkpoint in [
+        Checkpoint::End,
+        Checkpoint::Start(ReadFrom::Earliest),
+        Checkpoint::Start(ReadFrom::Time(Timestamp::from_millis(1))),
     ] {
-        let mut lease = Lease::new(watermark.to_string().into(), watermark);
+        let mut lease = Lease::new(checkpoint.to_string().into(), checkpoint);
         lease = store.create(&key(), lease).await.unwrap();
         assert_eq!(
             store.read(&key(), &lease.partition).await.unwrap(),
@@ -88,7 +88,7 @@ async fn a_swap_compares_and_tells_who_was_first() {
     let free = store
         .create(
             &key(),
-            Lease::new("0".into(), Watermark::Start(ReadFrom::Earliest)),
+            Lease::new("0".into(), Checkpoint::Start(ReadFrom::Earliest)),
         )
         .await
         .unwrap();
@@ -104,7 +104,7 @@ async fn a_swap_compares_and_tells_who_was_first() {
         Swap::Lost(Some(mine.clone()))
     );
     assert_eq!(store.create(&key(), free.clone()).await.unwrap(), mine);
-    let gone = Lease::new("1".into(), Watermark::End);
+    let gone = Lease::new("1".into(), Checkpoint::End);
     assert_eq!(
         store.commit(&key(), &gone, gone.clone()).await.unwrap(),
         Swap::Lost(None)
@@ -121,7 +121,7 @@ async fn a_swap_compares_and_tells_who_was_first() {
 async fn a_request_never_makes_the_owners_write_fail() {
     let place = Place::new();
     let store = leases(&place).await;
-    let mut lease = Lease::new("0".into(), Watermark::At(Position::new(1)));
+    let mut lease = Lease::new("0".into(), Checkpoint::At(Position::new(1)));
     lease.owner = Some("one".into());
     let mine = store.create(&key(), lease).await.unwrap();
     let (two, three) = (OwnerId::new("two"), OwnerId::new("three"));
@@ -132,7 +132,7 @@ async fn a_request_never_makes_the_owners_write_fail() {
 
     let mut renewed = mine.clone();
     renewed.counter += 1;
-    renewed.watermark = Watermark::At(Position::new(2));
+    renewed.checkpoint = Checkpoint::At(Position::new(2));
     let renewed = swapped(store.commit(&key(), &mine, renewed).await.unwrap());
     assert_eq!(
         renewed.wanted_by,
@@ -140,11 +140,11 @@ async fn a_request_never_makes_the_owners_write_fail() {
         "a request that came meanwhile is kept"
     );
 
-    let mut handed_over = renewed.clone();
-    handed_over.owner = Some(two);
-    handed_over.generation += 1;
-    handed_over.wanted_by = None;
-    let theirs = swapped(store.swap(&key(), &renewed, handed_over).await.unwrap());
+    let mut handed_off = renewed.clone();
+    handed_off.owner = Some(two);
+    handed_off.generation += 1;
+    handed_off.wanted_by = None;
+    let theirs = swapped(store.swap(&key(), &renewed, handed_off).await.unwrap());
     assert_eq!(theirs.wanted_by, None);
     let stale = store.request(&key(), &mine, &three).await.unwrap().unwrap();
     assert_eq!(stale.wanted_by, None, "the generation moved on");
@@ -157,8 +157,11 @@ async fn a_group_begins_once_and_a_reset_raises_its_replay() {
     let start = ResolvedStart {
         at: Timestamp::from_millis(1_000_001),
         partitions: vec![
-            ("1".into(), Watermark::Start(ReadFrom::At(Position::new(4)))),
-            ("0".into(), Watermark::End),
+            (
+                "1".into(),
+                Checkpoint::Start(ReadFrom::At(Position::new(4))),
+            ),
+            ("0".into(), Checkpoint::End),
         ],
     };
     let record = GroupRecord::new(start, 0, Timestamp::from_millis(17));
@@ -179,7 +182,7 @@ async fn a_group_begins_once_and_a_reset_raises_its_replay() {
     assert_eq!(store.group(&key()).await.unwrap(), Some(record.clone()));
 
     store
-        .create(&key(), Lease::new("0".into(), Watermark::End))
+        .create(&key(), Lease::new("0".into(), Checkpoint::End))
         .await
         .unwrap();
     assert_eq!(
@@ -206,7 +209,7 @@ async fn a_member_is_dead_once_its_store_is_gone_and_never_before() {
     let theirs = theirs.leases(&place.runtime).await.unwrap();
     let owner = OwnerId::new("two");
     theirs.join(&owner).await.unwrap();
-    let mut lease = Lease::new("0".into(), Watermark::End);
+    let mut lease = Lease::new("0".into(), Checkpoint::End);
     lease.owner = Some(owner.clone());
     let stored = store.create(&key(), lease).await.unwrap();
     store.join(&"one".into()).await.unwrap();

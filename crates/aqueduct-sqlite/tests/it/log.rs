@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use aqueduct_core::{
-    Effect, ErrorKind, Event, PartitionState, Position, ReadFrom, Start, StreamSpec, Watermark,
+    Checkpoint, Effect, ErrorKind, Event, PartitionState, Position, ReadFrom, Start, StreamSpec,
 };
 
 use crate::support::*;
@@ -178,12 +178,12 @@ async fn starts_lie_where_they_say() {
     send(&*producer, &[event("a", 2)]).await;
 
     let resolve = async |start| log.resolve(&start).await.unwrap().partitions[0].1;
-    let at = |n| Watermark::Start(ReadFrom::At(Position::new(n)));
+    let at = |n| Checkpoint::Start(ReadFrom::At(Position::new(n)));
     assert_eq!(
         resolve(Start::Earliest).await,
-        Watermark::Start(ReadFrom::Earliest)
+        Checkpoint::Start(ReadFrom::Earliest)
     );
-    let latest = Watermark::Start(ReadFrom::After(Position::new(3)));
+    let latest = Checkpoint::Start(ReadFrom::After(Position::new(3)));
     assert_eq!(resolve(Start::Latest).await, latest);
     assert_eq!(resolve(Start::Time(first)).await, at(1));
     assert_eq!(resolve(Start::Time(between)).await, at(3));
@@ -410,13 +410,13 @@ async fn lag_counts_what_a_group_has_not_settled() {
     assert_eq!(admin.lag(&group).await.unwrap()[0].events, 10);
     let leases = resource.leases(&place.runtime).await.unwrap();
     let key = GroupKey::new("billing", "orders");
-    let lease = Lease::new("0".into(), Watermark::At(Position::new(7)));
+    let lease = Lease::new("0".into(), Checkpoint::At(Position::new(7)));
     let stored = leases.create(&key, lease).await.unwrap();
     let behind = &admin.lag(&group).await.unwrap()[0];
     assert_eq!(behind.events, 3);
     assert!(behind.oldest.is_some());
     let mut done = stored.clone();
-    done.watermark = Watermark::At(Position::new(10));
+    done.checkpoint = Checkpoint::At(Position::new(10));
     leases.swap(&key, &stored, done).await.unwrap();
     let even = &admin.lag(&group).await.unwrap()[0];
     assert_eq!((even.events, even.oldest), (0, None));

@@ -3,10 +3,10 @@
 #![allow(clippy::unwrap_used)]
 
 mod child;
+mod dead_letters;
 mod errors;
 mod idempotency;
 mod leases;
-mod letters;
 mod log;
 mod outbox;
 mod processes;

@@ -140,29 +140,36 @@ async fn a_deleted_streams_events_are_cleared_in_the_background() {
 
 #[tokio::test]
 async fn letters_and_completed_ids_go_after_their_time() {
-    use aqueduct_core::{EventClaim, IdempotencyScope, Letter, LetterQuery, LetterReason};
+    use aqueduct_core::{
+        DeadLetter, DeadLetterQuery, DeadLetterReason, EventClaim, IdempotencyScope,
+    };
     let place = Place::new();
     let resource = place.resource(
         "orders",
         &[
             ("retention", "100ms"),
-            ("letter_retention", "100ms"),
+            ("dead_letter_retention", "100ms"),
             ("idempotency_retention", "200ms"),
         ],
     );
-    let letters = resource.letters(&place.runtime).await.unwrap();
+    let dead_letters = resource.dead_letters(&place.runtime).await.unwrap();
     let records = resource.idempotency(&place.runtime).await.unwrap();
     assert_eq!(records.retention(), Some(Duration::from_millis(200)));
     let now = place.runtime.wall();
-    let letter = Letter::new(
+    let dead_letter = DeadLetter::new(
         event("a", 0),
         "orders".into(),
         "billing".into(),
-        LetterReason::Rejected,
+        DeadLetterReason::Rejected,
         "no",
         now,
     );
-    letters.bury(&[letter]).await.pop().unwrap().unwrap();
+    dead_letters
+        .put(&[dead_letter])
+        .await
+        .pop()
+        .unwrap()
+        .unwrap();
     let scope = IdempotencyScope {
         group: "billing".into(),
         handlers: "all".into(),
@@ -176,8 +183,8 @@ async fn letters_and_completed_ids_go_after_their_time() {
         .unwrap()
         .unwrap();
     until("both are gone", || async {
-        letters
-            .list(&LetterQuery::default())
+        dead_letters
+            .list(&DeadLetterQuery::default())
             .await
             .unwrap()
             .is_empty()

@@ -1,13 +1,13 @@
 use std::collections::HashMap;
 
-use aqueduct_core::{Text, Timestamp};
+use aqueduct_core::{SmallStr, Timestamp};
 use aws_sdk_sqs::types::{Message, MessageSystemAttributeName};
 
 use super::machine::Arrival;
 use crate::encoding::{Incoming, decode};
 
 /// What a message of the service is; `None` where it lacks what every message has.
-pub(super) fn arrival(message: Message, source: &Text) -> Option<Arrival> {
+pub(super) fn arrival(message: Message, source: &SmallStr) -> Option<Arrival> {
     let id = message.message_id?;
     let handle = message.receipt_handle?;
     let attributes = message.message_attributes.unwrap_or_default();
@@ -27,7 +27,7 @@ pub(super) fn arrival(message: Message, source: &Text) -> Option<Arrival> {
     Some(Arrival {
         message: id.into(),
         handle: handle.into(),
-        group: group.map(Text::from),
+        group: group.map(SmallStr::from),
         event,
         bytes,
         stored_at: number(MessageSystemAttributeName::SentTimestamp).map(Timestamp::from_millis),

@@ -2,7 +2,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use aqueduct_core::{
-    Assignment, Backoff, Error, Moment, Parts, Result, Revocation, Revocations, Runtime,
+    Assignment, Backoff, Error, Instant, Parts, Result, Revocation, Revocations, Runtime,
     Settlement, Settler, Settling,
 };
 use event_listener::Event as Signal;
@@ -62,7 +62,7 @@ impl Core {
     }
 
     /// Changes the machine, and wakes all whom that may concern.
-    pub(super) fn with<T>(&self, change: impl FnOnce(&mut Machine, Moment) -> T) -> T {
+    pub(super) fn with<T>(&self, change: impl FnOnce(&mut Machine, Instant) -> T) -> T {
         let answer = self.quietly(change);
         self.kicked.notify(usize::MAX);
         self.changed.notify(usize::MAX);
@@ -70,7 +70,7 @@ impl Core {
     }
 
     /// Changes the machine without waking anybody but those whose rights end.
-    pub(super) fn quietly<T>(&self, change: impl FnOnce(&mut Machine, Moment) -> T) -> T {
+    pub(super) fn quietly<T>(&self, change: impl FnOnce(&mut Machine, Instant) -> T) -> T {
         let now = self.runtime.now();
         let (answer, rights) = {
             let mut machine = self.machine();
@@ -90,7 +90,7 @@ impl Core {
     /// Waits until `look` has an answer.
     pub(super) async fn until<T>(
         &self,
-        mut look: impl FnMut(&mut Machine, Moment) -> Option<T>,
+        mut look: impl FnMut(&mut Machine, Instant) -> Option<T>,
     ) -> T {
         loop {
             let changed = self.changed.listen();
@@ -133,7 +133,7 @@ impl Core {
         self.redelivery.delay(parts.attempt, &self.runtime)
     }
 
-    async fn extended(&self, ticket: u64, until: Moment) -> Result<()> {
+    async fn extended(&self, ticket: u64, until: Instant) -> Result<()> {
         self.until(
             |machine, now| match machine.is_extended(ticket, until, now) {
                 Ok(true) => Some(Ok(())),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use aqueduct_core::{Backoff, Effect, Moment, Result, Text};
+use aqueduct_core::{Backoff, Effect, Instant, Result, SmallStr};
 use aws_sdk_sqs::types::Message;
 use futures::StreamExt as _;
 use futures::future::BoxFuture;
@@ -28,17 +28,17 @@ type Jobs = FuturesUnordered<BoxFuture<'static, Done>>;
 enum Done {
     Received {
         answer: Result<Vec<Message>>,
-        asked: Moment,
+        asked: Instant,
         attempt: String,
     },
     Deleted {
-        messages: Vec<(u64, Text)>,
+        messages: Vec<(u64, SmallStr)>,
         outcomes: Vec<Result<()>>,
     },
     Extended {
-        messages: Vec<(u64, Text, Duration)>,
+        messages: Vec<(u64, SmallStr, Duration)>,
         outcomes: Vec<Result<()>>,
-        asked: Moment,
+        asked: Instant,
     },
     Returned,
 }
@@ -64,7 +64,7 @@ pub(super) async fn drive(core: Arc<Core>) {
 
 struct Driver {
     core: Arc<Core>,
-    source: Text,
+    source: SmallStr,
     receipts: Jobs,
     others: Jobs,
     /// The attempt of a receipt whose answer was lost: an ordered queue repeats it.
@@ -73,7 +73,7 @@ struct Driver {
 
 impl Driver {
     /// Starts what is to be done; answers when to look again.
-    fn start(&mut self) -> Option<Moment> {
+    fn start(&mut self) -> Option<Instant> {
         let cancelled = match self.core.look(|machine| machine.is_draining()) {
             true => std::mem::take(&mut self.receipts).len(),
             false => 0,
@@ -136,7 +136,7 @@ impl Driver {
     async fn next(
         &mut self,
         mut kicked: event_listener::EventListener,
-        wake: Option<Moment>,
+        wake: Option<Instant>,
     ) -> Option<Done> {
         let mut timer = wake.map(|at| self.core.runtime.sleep_until(at));
         std::future::poll_fn(|cx| {
@@ -205,7 +205,7 @@ fn job(core: Arc<Core>, command: Command) -> BoxFuture<'static, Done> {
         let asked = core.runtime.now();
         match command {
             Command::Delete { messages } => {
-                let handles: Vec<Text> = messages.iter().map(|it| it.1.clone()).collect();
+                let handles: Vec<SmallStr> = messages.iter().map(|it| it.1.clone()).collect();
                 let outcomes = core.queue.delete(&handles).await;
                 Done::Deleted { messages, outcomes }
             }
@@ -228,7 +228,7 @@ fn job(core: Arc<Core>, command: Command) -> BoxFuture<'static, Done> {
 }
 
 /// Gives messages back. What the service does not take comes again when its time runs out.
-async fn give_back(core: &Core, mut messages: Vec<(Text, Duration)>) {
+async fn give_back(core: &Core, mut messages: Vec<(SmallStr, Duration)>) {
     for attempt in 1..=RETURNS {
         let outcomes = core.queue.hide(&messages).await;
         let failed = messages

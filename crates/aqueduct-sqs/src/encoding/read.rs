@@ -1,7 +1,7 @@
 use std::collections::HashMap;
 
 use aqueduct_core::cloudevents::json;
-use aqueduct_core::{AttributeValue, Event, EventId, Result, Text};
+use aqueduct_core::{AttributeValue, Event, EventId, Result, SmallStr};
 use aws_sdk_sqs::types::MessageAttributeValue;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -17,7 +17,7 @@ pub(crate) struct Incoming<'a> {
     /// The message group, which is the key of who sends no CloudEvents.
     pub(crate) group: Option<&'a str>,
     /// The queue, for the source of who sends no CloudEvents.
-    pub(crate) source: &'a Text,
+    pub(crate) source: &'a SmallStr,
 }
 
 /// The event of a message. One that is no CloudEvent, or a broken one, becomes an event that says

@@ -132,7 +132,7 @@ impl Fixture for Queues {
         let (aws, faults) = self.aws();
         let (peer, _) = self.aws();
         let stream = self.url(&unique, self.fifo);
-        let letters = resource(&peer, &self.url(&format!("{unique}-dlq"), self.fifo));
+        let dead_letters = resource(&peer, &self.url(&format!("{unique}-dlq"), self.fifo));
         let records = MemoryBackend::new().parse(
             "records",
             &Url::parse("memory:").unwrap(),
@@ -140,7 +140,7 @@ impl Fixture for Queues {
         )?;
         let subject = Subject::new(resource(&aws, &stream))
             .with_peer(resource(&peer, &stream))
-            .with_letters(letters)
+            .with_letters(dead_letters)
             .with_idempotency(records);
         subject.stream.producer(runtime).await?;
         Ok(match faults {
@@ -186,7 +186,7 @@ impl Fixture for Queues {
         timing.backlog = 1_000;
         if self.endpoint.is_some() {
             // Some take tens of milliseconds for a request.
-            timing.patience *= 5;
+            timing.batch_wait *= 5;
             timing.case *= 5;
         }
         timing

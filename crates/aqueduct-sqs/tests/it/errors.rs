@@ -48,9 +48,11 @@ fn a_redrive_policy_that_would_bury_innocents_is_refused_or_accepted_by_name() {
             plain.source(&place.runtime).await.is_ok(),
             "nothing waits behind another there"
         );
-        let error = plain.letters(&place.runtime).await.err().unwrap();
+        let error = plain.dead_letters(&place.runtime).await.err().unwrap();
         assert!(
-            error.to_string().contains("a queue for letters has none"),
+            error
+                .to_string()
+                .contains("a queue for dead letters has none"),
             "{error}"
         );
     });

@@ -1,6 +1,8 @@
 use std::time::Duration;
 
-use aqueduct_core::{Event, Letter, LetterQuery, LetterReason, Revocation, Settlement, Timestamp};
+use aqueduct_core::{
+    DeadLetter, DeadLetterQuery, DeadLetterReason, Event, Revocation, Settlement, Timestamp,
+};
 use aqueduct_emulators::HttpFault;
 
 use crate::common;
@@ -161,33 +163,39 @@ fn deadlines_are_twelve_hours_and_extensions_reach_the_service() {
 #[test]
 fn a_cut_letter_is_shown_and_not_redriven() {
     simulate(async |place| {
-        let letters = place
+        let dead_letters = place
             .resource("sqs://dlq")
-            .letters(&place.runtime)
+            .dead_letters(&place.runtime)
             .await
             .unwrap();
         let large = event("a", 1).with_data(vec![7; 1 << 20]);
         let (stream, group) = ("orders".into(), "billing".into());
-        let reason = LetterReason::Exhausted;
-        let letter = Letter::new(large, stream, group, reason, "boom", Timestamp::EPOCH);
-        letters.bury(&[letter]).await.remove(0).unwrap();
-        let found = letters.list(&LetterQuery::default()).await.unwrap();
+        let reason = DeadLetterReason::Exhausted;
+        let dead_letter = DeadLetter::new(large, stream, group, reason, "boom", Timestamp::EPOCH);
+        dead_letters.put(&[dead_letter]).await.remove(0).unwrap();
+        let found = dead_letters
+            .list(&DeadLetterQuery::default())
+            .await
+            .unwrap();
         assert_eq!(found.len(), 1);
-        assert!(found[0].letter.message.contains("of 1048576 bytes"));
-        assert_eq!(found[0].letter.stream.as_str(), "orders");
+        assert!(found[0].dead_letter.message.contains("of 1048576 bytes"));
+        assert_eq!(found[0].dead_letter.stream.as_str(), "orders");
         let producer = place
             .resource("sqs://o")
             .producer(&place.runtime)
             .await
             .unwrap();
         let ids = [found[0].id.clone()];
-        let error = letters
+        let error = dead_letters
             .redrive(&ids, &*producer)
             .await
             .remove(0)
             .unwrap_err();
         assert!(error.to_string().contains("only part"), "{error}");
-        assert!(letters.show(&ids[0]).await.unwrap().is_some(), "it stays");
+        assert!(
+            dead_letters.show(&ids[0]).await.unwrap().is_some(),
+            "it stays"
+        );
     });
 }
 

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use aqueduct_core::{Backend, Error, ErrorKind, Result, Runtime, Text};
+use aqueduct_core::{Backend, Error, ErrorKind, Result, Runtime, SmallStr};
 use aqueduct_group::ByteBudget;
 use aqueduct_memory::MemoryBackend;
 
@@ -34,7 +34,7 @@ const SHARE: usize = 1 << 20;
 pub struct ClientBuilder {
     sources: Sources,
     environment: Option<Environment>,
-    backends: BTreeMap<Text, Arc<dyn Backend>>,
+    backends: BTreeMap<SmallStr, Arc<dyn Backend>>,
     only: Option<MemoryBackend>,
     runtime: Option<Runtime>,
     refused: Option<Error>,
@@ -84,7 +84,7 @@ impl ClientBuilder {
 
     /// Serves URLs of `scheme` by `backend`, in place of the one that is compiled in.
     #[must_use]
-    pub fn backend(mut self, scheme: impl Into<Text>, backend: impl Backend + 'static) -> Self {
+    pub fn backend(mut self, scheme: impl Into<SmallStr>, backend: impl Backend + 'static) -> Self {
         self.backends.insert(scheme.into(), Arc::new(backend));
         self
     }

@@ -1,4 +1,4 @@
-use aqueduct_core::{Capability, Claim, Claims, Error, Result, Text};
+use aqueduct_core::{Capability, Claim, Claims, Error, Result, SmallStr};
 
 use super::Client;
 use super::slot::Slot;
@@ -33,7 +33,12 @@ impl Client {
 
     /// The error of a stream that hands each event to one of its groups alone, and is read by
     /// another group too.
-    fn shared_queue(&self, group: &GroupConfig, stream: &Text, slots: &Slots<'_>) -> Option<Error> {
+    fn shared_queue(
+        &self,
+        group: &GroupConfig,
+        stream: &SmallStr,
+        slots: &Slots<'_>,
+    ) -> Option<Error> {
         let claims = slots.stream.resource().claims();
         let (Claim::No(_), Claim::No(_)) = (
             claims.get(Capability::Groups),
@@ -57,7 +62,7 @@ impl Client {
     pub(super) fn check_opened(
         &self,
         group: &GroupConfig,
-        stream: &Text,
+        stream: &SmallStr,
         opened: &Claims,
     ) -> Result<()> {
         let promised = self.slots_of(group, stream)?.fold(group);
@@ -72,8 +77,8 @@ impl Client {
         together(errors.collect())
     }
 
-    fn slots_of<'a>(&'a self, group: &'a GroupConfig, stream: &Text) -> Result<Slots<'a>> {
-        let slot = |target: &Option<Text>| target.as_ref().map(|id| self.slot(id)).transpose();
+    fn slots_of<'a>(&'a self, group: &'a GroupConfig, stream: &SmallStr) -> Result<Slots<'a>> {
+        let slot = |target: &Option<SmallStr>| target.as_ref().map(|id| self.slot(id)).transpose();
         let idempotency = match &group.idempotency {
             IdempotencyPlace::Target(target) => Some(self.slot(target)?),
             IdempotencyPlace::Stream => Some(self.slot(stream)?),
@@ -83,7 +88,7 @@ impl Client {
             stream: self.slot(stream)?,
             leases: slot(&group.leases)?,
             idempotency,
-            letters: slot(&group.dead_letters)?,
+            dead_letters: slot(&group.dead_letters)?,
         })
     }
 }
@@ -93,13 +98,15 @@ struct Slots<'a> {
     stream: &'a Slot,
     leases: Option<&'a Slot>,
     idempotency: Option<&'a Slot>,
-    letters: Option<&'a Slot>,
+    dead_letters: Option<&'a Slot>,
 }
 
 impl Slots<'_> {
     /// What the group can do with the stream: what each part contributes.
     fn fold(&self, group: &GroupConfig) -> Claims {
-        use Capability::{Durable, Idempotency, Leases, Letters, Positions, Shared, Transactions};
+        use Capability::{
+            DeadLetters, Durable, Idempotency, Leases, Positions, Shared, Transactions,
+        };
         let base = self.stream.resource().claims();
         let mut claims = base.clone();
         let is_log = !matches!(base.get(Positions), Claim::No(_));
@@ -111,8 +118,11 @@ impl Slots<'_> {
                 claims = claims.with(both, weaker.get(both).clone());
             }
         }
-        if let Some(letters) = self.letters {
-            claims = claims.with(Letters, letters.resource().claims().get(Letters).clone());
+        if let Some(dead_letters) = self.dead_letters {
+            claims = claims.with(
+                DeadLetters,
+                dead_letters.resource().claims().get(DeadLetters).clone(),
+            );
         }
         match self.idempotency {
             Some(store) => {
@@ -132,7 +142,7 @@ impl Slots<'_> {
     }
 
     /// The parts that the group cannot do without, and that are not there.
-    fn missing(&self, group: &GroupConfig, stream: &Text) -> Vec<Error> {
+    fn missing(&self, group: &GroupConfig, stream: &SmallStr) -> Vec<Error> {
         use Capability::{Idempotency, Leases, Positions};
         let mut errors = Vec::new();
         let is_log = self.stream.resource().claims().has(Positions);
@@ -159,7 +169,7 @@ impl Slots<'_> {
     }
 
     /// A place for leases that stands beside such a stream.
-    fn lease_example(&self, stream: &Text) -> String {
+    fn lease_example(&self, stream: &SmallStr) -> String {
         match self.stream.scheme() {
             "kinesis" => format!(", such as leases = \"dynamodb://{stream}-leases\""),
             _ => String::new(),
@@ -167,7 +177,7 @@ impl Slots<'_> {
     }
 }
 
-fn lacks(group: &GroupConfig, stream: &Text, capability: Capability, why: &Text) -> Error {
+fn lacks(group: &GroupConfig, stream: &SmallStr, capability: Capability, why: &SmallStr) -> Error {
     Error::unsupported(format!(
         "groups.{}.requires = \"{capability}\": stream {stream} cannot: {why}",
         group.name

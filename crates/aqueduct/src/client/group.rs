@@ -3,7 +3,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aqueduct_core::{
-    Consumer, Error, ErrorKind, Layer, LayeredConsumer, Lifecycle, Result, Source, StreamName, Text,
+    Consumer, Error, ErrorKind, Layer, LayeredConsumer, RebalanceListener, Result, SmallStr,
+    Source, StreamName,
 };
 use aqueduct_group::Group;
 use aqueduct_layers::{
@@ -27,12 +28,14 @@ impl Client {
     pub(crate) async fn open_group(
         &self,
         group: &GroupConfig,
-        lifecycle: Option<Arc<dyn Lifecycle>>,
+        rebalance_listener: Option<Arc<dyn RebalanceListener>>,
     ) -> Result<Opened> {
         let mut consumers = Vec::with_capacity(group.streams.len());
         let mut claimants = BTreeMap::new();
         for stream in &group.streams {
-            let opened = self.open_stream(group, stream, lifecycle.clone()).await;
+            let opened = self
+                .open_stream(group, stream, rebalance_listener.clone())
+                .await;
             let (consumer, claimant) = match opened {
                 Ok(opened) => opened,
                 Err(error) => {
@@ -66,8 +69,8 @@ impl Client {
     async fn open_stream(
         &self,
         group: &GroupConfig,
-        stream: &Text,
-        lifecycle: Option<Arc<dyn Lifecycle>>,
+        stream: &SmallStr,
+        rebalance_listener: Option<Arc<dyn RebalanceListener>>,
     ) -> Result<(Arc<dyn Consumer>, Option<Claimant>)> {
         let runtime = self.runtime();
         let slot = self.slot(stream)?;
@@ -79,7 +82,7 @@ impl Client {
                 Arc::new(move |assignment, parts| layer.claim_for(assignment, parts));
             claimant
         });
-        if let Some(layer) = self.dead_letters(group).await? {
+        if let Some(layer) = self.dead_letter_layer(group).await? {
             layers.push(layer);
         }
         let inner = match slot.source(runtime).await? {
@@ -89,7 +92,7 @@ impl Client {
                     None => slot.leases(runtime).await?,
                 };
                 let mut options = group.options.clone();
-                options.lifecycle = lifecycle;
+                options.rebalance_listener = rebalance_listener;
                 options.budget = self.0.budget.clone();
                 Group::open(log, leases, options, runtime).await?
             }
@@ -112,7 +115,11 @@ impl Client {
         Ok((consumer, claimant))
     }
 
-    async fn idempotency(&self, group: &GroupConfig, stream: &Text) -> Result<Option<Idempotency>> {
+    async fn idempotency(
+        &self,
+        group: &GroupConfig,
+        stream: &SmallStr,
+    ) -> Result<Option<Idempotency>> {
         let target = match &group.idempotency {
             IdempotencyPlace::Off => return Ok(None),
             IdempotencyPlace::Stream => stream,
@@ -125,8 +132,8 @@ impl Client {
                 Some(_) => self.retention_of(stream).await?,
                 None => None,
             },
-            letter_retention: match group.dead_letters {
-                Some(_) => group.letter_retention,
+            dead_letter_retention: match group.dead_letters {
+                Some(_) => group.dead_letter_retention,
                 None => Some(Duration::ZERO),
             },
             ..IdempotencyOptions::default()
@@ -137,7 +144,7 @@ impl Client {
     }
 
     /// How long the stream keeps its events; `None` for ever, or where nobody can tell.
-    async fn retention_of(&self, stream: &Text) -> Result<Option<Duration>> {
+    async fn retention_of(&self, stream: &SmallStr) -> Result<Option<Duration>> {
         match self.slot(stream)?.admin(self.runtime()).await {
             Ok(admin) => Ok(admin.describe().await?.retention),
             Err(error) if error.is(ErrorKind::Unsupported) => Ok(None),
@@ -145,7 +152,7 @@ impl Client {
         }
     }
 
-    async fn dead_letters(&self, group: &GroupConfig) -> Result<Option<Arc<dyn Layer>>> {
+    async fn dead_letter_layer(&self, group: &GroupConfig) -> Result<Option<Arc<dyn Layer>>> {
         let runtime = self.runtime();
         let Some(target) = &group.dead_letters else {
             return Ok(group
@@ -160,7 +167,7 @@ impl Client {
         };
         let slot = self.slot(target)?;
         let layer = match slot.stores_letters() {
-            true => DeadLetters::with_letters(slot.letters(runtime).await?, options, runtime)?,
+            true => DeadLetters::with_letters(slot.dead_letters(runtime).await?, options, runtime)?,
             false => DeadLetters::new(slot.letters_as_events(runtime).await?, options, runtime)?,
         };
         Ok(Some(Arc::new(layer)))

@@ -5,7 +5,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use aqueduct_core::{
-    Backoff, Capabilities, Consumer, ConsumerStatus, Delivery, Error, Limits, Moment, Result,
+    Backoff, Capabilities, Consumer, ConsumerStatus, Delivery, Error, Instant, Limits, Result,
     Retry, Runtime,
 };
 use async_trait::async_trait;
@@ -24,7 +24,7 @@ pub(super) struct Merged {
 #[derive(Clone, Copy, Default)]
 struct Rest {
     failures: u32,
-    until: Moment,
+    until: Instant,
 }
 
 /// Between receives of one stream that fail.

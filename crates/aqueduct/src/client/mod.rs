@@ -15,7 +15,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use aqueduct_core::{Admin, Error, ErrorKind, Letters, Result, Runtime, Start, Text};
+use aqueduct_core::{Admin, DeadLetterStore, Error, ErrorKind, Result, Runtime, SmallStr, Start};
 use aqueduct_group::ByteBudget;
 use aqueduct_layers::Dispatch;
 
@@ -36,7 +36,7 @@ pub struct Client(Arc<Inner>);
 struct Inner {
     config: Config,
     runtime: Runtime,
-    slots: BTreeMap<Text, Slot>,
+    slots: BTreeMap<SmallStr, Slot>,
     budget: Option<Arc<ByteBudget>>,
     consumers: Mutex<Vec<Weak<dyn aqueduct_core::Consumer>>>,
 }
@@ -120,18 +120,18 @@ impl Client {
         Ok(Worker::new(self.clone(), group.clone()))
     }
 
-    /// The letters of a group. Where several groups bury in one place, a query's `group` tells them
+    /// The dead letters of a group. Where several groups bury in one place, a query's `group` tells them
     /// apart.
     ///
     /// # Errors
     /// `Config` for an unknown name or a group without `dead_letters`; `Unsupported` where they are
     /// in a stream that only takes them.
-    pub async fn letters(&self, group: &str) -> Result<Arc<dyn Letters>> {
+    pub async fn dead_letters(&self, group: &str) -> Result<Arc<dyn DeadLetterStore>> {
         let group = self.group(group)?;
         match &group.dead_letters {
-            Some(target) => self.slot(target)?.letters(&self.0.runtime).await,
+            Some(target) => self.slot(target)?.dead_letters(&self.0.runtime).await,
             None => Err(Error::config(format!(
-                "groups.{}.dead_letters: it is not set, so the group has no letters",
+                "groups.{}.dead_letters: it is not set, so the group has no dead letters",
                 group.name
             ))),
         }
@@ -155,7 +155,7 @@ impl Client {
 
     /// The names of the groups, in alphabetical order.
     pub fn groups(&self) -> impl Iterator<Item = &str> {
-        self.0.config.groups.keys().map(Text::as_str)
+        self.0.config.groups.keys().map(SmallStr::as_str)
     }
 
     /// The time, tasks and randomness that it uses.
@@ -181,7 +181,7 @@ impl Client {
     }
 
     /// The streams of a group.
-    pub(crate) fn streams_of(&self, group: &str) -> Result<&[Text]> {
+    pub(crate) fn streams_of(&self, group: &str) -> Result<&[SmallStr]> {
         Ok(&self.group(group)?.streams)
     }
 
@@ -189,7 +189,7 @@ impl Client {
         let slot = self.0.slots.get(name);
         slot.filter(|slot| slot.kind() == TargetKind::Stream)
             .ok_or_else(|| {
-                let names: Vec<_> = self.streams().map(Text::from).collect();
+                let names: Vec<_> = self.streams().map(SmallStr::from).collect();
                 Error::config(format!(
                     "there is no stream `{name}`; declared: {}",
                     list(&names)

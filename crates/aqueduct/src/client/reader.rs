@@ -6,9 +6,9 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use aqueduct_core::{
-    Backoff, Error, Event, GroupName, OpenPartition, Partition, PartitionId, PartitionReader,
-    PartitionState, PartitionedLog, Position, ReadBatch, ReadFrom, Record, Result, Retry, Runtime,
-    Start, Text, Timestamp, Watermark,
+    Backoff, Checkpoint, Error, Event, GroupName, OpenPartition, Partition, PartitionId,
+    PartitionReader, PartitionState, PartitionedLog, Position, ReadBatch, ReadFrom, Record, Result,
+    Retry, Runtime, SmallStr, Start, Timestamp,
 };
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
@@ -97,7 +97,7 @@ impl Reader {
         let mut reader = Self {
             log,
             runtime: runtime.clone(),
-            group: GroupName::new(Text::from(name)),
+            group: GroupName::new(SmallStr::from(name)),
             work: FuturesUnordered::new(),
             ready: VecDeque::new(),
             known: BTreeMap::new(),
@@ -109,8 +109,8 @@ impl Reader {
             let closed = partition.state == PartitionState::Closed;
             // "Latest" names the partitions open then; the closed ones have nothing that is new.
             let place = place.unwrap_or(match start {
-                Start::Latest if closed => Watermark::End,
-                _ => Watermark::Start(ReadFrom::Earliest),
+                Start::Latest if closed => Checkpoint::End,
+                _ => Checkpoint::Start(ReadFrom::Earliest),
             });
             reader.learn(partition.id, partition.parents, place.read_from());
         }

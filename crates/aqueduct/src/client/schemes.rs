@@ -1,14 +1,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use aqueduct_core::{Backend, Error, Options, Resource, Result, Text, Url};
+use aqueduct_core::{Backend, Error, Options, Resource, Result, SmallStr, Url};
 use aqueduct_memory::MemoryBackend;
 
 use crate::config::{Target, list};
 
 /// The backends by scheme: those compiled in, and those that code brought.
 pub(super) enum Schemes {
-    ByName(BTreeMap<Text, Arc<dyn Backend>>),
+    ByName(BTreeMap<SmallStr, Arc<dyn Backend>>),
     /// Everything is in memory, for tests of applications.
     Only(MemoryBackend),
 }
@@ -27,7 +27,7 @@ const FEATURES: [(&str, &str); 9] = [
 ];
 
 impl Schemes {
-    pub(super) fn new(brought: BTreeMap<Text, Arc<dyn Backend>>) -> Self {
+    pub(super) fn new(brought: BTreeMap<SmallStr, Arc<dyn Backend>>) -> Self {
         let mut schemes = BTreeMap::new();
         let compiled: Vec<Arc<dyn Backend>> = vec![
             Arc::new(MemoryBackend::new()),
@@ -42,7 +42,7 @@ impl Schemes {
         ];
         for backend in compiled {
             for scheme in backend.schemes() {
-                schemes.insert(Text::literal(scheme), backend.clone());
+                schemes.insert(SmallStr::literal(scheme), backend.clone());
             }
         }
         schemes.extend(brought);
@@ -54,7 +54,7 @@ impl Schemes {
     }
 
     /// The resource of a target. `id` is where the configuration has it.
-    pub(super) fn parse(&self, id: &Text, target: &Target) -> Result<Arc<dyn Resource>> {
+    pub(super) fn parse(&self, id: &SmallStr, target: &Target) -> Result<Arc<dyn Resource>> {
         let scheme = target.url.scheme();
         let place = target.options.place();
         let schemes = match self {

@@ -1,10 +1,10 @@
 use std::sync::Arc;
 
 use aqueduct_core::{
-    Admin, Capability, Claim, DeadLetterQueue, Error, IdempotencyStore, LeaseStore, Letters,
-    PartitionedLog, Resource, Result, Runtime, Source,
+    Admin, Capability, Claim, DeadLetterQueue, DeadLetterStore, Error, IdempotencyStore,
+    LeaseStore, PartitionedLog, Resource, Result, Runtime, Source,
 };
-use aqueduct_layers::{Dispatch, ProducerLetters};
+use aqueduct_layers::{Dispatch, ProducerDeadLetters};
 
 use super::once::Once;
 use crate::config::{Target, TargetKind};
@@ -17,7 +17,7 @@ pub(super) struct Slot {
     source: Once<Source>,
     leases: Once<Arc<dyn LeaseStore>>,
     idempotency: Once<Arc<dyn IdempotencyStore>>,
-    letters: Once<Arc<dyn Letters>>,
+    dead_letters: Once<Arc<dyn DeadLetterStore>>,
     admin: Once<Arc<dyn Admin>>,
 }
 
@@ -30,7 +30,7 @@ impl Slot {
             source: Once::new(),
             leases: Once::new(),
             idempotency: Once::new(),
-            letters: Once::new(),
+            dead_letters: Once::new(),
             admin: Once::new(),
         }
     }
@@ -84,15 +84,15 @@ impl Slot {
         self.named(self.idempotency.get_or_open(open).await)
     }
 
-    pub(super) async fn letters(&self, runtime: &Runtime) -> Result<Arc<dyn Letters>> {
-        let open = self.resource.letters(runtime);
-        self.named(self.letters.get_or_open(open).await)
+    pub(super) async fn dead_letters(&self, runtime: &Runtime) -> Result<Arc<dyn DeadLetterStore>> {
+        let open = self.resource.dead_letters(runtime);
+        self.named(self.dead_letters.get_or_open(open).await)
     }
 
-    /// Whether letters are stored as such; else they are events of the stream.
+    /// Whether dead letters are stored as such; else they are events of the stream.
     pub(super) fn stores_letters(&self) -> bool {
         !matches!(
-            self.resource.claims().get(Capability::Letters),
+            self.resource.claims().get(Capability::DeadLetters),
             Claim::No(_)
         )
     }
@@ -102,7 +102,7 @@ impl Slot {
         runtime: &Runtime,
     ) -> Result<Arc<dyn DeadLetterQueue>> {
         let producer = self.producer(runtime).await?;
-        Ok(Arc::new(ProducerLetters::new(Arc::new(producer))))
+        Ok(Arc::new(ProducerDeadLetters::new(Arc::new(producer))))
     }
 
     pub(super) async fn admin(&self, runtime: &Runtime) -> Result<Arc<dyn Admin>> {

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use aqueduct_core::{Error, Result, Text};
+use aqueduct_core::{Error, Result, SmallStr};
 
 use super::tree::{Leaf, Node, Table, Tree};
 use super::{TABLES, list};
@@ -62,7 +62,7 @@ impl fmt::Debug for Environment {
     }
 }
 
-fn resolve(variable: &str, root: &Table) -> Result<Vec<Text>> {
+fn resolve(variable: &str, root: &Table) -> Result<Vec<SmallStr>> {
     let refuse = |what: String| {
         Err(Error::config(format!(
             "the environment variable {variable}: {what}"
@@ -79,7 +79,7 @@ fn resolve(variable: &str, root: &Table) -> Result<Vec<Text>> {
     let Some(table) = TABLES.iter().find(|known| same_name(known, table)) else {
         return refuse(format!("no such table; valid: {}", TABLES.join(", ")));
     };
-    let mut path = vec![Text::literal(table)];
+    let mut path = vec![SmallStr::literal(table)];
     let mut declared = match root.get(*table) {
         Some(Node::Table(inner)) => Some(inner),
         _ => None,
@@ -126,7 +126,7 @@ fn resolve(variable: &str, root: &Table) -> Result<Vec<Text>> {
             .flat_map(Table::iter)
             .find(|(name, _)| same_name(name, segment));
         path.push(known.map_or_else(
-            || Text::from(segment.to_ascii_lowercase()),
+            || SmallStr::from(segment.to_ascii_lowercase()),
             |(name, _)| name.clone(),
         ));
         declared = match known {

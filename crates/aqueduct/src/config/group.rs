@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use aqueduct_core::{Backoff, Capability, Error, GroupName, Result, Start, Text};
+use aqueduct_core::{Backoff, Capability, Error, GroupName, Result, SmallStr, Start};
 use aqueduct_group::{GroupOptions, OnGap};
 use aqueduct_layers::{OnExhausted, OnReject};
 
@@ -12,17 +12,17 @@ use super::{Scope, list};
 /// What one table of `[groups]` says.
 #[derive(Clone, Debug)]
 pub(crate) struct GroupConfig {
-    pub(crate) name: Text,
-    pub(crate) streams: Vec<Text>,
+    pub(crate) name: SmallStr,
+    pub(crate) streams: Vec<SmallStr>,
     pub(crate) requires: Vec<Capability>,
     /// The name of a target; `None` is the stream's own store.
-    pub(crate) leases: Option<Text>,
+    pub(crate) leases: Option<SmallStr>,
     pub(crate) idempotency: IdempotencyPlace,
     /// The name of the handler set, for idempotency records.
-    pub(crate) handlers: Text,
-    pub(crate) dead_letters: Option<Text>,
-    /// How long letters may wait before they are redriven; `None` for ever.
-    pub(crate) letter_retention: Option<Duration>,
+    pub(crate) handlers: SmallStr,
+    pub(crate) dead_letters: Option<SmallStr>,
+    /// How long dead letters may wait before they are redriven; `None` for ever.
+    pub(crate) dead_letter_retention: Option<Duration>,
     pub(crate) on_exhausted: OnExhausted,
     /// What becomes of a rejected event where there are no dead letters.
     pub(crate) on_reject: Option<OnReject>,
@@ -42,14 +42,14 @@ pub(crate) enum IdempotencyPlace {
     /// In each stream's own store.
     Stream,
     /// In the target of that name.
-    Target(Text),
+    Target(SmallStr),
 }
 
 impl GroupConfig {
     pub(super) fn read(
-        name: &Text,
+        name: &SmallStr,
         mut section: Section,
-        targets: &mut BTreeMap<Text, Target>,
+        targets: &mut BTreeMap<SmallStr, Target>,
         scope: Scope<'_>,
     ) -> Result<Self> {
         let streams = read_streams(&mut section, targets)?;
@@ -82,9 +82,9 @@ impl GroupConfig {
             idempotency,
             handlers: section
                 .text("handlers")?
-                .unwrap_or(Text::literal("default")),
+                .unwrap_or(SmallStr::literal("default")),
             dead_letters,
-            letter_retention: section.duration("letter_retention")?,
+            dead_letter_retention: section.duration("dead_letter_retention")?,
             on_exhausted,
             on_reject,
             attempts,
@@ -101,7 +101,10 @@ impl GroupConfig {
     }
 }
 
-fn read_streams(section: &mut Section, targets: &BTreeMap<Text, Target>) -> Result<Vec<Text>> {
+fn read_streams(
+    section: &mut Section,
+    targets: &BTreeMap<SmallStr, Target>,
+) -> Result<Vec<SmallStr>> {
     let streams = section.list("stream")?.unwrap_or_default();
     let declared = || {
         let streams = targets
@@ -131,13 +134,13 @@ fn read_streams(section: &mut Section, targets: &BTreeMap<Text, Target>) -> Resu
 
 /// Reads the name of a stream or store, or a URL, which becomes a target of its own.
 fn read_place(
-    group: &Text,
+    group: &SmallStr,
     section: &mut Section,
     key: &'static str,
     suffix: &str,
-    targets: &mut BTreeMap<Text, Target>,
+    targets: &mut BTreeMap<SmallStr, Target>,
     scope: Scope<'_>,
-) -> Result<Option<Text>> {
+) -> Result<Option<SmallStr>> {
     let Some(text) = section.text(key)? else {
         return Ok(None);
     };
@@ -156,10 +159,10 @@ fn read_place(
     let Some(leaf) = section.leaf(key) else {
         return Ok(None);
     };
-    let name = Text::from(format!("{group}{suffix}"));
+    let name = SmallStr::from(format!("{group}{suffix}"));
     let place = format!("groups.{group}");
     let target = Target::inline(&place, key, name, &leaf, scope)?;
-    let id = Text::from(format!("groups.{group}.{key}"));
+    let id = SmallStr::from(format!("groups.{group}.{key}"));
     targets.insert(id.clone(), target);
     Ok(Some(id))
 }
@@ -184,12 +187,12 @@ fn read_failure(
     section: &mut Section,
     has_letters: bool,
 ) -> Result<(OnExhausted, Option<OnReject>)> {
-    let exhausted = section.choice("on_exhausted", &["letter", "letter_key", "block"])?;
+    let exhausted = section.choice("on_exhausted", &["dead_letter", "divert_key", "block"])?;
     let on_exhausted = match exhausted {
-        Some("letter") => OnExhausted::Letter,
-        Some("letter_key") => OnExhausted::LetterKey,
+        Some("dead_letter") => OnExhausted::DeadLetter,
+        Some("divert_key") => OnExhausted::DivertKey,
         Some(_) => OnExhausted::Block,
-        None if has_letters => OnExhausted::Letter,
+        None if has_letters => OnExhausted::DeadLetter,
         None => OnExhausted::Block,
     };
     if !has_letters && on_exhausted != OnExhausted::Block {
@@ -233,7 +236,7 @@ fn read_redelivery(mut section: Section) -> Result<(u32, Backoff)> {
     Ok((attempts, Backoff::new(first, max)))
 }
 
-fn read_group_options(name: &Text, section: &mut Section) -> Result<GroupOptions> {
+fn read_group_options(name: &SmallStr, section: &mut Section) -> Result<GroupOptions> {
     let mut options = GroupOptions::new(GroupName::new(name.clone()));
     if let Some(start) = section.text("start")? {
         options.start = match start.as_str() {
@@ -247,7 +250,7 @@ fn read_group_options(name: &Text, section: &mut Section) -> Result<GroupOptions
             })?),
         };
     }
-    if let Some(life) = section.duration("lease_life")? {
+    if let Some(life) = section.duration("lease_ttl")? {
         options = options.with_lease_life(life);
     }
     for (key, value) in [

@@ -16,7 +16,7 @@ mod tree;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use aqueduct_core::{Error, Result, Text};
+use aqueduct_core::{Error, Result, SmallStr};
 
 pub use self::environment::Environment;
 pub(crate) use self::group::{GroupConfig, IdempotencyPlace};
@@ -28,15 +28,15 @@ use self::tree::{Node, Table, Tree};
 #[derive(Debug)]
 pub(crate) struct Config {
     pub(crate) client: ClientConfig,
-    pub(crate) targets: BTreeMap<Text, Target>,
-    pub(crate) groups: BTreeMap<Text, GroupConfig>,
+    pub(crate) targets: BTreeMap<SmallStr, Target>,
+    pub(crate) groups: BTreeMap<SmallStr, GroupConfig>,
     pub(crate) origins: Origins,
 }
 
 /// What `[client]` says.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ClientConfig {
-    pub(crate) source: Option<Text>,
+    pub(crate) source: Option<SmallStr>,
     /// Whether what is missing is made, where its own table or URL does not say.
     pub(crate) create: Option<&'static str>,
     pub(crate) receive_bytes: Option<usize>,
@@ -198,8 +198,8 @@ fn as_table(place: &str, node: Node) -> Result<Table> {
 }
 
 /// The names, for an error that lists what is valid.
-pub(crate) fn list<'a>(names: impl IntoIterator<Item = &'a Text>) -> String {
-    let names: Vec<_> = names.into_iter().map(Text::as_str).collect();
+pub(crate) fn list<'a>(names: impl IntoIterator<Item = &'a SmallStr>) -> String {
+    let names: Vec<_> = names.into_iter().map(SmallStr::as_str).collect();
     match names.is_empty() {
         true => "none".into(),
         false => names.join(", "),

@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 
-use aqueduct_core::{Error, Options, Result, Text};
+use aqueduct_core::{Error, Options, Result, SmallStr};
 
 use super::Environment;
 use super::expand::{Refused, expand};
@@ -13,9 +13,9 @@ use super::tree::{Leaf, Node, Table};
 
 /// One table that is being read: each key by a typed method, then [`finish`](Self::finish).
 pub(crate) struct Section {
-    place: Text,
+    place: SmallStr,
     options: Options,
-    leaves: BTreeMap<Text, Leaf>,
+    leaves: BTreeMap<SmallStr, Leaf>,
     rest: Table,
     known: Vec<&'static str>,
     environment: Environment,
@@ -24,13 +24,13 @@ pub(crate) struct Section {
 /// A value after expansion, and as errors may print it.
 #[derive(Clone, Debug)]
 pub(crate) struct Value {
-    pub(crate) text: Text,
-    pub(crate) shown: Text,
+    pub(crate) text: SmallStr,
+    pub(crate) shown: SmallStr,
 }
 
 impl Section {
     pub(crate) fn new(
-        place: impl Into<Text>,
+        place: impl Into<SmallStr>,
         table: Table,
         environment: &Environment,
     ) -> Result<Self> {
@@ -64,7 +64,7 @@ impl Section {
         self.options.contains(name) || self.rest.contains_key(name)
     }
 
-    pub(crate) fn text(&mut self, name: &'static str) -> Result<Option<Text>> {
+    pub(crate) fn text(&mut self, name: &'static str) -> Result<Option<SmallStr>> {
         self.know(name)?;
         self.options.text(name)
     }
@@ -125,7 +125,7 @@ impl Section {
     }
 
     /// Texts: a list, or one text with commas between them, as the environment has it.
-    pub(crate) fn list(&mut self, name: &'static str) -> Result<Option<Vec<Text>>> {
+    pub(crate) fn list(&mut self, name: &'static str) -> Result<Option<Vec<SmallStr>>> {
         self.known.push(name);
         if let Some(Node::List(items, _)) = self.rest.get(name) {
             let items = items.clone();
@@ -218,9 +218,9 @@ pub(super) fn read_text(
     references: bool,
     environment: &Environment,
 ) -> Result<Value> {
-    let shown = Text::from(mask(name, written));
+    let shown = SmallStr::from(mask(name, written));
     let text = match references {
-        false => Text::from(written),
+        false => SmallStr::from(written),
         true => match expand(written, |variable| environment.get(variable)) {
             Ok(text) => text.into(),
             Err(Refused::Missing(variable)) => {

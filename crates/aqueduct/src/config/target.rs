@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use aqueduct_core::{Backoff, Error, Options, Result, Text, Url};
+use aqueduct_core::{Backoff, Error, Options, Result, SmallStr, Url};
 use aqueduct_layers::DispatchOptions;
 
 use super::mask::mask_url;
@@ -14,10 +14,10 @@ use super::{ClientConfig, Scope};
 pub(crate) struct Target {
     pub(crate) kind: TargetKind,
     /// The name that its backend is told: its table's.
-    pub(crate) name: Text,
+    pub(crate) name: SmallStr,
     pub(crate) url: Url,
     /// The URL as errors may print it.
-    pub(crate) shown: Text,
+    pub(crate) shown: SmallStr,
     /// The options of the table and of the URL's query, as one set.
     pub(crate) options: Options,
     /// The keys that every backend shares, for the error that lists what is valid.
@@ -43,7 +43,7 @@ impl TargetKind {
 impl Target {
     pub(super) fn read(
         kind: TargetKind,
-        name: &Text,
+        name: &SmallStr,
         mut table: Table,
         scope: Scope<'_>,
     ) -> Result<Self> {
@@ -91,7 +91,7 @@ impl Target {
     pub(super) fn inline(
         place: &str,
         key: &str,
-        name: Text,
+        name: SmallStr,
         url: &Leaf,
         scope: Scope<'_>,
     ) -> Result<Self> {
@@ -123,16 +123,16 @@ fn read_url(
     leaf: &Leaf,
     table: Table,
     scope: Scope<'_>,
-) -> Result<(Url, Text, Options)> {
+) -> Result<(Url, SmallStr, Options)> {
     let environment = scope.environment;
     let options_place = match key {
-        "url" => Text::from(place),
-        inline => Text::from(format!("{place}.{inline}")),
+        "url" => SmallStr::from(place),
+        inline => SmallStr::from(format!("{place}.{inline}")),
     };
     let mut options = Section::new(options_place, table.clone(), environment)?
         .into_options()?
         .0;
-    let shown = Text::from(mask_url(&leaf.written));
+    let shown = SmallStr::from(mask_url(&leaf.written));
     // The query is split before its references are replaced: a secret may hold any character.
     let (base, query) = match leaf.written.split_once('?') {
         Some((base, query)) => (base, query),
@@ -143,10 +143,10 @@ fn read_url(
         Some((base, query)) => (base, query),
         None => (expanded.as_str(), ""),
     };
-    let mut given: BTreeMap<Text, Text> = BTreeMap::new();
+    let mut given: BTreeMap<SmallStr, SmallStr> = BTreeMap::new();
     for (query, references) in [(hidden, false), (query, leaf.references)] {
         for (name, written) in url::form_urlencoded::parse(query.as_bytes()) {
-            let name = Text::from(name.as_ref());
+            let name = SmallStr::from(name.as_ref());
             let mut value = read_text(place, &name, &written, references, environment)?;
             if query == hidden && base != expanded {
                 value.shown = shown.clone();
@@ -214,7 +214,7 @@ fn rebase(url: Url, folder: Option<&Path>) -> Option<Url> {
 
 fn read_producer(
     mut section: Section,
-    name: &Text,
+    name: &SmallStr,
     client: &ClientConfig,
 ) -> Result<DispatchOptions> {
     let mut options = DispatchOptions {
@@ -225,9 +225,9 @@ fn read_producer(
     let set = &mut options;
     set.source = section.text("source")?.or(set.source.take());
     set.linger = section.duration_or_zero("linger")?.unwrap_or(set.linger);
-    set.patience = section
-        .duration_or_zero("patience")?
-        .unwrap_or(set.patience);
+    set.batch_wait = section
+        .duration_or_zero("batch_wait")?
+        .unwrap_or(set.batch_wait);
     let counts = 1..=1_000_000;
     for (key, value) in [
         ("max_batch_events", &mut set.max_batch_events),

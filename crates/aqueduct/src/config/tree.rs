@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use aqueduct_core::{Error, Result, Text};
+use aqueduct_core::{Error, Result, SmallStr};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -14,7 +14,7 @@ pub(crate) struct Tree {
     root: Table,
 }
 
-pub(crate) type Table = BTreeMap<Text, Node>;
+pub(crate) type Table = BTreeMap<SmallStr, Node>;
 
 #[derive(Clone, Debug)]
 pub(crate) enum Node {
@@ -26,14 +26,14 @@ pub(crate) enum Node {
 /// One value as written.
 #[derive(Clone, Debug)]
 pub(crate) struct Leaf {
-    pub(crate) written: Text,
+    pub(crate) written: SmallStr,
     /// Whether `${...}` in it is a reference; text that comes from the environment has none.
     pub(crate) references: bool,
     pub(crate) origin: Origin,
 }
 
 /// `shop.toml, line 7`, `the environment variable X`, or code.
-pub(crate) type Origin = Text;
+pub(crate) type Origin = SmallStr;
 
 impl Node {
     pub(crate) fn describe(&self) -> &'static str {
@@ -49,7 +49,8 @@ impl Tree {
     /// Reads TOML over what is there.
     pub(crate) fn read_toml(&mut self, name: &str, text: &str) -> Result<()> {
         let parsed = DeTable::parse(text).map_err(|error| syntax_error(name, text, &error))?;
-        let place = |span: Range<usize>| Text::from(format!("{name}, line {}", line(text, &span)));
+        let place =
+            |span: Range<usize>| SmallStr::from(format!("{name}, line {}", line(text, &span)));
         merge(&mut self.root, read_table(&parsed.into_inner(), &place)?);
         Ok(())
     }
@@ -69,7 +70,7 @@ impl Tree {
             let Some((name, node)) = table.iter().next() else {
                 return Err(refuse());
             };
-            path.push(Text::from(name.get_ref().as_ref()));
+            path.push(SmallStr::from(name.get_ref().as_ref()));
             match node.get_ref() {
                 DeValue::Table(inner) => table = inner,
                 DeValue::Integer(_) if table.len() == 1 => break,
@@ -79,13 +80,13 @@ impl Tree {
         let leaf = Leaf {
             written: value.into(),
             references: true,
-            origin: Text::literal("code"),
+            origin: SmallStr::literal("code"),
         };
         self.set_leaf(&path, leaf)
     }
 
     /// Puts `leaf` at `path`, making tables on the way.
-    pub(crate) fn set_leaf(&mut self, path: &[Text], leaf: Leaf) -> Result<()> {
+    pub(crate) fn set_leaf(&mut self, path: &[SmallStr], leaf: Leaf) -> Result<()> {
         let Some((last, tables)) = path.split_last() else {
             return Ok(());
         };
@@ -147,20 +148,20 @@ fn collect_origins(prefix: &str, table: &Table, into: &mut BTreeMap<String, Stri
     }
 }
 
-fn read_table(table: &DeTable<'_>, place: &dyn Fn(Range<usize>) -> Text) -> Result<Table> {
+fn read_table(table: &DeTable<'_>, place: &dyn Fn(Range<usize>) -> SmallStr) -> Result<Table> {
     table
         .iter()
         .map(|(name, value)| {
-            let name = Text::from(name.get_ref().as_ref());
+            let name = SmallStr::from(name.get_ref().as_ref());
             Ok((name.clone(), read_node(&name, value, place)?))
         })
         .collect()
 }
 
 fn read_node(
-    name: &Text,
+    name: &SmallStr,
     value: &Spanned<DeValue<'_>>,
-    place: &dyn Fn(Range<usize>) -> Text,
+    place: &dyn Fn(Range<usize>) -> SmallStr,
 ) -> Result<Node> {
     match value.get_ref() {
         DeValue::Table(table) => read_table(table, place).map(Node::Table),
@@ -184,17 +185,20 @@ fn read_node(
     }
 }
 
-fn text_of(value: &DeValue<'_>) -> Text {
+fn text_of(value: &DeValue<'_>) -> SmallStr {
     match value {
-        DeValue::String(text) => Text::from(text.as_ref()),
+        DeValue::String(text) => SmallStr::from(text.as_ref()),
         DeValue::Integer(number) => {
             let decimal = i64::from_str_radix(number.as_str(), number.radix());
-            decimal.map_or_else(|_| number.as_str().into(), |n| Text::from(n.to_string()))
+            decimal.map_or_else(
+                |_| number.as_str().into(),
+                |n| SmallStr::from(n.to_string()),
+            )
         }
         DeValue::Float(number) => number.as_str().into(),
-        DeValue::Boolean(flag) => Text::literal(if *flag { "true" } else { "false" }),
+        DeValue::Boolean(flag) => SmallStr::literal(if *flag { "true" } else { "false" }),
         DeValue::Datetime(time) => time.to_string().into(),
-        DeValue::Array(_) | DeValue::Table(_) => Text::default(),
+        DeValue::Array(_) | DeValue::Table(_) => SmallStr::default(),
     }
 }
 

@@ -1,6 +1,6 @@
 use std::collections::VecDeque;
 
-use aqueduct_core::{Assignment, Event, Parts, StreamName, Text};
+use aqueduct_core::{Assignment, Event, Parts, SmallStr, StreamName};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use futures::stream::{self, StreamExt as _};
@@ -13,7 +13,7 @@ use super::routes::Entry;
 /// side.
 pub(super) async fn dispatch(engine: &Engine, events: Vec<Event>) -> Vec<Outcome> {
     let assignment = Assignment {
-        stream: StreamName::new(Text::literal("dispatch")),
+        stream: StreamName::new(SmallStr::literal("dispatch")),
         group: engine.group.clone(),
         partition: None,
         generation: 0,
@@ -66,7 +66,7 @@ enum Work {
 
 /// The events of each key in order; each event without a key alone.
 fn lanes(parts: &[Parts]) -> Vec<VecDeque<usize>> {
-    let mut by_key = std::collections::BTreeMap::<Text, usize>::new();
+    let mut by_key = std::collections::BTreeMap::<SmallStr, usize>::new();
     let mut lanes: Vec<VecDeque<usize>> = Vec::new();
     for (at, part) in parts.iter().enumerate() {
         let known = part.event.key_text().map(|key| {

@@ -125,7 +125,7 @@ impl Engine {
         }
     }
 
-    /// The reason of a rejection goes to the letter, not to the log: it may quote the data.
+    /// The reason of a rejection goes to the dead letter, not to the log: it may quote the data.
     fn note(&self, parts: &Parts, outcome: &Outcome) {
         let (id, kind) = (parts.event.id(), parts.event.kind());
         match outcome {

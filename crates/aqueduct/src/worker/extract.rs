@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use aqueduct_core::{
     Assignment, Error, Event, EventClaim, GroupName, IdempotencyScope, PartitionId, Parts,
-    Position, Result, StreamName, Text, Timestamp,
+    Position, Result, SmallStr, StreamName, Timestamp,
 };
 use serde::de::DeserializeOwned;
 
@@ -141,7 +141,7 @@ impl Extract for Event {
 
 /// The key of the event. An event without one is rejected; `Option<Key>` takes it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Key(pub Text);
+pub struct Key(pub SmallStr);
 
 impl Extract for Key {
     fn extract(context: &Context<'_>) -> Result<Self, Outcome> {

@@ -21,7 +21,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aqueduct_core::{Error, Event, Lifecycle, Result};
+use aqueduct_core::{Error, Event, RebalanceListener, Result};
 use futures::FutureExt as _;
 use futures::future::{Either, select};
 
@@ -80,7 +80,7 @@ pub struct Worker {
     routes: Arc<Routes>,
     setup: Setup,
     idle: Option<Idle>,
-    lifecycle: Option<Arc<dyn Lifecycle>>,
+    rebalance_listener: Option<Arc<dyn RebalanceListener>>,
     control: Arc<Control>,
     refused: Option<Error>,
 }
@@ -95,7 +95,7 @@ impl Worker {
             routes: Arc::default(),
             setup,
             idle: None,
-            lifecycle: None,
+            rebalance_listener: None,
             control: Arc::default(),
             refused: None,
         }
@@ -151,8 +151,11 @@ impl Worker {
     }
 
     /// Is told when partitions come and go.
-    pub fn lifecycle(mut self, lifecycle: impl Lifecycle + 'static) -> Self {
-        self.lifecycle = Some(Arc::new(lifecycle));
+    pub fn rebalance_listener(
+        mut self,
+        rebalance_listener: impl RebalanceListener + 'static,
+    ) -> Self {
+        self.rebalance_listener = Some(Arc::new(rebalance_listener));
         self
     }
 
@@ -234,7 +237,9 @@ impl Worker {
             )));
         }
         // A service that does not answer must not make the process deaf to its signals.
-        let opening = self.client.open_group(&self.group, self.lifecycle.clone());
+        let opening = self
+            .client
+            .open_group(&self.group, self.rebalance_listener.clone());
         futures::pin_mut!(opening);
         let opened = match select(self.control.stopped(), opening).await {
             Either::Left(_) => return Ok(()),

@@ -1,7 +1,7 @@
 use std::error::Error as StdError;
 use std::time::Duration;
 
-use aqueduct_core::{Error, ErrorKind, Settlement, Text};
+use aqueduct_core::{Error, ErrorKind, Settlement, SmallStr};
 use aqueduct_layers::DeadLetters;
 
 /// What a handler makes of an event.
@@ -16,13 +16,13 @@ pub enum Outcome {
     Retry {
         /// How long to wait first.
         after: Option<Duration>,
-        /// What went wrong, for the letter.
+        /// What went wrong, for the dead letter.
         error: Option<Error>,
     },
     /// It never can be handled: to the dead letters.
     Reject {
-        /// Why, for the letter.
-        reason: Text,
+        /// Why, for the dead letter.
+        reason: SmallStr,
     },
 }
 
@@ -49,7 +49,7 @@ impl Outcome {
     }
 
     /// It never can be handled: to the dead letters, with `reason`.
-    pub fn reject(reason: impl Into<Text>) -> Self {
+    pub fn reject(reason: impl Into<SmallStr>) -> Self {
         Self::Reject {
             reason: reason.into(),
         }
@@ -194,7 +194,7 @@ pub(crate) fn undecodable(error: &Error) -> Outcome {
     Outcome::reject(format!("{}: {}", DeadLetters::UNDECODABLE, chain(error)))
 }
 
-/// An error and its causes in one line, for letters.
+/// An error and its causes in one line, for dead letters.
 pub(crate) fn chain(error: &(dyn StdError + 'static)) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

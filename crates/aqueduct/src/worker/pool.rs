@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use aqueduct_core::{Delivery, Moment, StreamName, Text};
+use aqueduct_core::{Delivery, Instant, SmallStr, StreamName};
 
 use super::batch::BatchOptions;
 use super::engine::Engine;
@@ -19,7 +19,7 @@ pub(crate) struct Pool {
 }
 
 /// A stream and a key in it.
-pub(crate) type LaneKey = (StreamName, Text);
+pub(crate) type LaneKey = (StreamName, SmallStr);
 
 /// What one task does.
 pub(crate) struct Work {
@@ -33,7 +33,7 @@ struct Collector {
     options: BatchOptions,
     deliveries: Vec<Delivery>,
     lanes: Vec<LaneKey>,
-    due: Moment,
+    due: Instant,
 }
 
 impl Pool {
@@ -56,7 +56,7 @@ impl Pool {
         !self.waiting.is_empty()
     }
 
-    pub(crate) fn take(&mut self, deliveries: Vec<Delivery>, now: Moment) {
+    pub(crate) fn take(&mut self, deliveries: Vec<Delivery>, now: Instant) {
         self.in_hand += deliveries.len();
         let mut free = Vec::new();
         for delivery in deliveries {
@@ -85,7 +85,7 @@ impl Pool {
     }
 
     /// Takes note that `count` deliveries of those lanes are done with.
-    pub(crate) fn done(&mut self, count: usize, lanes: Vec<LaneKey>, now: Moment) {
+    pub(crate) fn done(&mut self, count: usize, lanes: Vec<LaneKey>, now: Instant) {
         self.in_hand = self.in_hand.saturating_sub(count);
         for lane in lanes {
             self.advance(lane, now);
@@ -93,12 +93,12 @@ impl Pool {
     }
 
     /// When the next collected batch is due.
-    pub(crate) fn due(&self) -> Option<Moment> {
+    pub(crate) fn due(&self) -> Option<Instant> {
         self.collectors.values().map(|it| it.due).min()
     }
 
     /// Makes work of the batches that are due; of all of them, where there is no more to come.
-    pub(crate) fn flush(&mut self, now: Moment, all: bool) {
+    pub(crate) fn flush(&mut self, now: Instant, all: bool) {
         let due: Vec<_> = self
             .collectors
             .iter()
@@ -127,7 +127,7 @@ impl Pool {
     }
 
     /// Starts the next events of a lane that go to one handler, or forgets the lane.
-    fn advance(&mut self, lane: LaneKey, now: Moment) {
+    fn advance(&mut self, lane: LaneKey, now: Instant) {
         let routes = &self.engine.routes;
         let Some(queue) = self.lanes.get_mut(&lane) else {
             return;
@@ -150,7 +150,7 @@ impl Pool {
         entry: Option<usize>,
         mut run: Vec<Delivery>,
         mut lanes: Vec<LaneKey>,
-        now: Moment,
+        now: Instant,
     ) {
         let batch = entry.and_then(|at| match self.engine.routes.entry(at) {
             Some(Entry::Batch(_, options)) => Some((at, *options)),

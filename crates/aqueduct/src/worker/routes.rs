@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use aqueduct_core::{Error, Event, Result, Text};
+use aqueduct_core::{Error, Event, Result, SmallStr};
 
 use super::batch::{AnyBatchHandler, BatchOptions};
 use super::extract::Setup;
@@ -11,9 +11,9 @@ use super::handler::AnyHandler;
 /// match wins.
 #[derive(Clone, Default)]
 pub(crate) struct Routes {
-    exact: BTreeMap<Text, usize>,
+    exact: BTreeMap<SmallStr, usize>,
     /// Longest first; the empty prefix is `*`.
-    prefixes: Vec<(Text, usize)>,
+    prefixes: Vec<(SmallStr, usize)>,
     entries: Vec<Entry>,
 }
 
@@ -36,7 +36,7 @@ impl Routes {
                 if self.prefixes.iter().any(|(known, _)| *known == prefix) {
                     return Err(twice());
                 }
-                let shorter = |(known, _): &(Text, usize)| known.len() < prefix.len();
+                let shorter = |(known, _): &(SmallStr, usize)| known.len() < prefix.len();
                 let place = self.prefixes.iter().position(shorter);
                 let place = place.unwrap_or(self.prefixes.len());
                 self.prefixes.insert(place, (prefix.into(), at));

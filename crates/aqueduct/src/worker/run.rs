@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use aqueduct_core::{Backoff, Consumer, Delivery, Error, Moment, Result, Retry, Task};
+use aqueduct_core::{Backoff, Consumer, Delivery, Error, Instant, Result, Retry, Task};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt as _};
@@ -36,7 +36,7 @@ pub(crate) struct Run {
     running: FuturesUnordered<Running>,
     receiving: Option<BoxFuture<'static, Result<Vec<Delivery>>>>,
     draining: Option<BoxFuture<'static, Result<()>>>,
-    timer: Option<(Moment, BoxFuture<'static, ()>)>,
+    timer: Option<(Instant, BoxFuture<'static, ()>)>,
     seen: Level,
     ended: bool,
     failures: u32,
@@ -44,8 +44,8 @@ pub(crate) struct Run {
     fetch: usize,
     /// The most events in hand: more are not received.
     limit: usize,
-    last_event: Moment,
-    drain_ends: Option<Moment>,
+    last_event: Instant,
+    drain_ends: Option<Instant>,
     unstarted: Vec<Delivery>,
 }
 
@@ -240,7 +240,7 @@ impl Run {
         tracing::info!(group = %self.engine.group, running = self.running.len(), "draining");
     }
 
-    fn tick(&mut self, now: Moment) {
+    fn tick(&mut self, now: Instant) {
         let Some(idle) = &self.idle else {
             return;
         };

@@ -1,7 +1,7 @@
 use std::future::Future;
 use std::time::Duration;
 
-use aqueduct_core::{Backoff, Delivery, Error, ErrorKind, Moment, Settlement};
+use aqueduct_core::{Backoff, Delivery, Error, ErrorKind, Instant, Settlement};
 use futures::future::{Either, select};
 
 use super::control::{Control, Level};
@@ -125,7 +125,7 @@ impl Engine {
             .max(Duration::from_secs(1));
         futures::pin_mut!(work);
         loop {
-            let half: Moment = self.runtime.now() + window / 2;
+            let half: Instant = self.runtime.now() + window / 2;
             match select(work, self.runtime.sleep_until(half)).await {
                 Either::Left((done, _)) => return done,
                 Either::Right(((), rest)) => work = rest,

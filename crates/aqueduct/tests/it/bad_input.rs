@@ -160,8 +160,8 @@ async fn errors_name_the_key_the_text_and_the_choices() {
             &["groups.billing.redelivery.first = \"60s\"", "longer than max, 1s"],
         ),
         (
-            billing("lease_life = \"10s\"\nrenew_every = \"9s\""),
-            &["groups.billing", "lease_life", "10s", "9s"],
+            billing("lease_ttl = \"10s\"\nrenew_every = \"9s\""),
+            &["groups.billing", "lease_ttl", "10s", "9s"],
         ),
         (
             billing("commit_interval = \"5s\"\ncommit_min = \"6s\""),
@@ -197,10 +197,10 @@ async fn errors_name_the_key_the_text_and_the_choices() {
         (billing("leases = \"nowhere\""), &["groups.billing.leases = \"nowhere\"", "declared"]),
         (billing("idempotency = \"nowhere\""), &["groups.billing.idempotency = \"nowhere\"", "declared"]),
         (
-            billing("on_exhausted = \"letter\""),
-            &["groups.billing.on_exhausted = \"letter\"", "dead_letters"],
+            billing("on_exhausted = \"dead_letter\""),
+            &["groups.billing.on_exhausted = \"dead_letter\"", "dead_letters"],
         ),
-        (billing("on_exhausted = \"drop\""), &["groups.billing.on_exhausted = \"drop\"", "letter, letter_key, block"]),
+        (billing("on_exhausted = \"drop\""), &["groups.billing.on_exhausted = \"drop\"", "dead letter, divert_key, block"]),
         (
             billing("on_reject = \"stop\"\ndead_letters = \"orders-dlq\""),
             &["groups.billing.on_reject = \"stop\"", "dead_letters"],
@@ -304,10 +304,16 @@ async fn names_that_are_not_declared_list_those_that_are() {
     );
     let worker = client.worker("shipping").await.unwrap_err();
     assert!(worker.to_string().contains("declared: billing"), "{worker}");
-    let letters = client.letters("billing").await.map(|_| ()).unwrap_err();
+    let dead_letters = client
+        .dead_letters("billing")
+        .await
+        .map(|_| ())
+        .unwrap_err();
     assert!(
-        letters.to_string().contains("groups.billing.dead_letters"),
-        "{letters}"
+        dead_letters
+            .to_string()
+            .contains("groups.billing.dead_letters"),
+        "{dead_letters}"
     );
 }
 

@@ -160,7 +160,7 @@ async fn whether_what_is_missing_is_made_reaches_the_urls_of_groups() {
             .build()
             .await
             .unwrap();
-        let opened = client.letters("billing").await.map(drop);
+        let opened = client.dead_letters("billing").await.map(drop);
         match made {
             true => opened.unwrap(),
             false => {

@@ -1,9 +1,9 @@
-//! The pull loop, following without a group, letters and administration.
+//! The pull loop, following without a group, dead letters and administration.
 
 use std::collections::BTreeMap;
 
 use aqueduct::testing::TestClient;
-use aqueduct::{Event, LetterQuery, Start};
+use aqueduct::{DeadLetterQuery, Event, Start};
 use futures::{FutureExt as _, StreamExt};
 
 const SHOP: &str = r#"
@@ -79,16 +79,19 @@ async fn rejected_events_are_letters_that_can_be_listed_and_sent_again() {
     let consumer = test.client().consumer("billing").await.unwrap();
     let delivery = consumer.receive().await.unwrap().unwrap();
     delivery.reject("no such customer").await.unwrap();
-    let letters = test.client().letters("billing").await.unwrap();
-    let listed = letters.list(&LetterQuery::default()).await.unwrap();
+    let dead_letters = test.client().dead_letters("billing").await.unwrap();
+    let listed = dead_letters
+        .list(&DeadLetterQuery::default())
+        .await
+        .unwrap();
     assert_eq!(listed.len(), 1);
-    assert_eq!(listed[0].letter.message.as_str(), "no such customer");
+    assert_eq!(listed[0].dead_letter.message.as_str(), "no such customer");
     let orders = test.client().producer("orders").await.unwrap();
-    for sent in letters.redrive(&[listed[0].id.clone()], &orders).await {
+    for sent in dead_letters.redrive(&[listed[0].id.clone()], &orders).await {
         sent.unwrap();
     }
     let again = consumer.receive().await.unwrap().unwrap();
-    assert_eq!(again.event().id(), listed[0].letter.event.id());
+    assert_eq!(again.event().id(), listed[0].dead_letter.event.id());
     again.ack().await.unwrap();
     consumer.close().await.unwrap();
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use aqueduct::sqlite::{Completion as Completed, SqliteOptions};
 use aqueduct::{
-    Client, Completion, Environment, Event, Json, Key, LetterQuery, SqliteBackend, State,
+    Client, Completion, DeadLetterQuery, Environment, Event, Json, Key, SqliteBackend, State,
 };
 
 const SHOP: &str = r#"
@@ -19,7 +19,7 @@ url = "sqlite:shop.db"
 
 [groups.billing]
 stream = "orders"
-requires = ["key_order", "replay", "durable", "transactions", "letters"]
+requires = ["key_order", "replay", "durable", "transactions", "dead letters"]
 idempotency = true
 dead_letters = "sqlite:shop.db"
 redelivery = { attempts = 2, first = "1ms", max = "1ms" }
@@ -156,9 +156,14 @@ async fn the_completion_and_the_handlers_writes_are_one_transaction() {
         );
     let handle = worker.handle();
     let running = client.runtime().spawn(worker.run_to_end());
-    let letters = client.letters("billing").await.unwrap();
+    let dead_letters = client.dead_letters("billing").await.unwrap();
     until(&client, async || {
-        letters.list(&LetterQuery::default()).await.unwrap().len() == 1
+        dead_letters
+            .list(&DeadLetterQuery::default())
+            .await
+            .unwrap()
+            .len()
+            == 1
     })
     .await;
     let name = aqueduct::GroupName::from("billing");

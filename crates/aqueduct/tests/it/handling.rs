@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use aqueduct::testing::TestClient;
 use aqueduct::{
-    Batch, BatchOptions, Completion, Event, Json, Key, LetterReason, Meta, Outcome, Permanent,
+    Batch, BatchOptions, Completion, DeadLetterReason, Event, Json, Key, Meta, Outcome, Permanent,
     State, within,
 };
 
-use crate::shop::{Log, SHOP, letters, placed, send, shop};
+use crate::shop::{Log, SHOP, dead_letters, placed, send, shop};
 
 #[tokio::test]
 async fn every_event_is_handled_once_and_in_the_order_of_its_key() {
@@ -68,14 +68,18 @@ async fn a_failing_event_is_tried_again_in_place_and_then_buried_with_its_failur
     let seen: Vec<_> = log.lock().unwrap().iter().map(|(_, n)| *n).collect();
     let of_a: Vec<_> = seen.iter().copied().filter(|n| *n != 3).collect();
     assert_eq!(of_a, [1, 1, 1, 2], "the key waits behind its failing event");
-    let letters = letters(&test).await;
-    assert_eq!(letters.len(), 1);
+    let dead_letters = dead_letters(&test).await;
+    assert_eq!(dead_letters.len(), 1);
     assert_eq!(
-        (letters[0].reason, letters[0].attempts),
-        (LetterReason::Exhausted, 3)
+        (dead_letters[0].reason, dead_letters[0].attempts),
+        (DeadLetterReason::Exhausted, 3)
     );
-    assert_eq!(letters[0].failures.len(), 3);
-    assert!(letters[0].failures[1].error.contains("attempt 2 failed"));
+    assert_eq!(dead_letters[0].failures.len(), 3);
+    assert!(
+        dead_letters[0].failures[1]
+            .error
+            .contains("attempt 2 failed")
+    );
 }
 
 #[tokio::test]
@@ -113,10 +117,10 @@ async fn what_never_can_be_handled_is_buried_at_once() {
     test.wait_until_drained("billing").await.unwrap();
     running.stop().await.unwrap();
     assert_eq!(calls.load(Ordering::Relaxed), 2);
-    let mut found: Vec<_> = letters(&test)
+    let mut found: Vec<_> = dead_letters(&test)
         .await
         .into_iter()
-        .map(|letter| (letter.reason.as_str(), letter.message.to_string()))
+        .map(|dead_letter| (dead_letter.reason.as_str(), dead_letter.message.to_string()))
         .collect();
     found.sort();
     assert_eq!(found.len(), 3, "{found:?}");
@@ -147,10 +151,10 @@ async fn panics_and_time_outs_are_failed_attempts() {
     ));
     test.wait_until_drained("billing").await.unwrap();
     running.stop().await.unwrap();
-    let mut errors: Vec<_> = letters(&test)
+    let mut errors: Vec<_> = dead_letters(&test)
         .await
         .iter()
-        .map(|letter| letter.message.to_string())
+        .map(|dead_letter| dead_letter.message.to_string())
         .collect();
     errors.sort();
     assert_eq!(errors.len(), 2, "{errors:?}");
@@ -200,10 +204,10 @@ async fn types_that_no_handler_takes_are_acknowledged_or_refused() {
         let running = test.start(worker.on("order.placed", |_: Event| async {}));
         test.wait_until_drained("billing").await.unwrap();
         running.stop().await.unwrap();
-        let letters = letters(&test).await;
-        assert_eq!(letters.len(), buried);
+        let dead_letters = dead_letters(&test).await;
+        assert_eq!(dead_letters.len(), buried);
         assert!(
-            letters
+            dead_letters
                 .iter()
                 .all(|it| it.message.contains("no handler takes the type unknown"))
         );
@@ -219,9 +223,9 @@ async fn damaged_records_are_rejected_unless_a_handler_names_them() {
         let running = test.start(worker.on(pattern, |_: Event| async {}));
         test.wait_until_drained("billing").await.unwrap();
         running.stop().await.unwrap();
-        let letters = letters(&test).await;
-        assert_eq!(letters.len(), buried, "{pattern}");
-        assert!(letters.iter().all(|it| it.message.contains("damaged")));
+        let dead_letters = dead_letters(&test).await;
+        assert_eq!(dead_letters.len(), buried, "{pattern}");
+        assert!(dead_letters.iter().all(|it| it.message.contains("damaged")));
     }
 }
 
@@ -255,7 +259,7 @@ async fn batches_are_handled_together_and_settled_one_by_one() {
         sizes.iter().all(|size| *size <= 10) && sizes.contains(&10),
         "{sizes:?}"
     );
-    assert_eq!(letters(&test).await.len(), 2);
+    assert_eq!(dead_letters(&test).await.len(), 2);
 }
 
 #[tokio::test]

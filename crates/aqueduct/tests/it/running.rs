@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aqueduct::{
-    Assignment, Json, Lifecycle, Meta, Permanent, Problem, Revocation, State, Watermark,
+    Assignment, Checkpoint, Json, Meta, Permanent, Problem, RebalanceListener, Revocation, State,
 };
 
 use crate::shop::{Log, placed, send, shop};
@@ -188,8 +188,8 @@ async fn idle_ticks_come_while_nothing_else_does() {
 struct Noted(Arc<Mutex<Vec<String>>>);
 
 #[aqueduct::async_trait]
-impl Lifecycle for Noted {
-    async fn assigned(&self, assignment: &Assignment, start: &Watermark) {
+impl RebalanceListener for Noted {
+    async fn assigned(&self, assignment: &Assignment, start: &Checkpoint) {
         let said = format!("assigned {} at {start}", assignment.stream);
         self.0.lock().unwrap().push(said);
     }
@@ -206,7 +206,9 @@ async fn hooks_are_told_when_partitions_come_and_go() {
     send(&test, "orders", vec![placed("a", 1)]).await;
     let said = Arc::new(Mutex::new(Vec::new()));
     let worker = test.client().worker("billing").await.unwrap();
-    let worker = worker.on("*", || async {}).lifecycle(Noted(said.clone()));
+    let worker = worker
+        .on("*", || async {})
+        .rebalance_listener(Noted(said.clone()));
     let running = test.start(worker);
     test.wait_until_drained("billing").await.unwrap();
     running.stop().await.unwrap();

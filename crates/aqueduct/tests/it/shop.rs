@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use aqueduct::testing::TestClient;
-use aqueduct::{Event, LetterQuery};
+use aqueduct::{DeadLetterQuery, Event};
 
 pub(crate) const SHOP: &str = r#"
 [client]
@@ -40,8 +40,14 @@ pub(crate) async fn send(test: &TestClient, stream: &str, events: Vec<Event>) {
     producer.send_all(events).await.unwrap();
 }
 
-pub(crate) async fn letters(test: &TestClient) -> Vec<aqueduct::Letter> {
-    let letters = test.client().letters("billing").await.unwrap();
-    let listed = letters.list(&LetterQuery::default()).await.unwrap();
-    listed.into_iter().map(|stored| stored.letter).collect()
+pub(crate) async fn dead_letters(test: &TestClient) -> Vec<aqueduct::DeadLetter> {
+    let dead_letters = test.client().dead_letters("billing").await.unwrap();
+    let listed = dead_letters
+        .list(&DeadLetterQuery::default())
+        .await
+        .unwrap();
+    listed
+        .into_iter()
+        .map(|stored| stored.dead_letter)
+        .collect()
 }

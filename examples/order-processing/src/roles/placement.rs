@@ -1,6 +1,6 @@
 use aqueduct::{
-    DeadLetterQueue, Event, EventId, GroupName, Letter, LetterReason, Position, Result, StreamName,
-    Timestamp,
+    DeadLetter, DeadLetterQueue, DeadLetterReason, Event, EventId, GroupName, Position, Result,
+    StreamName, Timestamp,
 };
 use rusqlite::Transaction;
 
@@ -15,12 +15,12 @@ pub(crate) const SOURCE: &str = "/order-processing/placement";
 const BATCH: usize = 256;
 
 /// Reads the input to its end: validates each line and publishes `OrderPlaced`. A line that is no
-/// order becomes a letter, and the rest goes on. Reading the same input again changes nothing: an
+/// order becomes a dead letter, and the rest goes on. Reading the same input again changes nothing: an
 /// order is taken in once, by its id, in one transaction with its event.
 pub(crate) async fn run(
     shop: &Shop,
     mut input: Input,
-    letters: &dyn DeadLetterQueue,
+    dead_letters: &dyn DeadLetterQueue,
 ) -> Result<(), String> {
     let say = |e: aqueduct::Error| format!("placing orders from {}: {e}", input.name);
     shop.store
@@ -46,7 +46,7 @@ pub(crate) async fn run(
             })
             .await
             .map_err(say)?;
-        for outcome in letters.bury(&refused).await {
+        for outcome in dead_letters.put(&refused).await {
             outcome.map_err(say)?;
         }
     }
@@ -57,12 +57,12 @@ pub(crate) async fn run(
         .map_err(say)
 }
 
-/// The events of the new orders among `lines`, and letters for the lines that are no orders.
+/// The events of the new orders among `lines`, and dead letters for the lines that are no orders.
 fn take_in(
     tx: &Transaction<'_>,
     input: &str,
     lines: Vec<Line>,
-) -> Result<(Vec<Event>, Vec<Letter>)> {
+) -> Result<(Vec<Event>, Vec<DeadLetter>)> {
     let mut placed = Vec::new();
     let mut refused = Vec::new();
     for Line { number, text } in lines {
@@ -76,7 +76,7 @@ fn take_in(
         };
         match outcome {
             Ok(event) => placed.extend(event),
-            Err(why) => refused.push(letter(input, number, bytes, &why)),
+            Err(why) => refused.push(dead_letter(input, number, bytes, &why)),
         }
     }
     Ok((placed, refused))
@@ -105,23 +105,23 @@ fn place(tx: &Transaction<'_>, line: &str) -> Result<Result<Option<Event>, Strin
     })
 }
 
-/// The letter of a line: the same line at the same place of the same input is the same letter, and
+/// The dead letter of a line: the same line at the same place of the same input is the same dead letter, and
 /// another text there is another.
-fn letter(input: &str, number: u64, bytes: Vec<u8>, why: &str) -> Letter {
+fn dead_letter(input: &str, number: u64, bytes: Vec<u8>, why: &str) -> DeadLetter {
     let id = format!("{input}:{number}:{:016x}", fingerprint(&bytes));
     let event = Event::bytes("OrderLine", "text/plain", bytes)
         .with_id(id)
         .with_source(SOURCE);
-    let mut letter = Letter::new(
+    let mut dead_letter = DeadLetter::new(
         event,
         StreamName::new(input),
         GroupName::new("placement"),
-        LetterReason::Undecodable,
+        DeadLetterReason::Undecodable,
         format!("{input}, line {number}: {why}"),
         Timestamp::now(),
     );
-    letter.position = Some(Position::new(number));
-    letter
+    dead_letter.position = Some(Position::new(number));
+    dead_letter
 }
 
 /// FNV-1a: the same on every machine and in every version.

@@ -13,7 +13,7 @@ use super::super::fault::{Quoted, corrupt, invalid};
 use super::super::media::{Form, form};
 use super::scan::{JsonText, Scan};
 use crate::event::{describe_json_error, shared};
-use crate::{Error, Event, EventId, Result, Text};
+use crate::{Error, Event, EventId, Result, SmallStr};
 
 /// Reads one event. Its data shares the memory of `bytes` where it stands there as it is.
 ///
@@ -40,7 +40,7 @@ pub fn decode_batch(bytes: &Bytes) -> Result<Vec<Event>> {
     })
 }
 
-/// Reads one event that may lack what CloudEvents requires, as one inside a letter may.
+/// Reads one event that may lack what CloudEvents requires, as one inside a dead letter may.
 pub(crate) fn decode_unchecked(bytes: &Bytes) -> Result<Event> {
     match decode_plain(bytes) {
         Some(event) => Ok(event),
@@ -272,8 +272,8 @@ impl<'de> Members<'de> {
     }
 }
 
-fn put_text(place: &mut Text, name: &str, value: JsonText<'_>) -> Result<bool> {
-    let text = Text::from(&*string(name, value)?);
+fn put_text(place: &mut SmallStr, name: &str, value: JsonText<'_>) -> Result<bool> {
+    let text = SmallStr::from(&*string(name, value)?);
     Ok(!std::mem::replace(place, text).is_empty())
 }
 

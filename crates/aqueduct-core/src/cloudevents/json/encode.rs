@@ -83,7 +83,7 @@ fn put_data(out: &mut Vec<u8>, event: &Event, data: &[u8]) {
             out.extend_from_slice(data);
             return;
         }
-        Some(Form::Text) => {
+        Some(Form::SmallStr) => {
             if let Ok(text) = std::str::from_utf8(data) {
                 out.extend_from_slice(br#","data":"#);
                 return put_string(out, text);

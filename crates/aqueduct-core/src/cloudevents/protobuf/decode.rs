@@ -4,7 +4,7 @@ use super::super::assign::{Value, assign, check_required, check_version};
 use super::super::fault::{Quoted, invalid};
 use super::wire::Fields;
 use super::{PROTOBUF, field};
-use crate::{Event, EventId, Result, Text, Timestamp};
+use crate::{Event, EventId, Result, SmallStr, Timestamp};
 
 /// Reads one event. Its data shares the memory of `bytes`.
 ///
@@ -65,7 +65,9 @@ fn read_event(bytes: &Bytes, message: &[u8]) -> Result<Event> {
     check_required(&event)?;
     if let Some(url) = type_url {
         event.schema.get_or_insert_with(|| url.into());
-        event.content_type.get_or_insert(Text::literal(PROTOBUF));
+        event
+            .content_type
+            .get_or_insert(SmallStr::literal(PROTOBUF));
     }
     Ok(event)
 }

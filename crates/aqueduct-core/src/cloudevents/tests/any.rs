@@ -6,7 +6,7 @@ use proptest::option;
 use proptest::prelude::*;
 
 use crate::event::check_attribute_name;
-use crate::{AttributeValue, Event, EventId, Text, Timestamp};
+use crate::{AttributeValue, Event, EventId, SmallStr, Timestamp};
 
 pub(super) fn timestamp() -> impl Strategy<Value = Timestamp> {
     // The years 1 to 9999, which RFC 3339 and Protobuf share.
@@ -18,12 +18,12 @@ pub(super) fn bytes() -> impl Strategy<Value = Bytes> {
     vec(any::<u8>(), 0..60).prop_map(Bytes::from)
 }
 
-fn text() -> impl Strategy<Value = Text> {
-    any::<String>().prop_map(Text::from)
+fn text() -> impl Strategy<Value = SmallStr> {
+    any::<String>().prop_map(SmallStr::from)
 }
 
-fn required() -> impl Strategy<Value = Text> {
-    ".+".prop_map(Text::from)
+fn required() -> impl Strategy<Value = SmallStr> {
+    ".+".prop_map(SmallStr::from)
 }
 
 pub(super) fn attribute() -> impl Strategy<Value = AttributeValue> {
@@ -68,7 +68,7 @@ fn data() -> impl Strategy<Value = Bytes> {
     ]
 }
 
-fn content_type() -> impl Strategy<Value = Text> {
+fn content_type() -> impl Strategy<Value = SmallStr> {
     prop_oneof![
         Just(Event::JSON),
         Just("application/vnd.order+json; charset=utf-8".into()),
@@ -80,7 +80,7 @@ fn content_type() -> impl Strategy<Value = Text> {
     ]
 }
 
-fn schema() -> impl Strategy<Value = Text> {
+fn schema() -> impl Strategy<Value = SmallStr> {
     prop_oneof![Just("type.googleapis.com/io.aqueduct.Test".into()), text(),]
 }
 

@@ -45,8 +45,8 @@ fn run(polls: &[usize]) -> Vec<String> {
     middle.gives_way = 2;
     let consumer = wrap(consumer, &[outer, middle]);
     let mut seen = Vec::new();
-    for patience in polls.iter().copied().chain([1000; 5]) {
-        if let Some(batch) = receive(&*consumer, patience) {
+    for batch_wait in polls.iter().copied().chain([1000; 5]) {
+        if let Some(batch) = receive(&*consumer, batch_wait) {
             for delivery in batch.unwrap() {
                 seen.push(delivery.event().id().to_string());
                 let _ = delivery.into_parts();

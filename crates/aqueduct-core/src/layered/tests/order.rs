@@ -24,15 +24,15 @@ fn refused(layers: &[(&'static str, Stage)]) -> String {
 #[test]
 fn falling_stages_and_doubled_names_are_refused_by_name() {
     let falling = refused(&[
-        ("letters", Stage::DeadLetters),
+        ("dead_letters", Stage::DeadLetters),
         ("once", Stage::Idempotency),
     ]);
-    for part in ["`letters`", "dead_letters", "`once`", "idempotency"] {
+    for part in ["`dead letters`", "dead_letters", "`once`", "idempotency"] {
         assert!(falling.contains(part), "{falling}");
     }
     let twice = refused(&[
         ("once", Stage::Idempotency),
-        ("letters", Stage::DeadLetters),
+        ("dead_letters", Stage::DeadLetters),
         ("once", Stage::Backend),
     ]);
     assert!(

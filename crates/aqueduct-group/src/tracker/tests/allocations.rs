@@ -24,7 +24,7 @@ fn turn(tracker: &mut Tracker, out: &mut Vec<Parts>, first: u64, keys: u64) -> u
 }
 
 #[test]
-fn an_event_from_reader_to_watermark_allocates_nothing() {
+fn an_event_from_reader_to_ack_floor_allocates_nothing() {
     for keys in [1, 7, u64::MAX] {
         let mut tracker = tracker();
         let mut out = Vec::with_capacity(BATCH as usize);
@@ -35,7 +35,7 @@ fn an_event_from_reader_to_watermark_allocates_nothing() {
                 total += count;
             }
         }
-        assert_eq!(watermark(&tracker), Some(200 * BATCH));
+        assert_eq!(ack_floor(&tracker), Some(200 * BATCH));
         assert_eq!(total, 0, "{keys} keys");
     }
 }

@@ -85,6 +85,6 @@ fn settled_events_behind_an_unsettled_one_count_for_the_span() {
     assert_eq!(blocked.key.as_deref(), Some("a"));
     assert_eq!(blocked.position, Position::new(1));
     ack(&mut tracker, &first[0]).unwrap();
-    assert_eq!(watermark(&tracker), Some(1000));
+    assert_eq!(ack_floor(&tracker), Some(1000));
     assert_eq!(tracker.room(), 100);
 }

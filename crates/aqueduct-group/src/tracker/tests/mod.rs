@@ -1,5 +1,5 @@
 mod allocations;
-mod cautious;
+mod isolated;
 mod limits;
 mod model;
 mod properties;
@@ -8,7 +8,7 @@ mod rules;
 use std::time::Duration;
 
 use aqueduct_core::{
-    Backoff, Event, Moment, Parts, Position, ReadFrom, Record, Revocation, Settlement, Watermark,
+    Backoff, Checkpoint, Event, Instant, Parts, Position, ReadFrom, Record, Revocation, Settlement,
 };
 
 use super::{Settled, Takeover, Tracker, TrackerOptions};
@@ -22,7 +22,7 @@ const OPTIONS: TrackerOptions = TrackerOptions {
     hash_seed: 7,
 };
 
-const START: Watermark = Watermark::Start(ReadFrom::Earliest);
+const START: Checkpoint = Checkpoint::Start(ReadFrom::Earliest);
 
 fn tracker() -> Tracker {
     Tracker::new(OPTIONS, START, None, Takeover::default())
@@ -38,7 +38,7 @@ fn record(position: u64, key: Option<&str>) -> Record {
     Record::new(event, Position::new(position), None)
 }
 
-/// Records at 1, 2, 3 of the keys that the letters say; `-` is none.
+/// Records at 1, 2, 3 of the keys that the dead letters say; `-` is none.
 fn records(keys: &str) -> Vec<Record> {
     records_from(1, keys)
 }
@@ -53,11 +53,11 @@ fn records_from(first: u64, keys: &str) -> Vec<Record> {
         .collect()
 }
 
-fn at(millis: u64) -> Moment {
-    Moment::after_origin(Duration::from_millis(millis))
+fn at(millis: u64) -> Instant {
+    Instant::after_origin(Duration::from_millis(millis))
 }
 
-fn take(tracker: &mut Tracker, max: usize, now: Moment) -> Vec<Parts> {
+fn take(tracker: &mut Tracker, max: usize, now: Instant) -> Vec<Parts> {
     let mut out = Vec::new();
     tracker.take(max, now, |parts| out.push(parts));
     out
@@ -77,15 +77,15 @@ fn ack(tracker: &mut Tracker, parts: &Parts) -> Result<Settled, Revocation> {
     tracker.settle(parts, &Settlement::Ack, at(0), || 0)
 }
 
-fn nack(tracker: &mut Tracker, parts: &Parts, now: Moment, millis: u64) -> Settled {
+fn nack(tracker: &mut Tracker, parts: &Parts, now: Instant, millis: u64) -> Settled {
     let delay = Some(Duration::from_millis(millis));
     let nack = Settlement::Nack { delay, error: None };
     tracker.settle(parts, &nack, now, || 0).unwrap()
 }
 
-fn watermark(tracker: &Tracker) -> Option<u64> {
-    match tracker.progress().watermark {
-        Watermark::At(position) => position.sequence(),
+fn ack_floor(tracker: &Tracker) -> Option<u64> {
+    match tracker.progress().ack_floor {
+        Checkpoint::At(position) => position.sequence(),
         _ => None,
     }
 }

@@ -8,7 +8,7 @@ use super::*;
 enum Where {
     Waiting,
     Out { take: usize },
-    Retry { due: Moment },
+    Retry { due: Instant },
     Settled,
 }
 
@@ -41,7 +41,7 @@ impl Model {
     }
 
     /// Checks a hand-out against every rule, and takes note of it; answers which take it was.
-    pub(super) fn taken(&mut self, parts: &[Parts], max: usize, now: Moment) -> usize {
+    pub(super) fn taken(&mut self, parts: &[Parts], max: usize, now: Instant) -> usize {
         assert!(parts.len() <= max);
         self.takes += 1;
         for parts in parts {
@@ -85,7 +85,7 @@ impl Model {
     pub(super) fn settled(
         &mut self,
         (parts, take): &(Parts, usize),
-        due: Option<Moment>,
+        due: Option<Instant>,
         fails: bool,
     ) -> bool {
         let index = self.index(position(parts));
@@ -116,7 +116,7 @@ impl Model {
     pub(super) fn check(&self, tracker: &Tracker) {
         let settled = |entry: &&Entry| entry.place == Where::Settled;
         let prefix = self.entries.iter().take_while(settled).last();
-        assert_eq!(watermark(tracker), prefix.map(|entry| entry.position));
+        assert_eq!(ack_floor(tracker), prefix.map(|entry| entry.position));
         let first = self.entries.iter().find(|entry| !settled(entry));
         let attempts = tracker
             .progress()

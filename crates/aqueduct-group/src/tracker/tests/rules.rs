@@ -16,16 +16,16 @@ fn a_take_follows_the_log_and_a_run_belongs_to_one_take() {
 }
 
 #[test]
-fn acks_in_any_order_move_the_watermark_over_the_settled_prefix() {
+fn acks_in_any_order_move_the_ack_floor_over_the_settled_prefix() {
     let mut tracker = tracker();
     tracker.fetched(records("abcd"), at(0));
     let out = take(&mut tracker, 9, at(0));
     ack(&mut tracker, &out[1]).unwrap();
     ack(&mut tracker, &out[2]).unwrap();
-    assert_eq!(tracker.progress().watermark, START);
+    assert_eq!(tracker.progress().ack_floor, START);
     assert!(!tracker.progress().dirty);
     ack(&mut tracker, &out[0]).unwrap();
-    assert_eq!(watermark(&tracker), Some(3));
+    assert_eq!(ack_floor(&tracker), Some(3));
     let progress = tracker.progress();
     assert!(progress.dirty && !progress.urgent);
     assert_eq!(progress.settled, 3);
@@ -33,7 +33,7 @@ fn acks_in_any_order_move_the_watermark_over_the_settled_prefix() {
     ack(&mut tracker, &out[3]).unwrap();
     tracker.committed(&progress);
     assert_eq!(tracker.progress().settled, 1);
-    assert_eq!(watermark(&tracker), Some(4));
+    assert_eq!(ack_floor(&tracker), Some(4));
 }
 
 #[test]
@@ -92,7 +92,7 @@ fn a_stale_ticket_stays_stale_after_the_event_is_out_again() {
     );
     assert_eq!(tracker.revocation(second[0].ticket), None);
     ack(&mut tracker, &second[0]).unwrap();
-    assert_eq!(watermark(&tracker), Some(2));
+    assert_eq!(ack_floor(&tracker), Some(2));
     tracker.fetched(records_from(3, "bc"), at(0));
     let others = take(&mut tracker, 9, at(0));
     assert_eq!(others.len(), 2, "they use the same slots");
@@ -139,7 +139,7 @@ fn only_failures_count_as_attempts() {
 fn a_reader_that_reconnects_brings_nothing_twice() {
     let mut tracker = Tracker::new(
         OPTIONS,
-        Watermark::At(Position::new(2)),
+        Checkpoint::At(Position::new(2)),
         None,
         Takeover::default(),
     );
@@ -160,10 +160,10 @@ fn the_end_is_reached_when_all_is_settled() {
     assert!(!tracker.is_settled_to_end());
     ack(&mut tracker, &out[0]).unwrap();
     assert!(tracker.is_settled_to_end());
-    assert_eq!(tracker.progress().watermark, Watermark::End);
+    assert_eq!(tracker.progress().ack_floor, Checkpoint::End);
     assert_eq!(tracker.children().map(<[_]>::len), Some(1));
     tracker.revoke_all(Revocation::Ended);
-    assert_eq!(tracker.progress().watermark, Watermark::End);
+    assert_eq!(tracker.progress().ack_floor, Checkpoint::End);
 }
 
 #[test]
@@ -173,17 +173,17 @@ fn revoking_all_leaves_the_progress_and_nothing_else() {
     let out = take(&mut tracker, 3, at(0));
     ack(&mut tracker, &out[0]).unwrap();
     nack(&mut tracker, &out[1], at(0), 0);
-    assert!(tracker.revoke_all(Revocation::HandedOver) > 0);
+    assert!(tracker.revoke_all(Revocation::HandedOff) > 0);
     let progress = tracker.progress();
-    assert_eq!(progress.watermark, Watermark::At(Position::new(1)));
+    assert_eq!(progress.ack_floor, Checkpoint::At(Position::new(1)));
     assert_eq!(progress.attempts.unwrap().count, 1);
     assert_eq!(
         ack(&mut tracker, &out[2]).unwrap_err(),
-        Revocation::HandedOver
+        Revocation::HandedOff
     );
     assert_eq!(
         tracker.revocation(out[2].ticket),
-        Some(Revocation::HandedOver)
+        Some(Revocation::HandedOff)
     );
     assert_eq!(tracker.abandon(&out[2], at(0), || 0), Settled::default());
     assert_eq!(tracker.fetched(records_from(9, "z"), at(0)), 0);

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use aqueduct_core::Moment;
+use aqueduct_core::Instant;
 
 use super::LIMIT;
 
@@ -31,7 +31,7 @@ impl Default for Recent {
 }
 
 impl Recent {
-    pub(super) fn roll(&mut self, now: Moment) {
+    pub(super) fn roll(&mut self, now: Instant) {
         let now = now.elapsed_since_origin().as_millis() as u64 / SLOT_MILLIS;
         if now <= self.now {
             return;
@@ -76,18 +76,18 @@ impl Recent {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bucket {
     pub(super) left: [f64; 2],
-    at: Moment,
+    at: Instant,
 }
 
 impl Bucket {
-    pub(super) fn empty(now: Moment) -> Self {
+    pub(super) fn empty(now: Instant) -> Self {
         Self {
             left: [0.0; 2],
             at: now,
         }
     }
 
-    pub(super) fn refill(&mut self, now: Moment, share: f64, most: [f64; 2]) {
+    pub(super) fn refill(&mut self, now: Instant, share: f64, most: [f64; 2]) {
         let passed = now.since(self.at).as_secs_f64();
         self.at = self.at.max(now);
         for of in 0..2 {

@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use aqueduct_core::Moment;
+use aqueduct_core::Instant;
 
 use self::amounts::{Bucket, Recent};
 use crate::metrics::PAYLOAD_UNIT;
@@ -84,7 +84,7 @@ impl Pacing {
 
     /// Whether so much may go wherever it belongs, uncounted by shard: all of it fits any one of
     /// them.
-    pub(super) fn takes_anywhere(&self, now: Moment, bytes: usize, records: usize) -> bool {
+    pub(super) fn takes_anywhere(&self, now: Instant, bytes: usize, records: usize) -> bool {
         if self.is_calm() {
             return true;
         }
@@ -106,7 +106,7 @@ impl Pacing {
     }
 
     /// Learns of the shards that there are.
-    pub(super) fn know(&self, map: &ShardMap, now: Moment) {
+    pub(super) fn know(&self, map: &ShardMap, now: Instant) {
         if !self.enabled {
             return;
         }
@@ -132,7 +132,7 @@ impl Pacing {
     pub(super) fn answered(
         &self,
         lane: u64,
-        now: Moment,
+        now: Instant,
         (bytes, records): (usize, usize),
         latency: Duration,
     ) {
@@ -146,7 +146,7 @@ impl Pacing {
     }
 
     /// Some records of one shard were stored.
-    pub(super) fn stored(&self, lane: u64, now: Moment, bytes: usize, records: usize) {
+    pub(super) fn stored(&self, lane: u64, now: Instant, bytes: usize, records: usize) {
         if self.is_calm() {
             return;
         }
@@ -159,7 +159,7 @@ impl Pacing {
     }
 
     /// The shard refused a record. Answers when it may be tried again.
-    pub(super) fn refused(&self, lane: u64, now: Moment) -> Moment {
+    pub(super) fn refused(&self, lane: u64, now: Instant) -> Instant {
         if !self.enabled {
             return now;
         }
@@ -202,9 +202,9 @@ pub(super) struct Pace {
     beyond: [f64; 2],
     /// The part of the limit that is left where others send there too.
     factor: f64,
-    recovered_at: Moment,
-    quiet_until: Moment,
-    refused_at: Option<Moment>,
+    recovered_at: Instant,
+    quiet_until: Instant,
+    refused_at: Option<Instant>,
     /// Refusals without anything stored between them.
     in_a_row: u32,
 }
@@ -217,7 +217,7 @@ enum State {
 }
 
 impl Pace {
-    fn new(now: Moment) -> Self {
+    fn new(now: Instant) -> Self {
         Self {
             state: State::Watched,
             recent: Recent::default(),
@@ -246,7 +246,7 @@ impl Pace {
     }
 
     /// What was sent has its answer, or never gets one.
-    fn answered(&mut self, now: Moment, amount: [f64; 2], latency: Duration) {
+    fn answered(&mut self, now: Instant, amount: [f64; 2], latency: Duration) {
         // It falls at once and rises slowly.
         let risen = self.latency + self.latency / 20 + Duration::from_millis(1);
         self.latency = latency.min(risen);
@@ -264,7 +264,7 @@ impl Pace {
 
     /// How many bytes may be sent in large records; beyond them small ones waste less where the
     /// shard refuses.
-    pub(super) fn room_for_large(&mut self, now: Moment) -> usize {
+    pub(super) fn room_for_large(&mut self, now: Instant) -> usize {
         match self.state {
             State::Free => usize::MAX,
             State::Limited => 0,
@@ -279,10 +279,10 @@ impl Pace {
     /// `begins`: it is the first of its shard in a request.
     pub(super) fn take(
         &mut self,
-        now: Moment,
+        now: Instant,
         bytes: usize,
         begins: bool,
-    ) -> std::result::Result<(), Moment> {
+    ) -> std::result::Result<(), Instant> {
         let amount = [bytes as f64, 1.0];
         if self.state == State::Limited
             && self.refused_at.is_some_and(|at| now.since(at) >= FORGIVEN)
@@ -339,7 +339,7 @@ impl Pace {
     }
 
     /// Answers whether it has become free.
-    fn stored(&mut self, now: Moment, amount: [f64; 2]) -> bool {
+    fn stored(&mut self, now: Instant, amount: [f64; 2]) -> bool {
         self.in_a_row = 0;
         if self.state != State::Watched {
             return false;
@@ -359,7 +359,7 @@ impl Pace {
         false
     }
 
-    fn refused(&mut self, now: Moment) -> Moment {
+    fn refused(&mut self, now: Instant) -> Instant {
         // One that is tried again after a while is at the end of a second, like one that is paced.
         let paced = self.state != State::Free && self.refused_at.is_some();
         // The refusals of one moment are one.

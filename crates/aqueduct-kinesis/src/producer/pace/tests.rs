@@ -62,7 +62,7 @@ fn offer_with_stalls(
     let end = Duration::from_secs(from + seconds);
     while clock < end {
         clock += Duration::from_millis(*stalls.next().unwrap());
-        let now = Moment::after_origin(clock);
+        let now = Instant::after_origin(clock);
         let mut request = 0;
         let mut until = None;
         while request < 500 && request * size < 4 << 20 {
@@ -83,7 +83,7 @@ fn offer_with_stalls(
         }
         tally.requests += 1;
         clock += Duration::from_millis(5);
-        let now = Moment::after_origin(clock);
+        let now = Instant::after_origin(clock);
         let latency = Duration::from_millis(5);
         pace.answered(now, [(request * size) as f64, request as f64], latency);
         let stored = (0..request).filter(|_| service.takes(clock, size)).count();
@@ -102,7 +102,7 @@ fn offer_with_stalls(
 const SHARD: [usize; 2] = [1 << 20, 1000];
 
 fn new() -> Pace {
-    Pace::new(Moment::after_origin(Duration::ZERO))
+    Pace::new(Instant::after_origin(Duration::ZERO))
 }
 
 #[test]
@@ -181,7 +181,7 @@ fn a_shard_that_others_use_too_gets_what_is_left() {
 #[test]
 fn a_refusal_pauses_its_shard_alone_and_counts_once() {
     let pacing = Pacing::new(true);
-    let now = Moment::after_origin(Duration::from_secs(10));
+    let now = Instant::after_origin(Duration::from_secs(10));
     let map = crate::shards::tests::halves();
     pacing.know(&map, now);
     assert!(pacing.takes_anywhere(now, 1000, 10));
@@ -199,7 +199,7 @@ fn a_refusal_pauses_its_shard_alone_and_counts_once() {
 #[test]
 fn pacing_that_is_off_counts_nothing() {
     let pacing = Pacing::new(false);
-    let now = Moment::after_origin(Duration::from_secs(10));
+    let now = Instant::after_origin(Duration::from_secs(10));
     assert_eq!(pacing.refused(1, now), now);
     assert!(pacing.is_calm() && pacing.paces().is_none());
     assert!(pacing.takes_anywhere(now, 100 << 20, 100_000));

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use aqueduct_core::{Error, ErrorKind, Moment, PartitionId, Result, Text};
+use aqueduct_core::{Error, ErrorKind, Instant, PartitionId, Result, SmallStr};
 use aws_sdk_kinesis::types::ConsumerStatus;
 use futures::lock::Mutex as Turns;
 
@@ -23,14 +23,14 @@ const BETWEEN: Duration = Duration::from_secs(5);
 #[derive(Default)]
 pub(in crate::source) struct Consumers {
     /// The ARNs of the consumers by name; held while one of them is registered.
-    arns: Turns<BTreeMap<Text, Text>>,
+    arns: Turns<BTreeMap<SmallStr, SmallStr>>,
     /// When a subscription for a consumer's ARN and a shard began last.
-    begun: Mutex<BTreeMap<(Text, PartitionId), Moment>>,
+    begun: Mutex<BTreeMap<(SmallStr, PartitionId), Instant>>,
 }
 
 impl Consumers {
     /// The ARN of the consumer `name`, which is registered where it is missing.
-    pub(super) async fn arn(&self, source: &Source, name: &Text) -> Result<Text> {
+    pub(super) async fn arn(&self, source: &Source, name: &SmallStr) -> Result<SmallStr> {
         let mut arns = self.arns.lock().await;
         if let Some(arn) = arns.get(name) {
             return Ok(arn.clone());
@@ -41,24 +41,24 @@ impl Consumers {
     }
 
     /// Forgets a consumer that the service does not know any more.
-    pub(super) async fn forget(&self, name: &Text) {
+    pub(super) async fn forget(&self, name: &SmallStr) {
         self.arns.lock().await.remove(name);
     }
 
     /// When a shard may be subscribed to again.
-    pub(super) fn due(&self, arn: &Text, shard: &PartitionId) -> Moment {
+    pub(super) fn due(&self, arn: &SmallStr, shard: &PartitionId) -> Instant {
         let begun = lock(&self.begun);
         let last = begun.get(&(arn.clone(), shard.clone())).copied();
-        last.map_or(Moment::default(), |last| last + BETWEEN)
+        last.map_or(Instant::default(), |last| last + BETWEEN)
     }
 
     /// Notes that a subscription began, or may have.
-    pub(super) fn begins(&self, arn: &Text, shard: &PartitionId, now: Moment) {
+    pub(super) fn begins(&self, arn: &SmallStr, shard: &PartitionId, now: Instant) {
         lock(&self.begun).insert((arn.clone(), shard.clone()), now);
     }
 }
 
-async fn ready(source: &Source, name: &Text) -> Result<Text> {
+async fn ready(source: &Source, name: &SmallStr) -> Result<SmallStr> {
     let kinesis = &source.kinesis;
     let stream = match &kinesis.arn {
         Some(arn) => arn.clone(),
@@ -102,7 +102,11 @@ async fn ready(source: &Source, name: &Text) -> Result<Text> {
     }
 }
 
-async fn describe(source: &Source, stream: &Text, name: &Text) -> Result<(Text, ConsumerStatus)> {
+async fn describe(
+    source: &Source,
+    stream: &SmallStr,
+    name: &SmallStr,
+) -> Result<(SmallStr, ConsumerStatus)> {
     let kinesis = &source.kinesis;
     let what = || kinesis.what("DescribeStreamConsumer");
     let answer = kinesis
@@ -122,7 +126,7 @@ async fn describe(source: &Source, stream: &Text, name: &Text) -> Result<(Text, 
     Ok((consumer.consumer_arn.into(), consumer.consumer_status))
 }
 
-async fn register(source: &Source, stream: &Text, name: &Text) -> Result<()> {
+async fn register(source: &Source, stream: &SmallStr, name: &SmallStr) -> Result<()> {
     let kinesis = &source.kinesis;
     let answer = kinesis
         .client

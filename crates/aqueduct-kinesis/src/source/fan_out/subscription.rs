@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use aqueduct_core::{Backoff, Error, ErrorKind, GroupName, OpenPartition, Result, Text};
+use aqueduct_core::{Backoff, Error, ErrorKind, GroupName, OpenPartition, Result, SmallStr};
 use aws_sdk_kinesis::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_kinesis::operation::subscribe_to_shard::SubscribeToShardOutput as Subscription;
 use aws_sdk_kinesis::types::error::SubscribeToShardEventStreamError;
@@ -34,7 +34,7 @@ pub(in crate::source) struct FanOut {
     place: Place,
     max_bytes: usize,
     /// The registered consumer; an error where the group's name can be none.
-    consumer: Result<Text>,
+    consumer: Result<SmallStr>,
     fall_back: bool,
 }
 
@@ -53,7 +53,7 @@ impl FanOut {
         link: Link,
         place: Place,
         request: &OpenPartition,
-        consumer: Option<Text>,
+        consumer: Option<SmallStr>,
         fall_back: bool,
     ) -> Self {
         Self {
@@ -242,7 +242,7 @@ fn is_refusal(error: &Error) -> bool {
 }
 
 /// The consumer of a group, whose name must be one that the service takes.
-fn consumer_of(group: &GroupName) -> Result<Text> {
+fn consumer_of(group: &GroupName) -> Result<SmallStr> {
     if is_consumer_name(group.as_str()) {
         return Ok(group.text().clone());
     }

@@ -1,6 +1,6 @@
 use std::task::Waker;
 
-use aqueduct_core::{Error, Event, Moment};
+use aqueduct_core::{Error, Event, Instant};
 
 use super::ready::Whole;
 use super::strand::Meta;
@@ -8,7 +8,7 @@ use super::{Answer, CallId, Engine, Rules, blocked, closed};
 
 impl Engine {
     /// Opens a call of `count` events.
-    pub(in crate::dispatch) fn open(&mut self, now: Moment, count: usize) -> CallId {
+    pub(in crate::dispatch) fn open(&mut self, now: Instant, count: usize) -> CallId {
         self.calls.open(count, now)
     }
 
@@ -17,7 +17,7 @@ impl Engine {
     /// fill most of one. Gives them back otherwise.
     pub(in crate::dispatch) fn accept_whole(
         &mut self,
-        now: Moment,
+        now: Instant,
         call: CallId,
         events: Vec<Event>,
         sizes: &[usize],
@@ -54,7 +54,7 @@ impl Engine {
     #[inline]
     pub(in crate::dispatch) fn accept(
         &mut self,
-        now: Moment,
+        now: Instant,
         call: CallId,
         index: usize,
         event: Event,
@@ -75,7 +75,7 @@ impl Engine {
     /// Fails event `index` of `call` at once; later events of its key in the call are blocked.
     pub(in crate::dispatch) fn refuse(
         &mut self,
-        now: Moment,
+        now: Instant,
         call: CallId,
         index: usize,
         event: Event,
@@ -87,7 +87,7 @@ impl Engine {
     }
 
     /// What is kept of an event from its entry on.
-    fn enter(&mut self, now: Moment, call: CallId, index: usize, bytes: usize) -> Meta {
+    fn enter(&mut self, now: Instant, call: CallId, index: usize, bytes: usize) -> Meta {
         let epoch = self.epochs.enter();
         Meta::new(now, call, index, self.next_seq, epoch, bytes)
     }

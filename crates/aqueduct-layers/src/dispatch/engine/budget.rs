@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use aqueduct_core::Moment;
+use aqueduct_core::Instant;
 
 use crate::dispatch::RetryBudget;
 
@@ -8,7 +8,7 @@ use crate::dispatch::RetryBudget;
 pub(super) struct Budget {
     rules: RetryBudget,
     tokens: f64,
-    filled: Moment,
+    filled: Instant,
 }
 
 impl Budget {
@@ -16,7 +16,7 @@ impl Budget {
         Self {
             rules,
             tokens: rules.reserve,
-            filled: Moment::default(),
+            filled: Instant::default(),
         }
     }
 
@@ -26,7 +26,7 @@ impl Budget {
     }
 
     /// Pays for one resend, or says how long until there is enough.
-    pub(super) fn take(&mut self, now: Moment) -> Result<(), Duration> {
+    pub(super) fn take(&mut self, now: Instant) -> Result<(), Duration> {
         let grown = now.since(self.filled).as_secs_f64() * self.rules.per_second;
         self.tokens = (self.tokens + grown).min(self.rules.reserve);
         self.filled = now;
@@ -51,7 +51,7 @@ mod tests {
             reserve: 2.0,
         };
         let mut budget = Budget::new(rules);
-        let start = Moment::default();
+        let start = Instant::default();
         assert!(budget.take(start).is_ok());
         assert!(budget.take(start).is_ok());
         let wait = budget.take(start).unwrap_err();

@@ -1,6 +1,6 @@
 use std::task::Waker;
 
-use aqueduct_core::{Event, Moment, Receipt, Result};
+use aqueduct_core::{Event, Instant, Receipt, Result};
 
 /// The calls that wait for outcomes, in slots that are used again.
 #[derive(Default)]
@@ -17,7 +17,7 @@ pub(super) struct Call {
     /// The events that have failed and are given back, with their index.
     pub(super) failed: Vec<(usize, Event)>,
     pub(super) remaining: usize,
-    pub(super) submitted: Moment,
+    pub(super) submitted: Instant,
     pub(super) waker: Option<Waker>,
     /// Nobody waits for it any more.
     pub(super) abandoned: bool,
@@ -33,7 +33,7 @@ pub(in crate::dispatch) struct Answer {
 
 impl Calls {
     /// A call of `count` events.
-    pub(super) fn open(&mut self, count: usize, now: Moment) -> CallId {
+    pub(super) fn open(&mut self, count: usize, now: Instant) -> CallId {
         // Every index is overwritten before anybody reads it: `remaining` counts them down.
         let outcomes = (0..count).map(|_| Ok(Receipt::default())).collect();
         let call = Call {

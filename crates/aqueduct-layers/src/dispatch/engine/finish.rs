@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use aqueduct_core::{Effect, Error, ErrorKind, Event, Lane, Moment, Receipt, Result, Retry};
+use aqueduct_core::{Effect, Error, ErrorKind, Event, Instant, Lane, Receipt, Result, Retry};
 
 use super::lanes::Waiting;
 use super::strand::{Hold, Meta, Resume, StrandId};
@@ -18,7 +18,7 @@ impl Engine {
     /// Takes the outcomes of a request, under the index of its events. Missing ones are unknown.
     pub(in crate::dispatch) fn finished(
         &mut self,
-        now: Moment,
+        now: Instant,
         id: FlightId,
         outcomes: Vec<Result<Receipt>>,
         lane_of: LaneOf<'_>,
@@ -40,7 +40,7 @@ impl Engine {
         }
     }
 
-    fn all_stored(&mut self, now: Moment, flight: Flight, outcomes: Vec<Result<Receipt>>) {
+    fn all_stored(&mut self, now: Instant, flight: Flight, outcomes: Vec<Result<Receipt>>) {
         if flight.marked {
             for id in flight.metas.iter().filter_map(|meta| meta.strand) {
                 self.landed(now, id);
@@ -70,7 +70,7 @@ impl Engine {
 
     fn evaluate(
         &mut self,
-        now: Moment,
+        now: Instant,
         flight: Flight,
         outcomes: Vec<Result<Receipt>>,
         lane_of: LaneOf<'_>,
@@ -110,7 +110,7 @@ impl Engine {
 
     fn failed(
         &mut self,
-        now: Moment,
+        now: Instant,
         id: FlightId,
         event: Event,
         mut meta: Meta,
@@ -143,7 +143,7 @@ impl Engine {
 
     fn judge(
         &mut self,
-        now: Moment,
+        now: Instant,
         id: FlightId,
         event: &Event,
         meta: &mut Meta,
@@ -186,7 +186,7 @@ impl Engine {
     }
 
     /// Pauses and narrows the lane; answers until when it is paused.
-    fn throttle(&mut self, now: Moment, lane: Lane, id: FlightId, retry: Retry) -> Moment {
+    fn throttle(&mut self, now: Instant, lane: Lane, id: FlightId, retry: Retry) -> Instant {
         let first = self.lanes.throttled(lane, id);
         let pause = match (first, retry) {
             (Some(times), retry) => {
@@ -205,7 +205,7 @@ impl Engine {
         paused.unwrap_or(now)
     }
 
-    fn lane_went_well(&mut self, now: Moment, lane: Lane, id: FlightId) {
+    fn lane_went_well(&mut self, now: Instant, lane: Lane, id: FlightId) {
         if self.lanes.stored(lane, id) {
             let waiting = self.lanes.recover(lane);
             self.let_go(now, waiting);
@@ -213,7 +213,7 @@ impl Engine {
     }
 
     /// Sends the event again at `resume`; in front of its key's others, where it has a key.
-    pub(super) fn send_again(&mut self, now: Moment, event: Event, meta: Meta, resume: Resume) {
+    pub(super) fn send_again(&mut self, now: Instant, event: Event, meta: Meta, resume: Resume) {
         let ticket = self.store.put(event, meta);
         if let Some(id) = meta.strand {
             let strand = &mut self.strands[id];
@@ -231,7 +231,7 @@ impl Engine {
     }
 
     /// One event of the key is no longer in flight; after the last one the key goes on.
-    pub(super) fn landed(&mut self, now: Moment, id: StrandId) {
+    pub(super) fn landed(&mut self, now: Instant, id: StrandId) {
         let strand = &mut self.strands[id];
         strand.in_flight = strand.in_flight.saturating_sub(1);
         if strand.in_flight > 0 {
@@ -310,7 +310,7 @@ impl Engine {
         }
     }
 
-    fn answer(&mut self, now: Moment, meta: &Meta, receipt: Receipt) {
+    fn answer(&mut self, now: Instant, meta: &Meta, receipt: Receipt) {
         let Some(call) = self.calls.get(meta.call) else {
             return;
         };
@@ -340,7 +340,7 @@ impl Engine {
             })
     }
 
-    fn answer_whole(&mut self, now: Moment, id: CallId, outcomes: Vec<Result<Receipt>>) {
+    fn answer_whole(&mut self, now: Instant, id: CallId, outcomes: Vec<Result<Receipt>>) {
         let Some(call) = self.calls.get(id) else {
             return;
         };

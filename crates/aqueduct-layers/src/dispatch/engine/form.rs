@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use aqueduct_core::{Event, Lane, Moment};
+use aqueduct_core::{Event, Instant, Lane};
 
 use super::lanes::Waiting;
 use super::ready::Whole;
@@ -36,7 +36,7 @@ impl Engine {
     /// The next request to make now, if there is one. Ask until there is none.
     pub(in crate::dispatch) fn next_flight(
         &mut self,
-        now: Moment,
+        now: Instant,
         lane_of: LaneOf<'_>,
     ) -> Option<Launch> {
         self.fire(now);
@@ -77,13 +77,13 @@ impl Engine {
         self.launch(now, draft, !at_rest)
     }
 
-    fn note_waiting(&mut self, now: Moment) {
+    fn note_waiting(&mut self, now: Instant) {
         let nothing = self.ready.is_empty() && self.runnable.is_empty();
         self.waiting_since = (!nothing).then_some(now);
     }
 
     /// The whole call that is first in line, where none of its events has to wait.
-    fn take_call(&mut self, now: Moment) -> Option<Whole> {
+    fn take_call(&mut self, now: Instant) -> Option<Whole> {
         let call = self.ready.first_call()?;
         let mut keys = call.events.iter().filter_map(Event::key_text);
         let is_free = self.runnable.is_empty()
@@ -96,12 +96,12 @@ impl Engine {
     /// Makes single events of the whole call that is first in line; answers whether it did. A call
     /// whose first keys are held by a request under way stays whole for a while, and may go as it
     /// is when that has ended: to take it apart costs more than the time that it brings.
-    fn split_call(&mut self, now: Moment) -> bool {
+    fn split_call(&mut self, now: Instant) -> bool {
         let Some(call) = self.ready.first_call_mut() else {
             return false;
         };
         let since = *call.held_since.get_or_insert(now);
-        let patience = (self.rules.patience * WHOLE_PATIENCE)
+        let batch_wait = (self.rules.batch_wait * WHOLE_PATIENCE)
             .max((self.last_took * 2).min(MOST_PATIENCE))
             .min(self.rules.deadline);
         let is_held = |event: &Event| {
@@ -109,7 +109,7 @@ impl Engine {
             strand.is_some_and(|id| matches!(self.strands[id].hold, Hold::InFlight(_)))
         };
         let stays = self.lanes.is_empty()
-            && now < since + patience
+            && now < since + batch_wait
             && call.events.iter().take(SAMPLE).all(is_held);
         if !stays {
             self.ready.split_first(&mut self.store);
@@ -117,7 +117,7 @@ impl Engine {
         !stays
     }
 
-    fn launch(&mut self, now: Moment, draft: Draft, marked: bool) -> Option<Launch> {
+    fn launch(&mut self, now: Instant, draft: Draft, marked: bool) -> Option<Launch> {
         if draft.metas.is_empty() {
             self.spare.push((draft.events, draft.metas));
             return None;
@@ -135,7 +135,7 @@ impl Engine {
     /// A request is on its way from here on.
     fn depart(
         &mut self,
-        now: Moment,
+        now: Instant,
         events: Vec<Event>,
         mut metas: Vec<Meta>,
         marked: bool,
@@ -165,7 +165,7 @@ impl Engine {
     }
 
     /// Lets go of everything whose time has come.
-    fn fire(&mut self, now: Moment) {
+    fn fire(&mut self, now: Instant) {
         while let Some(first) = self.timers.first_entry() {
             if first.key().0 > now {
                 return;
@@ -191,12 +191,12 @@ impl Engine {
         }
     }
 
-    pub(super) fn resume(&mut self, now: Moment, work: Work) {
+    pub(super) fn resume(&mut self, now: Instant, work: Work) {
         self.runnable.push_back(work);
         self.waiting_since.get_or_insert(now);
     }
 
-    fn is_due(&self, now: Moment) -> bool {
+    fn is_due(&self, now: Instant) -> bool {
         let Some(due) = self.due_at() else {
             return false;
         };
@@ -208,13 +208,13 @@ impl Engine {
     }
 
     /// Whether the next event has waited too long.
-    fn is_late(&self, now: Moment) -> bool {
+    fn is_late(&self, now: Instant) -> bool {
         let first = self.ready.first(&self.store);
         first.is_some_and(|meta| meta.submitted + self.rules.deadline < now)
     }
 
     /// Nothing is in flight, held or paced: order needs no marks.
-    fn fill_freely(&mut self, now: Moment, draft: &mut Draft) {
+    fn fill_freely(&mut self, now: Instant, draft: &mut Draft) {
         while let Some(ticket) = self.ready.first_event() {
             let bytes = self.store.meta(ticket).bytes;
             if !draft.fits(bytes, &self.rules) || self.is_late(now) {
@@ -242,7 +242,7 @@ impl Engine {
         }
     }
 
-    fn fill_from_waiting(&mut self, now: Moment, draft: &mut Draft, lane_of: LaneOf<'_>) {
+    fn fill_from_waiting(&mut self, now: Instant, draft: &mut Draft, lane_of: LaneOf<'_>) {
         while !draft.full && draft.metas.len() < self.rules.batch_events {
             match self.runnable.pop_front() {
                 None => return,
@@ -257,7 +257,7 @@ impl Engine {
         }
     }
 
-    fn fill_from_ready(&mut self, now: Moment, draft: &mut Draft, lane_of: LaneOf<'_>) {
+    fn fill_from_ready(&mut self, now: Instant, draft: &mut Draft, lane_of: LaneOf<'_>) {
         while !draft.full && draft.metas.len() < self.rules.batch_events {
             let Some(ticket) = self.ready.pop_event(&self.store) else {
                 // What is taken already goes first; the call may then follow as it is.
@@ -280,7 +280,7 @@ impl Engine {
 
     /// Lets as many go as the lane has room for, and comes back for the rest: those released may
     /// turn out not to need it.
-    pub(super) fn release(&mut self, now: Moment, lane: Lane) {
+    pub(super) fn release(&mut self, now: Instant, lane: Lane) {
         let Some(pace) = self.lanes.get(lane) else {
             return;
         };
@@ -296,7 +296,7 @@ impl Engine {
         }
     }
 
-    pub(super) fn let_go(&mut self, now: Moment, released: impl IntoIterator<Item = Waiting>) {
+    pub(super) fn let_go(&mut self, now: Instant, released: impl IntoIterator<Item = Waiting>) {
         for waiting in released {
             match waiting {
                 Waiting::Event(ticket) => self.resume(now, Work::Event(ticket)),
@@ -312,7 +312,7 @@ impl Engine {
     }
 
     /// Unmakes a request: its events wait once more, in their order.
-    fn put_back(&mut self, now: Moment, mut draft: Draft, resume: Resume) {
+    fn put_back(&mut self, now: Instant, mut draft: Draft, resume: Resume) {
         for (event, mut meta) in draft.events.drain(..).zip(draft.metas.drain(..)) {
             if let Some(lane) = meta.paced.take() {
                 self.lanes.leave(lane);

@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use aqueduct_core::{Lane, Moment};
+use aqueduct_core::{Instant, Lane};
 
 use super::FlightId;
 use super::store::Ticket;
@@ -21,7 +21,7 @@ pub(super) struct Lanes {
 pub(super) struct Pace {
     pub(super) window: usize,
     pub(super) in_flight: usize,
-    pub(super) paused_until: Option<Moment>,
+    pub(super) paused_until: Option<Instant>,
     pub(super) waiting: VecDeque<Waiting>,
     throttles: u32,
     throttled_in: Option<FlightId>,
@@ -90,7 +90,7 @@ impl Lanes {
     }
 
     /// Pauses the lane for that long; answers until when, where that is later than before.
-    pub(super) fn pause(&mut self, lane: Lane, now: Moment, pause: Duration) -> Option<Moment> {
+    pub(super) fn pause(&mut self, lane: Lane, now: Instant, pause: Duration) -> Option<Instant> {
         let pace = self.paced.get_mut(&lane)?;
         let until = now + pause;
         if pace.paused_until.is_some_and(|earlier| earlier >= until) {

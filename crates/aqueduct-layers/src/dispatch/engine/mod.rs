@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
-use aqueduct_core::{Effect, Error, ErrorKind, Event, Lane, Limits, Moment, Retry};
+use aqueduct_core::{Effect, Error, ErrorKind, Event, Instant, Lane, Limits, Retry};
 
 use self::budget::Budget;
 use self::calls::Calls;
@@ -55,7 +55,7 @@ pub(super) struct Engine {
     /// Strands that must be kept until `ready` is past that number.
     blocked: VecDeque<(u64, StrandId)>,
     lanes: Lanes,
-    timers: BTreeMap<(Moment, u64), Timer>,
+    timers: BTreeMap<(Instant, u64), Timer>,
     flights: Vec<Flight>,
     /// How long the last request took that has ended.
     last_took: Duration,
@@ -65,7 +65,7 @@ pub(super) struct Engine {
     random: u64,
     epochs: Epochs,
     /// Since when something could go.
-    waiting_since: Option<Moment>,
+    waiting_since: Option<Instant>,
     closed: bool,
     next_seq: u64,
     next_flight: FlightId,
@@ -80,7 +80,7 @@ pub(super) struct Engine {
 /// The options, folded with the limits of the backend.
 pub(super) struct Rules {
     linger: Duration,
-    patience: Duration,
+    batch_wait: Duration,
     batch_events: usize,
     batch_bytes: usize,
     in_flight: usize,
@@ -99,7 +99,7 @@ pub(super) struct Launch {
 
 struct Flight {
     id: FlightId,
-    departed: Moment,
+    departed: Instant,
     events: Arc<Vec<Event>>,
     metas: Vec<Meta>,
     /// Whether its keys are marked. A lone request needs no marks until a second one comes.
@@ -138,7 +138,7 @@ impl Engine {
         Self {
             rules: Rules {
                 linger: options.linger,
-                patience: options.patience,
+                batch_wait: options.batch_wait,
                 batch_events,
                 batch_bytes: lower(options.max_batch_bytes, limits.batch_bytes).max(1),
                 in_flight: options.in_flight,
@@ -274,7 +274,7 @@ impl Engine {
     }
 
     /// When something has to happen although nobody calls.
-    pub(super) fn next_wake(&self) -> Option<Moment> {
+    pub(super) fn next_wake(&self) -> Option<Instant> {
         let timer = self.timers.first_key_value().map(|((at, _), _)| *at);
         let due = (self.flights.len() < self.rules.in_flight)
             .then(|| self.due_at())
@@ -305,14 +305,14 @@ impl Engine {
         &mut self.tally
     }
 
-    fn due_at(&self) -> Option<Moment> {
+    fn due_at(&self) -> Option<Instant> {
         if self.ready.is_empty() && self.runnable.is_empty() {
             return None;
         }
         let wait = if self.flights.is_empty() {
             self.rules.linger
         } else {
-            self.rules.linger.max(self.rules.patience)
+            self.rules.linger.max(self.rules.batch_wait)
         };
         self.waiting_since.map(|since| since + wait)
     }
@@ -330,7 +330,7 @@ impl Engine {
         self.strands.tidy(id, oldest);
     }
 
-    fn set_timer(&mut self, at: Moment, timer: Timer) {
+    fn set_timer(&mut self, at: Instant, timer: Timer) {
         self.timers.insert((at, self.next_timer), timer);
         self.next_timer += 1;
     }

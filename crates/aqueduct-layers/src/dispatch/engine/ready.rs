@@ -1,6 +1,6 @@
 use std::collections::VecDeque;
 
-use aqueduct_core::{Event, Moment};
+use aqueduct_core::{Event, Instant};
 
 use super::store::{Store, Ticket};
 use super::strand::Meta;
@@ -24,7 +24,7 @@ pub(super) struct Whole {
     pub(super) events: Vec<Event>,
     pub(super) metas: Vec<Meta>,
     /// Since when it is first in line and waits for requests under way.
-    pub(super) held_since: Option<Moment>,
+    pub(super) held_since: Option<Instant>,
 }
 
 impl Whole {

@@ -2,7 +2,7 @@ use std::collections::VecDeque;
 use std::hash::BuildHasher as _;
 use std::ops::{Index, IndexMut};
 
-use aqueduct_core::{Lane, Moment, Text};
+use aqueduct_core::{Instant, Lane, SmallStr};
 use hashbrown::HashTable;
 
 use super::FlightId;
@@ -17,7 +17,7 @@ pub(super) struct Meta {
     pub(super) index: u32,
     /// Rises with each accepted event.
     pub(super) seq: u64,
-    pub(super) submitted: Moment,
+    pub(super) submitted: Instant,
     pub(super) epoch: u64,
     pub(super) bytes: usize,
     /// How many tries have failed by its own fault, or nobody's.
@@ -36,7 +36,7 @@ impl Meta {
     /// That of an event that was just accepted.
     #[inline]
     pub(super) fn new(
-        now: Moment,
+        now: Instant,
         call: CallId,
         index: usize,
         seq: u64,
@@ -62,7 +62,7 @@ impl Meta {
 /// Everything about a key that is not at rest.
 #[derive(Debug)]
 pub(super) struct Strand {
-    key: Text,
+    key: SmallStr,
     hash: u64,
     /// The events that wait for this key, in order, resends first.
     pub(super) parked: VecDeque<Ticket>,
@@ -87,21 +87,21 @@ pub(super) enum Hold {
     None,
     Runnable,
     InFlight(FlightId),
-    Until(Moment),
+    Until(Instant),
     Lane(Lane),
 }
 
 /// When a resend may go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Resume {
-    At(Moment),
+    At(Instant),
     WithLane(Lane),
 }
 
 impl Strand {
     fn new() -> Self {
         Self {
-            key: Text::default(),
+            key: SmallStr::default(),
             hash: 0,
             parked: VecDeque::new(),
             hold: Hold::None,
@@ -149,7 +149,7 @@ impl Strands {
         self.found.is_empty()
     }
 
-    pub(super) fn find(&self, key: &Text) -> Option<StrandId> {
+    pub(super) fn find(&self, key: &SmallStr) -> Option<StrandId> {
         let hash = self.hasher.hash_one(key);
         let slots = &self.slots;
         self.found
@@ -159,7 +159,7 @@ impl Strands {
 
     /// The strand of `key`; a new one that holds nothing where there is none.
     #[inline]
-    pub(super) fn of(&mut self, key: &Text) -> StrandId {
+    pub(super) fn of(&mut self, key: &SmallStr) -> StrandId {
         let Self {
             found,
             slots,
@@ -191,7 +191,7 @@ impl Strands {
             && let Ok(found) = self.found.find_entry(strand.hash, |&it| it == id)
         {
             found.remove();
-            strand.key = Text::default();
+            strand.key = SmallStr::default();
             self.free.push(id);
         }
     }

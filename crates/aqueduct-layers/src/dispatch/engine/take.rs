@@ -1,4 +1,4 @@
-use aqueduct_core::{Error, ErrorKind, Moment};
+use aqueduct_core::{Error, ErrorKind, Instant};
 
 use super::form::Draft;
 use super::lanes::Waiting;
@@ -19,7 +19,7 @@ impl Engine {
     /// The parked events of a key that may go, as many as fit.
     pub(super) fn take_run(
         &mut self,
-        now: Moment,
+        now: Instant,
         id: StrandId,
         draft: &mut Draft,
         lane_of: LaneOf<'_>,
@@ -73,7 +73,7 @@ impl Engine {
     #[inline]
     pub(super) fn take_keyed(
         &mut self,
-        now: Moment,
+        now: Instant,
         ticket: Ticket,
         draft: &mut Draft,
         lane_of: LaneOf<'_>,
@@ -125,7 +125,7 @@ impl Engine {
     #[inline]
     pub(super) fn take_free(
         &mut self,
-        now: Moment,
+        now: Instant,
         ticket: Ticket,
         draft: &mut Draft,
         lane_of: LaneOf<'_>,

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use aqueduct_core::{Error, Moment};
+use aqueduct_core::{Error, Instant};
 
 use super::held::State;
 use super::{Arrival, BATCH, Machine};
@@ -11,11 +11,11 @@ pub(super) struct Fetching {
     under_way: usize,
     /// How many requests may be under way: more while each comes back full.
     width: usize,
-    after: Moment,
+    after: Instant,
     failures: u32,
     /// What those who wait would take.
     demand: usize,
-    pub(super) unreachable_since: Option<Moment>,
+    pub(super) unreachable_since: Option<Instant>,
     pub(super) failure: Option<Error>,
 }
 
@@ -31,8 +31,8 @@ impl Machine {
     pub(in crate::consumer) fn received(
         &mut self,
         arrivals: Vec<Arrival>,
-        asked: Moment,
-        now: Moment,
+        asked: Instant,
+        now: Instant,
     ) {
         let fetching = &mut self.fetching;
         fetching.under_way = fetching.under_way.saturating_sub(1);
@@ -48,7 +48,7 @@ impl Machine {
     }
 
     /// A receipt failed; the next is due after `wait`.
-    pub(in crate::consumer) fn not_received(&mut self, error: Error, wait: Duration, now: Moment) {
+    pub(in crate::consumer) fn not_received(&mut self, error: Error, wait: Duration, now: Instant) {
         let fetching = &mut self.fetching;
         fetching.under_way = fetching.under_way.saturating_sub(1);
         fetching.failures = fetching.failures.saturating_add(1);
@@ -70,7 +70,7 @@ impl Machine {
         self.fetching.under_way = self.fetching.under_way.saturating_sub(1);
     }
 
-    pub(super) fn next_receive(&mut self, now: Moment) -> Option<usize> {
+    pub(super) fn next_receive(&mut self, now: Instant) -> Option<usize> {
         if now < self.fetching.after {
             return None;
         }
@@ -79,7 +79,7 @@ impl Machine {
         Some(max)
     }
 
-    pub(super) fn fetch_wake(&self, now: Moment) -> Option<Moment> {
+    pub(super) fn fetch_wake(&self, now: Instant) -> Option<Instant> {
         let after = self.fetching.after;
         (after > now && self.wanted().is_some()).then_some(after)
     }
@@ -102,7 +102,7 @@ impl Machine {
         (room > 0 && ready < target && !heavy && !busy).then_some(room.min(BATCH))
     }
 
-    fn arrive(&mut self, arrival: Arrival, asked: Moment, now: Moment) {
+    fn arrive(&mut self, arrival: Arrival, asked: Instant, now: Instant) {
         if let Some(id) = self.known.get(&arrival.message).copied() {
             self.repeated += 1;
             self.adopt(id, arrival, asked, now);
@@ -131,7 +131,7 @@ impl Machine {
     }
 
     /// It came again while it is held: only the newest receipt counts.
-    fn adopt(&mut self, id: u64, arrival: Arrival, asked: Moment, now: Moment) {
+    fn adopt(&mut self, id: u64, arrival: Arrival, asked: Instant, now: Instant) {
         let Some(held) = self.held.get_mut(&id) else {
             return;
         };

@@ -1,12 +1,12 @@
-use aqueduct_core::{Event, Moment, Text, Timestamp};
+use aqueduct_core::{Event, Instant, SmallStr, Timestamp};
 
 /// A message as it arrives.
 #[derive(Clone, Debug)]
 pub(in crate::consumer) struct Arrival {
     /// The service's id, the same at each receipt.
-    pub(in crate::consumer) message: Text,
-    pub(in crate::consumer) handle: Text,
-    pub(in crate::consumer) group: Option<Text>,
+    pub(in crate::consumer) message: SmallStr,
+    pub(in crate::consumer) handle: SmallStr,
+    pub(in crate::consumer) group: Option<SmallStr>,
     pub(in crate::consumer) event: Event,
     pub(in crate::consumer) bytes: usize,
     pub(in crate::consumer) stored_at: Option<Timestamp>,
@@ -18,19 +18,19 @@ pub(in crate::consumer) struct Arrival {
 pub(super) struct Held {
     pub(super) arrival: Arrival,
     /// The earliest moment at which the service can have handed it out.
-    pub(super) received_at: Moment,
+    pub(super) received_at: Instant,
     /// Hidden from others until then.
-    pub(super) visible_at: Moment,
+    pub(super) visible_at: Instant,
     /// Failed attempts.
     pub(super) runs: u32,
     pub(super) state: State,
     /// An extension is under way.
     pub(super) extending: bool,
     /// After an extension failed: not before.
-    pub(super) extend_after: Option<Moment>,
+    pub(super) extend_after: Option<Instant>,
     /// Somebody asked for it to stay hidden until then.
-    pub(super) wanted: Option<Moment>,
-    pub(super) timer: Moment,
+    pub(super) wanted: Option<Instant>,
+    pub(super) timer: Instant,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +38,7 @@ pub(super) enum State {
     /// It can be handed out, once it is its turn.
     Ready,
     /// It failed, and comes again then.
-    Waiting(Moment),
+    Waiting(Instant),
     /// It is handed out under that ticket.
     Out(u64),
     /// It is handled, and being deleted.

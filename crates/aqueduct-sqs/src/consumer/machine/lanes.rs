@@ -1,6 +1,6 @@
 use std::collections::BTreeSet;
 
-use aqueduct_core::{Moment, Parts, Revocation, Text};
+use aqueduct_core::{Instant, Parts, Revocation, SmallStr};
 
 use super::held::{Held, State};
 use super::{Arrival, LONGEST, Machine};
@@ -14,7 +14,7 @@ pub(super) struct Lane {
 
 impl Machine {
     /// Takes up to `max` of those that can be handed out.
-    pub(in crate::consumer) fn take(&mut self, max: usize, now: Moment) -> Vec<Parts> {
+    pub(in crate::consumer) fn take(&mut self, max: usize, now: Instant) -> Vec<Parts> {
         let mut taken = Vec::new();
         if self.paused || self.draining {
             return taken;
@@ -75,7 +75,7 @@ impl Machine {
         number
     }
 
-    pub(super) fn hold(&mut self, arrival: Arrival, received_at: Moment, runs: u32, state: State) {
+    pub(super) fn hold(&mut self, arrival: Arrival, received_at: Instant, runs: u32, state: State) {
         let id = self.number();
         self.known.insert(arrival.message.clone(), id);
         self.bytes += arrival.bytes;
@@ -87,7 +87,7 @@ impl Machine {
             extending: false,
             extend_after: None,
             wanted: None,
-            timer: Moment::default(),
+            timer: Instant::default(),
             arrival,
         };
         if let Some(lane) = self.lane_of(&held) {
@@ -154,13 +154,13 @@ impl Machine {
         }
     }
 
-    fn lane_of(&self, held: &Held) -> Option<Text> {
+    fn lane_of(&self, held: &Held) -> Option<SmallStr> {
         let arrival = &held.arrival;
         let name = arrival.group.as_ref().unwrap_or(&arrival.message);
         self.rules.ordered.then(|| name.clone())
     }
 
-    fn index_lane(&mut self, name: &Text) {
+    fn index_lane(&mut self, name: &SmallStr) {
         let Some(lane) = self.lanes.get_mut(name) else {
             return;
         };

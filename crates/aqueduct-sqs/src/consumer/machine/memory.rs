@@ -1,12 +1,12 @@
 use std::collections::{BTreeMap, VecDeque};
 
-use aqueduct_core::{Moment, Text};
+use aqueduct_core::{Instant, SmallStr};
 
 /// What is remembered of messages that went back to the queue, or were deleted.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
-    notes: BTreeMap<Text, Note>,
-    order: VecDeque<Text>,
+    notes: BTreeMap<SmallStr, Note>,
+    order: VecDeque<SmallStr>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -14,7 +14,7 @@ pub(super) struct Note {
     /// Failed attempts.
     pub(super) runs: u32,
     /// Not to be handled again before.
-    pub(super) until: Option<Moment>,
+    pub(super) until: Option<Instant>,
     /// It is handled: if it comes again, it is deleted again.
     pub(super) done: bool,
 }
@@ -23,7 +23,7 @@ impl Memory {
     /// Some megabytes, and minutes at a thousand messages a second that all fail.
     const MOST: usize = 20_000;
 
-    pub(super) fn note(&mut self, message: Text, note: Note) {
+    pub(super) fn note(&mut self, message: SmallStr, note: Note) {
         if self.notes.insert(message.clone(), note).is_none() {
             self.order.push_back(message);
         }
@@ -34,7 +34,7 @@ impl Memory {
         }
     }
 
-    pub(super) fn of(&self, message: &Text) -> Note {
+    pub(super) fn of(&self, message: &SmallStr) -> Note {
         self.notes.get(message).copied().unwrap_or_default()
     }
 }

@@ -14,7 +14,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use aqueduct_core::{Error, Moment, Revocation, Text};
+use aqueduct_core::{Error, Instant, Revocation, SmallStr};
 
 use self::fetching::Fetching;
 pub(super) use self::held::Arrival;
@@ -54,13 +54,13 @@ pub(super) enum Command {
     /// Receive up to that many.
     Receive { max: usize },
     /// Delete those.
-    Delete { messages: Vec<(u64, Text)> },
+    Delete { messages: Vec<(u64, SmallStr)> },
     /// Hide those for that long, to keep them.
     Extend {
-        messages: Vec<(u64, Text, Duration)>,
+        messages: Vec<(u64, SmallStr, Duration)>,
     },
     /// Hide those for that long, and forget them.
-    Return { messages: Vec<(Text, Duration)> },
+    Return { messages: Vec<(SmallStr, Duration)> },
 }
 
 /// See the module.
@@ -68,20 +68,20 @@ pub(super) struct Machine {
     rules: Rules,
     held: BTreeMap<u64, Held>,
     /// By the service's id.
-    known: BTreeMap<Text, u64>,
-    lanes: BTreeMap<Text, Lane>,
+    known: BTreeMap<SmallStr, u64>,
+    lanes: BTreeMap<SmallStr, Lane>,
     /// What can be handed out: of an ordered queue the first of each free lane.
     ready: BTreeSet<u64>,
     /// When each is looked at next.
-    timers: BTreeSet<(Moment, u64)>,
+    timers: BTreeSet<(Instant, u64)>,
     tickets: BTreeMap<u64, u64>,
     revoked: BTreeMap<u64, Revocation>,
     changed_rights: bool,
-    returns: VecDeque<(Text, Duration)>,
+    returns: VecDeque<(SmallStr, Duration)>,
     returning: usize,
     deletes: VecDeque<u64>,
-    oldest_delete: Option<Moment>,
-    deletes_wait: Moment,
+    oldest_delete: Option<Instant>,
+    deletes_wait: Instant,
     failed_deletes: u32,
     deleting: usize,
     lost_acks: u64,
@@ -115,7 +115,7 @@ impl Machine {
             returning: 0,
             deletes: VecDeque::new(),
             oldest_delete: None,
-            deletes_wait: Moment::default(),
+            deletes_wait: Instant::default(),
             failed_deletes: 0,
             deleting: 0,
             lost_acks: 0,
@@ -134,7 +134,7 @@ impl Machine {
     }
 
     /// What is to be done now.
-    pub(super) fn poll(&mut self, now: Moment) -> Vec<Command> {
+    pub(super) fn poll(&mut self, now: Instant) -> Vec<Command> {
         let mut commands = Vec::new();
         let due = self.fire(now);
         for messages in due.chunks(BATCH) {
@@ -158,7 +158,7 @@ impl Machine {
     }
 
     /// When to poll again, where nothing happens before.
-    pub(super) fn next_wake(&self, now: Moment) -> Option<Moment> {
+    pub(super) fn next_wake(&self, now: Instant) -> Option<Instant> {
         let timer = self.timers.first().map(|(at, _)| *at);
         let delete = self
             .oldest_delete
@@ -190,7 +190,7 @@ impl Machine {
     }
 
     /// Stops fetching, and gives back what is not out.
-    pub(super) fn drain(&mut self, now: Moment) {
+    pub(super) fn drain(&mut self, now: Instant) {
         self.draining = true;
         self.hurry = true;
         let unhandled: Vec<u64> = self
@@ -205,7 +205,7 @@ impl Machine {
     }
 
     /// Drains, and takes back what is out.
-    pub(super) fn close(&mut self, now: Moment) {
+    pub(super) fn close(&mut self, now: Instant) {
         self.closed = true;
         self.drain(now);
         let out: Vec<u64> = self
@@ -247,7 +247,7 @@ impl Machine {
         self.returning = self.returning.saturating_sub(1);
     }
 
-    pub(super) fn unreachable_since(&self) -> Option<Moment> {
+    pub(super) fn unreachable_since(&self) -> Option<Instant> {
         self.fetching.unreachable_since
     }
 

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use aqueduct_core::{Error, ErrorKind, Moment, Result, Revocation, Text};
+use aqueduct_core::{Error, ErrorKind, Instant, Result, Revocation, SmallStr};
 
 use super::held::State;
 use super::memory::Note;
@@ -19,7 +19,7 @@ impl Machine {
     pub(in crate::consumer) fn revocation(
         &mut self,
         ticket: u64,
-        now: Moment,
+        now: Instant,
     ) -> Option<Revocation> {
         if let Some(id) = self.tickets.get(&ticket).copied() {
             let held = self.held.get(&id)?;
@@ -36,7 +36,7 @@ impl Machine {
     }
 
     /// It is handled.
-    pub(in crate::consumer) fn ack(&mut self, ticket: u64, now: Moment) -> Result<()> {
+    pub(in crate::consumer) fn ack(&mut self, ticket: u64, now: Instant) -> Result<()> {
         let id = self.out(ticket, now)?;
         self.tickets.remove(&ticket);
         if let Some(held) = self.held.get_mut(&id) {
@@ -53,7 +53,7 @@ impl Machine {
         &mut self,
         ticket: u64,
         again: Again,
-        now: Moment,
+        now: Instant,
     ) -> Result<()> {
         let id = self.out(ticket, now)?;
         self.tickets.remove(&ticket);
@@ -81,7 +81,7 @@ impl Machine {
     }
 
     /// A delivery was dropped: where it was still out, it comes again.
-    pub(in crate::consumer) fn abandon(&mut self, ticket: u64, again: Again, now: Moment) {
+    pub(in crate::consumer) fn abandon(&mut self, ticket: u64, again: Again, now: Instant) {
         if self.revoked.remove(&ticket).is_none() {
             // It fails where the time is over: then it comes again by itself.
             let _ = self.again(ticket, again, now);
@@ -94,8 +94,8 @@ impl Machine {
         &mut self,
         ticket: u64,
         by: Duration,
-        now: Moment,
-    ) -> Result<Option<Moment>> {
+        now: Instant,
+    ) -> Result<Option<Instant>> {
         let id = self.out(ticket, now)?;
         let until = now + by;
         let Some(held) = self.held.get_mut(&id) else {
@@ -122,8 +122,8 @@ impl Machine {
     pub(in crate::consumer) fn is_extended(
         &mut self,
         ticket: u64,
-        until: Moment,
-        now: Moment,
+        until: Instant,
+        now: Instant,
     ) -> Result<bool> {
         let id = self.out(ticket, now)?;
         // The service counts whole seconds, from when it was asked.
@@ -135,7 +135,7 @@ impl Machine {
     }
 
     /// Gives one back to the queue: at once, or after what is left of its delay.
-    pub(super) fn give_back(&mut self, id: u64, now: Moment) {
+    pub(super) fn give_back(&mut self, id: u64, now: Instant) {
         let Some(held) = self.held.get(&id) else {
             return;
         };
@@ -163,7 +163,7 @@ impl Machine {
     }
 
     /// The next deletion, where it is time.
-    pub(super) fn next_delete(&mut self, now: Moment) -> Option<Vec<(u64, Text)>> {
+    pub(super) fn next_delete(&mut self, now: Instant) -> Option<Vec<(u64, SmallStr)>> {
         let since = self.oldest_delete?;
         let nobody_works = self.tickets.is_empty();
         let due =
@@ -193,9 +193,9 @@ impl Machine {
     /// What became of a deletion.
     pub(in crate::consumer) fn deleted(
         &mut self,
-        messages: &[(u64, Text)],
+        messages: &[(u64, SmallStr)],
         outcomes: &[Result<()>],
-        now: Moment,
+        now: Instant,
     ) {
         self.deleting = self.deleting.saturating_sub(1);
         let mut failed = false;
@@ -228,14 +228,14 @@ impl Machine {
         }
     }
 
-    pub(super) fn delete_again(&mut self, id: u64, now: Moment) {
+    pub(super) fn delete_again(&mut self, id: u64, now: Instant) {
         if !self.deletes.contains(&id) {
             self.deletes.push_back(id);
             self.oldest_delete.get_or_insert(now);
         }
     }
 
-    pub(super) fn note_done(&mut self, message: Text) {
+    pub(super) fn note_done(&mut self, message: SmallStr) {
         let note = Note {
             done: true,
             ..Note::default()
@@ -267,7 +267,7 @@ impl Machine {
     }
 
     /// The message that is out under that ticket.
-    fn out(&mut self, ticket: u64, now: Moment) -> Result<u64> {
+    fn out(&mut self, ticket: u64, now: Instant) -> Result<u64> {
         match self.revocation(ticket, now) {
             Some(why) => Err(why.to_error()),
             None => self

@@ -19,8 +19,8 @@ fn rules(ordered: bool) -> Rules {
     }
 }
 
-fn at(seconds: u64) -> Moment {
-    Moment::after_origin(Duration::from_secs(seconds))
+fn at(seconds: u64) -> Instant {
+    Instant::after_origin(Duration::from_secs(seconds))
 }
 
 fn arrival(group: &str, n: u64, receipt: u64) -> Arrival {
@@ -72,7 +72,7 @@ fn returned(commands: Vec<Command>) -> Vec<(String, u64)> {
     all
 }
 
-fn extended(commands: Vec<Command>) -> Vec<(u64, Text, Duration)> {
+fn extended(commands: Vec<Command>) -> Vec<(u64, SmallStr, Duration)> {
     let mut all = Vec::new();
     for command in commands {
         if let Command::Extend { messages } = command {
@@ -261,11 +261,11 @@ fn a_queue_that_fails_is_asked_less() {
 #[derive(Default)]
 struct Service {
     /// Messages by group, with the moment until when they are hidden and their receipts.
-    groups: BTreeMap<u8, Vec<(u64, Moment, u64)>>,
+    groups: BTreeMap<u8, Vec<(u64, Instant, u64)>>,
 }
 
 impl Service {
-    fn receive(&mut self, max: usize, now: Moment) -> Vec<Arrival> {
+    fn receive(&mut self, max: usize, now: Instant) -> Vec<Arrival> {
         let mut given = Vec::new();
         for (group, messages) in &mut self.groups {
             if messages.iter().any(|it| it.1 > now) {
@@ -280,7 +280,7 @@ impl Service {
         given
     }
 
-    fn find(&mut self, handle: &str, now: Moment) -> Option<(u8, usize)> {
+    fn find(&mut self, handle: &str, now: Instant) -> Option<(u8, usize)> {
         let (message, receipt) = handle.split_once('/')?;
         let (group, n) = message.split_once('-')?;
         let group: u8 = group.parse().ok()?;
@@ -291,14 +291,14 @@ impl Service {
         Some((group, place))
     }
 
-    fn hide(&mut self, handle: &str, time: Duration, now: Moment) -> Result<()> {
+    fn hide(&mut self, handle: &str, time: Duration, now: Instant) -> Result<()> {
         let gone = || aqueduct_core::Error::new(ErrorKind::Revoked, "gone");
         let (group, place) = self.find(handle, now).ok_or_else(gone)?;
         self.groups.get_mut(&group).unwrap()[place].1 = now + time;
         Ok(())
     }
 
-    fn delete(&mut self, handle: &str, now: Moment) -> Result<()> {
+    fn delete(&mut self, handle: &str, now: Instant) -> Result<()> {
         let gone = || aqueduct_core::Error::new(ErrorKind::Revoked, "gone");
         let (group, place) = self.find(handle, now).ok_or_else(gone)?;
         self.groups.get_mut(&group).unwrap().remove(place);
@@ -315,7 +315,7 @@ proptest! {
     fn an_ordered_queue_is_read_in_order(steps in prop::collection::vec((0..12u8, 0..90u8), 1..120)) {
         let mut service = Service::default();
         for group in 0..4u8 {
-            service.groups.insert(group, (0..6).map(|n| (n, Moment::default(), 0)).collect());
+            service.groups.insert(group, (0..6).map(|n| (n, Instant::default(), 0)).collect());
         }
         let mut machine = Machine::new(rules(true));
         machine.demand(10, 0);

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use aqueduct_core::{Moment, Result, Revocation, Text};
+use aqueduct_core::{Instant, Result, Revocation, SmallStr};
 
 use super::held::{Held, State};
 use super::memory::Note;
@@ -9,7 +9,7 @@ use super::{LONGEST, Machine};
 
 impl Machine {
     /// Does what is due; answers whose time is to be extended, and until when from now.
-    pub(super) fn fire(&mut self, now: Moment) -> Vec<(u64, Text, Duration)> {
+    pub(super) fn fire(&mut self, now: Instant) -> Vec<(u64, SmallStr, Duration)> {
         let mut extend = Vec::new();
         while let Some(&(at, id)) = self.timers.first()
             && at <= now
@@ -44,10 +44,10 @@ impl Machine {
     /// What became of extensions that were asked for at `asked`.
     pub(in crate::consumer) fn extended(
         &mut self,
-        messages: &[(u64, Text, Duration)],
+        messages: &[(u64, SmallStr, Duration)],
         outcomes: &[Result<()>],
-        asked: Moment,
-        now: Moment,
+        asked: Instant,
+        now: Instant,
     ) {
         for ((id, handle, time), outcome) in messages.iter().zip(outcomes) {
             let Some(held) = self.held.get_mut(id) else {
@@ -79,7 +79,7 @@ impl Machine {
     }
 
     /// A message that is no longer hidden from others: it goes, and so does what is behind it.
-    pub(super) fn expire(&mut self, id: u64, now: Moment) {
+    pub(super) fn expire(&mut self, id: u64, now: Instant) {
         let behind = self.behind(id);
         self.take_back_expired(id);
         let Some(held) = self.remove(id) else { return };
@@ -117,7 +117,7 @@ impl Machine {
         let extensible = held.visible_at + Duration::from_secs(1) < last;
         if extensible && !held.extending {
             let due = match held.wanted {
-                Some(until) if until > held.visible_at => Moment::default(),
+                Some(until) if until > held.visible_at => Instant::default(),
                 _ => held.visible_at - visibility / 2,
             };
             at = at.min(held.extend_after.map_or(due, |after| after.max(due)));
@@ -142,7 +142,7 @@ impl Machine {
 }
 
 /// Until when a message should be hidden: its usual time, and over a delay at once.
-fn wish(held: &Held, visibility: Duration, now: Moment) -> Moment {
+fn wish(held: &Held, visibility: Duration, now: Instant) -> Instant {
     let usual = now + visibility;
     let delayed = match held.state {
         State::Waiting(until) => until + visibility,

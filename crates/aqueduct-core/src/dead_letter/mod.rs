@@ -5,79 +5,79 @@ mod wire;
 use async_trait::async_trait;
 
 use crate::{
-    Error, ErrorKind, Event, GroupName, PartitionId, Position, Producer, Receipt, Result,
-    StreamName, Text, Timestamp,
+    Error, ErrorKind, Event, GroupName, PartitionId, Position, Producer, Receipt, Result, SmallStr,
+    StreamName, Timestamp,
 };
 
 /// Takes events that cannot be handled.
 #[async_trait]
 pub trait DeadLetterQueue: Send + Sync {
-    /// Stores each letter durably; each answer stands under the index of its letter. Burying a
-    /// letter of the same id again is burying it once, where the backend can tell.
-    async fn bury(&self, letters: &[Letter]) -> Vec<Result<()>>;
+    /// Stores each dead letter durably; each answer stands under the index of its dead letter. Burying a
+    /// dead letter of the same id again is burying it once, where the backend can tell.
+    async fn put(&self, dead_letters: &[DeadLetter]) -> Vec<Result<()>>;
 }
 
-/// Looks after the letters of a dead letter queue.
+/// Looks after the dead letters of a dead letter queue.
 #[async_trait]
-pub trait Letters: DeadLetterQueue {
-    /// The letters that match, oldest first, up to `query.limit`.
-    async fn list(&self, query: &LetterQuery) -> Result<Vec<StoredLetter>>;
+pub trait DeadLetterStore: DeadLetterQueue {
+    /// The dead letters that match, oldest first, up to `query.limit`.
+    async fn list(&self, query: &DeadLetterQuery) -> Result<Vec<StoredDeadLetter>>;
 
-    /// One letter.
-    async fn show(&self, id: &LetterId) -> Result<Option<StoredLetter>>;
+    /// One dead letter.
+    async fn show(&self, id: &DeadLetterId) -> Result<Option<StoredDeadLetter>>;
 
-    /// Sends each letter's event to `to`, marked for the group that it failed in, and removes it
+    /// Sends each dead letter's event to `to`, marked for the group that it failed in, and removes it
     /// once it is stored there. Each answer stands under the index of its id.
-    async fn redrive(&self, ids: &[LetterId], to: &dyn Producer) -> Vec<Result<Receipt>>;
+    async fn redrive(&self, ids: &[DeadLetterId], to: &dyn Producer) -> Vec<Result<Receipt>>;
 
-    /// Removes letters for good; each answer stands under the index of its id.
-    async fn purge(&self, ids: &[LetterId]) -> Vec<Result<()>>;
+    /// Removes dead letters for good; each answer stands under the index of its id.
+    async fn purge(&self, ids: &[DeadLetterId]) -> Vec<Result<()>>;
 
-    /// The keys that `letter_key` holds, those of letters that say `holds_key`: later events of
-    /// such a key follow into the letters until it is released, even where its letters are gone.
-    async fn held_keys(&self, group: &GroupName, stream: &StreamName) -> Result<Vec<Text>>;
+    /// The keys that `divert_key` holds, those of dead letters that say `holds_key`: later events of
+    /// such a key follow into the dead letters until it is released, even where its dead letters are gone.
+    async fn held_keys(&self, group: &GroupName, stream: &StreamName) -> Result<Vec<SmallStr>>;
 
-    /// Releases a key that `letter_key` holds: its next events are handled again.
+    /// Releases a key that `divert_key` holds: its next events are handled again.
     async fn release_key(&self, group: &GroupName, stream: &StreamName, key: &str) -> Result<()>;
 }
 
-/// The name of a stored letter.
+/// The name of a stored dead letter.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct LetterId(pub Text);
+pub struct DeadLetterId(pub SmallStr);
 
-impl std::fmt::Display for LetterId {
+impl std::fmt::Display for DeadLetterId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-/// A letter and the name that it is stored under.
+/// A dead letter and the name that it is stored under.
 #[derive(Clone, Debug)]
-pub struct StoredLetter {
+pub struct StoredDeadLetter {
     /// Its name.
-    pub id: LetterId,
-    /// The letter.
-    pub letter: Letter,
+    pub id: DeadLetterId,
+    /// The dead letter.
+    pub dead_letter: DeadLetter,
 }
 
-/// Which letters to list.
+/// Which dead letters to list.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct LetterQuery {
+pub struct DeadLetterQuery {
     /// Only those of that group.
     pub group: Option<GroupName>,
     /// Only those from that stream.
     pub stream: Option<StreamName>,
     /// Only those of that key.
-    pub key: Option<Text>,
+    pub key: Option<SmallStr>,
     /// Only those behind that one, for the next page.
-    pub after: Option<LetterId>,
-    /// The most letters to answer.
+    pub after: Option<DeadLetterId>,
+    /// The most dead letters to answer.
     pub limit: usize,
 }
 
-impl Default for LetterQuery {
-    /// All letters, 100 a page.
+impl Default for DeadLetterQuery {
+    /// All dead letters, 100 a page.
     fn default() -> Self {
         Self {
             group: None,
@@ -92,25 +92,25 @@ impl Default for LetterQuery {
 /// An event that could not be handled, and everything that is known of why.
 ///
 /// ```
-/// use aqueduct_core::{Event, Letter, LetterReason, Timestamp};
+/// use aqueduct_core::{Event, Dead letter, DeadLetterReason, Timestamp};
 ///
 /// let event = Event::new("order.placed").with_source("/shop").with_key("VINET");
-/// let letter = Letter::new(
+/// let dead letter = Dead letter::new(
 ///     event.clone(),
 ///     "orders".into(),
 ///     "billing".into(),
-///     LetterReason::Rejected,
+///     DeadLetterReason::Rejected,
 ///     "no such customer",
 ///     Timestamp::EPOCH,
 /// );
-/// let carried = letter.to_event()?;
+/// let carried = dead letter.to_event()?;
 /// assert_eq!(carried.key(), Some("VINET"));
-/// assert_eq!(Letter::from_event(&carried)?, letter);
+/// assert_eq!(Dead letter::from_event(&carried)?, dead letter);
 /// # Ok::<(), aqueduct_core::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
-pub struct Letter {
+pub struct DeadLetter {
     /// The event, as it was received.
     pub event: Event,
     /// The stream that it was read from.
@@ -122,11 +122,11 @@ pub struct Letter {
     /// Its position, where the backend has places.
     pub position: Option<Position>,
     /// Why it is here.
-    pub reason: LetterReason,
+    pub reason: DeadLetterReason,
     /// In words: the reason of a rejection, the last error.
-    pub message: Text,
-    /// Whether later events of its key follow it into the letters until the key is released
-    /// (`letter_key`): [`Letters::held_keys`] names the keys of such letters.
+    pub message: SmallStr,
+    /// Whether later events of its key follow it into the dead letters until the key is released
+    /// (`divert_key`): [`DeadLetterStore::held_keys`] names the keys of such dead letters.
     pub holds_key: bool,
     /// How many attempts failed.
     pub attempts: u32,
@@ -138,14 +138,14 @@ pub struct Letter {
     pub buried_at: Timestamp,
 }
 
-impl Letter {
-    /// The letter of `event`, without attempts or failures yet.
+impl DeadLetter {
+    /// The dead letter of `event`, without attempts or failures yet.
     pub fn new(
         event: Event,
         stream: StreamName,
         group: GroupName,
-        reason: LetterReason,
-        message: impl Into<Text>,
+        reason: DeadLetterReason,
+        message: impl Into<SmallStr>,
         buried_at: Timestamp,
     ) -> Self {
         Self {
@@ -165,7 +165,7 @@ impl Letter {
     }
 
     /// The attribute of a redriven event that names the group that it is for.
-    pub const TARGET_GROUP: Text = Text::literal("aqueductgroup");
+    pub const TARGET_GROUP: SmallStr = SmallStr::literal("aqueductgroup");
 
     /// The event to send again, marked for the group that it failed in: other groups settle it
     /// unseen.
@@ -183,23 +183,23 @@ impl Letter {
     }
 }
 
-/// Why an event became a letter.
+/// Why an event became a dead letter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum LetterReason {
+pub enum DeadLetterReason {
     /// Its last attempt failed.
     Exhausted,
     /// A handler rejected it.
     Rejected,
     /// Its data does not decode.
     Undecodable,
-    /// An earlier event of its key is a letter, and the key is held.
+    /// An earlier event of its key is a dead letter, and the key is held.
     KeyHeld,
     /// The process died while it was being handled, too often.
     Poison,
 }
 
-impl LetterReason {
+impl DeadLetterReason {
     /// All of them.
     pub const ALL: [Self; 5] = [
         Self::Exhausted,
@@ -228,7 +228,7 @@ impl LetterReason {
             .ok_or_else(|| {
                 Error::new(
                     ErrorKind::Corrupt,
-                    format!("`{name}` is no reason of a letter"),
+                    format!("`{name}` is no reason of a dead letter"),
                 )
             })
     }
@@ -242,5 +242,5 @@ pub struct Failure {
     /// When it failed.
     pub at: Timestamp,
     /// What went wrong, in words.
-    pub error: Text,
+    pub error: SmallStr,
 }

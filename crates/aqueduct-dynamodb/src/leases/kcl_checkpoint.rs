@@ -1,4 +1,4 @@
-use aqueduct_core::{Position, ReadFrom, Timestamp, Watermark};
+use aqueduct_core::{Checkpoint, Position, ReadFrom, Timestamp};
 
 use crate::item::Row;
 
@@ -6,7 +6,7 @@ use super::columns as col;
 
 /// A checkpoint in KCL's two columns.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Checkpoint {
+pub(crate) struct KclCheckpoint {
     pub(crate) sequence: String,
     pub(crate) sub: i64,
 }
@@ -15,17 +15,17 @@ pub(crate) struct Checkpoint {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Meaning {
     /// A place.
-    Place(Watermark),
+    Place(Checkpoint),
     /// The end of the shard when the application begins.
     Latest,
     /// The time that the application is configured with.
     AtTimestamp,
 }
 
-impl Checkpoint {
-    /// How KCL understands `watermark`. A start that it cannot express becomes its horizon:
+impl KclCheckpoint {
+    /// How KCL understands `checkpoint`. A start that it cannot express becomes its horizon:
     /// nothing is lost then.
-    pub(crate) fn of(watermark: Watermark, at_timestamp: Option<Timestamp>) -> Self {
+    pub(crate) fn of(checkpoint: Checkpoint, at_timestamp: Option<Timestamp>) -> Self {
         let sentinel = |name: &str| Self {
             sequence: name.to_owned(),
             sub: 0,
@@ -34,29 +34,29 @@ impl Checkpoint {
             sequence: position.sequence_text(),
             sub: clamp(position.sub()),
         };
-        match watermark {
-            Watermark::Start(ReadFrom::Earliest) => sentinel("TRIM_HORIZON"),
+        match checkpoint {
+            Checkpoint::Start(ReadFrom::Earliest) => sentinel("TRIM_HORIZON"),
             // KCL keeps the time in its configuration, and fails without.
-            Watermark::Start(ReadFrom::Time(time)) if at_timestamp == Some(time) => {
+            Checkpoint::Start(ReadFrom::Time(time)) if at_timestamp == Some(time) => {
                 sentinel("AT_TIMESTAMP")
             }
-            Watermark::Start(ReadFrom::Time(_)) => sentinel("TRIM_HORIZON"),
+            Checkpoint::Start(ReadFrom::Time(_)) => sentinel("TRIM_HORIZON"),
             // It reads from the sequence on and skips sub-sequences up to this one.
-            Watermark::Start(ReadFrom::At(position)) => Self {
+            Checkpoint::Start(ReadFrom::At(position)) => Self {
                 sub: clamp(position.sub()) - 1,
                 ..inclusive(position)
             },
-            Watermark::Start(ReadFrom::After(position)) | Watermark::At(position) => {
+            Checkpoint::Start(ReadFrom::After(position)) | Checkpoint::At(position) => {
                 inclusive(position)
             }
-            Watermark::End => sentinel("SHARD_END"),
+            Checkpoint::End => sentinel("SHARD_END"),
         }
     }
 
     /// Whether it is what `exact` was written as, under whatever configuration.
-    pub(crate) fn says(&self, exact: Watermark) -> bool {
+    pub(crate) fn says(&self, exact: Checkpoint) -> bool {
         let told = match exact {
-            Watermark::Start(ReadFrom::Time(time)) => Some(time),
+            Checkpoint::Start(ReadFrom::Time(time)) => Some(time),
             _ => None,
         };
         *self == Self::of(exact, None) || *self == Self::of(exact, told)
@@ -72,15 +72,15 @@ impl Checkpoint {
     /// What it means; `None` where it is neither a sentinel nor a sequence number.
     pub(crate) fn meaning(&self) -> Option<Meaning> {
         Some(match self.sequence.as_str() {
-            "TRIM_HORIZON" => Meaning::Place(Watermark::Start(ReadFrom::Earliest)),
+            "TRIM_HORIZON" => Meaning::Place(Checkpoint::Start(ReadFrom::Earliest)),
             "LATEST" => Meaning::Latest,
             "AT_TIMESTAMP" => Meaning::AtTimestamp,
-            "SHARD_END" => Meaning::Place(Watermark::End),
+            "SHARD_END" => Meaning::Place(Checkpoint::End),
             digits => {
                 let position = Position::from_sequence_text(digits).ok()?;
                 Meaning::Place(match u64::try_from(self.sub) {
-                    Ok(sub) => Watermark::At(position.with_sub(sub)),
-                    Err(_) => Watermark::Start(ReadFrom::At(position)),
+                    Ok(sub) => Checkpoint::At(position.with_sub(sub)),
+                    Err(_) => Checkpoint::Start(ReadFrom::At(position)),
                 })
             }
         })

@@ -1,30 +1,30 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use aqueduct_core::{Error, ErrorKind, LetterId, Result, Runtime, Text};
+use aqueduct_core::{DeadLetterId, Error, ErrorKind, Result, Runtime, SmallStr};
 
 use super::stored::{Place, Stored};
 use crate::ids;
 use crate::queue::{BATCH, Queue, Receipt};
 
-/// How long letters are hidden from others while somebody looks: a thousand take some seconds.
+/// How long dead letters are hidden from others while somebody looks: a thousand take some seconds.
 const HIDDEN: Duration = Duration::from_secs(300);
 
 /// How long the queue is asked for more. A request that waits asks all of its servers, so that an
 /// empty answer says that nothing is left.
 const WAIT: Duration = Duration::from_secs(1);
 
-/// The most letters that are looked through; the service lets nobody hold more of a FIFO queue.
+/// The most dead letters that are looked through; the service lets nobody hold more of a FIFO queue.
 const MOST: usize = 20_000;
 
-/// Letters that are taken out to be looked at. They go back in the end, also where that is
+/// Dead letters that are taken out to be looked at. They go back in the end, also where that is
 /// cancelled.
 pub(super) struct Scan {
     queue: Queue,
     runtime: Runtime,
-    found: BTreeMap<Text, Stored>,
+    found: BTreeMap<SmallStr, Stored>,
     /// Of one that was found, buried twice.
-    copies: BTreeMap<Text, Vec<Stored>>,
+    copies: BTreeMap<SmallStr, Vec<Stored>>,
 }
 
 impl Scan {
@@ -37,13 +37,13 @@ impl Scan {
         }
     }
 
-    pub(super) fn found(&self) -> &BTreeMap<Text, Stored> {
+    pub(super) fn found(&self) -> &BTreeMap<SmallStr, Stored> {
         &self.found
     }
 
-    /// Takes out letters until those messages are found; all there are, where none are named.
-    pub(super) async fn look_for(&mut self, wanted: Option<&Vec<Text>>) -> Result<()> {
-        let source: Text = format!("sqs://{}", self.queue.name).into();
+    /// Takes out dead letters until those messages are found; all there are, where none are named.
+    pub(super) async fn look_for(&mut self, wanted: Option<&Vec<SmallStr>>) -> Result<()> {
+        let source: SmallStr = format!("sqs://{}", self.queue.name).into();
         loop {
             let receipt = Receipt {
                 max: BATCH,
@@ -72,7 +72,7 @@ impl Scan {
                 return Err(Error::new(
                     ErrorKind::Full,
                     format!(
-                        "queue {}: more than {MOST} letters cannot be looked through; redrive or \
+                        "queue {}: more than {MOST} dead letters cannot be looked through; redrive or \
                          purge some, or move them by the service's own redrive",
                         self.queue.name
                     ),
@@ -82,24 +82,24 @@ impl Scan {
     }
 
     /// Deletes those messages; each answer stands under its index.
-    pub(super) async fn delete(&mut self, messages: &[Text]) -> Vec<Result<()>> {
+    pub(super) async fn delete(&mut self, messages: &[SmallStr]) -> Vec<Result<()>> {
         let mut outcomes = Vec::with_capacity(messages.len());
         for batch in messages.chunks(BATCH) {
-            let copies: Vec<Text> = batch
+            let copies: Vec<SmallStr> = batch
                 .iter()
                 .filter_map(|id| self.copies.remove(id))
                 .flatten()
                 .map(|copy| copy.handle)
                 .collect();
-            // Before the letter itself, so that none is left where this is cut short.
+            // Before the dead letter itself, so that none is left where this is cut short.
             for copies in copies.chunks(BATCH) {
                 for outcome in self.queue.delete(copies).await {
                     if let Err(error) = outcome {
-                        tracing::warn!(%error, "a letter that was buried twice is left once");
+                        tracing::warn!(%error, "a dead letter that was buried twice is left once");
                     }
                 }
             }
-            let handles: Vec<Text> = batch
+            let handles: Vec<SmallStr> = batch
                 .iter()
                 .filter_map(|id| Some(self.found.get(id)?.handle.clone()))
                 .collect();
@@ -123,9 +123,9 @@ impl Scan {
         found.chain(copies).collect()
     }
 
-    /// Of letters that were buried twice, the first stays.
+    /// Of dead letters that were buried twice, the first stays.
     fn set_copies_aside(&mut self) {
-        let mut firsts: BTreeMap<LetterId, Place> = BTreeMap::new();
+        let mut firsts: BTreeMap<DeadLetterId, Place> = BTreeMap::new();
         for stored in self.found.values() {
             if let Some(same) = &stored.same {
                 let first = firsts.entry(same.clone()).or_insert(stored.place.clone());
@@ -138,7 +138,7 @@ impl Scan {
             let first = firsts.get(stored.same.as_ref()?)?;
             (*first != stored.place).then(|| first.message.clone())
         };
-        let copies: Vec<(Text, Text)> = self
+        let copies: Vec<(SmallStr, SmallStr)> = self
             .found
             .iter()
             .filter_map(|(message, stored)| Some((message.clone(), is_copy(stored)?)))
@@ -164,14 +164,14 @@ impl Drop for Scan {
 }
 
 async fn give_back(queue: &Queue, found: Vec<Stored>) {
-    let handles: Vec<(Text, Duration)> = found
+    let handles: Vec<(SmallStr, Duration)> = found
         .into_iter()
         .map(|stored| (stored.handle, Duration::ZERO))
         .collect();
     for batch in handles.chunks(BATCH) {
         for outcome in queue.hide(batch).await {
             if let Err(error) = outcome {
-                tracing::debug!(%error, "a letter stays hidden for some minutes");
+                tracing::debug!(%error, "a dead letter stays hidden for some minutes");
             }
         }
     }

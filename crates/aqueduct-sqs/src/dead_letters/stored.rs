@@ -1,27 +1,27 @@
 use aqueduct_core::{
-    Error, ErrorKind, Event, Letter, LetterId, LetterQuery, LetterReason, Result, StoredLetter,
-    Text, Timestamp,
+    DeadLetter, DeadLetterId, DeadLetterQuery, DeadLetterReason, Error, ErrorKind, Event, Result,
+    SmallStr, StoredDeadLetter, Timestamp,
 };
 use aws_sdk_sqs::types::{Message, MessageSystemAttributeName};
 
 use super::cut::DATA_BYTES;
 use crate::encoding::{Incoming, decode};
 
-/// The attribute that says when a letter was buried, among those of its process.
+/// The attribute that says when a dead letter was buried, among those of its process.
 pub(super) const ORDER: &str = "aqueduct-order";
 
-/// The group of a letter that the service itself has made.
+/// The group of a dead letter that the service itself has made.
 const NOBODY: &str = "sqs";
 
-/// Where a letter stands, as its name has it: `ORDER.MESSAGE`.
+/// Where a dead letter stands, as its name has it: `ORDER.MESSAGE`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Place {
     order: u64,
-    pub(super) message: Text,
+    pub(super) message: SmallStr,
 }
 
 impl Place {
-    pub(super) fn of(id: &LetterId) -> Option<Self> {
+    pub(super) fn of(id: &DeadLetterId) -> Option<Self> {
         let (order, message) = id.0.split_once('.')?;
         Some(Self {
             order: order.parse().ok()?,
@@ -30,26 +30,26 @@ impl Place {
     }
 }
 
-/// The message that a letter of that name is in.
-pub(super) fn message_of(id: &LetterId) -> Option<Text> {
+/// The message that a dead letter of that name is in.
+pub(super) fn message_of(id: &DeadLetterId) -> Option<SmallStr> {
     Place::of(id).map(|place| place.message)
 }
 
-/// A message of the queue, as the letter that it is.
+/// A message of the queue, as the dead letter that it is.
 #[derive(Clone, Debug)]
 pub(super) struct Stored {
     pub(super) place: Place,
-    pub(super) handle: Text,
-    letter: Letter,
+    pub(super) handle: SmallStr,
+    dead_letter: DeadLetter,
     /// Moved here by a redrive policy of the service, or sent by somebody else.
     native: bool,
-    /// The name of the letter itself, where another of that name is the same, buried twice: not
+    /// The name of the dead letter itself, where another of that name is the same, buried twice: not
     /// where its event was redriven and failed again.
-    pub(super) same: Option<LetterId>,
+    pub(super) same: Option<DeadLetterId>,
 }
 
 impl Stored {
-    pub(super) fn read(message: Message, source: &Text) -> Option<Self> {
+    pub(super) fn read(message: Message, source: &SmallStr) -> Option<Self> {
         let id = message.message_id?;
         let handle = message.receipt_handle?;
         let attributes = message.message_attributes.unwrap_or_default();
@@ -68,44 +68,50 @@ impl Stored {
             group: said(MessageSystemAttributeName::MessageGroupId),
             source,
         });
-        let carried = Letter::from_event(&event).ok();
+        let carried = DeadLetter::from_event(&event).ok();
         let native = carried.is_none();
-        let letter = carried.unwrap_or_else(|| {
+        let dead_letter = carried.unwrap_or_else(|| {
             let from = said(MessageSystemAttributeName::DeadLetterQueueSourceArn);
             native_letter(event, from, sent)
         });
-        let redriven = Letter::target_group(&letter.event).is_some();
+        let redriven = DeadLetter::target_group(&dead_letter.event).is_some();
         Some(Self {
-            same: (!native && !redriven).then(|| letter.id()),
+            same: (!native && !redriven).then(|| dead_letter.id()),
             place: Place {
                 order,
                 message: id.into(),
             },
             handle: handle.into(),
-            letter,
+            dead_letter,
             native,
         })
     }
 
-    pub(super) fn id(&self) -> LetterId {
-        LetterId(format!("{}.{}", self.place.order, self.place.message).into())
+    pub(super) fn id(&self) -> DeadLetterId {
+        DeadLetterId(format!("{}.{}", self.place.order, self.place.message).into())
     }
 
-    pub(super) fn to_letter(&self) -> StoredLetter {
-        StoredLetter {
+    pub(super) fn to_letter(&self) -> StoredDeadLetter {
+        StoredDeadLetter {
             id: self.id(),
-            letter: self.letter.clone(),
+            dead_letter: self.dead_letter.clone(),
         }
     }
 
-    pub(super) fn matches(&self, query: &LetterQuery) -> bool {
-        let letter = &self.letter;
-        query.group.as_ref().is_none_or(|it| *it == letter.group)
-            && query.stream.as_ref().is_none_or(|it| *it == letter.stream)
+    pub(super) fn matches(&self, query: &DeadLetterQuery) -> bool {
+        let dead_letter = &self.dead_letter;
+        query
+            .group
+            .as_ref()
+            .is_none_or(|it| *it == dead_letter.group)
+            && query
+                .stream
+                .as_ref()
+                .is_none_or(|it| *it == dead_letter.stream)
             && query
                 .key
                 .as_ref()
-                .is_none_or(|it| letter.event.key() == Some(it.as_str()))
+                .is_none_or(|it| dead_letter.event.key() == Some(it.as_str()))
     }
 
     /// The event to send again.
@@ -113,34 +119,34 @@ impl Stored {
     /// # Errors
     /// `Corrupt`, where part of its data is missing.
     pub(super) fn redriven(&self) -> Result<Event> {
-        if let Some(bytes) = self.letter.event.attributes().get(DATA_BYTES) {
+        if let Some(bytes) = self.dead_letter.event.attributes().get(DATA_BYTES) {
             return Err(Error::new(
                 ErrorKind::Corrupt,
                 format!(
-                    "the letter of event {} has only part of its {bytes} bytes of data: send the \
-                     event again from where it came from, then purge the letter",
-                    self.letter.event.id()
+                    "the dead letter of event {} has only part of its {bytes} bytes of data: send the \
+                     event again from where it came from, then purge the dead letter",
+                    self.dead_letter.event.id()
                 ),
             ));
         }
         Ok(match self.native {
-            true => self.letter.event.clone(),
-            false => self.letter.redriven(),
+            true => self.dead_letter.event.clone(),
+            false => self.dead_letter.redriven(),
         })
     }
 }
 
-fn native_letter(event: Event, from: Option<&str>, sent: i64) -> Letter {
+fn native_letter(event: Event, from: Option<&str>, sent: i64) -> DeadLetter {
     let queue = from.and_then(|arn| arn.rsplit(':').next());
     let message = match queue {
         Some(_) => "moved here by the redrive policy of its queue",
-        None => "sent here by somebody else: it is no letter",
+        None => "sent here by somebody else: it is no dead letter",
     };
-    Letter::new(
+    DeadLetter::new(
         event,
         queue.unwrap_or_default().into(),
         NOBODY.into(),
-        LetterReason::Exhausted,
+        DeadLetterReason::Exhausted,
         message,
         Timestamp::from_millis(sent),
     )

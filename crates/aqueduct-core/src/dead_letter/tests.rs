@@ -4,14 +4,15 @@ use proptest::option;
 use proptest::prelude::*;
 
 use crate::{
-    ErrorKind, Event, Failure, Letter, LetterReason, PartitionId, Position, Text, Timestamp,
+    DeadLetter, DeadLetterReason, ErrorKind, Event, Failure, PartitionId, Position, SmallStr,
+    Timestamp,
 };
 
 fn at(millis: i64) -> Timestamp {
     Timestamp::from_millis(millis)
 }
 
-fn letter() -> Letter {
+fn dead_letter() -> DeadLetter {
     let event = Event::json("order.placed", &[1, 2])
         .unwrap()
         .with_id("A1")
@@ -21,30 +22,30 @@ fn letter() -> Letter {
         .unwrap()
         .with_attribute("colour", "red")
         .unwrap();
-    let mut letter = Letter::new(
+    let mut dead_letter = DeadLetter::new(
         event,
         "orders".into(),
         "billing".into(),
-        LetterReason::Exhausted,
+        DeadLetterReason::Exhausted,
         "card \"declined\"",
         at(31_000),
     );
-    letter.partition = Some("0".into());
-    letter.position = Some(Position::new(4711).with_sub(2));
-    letter.stored_at = Some(at(0));
-    letter.attempts = 5;
-    letter.holds_key = true;
-    letter.failures = vec![Failure {
+    dead_letter.partition = Some("0".into());
+    dead_letter.position = Some(Position::new(4711).with_sub(2));
+    dead_letter.stored_at = Some(at(0));
+    dead_letter.attempts = 5;
+    dead_letter.holds_key = true;
+    dead_letter.failures = vec![Failure {
         attempt: 5,
         at: at(30_500),
         error: "card \"declined\"".into(),
     }];
-    letter
+    dead_letter
 }
 
 #[test]
 fn anyone_can_read_it() {
-    let event = letter().to_event().unwrap();
+    let event = dead_letter().to_event().unwrap();
     event.validate().unwrap();
     assert_eq!(event.kind(), "io.aqueduct.letter");
     assert_eq!(
@@ -87,30 +88,30 @@ fn anyone_can_read_it() {
             },
         })
     );
-    assert_eq!(Letter::from_event(&event).unwrap(), letter());
+    assert_eq!(DeadLetter::from_event(&event).unwrap(), dead_letter());
 }
 
 #[test]
 fn burying_twice_is_one_id_and_everything_that_tells_letters_apart_makes_another() {
-    let mut again = letter();
+    let mut again = dead_letter();
     again.buried_at = at(99_000);
     again.attempts = 7;
-    assert_eq!(again.id(), letter().id());
+    assert_eq!(again.id(), dead_letter().id());
     assert_eq!(
         again.to_event().unwrap().id(),
-        letter().to_event().unwrap().id()
+        dead_letter().to_event().unwrap().id()
     );
     assert_eq!(
-        letter().to_event().unwrap().id().to_string(),
-        letter().id().to_string()
+        dead_letter().to_event().unwrap().id().to_string(),
+        dead_letter().id().to_string()
     );
-    // Stored letters are found by it.
+    // Stored dead letters are found by it.
     assert_eq!(
-        letter().id().to_string(),
+        dead_letter().id().to_string(),
         "79a3d755-644a-59f3-9c6b-907999dc7202"
     );
-    let mut ids = vec![letter().id()];
-    let event = letter().event;
+    let mut ids = vec![dead_letter().id()];
+    let event = dead_letter().event;
     let others = [
         ("orders", "billing", event.clone().with_id("A2")),
         (
@@ -122,7 +123,7 @@ fn burying_twice_is_one_id_and_everything_that_tells_letters_apart_makes_another
         ("returns", "billing", event),
     ];
     for (stream, group, event) in others {
-        let mut other = letter();
+        let mut other = dead_letter();
         other.stream = stream.into();
         other.group = group.into();
         other.event = event;
@@ -137,11 +138,11 @@ fn burying_twice_is_one_id_and_everything_that_tells_letters_apart_makes_another
 #[test]
 fn what_is_unknown_is_left_out_and_an_invalid_event_comes_back_too() {
     let event = Event::new("").with_id("").with_data(&[0, 255][..]);
-    let bare = Letter::new(
+    let bare = DeadLetter::new(
         event,
         "orders".into(),
         "billing".into(),
-        LetterReason::Undecodable,
+        DeadLetterReason::Undecodable,
         "",
         at(-1),
     );
@@ -149,17 +150,17 @@ fn what_is_unknown_is_left_out_and_an_invalid_event_comes_back_too() {
     let data: serde_json::Value = carried.decode_json().unwrap();
     let names: Vec<_> = data.as_object().unwrap().keys().cloned().collect();
     assert!(!names.contains(&"partition".into()) && !names.contains(&"position".into()));
-    assert_eq!(Letter::from_event(&carried).unwrap(), bare);
+    assert_eq!(DeadLetter::from_event(&carried).unwrap(), bare);
 }
 
 #[test]
 fn what_is_no_letter_is_refused_by_name() {
     let other = Event::new("order.placed").with_id("A1");
-    let error = Letter::from_event(&other).unwrap_err();
+    let error = DeadLetter::from_event(&other).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Invalid);
     assert!(error.to_string().contains("`order.placed`"), "{error}");
 
-    let good = letter().to_event().unwrap();
+    let good = dead_letter().to_event().unwrap();
     let text = std::str::from_utf8(good.data().unwrap())
         .unwrap()
         .to_owned();
@@ -180,26 +181,35 @@ fn what_is_no_letter_is_refused_by_name() {
     ] {
         assert!(text.contains(from), "{from} in {text}");
         let damaged = good.clone().with_data(text.replacen(from, to, 1));
-        let error = Letter::from_event(&damaged).unwrap_err();
+        let error = DeadLetter::from_event(&damaged).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
         assert!(error.to_string().contains(named), "{error}");
-        assert!(error.to_string().contains(&*letter().id().0), "{error}");
+        assert!(
+            error.to_string().contains(&*dead_letter().id().0),
+            "{error}"
+        );
     }
-    let empty = Event::with_id_and_type("1".into(), Letter::EVENT_TYPE);
+    let empty = Event::with_id_and_type("1".into(), DeadLetter::EVENT_TYPE);
     assert_eq!(
-        Letter::from_event(&empty).unwrap_err().kind(),
+        DeadLetter::from_event(&empty).unwrap_err().kind(),
         ErrorKind::Corrupt
     );
 }
 
 #[test]
 fn a_redriven_event_names_its_group_and_keeps_its_id() {
-    let event = letter().redriven();
-    assert_eq!(Letter::target_group(&event), Some("billing"));
-    assert_eq!(event.id(), letter().event.id());
-    assert_eq!(event.source(), letter().event.source());
-    assert_eq!(Letter::target_group(&letter().event), None);
-    assert_eq!(letter().event.attributes().get(&Letter::TARGET_GROUP), None);
+    let event = dead_letter().redriven();
+    assert_eq!(DeadLetter::target_group(&event), Some("billing"));
+    assert_eq!(event.id(), dead_letter().event.id());
+    assert_eq!(event.source(), dead_letter().event.source());
+    assert_eq!(DeadLetter::target_group(&dead_letter().event), None);
+    assert_eq!(
+        dead_letter()
+            .event
+            .attributes()
+            .get(&DeadLetter::TARGET_GROUP),
+        None
+    );
 }
 
 proptest! {
@@ -208,9 +218,9 @@ proptest! {
         (stream, group, message) in any::<(String, String, String)>(),
         data in option::of(vec(any::<u8>(), 0..50)),
         content_type in option::of(prop_oneof![
-            Just(Event::JSON), Just(Text::from("text/plain")), Just(Text::from("a/b")),
+            Just(Event::JSON), Just(SmallStr::from("text/plain")), Just(SmallStr::from("a/b")),
         ]),
-        reason in prop::sample::select(&LetterReason::ALL[..]),
+        reason in prop::sample::select(&DeadLetterReason::ALL[..]),
         place in option::of((any::<String>(), any::<u64>(), any::<u64>())),
         failures in vec((any::<u32>(), any::<i32>(), any::<String>()), 0..4),
         (attempts, holds_key, times) in any::<(u32, bool, (i32, Option<i32>))>(),
@@ -218,7 +228,7 @@ proptest! {
         let mut event = Event::new("t").with_source("/s");
         event.data = data.map(Bytes::from);
         event.content_type = content_type;
-        let mut letter = Letter::new(
+        let mut dead_letter = DeadLetter::new(
             event,
             stream.into(),
             group.into(),
@@ -226,12 +236,12 @@ proptest! {
             message,
             at(times.0.into()),
         );
-        letter.stored_at = times.1.map(|it| at(it.into()));
-        letter.attempts = attempts;
-        letter.holds_key = holds_key;
-        letter.partition = place.as_ref().map(|(name, ..)| PartitionId::new(name.as_str()));
-        letter.position = place.map(|(_, sequence, sub)| Position::new(sequence).with_sub(sub));
-        letter.failures = failures
+        dead_letter.stored_at = times.1.map(|it| at(it.into()));
+        dead_letter.attempts = attempts;
+        dead_letter.holds_key = holds_key;
+        dead_letter.partition = place.as_ref().map(|(name, ..)| PartitionId::new(name.as_str()));
+        dead_letter.position = place.map(|(_, sequence, sub)| Position::new(sequence).with_sub(sub));
+        dead_letter.failures = failures
             .into_iter()
             .map(|(attempt, millis, error)| Failure {
                 attempt,
@@ -239,16 +249,16 @@ proptest! {
                 error: error.into(),
             })
             .collect();
-        prop_assert_eq!(Letter::from_event(&letter.to_event().unwrap()).unwrap(), letter);
+        prop_assert_eq!(DeadLetter::from_event(&dead_letter.to_event().unwrap()).unwrap(), dead_letter);
     }
 
     #[test]
     fn damaged_letters_are_answered(at in any::<usize>(), byte: u8) {
-        let good = letter().to_event().unwrap();
+        let good = dead_letter().to_event().unwrap();
         let mut data = good.data().unwrap().to_vec();
         let at = at % data.len();
         data[at] = byte;
-        if let Err(error) = Letter::from_event(&good.with_data(data)) {
+        if let Err(error) = DeadLetter::from_event(&good.with_data(data)) {
             prop_assert_eq!(error.kind(), ErrorKind::Corrupt);
         }
     }

@@ -8,8 +8,9 @@ mod stored;
 use std::sync::{Mutex, PoisonError};
 
 use aqueduct_core::{
-    DeadLetterQueue, Effect, Error, ErrorKind, GroupName, Letter, LetterId, LetterQuery, Letters,
-    Producer, Receipt, Result, Runtime, StoredLetter, StreamName, Text,
+    DeadLetter, DeadLetterId, DeadLetterQuery, DeadLetterQueue, DeadLetterStore, Effect, Error,
+    ErrorKind, GroupName, Producer, Receipt, Result, Runtime, SmallStr, StoredDeadLetter,
+    StreamName,
 };
 use async_trait::async_trait;
 
@@ -18,18 +19,18 @@ use self::stored::{Place, Stored};
 use crate::ids;
 use crate::queue::{BATCH, BATCH_BYTES, Outgoing, Queue};
 
-/// The letters of one queue.
-pub(crate) struct SqsLetters {
+/// The dead letters of one queue.
+pub(crate) struct SqsDeadLetters {
     queue: Queue,
     largest: usize,
     runtime: Runtime,
     /// Rises with each burial of this process, as the wall clock does.
     order: Mutex<u64>,
-    /// Held by whoever looks through the queue: two would hide letters from each other.
+    /// Held by whoever looks through the queue: two would hide dead letters from each other.
     looking: futures::lock::Mutex<()>,
 }
 
-impl SqsLetters {
+impl SqsDeadLetters {
     pub(crate) fn new(queue: Queue, largest: usize, runtime: &Runtime) -> Self {
         Self {
             queue,
@@ -48,15 +49,16 @@ impl SqsLetters {
         *order
     }
 
-    async fn message(&self, letter: &Letter) -> Result<Outgoing> {
-        let encoded = cut::encode_to_fit(letter, self.largest, self.next_order())?;
-        if let (true, Some(key)) = (letter.holds_key, letter.event.key()) {
-            let (name, value) = keys::tag_of(&letter.group, &letter.stream, key)?;
+    async fn message(&self, dead_letter: &DeadLetter) -> Result<Outgoing> {
+        let encoded = cut::encode_to_fit(dead_letter, self.largest, self.next_order())?;
+        if let (true, Some(key)) = (dead_letter.holds_key, dead_letter.event.key()) {
+            let (name, value) = keys::tag_of(&dead_letter.group, &dead_letter.stream, key)?;
             let tagged = self.queue.tag(&name, &value).await;
-            tagged.map_err(|error| error.context("a queue holds at most 50 keys of letters"))?;
+            tagged
+                .map_err(|error| error.context("a queue holds at most 50 keys of dead letters"))?;
         }
-        // A group of its own, so that no letter hides another; and never a repetition: an event
-        // that fails again after its redrive makes the same letter again.
+        // A group of its own, so that no dead letter hides another; and never a repetition: an event
+        // that fails again after its redrive makes the same dead letter again.
         let id = || self.queue.fifo.then(|| ids::random(&self.runtime));
         Ok(Outgoing {
             encoded,
@@ -65,10 +67,10 @@ impl SqsLetters {
         })
     }
 
-    /// Takes out the letters of those names; with every copy, where they are to go.
-    async fn find(&self, ids: &[LetterId], every: bool) -> Result<(Scan, Vec<Option<Stored>>)> {
-        let wanted: Vec<Option<Text>> = ids.iter().map(stored::message_of).collect();
-        let all: Vec<Text> = wanted.iter().flatten().cloned().collect();
+    /// Takes out the dead letters of those names; with every copy, where they are to go.
+    async fn find(&self, ids: &[DeadLetterId], every: bool) -> Result<(Scan, Vec<Option<Stored>>)> {
+        let wanted: Vec<Option<SmallStr>> = ids.iter().map(stored::message_of).collect();
+        let all: Vec<SmallStr> = wanted.iter().flatten().cloned().collect();
         let mut scan = Scan::new(&self.queue, &self.runtime);
         if !all.is_empty() {
             scan.look_for((!every).then_some(&all)).await?;
@@ -83,15 +85,15 @@ impl SqsLetters {
 }
 
 #[async_trait]
-impl DeadLetterQueue for SqsLetters {
-    async fn bury(&self, letters: &[Letter]) -> Vec<Result<()>> {
-        let mut outcomes: Vec<Result<()>> = Vec::with_capacity(letters.len());
+impl DeadLetterQueue for SqsDeadLetters {
+    async fn put(&self, dead_letters: &[DeadLetter]) -> Vec<Result<()>> {
+        let mut outcomes: Vec<Result<()>> = Vec::with_capacity(dead_letters.len());
         let mut request: Vec<Outgoing> = Vec::new();
         let mut places = Vec::new();
         let mut bytes = 0;
-        for (at, letter) in letters.iter().enumerate() {
+        for (at, dead_letter) in dead_letters.iter().enumerate() {
             outcomes.push(Err(unanswered()));
-            let message = match self.message(letter).await {
+            let message = match self.message(dead_letter).await {
                 Ok(message) => message,
                 Err(error) => {
                     outcomes[at] = Err(error);
@@ -121,12 +123,12 @@ impl DeadLetterQueue for SqsLetters {
 }
 
 #[async_trait]
-impl Letters for SqsLetters {
-    async fn list(&self, query: &LetterQuery) -> Result<Vec<StoredLetter>> {
+impl DeadLetterStore for SqsDeadLetters {
+    async fn list(&self, query: &DeadLetterQuery) -> Result<Vec<StoredDeadLetter>> {
         let after = match &query.after {
             None => None,
             Some(id) => Some(Place::of(id).ok_or_else(|| {
-                let what = format!("letter {id}: no such name");
+                let what = format!("dead letter {id}: no such name");
                 Error::new(ErrorKind::Invalid, what)
             })?),
         };
@@ -146,14 +148,14 @@ impl Letters for SqsLetters {
         looked.map(|()| page)
     }
 
-    async fn show(&self, id: &LetterId) -> Result<Option<StoredLetter>> {
+    async fn show(&self, id: &DeadLetterId) -> Result<Option<StoredDeadLetter>> {
         let _looking = self.looking.lock().await;
         let (scan, mut found) = self.find(std::slice::from_ref(id), false).await?;
         scan.give_back().await;
         Ok(found.pop().flatten().map(|stored| stored.to_letter()))
     }
 
-    async fn redrive(&self, ids: &[LetterId], to: &dyn Producer) -> Vec<Result<Receipt>> {
+    async fn redrive(&self, ids: &[DeadLetterId], to: &dyn Producer) -> Vec<Result<Receipt>> {
         let _looking = self.looking.lock().await;
         let (mut scan, found) = match self.find(ids, true).await {
             Ok(found) => found,
@@ -182,8 +184,8 @@ impl Letters for SqsLetters {
             }
             answers[at] = outcome;
         }
-        // Sent and not removed, a letter may be sent again: its id lets the consumer know.
-        let messages: Vec<Text> = sent.iter().map(|it| it.1.clone()).collect();
+        // Sent and not removed, a dead letter may be sent again: its id lets the consumer know.
+        let messages: Vec<SmallStr> = sent.iter().map(|it| it.1.clone()).collect();
         let removed = scan.delete(&messages).await;
         for ((at, _), outcome) in sent.into_iter().zip(removed) {
             if let Err(error) = outcome {
@@ -194,14 +196,14 @@ impl Letters for SqsLetters {
         answers
     }
 
-    async fn purge(&self, ids: &[LetterId]) -> Vec<Result<()>> {
+    async fn purge(&self, ids: &[DeadLetterId]) -> Vec<Result<()>> {
         let _looking = self.looking.lock().await;
         let (mut scan, found) = match self.find(ids, true).await {
             Ok(found) => found,
             Err(error) => return vec![Err(error); ids.len()],
         };
         let messages = found.iter().flatten();
-        let messages: Vec<Text> = messages.map(|it| it.place.message.clone()).collect();
+        let messages: Vec<SmallStr> = messages.map(|it| it.place.message.clone()).collect();
         let mut removed = scan.delete(&messages).await.into_iter();
         let answers = ids.iter().zip(&found).map(|(id, stored)| match stored {
             Some(_) => removed.next().unwrap_or_else(|| Err(unanswered())),
@@ -212,9 +214,9 @@ impl Letters for SqsLetters {
         answers
     }
 
-    async fn held_keys(&self, group: &GroupName, stream: &StreamName) -> Result<Vec<Text>> {
+    async fn held_keys(&self, group: &GroupName, stream: &StreamName) -> Result<Vec<SmallStr>> {
         let tags = self.queue.tags().await?;
-        let mut held: Vec<Text> = tags
+        let mut held: Vec<SmallStr> = tags
             .iter()
             .filter_map(|(name, value)| keys::key_of(name, value, group, stream))
             .collect();
@@ -227,13 +229,13 @@ impl Letters for SqsLetters {
     }
 }
 
-fn no_letter(id: &LetterId) -> Error {
+fn no_letter(id: &DeadLetterId) -> Error {
     Error::new(
         ErrorKind::NotFound,
-        format!("letter {id}: there is no such letter, or somebody else looks at it now"),
+        format!("dead letter {id}: there is no such dead letter, or somebody else looks at it now"),
     )
 }
 
 fn unanswered() -> Error {
-    Error::new(ErrorKind::Internal, "a letter has no outcome").with_effect(Effect::Unknown)
+    Error::new(ErrorKind::Internal, "a dead letter has no outcome").with_effect(Effect::Unknown)
 }

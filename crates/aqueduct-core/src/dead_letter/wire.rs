@@ -1,4 +1,4 @@
-//! A letter as an event, version 1 of the format.
+//! A dead letter as an event, version 1 of the format.
 
 use std::borrow::Cow;
 
@@ -10,27 +10,27 @@ use uuid::Uuid;
 use crate::cloudevents::json;
 use crate::event::describe_json_error;
 use crate::{
-    Error, ErrorKind, Event, Failure, Letter, LetterId, LetterReason, PartitionId, Position,
-    Result, Text, Timestamp,
+    DeadLetter, DeadLetterId, DeadLetterReason, Error, ErrorKind, Event, Failure, PartitionId,
+    Position, Result, SmallStr, Timestamp,
 };
 
 const VERSION: u32 = 1;
 
-impl Letter {
-    /// The type of the event that carries a letter.
-    pub const EVENT_TYPE: Text = Text::literal("io.aqueduct.letter");
+impl DeadLetter {
+    /// The type of the event that carries a dead letter.
+    pub const EVENT_TYPE: SmallStr = SmallStr::literal("io.aqueduct.letter");
 
-    /// The source of the event that carries a letter: the same everywhere, so that its id alone
-    /// tells letters apart.
-    pub const EVENT_SOURCE: Text = Text::literal("/aqueduct/letters");
+    /// The source of the event that carries a dead letter: the same everywhere, so that its id alone
+    /// tells dead letters apart.
+    pub const EVENT_SOURCE: SmallStr = SmallStr::literal("/aqueduct/letters");
 
-    /// The name of the letter: a UUID that follows from the group, the stream, and the event's
-    /// source and id, so that burying twice makes one letter where ids are deduplicated.
-    pub fn id(&self) -> LetterId {
-        LetterId(self.uuid().to_string().into())
+    /// The name of the dead letter: a UUID that follows from the group, the stream, and the event's
+    /// source and id, so that burying twice makes one dead letter where ids are deduplicated.
+    pub fn id(&self) -> DeadLetterId {
+        DeadLetterId(self.uuid().to_string().into())
     }
 
-    /// The letter as an event that any producer can carry and anyone can read.
+    /// The dead letter as an event that any producer can carry and anyone can read.
     ///
     /// Its type is [`EVENT_TYPE`](Self::EVENT_TYPE), its source
     /// [`EVENT_SOURCE`](Self::EVENT_SOURCE), its id [`id`](Self::id), its subject the group, its
@@ -53,7 +53,7 @@ impl Letter {
     /// byte, its attributes as [`json`] says.
     ///
     /// # Errors
-    /// `Internal`, where the letter does not serialize; there is no such letter.
+    /// `Internal`, where the dead letter does not serialize; there is no such dead letter.
     pub fn to_event(&self) -> Result<Event> {
         let mut buried = Vec::new();
         json::encode(&self.event, &mut buried);
@@ -64,7 +64,7 @@ impl Letter {
                 serde_json::to_vec(&self.wire(&event)).map_err(|e| describe_json_error(&e))
             });
         let data = serialized.map_err(|why| {
-            let what = format!("the letter of event {}: {why}", self.event.id());
+            let what = format!("the dead letter of event {}: {why}", self.event.id());
             Error::new(ErrorKind::Internal, what)
         })?;
         let mut event = Event::with_id_and_type(self.uuid().into(), Self::EVENT_TYPE)
@@ -76,22 +76,22 @@ impl Letter {
         event.key = self.event.key.clone();
         for name in ["traceparent", "tracestate", "correlationid"] {
             if let Some(value) = self.event.attributes.get(name) {
-                let name = Text::literal(name);
+                let name = SmallStr::literal(name);
                 event.attributes.set_checked(name, value.clone());
             }
         }
         Ok(event)
     }
 
-    /// The letter that `event` carries.
+    /// The dead letter that `event` carries.
     ///
     /// # Errors
-    /// `Invalid` where it carries none, `Corrupt` where the letter is damaged or of a version that
+    /// `Invalid` where it carries none, `Corrupt` where the dead letter is damaged or of a version that
     /// is not known here.
     pub fn from_event(event: &Event) -> Result<Self> {
         if event.kind != Self::EVENT_TYPE {
             let what = format!(
-                "event {} carries no letter: its type is `{}`",
+                "event {} carries no dead letter: its type is `{}`",
                 event.id, event.kind
             );
             return Err(Error::new(ErrorKind::Invalid, what));
@@ -101,7 +101,7 @@ impl Letter {
             .as_ref()
             .ok_or_else(|| Error::new(ErrorKind::Corrupt, "it has no data"))
             .and_then(read)
-            .map_err(|e| e.context(format_args!("the letter in event {}", event.id)))
+            .map_err(|e| e.context(format_args!("the dead letter in event {}", event.id)))
     }
 
     fn uuid(&self) -> Uuid {
@@ -193,7 +193,7 @@ impl<'a> WireFailure<'a> {
     }
 }
 
-fn read(data: &Bytes) -> Result<Letter> {
+fn read(data: &Bytes) -> Result<DeadLetter> {
     #[derive(Deserialize)]
     struct Versioned {
         version: u32,
@@ -209,34 +209,34 @@ fn read(data: &Bytes) -> Result<Letter> {
     let event = data.slice_ref(wire.event.get().as_bytes());
     // A buried event may lack what CloudEvents requires: that may be why it was buried.
     let event = json::decode_unchecked(&event).map_err(|e| corrupt(e.to_string()))?;
-    let mut letter = Letter::new(
+    let mut dead_letter = DeadLetter::new(
         event,
         (&*wire.stream).into(),
         (&*wire.group).into(),
-        LetterReason::from_name(&wire.reason)?,
+        DeadLetterReason::from_name(&wire.reason)?,
         &*wire.message,
         time("buried_at", &wire.buried_at)?,
     );
-    letter.partition = wire.partition.map(|it| PartitionId::from(&*it));
-    letter.position = match &wire.position {
+    dead_letter.partition = wire.partition.map(|it| PartitionId::from(&*it));
+    dead_letter.position = match &wire.position {
         Some(text) => Some(
             text.parse::<Position>()
                 .map_err(|e| corrupt(e.to_string()))?,
         ),
         None => None,
     };
-    letter.stored_at = match &wire.stored_at {
+    dead_letter.stored_at = match &wire.stored_at {
         Some(text) => Some(time("stored_at", text)?),
         None => None,
     };
-    letter.holds_key = wire.holds_key;
-    letter.attempts = wire.attempts;
-    letter.failures = wire
+    dead_letter.holds_key = wire.holds_key;
+    dead_letter.attempts = wire.attempts;
+    dead_letter.failures = wire
         .failures
         .iter()
         .map(WireFailure::read)
         .collect::<Result<_>>()?;
-    Ok(letter)
+    Ok(dead_letter)
 }
 
 fn parse<'a, T: Deserialize<'a>>(data: &'a [u8]) -> Result<T> {

@@ -1,7 +1,7 @@
-//! The keys that `letter_key` holds, as tags of the queue: a name that is a hash, and a value that
+//! The keys that `divert_key` holds, as tags of the queue: a name that is a hash, and a value that
 //! says which key of which group and stream it is.
 
-use aqueduct_core::{Error, ErrorKind, GroupName, Result, StreamName, Text};
+use aqueduct_core::{Error, ErrorKind, GroupName, Result, SmallStr, StreamName};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use uuid::Uuid;
@@ -39,7 +39,7 @@ pub(super) fn key_of(
     value: &str,
     group: &GroupName,
     stream: &StreamName,
-) -> Option<Text> {
+) -> Option<SmallStr> {
     name.strip_prefix(PREFIX)?;
     let place = URL_SAFE_NO_PAD.decode(value).ok()?;
     let (of_group, of_stream, key): (String, String, String) =

@@ -1,6 +1,7 @@
 use aqueduct_core::{
-    DeadLetterQueue, Effect, Error, ErrorKind, Failure, GroupName, Letter, LetterId, LetterQuery,
-    LetterReason, Letters, PartitionId, Producer, Receipt, Result, StoredLetter, StreamName, Text,
+    DeadLetter, DeadLetterId, DeadLetterQuery, DeadLetterQueue, DeadLetterReason, DeadLetterStore,
+    Effect, Error, ErrorKind, Failure, GroupName, PartitionId, Producer, Receipt, Result, SmallStr,
+    StoredDeadLetter, StreamName,
 };
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension as _, Row, Transaction};
@@ -13,14 +14,14 @@ use crate::leases::{damaged, parse, parse_optional};
 use crate::store::SqliteStore;
 
 /// Dead letters in the file, of every group that buries here.
-pub(crate) struct SqliteLetters {
+pub(crate) struct SqliteDeadLetters {
     store: SqliteStore,
 }
 
 const COLUMNS: &str = "id, name, stream, partition, position, reason, message, holds_key, \
      attempts, failures, stored_at, buried_at, shapes, head, body";
 
-impl SqliteLetters {
+impl SqliteDeadLetters {
     pub(crate) fn new(store: SqliteStore) -> Self {
         Self { store }
     }
@@ -34,25 +35,29 @@ impl SqliteLetters {
 }
 
 #[async_trait]
-impl DeadLetterQueue for SqliteLetters {
-    async fn bury(&self, letters: &[Letter]) -> Vec<Result<()>> {
-        let owned = letters.to_vec();
+impl DeadLetterQueue for SqliteDeadLetters {
+    async fn put(&self, dead_letters: &[DeadLetter]) -> Vec<Result<()>> {
+        let owned = dead_letters.to_vec();
         let buried = self
-            .write(move |tx| owned.iter().try_for_each(|letter| bury(tx, letter)))
+            .write(move |tx| {
+                owned
+                    .iter()
+                    .try_for_each(|dead_letter| put(tx, dead_letter))
+            })
             .await;
-        letters.iter().map(|_| buried.clone()).collect()
+        dead_letters.iter().map(|_| buried.clone()).collect()
     }
 }
 
 #[async_trait]
-impl Letters for SqliteLetters {
-    async fn list(&self, query: &LetterQuery) -> Result<Vec<StoredLetter>> {
+impl DeadLetterStore for SqliteDeadLetters {
+    async fn list(&self, query: &DeadLetterQuery) -> Result<Vec<StoredDeadLetter>> {
         let after = match &query.after {
             None => 0,
             Some(id) => number_of(id).ok_or_else(|| {
                 Error::new(
                     ErrorKind::Invalid,
-                    format!("letter {id}: no such name, expected a number"),
+                    format!("dead letter {id}: no such name, expected a number"),
                 )
             })?,
         };
@@ -65,7 +70,7 @@ impl Letters for SqliteLetters {
                          AND (?2 IS NULL OR name = ?2) AND (?3 IS NULL OR stream = ?3)
                          AND (?4 IS NULL OR key = ?4) ORDER BY id LIMIT ?5"
                     ))
-                    .sql("list the letters")?;
+                    .sql("list the dead letters")?;
                 let rows = select
                     .query_map(
                         (
@@ -77,13 +82,13 @@ impl Letters for SqliteLetters {
                         ),
                         |row| Ok(read_letter(row)),
                     )
-                    .sql("list the letters")?;
-                rows.map(|row| row.sql("list the letters")?).collect()
+                    .sql("list the dead letters")?;
+                rows.map(|row| row.sql("list the dead letters")?).collect()
             })
             .await
     }
 
-    async fn show(&self, id: &LetterId) -> Result<Option<StoredLetter>> {
+    async fn show(&self, id: &DeadLetterId) -> Result<Option<StoredDeadLetter>> {
         let Some(number) = number_of(id) else {
             return Ok(None);
         };
@@ -92,16 +97,17 @@ impl Letters for SqliteLetters {
             .await
     }
 
-    async fn redrive(&self, ids: &[LetterId], to: &dyn Producer) -> Vec<Result<Receipt>> {
+    async fn redrive(&self, ids: &[DeadLetterId], to: &dyn Producer) -> Vec<Result<Receipt>> {
         let mut found = Vec::with_capacity(ids.len());
         for id in ids {
-            let letter = self.show(id).await;
-            found.push(letter.and_then(|letter| letter.ok_or_else(|| no_letter(id))));
+            let dead_letter = self.show(id).await;
+            found
+                .push(dead_letter.and_then(|dead_letter| dead_letter.ok_or_else(|| no_letter(id))));
         }
         let events: Vec<_> = found
             .iter()
             .flatten()
-            .map(|stored| stored.letter.redriven())
+            .map(|stored| stored.dead_letter.redriven())
             .collect();
         let mut outcomes = to.send_batch(&events).await.into_outcomes().into_iter();
         let mut answers = Vec::with_capacity(ids.len());
@@ -117,7 +123,7 @@ impl Letters for SqliteLetters {
             };
             answers.push(answer);
         }
-        // Sent and not removed, a letter may be sent again: its id lets the consumer know.
+        // Sent and not removed, a dead letter may be sent again: its id lets the consumer know.
         let removed = self
             .write(move |tx| {
                 sent.iter()
@@ -136,7 +142,7 @@ impl Letters for SqliteLetters {
         }
     }
 
-    async fn purge(&self, ids: &[LetterId]) -> Vec<Result<()>> {
+    async fn purge(&self, ids: &[DeadLetterId]) -> Vec<Result<()>> {
         let owned = ids.to_vec();
         let purged = self
             .write(move |tx| {
@@ -157,7 +163,7 @@ impl Letters for SqliteLetters {
         }
     }
 
-    async fn held_keys(&self, group: &GroupName, stream: &StreamName) -> Result<Vec<Text>> {
+    async fn held_keys(&self, group: &GroupName, stream: &StreamName) -> Result<Vec<SmallStr>> {
         let (group, stream) = (group.clone(), stream.clone());
         self.store
             .read(move |connection| {
@@ -169,7 +175,7 @@ impl Letters for SqliteLetters {
                     .and_then(|mut select| {
                         select
                             .query_map([group.as_str(), stream.as_str()], |row| {
-                                Ok(Text::from(row.get_ref(0)?.as_str()?))
+                                Ok(SmallStr::from(row.get_ref(0)?.as_str()?))
                             })?
                             .collect()
                     })
@@ -192,10 +198,10 @@ impl Letters for SqliteLetters {
     }
 }
 
-fn bury(tx: &Transaction<'_>, letter: &Letter) -> Result<()> {
-    let event = &letter.event;
+fn put(tx: &Transaction<'_>, dead_letter: &DeadLetter) -> Result<()> {
+    let event = &dead_letter.event;
     let packed = pack_one(event);
-    let failures: Vec<Value> = letter
+    let failures: Vec<Value> = dead_letter
         .failures
         .iter()
         .map(|failure| {
@@ -206,9 +212,9 @@ fn bury(tx: &Transaction<'_>, letter: &Letter) -> Result<()> {
             })
         })
         .collect();
-    // Redriven and failed again, before the redrive has removed the old letter: under a number of
+    // Redriven and failed again, before the redrive has removed the old dead letter: under a number of
     // its own the new one stays when that happens. What comes from the same place is the same
-    // letter; without places, what was not redriven is.
+    // dead letter; without places, what was not redriven is.
     event
         .id()
         .with_str(|id| {
@@ -219,17 +225,17 @@ fn bury(tx: &Transaction<'_>, letter: &Letter) -> Result<()> {
             )
             .and_then(|mut delete| {
                 delete.execute((
-                    letter.group.as_str(),
-                    letter.stream.as_str(),
+                    dead_letter.group.as_str(),
+                    dead_letter.stream.as_str(),
                     event.source(),
                     id,
-                    letter.partition.as_ref().map(PartitionId::as_str),
-                    letter.position.map(|position| position.to_string()),
-                    Letter::target_group(event).is_none(),
+                    dead_letter.partition.as_ref().map(PartitionId::as_str),
+                    dead_letter.position.map(|position| position.to_string()),
+                    DeadLetter::target_group(event).is_none(),
                 ))
             })
         })
-        .sql("replace a letter")?;
+        .sql("replace a dead letter")?;
     tx.prepare_cached(
         "INSERT INTO aqueduct_letter (name, stream, partition, position, key, source, event, type,
          reason, message, holds_key, attempts, failures, stored_at, buried_at, buried, shapes,
@@ -239,37 +245,37 @@ fn bury(tx: &Transaction<'_>, letter: &Letter) -> Result<()> {
     )
     .and_then(|mut insert| {
         insert.execute(rusqlite::params![
-            letter.group.as_str(),
-            letter.stream.as_str(),
-            letter.partition.as_ref().map(PartitionId::as_str),
-            letter.position.map(|position| position.to_string()),
+            dead_letter.group.as_str(),
+            dead_letter.stream.as_str(),
+            dead_letter.partition.as_ref().map(PartitionId::as_str),
+            dead_letter.position.map(|position| position.to_string()),
             event.key(),
             event.source(),
             event.id().to_string(),
             event.kind(),
-            letter.reason.as_str(),
-            letter.message.as_str(),
-            letter.holds_key,
-            letter.attempts,
+            dead_letter.reason.as_str(),
+            dead_letter.message.as_str(),
+            dead_letter.holds_key,
+            dead_letter.attempts,
             Value::from(failures).to_string(),
-            letter.stored_at.map(|time| time.to_string()),
-            letter.buried_at.to_string(),
-            letter.buried_at.as_millis(),
+            dead_letter.stored_at.map(|time| time.to_string()),
+            dead_letter.buried_at.to_string(),
+            dead_letter.buried_at.as_millis(),
             as_text(&packed.shapes),
             as_text(&packed.heads),
             packed.body,
         ])
     })
-    .sql("bury a letter")?;
-    if let (true, Some(key)) = (letter.holds_key, event.key()) {
+    .sql("bury a dead letter")?;
+    if let (true, Some(key)) = (dead_letter.holds_key, event.key()) {
         tx.execute(
             "INSERT INTO aqueduct_held_key (name, stream, key, since) VALUES (?1, ?2, ?3, ?4)
              ON CONFLICT DO NOTHING",
             (
-                letter.group.as_str(),
-                letter.stream.as_str(),
+                dead_letter.group.as_str(),
+                dead_letter.stream.as_str(),
                 key,
-                letter.buried_at.as_millis(),
+                dead_letter.buried_at.as_millis(),
             ),
         )
         .sql("hold a key")?;
@@ -277,7 +283,7 @@ fn bury(tx: &Transaction<'_>, letter: &Letter) -> Result<()> {
     Ok(())
 }
 
-fn find(connection: &Connection, number: i64) -> Result<Option<StoredLetter>> {
+fn find(connection: &Connection, number: i64) -> Result<Option<StoredDeadLetter>> {
     connection
         .prepare_cached(&format!(
             "SELECT {COLUMNS} FROM aqueduct_letter WHERE id = ?1"
@@ -287,29 +293,29 @@ fn find(connection: &Connection, number: i64) -> Result<Option<StoredLetter>> {
                 .query_row([number], |row| Ok(read_letter(row)))
                 .optional()
         })
-        .sql("read a letter")?
+        .sql("read a dead letter")?
         .transpose()
 }
 
-fn read_letter(row: &Row<'_>) -> Result<StoredLetter> {
+fn read_letter(row: &Row<'_>) -> Result<StoredDeadLetter> {
     let event = {
         let text = |at| row.get_ref(at).and_then(|value| Ok(value.as_bytes()?));
-        let shapes = text(12).sql("read a letter")?;
-        let head = text(13).sql("read a letter")?;
-        unpack_one(shapes, head, row.get(14).sql("read a letter")?)?
+        let shapes = text(12).sql("read a dead letter")?;
+        let head = text(13).sql("read a dead letter")?;
+        unpack_one(shapes, head, row.get(14).sql("read a dead letter")?)?
     };
     let reason = row.get_ref(5).and_then(|value| Ok(value.as_str()?));
-    let reason = LetterReason::from_name(reason.sql("read a letter")?)?;
-    read_columns(row, event, reason).sql("read a letter")
+    let reason = DeadLetterReason::from_name(reason.sql("read a dead letter")?)?;
+    read_columns(row, event, reason).sql("read a dead letter")
 }
 
 fn read_columns(
     row: &Row<'_>,
     event: aqueduct_core::Event,
-    reason: LetterReason,
-) -> rusqlite::Result<StoredLetter> {
+    reason: DeadLetterReason,
+) -> rusqlite::Result<StoredDeadLetter> {
     let message: String = row.get(6)?;
-    let mut letter = Letter::new(
+    let mut dead_letter = DeadLetter::new(
         event,
         StreamName::new(row.get::<_, String>(2)?),
         GroupName::new(row.get::<_, String>(1)?),
@@ -317,16 +323,16 @@ fn read_columns(
         message,
         parse(row, 11)?,
     );
-    letter.partition = row.get::<_, Option<String>>(3)?.map(PartitionId::new);
-    letter.position = parse_optional(row, 4)?;
-    letter.holds_key = row.get(7)?;
-    letter.attempts = row.get(8)?;
-    letter.failures = read_failures(row.get_ref(9)?.as_str()?)
-        .ok_or_else(|| damaged(9, "the failures of a letter"))?;
-    letter.stored_at = parse_optional(row, 10)?;
-    Ok(StoredLetter {
-        id: LetterId(Text::from(row.get::<_, i64>(0)?.to_string())),
-        letter,
+    dead_letter.partition = row.get::<_, Option<String>>(3)?.map(PartitionId::new);
+    dead_letter.position = parse_optional(row, 4)?;
+    dead_letter.holds_key = row.get(7)?;
+    dead_letter.attempts = row.get(8)?;
+    dead_letter.failures = read_failures(row.get_ref(9)?.as_str()?)
+        .ok_or_else(|| damaged(9, "the failures of a dead letter"))?;
+    dead_letter.stored_at = parse_optional(row, 10)?;
+    Ok(StoredDeadLetter {
+        id: DeadLetterId(SmallStr::from(row.get::<_, i64>(0)?.to_string())),
+        dead_letter,
     })
 }
 
@@ -348,17 +354,17 @@ fn remove(connection: &Connection, number: i64) -> Result<bool> {
     connection
         .execute("DELETE FROM aqueduct_letter WHERE id = ?1", [number])
         .map(|deleted| deleted > 0)
-        .sql("remove a letter")
+        .sql("remove a dead letter")
 }
 
-fn number_of(id: &LetterId) -> Option<i64> {
+fn number_of(id: &DeadLetterId) -> Option<i64> {
     id.0.parse().ok()
 }
 
-fn no_letter(id: &LetterId) -> Error {
+fn no_letter(id: &DeadLetterId) -> Error {
     Error::new(
         ErrorKind::NotFound,
-        format!("letter {id}: there is no such letter"),
+        format!("dead letter {id}: there is no such dead letter"),
     )
 }
 

@@ -5,10 +5,10 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn cautious(until: u64, attempts: Option<StoredAttempts>) -> Tracker {
+fn isolated(until: u64, attempts: Option<StoredAttempts>) -> Tracker {
     let takeover = Takeover {
         attempts,
-        cautious_until: Some(Position::new(until)),
+        isolated_until: Some(Position::new(until)),
         announce: false,
     };
     Tracker::new(OPTIONS, START, Some(Position::new(until)), takeover)
@@ -21,7 +21,7 @@ fn commit(tracker: &mut Tracker) {
 
 #[test]
 fn one_event_at_a_time_each_after_a_durable_mark() {
-    let mut tracker = cautious(2, None);
+    let mut tracker = isolated(2, None);
     tracker.fetched(records("abcd"), at(0));
     assert!(take(&mut tracker, 9, at(0)).is_empty());
     assert!(tracker.mark_needed(at(0)));
@@ -57,7 +57,7 @@ fn one_event_at_a_time_each_after_a_durable_mark() {
 
 #[test]
 fn a_failing_event_lets_other_keys_run_alone_too() {
-    let mut tracker = cautious(3, None);
+    let mut tracker = isolated(3, None);
     tracker.fetched(records("aab"), at(0));
     assert!(tracker.mark_needed(at(0)));
     commit(&mut tracker);
@@ -83,7 +83,7 @@ fn a_mark_found_after_a_crash_is_an_attempt_and_a_release_takes_it_back() {
         count: 1,
         started: true,
     };
-    let mut tracker = cautious(2, Some(stored));
+    let mut tracker = isolated(2, Some(stored));
     assert_eq!(
         tracker.progress().attempts,
         Some(stored),
@@ -95,7 +95,7 @@ fn a_mark_found_after_a_crash_is_an_attempt_and_a_release_takes_it_back() {
     let out = take(&mut tracker, 9, at(0));
     assert_eq!(out[0].attempt, 2);
     assert_eq!(tracker.progress().attempts.unwrap().count, 2);
-    tracker.revoke_all(Revocation::HandedOver);
+    tracker.revoke_all(Revocation::HandedOff);
     let attempts = tracker.progress().attempts.unwrap();
     assert_eq!((attempts.count, attempts.started), (1, false));
 }
@@ -107,7 +107,7 @@ fn attempts_count_only_for_the_position_that_they_name() {
         count: 4,
         started: true,
     };
-    let mut tracker = cautious(1, Some(stored));
+    let mut tracker = isolated(1, Some(stored));
     tracker.fetched(vec![record(1, None), record(3, None)], at(0));
     tracker.mark_needed(at(0));
     commit(&mut tracker);
@@ -158,7 +158,7 @@ fn announcing_ends_once_what_was_announced_first_is_settled() {
 
 #[test]
 fn what_lies_behind_the_doubt_flows_but_never_beside_an_event_that_runs_alone() {
-    let mut tracker = cautious(1, None);
+    let mut tracker = isolated(1, None);
     tracker.fetched(records("abcd"), at(0));
     assert!(tracker.mark_needed(at(0)));
     commit(&mut tracker);
@@ -185,17 +185,17 @@ fn what_lies_behind_the_doubt_flows_but_never_beside_an_event_that_runs_alone() 
 struct Partition {
     keys: Vec<u8>,
     poison: BTreeSet<u64>,
-    watermark: Watermark,
+    ack_floor: Checkpoint,
     handed_out: Option<Position>,
     attempts: Option<StoredAttempts>,
     handled: BTreeSet<u64>,
-    letters: BTreeSet<u64>,
+    dead_letters: BTreeSet<u64>,
 }
 
 impl Partition {
     /// Runs one owner; answers whether it lived until everything was settled.
     fn own(&mut self, takeover: Takeover, width: usize, mut random: u64) -> bool {
-        let mut tracker = Tracker::new(OPTIONS, self.watermark, self.handed_out, takeover);
+        let mut tracker = Tracker::new(OPTIONS, self.ack_floor, self.handed_out, takeover);
         let all: Vec<_> = (1..)
             .zip(&self.keys)
             .map(|(position, key)| record(position, Some(&key.to_string())))
@@ -205,7 +205,7 @@ impl Partition {
             tracker.fetched(batch.to_vec(), at(0));
         }
         let mut held: Vec<Parts> = Vec::new();
-        while watermark(&tracker) != Some(last) {
+        while ack_floor(&tracker) != Some(last) {
             random = random
                 .wrapping_mul(6_364_136_223_846_793_005)
                 .wrapping_add(1);
@@ -235,7 +235,7 @@ impl Partition {
     fn handle(&mut self, parts: &Parts) -> bool {
         let position = position(parts);
         if parts.attempt > 3 {
-            self.letters.insert(position);
+            self.dead_letters.insert(position);
             return false;
         }
         if self.poison.contains(&position) {
@@ -248,7 +248,7 @@ impl Partition {
 
     fn commit(&mut self, tracker: &mut Tracker) {
         let progress = tracker.progress();
-        self.watermark = progress.watermark;
+        self.ack_floor = progress.ack_floor;
         self.handed_out = progress.handed_out;
         self.attempts = progress.attempts;
         tracker.committed(&progress);
@@ -270,33 +270,33 @@ proptest! {
         let mut partition = Partition {
             keys,
             poison: poison.clone(),
-            watermark: START,
+            ack_floor: START,
             handed_out: None,
             attempts: None,
             handled: BTreeSet::new(),
-            letters: BTreeSet::new(),
+            dead_letters: BTreeSet::new(),
         };
         let mut takeover = Takeover::default();
         let mut deaths = 0;
         let mut before = START;
         while !partition.own(takeover, width, seed ^ deaths) {
             deaths += 1;
-            prop_assert!(deaths < 40, "{:?}", partition.letters);
-            let progressed = std::mem::replace(&mut before, partition.watermark) != partition.watermark;
+            prop_assert!(deaths < 40, "{:?}", partition.dead_letters);
+            let progressed = std::mem::replace(&mut before, partition.ack_floor) != partition.ack_floor;
             takeover = Takeover {
                 attempts: partition.attempts,
-                cautious_until: partition.handed_out.filter(|_| !progressed),
+                isolated_until: partition.handed_out.filter(|_| !progressed),
                 announce: true,
             };
         }
-        prop_assert_eq!(partition.letters, poison);
+        prop_assert_eq!(partition.dead_letters, poison);
         prop_assert_eq!(partition.handled.len() as u64, count - partition.poison.len() as u64);
     }
 }
 
 #[test]
 fn a_mark_that_nobody_came_for_is_taken_back_at_once() {
-    let mut tracker = cautious(2, None);
+    let mut tracker = isolated(2, None);
     tracker.fetched(records("ab"), at(0));
     assert!(tracker.may_need_mark() && tracker.mark_needed(at(0)));
     assert!(tracker.is_alone() && tracker.waits_for_mark() && !tracker.is_unclaimed());
@@ -317,7 +317,7 @@ fn a_mark_that_nobody_came_for_is_taken_back_at_once() {
 
 #[test]
 fn the_last_mark_is_taken_back_at_once_although_caution_is_over() {
-    let mut tracker = cautious(1, None);
+    let mut tracker = isolated(1, None);
     tracker.fetched(records("abc"), at(0));
     assert!(tracker.mark_needed(at(0)));
     commit(&mut tracker);
@@ -344,7 +344,7 @@ fn a_commit_says_whether_it_lets_more_out() {
     let progress = tracker.progress();
     assert!(tracker.committed(&progress), "the second is announced");
     assert!(!tracker.committed(&progress));
-    let mut tracker = cautious(1, None);
+    let mut tracker = isolated(1, None);
     tracker.fetched(records("a"), at(0));
     assert!(tracker.mark_needed(at(0)));
     let progress = tracker.progress();
@@ -355,7 +355,7 @@ fn a_commit_says_whether_it_lets_more_out() {
 fn announcing(up_to: u64) -> Tracker {
     let takeover = Takeover {
         attempts: None,
-        cautious_until: None,
+        isolated_until: None,
         announce: true,
     };
     Tracker::new(OPTIONS, START, Some(Position::new(up_to)), takeover)
