@@ -48,7 +48,7 @@ impl OnExhausted {
             "divert_key" => Ok(Self::DivertKey),
             "block" => Ok(Self::Block),
             _ => Err(Error::config(format!(
-                "on_exhausted = \"{name}\": it must be \"dead letter\", \"divert_key\" or \"block\""
+                "on_exhausted = \"{name}\": it must be \"dead_letter\", \"divert_key\" or \"block\""
             ))),
         }
     }

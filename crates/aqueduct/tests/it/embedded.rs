@@ -19,7 +19,7 @@ url = "sqlite:shop.db"
 
 [groups.billing]
 stream = "orders"
-requires = ["key_order", "replay", "durable", "transactions", "dead letters"]
+requires = ["key_order", "replay", "durable", "transactions", "dead_letters"]
 idempotency = true
 dead_letters = "sqlite:shop.db"
 redelivery = { attempts = 2, first = "1ms", max = "1ms" }

@@ -27,7 +27,7 @@ fn falling_stages_and_doubled_names_are_refused_by_name() {
         ("dead_letters", Stage::DeadLetters),
         ("once", Stage::Idempotency),
     ]);
-    for part in ["`dead letters`", "dead_letters", "`once`", "idempotency"] {
+    for part in ["`dead_letters`", "dead_letters", "`once`", "idempotency"] {
         assert!(falling.contains(part), "{falling}");
     }
     let twice = refused(&[
