@@ -19,16 +19,16 @@ const HOUR: Duration = Duration::from_secs(3600);
 const RETENTION: std::ops::RangeInclusive<Duration> =
     Duration::from_secs(24 * 3600)..=Duration::from_secs(8760 * 3600);
 
-/// How long a stream may take to be gone.
+/// The longest wait for a stream to be deleted.
 const DELETION: Duration = Duration::from_secs(120);
 
-/// How long a change may take to show in the listing.
+/// The longest wait for a change to show in the listing.
 const CHANGE: Duration = Duration::from_secs(120);
 
-/// So many shards more or less are split or merged one by one.
+/// The largest change in the number of shards that is made by single splits and merges.
 const FEW: usize = 8;
 
-/// Administration of one stream.
+/// Administers one stream.
 pub(crate) struct KinesisAdmin {
     kinesis: Kinesis,
     runtime: Runtime,
@@ -42,7 +42,7 @@ impl KinesisAdmin {
         }
     }
 
-    /// The open shards by their ranges.
+    /// Returns the open shards by range.
     async fn open_shards(&self) -> Result<Vec<Shard>> {
         let mut shards = list_shards(&self.kinesis).await?;
         shards.retain(Shard::is_open);
@@ -50,7 +50,7 @@ impl KinesisAdmin {
         Ok(shards)
     }
 
-    /// The open shards, once the listing shows that they are others than `before`.
+    /// Returns the open shards once the listing differs from `before`.
     async fn changed_from(&self, before: &[Shard]) -> Result<Vec<Shard>> {
         let deadline = self.runtime.now() + CHANGE;
         let mut pause = Duration::from_millis(20);
@@ -181,7 +181,7 @@ impl Admin for KinesisAdmin {
                 Change::All(count) => self.update_all(count).await,
             };
             match asked {
-                // Somebody else changes it too.
+                // Another client changes it too.
                 Err(error) if error.is(ErrorKind::Conflict) => {
                     self.runtime.sleep(Duration::from_secs(1)).await;
                 }
@@ -220,21 +220,21 @@ impl Admin for KinesisAdmin {
     }
 }
 
-/// One step towards a number of shards.
+/// A step towards a number of shards.
 #[derive(Debug, PartialEq, Eq)]
 enum Change {
-    /// Split the one at that index.
+    /// Splits the shard at that index.
     Split(usize),
-    /// Merge the one at that index with the next.
+    /// Merges the shard at that index with the next one.
     Merge(usize),
-    /// Make all of them anew, evenly.
+    /// Replaces all shards by evenly sized ones.
     All(usize),
 }
 
-/// The next step from `open`, by their ranges, to `wanted` shards.
+/// Returns the next step from the `open` ranges to `wanted` shards.
 ///
-/// A few splits or merges leave all other shards alone, and their readers with them; the service
-/// makes all anew only ten times a day. It goes at most to twice the shards or half of them.
+/// Few splits or merges leave the other shards, and their readers, undisturbed. The service
+/// replaces all shards at most ten times a day, and at most doubles or halves their number.
 fn plan(open: &[Shard], wanted: usize) -> Change {
     let width = |shard: &Shard| shard.range.last - shard.range.first;
     if wanted.abs_diff(open.len()) > FEW {

@@ -16,7 +16,7 @@ use crate::producer::KinesisProducer;
 use crate::source::KinesisLog;
 use crate::stream::Kinesis;
 
-/// Streams of Amazon Kinesis, under `kinesis://STREAM` and `kinesis:ARN` URLs.
+/// Opens streams of Amazon Kinesis, under `kinesis://STREAM` and `kinesis:ARN` URLs.
 ///
 /// Streams of one set of credentials, region and endpoint share their connections.
 #[derive(Clone, Default)]
@@ -25,12 +25,12 @@ pub struct KinesisBackend {
 }
 
 impl KinesisBackend {
-    /// A backend with the credentials of the SDK's chain.
+    /// Creates a backend with the credentials of the SDK's chain.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// A backend whose clients `aws` configures.
+    /// Creates a backend whose clients `aws` configures.
     pub fn with(aws: Aws) -> Self {
         Self { aws }
     }
@@ -55,10 +55,10 @@ impl fmt::Debug for KinesisBackend {
     }
 }
 
-/// The largest record of a stream that does not say.
+/// The largest record of a stream that does not report its limit.
 const DEFAULT_RECORD: usize = 1 << 20;
 
-/// What an event leaves for its partition key: 256 characters, if they are ASCII.
+/// The bytes of a record reserved for the partition key: 256 ASCII characters.
 const KEY_BYTES: usize = 256;
 
 struct KinesisResource {
@@ -72,7 +72,7 @@ impl KinesisResource {
         Ok(Kinesis::new(Client::new(&config), &self.config))
     }
 
-    /// The stream, made where it is missing and may be, and what it says of itself.
+    /// Returns the stream and its description; creates it if it is missing and may be created.
     async fn open(&self, runtime: &Runtime) -> Result<(Kinesis, StreamDescriptionSummary)> {
         let kinesis = self.client().await?;
         let described = match (kinesis.describe().await, self.config.create) {
@@ -89,7 +89,7 @@ impl KinesisResource {
         Ok((kinesis, described))
     }
 
-    /// The largest record that the stream takes.
+    /// Returns the largest record that the stream accepts.
     fn record_bytes(&self, described: &StreamDescriptionSummary) -> usize {
         let said = described
             .max_record_size_in_kib

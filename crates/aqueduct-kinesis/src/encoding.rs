@@ -8,17 +8,17 @@ use bytes::Bytes;
 use crate::config::Encoding;
 use crate::hash::{hash_of, parse_hash};
 
-/// What begins the partition key of an event that has no key. Readers do not report it as one.
+/// The prefix of the partition key of an event without a key. Readers do not report it as a key.
 pub(crate) const KEYLESS: &str = "keyless~";
 
-/// What begins the partition key of an event whose key the service does not take. The encodings of
-/// CloudEvents carry the key itself.
+/// The prefix of the partition key of an event whose key the service does not accept. The
+/// CloudEvents encodings carry the key itself.
 pub(crate) const HASHED: &str = "hashed~";
 
 /// Appends the data of the record for `event` to `out`.
 ///
 /// # Errors
-/// `Invalid` for an event that lacks what CloudEvents requires.
+/// `Invalid` for an event without a required CloudEvents attribute.
 pub(crate) fn encode(event: &Event, encoding: Encoding, out: &mut Vec<u8>) -> Result<()> {
     match encoding {
         Encoding::Raw => out.extend_from_slice(event.data().map_or(&[][..], |data| data)),
@@ -34,22 +34,22 @@ pub(crate) fn encode(event: &Event, encoding: Encoding, out: &mut Vec<u8>) -> Re
     Ok(())
 }
 
-/// Where a record was read.
+/// The origin of a record.
 #[derive(Clone, Copy)]
 pub(crate) struct Place<'a> {
-    /// The stream, as the source of what is no CloudEvent.
+    /// The stream, used as the source of records that are not CloudEvents.
     pub(crate) stream: &'a SmallStr,
     pub(crate) shard: &'a PartitionId,
-    /// Its sequence number, as the service writes it.
+    /// The sequence number as the service writes it.
     pub(crate) sequence: &'a str,
-    /// Its place within an aggregated record.
+    /// The index within an aggregated record.
     pub(crate) sub: u64,
 }
 
 impl Place<'_> {
-    /// The id of what has none: shard and position.
+    /// Returns the id of a record that has none: shard and position.
     fn event_id(&self) -> EventId {
-        // It is made for each record, and kept once: no text that grows in between.
+        // Formatted on the stack: this runs once per record.
         let mut room = [0; 256];
         let mut rest = &mut room[..];
         let written = self.write_id(&mut rest);
@@ -65,7 +65,7 @@ impl Place<'_> {
         }
     }
 
-    /// Writes the shard, and the position in its own form.
+    /// Writes the shard and the position.
     fn write_id(&self, out: &mut impl io::Write) -> io::Result<()> {
         out.write_all(self.shard.as_str().as_bytes())?;
         out.write_all(b"/")?;
@@ -78,8 +78,8 @@ impl Place<'_> {
     }
 }
 
-/// The event of a record: a CloudEvent in either format, else a foreign event with the bytes as
-/// they are, and the partition key as its key.
+/// Decodes a record: a CloudEvent in either format, else a foreign event with the unchanged bytes
+/// and the partition key as its key.
 pub(crate) fn decode(data: Bytes, partition_key: &str, encoding: Encoding, at: Place<'_>) -> Event {
     if encoding != Encoding::Raw
         && let Some(event) = decode_cloudevent(&data)
@@ -100,19 +100,19 @@ fn decode_cloudevent(data: &Bytes) -> Option<Event> {
     if data.starts_with(b"{") {
         return json::decode(data).ok();
     }
-    // Protobuf begins with a line feed, as JSON may.
+    // Protobuf begins with a line feed, and JSON may.
     let event = protobuf::decode(data).or_else(|_| json::decode(data));
     event.ok()
 }
 
-/// The partition key of a record of its own for `event`: its key, where the service takes it.
+/// Returns the partition key of an unaggregated record: the event's key if the service accepts it.
 pub(crate) fn partition_key(event: &Event) -> Cow<'_, str> {
     match event.key() {
         Some(key) if is_partition_key(key) => Cow::Borrowed(key),
         Some(key) => Cow::Owned(format!("{HASHED}{:032x}", hash_of(key))),
         None => {
             let spread = match event.id().as_uuid() {
-                // The half that is random in every version.
+                // This half is random in every version.
                 Some(uuid) => uuid.as_u128() as u64,
                 None => event.id().with_str(hash_of) as u64,
             };
@@ -121,21 +121,21 @@ pub(crate) fn partition_key(event: &Event) -> Cow<'_, str> {
     }
 }
 
-/// Whether the service takes `key` as it is: 1 to 256 characters.
+/// Returns whether the service accepts `key` unchanged: 1 to 256 characters.
 fn is_partition_key(key: &str) -> bool {
     !key.is_empty() && (key.len() <= 256 || key.chars().count() <= 256)
 }
 
-/// The attribute that places an event: a hash key, a decimal number of 128 bits.
+/// The attribute with the explicit hash key: a decimal number of 128 bits.
 pub(crate) const HASH_KEY: &str = "kinesishashkey";
 
-/// The hash key that the event asks for.
+/// Returns the explicit hash key of the event.
 ///
 /// # Errors
-/// `Invalid` where it is none.
+/// `Invalid` if it does not parse.
 #[inline]
 pub(crate) fn explicit_hash(event: &Event) -> Result<Option<u128>> {
-    // Most have no attributes at all.
+    // Most events have no attributes.
     if event.attributes().is_empty() {
         return Ok(None);
     }
@@ -146,7 +146,7 @@ pub(crate) fn explicit_hash(event: &Event) -> Result<Option<u128>> {
             None => Err(Error::new(
                 ErrorKind::Invalid,
                 format!(
-                    "event {}: its attribute {HASH_KEY} is no decimal number of 128 bits",
+                    "event {}: invalid attribute {HASH_KEY} (expected a decimal number of 128 bits)",
                     event.id()
                 ),
             )),

@@ -5,7 +5,7 @@ use aqueduct_aws::SdkError;
 use aqueduct_core::{Error, ErrorKind};
 use aws_sdk_kinesis::error::ProvideErrorMetadata;
 
-/// The error of a request that failed as a whole.
+/// Converts the failure of a whole request.
 pub(crate) fn request<E>(what: impl Display, failed: SdkError<E>) -> Error
 where
     E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
@@ -13,7 +13,7 @@ where
     aqueduct_aws::error_with(what, failed, kind_of)
 }
 
-/// The error of a request that could not be put together.
+/// Converts the failure to build a request.
 pub(crate) fn malformed(
     what: impl Display,
     failed: impl Into<Box<dyn StdError + Send + Sync>>,
@@ -21,29 +21,29 @@ pub(crate) fn malformed(
     Error::new(ErrorKind::Internal, format!("{what}: not sent")).with_source(failed)
 }
 
-/// The error of one record in an answer that succeeded as a whole: the service says of it that it
-/// was not added to the stream.
+/// Converts the failure of one record in a response that succeeded as a whole: the service did not
+/// add the record to the stream.
 pub(crate) fn record(what: impl Display, code: &str, message: Option<&str>) -> Error {
     let kind = kind_of(code).unwrap_or(ErrorKind::Unavailable);
     let message = message.unwrap_or("no reason given");
     Error::new(kind, format!("{what}: {code}: {message}"))
 }
 
-/// The code of a record that its shard does not take now.
+/// The code of a record that exceeded the limits of its shard.
 pub(crate) const OVER_LIMIT: &str = "ProvisionedThroughputExceededException";
 
-/// What Kinesis means by its own codes.
+/// Maps the codes that only Kinesis uses.
 fn kind_of(code: &str) -> Option<ErrorKind> {
     Some(match code {
         OVER_LIMIT | "KMSThrottlingException" => ErrorKind::Throttled,
         "InternalFailure" | "ServiceUnavailable" => ErrorKind::Unavailable,
-        // A key that is being restored comes back; the others need somebody's hand.
+        // A key that is being restored comes back; the others need an operator.
         "KMSInvalidStateException" => ErrorKind::Unavailable,
         "KMSAccessDeniedException"
         | "KMSDisabledException"
         | "KMSNotFoundException"
         | "KMSOptInRequired" => ErrorKind::Denied,
-        // Being created, updated or deleted, or there already.
+        // The stream is being created, updated or deleted, or already exists.
         "ResourceInUseException" => ErrorKind::Conflict,
         "ExpiredIteratorException" => ErrorKind::PositionExpired,
         _ => return None,

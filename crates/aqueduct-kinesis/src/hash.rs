@@ -1,4 +1,4 @@
-//! Where a partition key lies among the hash ranges of the shards.
+//! Maps partition keys to the hash ranges of the shards.
 
 use std::hash::BuildHasher as _;
 
@@ -7,24 +7,23 @@ use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use md5::{Digest as _, Md5};
 
-/// The place of a partition key, as the service computes it.
+/// Returns the hash key of a partition key, as the service computes it.
 pub(crate) fn hash_of(partition_key: &str) -> u128 {
     u128::from_be_bytes(Md5::digest(partition_key.as_bytes()).into())
 }
 
-/// Remembers where keys lie: most producers send few keys many times, and to look one up takes a
-/// small part of what MD5 takes.
+/// Caches hash keys: most producers send few keys many times, and a lookup costs a fraction of MD5.
 #[derive(Default)]
 pub(crate) struct KnownHashes {
     found: HashTable<(SmallStr, u128)>,
     hasher: RandomState,
 }
 
-/// The most keys that are remembered: with more in use, they are all forgotten now and then.
+/// The largest number of cached keys; the cache is emptied when it is full.
 const KNOWN: usize = 4096;
 
 impl KnownHashes {
-    /// [`hash_of`] that partition key.
+    /// Returns [`hash_of`] the partition key.
     #[inline]
     pub(crate) fn hash_of(&mut self, partition_key: &str) -> u128 {
         let short = self.hasher.hash_one(partition_key);
@@ -48,7 +47,7 @@ impl KnownHashes {
     }
 }
 
-/// An explicit hash key: a decimal number of 128 bits, without sign.
+/// Parses an explicit hash key: an unsigned decimal number of 128 bits.
 pub(crate) fn parse_hash(text: &str) -> Option<u128> {
     if !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;

@@ -2,28 +2,28 @@ use metrics::{Counter, counter};
 
 use crate::stream::Kinesis;
 
-/// What sending costs. Handles are taken once, when a producer is opened: install the recorder
-/// before.
+/// Counts what sending costs. Handles are taken when a producer is opened: install the recorder
+/// first.
 pub(crate) struct Metrics {
-    /// PutRecords, failed ones too.
+    /// PutRecords requests, including failed ones.
     pub(crate) requests: Counter,
-    /// Records in them, those that failed too.
+    /// Records sent, including failed ones.
     pub(crate) records: Counter,
-    /// Events in those that were stored.
+    /// Events in stored records.
     pub(crate) events: Counter,
-    /// Data and partition keys of the records that were stored.
+    /// Bytes of data and partition keys of stored records.
     pub(crate) bytes: Counter,
-    /// PUT payload units of the records that were stored, as provisioned streams are billed.
+    /// PUT payload units of stored records, as provisioned streams are billed.
     pub(crate) payload_units: Counter,
-    /// Records that the service refused one by one.
+    /// Records that the service refused individually.
     pub(crate) failed_records: Counter,
-    /// Records that were refused because the shard takes no more; each is sent twice.
+    /// Records refused because their shard was over its limit; each is sent again.
     pub(crate) throttled_records: Counter,
-    /// Events that were stored where readers of their key do not look, and are sent again.
+    /// Events stored on a shard where readers of their key do not look; each is sent again.
     pub(crate) wrong_shard: Counter,
 }
 
-/// The unit that provisioned streams are billed in.
+/// The billing unit of provisioned streams.
 pub(crate) const PAYLOAD_UNIT: usize = 25_000;
 
 impl Metrics {

@@ -7,16 +7,16 @@ use crate::error;
 use crate::hash::{hash_of, parse_hash};
 use crate::stream::Kinesis;
 
-/// One shard, as ListShards describes it.
+/// A shard as described by ListShards.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Shard {
     pub(crate) id: PartitionId,
-    /// The shards that it was made of; some may be gone.
+    /// The shards that it was split or merged from; some may no longer exist.
     pub(crate) parents: Vec<PartitionId>,
     pub(crate) range: HashRange,
-    /// The first sequence number that it can hold.
+    /// The first sequence number of its range.
     pub(crate) first: Position,
-    /// The last one, of a shard that is closed.
+    /// The last sequence number; `None` while the shard is open.
     pub(crate) last: Option<Position>,
 }
 
@@ -49,26 +49,26 @@ impl Shard {
     }
 }
 
-/// The open shards of a stream, by the hash keys that they take.
+/// The open shards of a stream by hash key range.
 #[derive(Debug, Default)]
 pub(crate) struct ShardMap {
-    /// By range, rising.
+    /// Sorted by range.
     open: Vec<OpenShard>,
     ranges: BTreeMap<PartitionId, HashRange>,
 }
 
-/// A shard that takes records.
+/// A shard that accepts records.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct OpenShard {
     pub(crate) id: PartitionId,
     pub(crate) range: HashRange,
-    /// Tells it from every other shard of its stream, across changes of the map.
+    /// Identifies the shard within its stream across changes of the map.
     pub(crate) lane: u64,
 }
 
 impl ShardMap {
     /// # Errors
-    /// `Unavailable` where no shard is open.
+    /// `Unavailable` if no shard is open.
     pub(crate) fn new(shards: Vec<Shard>) -> Result<Self> {
         let mut map = Self::default();
         for shard in shards {
@@ -89,25 +89,26 @@ impl ShardMap {
         Ok(map)
     }
 
-    /// Those that take records, by range.
+    /// Returns the open shards by range.
     pub(crate) fn open(&self) -> &[OpenShard] {
         &self.open
     }
 
-    /// Which of the open shards takes that hash key.
+    /// Returns the open shard that accepts a hash key.
     #[inline]
     pub(crate) fn at(&self, hash: u128) -> usize {
         let after = self.open.partition_point(|it| it.range.first <= hash);
         after.saturating_sub(1)
     }
 
-    /// The hash keys of the shard of that name, closed ones too.
+    /// Returns the hash key range of a shard, open or closed.
     pub(crate) fn range_of(&self, shard: &str) -> Option<HashRange> {
         self.ranges.get(shard).copied()
     }
 }
 
-/// The number in the shard's name, which the service counts up; of a name without one, its hash.
+/// Returns the number in a shard's name, which the service increments, or a hash of a name without
+/// a number.
 fn lane_of(id: &PartitionId) -> u64 {
     let number = id.as_str().strip_prefix("shardId-");
     number
@@ -115,14 +116,14 @@ fn lane_of(id: &PartitionId) -> u64 {
         .unwrap_or_else(|| hash_of(id.as_str()) as u64 | 1 << 63)
 }
 
-/// Every shard of the stream, closed ones too while they are kept. No filter: some emulators
-/// ignore it.
+/// Lists every shard of the stream, including closed ones that are still kept. Some emulators
+/// ignore a filter, so none is used.
 pub(crate) async fn list_shards(kinesis: &Kinesis) -> Result<Vec<Shard>> {
     let what = || kinesis.what("ListShards");
     let mut shards = Vec::new();
     let mut next: Option<String> = None;
     loop {
-        // A token stands for the stream as well, and both together are refused.
+        // A token implies the stream, and the service refuses both together.
         let first = next.is_none();
         let answer = kinesis
             .client
@@ -136,7 +137,7 @@ pub(crate) async fn list_shards(kinesis: &Kinesis) -> Result<Vec<Shard>> {
         for shard in answer.shards.unwrap_or_default() {
             let id = shard.shard_id.clone();
             shards.push(Shard::read(shard).ok_or_else(|| {
-                let message = format!("{}: shard {id} is described badly", what());
+                let message = format!("{}: shard {id} has an invalid description", what());
                 Error::new(ErrorKind::Unavailable, message)
             })?);
         }

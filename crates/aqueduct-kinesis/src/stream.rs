@@ -10,21 +10,21 @@ use aws_sdk_kinesis::types::{
 use crate::config::{Config, Creation};
 use crate::error;
 
-/// A client and the stream that it is for.
+/// A client bound to one stream.
 #[derive(Clone)]
 pub(crate) struct Kinesis {
     pub(crate) client: Client,
     pub(crate) name: StreamName,
-    /// Where it is known, requests name the stream by it alone.
+    /// If set, requests name the stream by its ARN alone.
     pub(crate) arn: Option<SmallStr>,
-    /// The stream, for messages: its ARN or its name.
+    /// The ARN or name used in messages.
     pub(crate) shown: SmallStr,
 }
 
-/// What the service begins an on-demand stream with.
+/// The number of shards of a new on-demand stream.
 const ON_DEMAND_SHARDS: u32 = 4;
 
-/// How long a stream may take to be made.
+/// The longest wait for a stream to be created.
 const CREATION: Duration = Duration::from_secs(120);
 
 impl Kinesis {
@@ -38,17 +38,17 @@ impl Kinesis {
         }
     }
 
-    /// What goes into `set_stream_name`.
+    /// Returns the argument of `set_stream_name`.
     pub(crate) fn name(&self) -> Option<String> {
         self.arn.is_none().then(|| self.name.to_string())
     }
 
-    /// What goes into `set_stream_arn`.
+    /// Returns the argument of `set_stream_arn`.
     pub(crate) fn arn(&self) -> Option<String> {
         self.arn.as_ref().map(SmallStr::to_string)
     }
 
-    /// A request of that name on this stream, for messages.
+    /// Returns an operation on this stream, for messages.
     pub(crate) fn what(&self, operation: &'static str) -> What<'_> {
         What {
             operation,
@@ -56,10 +56,10 @@ impl Kinesis {
         }
     }
 
-    /// What the stream is now.
+    /// Describes the stream.
     ///
     /// # Errors
-    /// `NotFound` where it is missing.
+    /// `NotFound` if it is missing.
     pub(crate) async fn describe(&self) -> Result<StreamDescriptionSummary> {
         let request = self.client.describe_stream_summary();
         let answer = request
@@ -70,14 +70,18 @@ impl Kinesis {
             .map_err(|failed| error::request(self.what("DescribeStreamSummary"), failed))?;
         answer.stream_description_summary.ok_or_else(|| {
             let what = self.what("DescribeStreamSummary");
-            Error::new(ErrorKind::Unavailable, format!("{what}: an empty answer"))
+            Error::new(
+                ErrorKind::Unavailable,
+                format!("{what}: the response is empty"),
+            )
         })
     }
 
-    /// Makes the stream where it is missing, and waits until it is there; answers whether it did.
+    /// Creates the stream if it is missing and waits until it is active. Returns whether it was
+    /// created.
     pub(crate) async fn create(&self, creation: Creation, runtime: &Runtime) -> Result<bool> {
         let made = match self.request_creation(creation).await {
-            // Some emulators want a number even where the service chooses it.
+            // Some emulators require a number even if the service chooses it.
             Err(error) if creation.partitions.is_none() && error.is(ErrorKind::Invalid) => {
                 let shards = Some(ON_DEMAND_SHARDS);
                 self.send_creation(StreamMode::OnDemand, shards).await
@@ -86,7 +90,7 @@ impl Kinesis {
         };
         let made = match made {
             Ok(_) => true,
-            // Somebody else was faster.
+            // Another client created it first.
             Err(error) if error.is(ErrorKind::AlreadyExists) || error.is(ErrorKind::Conflict) => {
                 false
             }
@@ -133,7 +137,7 @@ impl Kinesis {
         Ok(())
     }
 
-    /// Waits until nothing is being done to the stream.
+    /// Waits until the stream is active.
     pub(crate) async fn wait_until_active(&self, runtime: &Runtime) -> Result<()> {
         let deadline = runtime.now() + CREATION;
         let mut pause = Duration::from_millis(20);
@@ -156,7 +160,7 @@ impl Kinesis {
     }
 }
 
-/// A request on a stream, as messages name it.
+/// An operation on a stream, formatted for messages.
 #[derive(Clone, Copy)]
 pub(crate) struct What<'a> {
     operation: &'static str,

@@ -5,7 +5,7 @@ use super::tables::{Numbers, Slot, Texts};
 use super::wire::{length_tag, put_varint, varint_size, varint_tag};
 use super::{DIGEST, MAGIC};
 
-/// Writes an aggregate: records are pushed, then [`take`](Self::take) makes the data of the
+/// Builds an aggregate: records are pushed, then [`take`](Self::take) returns the data of the
 /// record that carries them.
 ///
 /// Each partition key and explicit hash key is written once. Nothing is allocated per record
@@ -33,27 +33,27 @@ pub struct Aggregate {
 }
 
 impl Aggregate {
-    /// An aggregate without records.
+    /// Creates an empty aggregate.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The number of records.
+    /// Returns the number of records.
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether there is no record.
+    /// Returns whether it has no records.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// The bytes that [`take`](Self::take) would give, exactly.
+    /// Returns the exact number of bytes that [`take`](Self::take) would return.
     pub fn size(&self) -> usize {
         MAGIC.len() + self.message() + DIGEST
     }
 
-    /// The bytes that [`take`](Self::take) would give with a record more, exactly.
+    /// Returns the exact number of bytes that [`take`](Self::take) would return with another record.
     pub fn size_with(
         &self,
         partition_key: &str,
@@ -69,7 +69,7 @@ impl Aggregate {
         self.put(partition_key, explicit_hash, data, plan);
     }
 
-    /// Adds a record unless the aggregate would grow over `limit` bytes with it; whether it did.
+    /// Adds a record unless the aggregate would exceed `limit` bytes, and returns whether it did.
     /// Cheaper than [`size_with`](Self::size_with) and [`push`](Self::push).
     #[must_use]
     pub fn try_push(
@@ -87,8 +87,8 @@ impl Aggregate {
         true
     }
 
-    /// The data of the record that carries all those pushed since the last time; this one is
-    /// empty then and keeps its buffers.
+    /// Returns the data of the record that carries all records pushed so far, and empties the
+    /// aggregate, which keeps its buffers.
     pub fn take(&mut self) -> Bytes {
         let mut data = [self.take_unsealed()];
         seal(&mut data);
@@ -96,7 +96,7 @@ impl Aggregate {
         data.into()
     }
 
-    /// [`take`](Self::take) without the checksum, which has its room: [`seal`] puts it there.
+    /// Like [`take`](Self::take), with room for the checksum, which [`seal`] writes.
     pub(crate) fn take_unsealed(&mut self) -> Vec<u8> {
         let mut data = Vec::with_capacity(self.size());
         data.extend_from_slice(&MAGIC);
@@ -107,7 +107,7 @@ impl Aggregate {
         data
     }
 
-    /// Forgets what was pushed.
+    /// Removes all records.
     pub(crate) fn clear(&mut self) {
         self.keys.clear();
         self.hashes.clear();
@@ -115,12 +115,12 @@ impl Aggregate {
         self.len = 0;
     }
 
-    /// [`take`](Self::take), for an aggregate that is not used again.
+    /// Like [`take`](Self::take), for an aggregate that is not used again.
     pub fn finish(mut self) -> Bytes {
         self.take()
     }
 
-    /// The bytes of the Protobuf message.
+    /// Returns the size of the Protobuf message.
     fn message(&self) -> usize {
         self.keys.fields().len() + self.hashes.fields().len() + self.records.len()
     }
@@ -173,8 +173,7 @@ impl std::fmt::Debug for Aggregate {
     }
 }
 
-/// Puts the checksums behind aggregates that were taken without: behind all of them together,
-/// which is quicker.
+/// Writes the checksums of aggregates taken without them. Hashing several together is faster.
 pub(crate) fn seal(unsealed: &mut [Vec<u8>]) {
     let messages: Vec<&[u8]> = unsealed.iter().map(|data| &data[MAGIC.len()..]).collect();
     let digests = md5_of_each(&messages);
@@ -183,7 +182,7 @@ pub(crate) fn seal(unsealed: &mut [Vec<u8>]) {
     }
 }
 
-/// Where a record's keys go and what it adds.
+/// The table slots of a record's keys and its size.
 #[derive(Clone, Copy)]
 struct Plan {
     key: Slot,

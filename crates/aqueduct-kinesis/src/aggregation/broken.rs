@@ -1,24 +1,24 @@
 use std::fmt;
 
-/// Why data is no aggregate, or one that cannot be read.
+/// The reason why data is not a readable aggregate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum BrokenAggregate {
-    /// It does not begin like an aggregate: an ordinary record.
+    /// The magic bytes are missing: an ordinary record.
     NotAggregated,
-    /// The MD5 at the end is not the one of the message.
+    /// The MD5 trailer does not match the message.
     Checksum,
-    /// The message is no Protobuf of an aggregate: cut short, or a required field is missing.
+    /// The Protobuf message is truncated, or lacks a required field.
     Malformed,
-    /// A record names a key that the tables do not have.
+    /// A record refers to a key outside the tables.
     Index,
-    /// A partition key is not UTF-8, or an explicit hash key no decimal number of 128 bits.
+    /// A partition key is not UTF-8, or an explicit hash key is not a decimal number of 128 bits.
     Key,
 }
 
 impl BrokenAggregate {
-    /// Whether Amazon's KCL delivers such a record as it is. Of the others it delivers the inner
-    /// records before the broken one and loses the rest.
+    /// Returns whether Amazon's KCL delivers such a record unchanged. Of the others it delivers the
+    /// inner records before the broken one and loses the rest.
     pub fn is_raw_for_kcl(self) -> bool {
         matches!(self, Self::NotAggregated | Self::Checksum | Self::Malformed)
     }

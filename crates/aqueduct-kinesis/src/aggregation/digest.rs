@@ -1,10 +1,9 @@
-//! MD5 of several messages side by side.
+//! Computes MD5 of several messages side by side.
 //!
-//! Each step of MD5 waits for the one before, so that one message leaves most of a processor idle:
-//! four together take little longer than one. Aggregates are large, and those of a call are done
-//! together, so this is most of what the format costs.
+//! Each step of MD5 depends on the one before, so one message leaves most of a processor idle, and
+//! four together take little longer than one. The checksum is most of the cost of aggregation.
 
-/// The MD5 of each message.
+/// Returns the MD5 of each message.
 pub(super) fn md5_of_each(messages: &[&[u8]]) -> Vec<[u8; 16]> {
     let mut lanes: Vec<Lane<'_>> = messages.iter().map(|message| Lane::new(message)).collect();
     let mut running: Vec<&mut Lane<'_>> = lanes.iter_mut().collect();
@@ -25,11 +24,11 @@ pub(super) fn md5_of_each(messages: &[&[u8]]) -> Vec<[u8; 16]> {
 
 const BLOCK: usize = 64;
 
-/// A message and how far it is.
+/// A message and its progress.
 struct Lane<'a> {
     state: [u32; 4],
     blocks: &'a [[u8; BLOCK]],
-    /// What fills no block.
+    /// The rest that does not fill a block.
     rest: &'a [u8],
     length: usize,
 }
@@ -45,7 +44,7 @@ impl<'a> Lane<'a> {
         }
     }
 
-    /// The last blocks: a bit, zeros, and the length in bits.
+    /// Returns the padding blocks: a bit, zeros, and the length in bits.
     fn finish(self) -> [u8; 16] {
         let mut end = [0; 2 * BLOCK];
         let used = self.rest.len();
@@ -65,7 +64,7 @@ impl<'a> Lane<'a> {
     }
 }
 
-/// Takes those lanes as far as the shortest of them goes.
+/// Advances the lanes by the length of the shortest one.
 fn advance<const N: usize>(lanes: &mut [&mut Lane<'_>; N]) {
     let common = lanes.iter().map(|lane| lane.blocks.len()).min();
     let common = common.unwrap_or_default();
@@ -81,10 +80,10 @@ fn advance<const N: usize>(lanes: &mut [&mut Lane<'_>; N]) {
     }
 }
 
-/// Each word of the state, of each lane.
+/// The words of the state, per lane.
 type State<const N: usize> = [[u32; N]; 4];
 
-/// One block of each lane, as RFC 1321 has it.
+/// Processes one block of each lane (RFC 1321).
 #[inline(always)]
 fn compress<const N: usize>(state: &mut State<N>, blocks: [&[u8; BLOCK]; N]) {
     let words: [[u32; N]; 16] = std::array::from_fn(|word| {
@@ -115,7 +114,7 @@ fn compress<const N: usize>(state: &mut State<N>, blocks: [&[u8; BLOCK]; N]) {
         )* };
     }
     let choose = |b: u32, c: u32, d: u32| d ^ (b & (c ^ d));
-    // The halves share no bit; a sum of them waits less for `b` than an `or`.
+    // The halves share no bit, and a sum depends less on `b` than an `or`.
     let choose_last = |b: u32, c: u32, d: u32| (b & d).wrapping_add(c & !d);
     let differ = |b: u32, c: u32, d: u32| b ^ c ^ d;
     let last = |b: u32, c: u32, d: u32| c ^ (b | !d);
@@ -141,7 +140,7 @@ const SHIFTS: [[u32; 4]; 4] = [
     [6, 10, 15, 21],
 ];
 
-/// The first 32 bits of the sine of each step.
+/// The first 32 bits of the sine of each step (RFC 1321).
 #[rustfmt::skip]
 const SINES: [u32; 64] = [
     0xd76a_a478, 0xe8c7_b756, 0x2420_70db, 0xc1bd_ceee, 0xf57c_0faf, 0x4787_c62a, 0xa830_4613, 0xfd46_9501,

@@ -49,18 +49,18 @@ pub(crate) use aggregate::seal;
 pub use broken::BrokenAggregate;
 pub use split::{InnerRecord, Within, split, split_within};
 
-/// The partition key of an aggregate of several records, as the KPL has it: the explicit hash
-/// key decides the shard, and each byte of the key counts against the record limit.
+/// The partition key of an aggregate of several records, as in the KPL: the explicit hash key
+/// decides the shard, and each byte of the key counts against the record limit.
 pub const OUTER_KEY: &str = "a";
 
-/// What an aggregate begins with.
+/// The magic bytes of an aggregate.
 pub const MAGIC: [u8; 4] = [0xF3, 0x89, 0x9A, 0xC2];
 
 /// The length of the checksum at the end.
 const DIGEST: usize = 16;
 
-/// Whether the data of a record says that it is an aggregate: it begins like one and is longer
-/// than an empty one. [`split`] tells whether it really is.
+/// Returns whether data begins like an aggregate and is longer than an empty one. [`split`]
+/// decides whether it is one.
 pub fn is_aggregated(data: &[u8]) -> bool {
     data.len() > MAGIC.len() + DIGEST && data.starts_with(&MAGIC)
 }

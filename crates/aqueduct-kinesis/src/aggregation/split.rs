@@ -12,20 +12,19 @@ use crate::hash::{hash_of, parse_hash};
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct InnerRecord<'a> {
-    /// Its place in the aggregate, from 0: the sub-sequence number of its position. It counts
-    /// the records that were dropped, so that it is the same on every shard.
+    /// The index in the aggregate, from 0: the sub-sequence number of its position. Dropped records
+    /// count, so the index is the same on every shard.
     pub index: u64,
-    /// Its partition key.
+    /// The partition key.
     pub partition_key: &'a str,
-    /// Its explicit hash key, where it has one.
+    /// The explicit hash key, if it has one.
     pub explicit_hash_key: Option<u128>,
-    /// Its data: a slice of the aggregate's.
+    /// The data: a slice of the aggregate's data.
     pub data: Bytes,
 }
 
 impl InnerRecord<'_> {
-    /// Where it lies among the hash ranges of the shards: its explicit hash key, else the MD5 of
-    /// its partition key.
+    /// Returns the hash key: the explicit one, else the MD5 of the partition key.
     pub fn hash(&self) -> u128 {
         self.explicit_hash_key
             .unwrap_or_else(|| hash_of(self.partition_key))
@@ -45,16 +44,17 @@ impl fmt::Debug for InnerRecord<'_> {
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Within<'a> {
-    /// Those within, in order.
+    /// The records within the range, in order.
     pub records: Vec<InnerRecord<'a>>,
-    /// How many lie outside: another shard has them, or their producer sends them again.
+    /// The number of records outside the range: another shard has them, or their producer sends
+    /// them again.
     pub dropped: usize,
 }
 
-/// The records of an aggregate, in order. An aggregate may hold none.
+/// Returns the records of an aggregate, in order. An aggregate may be empty.
 ///
-/// Data is not copied. Memory grows with the records that are there, never with a number that
-/// the aggregate names: at most about 17 bytes per byte of `data`.
+/// Data is not copied. Memory grows with the records present, never with a count that the
+/// aggregate states: at most about 17 bytes per byte of `data`.
 pub fn split(data: &Bytes) -> Result<Vec<InnerRecord<'_>>, BrokenAggregate> {
     let tables = Tables::read(data)?;
     let mut records = Vec::with_capacity(tables.records);
@@ -62,9 +62,9 @@ pub fn split(data: &Bytes) -> Result<Vec<InnerRecord<'_>>, BrokenAggregate> {
     Ok(records)
 }
 
-/// The records of an aggregate that lie within `range`, in order.
+/// Returns the records of an aggregate within `range`, in order.
 ///
-/// Each key is hashed once, however many records have it.
+/// Each key is hashed once.
 pub fn split_within(data: &Bytes, range: HashRange) -> Result<Within<'_>, BrokenAggregate> {
     let tables = Tables::read(data)?;
     let whole = range.first == 0 && range.last == u128::MAX;
@@ -88,7 +88,7 @@ pub fn split_within(data: &Bytes, range: HashRange) -> Result<Within<'_>, Broken
     })
 }
 
-/// What the records of an aggregate refer to.
+/// The key tables that the records of an aggregate refer to.
 struct Tables<'a> {
     message: &'a [u8],
     keys: Vec<&'a str>,
@@ -126,7 +126,7 @@ impl<'a> Tables<'a> {
         Ok(tables)
     }
 
-    /// Gives each record, with the index of its partition key.
+    /// Visits each record with the index of its partition key.
     fn each(
         &self,
         data: &'a Bytes,
@@ -161,7 +161,7 @@ impl<'a> Tables<'a> {
     }
 }
 
-/// A record with its keys still indices.
+/// A record whose keys are still indices.
 struct RawRecord<'a> {
     key: u64,
     hash: Option<u64>,

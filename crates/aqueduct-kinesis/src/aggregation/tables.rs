@@ -1,4 +1,4 @@
-//! The key tables of an aggregate that is being written: each key once, as a Protobuf field.
+//! Builds the key tables of an aggregate: each key once, as a Protobuf field.
 
 use std::hash::BuildHasher as _;
 use std::io::Write as _;
@@ -8,16 +8,16 @@ use hashbrown::HashTable;
 
 use super::wire::{length_tag, put_varint, varint_size};
 
-/// Where a key is in its table, or would come.
+/// The index of a key in its table, present or to be added.
 #[derive(Clone, Copy)]
 pub(super) struct Slot {
     pub(super) index: usize,
-    /// What the table grows by: 0 where the key is there.
+    /// The growth of the table in bytes; 0 if the key is present.
     pub(super) grows: usize,
     hash: u64,
 }
 
-/// A table of texts.
+/// A table of partition keys.
 #[derive(Default)]
 pub(super) struct Texts {
     fields: Vec<u8>,
@@ -59,7 +59,7 @@ impl Texts {
         }
     }
 
-    /// Adds the text unless it is there; the slot is what `find` said of it just before.
+    /// Adds the key unless it is present; `slot` comes from the preceding `find`.
     #[inline]
     pub(super) fn put(&mut self, field: u8, text: &str, slot: Slot) {
         self.last = slot.index;
@@ -80,7 +80,7 @@ impl Texts {
         } = self;
         found.insert_unique(slot.hash, slot.index as u32, |&index| {
             let (from, to) = places[index as usize];
-            // The same bytes hash alike as text: a text hashes as its bytes and an end.
+            // Hashes as `str` does: the bytes and a terminator.
             hasher.hash_one(std::str::from_utf8(&fields[from..to]).unwrap_or_default())
         });
     }

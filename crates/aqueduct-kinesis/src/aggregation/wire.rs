@@ -1,8 +1,8 @@
-//! The Protobuf encoding, as far as aggregates need it, and tolerant of all that may come.
+//! The part of the Protobuf encoding that aggregates need, safe on hostile input.
 
 use super::BrokenAggregate;
 
-/// How deeply unknown groups may nest: what Protobuf's own libraries allow.
+/// The deepest nesting of unknown groups, as in Protobuf's own libraries.
 const MAX_GROUPS: usize = 100;
 
 const VARINT: u8 = 0;
@@ -12,12 +12,12 @@ const GROUP: u8 = 3;
 const GROUP_END: u8 = 4;
 const FIXED_32: u8 = 5;
 
-/// The tag byte of a field with a length.
+/// Returns the tag byte of a length-delimited field.
 pub(super) const fn length_tag(field: u8) -> u8 {
     field << 3 | LENGTH
 }
 
-/// The tag byte of a number.
+/// Returns the tag byte of a varint field.
 pub(super) const fn varint_tag(field: u8) -> u8 {
     field << 3 | VARINT
 }
@@ -43,11 +43,11 @@ pub(super) enum Field<'a> {
     Bytes(u32, &'a [u8]),
 }
 
-/// Reads the fields of a message; those of other types are passed over.
+/// Reads the fields of a message and skips those of other types.
 pub(super) struct Fields<'a>(pub(super) &'a [u8]);
 
 impl<'a> Fields<'a> {
-    /// The next field; `None` at the end.
+    /// Returns the next field; `None` at the end.
     #[inline]
     pub(super) fn next(&mut self) -> Result<Option<Field<'a>>, BrokenAggregate> {
         while !self.0.is_empty() {

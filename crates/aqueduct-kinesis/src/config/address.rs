@@ -1,7 +1,7 @@
 use aqueduct_aws::Arn;
 use aqueduct_core::{Error, Result, SmallStr, StreamName, Url, percent_decode};
 
-/// The stream that a URL names.
+/// The stream named by a URL.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Address {
     pub(super) stream: StreamName,
@@ -11,7 +11,7 @@ pub(super) struct Address {
 }
 
 impl Address {
-    /// Reads `kinesis://STREAM` or `kinesis:arn:…`; a URL that names nothing is for the stream
+    /// Parses `kinesis://STREAM` or `kinesis:arn:…`; a URL without a stream means the stream
     /// `name`.
     pub(super) fn parse(name: &str, url: &Url, place: &str) -> Result<Self> {
         let refuse = |why: &str| Err(Error::config(format!("{place}.url: {why}")));
@@ -47,8 +47,8 @@ impl Address {
             .and_then(|arn| Some((arn, arn.resource.strip_prefix("stream/")?)));
         let Some((arn, stream)) = named else {
             return Err(Error::config(format!(
-                "{place}.url: `{text}` is no ARN of a stream, such as \
-                 arn:aws:kinesis:eu-west-1:123456789012:stream/orders"
+                "{place}.url: `{text}` is not the ARN of a stream (expected, for example, \
+                 arn:aws:kinesis:eu-west-1:123456789012:stream/orders)"
             )));
         };
         check_name(stream, place)?;
@@ -60,13 +60,13 @@ impl Address {
     }
 }
 
-/// The service's rule for names.
+/// Checks a stream name by the service's rules.
 fn check_name(name: &str, place: &str) -> Result<()> {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
     if (1..=128).contains(&name.len()) && name.bytes().all(allowed) {
         return Ok(());
     }
     Err(Error::config(format!(
-        "{place}.url: `{name}` is no name of a stream: 1 to 128 letters, digits, `_`, `.` or `-`"
+        "{place}.url: invalid stream name `{name}` (expected 1 to 128 letters, digits, `_`, `.` or `-`)"
     )))
 }

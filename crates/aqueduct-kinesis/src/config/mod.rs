@@ -11,38 +11,38 @@ use self::address::Address;
 pub(crate) use self::publishing::{Aggregation, Publishing};
 pub(crate) use self::reading::{OnBroken, ReadMode, Reading, is_consumer_name};
 
-/// What a URL and its options say.
+/// The parsed URL and options of a stream.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
     /// The stream's name in Kinesis.
     pub(crate) stream: StreamName,
-    /// Its ARN, where the URL gave one: requests then name the stream by it, across accounts too.
+    /// The ARN, if the URL gave one. Requests then name the stream by it, across accounts too.
     pub(crate) arn: Option<SmallStr>,
     pub(crate) aws: AwsOptions,
-    /// How to make the stream where it is missing; `None`: it is an error.
+    /// How to create a missing stream; `None` if a missing stream is an error.
     pub(crate) create: Option<Creation>,
     pub(crate) encoding: Encoding,
     pub(crate) publishing: Publishing,
     pub(crate) reading: Reading,
 }
 
-/// How a stream is made.
+/// The settings of a new stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Creation {
-    /// The number of shards; `None`: on demand.
+    /// The number of shards; `None` for an on-demand stream.
     pub(crate) partitions: Option<u32>,
-    /// `None`: the service's default, a day.
+    /// The retention; `None` for the service's default of 24 hours.
     pub(crate) retention: Option<Duration>,
 }
 
-/// How an event becomes the data of a record.
+/// The encoding of an event as the data of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Encoding {
     /// The JSON event format of CloudEvents.
     CloudEventsJson,
     /// The Protobuf event format of CloudEvents.
     CloudEventsProtobuf,
-    /// The data alone; everything else of the event but its key is lost.
+    /// The data alone; every attribute but the key is lost.
     Raw,
 }
 
@@ -94,7 +94,7 @@ fn read_creation(options: &mut Options) -> Result<Option<Creation>> {
         if options.contains(name) {
             return Err(options.refuse(
                 name,
-                "it says how a missing stream is made, which needs create = \"missing\"",
+                "it applies only to streams created with create = \"missing\"",
             ));
         }
     }

@@ -2,28 +2,27 @@ use std::time::Duration;
 
 use aqueduct_core::{Options, Result};
 
-/// How events are sent.
+/// The options of sending.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Publishing {
     pub(crate) aggregation: Aggregation,
-    /// The largest aggregated record. Default 256 KiB: what other readers expect at most.
+    /// The largest aggregated record. Default 256 KiB: other readers expect no more.
     pub(crate) aggregation_bytes: usize,
     /// The largest request, data and partition keys. Default 4 MiB: below the 5 MiB that the
-    /// service took until 2025 and some emulators still ask for.
+    /// service accepted until 2025 and some emulators still enforce.
     pub(crate) request_bytes: usize,
-    /// The largest record, data and partition key. Default: what the stream says, else 1 MiB.
+    /// The largest record, data and partition key. Default: the limit of the stream, else 1 MiB.
     pub(crate) max_record_bytes: Option<usize>,
-    /// Whether a shard that throttles is sent no more than a shard takes.
+    /// Whether the rate limiter keeps a throttling shard within its limits.
     pub(crate) pace: bool,
-    /// The age at which the list of shards is read again.
+    /// The age at which the shard map is read again.
     pub(crate) shards_refresh: Duration,
 }
 
 /// Whether several events share a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Aggregation {
-    /// For the encodings of CloudEvents, whose readers are ours; not for `raw`, whose readers may
-    /// know nothing of it.
+    /// On for the CloudEvents encodings; off for `raw`, whose readers may not deaggregate.
     Auto,
     On,
     Off,

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use aqueduct_core::{Options, Result, SmallStr};
 
-/// How records are read.
+/// The options of reading.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Reading {
     pub(crate) mode: ReadMode,
@@ -12,21 +12,21 @@ pub(crate) struct Reading {
     pub(crate) poll_interval: Duration,
 }
 
-/// Which of the service's two ways of reading is used.
+/// The way in which records are read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum ReadMode {
-    /// GetRecords: 2 MiB/s and 5 requests a second per shard, shared by all who poll.
+    /// GetRecords: 2 MiB/s and 5 requests a second per shard, shared by all polling readers.
     Polling,
-    /// SubscribeToShard: 2 MiB/s per shard of its own, at a price.
+    /// SubscribeToShard: 2 MiB/s per shard and consumer, billed by the hour.
     FanOut {
-        /// The registered consumer; `None`: named after the group.
+        /// The registered consumer; `None` if it is named after the group.
         consumer: Option<SmallStr>,
-        /// Whether to poll where the service refuses.
+        /// Whether to poll if the service refuses the subscription.
         fall_back: bool,
     },
 }
 
-/// What becomes of an aggregated record that is damaged.
+/// The handling of a damaged aggregated record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum OnBroken {
     /// It is delivered as one foreign event that says so.
@@ -85,7 +85,7 @@ impl Reading {
     }
 }
 
-/// Whether the service takes that name for an enhanced fan-out consumer.
+/// Returns whether a name is valid for an enhanced fan-out consumer.
 pub(crate) fn is_consumer_name(name: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
     (1..=128).contains(&name.len()) && name.bytes().all(allowed)

@@ -61,26 +61,26 @@ fn what_cannot_be_is_refused_by_name() {
         ("kinesis://orders:80", "port"),
         ("kinesis://orders/other", "kinesis://STREAM"),
         ("kinesis://orders#x", "fragment"),
-        ("kinesis://or%20ders", "no name of a stream"),
+        ("kinesis://or%20ders", "invalid stream name"),
         (
             "kinesis:arn:aws:sqs:eu-west-1:123456789012:orders",
-            "no ARN of a stream",
+            "not the ARN of a stream",
         ),
         (
             "kinesis:arn:aws:kinesis:eu-west-1:12:stream/orders",
-            "no ARN of a stream",
+            "not the ARN of a stream",
         ),
         (
             "kinesis:arn:aws:kinesis::123456789012:stream/orders",
-            "no ARN of a stream",
+            "not the ARN of a stream",
         ),
         (
             "kinesis:arn:aws:kinesis:eu-west-1:123456789012:table/orders",
-            "no ARN of a stream",
+            "not the ARN of a stream",
         ),
         (
             "kinesis:arn:aws:kinesis:eu-west-1:123456789012:stream/o*",
-            "no name of a stream",
+            "invalid stream name",
         ),
         ("kinesis://orders?create=always", "missing, never"),
         ("kinesis://orders?partitions=3", "create = \"missing\""),
