@@ -4,23 +4,23 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What a call of this crate answers.
+/// The result of a call of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What went wrong, whether to try again, and whether anything happened all the same.
+/// An error that says what happened, whether to retry, and whether the call may have taken effect.
 ///
 /// One type for every backend and layer: [`kind`](Error::kind) says what happened,
-/// [`retry`](Error::retry) what to do next, [`effect`](Error::effect) what may have happened
-/// nevertheless. A vendor's own error stays reachable through [`source`](StdError::source). Neither
-/// `Display` nor `Debug` prints payloads or secrets; whoever makes an error keeps to that.
+/// [`retry`](Error::retry) what to do next, and [`effect`](Error::effect) whether the call may have
+/// taken effect although it failed. A vendor's own error stays reachable through [`source`](StdError::source). Neither
+/// `Display` nor `Debug` prints payloads or secrets; code that creates an error must keep to that.
 ///
 /// ```
 /// use aqueduct_core::{Effect, Error, ErrorKind, Retry};
 ///
-/// let lost = Error::new(ErrorKind::TimedOut, "no answer within 5s")
+/// let lost = Error::new(ErrorKind::TimedOut, "no response within 5s")
 ///     .with_effect(Effect::Unknown)
 ///     .context("stream orders");
-/// assert_eq!(lost.to_string(), "stream orders: no answer within 5s");
+/// assert_eq!(lost.to_string(), "stream orders: no response within 5s");
 /// assert_eq!(lost.retry(), Retry::Now);
 /// assert!(lost.is(ErrorKind::TimedOut) && lost.is_retryable());
 /// ```
@@ -35,43 +35,43 @@ struct Inner {
     source: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
-/// What happened.
+/// The kind of an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The configuration is wrong: the message names the key, the text as written and the choices.
+    /// The configuration is invalid: the message names the key, the text as written and the choices.
     Config,
-    /// An argument or event is wrong.
+    /// An argument or event is invalid.
     Invalid,
-    /// One event is larger than the backend takes.
+    /// One event is larger than the backend accepts.
     TooLarge,
-    /// A stream, table, file or dead letter is not there.
+    /// A stream, table, file or dead letter does not exist.
     NotFound,
     /// It exists already.
     AlreadyExists,
-    /// The credentials are missing, wrong, or do not suffice.
+    /// The credentials are missing, wrong, or lack a permission.
     Denied,
-    /// The backend asks for less.
+    /// The backend limits the rate.
     Throttled,
-    /// The backend cannot be reached, or answered that it cannot serve now.
+    /// The backend cannot be reached, or reported that it cannot serve now.
     Unavailable,
-    /// No answer in time.
+    /// No response in time.
     TimedOut,
-    /// An earlier event of the same key is not stored, so this one was not tried.
+    /// Not sent, since an earlier event of the same key is not stored.
     Blocked,
     /// An earlier event of the run was nacked or abandoned: this delivery comes again behind it.
     Superseded,
     /// The right to settle is gone: lease lost, handed off, expired.
     Revoked,
-    /// The position asked for is no longer kept.
+    /// The requested position is no longer kept.
     PositionExpired,
-    /// Somebody else changed it first.
+    /// Another writer changed it first.
     Conflict,
     /// The producer, consumer or client was closed.
     Closed,
     /// The backend, as opened, does not do that.
     Unsupported,
-    /// What was read cannot be decoded, or is damaged.
+    /// Stored or received bytes are damaged or cannot be decoded.
     Corrupt,
     /// No room: disk or quota.
     Full,
@@ -81,16 +81,16 @@ pub enum ErrorKind {
     Internal,
 }
 
-/// Whether trying again can help.
+/// Whether a retry can help.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Retry {
     /// The same call fails again.
     Never,
     /// It may succeed at once; the caller brings its own back-off.
     Now,
-    /// Wait that long first: the server asked for it, or failures in a row do.
+    /// Wait that long first: the server asked for it, or repeated failures require it.
     After(Duration),
-    /// It was retried below until the budget was used up: nobody above retries again.
+    /// It was retried until the budget was used up. Do not retry again.
     Exhausted,
 }
 
@@ -99,12 +99,12 @@ pub enum Retry {
 pub enum Effect {
     /// Nothing happened.
     None,
-    /// It may have happened: the answer was lost.
+    /// It may have happened: the response was lost.
     Unknown,
 }
 
 impl Error {
-    /// An error of that kind, with the kind's usual retry and without effect.
+    /// Creates an error with the kind's usual retry and without effect.
     pub fn new(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
         Self(Arc::new(Inner {
             kind,
@@ -115,67 +115,67 @@ impl Error {
         }))
     }
 
-    /// The error of a wrong configuration.
+    /// Creates an error of kind [`Config`](ErrorKind::Config).
     pub fn config(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(ErrorKind::Config, message)
     }
 
-    /// The error for what a backend does not do.
+    /// Creates an error of kind [`Unsupported`](ErrorKind::Unsupported).
     pub fn unsupported(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(ErrorKind::Unsupported, message)
     }
 
-    /// Says whether to try again.
+    /// Sets whether to retry.
     #[must_use]
     pub fn with_retry(self, retry: Retry) -> Self {
         self.edit(|inner| inner.retry = retry)
     }
 
-    /// Says whether it may have taken effect.
+    /// Sets whether the call may have taken effect.
     #[must_use]
     pub fn with_effect(self, effect: Effect) -> Self {
         self.edit(|inner| inner.effect = effect)
     }
 
-    /// Keeps the error that caused this one.
+    /// Sets the cause.
     #[must_use]
     pub fn with_source(self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         let source: Box<dyn StdError + Send + Sync> = source.into();
         self.edit(|inner| inner.source = Some(Arc::from(source)))
     }
 
-    /// Puts `what` before the message: `orders: no such stream`.
+    /// Prefixes the message: `orders: no such stream`.
     #[must_use]
     pub fn context(self, what: impl fmt::Display) -> Self {
         self.edit(|inner| inner.message = format!("{what}: {}", inner.message).into())
     }
 
-    /// What happened.
+    /// Returns the kind.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
 
-    /// Whether trying again can help.
+    /// Returns whether a retry can help.
     pub fn retry(&self) -> Retry {
         self.0.retry
     }
 
-    /// Whether it may have taken effect all the same.
+    /// Returns whether the call may have taken effect.
     pub fn effect(&self) -> Effect {
         self.0.effect
     }
 
-    /// The message without its causes.
+    /// Returns the message without its causes.
     pub fn message(&self) -> &str {
         &self.0.message
     }
 
-    /// Whether a caller who has a budget left should try again.
+    /// Returns whether a caller with a budget left should retry.
     pub fn is_retryable(&self) -> bool {
         matches!(self.0.retry, Retry::Now | Retry::After(_))
     }
 
-    /// Whether this is of `kind`.
+    /// Returns whether the error is of `kind`.
     pub fn is(&self, kind: ErrorKind) -> bool {
         self.0.kind == kind
     }
@@ -194,7 +194,7 @@ impl Error {
 }
 
 impl ErrorKind {
-    /// Whether trying again usually helps with this kind.
+    /// Returns whether a retry usually helps with this kind.
     pub fn usual_retry(self) -> Retry {
         match self {
             Self::Throttled | Self::Unavailable | Self::TimedOut | Self::Conflict => Retry::Now,
@@ -202,7 +202,7 @@ impl ErrorKind {
         }
     }
 
-    /// The kind in lower case words, as metrics and dead letters carry it.
+    /// Returns the kind in snake case, as in metrics and dead letters.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Config => "config",

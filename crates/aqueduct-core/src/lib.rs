@@ -21,7 +21,7 @@ mod resource;
 mod revocation;
 mod router;
 mod runtime;
-mod text;
+mod small_str;
 mod time;
 
 pub use url::Url;
@@ -53,5 +53,5 @@ pub use self::resource::{Backend, Queue, Resource, Source};
 pub use self::revocation::{Revocation, Revocations};
 pub use self::router::{Route, Router};
 pub use self::runtime::{Backoff, Platform, Runtime, Task, panic_message};
-pub use self::text::{GroupName, OwnerId, PartitionId, SmallStr, StreamName};
+pub use self::small_str::{GroupName, OwnerId, PartitionId, SmallStr, StreamName};
 pub use self::time::{Instant, Timestamp};

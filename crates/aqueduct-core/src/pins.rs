@@ -1,5 +1,5 @@
-//! What must stay so, checked when it is compiled: traits that work as `dyn`, types that cross
-//! threads, sizes of what moves by value.
+//! Compile-time checks: traits are object safe, types cross threads, and sizes of types that are
+//! moved by value do not grow.
 
 use crate::{
     Admin, Admission, Assignment, AttributeValue, Attributes, Backend, Backoff, BlockedBy,
@@ -59,7 +59,7 @@ const _: () = {
     crosses_threads::<Settlement>();
     crosses_threads::<Source>();
 
-    // A reader, a settlement under way and a task have one owner at a time.
+    // A reader, a pending settlement and a task have one owner at a time.
     const fn moves_between_threads<T: ?Sized + Send>() {}
     moves_between_threads::<dyn PartitionReader>();
     moves_between_threads::<Settling<'_>>();

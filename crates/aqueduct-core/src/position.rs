@@ -6,15 +6,15 @@ use crate::{Error, ErrorKind};
 /// The digits of 2^192 - 1.
 const DIGITS: usize = 58;
 
-/// So many digits are read at once: what a word holds.
+/// The digits read at once: as many as fit a word.
 const WORD_DIGITS: usize = 19;
 const WORD: u64 = 10u64.pow(WORD_DIGITS as u32);
 
-/// So many digits are written at once: an even number, that a word holds.
+/// The digits written at once: an even number that fits a word.
 const CHUNK_DIGITS: usize = 16;
 const CHUNK: u64 = 10u64.pow(CHUNK_DIGITS as u32);
 
-/// A place in a partition: inline, ordered, the same for every backend.
+/// A position in a partition: inline, ordered, the same for every backend.
 ///
 /// Wide enough for a Kinesis sequence number (56 digits need 187 bits; there are 192), with a
 /// sub-sequence for events that share one record. Text is `DIGITS` or `DIGITS.SUB`.
@@ -37,7 +37,7 @@ pub struct Position {
 }
 
 impl Position {
-    /// The lowest position there is.
+    /// The lowest position.
     pub const MIN: Self = Self {
         high: 0,
         middle: 0,
@@ -45,7 +45,7 @@ impl Position {
         sub: 0,
     };
 
-    /// The position of that number.
+    /// Creates the position with a sequence number.
     pub const fn new(sequence: u64) -> Self {
         Self {
             high: 0,
@@ -55,18 +55,18 @@ impl Position {
         }
     }
 
-    /// The same sequence with that sub-sequence.
+    /// Returns the position with another sub-sequence.
     #[must_use]
     pub const fn with_sub(self, sub: u64) -> Self {
         Self { sub, ..self }
     }
 
-    /// The sub-sequence, 0 where the backend has none.
+    /// Returns the sub-sequence; 0 if the backend has none.
     pub const fn sub(self) -> u64 {
         self.sub
     }
 
-    /// The sequence as a number, where it fits.
+    /// Returns the sequence as a number, if it fits.
     pub const fn sequence(self) -> Option<u64> {
         if self.high == 0 && self.middle == 0 {
             Some(self.low)
@@ -75,12 +75,12 @@ impl Position {
         }
     }
 
-    /// The sequence in decimal digits, without the sub-sequence.
+    /// Returns the sequence in decimal digits, without the sub-sequence.
     pub fn sequence_text(self) -> String {
         self.digits(&mut [0; DIGITS]).to_owned()
     }
 
-    /// The position of a sequence in decimal digits.
+    /// Parses a sequence in decimal digits.
     pub fn from_sequence_text(text: &str) -> Result<Self, Error> {
         let [high, middle, low] = limbs(text.as_bytes()).ok_or_else(|| no_position(text))?;
         Ok(Self {
@@ -91,8 +91,8 @@ impl Position {
         })
     }
 
-    /// Writes the digits of the sequence into `room`. Each record of some services brings a
-    /// sequence, so this and its reverse go by as many digits at once as a word holds.
+    /// Writes the digits of the sequence into `room`. Some services send a sequence with each record,
+    /// so this and its reverse process as many digits at once as fit a word.
     fn digits(self, room: &mut [u8; DIGITS]) -> &str {
         let mut limbs = [self.high, self.middle, self.low];
         let mut from = DIGITS;
@@ -101,7 +101,7 @@ impl Position {
             for limb in &mut limbs {
                 let whole = u128::from(rest) << 64 | u128::from(*limb);
                 *limb = (whole / u128::from(CHUNK)) as u64;
-                // The low words are enough, and a second division would cost as much again.
+                // The low words suffice; a second division would double the cost.
                 rest = (whole as u64).wrapping_sub(limb.wrapping_mul(CHUNK));
             }
             from -= CHUNK_DIGITS;
@@ -123,7 +123,7 @@ impl Position {
         std::str::from_utf8(&room[from..]).unwrap_or_default()
     }
 
-    /// The 32 bytes of this position, big-endian: their order is the positions' order.
+    /// Returns the position as 32 big-endian bytes, which sort like positions.
     pub fn to_bytes(self) -> [u8; 32] {
         let mut bytes = [0; 32];
         for (chunk, limb) in
@@ -136,7 +136,7 @@ impl Position {
         bytes
     }
 
-    /// The position of those 32 bytes.
+    /// Creates a position from its 32 bytes.
     pub fn from_bytes(bytes: [u8; 32]) -> Self {
         let limb = |at: usize| {
             let mut word = [0; 8];
@@ -154,11 +154,11 @@ impl Position {
 
 #[cold]
 fn no_position(text: &str) -> Error {
-    let message = format!("`{text}` is no position: up to 57 decimal digits below 2^192");
+    let message = format!("invalid position `{text}` (expected a decimal number below 2^192)");
     Error::new(ErrorKind::Invalid, message)
 }
 
-/// The words of a decimal number below 2^192; `None` where it is none.
+/// Parses a decimal number below 2^192 into words.
 #[inline]
 fn limbs(text: &[u8]) -> Option<[u64; 3]> {
     let (head, chunks) = text.as_rchunks::<WORD_DIGITS>();
@@ -178,7 +178,7 @@ fn limbs(text: &[u8]) -> Option<[u64; 3]> {
     (wrong & HIGH_BITS == 0 && !text.is_empty()).then_some(limbs)
 }
 
-/// The number of no more digits than a word holds; in `wrong` as with [`eight_digits`].
+/// Parses at most as many digits as fit a word; sets bits in `wrong` like [`eight_digits`].
 #[inline]
 fn short_number(text: &[u8], wrong: &mut u64) -> u64 {
     let (head, eights) = text.as_rchunks::<8>();
@@ -189,7 +189,7 @@ fn short_number(text: &[u8], wrong: &mut u64) -> u64 {
         number = number * 10 + digit;
     }
     for eight in eights {
-        // What is no number may be too large for a word; it is wrong already.
+        // Invalid digits may overflow; `wrong` is set already.
         let shifted = number.wrapping_mul(100_000_000);
         number = shifted.wrapping_add(eight_digits(*eight, wrong));
     }
@@ -199,12 +199,12 @@ fn short_number(text: &[u8], wrong: &mut u64) -> u64 {
 /// The highest bit of each byte.
 const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
 
-/// The number of eight digits, by adding neighbours: digits to pairs, pairs to fours, those to one.
-/// Where one is no digit, there is a high bit in `wrong` then.
+/// Parses eight digits by adding neighbours: digits to pairs, pairs to fours, fours to one number.
+/// Sets a high bit in `wrong` for each byte that is not a digit.
 #[inline]
 fn eight_digits(text: [u8; 8], wrong: &mut u64) -> u64 {
     let digits = u64::from_le_bytes(text) ^ 0x3030_3030_3030_3030;
-    // From 10 on a byte reaches its highest bit. One that has it carries over, and is wrong anyway.
+    // A byte from 10 on reaches its highest bit; one that already has it carries over.
     *wrong |= digits | digits.wrapping_add(0x7676_7676_7676_7676);
     let pairs = digits.wrapping_mul(10 << 8 | 1) >> 8 & 0x00ff_00ff_00ff_00ff;
     let fours = pairs.wrapping_mul(100 << 16 | 1) >> 16 & 0x0000_ffff_0000_ffff;
@@ -227,7 +227,7 @@ impl FromStr for Position {
                 let sub = sub.parse().map_err(|_| {
                     Error::new(
                         ErrorKind::Invalid,
-                        format!("`{text}` is no position: `{sub}`"),
+                        format!("invalid position `{text}`: `{sub}`"),
                     )
                 })?;
                 Ok(Self::from_sequence_text(sequence)?.with_sub(sub))

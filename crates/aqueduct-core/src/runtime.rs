@@ -12,45 +12,45 @@ use futures::future::{AbortHandle, BoxFuture, abortable};
 
 use crate::{Effect, Error, ErrorKind, Instant, Result, Timestamp};
 
-/// Time, tasks and randomness, as one platform gives them. Code takes a [`Runtime`].
+/// Provides time, tasks and randomness. Code takes a [`Runtime`].
 pub trait Platform: Send + Sync {
-    /// The monotonic clock, counting suspension.
+    /// Returns the monotonic time, which counts suspension.
     fn now(&self) -> Instant;
 
-    /// The wall clock.
+    /// Returns the wall-clock time.
     fn wall(&self) -> Timestamp;
 
-    /// Ends at `deadline`, or at once where that has passed.
+    /// Completes at `deadline`, at once if it has passed.
     fn sleep_until(&self, deadline: Instant) -> BoxFuture<'static, ()>;
 
-    /// Runs `task` beside the caller.
+    /// Spawns `task`.
     fn spawn(&self, task: BoxFuture<'static, ()>);
 
-    /// 64 random bits; from the seed, in a simulation.
+    /// Returns 64 random bits; in a simulation they come from the seed.
     fn random(&self) -> u64;
 }
 
-/// A platform, passed to everything that waits, spawns or draws: nothing else does.
+/// A shared platform. Everything that waits, spawns or draws random numbers takes one.
 #[derive(Clone)]
 pub struct Runtime(Arc<dyn Platform>);
 
 impl Runtime {
-    /// The runtime of that platform.
+    /// Creates a runtime on a platform.
     pub fn new(platform: impl Platform + 'static) -> Self {
         Self(Arc::new(platform))
     }
 
-    /// The monotonic clock, counting suspension.
+    /// Returns the monotonic time, which counts suspension.
     pub fn now(&self) -> Instant {
         self.0.now()
     }
 
-    /// The wall clock.
+    /// Returns the wall-clock time.
     pub fn wall(&self) -> Timestamp {
         self.0.wall()
     }
 
-    /// Waits for that long.
+    /// Waits for a duration.
     pub fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
         self.0.sleep_until(self.now() + duration)
     }
@@ -60,7 +60,7 @@ impl Runtime {
         self.0.sleep_until(deadline)
     }
 
-    /// Runs `future` beside the caller. Dropping the task cancels it; see [`Task::detach`].
+    /// Spawns `future`. Dropping the task cancels it; see [`Task::detach`].
     pub fn spawn<T: Send + 'static>(
         &self,
         future: impl Future<Output = T> + Send + 'static,
@@ -75,9 +75,9 @@ impl Runtime {
         }
     }
 
-    /// Answers `future`, or `TimedOut` naming `what` when it takes longer than `limit`. An answer
-    /// that is there when the time ends counts. What timed out may have taken effect all the same,
-    /// and the error says so.
+    /// Returns the output of `future`, or a `TimedOut` error that names `what` after `limit`. An
+    /// output that is ready at the limit counts. The effect of the error is unknown: the call may
+    /// have succeeded.
     pub async fn timeout<T>(
         &self,
         limit: Duration,
@@ -95,12 +95,12 @@ impl Runtime {
         }
     }
 
-    /// 64 random bits.
+    /// Returns 64 random bits.
     pub fn random(&self) -> u64 {
         self.0.random()
     }
 
-    /// A random duration below `limit`, or zero where that is: full jitter.
+    /// Returns a random duration below `limit`, or zero if `limit` is zero: full jitter.
     pub fn jitter(&self, limit: Duration) -> Duration {
         limit.mul_f64((self.random() >> 11) as f64 / (1u64 << 53) as f64)
     }
@@ -112,8 +112,8 @@ impl fmt::Debug for Runtime {
     }
 }
 
-/// Work beside the caller. Awaiting it answers what it made, that it panicked, or that its runtime
-/// has ended; dropping it cancels it.
+/// A spawned task. Awaiting it returns its output, or an error if it panicked or its runtime has
+/// ended. Dropping it cancels it.
 #[must_use = "dropping a task cancels it"]
 pub struct Task<T: 'static> {
     answered: oneshot::Receiver<std::thread::Result<T>>,
@@ -121,7 +121,7 @@ pub struct Task<T: 'static> {
 }
 
 impl<T: 'static> Task<T> {
-    /// Lets it run to its end unobserved.
+    /// Lets the task run to its end without its handle.
     pub fn detach(mut self) {
         self.abort = None;
     }
@@ -156,7 +156,7 @@ impl<T: 'static> Drop for Task<T> {
     }
 }
 
-/// What a panic said, where it said anything.
+/// Returns the message of a panic, if it has one.
 pub fn panic_message(panic: &(dyn std::any::Any + Send)) -> &str {
     panic
         .downcast_ref::<&'static str>()
@@ -165,7 +165,7 @@ pub fn panic_message(panic: &(dyn std::any::Any + Send)) -> &str {
         .unwrap_or("no message")
 }
 
-/// How long to wait before each next try: doubling from `first`, never above `max`.
+/// An exponential back-off: doubles from `first` up to `max`.
 ///
 /// ```
 /// use std::time::Duration;
@@ -183,12 +183,12 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// Doubling from `first` up to `max`.
+    /// Creates a back-off that doubles from `first` up to `max`.
     pub const fn new(first: Duration, max: Duration) -> Self {
         Self { first, max }
     }
 
-    /// The longest wait before try `attempt + 1`, where `attempt` (from 1) failed.
+    /// Returns the longest wait after `attempt` (from 1) failed.
     pub fn ceiling(&self, attempt: u32) -> Duration {
         let doubled = 1u32
             .checked_shl(attempt.saturating_sub(1))
@@ -196,8 +196,8 @@ impl Backoff {
         self.first.saturating_mul(doubled.max(1)).min(self.max)
     }
 
-    /// The wait before try `attempt + 1` with full jitter, so that those who failed together do
-    /// not come again together.
+    /// Returns the wait after `attempt` failed, with full jitter, so that callers that failed
+    /// together do not retry together.
     pub fn delay(&self, attempt: u32, runtime: &Runtime) -> Duration {
         runtime.jitter(self.ceiling(attempt))
     }
@@ -212,7 +212,7 @@ mod tests {
 
     use super::*;
 
-    /// Time is over at once, tasks wait until they are run, and chance is what it is told.
+    /// A platform whose sleeps end at once and whose random numbers are given.
     #[derive(Default)]
     struct Still {
         tasks: Arc<Mutex<Vec<BoxFuture<'static, ()>>>>,

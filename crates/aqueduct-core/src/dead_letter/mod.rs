@@ -92,10 +92,10 @@ impl Default for DeadLetterQuery {
 /// An event that could not be handled, and everything that is known of why.
 ///
 /// ```
-/// use aqueduct_core::{Event, Dead letter, DeadLetterReason, Timestamp};
+/// use aqueduct_core::{DeadLetter, DeadLetterReason, Event, Timestamp};
 ///
 /// let event = Event::new("order.placed").with_source("/shop").with_key("VINET");
-/// let dead letter = Dead letter::new(
+/// let dead_letter = DeadLetter::new(
 ///     event.clone(),
 ///     "orders".into(),
 ///     "billing".into(),
@@ -103,9 +103,9 @@ impl Default for DeadLetterQuery {
 ///     "no such customer",
 ///     Timestamp::EPOCH,
 /// );
-/// let carried = dead letter.to_event()?;
+/// let carried = dead_letter.to_event()?;
 /// assert_eq!(carried.key(), Some("VINET"));
-/// assert_eq!(Dead letter::from_event(&carried)?, dead letter);
+/// assert_eq!(DeadLetter::from_event(&carried)?, dead_letter);
 /// # Ok::<(), aqueduct_core::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq)]

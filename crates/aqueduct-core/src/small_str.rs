@@ -10,9 +10,9 @@ use smol_str::SmolStr;
 /// keys and types are almost always short, so an event carries them without touching the heap.
 ///
 /// ```
-/// use aqueduct_core::{Event, StreamName, Text};
+/// use aqueduct_core::{Event, StreamName, SmallStr};
 ///
-/// const PLACED: Text = Text::literal("order.placed");
+/// const PLACED: SmallStr = SmallStr::literal("order.placed");
 /// assert_eq!(Event::new(PLACED).kind(), "order.placed");
 /// assert_eq!(StreamName::new(format!("orders-{}", 7)).as_str(), "orders-7");
 /// ```
@@ -20,12 +20,12 @@ use smol_str::SmolStr;
 pub struct SmallStr(SmolStr);
 
 impl SmallStr {
-    /// Text that borrows a literal, whatever its length.
+    /// Creates a string that borrows a literal of any length.
     pub const fn literal(text: &'static str) -> Self {
         Self(SmolStr::new_static(text))
     }
 
-    /// The text itself.
+    /// Returns the string slice.
     pub fn as_str(&self) -> &str {
         self.0.as_str()
     }
@@ -99,7 +99,7 @@ impl fmt::Debug for SmallStr {
     }
 }
 
-/// Declares a name: text with a meaning of its own, so that one cannot be passed for another.
+/// Declares a newtype for a name, so that names of different things cannot be confused.
 macro_rules! name {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
@@ -107,17 +107,17 @@ macro_rules! name {
         pub struct $name(SmallStr);
 
         impl $name {
-            /// The name of that text.
+            /// Creates a name.
             pub fn new(text: impl Into<SmallStr>) -> Self {
                 Self(text.into())
             }
 
-            /// The text of the name.
+            /// Returns the name as a string slice.
             pub fn as_str(&self) -> &str {
                 self.0.as_str()
             }
 
-            /// The text of the name, cheap to clone.
+            /// Returns the name as a string that is cheap to clone.
             pub fn text(&self) -> &SmallStr {
                 &self.0
             }
@@ -156,15 +156,15 @@ macro_rules! name {
 }
 
 name! {
-    /// The name of a stream, as the configuration has it.
+    /// The name of a stream in the configuration.
     StreamName
 }
 name! {
-    /// The name of a partition, as its backend writes it: `0`, `shardId-000000000000`.
+    /// The name of a partition as the backend writes it: `0`, `shardId-000000000000`.
     PartitionId
 }
 name! {
-    /// The name of a group: the readers that share a stream's events among them.
+    /// The name of a group: readers that share the events of a stream.
     GroupName
 }
 name! {
