@@ -1,9 +1,9 @@
 use std::sync::Arc;
 
 use aqueduct_core::{
-    Admin, Capability, Claim, Claims, DeadLetterStore, Effect, ErrorKind, Event, GroupKey,
-    IdempotencyStore, LeaseStore, Limits, PartitionedLog, Producer, Receipt, Resource, Runtime,
-    Source,
+    Admin, Capability, Claim, Claims, DeadLetterStore, Destination, Effect, ErrorKind, Event,
+    GroupKey, IdempotencyStore, LeaseStore, Limits, PartitionedLog, Producer, Receipt, Resource,
+    Runtime, Source, layered_producer,
 };
 
 use crate::case::Need;
@@ -46,10 +46,8 @@ impl<'a> Bench<'a> {
         let producer = self.context.within("a producer", opening).await?;
         let layers = self.context.layers.layers(self, "producer").await?;
         let inner = producer.during("opening a producer")?;
-        Ok(layers
-            .iter()
-            .rev()
-            .fold(inner, |inner, layer| layer.producer(inner)))
+        let destination = Destination::new("conformance", resource.stream().clone());
+        layered_producer(inner, &layers, &destination).during("wrapping a producer")
     }
 
     pub(crate) async fn log(&self) -> Outcome<Arc<dyn PartitionedLog>> {

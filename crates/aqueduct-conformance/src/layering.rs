@@ -1,9 +1,11 @@
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use aqueduct_core::{DeadLetterStore, Error, IdempotencyStore, Layer, Result, Runtime};
 use aqueduct_layers::{
     DeadLetterOptions, DeadLetters, Idempotency, IdempotencyOptions, OnReject, RejectPolicy,
+    Timeout, TimeoutOptions, Tracing, TracingOptions,
 };
 
 use crate::bench::Bench;
@@ -51,7 +53,12 @@ impl LayerSet {
                 Ok(vec![Arc::new(RejectPolicy::new(OnReject::Drop))])
             }),
             Self::new("all layers", |context| {
-                Ok(vec![idempotency(context)?, dead_letters(context)?])
+                Ok(vec![
+                    Arc::new(Tracing::new(TracingOptions::default(), &context.runtime)),
+                    Arc::new(Timeout::new(UNREACHED, &context.runtime)?),
+                    idempotency(context)?,
+                    dead_letters(context)?,
+                ])
             }),
         ]
     }
@@ -104,6 +111,13 @@ impl LayerSet {
         make(&context).during(format!("making the layers {}", self.name))
     }
 }
+
+/// Limits that no case reaches.
+const UNREACHED: TimeoutOptions = TimeoutOptions {
+    send: Some(Duration::from_secs(3600)),
+    settle: Some(Duration::from_secs(3600)),
+    handler: None,
+};
 
 /// Dead letters that no case of others ever needs: they allow more attempts than any makes.
 fn dead_letters(context: &LayerContext) -> Result<Arc<dyn Layer>> {

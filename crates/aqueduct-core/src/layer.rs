@@ -1,49 +1,178 @@
 use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::{Capabilities, Delivery, Parts, Producer, Result, Settlement, Settler, Settling};
+use crate::{
+    Assignment, Capabilities, Delivery, Error, Event, Parts, Producer, Result, Settlement, Settler,
+    Settling, SmallStr, StreamName,
+};
 
-/// Adds one concern to producers, to consumers, or to both; identity unless it says otherwise.
+/// Adds one concern to producers, to consumers, or to both; each method defaults to identity.
 ///
 /// Layers given to [`LayeredConsumer::wrap`](crate::LayeredConsumer::wrap) in the order `[a, b]`
 /// nest as `a(b(consumer))`: `b` sees a delivery first and a settlement last.
 pub trait Layer: Send + Sync {
-    /// The name, for errors and metrics.
+    /// Returns the name, for errors and metrics.
     fn name(&self) -> &'static str;
 
-    /// Where it belongs: stages must not fall from the outermost layer to the innermost, and no
+    /// Returns the stage: stages must not fall from the outermost layer to the innermost, and no
     /// name may come twice.
     fn stage(&self) -> Stage;
 
-    /// Wraps a producer.
-    fn producer(&self, inner: Arc<dyn Producer>) -> Arc<dyn Producer> {
+    /// Edits an event once: when its producer accepts it, in the sender's own task, before the
+    /// first attempt. A retried event keeps the edit, so its identity must not depend on it.
+    fn stamp(&self, event: &mut Event) {
+        let _ = event;
+    }
+
+    /// Wraps the producer of `destination`: one `send_batch` is one attempt.
+    fn producer(&self, destination: &Destination, inner: Arc<dyn Producer>) -> Arc<dyn Producer> {
+        let _ = destination;
         inner
     }
 
-    /// The interceptor for consumers; `None` where it leaves them alone.
+    /// Returns the interceptor for consumers; `None` if the layer leaves them alone.
     fn consumer(&self) -> Option<Arc<dyn Interceptor>> {
+        None
+    }
+
+    /// Returns the interceptor for calls of handlers; `None` if the layer leaves them alone. Only a
+    /// worker calls handlers: a pull loop never runs this one.
+    fn handler(&self) -> Option<Arc<dyn HandlerInterceptor>> {
         None
     }
 }
 
-/// Where a layer belongs, outermost first.
+/// Checks that stages do not fall from the first (outermost) layer to the last and that no name
+/// comes twice.
+///
+/// # Errors
+/// `Config`, naming both layers and their stages or places.
+pub fn check_layers(layers: &[Arc<dyn Layer>]) -> Result<()> {
+    for (at, layer) in layers.iter().enumerate() {
+        let name = layer.name();
+        if let Some(first) = layers[..at].iter().position(|other| other.name() == name) {
+            return Err(Error::config(format!(
+                "layer `{name}` is given twice, as number {} and number {} from the outside: once \
+                 is enough",
+                first + 1,
+                at + 1,
+            )));
+        }
+        if let Some(outer) = at.checked_sub(1).map(|before| &layers[before])
+            && outer.stage() > layer.stage()
+        {
+            return Err(Error::config(format!(
+                "layer `{}` (stage {}) stands outside layer `{name}` (stage {}): stages run \
+                 observe, idempotency, dead_letters, backend from the outermost layer to the \
+                 innermost",
+                outer.name(),
+                outer.stage(),
+                layer.stage(),
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// A stream, as layers name it in traces and errors.
+///
+/// ```
+/// use aqueduct_core::Destination;
+///
+/// let destination = Destination::new("aws_sqs", "orders");
+/// assert_eq!(destination.stream.as_str(), "orders");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Destination {
+    /// The messaging system by its OpenTelemetry name, such as `aws_sqs`; a URL's scheme if the
+    /// conventions have none.
+    pub system: SmallStr,
+    /// The stream's name in its backend.
+    pub stream: StreamName,
+}
+
+impl Destination {
+    /// Returns the destination of that system and stream.
+    pub fn new(system: impl Into<SmallStr>, stream: impl Into<StreamName>) -> Self {
+        Self {
+            system: system.into(),
+            stream: stream.into(),
+        }
+    }
+}
+
+/// A layer's hold on the calls of handlers.
+///
+/// ```
+/// use aqueduct_core::{HandlerCall, HandlerFuture, HandlerInterceptor};
+///
+/// struct Timed;
+///
+/// impl HandlerInterceptor for Timed {
+///     fn call<'a>(&'a self, call: HandlerCall<'a>, handler: HandlerFuture<'a>) -> HandlerFuture<'a> {
+///         Box::pin(async move {
+///             let result = handler.await;
+///             println!("{}: {} events", call.destination.stream, call.deliveries.len());
+///             result
+///         })
+///     }
+/// }
+/// ```
+pub trait HandlerInterceptor: Send + Sync {
+    /// Surrounds one call of a handler: one event, or the events of a batch handler.
+    ///
+    /// The future resolves to the handler's failure or rejection, or `Ok`. The outcome of a handler
+    /// that ran to its end stands, whatever is returned here. Returning without running `handler` to its
+    /// end cancels it: an error makes the call a failed attempt.
+    fn call<'a>(&'a self, call: HandlerCall<'a>, handler: HandlerFuture<'a>) -> HandlerFuture<'a>;
+}
+
+/// One call of a handler under way.
+pub type HandlerFuture<'a> = Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>>;
+
+/// The deliveries of one call of a handler.
+#[derive(Clone, Copy)]
+#[non_exhaustive]
+pub struct HandlerCall<'a> {
+    /// The stream of the first delivery.
+    pub destination: &'a Destination,
+    /// One delivery, or all of a batch.
+    pub deliveries: &'a [(&'a Parts, &'a Assignment)],
+}
+
+impl<'a> HandlerCall<'a> {
+    /// Returns the call for `deliveries`, the first of which came from `destination`.
+    pub fn new(
+        destination: &'a Destination,
+        deliveries: &'a [(&'a Parts, &'a Assignment)],
+    ) -> Self {
+        Self {
+            destination,
+            deliveries,
+        }
+    }
+}
+
+/// The place of a layer, outermost first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Stage {
-    /// Sees what the handler sees: traces, metrics, limits in time.
+    /// Observes what the handler sees: traces, metrics, time limits.
     Observe,
-    /// Deduplicates: nothing outside it sees a repetition.
+    /// Deduplicates: layers outside it never see a repetition.
     Idempotency,
-    /// Turns what is given up into dead letters.
+    /// Turns events that are given up into dead letters.
     DeadLetters,
     /// Next to the backend.
     Backend,
 }
 
 impl Stage {
-    /// The stage in lower case words, as errors name it.
+    /// Returns the stage in lower case words, as errors name it.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Observe => "observe",

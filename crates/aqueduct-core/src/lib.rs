@@ -39,7 +39,10 @@ pub use self::delivery::{
 pub use self::error::{Effect, Error, ErrorKind, Result, Retry};
 pub use self::event::{AttributeValue, Attributes, Event, EventId};
 pub use self::idempotency::{Claimed, EventClaim, IdempotencyScope, IdempotencyStore};
-pub use self::layer::{Admission, Interceptor, Layer, Next, Stage};
+pub use self::layer::{
+    Admission, Destination, HandlerCall, HandlerFuture, HandlerInterceptor, Interceptor, Layer,
+    Next, Stage, check_layers,
+};
 pub use self::layered::{LayeredConsumer, layered_producer};
 pub use self::lease::{GroupRecord, Lease, LeaseStore, StoredAttempts, Swap};
 pub use self::log::{

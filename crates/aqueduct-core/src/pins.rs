@@ -5,10 +5,11 @@ use crate::{
     Admin, Admission, Assignment, AttributeValue, Attributes, Backend, Backoff, BlockedBy,
     Capabilities, Checkpoint, Claimed, Consumer, ConsumerStatus, DeadLetter, DeadLetterQueue,
     DeadLetterStore, Delivery, Error, Event, EventClaim, EventId, GroupKey, GroupRecord,
-    IdempotencyScope, IdempotencyStore, Interceptor, Layer, Lease, LeaseStore, Next, OpenPartition,
-    Options, PartitionReader, PartitionedLog, Parts, Platform, Position, Producer, Queue,
-    ReadBatch, RebalanceListener, Receipt, Record, Resource, Result, Revocations, Revoked, Router,
-    Runtime, SendReport, SettleError, Settlement, Settler, Settling, SmallStr, Source, Timestamp,
+    HandlerInterceptor, IdempotencyScope, IdempotencyStore, Interceptor, Layer, Lease, LeaseStore,
+    Next, OpenPartition, Options, PartitionReader, PartitionedLog, Parts, Platform, Position,
+    Producer, Queue, ReadBatch, RebalanceListener, Receipt, Record, Resource, Result, Revocations,
+    Revoked, Router, Runtime, SendReport, SettleError, Settlement, Settler, Settling, SmallStr,
+    Source, Timestamp,
 };
 
 const _: () = {
@@ -18,6 +19,7 @@ const _: () = {
     crosses_threads::<dyn Consumer>();
     crosses_threads::<dyn DeadLetterQueue>();
     crosses_threads::<dyn IdempotencyStore>();
+    crosses_threads::<dyn HandlerInterceptor>();
     crosses_threads::<dyn Interceptor>();
     crosses_threads::<dyn Layer>();
     crosses_threads::<dyn LeaseStore>();

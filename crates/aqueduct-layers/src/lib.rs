@@ -3,11 +3,15 @@
 //! - [`dispatch`]: the one place where sending is batched, ordered, bounded, paced and retried.
 //! - [`dead_letters`]: what cannot be handled becomes a dead letter.
 //! - [`idempotency`]: what comes twice takes effect once.
+//! - [`tracing`](crate::tracing): spans around sending and handling, one trace across both.
+//! - [`timeout`]: sending, settling and handling end in time.
 
 pub mod dead_letters;
 pub mod dispatch;
 pub mod idempotency;
 mod redriven;
+pub mod timeout;
+pub mod tracing;
 
 pub use self::dead_letters::{
     DeadLetterOptions, DeadLetters, OnExhausted, OnReject, ProducerDeadLetters, RejectPolicy,
@@ -16,6 +20,8 @@ pub use self::dispatch::{
     Dispatch, DispatchOptions, EventSink, PartialFailure, Pending, RetryBudget,
 };
 pub use self::idempotency::{Idempotency, IdempotencyOptions};
+pub use self::timeout::{Timeout, TimeoutOptions};
+pub use self::tracing::{Propagator, TraceContext, Tracing, TracingOptions};
 
 /// The examples of the README compile.
 #[cfg(doctest)]

@@ -9,7 +9,8 @@ mod tests;
 use std::sync::Arc;
 
 pub use self::consumer::LayeredConsumer;
-use crate::{Consumer, Error, Layer, Producer, Result};
+use crate::layer::check_layers;
+use crate::{Consumer, Destination, Layer, Producer, Result};
 
 impl LayeredConsumer {
     /// Wraps `inner` in `layers`, the first one outermost: a settlement passes them from first to
@@ -33,7 +34,7 @@ impl LayeredConsumer {
     /// `Config`, naming both layers, where a [`stage`](Layer::stage) falls from the outermost layer
     /// to the innermost or a name comes twice.
     pub fn wrap(inner: Arc<dyn Consumer>, layers: &[Arc<dyn Layer>]) -> Result<Arc<dyn Consumer>> {
-        check(layers)?;
+        check_layers(layers)?;
         let (names, interceptors): (Vec<_>, Vec<_>) = layers
             .iter()
             .filter_map(|layer| Some((layer.name(), layer.consumer()?)))
@@ -45,44 +46,19 @@ impl LayeredConsumer {
     }
 }
 
-/// Wraps a producer in `layers`, the first one outermost: an event passes them from first to last.
+/// Wraps the producer of `destination` in `layers`, the first one outermost: a batch passes them from
+/// first to last.
 ///
 /// # Errors
 /// As for [`LayeredConsumer::wrap`].
 pub fn layered_producer(
     inner: Arc<dyn Producer>,
     layers: &[Arc<dyn Layer>],
+    destination: &Destination,
 ) -> Result<Arc<dyn Producer>> {
-    check(layers)?;
+    check_layers(layers)?;
     Ok(layers
         .iter()
         .rev()
-        .fold(inner, |inner, layer| layer.producer(inner)))
-}
-
-fn check(layers: &[Arc<dyn Layer>]) -> Result<()> {
-    for (at, layer) in layers.iter().enumerate() {
-        let name = layer.name();
-        if let Some(first) = layers[..at].iter().position(|other| other.name() == name) {
-            return Err(Error::config(format!(
-                "layer `{name}` is given twice, as number {} and number {} from the outside: once \
-                 is enough",
-                first + 1,
-                at + 1,
-            )));
-        }
-        if let Some(outer) = at.checked_sub(1).map(|before| &layers[before])
-            && outer.stage() > layer.stage()
-        {
-            return Err(Error::config(format!(
-                "layer `{}` (stage {}) stands outside layer `{name}` (stage {}): stages run \
-                 observe, idempotency, dead_letters, backend from the outermost layer to the \
-                 innermost",
-                outer.name(),
-                outer.stage(),
-                layer.stage(),
-            )));
-        }
-    }
-    Ok(())
+        .fold(inner, |inner, layer| layer.producer(destination, inner)))
 }

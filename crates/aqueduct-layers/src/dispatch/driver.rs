@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use aqueduct_core::{
-    Capabilities, Effect, Error, ErrorKind, Event, Instant, Lane, Producer, Receipt, Result,
+    Capabilities, Effect, Error, ErrorKind, Event, Instant, Lane, Layer, Producer, Receipt, Result,
     Runtime, SmallStr, panic_message,
 };
 use event_listener::{Event as Signal, Listener as _};
@@ -26,6 +26,8 @@ pub(super) struct Shared {
     pub(super) runtime: Runtime,
     pub(super) capabilities: Capabilities,
     pub(super) source: Option<SmallStr>,
+    /// Stamp each event when it is accepted.
+    pub(super) layers: Arc<[Arc<dyn Layer>]>,
     pub(super) batch_events: usize,
     pub(super) drain: std::time::Duration,
     request_timeout: std::time::Duration,
@@ -44,6 +46,7 @@ struct Clock {
 impl Shared {
     pub(super) fn new(
         producer: Arc<dyn Producer>,
+        layers: Arc<[Arc<dyn Layer>]>,
         options: DispatchOptions,
         runtime: &Runtime,
     ) -> Arc<Self> {
@@ -55,6 +58,7 @@ impl Shared {
             runtime: runtime.clone(),
             capabilities,
             source: options.source,
+            layers,
             batch_events: engine.batch_events().min(options.max_buffered_events),
             drain: options.drain,
             request_timeout: options.request_timeout,

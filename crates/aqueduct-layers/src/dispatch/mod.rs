@@ -14,7 +14,8 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use aqueduct_core::{
-    Capabilities, Error, ErrorKind, Event, Lane, Producer, Receipt, Result, Runtime, SendReport,
+    Capabilities, Destination, Error, ErrorKind, Event, Lane, Layer, Producer, Receipt, Result,
+    Runtime, SendReport, layered_producer,
 };
 use async_trait::async_trait;
 
@@ -50,8 +51,26 @@ impl Dispatch {
     /// [`DispatchOptions::validate`].
     pub fn new(producer: Arc<dyn Producer>, options: DispatchOptions, runtime: &Runtime) -> Self {
         Self {
-            shared: Shared::new(producer, options, runtime),
+            shared: Shared::new(producer, [].into(), options, runtime),
         }
+    }
+
+    /// A dispatch on `producer` behind `layers`, the first one outermost. Each stamps an event when
+    /// it is accepted and sees every attempt to send it.
+    ///
+    /// # Errors
+    /// `Config`, as [`check_layers`](aqueduct_core::check_layers) says.
+    pub fn layered(
+        producer: Arc<dyn Producer>,
+        layers: &[Arc<dyn Layer>],
+        destination: &Destination,
+        options: DispatchOptions,
+        runtime: &Runtime,
+    ) -> Result<Self> {
+        let producer = layered_producer(producer, layers, destination)?;
+        Ok(Self {
+            shared: Shared::new(producer, layers.into(), options, runtime),
+        })
     }
 
     /// Sends one event and waits until it is stored.
@@ -257,10 +276,13 @@ impl Dispatch {
         }
     }
 
-    /// Stamps the source and refuses what cannot be sent.
+    /// Stamps the source and what layers add, and refuses what cannot be sent.
     fn prepare(&self, event: &mut Event) -> Result<()> {
         if let Some(source) = &self.shared.source {
             event.stamp_source(source);
+        }
+        for layer in self.shared.layers.iter() {
+            layer.stamp(event);
         }
         event.validate()?;
         // The data alone: how the rest is encoded is the backend's, which refuses exactly.

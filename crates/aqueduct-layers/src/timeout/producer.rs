@@ -1,0 +1,44 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use aqueduct_core::{Capabilities, Event, Lane, Producer, Result, Runtime, SendReport};
+use async_trait::async_trait;
+
+/// A producer whose attempts end in time.
+pub(super) struct TimedProducer {
+    inner: Arc<dyn Producer>,
+    limit: Duration,
+    runtime: Runtime,
+}
+
+impl TimedProducer {
+    pub(super) fn new(inner: Arc<dyn Producer>, limit: Duration, runtime: Runtime) -> Self {
+        Self {
+            inner,
+            limit,
+            runtime,
+        }
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+#[async_trait]
+impl Producer for TimedProducer {
+    async fn send_batch(&self, events: &[Event]) -> SendReport {
+        let sending = self.inner.send_batch(events);
+        let sent = self.runtime.timeout(self.limit, "sending", sending).await;
+        sent.unwrap_or_else(|late| SendReport::failed(events.len(), &late))
+    }
+
+    fn lane(&self, event: &Event) -> Lane {
+        self.inner.lane(event)
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.inner.capabilities()
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.inner.close().await
+    }
+}
