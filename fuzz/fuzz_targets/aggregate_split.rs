@@ -1,5 +1,5 @@
 #![no_main]
-//! Whatever the bytes: no panic, and records that are read are written again as the same records.
+//! For any bytes: no panic, and records that were read survive being written again.
 
 use aqueduct_core::HashRange;
 use aqueduct_kinesis::aggregation::{Aggregate, MAGIC, split, split_within};
@@ -9,7 +9,7 @@ use md5::{Digest as _, Md5};
 
 fuzz_target!(|input: &[u8]| {
     check(&Bytes::copy_from_slice(input));
-    // No input would come by its checksum.
+    // The fuzzer would never guess a checksum.
     check(&[&MAGIC[..], input, &Md5::digest(input)[..]].concat().into());
 });
 

@@ -1,5 +1,5 @@
 #![no_main]
-//! Whatever the text: no panic, and an event that is read is written again as the same event.
+//! For any text: no panic, and an event that was read survives being written again.
 
 use aqueduct_core::cloudevents::json;
 use bytes::Bytes;

@@ -1,5 +1,5 @@
 #![no_main]
-//! Whatever the bytes: no panic, and an event that is read is written again as the same event.
+//! For any bytes: no panic, and an event that was read survives being written again.
 
 use aqueduct_core::cloudevents::protobuf;
 use bytes::Bytes;

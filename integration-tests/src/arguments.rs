@@ -3,8 +3,8 @@ use clap::Parser;
 use crate::select;
 use crate::setup::Setup;
 
-/// Runs the conformance suite and the order example against emulators that it installs, starts and
-/// stops itself, or against an account.
+/// Runs the conformance suite and the order example against emulators, which it installs, starts and
+/// stops, or against an account.
 #[derive(Parser)]
 #[command(
     name = "integration-tests",
@@ -18,7 +18,7 @@ use crate::setup::Setup;
         skipped under --strict; 2 wrong arguments or setups; 130 stopped by a signal."
 )]
 pub(crate) struct Arguments {
-    /// Runs those setups alone.
+    /// Runs only these setups.
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub(crate) only: Vec<String>,
     /// Runs only cases of the suite whose name contains one of these.
@@ -27,13 +27,13 @@ pub(crate) struct Arguments {
     /// Lists the setups and runs nothing.
     #[arg(long)]
     pub(crate) list: bool,
-    /// Runs that many setups side by side.
+    /// The number of setups that run in parallel.
     #[arg(long, value_name = "N", default_value_t = 2)]
     pub(crate) jobs: usize,
-    /// Treats what is skipped as failed.
+    /// Treats skipped suites as failed.
     #[arg(long)]
     pub(crate) strict: bool,
-    /// Prints the line of every case, not only of those that failed.
+    /// Prints a line for every case, not only for failed ones.
     #[arg(long)]
     pub(crate) verbose: bool,
 }

@@ -4,7 +4,7 @@ use crate::arguments::Arguments;
 use crate::outcome::Verdict;
 use crate::suites::{Cloud, Suite};
 
-/// Runs the conformance suite on what a fixture makes, and deletes what it made.
+/// Runs the conformance suite on a fixture and deletes its resources.
 pub(crate) async fn run(
     suite: Suite,
     fixture: &dyn Fixture,
@@ -23,9 +23,9 @@ pub(crate) async fn run(
     match (failed.as_slice(), left.first()) {
         ([], _) if report.passed() == 0 => Verdict::Failed(match arguments.cases.is_empty() {
             true => "nothing passed".into(),
-            false => format!("no case of {} that is named so can be shown", suite.name()),
+            false => format!("no case of {} with such a name can be shown", suite.name()),
         }),
-        ([], Some(why)) => Verdict::Failed(format!("what was made is not deleted: {why}")),
+        ([], Some(why)) => Verdict::Failed(format!("not every resource was deleted: {why}")),
         ([], None) => Verdict::Passed(counts(&report)),
         (failed, _) => Verdict::Failed(format!("{}: {}", counts(&report), failed.join(", "))),
     }
@@ -44,7 +44,7 @@ fn counts(report: &Report) -> String {
     )
 }
 
-/// Prints what did not run or not pass, and why; all cases where that is wanted.
+/// Prints the cases that did not run or pass, and why; all cases on request.
 fn print(report: &Report, verbose: bool) {
     println!("   {}:", report.subject);
     for line in &report.cases {

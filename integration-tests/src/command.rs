@@ -2,7 +2,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// The path of a command, where the machine has it.
+/// Returns the path of a command, if the machine has it.
 pub(crate) fn find(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     let names = match cfg!(windows) {
@@ -14,12 +14,12 @@ pub(crate) fn find(name: &str) -> Option<PathBuf> {
         .find(|candidate| candidate.is_file())
 }
 
-/// What is missing of `needs`: commands, some with a least major version such as `java:17`.
+/// Returns the first unmet need: commands, some with a minimum major version such as `java:17`.
 pub(crate) fn missing(needs: &[String]) -> Option<String> {
     needs.iter().find_map(|need| {
         let (name, least) = need.split_once(':').unwrap_or((need, ""));
         let Some(path) = find(name) else {
-            return Some(format!("there is no {name} on this machine"));
+            return Some(format!("{name} is not installed on this machine"));
         };
         let least: u32 = least.parse().ok()?;
         let found = major(&path)?;
@@ -27,7 +27,7 @@ pub(crate) fn missing(needs: &[String]) -> Option<String> {
     })
 }
 
-/// The first number that `--version` prints.
+/// Returns the first number that `--version` prints.
 fn major(path: &Path) -> Option<u32> {
     let output = Command::new(path).arg("--version").output().ok()?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -39,7 +39,7 @@ fn major(path: &Path) -> Option<u32> {
     digits.parse().ok()
 }
 
-/// A Python of that version: exactly that minor version if `exact`, else that or a later one.
+/// Finds a Python: exactly this minor version if `exact`, else this or a later one.
 pub(crate) fn python(version: &str, exact: bool) -> Option<PathBuf> {
     let (_, wanted) = version.split_once('.')?;
     let wanted: u32 = wanted.parse().ok()?;
@@ -50,7 +50,7 @@ pub(crate) fn python(version: &str, exact: bool) -> Option<PathBuf> {
         .filter_map(|minor| find(&format!("python3.{minor}")))
         .collect();
     candidates.extend(find("python3"));
-    // Where pyenv keeps those that are not chosen.
+    // The versions that pyenv has installed.
     if let Some(home) = std::env::home_dir()
         && let Ok(versions) = std::fs::read_dir(home.join(".pyenv/versions"))
     {
@@ -71,12 +71,12 @@ fn minor_of(python: &Path) -> Option<u32> {
     String::from_utf8_lossy(&output.stdout).trim().parse().ok()
 }
 
-/// Runs a command to its end; the error is the last line that it said of one.
+/// Runs a command to its end. The error is its last line.
 pub(crate) fn run(command: &mut Command, limit: Duration) -> Result<(), String> {
     output(command, limit).map(drop)
 }
 
-/// Like [`run`], and answers what it said.
+/// Like [`run`], and returns its output.
 pub(crate) fn output(command: &mut Command, limit: Duration) -> Result<String, String> {
     let shown = format!("{command:?}");
     let said = tempfile::tempfile().map_err(|error| error.to_string())?;

@@ -6,16 +6,16 @@ use std::time::Duration;
 use crate::command::{find, python, run};
 use crate::setup::Setup;
 
-/// How long an installation may take: LocalStack has a hundred packages.
+/// The longest installation: LocalStack has a hundred packages.
 const LIMIT: Duration = Duration::from_secs(300);
 
-/// Where servers are installed and what they write: `integration` in the target folder.
+/// Returns the folder of installed servers and their files: `integration` in the target folder.
 pub(crate) fn cache() -> Result<PathBuf, String> {
     let program = std::env::current_exe().map_err(|error| error.to_string())?;
     Ok(target(&program)?.join("integration"))
 }
 
-/// The target folder that a program is in.
+/// Returns the target folder that contains a program.
 pub(crate) fn target(program: &Path) -> Result<&Path, String> {
     program
         .ancestors()
@@ -23,7 +23,7 @@ pub(crate) fn target(program: &Path) -> Result<&Path, String> {
         .ok_or_else(|| format!("{} is not in a target folder", program.display()))
 }
 
-/// Installs what a setup needs from npm or PyPI, once; answers the folder. The error says why this
+/// Installs the packages of a setup from npm or PyPI, once, and returns the folder. The error says why this
 /// machine cannot.
 pub(crate) fn install(setup: &Setup, cache: &Path) -> Result<PathBuf, String> {
     let what = format!(
@@ -35,7 +35,7 @@ pub(crate) fn install(setup: &Setup, cache: &Path) -> Result<PathBuf, String> {
     let folder = cache.join(&setup.name);
     let say = |error: std::io::Error| format!("{}: {error}", folder.display());
     fs::create_dir_all(cache).map_err(say)?;
-    // Two runs at a time install once.
+    // Concurrent runs install once.
     let lock = File::create(cache.join(format!("{}.lock", setup.name))).map_err(say)?;
     lock.lock().map_err(say)?;
     let marker = folder.join("installed");
@@ -57,7 +57,7 @@ pub(crate) fn install(setup: &Setup, cache: &Path) -> Result<PathBuf, String> {
 }
 
 fn npm(package: &str, folder: &Path) -> Result<(), String> {
-    let npm = find("npm").ok_or("there is no npm on this machine")?;
+    let npm = find("npm").ok_or("npm is not installed on this machine")?;
     let mut command = Command::new(npm);
     command
         .args(["install", "--no-audit", "--no-fund", "--ignore-scripts"])
@@ -70,9 +70,9 @@ fn npm(package: &str, folder: &Path) -> Result<(), String> {
 fn pip(setup: &Setup, package: &str, folder: &Path) -> Result<(), String> {
     let version = setup.python.as_deref().unwrap_or("3.9");
     let dated = setup.pip_before.as_deref();
-    // What is pinned by date is pinned to the Python of that date.
+    // Packages pinned by date need the Python of that date.
     let python = python(version, dated.is_some())
-        .ok_or_else(|| format!("there is no Python {version} with venv on this machine"))?;
+        .ok_or_else(|| format!("Python {version} with venv is not installed on this machine"))?;
     run(Command::new(python).args(["-m", "venv"]).arg(folder), LIMIT)?;
     let bin = folder.join("bin");
     let pip = |words: &[&str]| {
@@ -86,7 +86,7 @@ fn pip(setup: &Setup, package: &str, folder: &Path) -> Result<(), String> {
     let Some(before) = dated else {
         return pip(&[package]);
     };
-    // pip knows no dates.
+    // pip cannot pin by date.
     pip(&["uv"])?;
     let mut command = Command::new(bin.join("uv"));
     command

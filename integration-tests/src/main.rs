@@ -1,5 +1,5 @@
-//! The conformance suite and the order flow against real emulators, which it installs, starts and
-//! stops itself, and against accounts.
+//! Runs the conformance suite and the order flow against real emulators, which it installs, starts and
+//! stops, and against accounts.
 
 mod arguments;
 mod cases;
@@ -48,7 +48,7 @@ async fn run(arguments: &Arguments) -> Result<ExitCode, String> {
     }
     let outcomes = tokio::select! {
         outcomes = suites::run_all(&chosen, &all, arguments) => outcomes,
-        // Servers end with the future that holds them.
+        // Servers end when the future is dropped.
         () = stopped() => {
             eprintln!("integration-tests: stopped");
             return Ok(ExitCode::from(130));
@@ -78,13 +78,13 @@ async fn stopped() {
     let _ = tokio::signal::ctrl_c().await;
 }
 
-/// The setups that `names` name; all of them where it names none.
+/// Returns the setups named; all of them if `names` is empty.
 fn select<'a>(all: &'a [Setup], names: &[String]) -> Result<Vec<&'a Setup>, String> {
     for name in names {
         if !all.iter().any(|setup| setup.name == *name) {
             let known: Vec<_> = all.iter().map(|setup| setup.name.as_str()).collect();
             return Err(format!(
-                "there is no setup `{name}`; there are {}",
+                "unknown setup `{name}` (expected one of {})",
                 known.join(", ")
             ));
         }

@@ -12,20 +12,20 @@ use crate::outcome::Verdict;
 use crate::services::{Place, REGION, Service};
 use crate::suites::Cloud;
 
-/// How many orders flow, and how many lines are none.
+/// The number of orders, and of invalid lines.
 const ORDERS: u64 = 600;
 const BAD_LINES: u64 = 3;
 
-/// How many times it is killed.
+/// The number of kills.
 const KILLS: u32 = 4;
 
-/// Whatever waits longer than this waits for nothing: a killed member's leases live 5 s.
+/// The deadline of every wait: the leases of a killed member expire after 5 s.
 const DEADLINE: Duration = Duration::from_secs(180);
 
-/// How long its build may take.
+/// The longest build of the example.
 const BUILD: Duration = Duration::from_secs(900);
 
-/// Runs the order example by configuration alone, kills it again and again, and looks at what is
+/// Runs the order example by configuration alone, kills it repeatedly, and audits what is
 /// stored: nothing lost, nothing charged twice, nothing out of order.
 pub(crate) async fn run(cloud: Cloud) -> Verdict {
     let verdict = match flow(&cloud).await {
@@ -63,7 +63,7 @@ async fn flow(cloud: &Cloud) -> Result<String, String> {
             "   round {round}: {reached} of {ORDERS} orders finished, it moved after {:.1} s",
             begun.elapsed().as_secs_f64()
         );
-        // Not always at the same place.
+        // Each round is killed at another point.
         tokio::time::sleep(Duration::from_millis(70 * u64::from(round))).await;
         killed_in_between += u32::from(reached < ORDERS);
         child.kill().await.map_err(|error| error.to_string())?;
@@ -109,7 +109,7 @@ fn build() -> Result<PathBuf, String> {
     Ok(target.join("debug").join(name))
 }
 
-/// Orders of few customers, so that there is an order to keep; and lines that are no orders.
+/// Writes orders of few customers, so that there is an order to keep, and invalid lines.
 fn write_orders(path: &Path) -> std::io::Result<()> {
     let mut file = std::io::BufWriter::new(std::fs::File::create(path)?);
     for number in 0..ORDERS {
@@ -121,13 +121,13 @@ fn write_orders(path: &Path) -> std::io::Result<()> {
         });
         writeln!(file, "{order}")?;
         if number % (ORDERS / BAD_LINES) == 7 {
-            writeln!(file, "line {number} is no order")?;
+            writeln!(file, "line {number} is not an order")?;
         }
     }
     file.flush()
 }
 
-/// What makes the example's configuration lead to this place, under names of this run.
+/// Returns the environment that directs the example's configuration to this place.
 fn environment(cloud: &Cloud) -> Vec<(String, String)> {
     let name = cloud.name();
     let mut variables = Vec::new();
@@ -161,15 +161,12 @@ fn environment(cloud: &Cloud) -> Vec<(String, String)> {
     set(Service::Dynamodb, "LEASES", "dynamodb");
     set(Service::Sqs, "LETTERS", "sqs");
     for group in ["PAYMENT", "SHIPPING", "MANAGEMENT"] {
-        variables.push((
-            format!("AQUEDUCT__GROUPS__{group}__LEASE_LIFE"),
-            "5s".into(),
-        ));
+        variables.push((format!("AQUEDUCT__GROUPS__{group}__LEASE_TTL"), "5s".into()));
     }
     variables
 }
 
-/// The program, its input and its folder.
+/// The program with its input and folder.
 struct Example {
     program: PathBuf,
     data: PathBuf,
@@ -198,7 +195,7 @@ impl Example {
             .map_err(|error| format!("{}: {error}", self.program.display()))
     }
 
-    /// Lets it run to its end; answers what it found.
+    /// Runs it to its end and returns its summary.
     async fn end(&self) -> Result<Value, String> {
         let ending = tokio::time::timeout(DEADLINE, self.start()?.wait_with_output());
         let output = ending
@@ -210,7 +207,7 @@ impl Example {
         serde_json::from_str(last).map_err(|_| format!("it ended with {}: {text}", output.status))
     }
 
-    /// How many orders have come to their end.
+    /// Returns the number of finished orders.
     fn finished(&self) -> u64 {
         let query =
             "SELECT count(*) FROM order_state WHERE status IN ('shipped', 'payment_failed')";
@@ -220,7 +217,7 @@ impl Example {
             .map_or(0, i64::cast_unsigned)
     }
 
-    /// Waits until more than `above` orders are finished, or it ended; answers how many are.
+    /// Waits until more than `above` orders are finished or it has ended. Returns the number finished.
     async fn wait_for_more(&self, above: u64, child: &mut Child) -> Result<u64, String> {
         let begun = Instant::now();
         loop {

@@ -3,10 +3,10 @@ use std::time::Duration;
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{ContentArrangement, Table};
 
-/// Wide enough for a reason, narrow enough for a log.
+/// The width of reasons in the table.
 const WIDTH: u16 = 120;
 
-/// What came of one suite on one setup.
+/// The outcome of one suite on one setup.
 pub(crate) struct Outcome {
     pub(crate) setup: String,
     pub(crate) suite: String,
@@ -15,11 +15,11 @@ pub(crate) struct Outcome {
 }
 
 pub(crate) enum Verdict {
-    /// What passed.
+    /// Passed, with a summary.
     Passed(String),
-    /// Why it did not run.
+    /// Skipped, with the reason.
     Skipped(String),
-    /// What was wrong.
+    /// Failed, with the reason.
     Failed(String),
 }
 
@@ -40,7 +40,7 @@ impl Outcome {
         }
     }
 
-    /// It on one line.
+    /// Formats the outcome as one line.
     pub(crate) fn line(&self) -> String {
         let (verdict, what) = self.words();
         let seconds = self.took.as_secs_f64();
@@ -51,7 +51,7 @@ impl Outcome {
     }
 }
 
-/// What ran, what passed, what was skipped, and why.
+/// Formats the outcomes as a table.
 pub(crate) fn table(outcomes: &[Outcome]) -> String {
     let mut table = Table::new();
     table

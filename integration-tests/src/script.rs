@@ -7,11 +7,11 @@ use crate::install::cache;
 use crate::outcome::Verdict;
 use crate::setup::Setup;
 
-/// How long a script may take, its downloads and what it compiles included.
+/// The longest run of a script, including downloads and builds.
 const LIMIT: Duration = Duration::from_secs(600);
 
-/// Runs the script of a setup. It exits with 0 where all that could run passed, and says on lines with
-/// `SKIPPED` what could not.
+/// Runs the script of a setup. It exits with 0 if everything that could run passed, and reports on lines with
+/// `SKIPPED` the rest.
 pub(crate) async fn run(setup: &Setup) -> Verdict {
     let Some(script) = setup.script.clone() else {
         return Verdict::Failed("SCRIPT: it names none".into());

@@ -13,12 +13,12 @@ use tokio::process::{Child, Command};
 use crate::services::Service;
 use crate::setup::Setup;
 
-/// How long a server may take until it answers, on a busy machine.
+/// The longest wait for a server to respond on a busy machine.
 const START: Duration = Duration::from_secs(90);
 
-/// Runs the command that follows, until standard input ends: with the program that holds the other
-/// end, however that ends. Then it asks its process group to end, since a server may have
-/// started others in groups of their own, and after a while it makes it.
+/// Runs the following command until standard input ends: with the program that holds the other
+/// end, even if that is killed. Then it terminates its process group, since a server may have
+/// started others in groups of their own, and kills what remains after a while.
 const KEEPER: &str = r#"
 ended="$1"; shift
 ( trap : TERM; "$@" </dev/null; echo $? > "$ended" ) &
@@ -31,7 +31,7 @@ wait $running; wait $running
 kill -KILL 0
 "#;
 
-/// A server that runs; it ends with this value, or with this process.
+/// A running server. It ends when this value is dropped, or with this process.
 pub(crate) struct Server {
     child: Child,
     port: u16,
@@ -39,10 +39,10 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts the server of a setup on free ports and waits until it answers.
+    /// Starts the server of a setup on free ports and waits until it responds.
     pub(crate) async fn start(setup: &Setup, installed: &Path) -> Result<Self, String> {
         let mut last = String::new();
-        // Somebody else may have taken a port that was free.
+        // Another process may have taken a port that was free.
         for _ in 0..2 {
             match Self::start_once(setup, installed).await {
                 Ok(server) => return Ok(server),
@@ -114,21 +114,21 @@ impl Server {
         }
     }
 
-    /// Where that service is.
+    /// Returns the location of a service.
     pub(crate) fn endpoints(&self, services: &[Service]) -> BTreeMap<Service, String> {
         let endpoint = format!("http://127.0.0.1:{}", self.port);
         let each = services.iter().map(|&service| (service, endpoint.clone()));
         each.collect()
     }
 
-    /// The last lines that it said.
+    /// Returns the last lines of its output.
     pub(crate) fn log(&self, lines: usize) -> String {
         let text = std::fs::read_to_string(self.state.path().join("log")).unwrap_or_default();
         let last: Vec<_> = text.lines().rev().take(lines).collect();
         last.into_iter().rev().collect::<Vec<_>>().join("\n")
     }
 
-    /// Ends it and waits until it has ended.
+    /// Stops it and waits until it has ended.
     pub(crate) async fn stop(mut self) {
         drop(self.child.stdin.take());
         let patient = tokio::time::timeout(Duration::from_secs(10), self.child.wait());
@@ -138,7 +138,7 @@ impl Server {
         }
     }
 
-    /// Ends everything that it started, at once.
+    /// Kills everything that it started.
     fn kill(&self) {
         #[cfg(unix)]
         if let Some(id) = self.child.id()
@@ -149,17 +149,17 @@ impl Server {
     }
 }
 
-/// Replaces `${NAME}` by what is known.
+/// Replaces `${NAME}` by its value.
 fn fill(text: &str, words: &BTreeMap<String, String>) -> Result<String, String> {
     let mut filled = String::new();
     let mut rest = text;
     while let Some((before, after)) = rest.split_once("${") {
         let (name, after) = after
             .split_once('}')
-            .ok_or_else(|| format!("`{text}` has no end of ${{"))?;
+            .ok_or_else(|| format!("`{text}`: unterminated ${{"))?;
         let word = words
             .get(name)
-            .ok_or_else(|| format!("`{text}`: nothing is called {name}"))?;
+            .ok_or_else(|| format!("`{text}`: unknown name {name}"))?;
         filled += before;
         filled += word;
         rest = after;
@@ -167,7 +167,7 @@ fn fill(text: &str, words: &BTreeMap<String, String>) -> Result<String, String> 
     Ok(filled + rest)
 }
 
-/// Ports of the loopback interface that nobody uses now.
+/// Returns unused ports of the loopback interface.
 fn free_ports(count: usize) -> std::io::Result<Vec<u16>> {
     let held: Vec<_> = (0..count)
         .map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
@@ -177,7 +177,7 @@ fn free_ports(count: usize) -> std::io::Result<Vec<u16>> {
         .collect()
 }
 
-/// Whether somebody there answers HTTP, whatever the answer: services refuse requests unsigned.
+/// Returns whether a server responds to HTTP. Any status counts: services refuse unsigned requests.
 async fn answers(port: u16, path: &str) -> bool {
     let asking = async {
         let mut connection = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
@@ -201,7 +201,7 @@ mod tests {
         let words = BTreeMap::from([("PORT".to_owned(), "80".to_owned())]);
         assert_eq!(fill("a:${PORT}/${PORT}", &words).unwrap(), "a:80/80");
         assert!(fill("${HOST}", &words).unwrap_err().contains("HOST"));
-        assert!(fill("${PORT", &words).unwrap_err().contains("no end"));
+        assert!(fill("${PORT", &words).unwrap_err().contains("unterminated"));
     }
 
     #[cfg(unix)]
@@ -235,7 +235,7 @@ mod tests {
     async fn what_a_server_started_ends_with_it() {
         let state = tempfile::tempdir().unwrap();
         let id = state.path().join("id");
-        // A server that answers is not needed to see what becomes of its children.
+        // No response is needed to see whether its children end.
         let mut child = Command::new("/bin/sh")
             .args(["-c", KEEPER, "keeper"])
             .arg(state.path().join("ended"))

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-/// A service of AWS.
+/// An AWS service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Service {
     Kinesis,
@@ -15,7 +15,7 @@ impl Service {
         let found = Self::ALL.into_iter().find(|it| it.name() == name);
         found.ok_or_else(|| {
             let known = Self::ALL.map(Self::name).join(", ");
-            format!("there is no service `{name}`; there are {known}")
+            format!("unknown service `{name}` (expected one of {known})")
         })
     }
 
@@ -27,7 +27,7 @@ impl Service {
         }
     }
 
-    /// The variable that tells SDKs its endpoint.
+    /// Returns the environment variable of its endpoint.
     pub(crate) fn variable(self) -> &'static str {
         match self {
             Self::Kinesis => "AWS_ENDPOINT_URL_KINESIS",
@@ -37,17 +37,17 @@ impl Service {
     }
 }
 
-/// Where the services are.
+/// The location of the services.
 #[derive(Clone, Debug)]
 pub(crate) enum Place {
-    /// Emulators, at these endpoints.
+    /// Emulators at these endpoints.
     Emulators(BTreeMap<Service, String>),
-    /// Where the process's own environment says, as whoever it says.
+    /// The account of the process's own environment.
     Account,
 }
 
 impl Place {
-    /// The options that lead there, for a URL's query.
+    /// Returns the options for the query of a URL.
     pub(crate) fn options(&self, service: Service) -> Result<Vec<(&'static str, String)>, String> {
         match self {
             Self::Account => Ok(Vec::new()),
@@ -64,5 +64,5 @@ impl Place {
     }
 }
 
-/// The region that emulators are told.
+/// The region used with emulators.
 pub(crate) const REGION: &str = "eu-west-1";

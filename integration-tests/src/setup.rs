@@ -4,32 +4,32 @@ use std::path::Path;
 use crate::services::Service;
 use crate::suites::Suite;
 
-/// What `setups/PROVIDER/NAME.env` says: how to get servers, how to start them, what to run on them,
-/// and what they lack.
+/// The content of `setups/PROVIDER/NAME.env`: how to install and start servers, what to run on them,
+/// and which cases they lack.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Setup {
     pub(crate) name: String,
-    /// What it is, for people.
+    /// The title.
     pub(crate) title: String,
-    /// What the server serves.
+    /// The services of the server.
     pub(crate) services: Vec<Service>,
     pub(crate) suites: Vec<Suite>,
-    /// Commands that must be there, some with a least version: `java:17`.
+    /// Required commands, some with a minimum version: `java:17`.
     pub(crate) needs: Vec<String>,
-    /// The variable without which it does not run.
+    /// The environment variable that must be set for it to run.
     pub(crate) when: Option<String>,
     pub(crate) npm: Option<String>,
     pub(crate) pip: Option<String>,
     pub(crate) pip_before: Option<String>,
-    /// The Python that `pip` needs; an exact minor version where `exact_python`.
+    /// The Python that `pip` needs; an exact minor version if `exact_python`.
     pub(crate) python: Option<String>,
-    /// The words of the command, with `${NAME}` for what is known when it starts.
+    /// The words of the command, with `${NAME}` for values known at start.
     pub(crate) start: Vec<String>,
     /// Names of ports to choose.
     pub(crate) ports: Vec<String>,
-    /// The path that answers once it serves.
+    /// The path that responds once the server is ready.
     pub(crate) ready: String,
-    /// What the server's environment has.
+    /// The environment of the server.
     pub(crate) environment: BTreeMap<String, String>,
     /// Shorthands for use in `start`.
     pub(crate) shorthands: BTreeMap<String, String>,
@@ -37,9 +37,9 @@ pub(crate) struct Setup {
     pub(crate) from: BTreeMap<Service, String>,
     /// A script of the tests, for the suite `script`.
     pub(crate) script: Option<String>,
-    /// Cases that it lacks, by suite, and why.
+    /// The cases that it lacks by suite, with reasons.
     pub(crate) lacks: Vec<(Suite, String, String)>,
-    pub(crate) batch_wait: u32,
+    pub(crate) time_factor: u32,
     pub(crate) backlog: Option<usize>,
     pub(crate) parallel: Option<usize>,
 }
@@ -61,7 +61,7 @@ pub(crate) fn read_all() -> Result<Vec<Setup>, String> {
     for setup in &setups {
         for used in setup.from.values() {
             if !setups.iter().any(|other| other.name == *used) {
-                return Err(format!("{}: there is no setup `{used}`", setup.name));
+                return Err(format!("{}: unknown setup `{used}`", setup.name));
             }
         }
     }
@@ -82,7 +82,7 @@ impl Setup {
     fn parse(name: &str, text: &str) -> Result<Self, String> {
         let mut setup = Self {
             name: name.to_owned(),
-            batch_wait: 1,
+            time_factor: 1,
             ready: "/".into(),
             ..Self::default()
         };
@@ -129,7 +129,7 @@ impl Setup {
             "PORTS" => self.ports = words().collect(),
             "READY" => self.ready = value.to_owned(),
             "SCRIPT" => self.script = text,
-            "PATIENCE" => self.batch_wait = number(value)?,
+            "TIME_FACTOR" => self.time_factor = number(value)?,
             "BACKLOG" => self.backlog = Some(number(value)?),
             "PARALLEL" => self.parallel = Some(number(value)?),
             _ => return self.set_open(key, value),
@@ -137,7 +137,7 @@ impl Setup {
         Ok(())
     }
 
-    /// Keys that are made of a prefix or suffix and a name.
+    /// Parses keys made of a prefix or suffix and a name.
     fn set_open(&mut self, key: &str, value: &str) -> Result<(), String> {
         let text = value.to_owned();
         if let Some(variable) = key.strip_prefix("ENV_") {
@@ -154,12 +154,12 @@ impl Setup {
             let suite = Suite::named(&suite.to_lowercase())?;
             self.lacks.push((suite, case.to_owned(), text));
         } else {
-            return Err("no such key; see the README".into());
+            return Err("unknown key; see the README".into());
         }
         Ok(())
     }
 
-    /// What this setup uses but does not start itself.
+    /// Returns the services that this setup uses but does not start.
     pub(crate) fn uses(&self) -> impl Iterator<Item = &String> {
         self.from.values()
     }
@@ -170,7 +170,7 @@ fn number<T: std::str::FromStr>(text: &str) -> Result<T, String> {
         .map_err(|_| format!("expected a number, found `{text}`"))
 }
 
-/// The setups, for people.
+/// Formats the list of setups.
 pub(crate) fn listing(setups: &[&Setup]) -> String {
     let line = |setup: &&Setup| {
         let suites: Vec<_> = setup.suites.iter().map(|suite| suite.name()).collect();
@@ -231,10 +231,10 @@ mod tests {
             ("TITLE=a\nSUITES=chess", "line 2: SUITES"),
             (
                 "TITLE=a\nSUITES=sqs\nCOLOUR=red",
-                "line 3: COLOUR: no such key",
+                "line 3: COLOUR: unknown key",
             ),
             ("TITLE", "line 1"),
-            ("PATIENCE=long", "`long`"),
+            ("TIME_FACTOR=long", "`long`"),
             ("TITLE=a\nSUITES=sqs\nLACKS_sqs=b", "LACKS_SUITE_case"),
             ("LACKS_CHESS_a_case=b", "chess"),
             ("SMTP_FROM=b", "smtp"),

@@ -1,4 +1,4 @@
-/// The name of a resource of AWS that may be another region's or another account's.
+/// The ARN of a resource, possibly in another region or account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Arn<'a> {
@@ -6,13 +6,13 @@ pub struct Arn<'a> {
     pub region: &'a str,
     /// The account, 12 digits.
     pub account: &'a str,
-    /// What it names there, in the service's own way.
+    /// The resource, in the format of the service.
     pub resource: &'a str,
 }
 
 impl<'a> Arn<'a> {
-    /// Reads `arn:PARTITION:SERVICE:REGION:ACCOUNT:RESOURCE`; `None` where it is no such text or
-    /// another service's.
+    /// Parses `arn:PARTITION:SERVICE:REGION:ACCOUNT:RESOURCE`; returns `None` if it is malformed or
+    /// of another service.
     ///
     /// ```
     /// use aqueduct_aws::Arn;

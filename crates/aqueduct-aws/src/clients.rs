@@ -18,8 +18,8 @@ use crate::AwsOptions;
 use crate::connector::{Refused, Watched};
 use crate::credentials::Renewing;
 
-/// Makes the configuration of AWS clients, once for each set of options: clients of one set share
-/// their connections and credentials. A backend keeps one; clones are the same.
+/// Creates the configuration of AWS clients, once per set of options: clients of one set share
+/// their connections and credentials. Clones share the same configurations.
 ///
 /// ```no_run
 /// # async fn open() -> aqueduct_core::Result<()> {
@@ -42,19 +42,19 @@ struct Shared {
 }
 
 impl Aws {
-    /// Credentials from the SDK's chain, connections of its own.
+    /// Takes credentials from the SDK's chain and opens its own connections.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The same over that HTTP client, for proxies and for tests.
+    /// Uses an HTTP client, for proxies and tests.
     #[must_use]
     pub fn with_http_client(self, http: SharedHttpClient) -> Self {
         self.rebuilt(Some(http), None)
     }
 
-    /// The same as whoever those credentials name, instead of the SDK's chain. A role is assumed
-    /// from there.
+    /// Uses these credentials instead of the SDK's chain. A role is assumed
+    /// with them.
     #[must_use]
     pub fn with_credentials(self, credentials: SharedCredentialsProvider) -> Self {
         self.rebuilt(None, Some(credentials))
@@ -75,14 +75,14 @@ impl Aws {
         }))
     }
 
-    /// The configuration of those options. The SDK's own retries are off: dispatch, the group and
-    /// the stores retry. An `endpoint` of the options goes before one of the environment.
+    /// Returns the configuration for a set of options. The SDK's own retries are off: the producer, the group and
+    /// the stores retry. An `endpoint` in the options takes precedence over the environment.
     ///
-    /// Credentials are looked up with the first request; they are renewed before they expire, and
-    /// looked up anew after a service refused them as expired or unknown.
+    /// Credentials are resolved with the first request, renewed before they expire, and
+    /// resolved again after a service refused them as expired or unknown.
     ///
     /// # Errors
-    /// `Config` where no region is known.
+    /// `Config` if no region is known.
     pub async fn config(&self, options: &AwsOptions) -> Result<SdkConfig> {
         let mut made = self.0.made.lock().await;
         if let Some((_, config)) = made.iter().find(|(known, _)| known == options) {
@@ -94,10 +94,10 @@ impl Aws {
     }
 
     async fn make(&self, options: &AwsOptions) -> Result<SdkConfig> {
-        // Who finds credentials talks to other services, whatever the endpoint is.
+        // Credential providers talk to other services, so they do not use the endpoint.
         let secure = self.0.http.clone().unwrap_or_else(https);
         let data = match (&self.0.http, &options.endpoint) {
-            // Roots of trust take time to load, and plain text needs none.
+            // Loading root certificates takes time, and plain HTTP needs none.
             (None, Some(endpoint)) if endpoint.starts_with("http:") => {
                 SharedHttpClient::new(aws_smithy_http_client::Builder::new().build_http())
             }
@@ -119,19 +119,19 @@ impl Aws {
         let mut config = base
             .to_builder()
             .retry_config(RetryConfig::disabled())
-            // It keeps them itself.
+            // The provider caches credentials itself.
             .identity_cache(IdentityCache::no_cache())
             .credentials_provider(SharedCredentialsProvider::new(renewing));
         if let Some(endpoint) = &options.endpoint {
             config.set_endpoint_url(Some(endpoint.to_string()));
-            // Else AWS_ENDPOINT_URL_KINESIS and the like would go before it.
+            // Otherwise AWS_ENDPOINT_URL_KINESIS and the like would take precedence.
             config.insert_origin("endpoint_url", Origin::shared_config());
         }
         Ok(config.build())
     }
 }
 
-/// Opens nothing and loads nothing until a client uses it.
+/// Loads and opens nothing until a client uses it.
 fn https() -> SharedHttpClient {
     aws_smithy_http_client::Builder::new()
         .tls_provider(Provider::Rustls(CryptoMode::Ring))
@@ -147,20 +147,20 @@ impl fmt::Debug for Aws {
     }
 }
 
-/// Where credentials come from: the caller's, else the SDK's chain; then the role.
+/// The source of credentials: the caller's, else the SDK's chain; then the role.
 #[derive(Clone, Default)]
 pub(crate) struct Chain {
     own: Option<SharedCredentialsProvider>,
 }
 
 impl Chain {
-    /// Reads environment and files, and makes the provider of what they say.
+    /// Reads environment and files, and creates the provider.
     pub(crate) async fn credentials(
         &self,
         options: &AwsOptions,
         http: &SharedHttpClient,
     ) -> Option<SharedCredentialsProvider> {
-        // Its refusals are nobody's: a chain is made anew anyway.
+        // Refusals need no tracking here: the chain is created anew anyway.
         let watched = Watched::new(http.clone(), Refused::default());
         let http = SharedHttpClient::new(watched);
         let base = self.loader(options).http_client(http).load().await;

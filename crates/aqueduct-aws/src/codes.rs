@@ -1,6 +1,6 @@
 use aqueduct_core::ErrorKind;
 
-/// What the codes that all services of AWS share mean.
+/// Maps the error codes that all AWS services share.
 pub(crate) fn kind_of(code: &str) -> Option<ErrorKind> {
     Some(match code {
         "Throttling"
@@ -49,7 +49,7 @@ pub(crate) fn kind_of(code: &str) -> Option<ErrorKind> {
     })
 }
 
-/// The codes of services that do not take the credentials, but may take newer ones.
+/// The codes of services that refuse the credentials but may accept newer ones.
 const NEWER_CREDENTIALS: [&str; 6] = [
     "ExpiredToken",
     "ExpiredTokenException",
@@ -59,14 +59,14 @@ const NEWER_CREDENTIALS: [&str; 6] = [
     "UnrecognizedClientException",
 ];
 
-/// Whether a refusal's body says that newer credentials may be taken.
+/// Returns whether the body of a refusal says that newer credentials may be accepted.
 pub(crate) fn wants_new_credentials(body: &[u8]) -> bool {
     let text = String::from_utf8_lossy(body);
     NEWER_CREDENTIALS.iter().any(|code| text.contains(code))
 }
 
-/// Whether trying again may help, though the kind is one that usually fails again: the next request
-/// is signed with credentials that were looked up anew.
+/// Returns whether a retry may help although the kind usually fails again: the next request
+/// is signed with newly resolved credentials.
 pub(crate) fn is_renewed(code: &str) -> bool {
     matches!(
         code,
@@ -74,7 +74,7 @@ pub(crate) fn is_renewed(code: &str) -> bool {
     )
 }
 
-/// Whether the message repeats the request, its session token included.
+/// Returns whether the message repeats the request including its session token.
 pub(crate) fn repeats_the_request(code: &str) -> bool {
     matches!(
         code,
@@ -82,11 +82,11 @@ pub(crate) fn repeats_the_request(code: &str) -> bool {
     )
 }
 
-/// What to do about a code, where its own message does not say it.
+/// Returns advice for a code whose own message gives none.
 pub(crate) fn hint(code: &str) -> Option<&'static str> {
     Some(match code {
         "ExpiredToken" | "ExpiredTokenException" => {
-            "; the credentials are too old: renew them (aws sso login), they are read again"
+            "; the credentials have expired: renew them (aws sso login), they are then read again"
         }
         "InvalidSignatureException" | "SignatureDoesNotMatch" => {
             "; the secret key is wrong, or this machine's clock is off by more than 5 minutes"

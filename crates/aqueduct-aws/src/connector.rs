@@ -20,11 +20,11 @@ use aws_smithy_types::config_bag::ConfigBag;
 
 use crate::codes::wants_new_credentials;
 
-/// Raised when a service refuses the credentials of a request as old or unknown.
+/// Set when a service refuses the credentials of a request as expired or unknown.
 pub(crate) type Refused = Arc<AtomicBool>;
 
-/// An HTTP client whose failures say where the request went, and that notices refused credentials.
-/// The SDK tells neither: its errors name no host, and what it caches it keeps.
+/// An HTTP client whose errors name the endpoint, and that notices refused credentials.
+/// The SDK does neither: its errors name no host, and it keeps cached credentials.
 #[derive(Clone, Debug)]
 pub(crate) struct Watched {
     inner: SharedHttpClient,
@@ -93,7 +93,7 @@ impl HttpConnector for WatchedConnector {
     }
 }
 
-/// Looks whether a refusal is about the credentials. Refusals are small and never streams.
+/// Checks whether a refusal concerns the credentials. Refusals are small and never streamed.
 async fn look(answer: HttpResponse, refused: &Refused) -> Result<HttpResponse, ConnectorError> {
     let mut answer = answer;
     let body = std::mem::replace(answer.body_mut(), SdkBody::empty());
@@ -108,12 +108,12 @@ async fn look(answer: HttpResponse, refused: &Refused) -> Result<HttpResponse, C
     Ok(answer)
 }
 
-/// A request that got no answer, and where it went.
+/// A request without a response, and its endpoint.
 #[derive(Debug)]
 pub(crate) struct NotAnswered {
     /// Scheme, host and port.
     pub(crate) endpoint: String,
-    /// Whether there ever was a connection: without one nothing was sent.
+    /// Whether a connection was made: without one nothing was sent.
     pub(crate) connected: bool,
     source: ConnectorError,
 }
@@ -151,7 +151,7 @@ impl StdError for NotAnswered {
     }
 }
 
-/// `https://host:port` of a URI: paths and queries may hold names that are nobody's business.
+/// Returns `https://host:port` of a URI: paths and queries may hold private names.
 fn origin(uri: &str) -> &str {
     let host = uri.find("://").map_or(0, |at| at + 3);
     let end = uri[host..]
@@ -177,7 +177,7 @@ fn was_connected(failed: &ConnectorError) -> bool {
                 return false;
             }
         }
-        // The type of this one is private to the HTTP client.
+        // This error type is private to the HTTP client.
         if error.to_string().starts_with("HTTP connect timeout") {
             return false;
         }

@@ -12,11 +12,11 @@ use crate::AwsOptions;
 use crate::clients::Chain;
 use crate::connector::Refused;
 
-/// Credentials are renewed that long before they expire, as the SDK does.
+/// The time before expiry at which credentials are renewed, as in the SDK.
 const AHEAD: Duration = Duration::from_secs(10);
 
-/// Credentials that are kept until they expire or until a service refuses them; then the chain is
-/// made anew, so that files are read again. The SDK's own chain reads them once.
+/// Caches credentials until they expire or a service refuses them; then the chain is
+/// created anew, so that files are read again. The SDK's own chain reads them once.
 pub(crate) struct Renewing {
     chain: Chain,
     options: AwsOptions,
@@ -63,7 +63,7 @@ impl Renewing {
                 kept.credentials = Some(renewed.clone());
                 Ok(renewed)
             }
-            // What is still valid will do until then.
+            // The current credentials are valid until then.
             Err(failed) => match &kept.credentials {
                 Some(credentials) if lives_until(credentials, now) => Ok(credentials.clone()),
                 _ => Err(failed),

@@ -9,10 +9,10 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use crate::codes::{hint, is_renewed, kind_of, repeats_the_request};
 use crate::connector::NotAnswered;
 
-/// What a client of AWS answers where a call fails.
+/// The error of a failed call of an AWS client.
 pub type SdkError<E> = aws_smithy_runtime_api::client::result::SdkError<E, HttpResponse>;
 
-/// The error of a call that failed; `what` names the call and its object, such as
+/// Converts the error of a call; `what` names the call and its object, such as
 /// `PutRecords on stream orders`.
 pub fn error<E>(what: impl Display, failed: SdkError<E>) -> Error
 where
@@ -21,7 +21,7 @@ where
     error_with(what, failed, |_| None)
 }
 
-/// Like [`error`], where `specific` knows what a service's own codes mean.
+/// Like [`error`]; `specific` maps the codes of one service.
 pub fn error_with<E>(
     what: impl Display,
     failed: SdkError<E>,
@@ -37,7 +37,7 @@ where
             Error::new(ErrorKind::Invalid, format!("{what}: not sent: {why}"))
         }
         SdkError::TimeoutError(_) => {
-            Error::new(ErrorKind::TimedOut, format!("{what}: no answer in time"))
+            Error::new(ErrorKind::TimedOut, format!("{what}: no response in time"))
                 .with_effect(Effect::Unknown)
         }
         SdkError::DispatchFailure(failure) => match find::<NotAnswered>(&failed) {
@@ -68,7 +68,7 @@ where
         SdkError::ResponseError(_) => Error::new(
             ErrorKind::Unavailable,
             format!(
-                "{what}: the endpoint's answer{} is none of this service: {}; is `endpoint` right?",
+                "{what}: the endpoint did not return a valid response of this service{}: {}; is `endpoint` right?",
                 status.map_or_else(String::new, |status| format!(" (HTTP {status})")),
                 deepest(&failed)
             ),
@@ -109,7 +109,7 @@ where
             .with_effect(Effect::Unknown)
             .with_retry(Retry::Never),
     };
-    // The raw answer stays behind: it may hold payloads.
+    // The raw response is dropped: it may hold payloads.
     match failed.into_source() {
         Ok(source) => error.with_source(source),
         Err(_) => error,
@@ -127,7 +127,7 @@ fn kind_of_status(status: Option<u16>, code: Option<&str>) -> ErrorKind {
     }
 }
 
-/// The last cause says what happened; those around it say that something did.
+/// Returns the last cause, which says what happened.
 fn deepest(error: &(dyn StdError + 'static)) -> String {
     let mut last = error;
     while let Some(source) = last.source() {
@@ -136,7 +136,7 @@ fn deepest(error: &(dyn StdError + 'static)) -> String {
     last.to_string()
 }
 
-/// The error of a request that found no credentials, and so never went out.
+/// Converts the error of a request that was not sent, for lack of credentials.
 fn unsigned(what: impl Display, none: &CredentialsError) -> Error {
     let why = deepest(none);
     let unreachable = find::<NotAnswered>(none);
@@ -167,7 +167,7 @@ fn unsigned(what: impl Display, none: &CredentialsError) -> Error {
     Error::new(kind, format!("{what}: {said}"))
 }
 
-/// The first cause of that type.
+/// Returns the first cause of a type.
 fn find<'a, T: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a T> {
     let mut next = Some(error);
     while let Some(error) = next {

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use aqueduct_core::{Options, Result, SmallStr, Url};
 
-/// Where a client of AWS goes, as whom, and how long it waits.
+/// The endpoint, identity and time-outs of an AWS client.
 ///
 /// Credentials come from the chain of the AWS SDKs: the environment, the profile, SSO, a web
 /// identity, the container, the instance.
@@ -19,15 +19,15 @@ pub struct AwsOptions {
     pub role: Option<SmallStr>,
     /// The name of the role's session, as CloudTrail shows it. Default: `aqueduct`.
     pub role_session: SmallStr,
-    /// The external id that the role's trust policy asks for. Default: none.
+    /// The external id that the role's trust policy requires. Default: none.
     pub external_id: Option<SmallStr>,
     /// Endpoints with validated cryptography. Default: the environment's or the profile's.
     pub fips: Option<bool>,
-    /// Endpoints that also answer over IPv6. Default: the environment's or the profile's.
+    /// Endpoints that are also reachable over IPv6. Default: the environment's or the profile's.
     pub dual_stack: Option<bool>,
-    /// How long a connection may take. Default: 3.1 s, one lost packet and its repetition.
+    /// The time-out of a connection attempt. Default: 3.1 s, one lost packet and its retransmission.
     pub connect_timeout: Duration,
-    /// How long one request may take. Default: 10 s; a full request of 10 MiB takes 1 s at
+    /// The time-out of one request. Default: 10 s; a full request of 10 MiB takes 1 s at
     /// 80 Mbit/s.
     pub request_timeout: Duration,
 }
@@ -51,7 +51,7 @@ impl Default for AwsOptions {
 
 impl AwsOptions {
     /// Reads `region`, `profile`, `endpoint`, `role`, `role_session`, `external_id`, `fips`,
-    /// `dual_stack`, `connect_timeout` and `request_timeout`; others are left to the caller.
+    /// `dual_stack`, `connect_timeout` and `request_timeout`, and leaves others to the caller.
     ///
     /// # Errors
     /// `Config`, naming the option, the text as written and what was expected.
@@ -83,7 +83,7 @@ impl AwsOptions {
         if read.fips == Some(true) && read.endpoint.is_some() {
             return Err(options.refuse(
                 "fips",
-                "with an `endpoint` it means nothing: that endpoint has it or not; say one of the two",
+                "it has no effect together with `endpoint`: set one of the two",
             ));
         }
         if let Some(role) = &read.role

@@ -66,7 +66,7 @@ impl<'a> Context<'a> {
         future: impl Future<Output = T>,
     ) -> Outcome<T> {
         self.step(what);
-        let limit = self.timing.batch_wait;
+        let limit = self.timing.deadline;
         self.runtime
             .timeout(limit, what, future)
             .await

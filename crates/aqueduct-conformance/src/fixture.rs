@@ -179,7 +179,7 @@ impl Fault {
 pub struct Timing {
     /// How long something that must come is waited for. Default: 20 s, since a busy machine may
     /// hold back a task for seconds.
-    pub batch_wait: Duration,
+    pub deadline: Duration,
     /// How long something that must not come is watched for. Default: 250 ms, far above the time
     /// that it takes where it is wrong.
     pub quiet: Duration,
@@ -194,7 +194,7 @@ pub struct Timing {
 impl Default for Timing {
     fn default() -> Self {
         Self {
-            batch_wait: Duration::from_secs(20),
+            deadline: Duration::from_secs(20),
             quiet: Duration::from_millis(250),
             lease_ttl: Duration::from_secs(2),
             case: Duration::from_secs(90),
@@ -208,7 +208,7 @@ impl Timing {
     #[must_use]
     pub fn scaled(mut self, factor: u32) -> Self {
         for duration in [
-            &mut self.batch_wait,
+            &mut self.deadline,
             &mut self.quiet,
             &mut self.lease_ttl,
             &mut self.case,

@@ -57,7 +57,7 @@ impl<'a> Tap<'a> {
     /// not come. Answers all that was seen since the tap was opened.
     pub(crate) async fn collect(&mut self, count: usize) -> Outcome<&Seen> {
         let context = self.bench.context;
-        let deadline = context.runtime.now() + context.timing.batch_wait;
+        let deadline = context.runtime.now() + context.timing.deadline;
         while self.seen.distinct() < count {
             let (seen, now) = (self.seen.distinct(), context.runtime.now());
             context.step(format!("{count} stored events, {seen} were seen"));

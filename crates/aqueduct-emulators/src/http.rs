@@ -12,28 +12,28 @@ use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
 
-/// Credentials that every emulator takes.
+/// Credentials that every emulator accepts.
 pub fn test_credentials() -> SharedCredentialsProvider {
     SharedCredentialsProvider::new(Credentials::new("test", "test", None, None, "emulator"))
 }
 
-/// What happens to one request of an AWS client.
+/// A fault in one request of an AWS client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HttpFault {
-    /// No connection: nothing is sent.
+    /// The connection fails: nothing is sent.
     Refuse,
-    /// The request is served, its answer is lost.
+    /// The request is served and its response is lost.
     LoseAnswer,
-    /// The service answers with that status, error code and message, without effect.
+    /// The service responds with a status, error code and message, without effect.
     Error(u16, &'static str, &'static str),
-    /// Somebody else answers, with status 200 and that body, without effect.
+    /// Another server responds, with status 200 and this body, without effect.
     Answer(&'static str),
-    /// The answer never comes, and the request is not served.
+    /// The response never comes, and the request is not served.
     Hang,
 }
 
-/// Lies between an AWS client and its service: counts requests by operation, and makes those go
-/// wrong that a test chose. Clones are the same.
+/// An HTTP client between an AWS client and its service that counts requests by operation and
+/// injects faults. Clones share counts and faults.
 #[derive(Clone, Debug)]
 pub struct HttpFaults {
     inner: SharedHttpClient,
@@ -47,7 +47,7 @@ struct State {
 }
 
 impl HttpFaults {
-    /// Nothing goes wrong between here and `inner` yet.
+    /// Wraps `inner` without faults.
     pub fn over(inner: SharedHttpClient) -> Self {
         Self {
             inner,
@@ -55,22 +55,22 @@ impl HttpFaults {
         }
     }
 
-    /// The client to give to `Aws::with_http_client`.
+    /// Returns the client for `Aws::with_http_client`.
     pub fn client(&self) -> SharedHttpClient {
         SharedHttpClient::new(self.clone())
     }
 
-    /// The next request of `operation`, such as `PutRecords`, goes wrong; several wait in line.
+    /// Adds a fault for the next request of `operation`, such as `PutRecords`. Faults apply in order.
     pub fn inject(&self, operation: &str, fault: HttpFault) {
         self.state().faults.push((operation.to_owned(), fault));
     }
 
-    /// How many requests of `operation` were made, failed ones too.
+    /// Returns the number of requests of `operation`, including failed ones.
     pub fn requests(&self, operation: &str) -> u64 {
         self.state().requests.get(operation).copied().unwrap_or(0)
     }
 
-    /// How many requests were made, by operation.
+    /// Returns the number of requests by operation.
     pub fn all_requests(&self) -> BTreeMap<String, u64> {
         self.state().requests.clone()
     }
@@ -79,7 +79,7 @@ impl HttpFaults {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts a request, and takes the fault that waits for it.
+    /// Counts a request and takes its fault, if any.
     fn next(&self, operation: &str) -> Option<HttpFault> {
         let mut state = self.state();
         *state.requests.entry(operation.to_owned()).or_default() += 1;

@@ -7,10 +7,10 @@ use ferrokinesis::store::Store;
 pub use ferrokinesis::store::StoreOptions;
 use tokio::sync::oneshot;
 
-/// A full request of 10 MiB is a third longer in base64; the framework's own limit is 2 MB.
+/// A full request of 10 MiB grows by a third in Base64; the default of the framework is 2 MB.
 const LARGEST_REQUEST: usize = 64 << 20;
 
-/// Kinesis on a free port of the loopback interface; it ends with this value.
+/// Kinesis on a free port of the loopback interface. Dropping it stops the server.
 pub struct KinesisServer {
     endpoint: String,
     store: Store,
@@ -18,10 +18,10 @@ pub struct KinesisServer {
 }
 
 impl KinesisServer {
-    /// Starts one, on the current Tokio runtime.
+    /// Starts a server on the current Tokio runtime.
     ///
     /// # Errors
-    /// Where no port can be opened.
+    /// The I/O error if no port can be opened.
     pub async fn start(options: StoreOptions) -> io::Result<Self> {
         let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let endpoint = format!("http://{}", listener.local_addr()?);
@@ -29,7 +29,7 @@ impl KinesisServer {
         let (app, store) = ferrokinesis::create_app(options);
         let app = app.layer(DefaultBodyLimit::max(LARGEST_REQUEST));
         tokio::spawn(ferrokinesis::serve_plain_http(listener, app, async {
-            // The sender's end says the same as a message.
+            // A dropped sender means the same as a message.
             let _ = stopped.await;
         }));
         Ok(Self {
@@ -39,7 +39,7 @@ impl KinesisServer {
         })
     }
 
-    /// Options under which streams are ready at once and nothing is limited.
+    /// Returns options under which streams are active at once and nothing is limited.
     pub fn quick() -> StoreOptions {
         StoreOptions {
             create_stream_ms: 0,
@@ -50,11 +50,11 @@ impl KinesisServer {
         }
     }
 
-    /// Where it listens, as the option `endpoint` takes it.
+    /// Returns its URL, for the option `endpoint`.
     pub fn endpoint(&self) -> &str {
         &self.endpoint
     }
-    /// Lets retention remove every record that is stored in `stream` now.
+    /// Expires every record stored in `stream`.
     pub async fn expire(&self, stream: &str) {
         self.store.delete_expired_records(stream, 0).await;
     }

@@ -91,7 +91,7 @@ impl Fixture for Kinesis {
         // The emulator keeps the second at which a record came, not its millisecond.
         timing.quiet = Duration::from_millis(1100);
         // A request takes several times as long here where other tests run beside.
-        timing.batch_wait = Duration::from_secs(60);
+        timing.deadline = Duration::from_secs(60);
         timing.case = Duration::from_secs(180);
         timing.lease_ttl = Duration::from_secs(3);
         timing

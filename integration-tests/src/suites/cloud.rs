@@ -14,7 +14,7 @@ use super::delete::delete;
 use crate::services::{Place, Service};
 use crate::setup::Setup;
 
-/// Where a suite runs: how to get there, names that nobody else uses, and what was made.
+/// The place where a suite runs: clients, unique names, and the resources created.
 pub(crate) struct Cloud {
     pub(crate) setup: Setup,
     pub(crate) place: Place,
@@ -38,7 +38,7 @@ impl Cloud {
         }
     }
 
-    /// A name that nothing else has, in this run or in another.
+    /// Returns a name that is unique across runs.
     pub(crate) fn name(&self) -> String {
         format!(
             "{}-{}",
@@ -47,7 +47,7 @@ impl Cloud {
         )
     }
 
-    /// A configuration of clients, and what makes their requests go wrong; nothing does on a real
+    /// Returns the configuration of clients and their fault injection; there is none on a real
     /// account.
     pub(crate) fn aws(&self) -> (Aws, Option<HttpFaults>) {
         match self.place {
@@ -63,7 +63,7 @@ impl Cloud {
         }
     }
 
-    /// What `backend` makes of a name there.
+    /// Opens the resource of a name by `backend`.
     pub(crate) fn resource(
         &self,
         backend: &dyn Backend,
@@ -85,23 +85,23 @@ impl Cloud {
         )
     }
 
-    /// A stream in memory.
+    /// Returns a stream in memory.
     pub(crate) fn in_memory(&self, name: &str) -> Result<Arc<dyn Resource>> {
         let options = Options::new(format!("streams.{name}"));
         self.memory.parse(name, &parse("memory:")?, options)
     }
 
-    /// Makes what goes wrong in memory go wrong there.
+    /// Injects the faults of the memory backend.
     pub(crate) fn memory(&self) -> &MemoryBackend {
         &self.memory
     }
 
-    /// Will delete what has that name, with [`clean`](Self::clean).
+    /// Registers a resource for deletion by [`clean`](Self::clean).
     pub(crate) fn delete_at_end(&self, service: Service, name: &str) {
         self.made.list().insert((service, name.to_owned()));
     }
 
-    /// Will delete what has that name once the value is gone, or else at the end.
+    /// Registers a resource for deletion when the value is dropped, or at the end.
     pub(crate) fn delete_after(&self, service: Service, name: &str) -> Deleted {
         self.delete_at_end(service, name);
         Deleted {
@@ -112,7 +112,7 @@ impl Cloud {
         }
     }
 
-    /// Deletes what is left of what was made; answers what could not be.
+    /// Deletes the remaining resources. Returns those that could not be deleted.
     pub(crate) async fn clean(&self) -> Vec<String> {
         let (aws, _) = self.aws();
         let mut failed = Vec::new();
@@ -125,10 +125,10 @@ impl Cloud {
         }
     }
 
-    /// What the setup lacks for that suite.
+    /// Returns the cases that the setup lacks for a suite.
     pub(crate) fn lacks(&self, suite: Suite) -> Vec<Lack> {
         let of_suite = self.setup.lacks.iter().filter(|(of, ..)| *of == suite);
-        // A few words for the whole run.
+        // Leaked once per run: a few words.
         let kept = |text: &String| -> &'static str { Box::leak(text.clone().into_boxed_str()) };
         of_suite
             .map(|(_, case, reason)| Lack {
@@ -139,15 +139,15 @@ impl Cloud {
     }
 
     pub(crate) fn timing(&self) -> Timing {
-        let mut timing = Timing::default().scaled(self.setup.batch_wait);
-        // A lease may not live longer because requests take longer: it is what cases wait for.
+        let mut timing = Timing::default().scaled(self.setup.time_factor);
+        // Slower requests do not lengthen the lease ttl: cases wait for it.
         timing.lease_ttl = Timing::default().lease_ttl;
         timing.backlog = self.setup.backlog.unwrap_or(10_000);
         timing
     }
 }
 
-/// What was made and is not deleted yet.
+/// The resources that are not deleted yet.
 #[derive(Clone, Default)]
 struct Made(Arc<Mutex<BTreeSet<(Service, String)>>>);
 
@@ -157,7 +157,7 @@ impl Made {
     }
 }
 
-/// Deletes what was made when it is dropped.
+/// Deletes a resource on drop.
 pub(crate) struct Deleted {
     this: (Service, String),
     made: Made,
@@ -167,7 +167,7 @@ pub(crate) struct Deleted {
 
 impl Drop for Deleted {
     fn drop(&mut self) {
-        // Where no runtime is left, the end of the suite deletes it.
+        // Without a runtime, the end of the suite deletes it.
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {
             return;
         };

@@ -5,10 +5,10 @@ use aqueduct_core::Options;
 
 use crate::services::{Place, Service};
 
-/// How long something may be made, resharded or deleted until it can be deleted.
+/// The longest wait for a resource that is being created, resharded or deleted.
 const CHANGING: Duration = Duration::from_secs(120);
 
-/// Deletes a stream, the tables of that name, or a queue; what is not there is deleted.
+/// Deletes a stream, the tables of that name, or a queue. A missing one counts as deleted.
 pub(crate) async fn delete(
     aws: &Aws,
     place: &Place,
@@ -29,7 +29,7 @@ pub(crate) async fn delete(
         let deleted = match service {
             Service::Kinesis => stream(&config, name).await,
             Service::Dynamodb => match table(&config, name).await {
-                // Where the groups and the idempotency records are.
+                // The table of groups and idempotency records.
                 Ok(()) => table(&config, &format!("{name}-aqueduct")).await,
                 failed => failed,
             },

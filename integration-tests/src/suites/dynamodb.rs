@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use super::{Cloud, Suite};
 use crate::services::Service;
 
-/// Leases of all cases in one table of DynamoDB, and idempotency records; streams in memory.
+/// Keeps leases of all cases and idempotency records in DynamoDB, and streams in memory.
 pub(crate) struct Dynamodb {
     cloud: Cloud,
     name: String,
@@ -28,7 +28,7 @@ impl Dynamodb {
         &self.cloud
     }
 
-    /// The leases of all cases, and records that no other case has: a purge is of a whole table.
+    /// The leases of all cases, and records of this case alone: a purge affects a whole table.
     fn keeper(&self, records: &str) -> Result<(Arc<dyn Resource>, Option<HttpFaults>)> {
         let (aws, faults) = self.cloud.aws();
         let backend = DynamoDbBackend::with(aws);

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use super::{Cloud, Suite};
 use crate::services::Service;
 
-/// Streams of Kinesis; leases, idempotency records and dead letters in memory.
+/// Keeps streams in Kinesis, and leases, idempotency records and dead letters in memory.
 pub(crate) struct Kinesis {
     cloud: Cloud,
     name: String,
@@ -114,9 +114,7 @@ impl Faults for Injected {
             return Ok(());
         }
         let Some(http) = &self.http else {
-            return Err(Error::unsupported(
-                "nothing is between here and the service",
-            ));
+            return Err(Error::unsupported("no fault injection on a real account"));
         };
         match fault {
             Fault::Throttle => http.inject(

@@ -1,4 +1,4 @@
-//! What runs on a setup: the conformance suite of each service, the order flow, scripts.
+//! The suites of a setup: the conformance suite of each service, the order flow, scripts.
 
 mod cloud;
 mod delete;
@@ -22,7 +22,7 @@ use crate::{cases, command, orders, script};
 
 pub(crate) use self::cloud::Cloud;
 
-/// Something to run on a setup.
+/// A suite to run on a setup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Suite {
     /// The conformance suite on streams of Kinesis, leases in memory.
@@ -53,7 +53,7 @@ impl Suite {
         let found = Self::ALL.into_iter().find(|it| it.name() == name);
         found.ok_or_else(|| {
             let known = Self::ALL.map(Self::name).join(", ");
-            format!("there is no suite `{name}`; there are {known}")
+            format!("unknown suite `{name}` (expected one of {known})")
         })
     }
 
@@ -88,7 +88,7 @@ impl Suite {
     }
 }
 
-/// Runs the suites of each setup, some setups side by side: most of a case is waiting.
+/// Runs the suites of each setup, several setups in parallel: cases mostly wait.
 pub(crate) async fn run_all(
     chosen: &[&Setup],
     all: &[Setup],
@@ -157,7 +157,7 @@ async fn run_setup(setup: &Setup, all: &[Setup], arguments: &Arguments) -> Vec<O
     outcomes
 }
 
-/// A server to start: its setup, where it is installed, and what it shall serve.
+/// A server to start: its setup, its installation, and the services to start.
 type Installed<'a> = (&'a Setup, PathBuf, Vec<crate::services::Service>);
 
 /// Installs the servers of a setup; the error says why this machine cannot run it.
@@ -165,7 +165,7 @@ async fn prepare<'a>(setup: &'a Setup, all: &'a [Setup]) -> Result<Vec<Installed
     if let Some(variable) = &setup.when
         && std::env::var_os(variable).is_none()
     {
-        return Err(format!("it is asked for by {variable}=1"));
+        return Err(format!("not requested; set {variable}=1"));
     }
     let own = (!setup.start.is_empty()).then(|| (setup, setup.services.clone()));
     let used = setup.from.iter().filter_map(|(service, name)| {

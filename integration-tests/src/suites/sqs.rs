@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use super::{Cloud, Suite};
 use crate::services::Service;
 
-/// Queues of SQS, with dead letters in other queues and idempotency records in memory.
+/// Keeps queues and dead letters in SQS, and idempotency records in memory.
 pub(crate) struct Queues {
     cloud: Cloud,
     suite: Suite,

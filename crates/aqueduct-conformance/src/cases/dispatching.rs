@@ -192,7 +192,7 @@ async fn closing_sends_what_was_accepted(context: &Context<'_>) -> Outcome {
     let bench = context.bench(2).await?;
     let mut tap = bench.tap().await?;
     let mut options = eager();
-    options.linger = context.timing.batch_wait;
+    options.linger = context.timing.deadline;
     let dispatch = Dispatch::new(bench.producer().await?, options, context.runtime);
     let events = interleaved(&["a", "b"], 10);
     let mut pending = Vec::new();

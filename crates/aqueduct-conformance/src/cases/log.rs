@@ -199,7 +199,7 @@ async fn read_waits_and_wakes(context: &Context<'_>) -> Outcome {
     );
 
     let mut patient = open(&partition, ReadFrom::Earliest);
-    patient.max_wait = context.timing.batch_wait;
+    patient.max_wait = context.timing.deadline;
     let mut reader = log.open(&patient).await?;
     let reading = context.spawn(async move { reader.read(10).await });
     context.runtime.sleep(context.timing.quiet / 2).await;
@@ -211,7 +211,7 @@ async fn read_waits_and_wakes(context: &Context<'_>) -> Outcome {
     let took = context.runtime.now().since(began);
     check_eq!(batch.records.len(), 1, "records read");
     check!(
-        took < context.timing.batch_wait / 2,
+        took < context.timing.deadline / 2,
         "the reader woke after {took:?}"
     );
     Ok(())
@@ -334,7 +334,7 @@ async fn peer_sees_the_same_log(context: &Context<'_>) -> Outcome {
         return Err(Stop::failed("the peer is no log"));
     };
     let mut patient = open(&partition, ReadFrom::Earliest);
-    patient.max_wait = context.timing.batch_wait;
+    patient.max_wait = context.timing.deadline;
     let mut reader = theirs.open(&patient).await?;
     let reading = context.spawn(async move { reader.read(10).await });
     context.runtime.sleep(context.timing.quiet / 4).await;

@@ -99,7 +99,7 @@ async fn attempts_survive_a_hand_off(context: &Context<'_>) -> Outcome {
     member
         .next(context)
         .await?
-        .nack(context.timing.batch_wait)
+        .nack(context.timing.deadline)
         .await?;
     member.close(context).await?;
     let successor = bench.join("group").elsewhere().open().await?;

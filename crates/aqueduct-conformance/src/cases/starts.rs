@@ -168,7 +168,7 @@ async fn skip_passes_one_event(context: &Context<'_>) -> Outcome {
     member.next(context).await?.ack().await?;
     let stuck = member.next(context).await?;
     let position = stuck.position();
-    stuck.nack(context.timing.batch_wait).await?;
+    stuck.nack(context.timing.deadline).await?;
     member.close(context).await?;
     let (log, leases) = (bench.log().await?, bench.leases().await?);
     let partition = log.partitions().await?.remove(0).id;

@@ -56,7 +56,7 @@ impl Memory {
     /// With little patience, for what is going to fail.
     pub(crate) fn impatient() -> Self {
         let mut timing = Timing::default();
-        timing.batch_wait = Duration::from_secs(12);
+        timing.deadline = Duration::from_secs(12);
         timing.case = Duration::from_secs(40);
         timing.backlog = 5_000;
         Self {

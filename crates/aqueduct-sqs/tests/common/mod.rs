@@ -186,7 +186,7 @@ impl Fixture for Queues {
         timing.backlog = 1_000;
         if self.endpoint.is_some() {
             // Some take tens of milliseconds for a request.
-            timing.batch_wait *= 5;
+            timing.deadline *= 5;
             timing.case *= 5;
         }
         timing
