@@ -144,7 +144,7 @@ fn commits_that_are_answered_and_not_stored() {
     fails(
         |resource| Broken::leases(resource, broken::LeaseFault::ForgetsCommits),
         &[
-            "lease_keeps_every_watermark",
+            "lease_keeps_every_checkpoint",
             "flushed_acks_survive_a_crash",
             "out_of_order_acks_resume_at_the_first_unsettled",
         ],
@@ -186,7 +186,7 @@ fn attempts_that_nobody_keeps() {
         |resource| Broken::leases(resource, broken::LeaseFault::ForgetsAttempts),
         &[
             "lease_keeps_every_field",
-            "attempts_survive_a_hand_over",
+            "attempts_survive_a_hand_off",
             "poison_ends_as_a_letter_and_no_innocent_does",
         ],
     );
@@ -244,7 +244,7 @@ fn a_layer_that_never_settles() {
         through(LayerFault::DefersAcks),
         &[
             "flushed_acks_survive_a_crash",
-            "leaving_member_hands_over_at_once",
+            "leaving_member_hands_off_at_once",
         ],
     );
 }

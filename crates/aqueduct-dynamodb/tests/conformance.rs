@@ -67,7 +67,7 @@ fn it_passes_what_it_claims_through_the_idempotency_layer() {
 const WITH_RECORDS: &[&str] = &[
     "abandoned_delivery_comes_again",
     "acks_are_committed_in_time",
-    "attempts_survive_a_hand_over",
+    "attempts_survive_a_hand_off",
     "crashes_alone_bury_nothing",
     "dead_member_is_replaced",
     "exhausted_event_becomes_a_letter",

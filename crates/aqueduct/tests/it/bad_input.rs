@@ -200,7 +200,7 @@ async fn errors_name_the_key_the_text_and_the_choices() {
             billing("on_exhausted = \"dead_letter\""),
             &["groups.billing.on_exhausted = \"dead_letter\"", "dead_letters"],
         ),
-        (billing("on_exhausted = \"drop\""), &["groups.billing.on_exhausted = \"drop\"", "dead letter, divert_key, block"]),
+        (billing("on_exhausted = \"drop\""), &["groups.billing.on_exhausted = \"drop\"", "dead_letter, divert_key, block"]),
         (
             billing("on_reject = \"stop\"\ndead_letters = \"orders-dlq\""),
             &["groups.billing.on_reject = \"stop\"", "dead_letters"],
