@@ -1,4 +1,5 @@
-//! Each scenario runs to its end with few events, and says what it promises.
+//! Each scenario runs at its smallest size, and its output has the right shape. Figures depend on the
+//! machine and are not tested.
 
 #![allow(clippy::unwrap_used)]
 
@@ -45,7 +46,7 @@ fn memory_and_sqlite() {
 
 #[test]
 fn kinesis_publish() {
-    let lines = lines(&["kinesis-publish", "--events", "10000"]);
+    let lines = lines(&["kinesis-publish", "--events", "1000"]);
     assert_eq!(contestants(&lines).len(), 10);
     assert_eq!(line(&lines, "sdk")["requests_per_100k_events"], 200.0);
     assert!(aim(&lines, "requests per 100,000 events, aggregated") > 0.0);
@@ -53,7 +54,7 @@ fn kinesis_publish() {
 
 #[test]
 fn kinesis_limited() {
-    let lines = lines(&["kinesis-limited", "--events", "3000"]);
+    let lines = lines(&["kinesis-limited", "--events", "1000"]);
     assert_eq!(contestants(&lines).len(), 5);
     assert_eq!(aim(&lines, "events lost through dispatch"), 0.0);
     assert_eq!(aim(&lines, "events behind a later one"), 0.0);
@@ -61,21 +62,21 @@ fn kinesis_limited() {
 
 #[test]
 fn kinesis_consume() {
-    let lines = lines(&["kinesis-consume", "--events", "5000"]);
+    let lines = lines(&["kinesis-consume", "--events", "1000"]);
     assert_eq!(contestants(&lines).len(), 5);
     assert!(aim(&lines, "rate of the group") > 0.0);
 }
 
 #[test]
 fn kinesis_leases() {
-    let lines = lines(&["kinesis-leases", "--events", "2000"]);
+    let lines = lines(&["kinesis-leases", "--events", "500"]);
     assert_eq!(contestants(&lines).len(), 4);
     assert!(aim(&lines, "rate with leases in DynamoDB") > 0.0);
 }
 
 #[test]
 fn kinesis_adapter() {
-    let lines = lines(&["kinesis-adapter", "--events", "2000"]);
+    let lines = lines(&["kinesis-adapter", "--events", "500"]);
     assert_eq!(contestants(&lines).len(), 7);
     assert!(aim(&lines, "CPU time of the producer") > 0.0);
 }

@@ -52,15 +52,21 @@ impl LayerSet {
             Self::new("a reject policy", |_| {
                 Ok(vec![Arc::new(RejectPolicy::new(OnReject::Drop))])
             }),
-            Self::new("all layers", |context| {
-                Ok(vec![
-                    Arc::new(Tracing::new(TracingOptions::default(), &context.runtime)),
-                    Arc::new(Timeout::new(UNREACHED, &context.runtime)?),
-                    idempotency(context)?,
-                    dead_letters(context)?,
-                ])
-            }),
+            Self::combined(),
         ]
+    }
+
+    /// All layers at once: for backends on which running each set would only repeat what the memory
+    /// backend shows.
+    pub fn combined() -> Self {
+        Self::new("all layers", |context| {
+            Ok(vec![
+                Arc::new(Tracing::new(TracingOptions::default(), &context.runtime)),
+                Arc::new(Timeout::new(UNREACHED, &context.runtime)?),
+                idempotency(context)?,
+                dead_letters(context)?,
+            ])
+        })
     }
 
     /// The layers that `make` makes, outermost first, anew for each producer and each consumer. A

@@ -48,24 +48,9 @@ fn a_standard_queue_passes() {
 }
 
 #[test]
-fn a_fifo_queue_passes_behind_dead_letters() {
-    through(3, true, "dead letters");
-}
-
-#[test]
-fn a_fifo_queue_passes_behind_idempotency() {
-    through(4, true, "idempotency");
-}
-
-#[test]
-fn a_fifo_queue_passes_behind_a_reject_policy() {
-    through(5, true, "a reject policy");
-}
-
-#[test]
 fn queues_pass_behind_all_layers() {
-    through(6, true, "all layers");
-    through(7, false, "all layers");
+    through(6, true);
+    through(7, false);
 }
 
 #[test]
@@ -82,14 +67,12 @@ fn queues_of_the_endpoint_pass() {
     }
 }
 
-fn through(seed: u64, fifo: bool, name: &str) {
-    let sets = LayerSet::standard();
-    let set = sets.into_iter().find(|set| set.name() == name).unwrap();
-    // The sets wrap consumers: what only sends is the same as without them.
+fn through(seed: u64, fifo: bool) {
+    // Layers wrap consumers: what only sends is the same as without them.
     let sends = ["fields", "sending", "dispatch"];
     let others = cases().filter(|case| !sends.contains(&case.theme));
     let options = Options::default().only(others.map(|case| case.name));
-    on_emulator_with(seed, fifo, options.through(set)).assert_passed();
+    on_emulator_with(seed, fifo, options.through(LayerSet::combined())).assert_passed();
 }
 
 fn on_emulator(seed: u64, fifo: bool, layers: LayerSet) -> Report {

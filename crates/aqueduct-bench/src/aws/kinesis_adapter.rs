@@ -94,8 +94,8 @@ fn side() -> Side {
     Side::over("http://127.0.0.1:9", canned::kinesis())
 }
 
-/// Batches that are not measured: by then the producer has found out that these shards take more
-/// than those of the service.
+/// The most batches that are not measured: by then the rate limiter has found out that these shards
+/// accept more than those of the service. Never more than are measured.
 const WARM_UP: u64 = 100;
 
 /// Calls `send` with the numbers of each batch.
@@ -105,10 +105,10 @@ async fn batches(
     mut send: impl AsyncFnMut(std::ops::Range<u64>) -> Result<()>,
 ) -> Result<Figures> {
     let batch = batch as u64;
-    for at in 0..WARM_UP {
+    let count = events.div_ceil(batch);
+    for at in 0..WARM_UP.min(count) {
         send(at * batch..(at + 1) * batch).await?;
     }
-    let count = events.div_ceil(batch);
     let meter = Meter::begin();
     for at in 0..count {
         send(at * batch..(at + 1) * batch).await?;

@@ -6,7 +6,8 @@ use aqueduct_layers::dispatch::{Dispatch, PartialFailure};
 use tokio::task::JoinHandle;
 
 use super::client::{
-    FULL, JSON, OFF, ON, RAW, STREAM, Side, Wire, create_stream, event, joined, sdk, source,
+    FULL, JSON, OFF, ON, RAW, STREAM, Side, UNLIMITED, Wire, create_stream, event, joined, sdk,
+    source,
 };
 use super::server::{Kind, Server};
 use crate::Contestant;
@@ -25,8 +26,8 @@ const REQUESTS: &str = "requests_per_100k_events";
 /// Each 100 B of JSON, made and serialized by the contestant, under one of 1,000 keys.
 ///
 /// `sdk`: PutRecords with 500 records, 4 in flight. `single`: without aggregation. `raw`: data
-/// alone on the wire, else CloudEvents in JSON. `bare`: `Producer::send_batch`, 4 in flight, without
-/// dispatch. `enqueue`: event by event through dispatch, else `send_all`.
+/// alone on the wire, else CloudEvents in JSON. `bare`: `Producer::send_batch`, 4 in flight, without dispatch and,
+/// since nothing retries then, without the rate limiter. `enqueue`: event by event through dispatch, else `send_all`.
 pub(crate) const CONTESTANTS: &[Contestant] = &[
     contestant("sdk", FULL, |events, batch| {
         with_sdk(events, batch, Wire::Data)
@@ -35,7 +36,7 @@ pub(crate) const CONTESTANTS: &[Contestant] = &[
         with_dispatch(events, batch, &[OFF, RAW])
     }),
     contestant("bare-single-raw", FULL, |events, batch| {
-        with_producer(events, batch, &[OFF, RAW])
+        with_producer(events, batch, &[OFF, RAW, UNLIMITED])
     }),
     contestant("sdk-cloudevents", FULL, |events, batch| {
         with_sdk(events, batch, Wire::CloudEvents)
@@ -47,7 +48,7 @@ pub(crate) const CONTESTANTS: &[Contestant] = &[
         with_dispatch(events, batch, &[ON, RAW])
     }),
     contestant("bare-aggregated-raw", MANY, |events, batch| {
-        with_producer(events, batch, &[ON, RAW])
+        with_producer(events, batch, &[ON, RAW, UNLIMITED])
     }),
     contestant("aggregated", MANY, |events, batch| {
         with_dispatch(events, batch, &[JSON])
@@ -56,7 +57,7 @@ pub(crate) const CONTESTANTS: &[Contestant] = &[
         with_enqueue(events, batch, &[JSON])
     }),
     contestant("bare-aggregated", MANY, |events, batch| {
-        with_producer(events, batch, &[JSON])
+        with_producer(events, batch, &[JSON, UNLIMITED])
     }),
 ];
 
