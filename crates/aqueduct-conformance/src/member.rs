@@ -28,7 +28,7 @@ impl<'a> Bench<'a> {
     /// lease that outlives every hold-up of a busy machine.
     pub(crate) fn join(&'a self, group: &str) -> Join<'a> {
         let life = self.context.timing.lease_ttl * 5;
-        let mut options = GroupOptions::new(GroupName::new(group)).with_lease_life(life);
+        let mut options = GroupOptions::new(GroupName::new(group)).with_lease_ttl(life);
         options.commit_interval = Duration::from_millis(100);
         options.commit_min = Duration::from_millis(20);
         options.redelivery = Backoff::new(Duration::from_millis(20), Duration::from_millis(200));
@@ -55,7 +55,7 @@ impl Join<'_> {
     pub(crate) fn mortal(mut self) -> Self {
         self.options = self
             .options
-            .with_lease_life(self.bench.context.timing.lease_ttl);
+            .with_lease_ttl(self.bench.context.timing.lease_ttl);
         self.mortal = true;
         self
     }

@@ -126,7 +126,7 @@ struct GroupQueue {
 impl Queue for GroupQueue {
     async fn consumer(&self, group: &GroupName) -> Result<Arc<dyn Consumer>> {
         let life = Duration::from_secs(2);
-        let mut options = GroupOptions::new(group.clone()).with_lease_life(life);
+        let mut options = GroupOptions::new(group.clone()).with_lease_ttl(life);
         options.commit_interval = Duration::from_millis(100);
         options.commit_min = Duration::from_millis(20);
         options.redelivery = Backoff::new(Duration::from_millis(20), Duration::from_millis(200));

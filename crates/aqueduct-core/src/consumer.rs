@@ -3,7 +3,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::{
-    Assignment, Capabilities, Checkpoint, Delivery, Instant, PartitionId, Position, Result,
+    Assignment, Capabilities, Checkpoint, Delivery, Error, Instant, PartitionId, Position, Result,
     Revocation, SmallStr, StreamName,
 };
 
@@ -79,8 +79,10 @@ pub struct PartitionStatus {
     pub oldest_unsettled: Option<Duration>,
     /// Which key keeps the partition from fetching.
     pub blocked_by: Option<BlockedBy>,
-    /// Whether it reads one event at a time after a crash.
+    /// Whether it runs suspects one at a time after a crash.
     pub isolated: bool,
+    /// The error of reads that keep failing; `None` while reading works.
+    pub read_failure: Option<ReadFailure>,
 }
 
 impl PartitionStatus {
@@ -104,8 +106,18 @@ impl PartitionStatus {
             oldest_unsettled: None,
             blocked_by: None,
             isolated: false,
+            read_failure: None,
         }
     }
+}
+
+/// Reads of a partition that keep failing.
+#[derive(Clone, Debug)]
+pub struct ReadFailure {
+    /// The last error.
+    pub error: Error,
+    /// When reads began to fail.
+    pub since: Instant,
 }
 
 /// The key that keeps a partition from fetching.

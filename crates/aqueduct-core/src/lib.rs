@@ -28,7 +28,9 @@ pub use url::Url;
 
 pub use self::admin::{Admin, PartitionLag, StreamDescription, StreamSpec};
 pub use self::capability::{Capabilities, Capability, Claim, Claims, Limits};
-pub use self::consumer::{BlockedBy, Consumer, ConsumerStatus, PartitionStatus, RebalanceListener};
+pub use self::consumer::{
+    BlockedBy, Consumer, ConsumerStatus, PartitionStatus, ReadFailure, RebalanceListener,
+};
 pub use self::dead_letter::{
     DeadLetter, DeadLetterId, DeadLetterQuery, DeadLetterQueue, DeadLetterReason, DeadLetterStore,
     Failure, StoredDeadLetter,

@@ -20,7 +20,7 @@ async fn two_members_share_a_stream_on_many_threads() {
     let leases = orders.leases(&runtime).await.unwrap();
     let options = || {
         let life = Duration::from_secs(2);
-        GroupOptions::new("billing".into()).with_lease_life(life)
+        GroupOptions::new("billing".into()).with_lease_ttl(life)
     };
     let (sender, handled) = std::sync::mpsc::channel();
     let mut members = Vec::new();

@@ -100,6 +100,7 @@ async fn span_of_settled_events_is_bounded(context: &Context<'_>) -> Outcome {
     let member = bench
         .join("group")
         .with(|options| {
+            options.max_unsettled = 100;
             options.max_span = 100;
             options.fetch_events = 20;
         })

@@ -130,7 +130,7 @@ async fn replay_handles_everything_again(context: &Context<'_>) -> Outcome {
         .await
         .during("before the reset")?;
     let life = context.timing.lease_ttl;
-    let options = GroupOptions::new("group".into()).with_lease_life(life);
+    let options = GroupOptions::new("group".into()).with_lease_ttl(life);
     let (log, leases) = (bench.log().await?, bench.leases().await?);
     let resetting = Group::reset(&*log, &*leases, &Start::Earliest, &options, context.runtime);
     context

@@ -283,7 +283,7 @@ async fn sees_exactly(bench: &Bench<'_>, start: Start, events: &[Event]) -> Outc
 
 fn offline(bench: &Bench<'_>) -> GroupOptions {
     let life = bench.context.timing.lease_ttl;
-    GroupOptions::new("group".into()).with_lease_life(life)
+    GroupOptions::new("group".into()).with_lease_ttl(life)
 }
 
 async fn reset(

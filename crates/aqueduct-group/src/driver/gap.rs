@@ -25,7 +25,7 @@ impl Slot {
         };
         let policy = shared.options.on_gap;
         let partition = &self.partition;
-        tracing::error!(%partition, %asked, %left, ?policy, %error, "events are gone before they were read");
+        tracing::error!(key = %shared.key, %partition, %asked, %left, ?policy, %error, "events are gone before they were read");
         metrics::counter!(
             "aqueduct_group_gaps_total",
             "group" => shared.key.group.to_string(),

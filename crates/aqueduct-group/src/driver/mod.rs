@@ -4,6 +4,7 @@
 mod calls;
 mod deliver;
 mod gap;
+mod lag;
 mod reader;
 mod report;
 mod run;

@@ -4,6 +4,7 @@ use std::time::Duration;
 use aqueduct_core::{
     Backoff, Checkpoint, Error, ErrorKind, Instant, OpenPartition, PartitionReader, Retry,
 };
+use futures::future::{Either, select};
 
 use super::slot::Slot;
 
@@ -40,14 +41,13 @@ pub(super) async fn attend(slot: Arc<Slot>, previous: Option<Arc<Slot>>) {
 async fn read_on(slot: &Slot) {
     let shared = &slot.shared;
     let mut reader: Option<Box<dyn PartitionReader>> = None;
-    let mut failures = 0;
     let mut tail_at = Instant::default();
     if slot.start == Checkpoint::End {
         return slot.reader_ended(Vec::new());
     }
     loop {
-        let room = slot.room().await.min(shared.options.fetch_events);
-        let answer = match reader.as_mut() {
+        let room = room(slot, &mut tail_at).await;
+        let read = match reader.as_mut() {
             Some(reader) => reader.read(room).await,
             None => match open(slot).await {
                 Ok(Some(opened)) => {
@@ -58,20 +58,19 @@ async fn read_on(slot: &Slot) {
                 Err(error) => Err(error),
             },
         };
-        match answer {
+        match read {
             Ok(batch) => {
-                failures = 0;
                 let now = shared.runtime.now();
-                let asked = batch.tail.is_some() || now < tail_at;
+                if batch.tail.is_some() {
+                    tail_at = now + TAIL_EVERY;
+                }
                 slot.fetched(batch.records, batch.tail, now);
                 if let Some(end) = batch.end {
                     return slot.reader_ended(end.children);
                 }
-                if !asked {
+                if now >= tail_at {
                     tail_at = now + TAIL_EVERY;
-                    if let Ok(tail) = shared.log.tail(&slot.partition).await {
-                        slot.fetched(Vec::new(), Some(tail), now);
-                    }
+                    ask_tail(slot).await;
                 }
             }
             Err(error) if error.is(ErrorKind::PositionExpired) || error.is(ErrorKind::NotFound) => {
@@ -79,16 +78,43 @@ async fn read_on(slot: &Slot) {
                 match slot.cross_gap(&error).await {
                     Ok(Some(opened)) => reader = Some(opened),
                     Ok(None) => return,
-                    Err(error) => wait(slot, &error, &mut failures).await,
+                    Err(error) => drop(wait(slot, &error).await),
                 }
             }
             Err(error) => {
-                wait(slot, &error, &mut failures).await;
-                if failures > 2 || !error.is_retryable() {
+                if wait(slot, &error).await > 2 || !error.is_retryable() {
                     reader = None;
                 }
             }
         }
+    }
+}
+
+/// Waits for room and returns how many records to read. A reader that stands still, since its
+/// partition is full or blocked, keeps asking for the tail, so that lag never freezes.
+async fn room(slot: &Slot, tail_at: &mut Instant) -> usize {
+    let most = slot.shared.options.fetch_events;
+    if let Some(room) = slot.room_now() {
+        return room.min(most);
+    }
+    let runtime = &slot.shared.runtime;
+    let mut room = Box::pin(slot.room());
+    loop {
+        match select(room, runtime.sleep_until(*tail_at)).await {
+            Either::Left((room, _)) => return room.min(most),
+            Either::Right((_, waiting)) => {
+                room = waiting;
+                *tail_at = runtime.now() + TAIL_EVERY;
+                ask_tail(slot).await;
+            }
+        }
+    }
+}
+
+async fn ask_tail(slot: &Slot) {
+    // A failure here changes nothing: reads report theirs, and the lag stays as it was.
+    if let Ok(tail) = slot.shared.log.tail(&slot.partition).await {
+        slot.tail_asked(tail, slot.shared.runtime.now());
     }
 }
 
@@ -103,17 +129,19 @@ async fn open(slot: &Slot) -> aqueduct_core::Result<Option<Box<dyn PartitionRead
     }
 }
 
-async fn wait(slot: &Slot, error: &Error, failures: &mut u32) {
-    *failures += 1;
+/// Waits for the next try after a failed read; returns how many failed in a row.
+async fn wait(slot: &Slot, error: &Error) -> u32 {
     let shared = &slot.shared;
-    tracing::warn!(partition = %slot.partition, %error, "not read, trying again");
+    let failures = slot.read_failed(error, shared.runtime.now());
+    tracing::warn!(key = %shared.key, partition = %slot.partition, failures, %error, "not read, trying again");
     metrics::counter!("aqueduct_group_read_failures_total", "kind" => error.kind().as_str())
         .increment(1);
     let pause = match error.retry() {
         Retry::After(pause) => pause,
-        _ => BACKOFF.delay(*failures, &shared.runtime) + Duration::from_millis(10),
+        _ => BACKOFF.delay(failures, &shared.runtime) + Duration::from_millis(10),
     };
     shared.runtime.sleep(pause).await;
+    failures
 }
 
 impl Slot {

@@ -63,10 +63,10 @@ impl Reports {
         match blocked {
             Some(by) if self.blocked.insert(status.partition.clone()) => {
                 let (partition, position) = (&status.partition, by.position);
-                tracing::warn!(%partition, %position, key = ?by.key, "a partition is blocked: it stops fetching");
+                tracing::warn!(group = %shared.key, %partition, %position, key = ?by.key, "a partition is blocked: it stops fetching");
             }
             None if self.blocked.remove(&status.partition) => {
-                tracing::info!(partition = %status.partition, "a partition is no longer blocked");
+                tracing::info!(group = %shared.key, partition = %status.partition, "a partition is no longer blocked");
             }
             _ => {}
         }

@@ -29,7 +29,7 @@ pub(crate) struct Driver {
     owned: OwnedSlots,
     calls: FuturesUnordered<BoxFuture<'static, Input>>,
     requests: mpsc::UnboundedReceiver<Request>,
-    flushes: BTreeMap<u64, oneshot::Sender<bool>>,
+    flushes: BTreeMap<u64, Flushing>,
     flush_ids: u64,
     /// Tasks of partitions that are gone, while their hooks run.
     leaving: FuturesUnordered<Task<()>>,
@@ -37,9 +37,18 @@ pub(crate) struct Driver {
     closed: bool,
 }
 
+/// A flush under way.
+struct Flushing {
+    done: oneshot::Sender<bool>,
+    /// Settlements were lost with a lease since the flush before.
+    lost: bool,
+}
+
 /// The open partitions, as the member asks for them.
 struct OwnedSlots {
     shared: Arc<Shared>,
+    /// Whether a lease was lost with settlements that no commit covered: the next flush fails.
+    lost_settlements: bool,
     open: BTreeMap<PartitionId, (Arc<Slot>, Task<()>)>,
     /// The slot before the one that is open, whose hooks come first.
     before: BTreeMap<PartitionId, Arc<Slot>>,
@@ -51,6 +60,7 @@ impl Driver {
         let runtime = &shared.runtime;
         let member = Member::new(
             Timings::new(&shared.options),
+            shared.key.clone(),
             shared.owner.clone(),
             start.record,
             runtime.random(),
@@ -60,6 +70,7 @@ impl Driver {
             member,
             owned: OwnedSlots {
                 shared: shared.clone(),
+                lost_settlements: false,
                 open: BTreeMap::new(),
                 before: BTreeMap::new(),
             },
@@ -111,9 +122,10 @@ impl Driver {
             inputs.push_back(match event {
                 Happened::Input(input) => *input,
                 Happened::Request(Request::Close) => Input::Close,
-                Happened::Request(Request::Flush(answer)) => {
+                Happened::Request(Request::Flush(done)) => {
                     self.flush_ids += 1;
-                    self.flushes.insert(self.flush_ids, answer);
+                    let lost = std::mem::take(&mut self.owned.lost_settlements);
+                    self.flushes.insert(self.flush_ids, Flushing { done, lost });
                     Input::Flush(self.flush_ids)
                 }
             });
@@ -127,7 +139,7 @@ impl Driver {
         for command in commands {
             self.carry_out(command);
         }
-        *lock(&self.shared.unreachable_since) = self.member.unreachable_since();
+        *lock(&self.shared.unreachable_since) = self.member.unreachable_since(now);
         self.reports.look(&self.shared, now);
     }
 
@@ -146,7 +158,7 @@ impl Driver {
             }
             Command::Drain(partition, why) => {
                 if let Some((slot, _)) = self.owned.open.get(&partition) {
-                    tracing::info!(%partition, %why, "giving up a partition");
+                    tracing::info!(key = %self.shared.key, %partition, %why, "giving up a partition");
                     slot.stop(why);
                 }
             }
@@ -154,8 +166,8 @@ impl Driver {
                 self.leaving.extend(self.owned.gone(&partition, why));
             }
             Command::Flushed { id, lost } => {
-                if let Some(answer) = self.flushes.remove(&id) {
-                    answer.send(!lost).ok();
+                if let Some(flushing) = self.flushes.remove(&id) {
+                    flushing.done.send(!lost && !flushing.lost).ok();
                 }
             }
             Command::Closed { kept } => {
@@ -174,12 +186,12 @@ impl Driver {
         let hooks = async { while self.leaving.next().await.is_some() {} };
         let limit = shared.options.drain;
         if let Err(error) = shared.runtime.timeout(limit, "revoked hooks", hooks).await {
-            tracing::warn!(%error, "closing without waiting for the hooks");
+            tracing::warn!(key = %shared.key, %error, "closing without waiting for the hooks");
         }
         let leave = shared.leases.leave(&shared.owner);
         let limit = shared.options.lease_ttl / 4;
         if let Ok(Err(error)) = shared.runtime.timeout(limit, "leave", leave).await {
-            tracing::warn!(%error, "the store was not told that this member leaves");
+            tracing::warn!(key = %shared.key, %error, "the store was not told that this member leaves");
         }
         shared.end(None);
     }
@@ -210,7 +222,7 @@ impl OwnedSlots {
         let partition = slot.partition.clone();
         let generation = slot.assignment.generation;
         let isolated = opening.takeover().isolated_until.is_some();
-        tracing::info!(%partition, generation, start = %slot.start, isolated, "partition assigned");
+        tracing::info!(key = %self.shared.key, %partition, generation, start = %slot.start, isolated, "partition assigned");
         let previous = self.before.insert(partition.clone(), slot.clone());
         lock(&self.shared.slots).list.push(slot.clone());
         let task = reader::attend(slot.clone(), previous);
@@ -221,11 +233,14 @@ impl OwnedSlots {
 
     fn gone(&mut self, partition: &PartitionId, why: Revocation) -> Option<Task<()>> {
         let (slot, task) = self.open.remove(partition)?;
-        tracing::info!(%partition, %why, generation = slot.assignment.generation, "partition gone");
+        tracing::info!(key = %self.shared.key, %partition, %why, generation = slot.assignment.generation, "partition gone");
         metrics::counter!("aqueduct_group_revocations_total", "why" => why.as_str()).increment(1);
         lock(&self.shared.slots)
             .list
             .retain(|it| !Arc::ptr_eq(it, &slot));
+        if why == Revocation::Lost && slot.snapshot().progress.settled > 0 {
+            self.lost_settlements = true;
+        }
         slot.revoke(why);
         slot.stop(why);
         self.count();

@@ -3,11 +3,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aqueduct_core::{
-    Assignment, Checkpoint, Error, Instant, PartitionId, PartitionStatus, Parts, ReadFrom, Record,
-    Revocation, Revocations, Settlement, Settler, Settling, Tail,
+    Assignment, Checkpoint, Error, Instant, PartitionId, PartitionStatus, Parts, ReadFailure,
+    ReadFrom, Record, Revocation, Revocations, Settlement, Settler, Settling, Tail,
 };
 use event_listener::Event as Signal;
 
+use super::lag::Lag;
 use super::stop::Stopping;
 use super::{Shared, lock};
 use crate::member::{Opening, Snapshot};
@@ -40,7 +41,9 @@ struct Inner {
     watched: bool,
     /// Bytes charged to the process's budget.
     charged: usize,
-    tail: Option<Tail>,
+    lag: Lag,
+    /// Reads in a row that failed, and the last failure.
+    failing: Option<(u32, ReadFailure)>,
 }
 
 impl Slot {
@@ -78,7 +81,8 @@ impl Slot {
                 reader_waits: false,
                 watched,
                 charged: 0,
-                tail: None,
+                lag: Lag::default(),
+                failing: None,
             }),
             revocations: Revocations::new(),
             until: AtomicU64::new(nanos(opening.until)),
@@ -179,6 +183,12 @@ impl Slot {
         }
     }
 
+    /// Returns how many records may be read now; `None` while there is no room.
+    pub(super) fn room_now(&self) -> Option<usize> {
+        let (room, affordable) = self.look_for_room();
+        (room > 0 && affordable).then_some(room)
+    }
+
     fn look_for_room(&self) -> (usize, bool) {
         let mut inner = lock(&self.inner);
         let budget = self.shared.options.budget.as_ref();
@@ -196,11 +206,16 @@ impl Slot {
     /// Takes what a read brought.
     pub(super) fn fetched(&self, records: Vec<Record>, tail: Option<Tail>, now: Instant) {
         let mut inner = lock(&self.inner);
-        inner.tail = tail.or(inner.tail);
-        if records.is_empty() {
+        inner.failing = None;
+        let empty = records.is_empty();
+        inner.tracker.fetched(records, now);
+        if let Some(tail) = tail {
+            let seen = inner.tracker.last_seen();
+            inner.lag.read(tail, seen, now);
+        }
+        if empty {
             return;
         }
-        inner.tracker.fetched(records, now);
         self.charge(&mut inner);
         let watched = inner.watched;
         drop(inner);
@@ -208,6 +223,25 @@ impl Slot {
         if watched {
             self.shared.wake.notify(usize::MAX);
         }
+    }
+
+    /// Takes the tail that was asked for beside the reads.
+    pub(super) fn tail_asked(&self, tail: Tail, now: Instant) {
+        let mut inner = lock(&self.inner);
+        let seen = inner.tracker.last_seen();
+        inner.lag.asked(tail, seen, now);
+    }
+
+    /// Notes a failed read; returns how many failed in a row.
+    pub(super) fn read_failed(&self, error: &Error, now: Instant) -> u32 {
+        let mut inner = lock(&self.inner);
+        let (count, since) = match &inner.failing {
+            Some((count, failure)) => (count.saturating_add(1), failure.since),
+            None => (1, now),
+        };
+        let error = error.clone();
+        inner.failing = Some((count, ReadFailure { error, since }));
+        count
     }
 
     pub(super) fn reader_ended(&self, children: Vec<PartitionId>) {
@@ -300,11 +334,11 @@ impl Slot {
             inner.tracker.progress().ack_floor,
         );
         inner.tracker.fill_status(now, &mut status);
-        if let Some(tail) = inner.tail {
-            let held = inner.tracker.held() as u64;
-            status.lag_events = tail.events_behind.map(|behind| behind + held);
-            status.lag_time = tail.time_behind;
-        }
+        status.lag_events = inner.lag.events(inner.tracker.held());
+        status.lag_time = inner.lag.time();
+        // One failed read is tried again at once; only a second one is worth a report.
+        let failing = inner.failing.as_ref().filter(|(count, _)| *count > 1);
+        status.read_failure = failing.map(|(_, failure)| failure.clone());
         status
     }
 
@@ -395,8 +429,14 @@ impl Settler for Slot {
     fn abandon(&self, parts: &Parts) {
         let runtime = &self.shared.runtime;
         let now = runtime.now();
+        let leaving = self.stopping.why().is_some() || self.shared.draining.load(Ordering::Acquire);
         let mut inner = lock(&self.inner);
-        let settled = inner.tracker.abandon(parts, now, || runtime.random());
+        let settled = if leaving {
+            // A handler that a shutdown or hand-off cancels has not failed (rule 5).
+            inner.tracker.give_back(parts, now)
+        } else {
+            inner.tracker.abandon(parts, now, || runtime.random())
+        };
         self.settled(inner, settled);
     }
 }

@@ -2,12 +2,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use aqueduct_core::{Checkpoint, Instant, Lease, OwnerId, PartitionId, Result, StoredAttempts};
 
+use super::lineage::Lineage;
 use super::write::Carried;
 use super::{Command, Kind, Member, Owned, Row, Work};
 
 impl Member {
     /// Takes free partitions up to a fair share.
     pub(super) fn balance(&mut self, now: Instant, work: &dyn Work, out: &mut Vec<Command>) {
+        let lineage = Lineage::new(&self.rows, &self.partitions);
         let mut free = Vec::new();
         let mut readable = 0usize;
         let mut members = BTreeSet::from([self.owner.clone()]);
@@ -17,7 +19,7 @@ impl Member {
                 readable += 1;
                 continue;
             }
-            if lease.checkpoint == Checkpoint::End || !self.parents_done(lease) {
+            if !lineage.is_readable(lease) {
                 continue;
             }
             readable += 1;
@@ -42,12 +44,13 @@ impl Member {
 
     /// Asks the busiest member for one partition, where that brings both closer.
     pub(super) fn ask_for_one(&mut self, now: Instant, work: &dyn Work, out: &mut Vec<Command>) {
+        let lineage = Lineage::new(&self.rows, &self.partitions);
         let mut counts: BTreeMap<&OwnerId, usize> = BTreeMap::from([(&self.owner, 0)]);
         let mut candidates: Vec<&Lease> = Vec::new();
         let again = self.timings.life * 2;
         for row in self.rows.values() {
             let lease = &row.lease;
-            let readable = lease.checkpoint != Checkpoint::End && self.parents_done(lease);
+            let readable = lineage.is_readable(lease);
             let owned = self.owned.contains_key(&lease.partition);
             if !readable || (!owned && self.is_free(row, now, work)) {
                 continue;
@@ -132,7 +135,7 @@ impl Member {
             if now >= ask.since + batch_wait {
                 self.asks.remove(&partition);
                 if row.wanted_by.as_ref() == Some(&self.owner) {
-                    tracing::warn!(%partition, "its owner did not hand it over in time: it is robbed");
+                    tracing::warn!(key = %self.key, %partition, "not handed off in time: it is taken by force");
                     let unclean = row.unclean;
                     self.take_row(row, unclean, now, out);
                 }
@@ -182,7 +185,7 @@ impl Member {
         let row = row.lease.clone();
         if let Some(owner) = &row.owner {
             let dead = work.is_dead(owner);
-            tracing::info!(%partition, %owner, dead, "lease expired: it is taken");
+            tracing::info!(key = %self.key, %partition, %owner, dead, "lease expired: it is taken");
         }
         let unclean = row.unclean + u32::from(row.owner.is_some());
         self.take_row(row, unclean, now, out);

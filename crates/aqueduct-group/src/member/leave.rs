@@ -103,11 +103,11 @@ impl Member {
             .collect();
         for partition in late {
             if !closing {
-                tracing::warn!(%partition, "lease not renewed in time: it counts as lost");
+                tracing::warn!(key = %self.key, %partition, "lease not renewed in time: it counts as lost");
             } else if self.may_still_be_given_up(&partition, now, out) {
                 continue;
             } else {
-                tracing::warn!(%partition, "lease not given up in time: it runs out by itself");
+                tracing::warn!(key = %self.key, %partition, "lease not given up in time: it expires by itself");
                 self.kept.insert(partition.clone());
             }
             self.lose(&partition, Revocation::Lost, now, out);

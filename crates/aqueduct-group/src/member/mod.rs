@@ -14,18 +14,25 @@
 
 mod balance;
 mod commands;
+mod health;
 mod leave;
+mod lineage;
 mod rng;
 mod rows;
+#[cfg(test)]
+mod tests;
 mod tick;
 mod write;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use aqueduct_core::{GroupRecord, Instant, Lease, OwnerId, Partition, PartitionId, Revocation};
+use aqueduct_core::{
+    GroupKey, GroupRecord, Instant, Lease, OwnerId, Partition, PartitionId, Revocation,
+};
 
 pub(crate) use self::commands::{Command, Input, Listing, Opening, Snapshot, Work, WriteKind};
+use self::health::{Call, Health};
 pub(crate) use self::rng::Rng;
 use crate::GroupOptions;
 use crate::tracker::Progress;
@@ -51,7 +58,7 @@ impl Timings {
         Self {
             life: options.lease_ttl,
             renew_every: options.renew_every,
-            margin: options.margin,
+            margin: options.lease_margin,
             commit_interval: options.commit_interval,
             commit_min: options.commit_min,
             commit_count: options.commit_count,
@@ -79,6 +86,8 @@ pub(crate) fn call_limit(life: Duration) -> Duration {
 /// A member of a group.
 pub(crate) struct Member {
     timings: Timings,
+    /// For messages: a process may have many members.
+    key: GroupKey,
     owner: OwnerId,
     group: GroupRecord,
     /// Whether `group` was read since leases were last found missing: a reset replaces it.
@@ -99,7 +108,7 @@ pub(crate) struct Member {
     next_list: Instant,
     listed: Option<Instant>,
     list_failures: u32,
-    unreachable_since: Option<Instant>,
+    health: Health,
     flushes: Vec<Flush>,
     /// Whose event runs alone, and since when nobody comes for it: one at a time, so that a crash
     /// counts against one event.
@@ -199,6 +208,7 @@ impl Member {
     /// A member named `owner` of the group of that record, drawing from `seed`.
     pub(crate) fn new(
         timings: Timings,
+        key: GroupKey,
         owner: OwnerId,
         group: GroupRecord,
         seed: u64,
@@ -207,6 +217,7 @@ impl Member {
         let mut rng = Rng::new(seed);
         Self {
             timings,
+            key,
             owner,
             group,
             group_fresh: true,
@@ -226,7 +237,7 @@ impl Member {
             next_list: now,
             listed: None,
             list_failures: 0,
-            unreachable_since: None,
+            health: Health::default(),
             flushes: Vec::new(),
             ops: 0,
             balance_due: false,
@@ -299,17 +310,18 @@ impl Member {
         wake
     }
 
-    /// Since when the store, or the log's listing, cannot be reached.
-    pub(crate) fn unreachable_since(&self) -> Option<Instant> {
-        self.unreachable_since
+    /// Returns when the store, or the listing of the log, became unreachable; `None` while both are
+    /// reachable.
+    pub(crate) fn unreachable_since(&self, now: Instant) -> Option<Instant> {
+        self.health.unreachable_since(now)
     }
 
     fn reached(&mut self) {
-        self.unreachable_since = None;
+        self.health.succeeded(Call::Row);
     }
 
     fn not_reached(&mut self, now: Instant) {
-        self.unreachable_since.get_or_insert(now);
+        self.health.failed(Call::Row, now);
     }
 
     fn next_op(&mut self) -> u64 {

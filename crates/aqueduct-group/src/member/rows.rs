@@ -1,11 +1,11 @@
 use std::time::Duration;
 
 use aqueduct_core::{
-    Checkpoint, GroupRecord, Instant, Lease, Partition, PartitionId, ReadFrom, Result, Revocation,
-    Swap,
+    Checkpoint, GroupRecord, Instant, Lease, PartitionId, ReadFrom, Result, Revocation, Swap,
 };
 
-use super::{Ask, Command, Listing, Member, Row, Work};
+use super::lineage::Lineage;
+use super::{Ask, Call, Command, Listing, Member, Row, Work};
 
 impl Member {
     pub(super) fn on_listed(
@@ -19,8 +19,8 @@ impl Member {
         let listing = match answer {
             Ok(listing) => listing,
             Err(error) => {
-                tracing::warn!(%error, "partitions and leases not listed");
-                self.not_reached(now);
+                tracing::warn!(key = %self.key, %error, "partitions and leases not listed");
+                self.health.failed(Call::Listing, now);
                 let most = self.timings.life / 4;
                 let ceiling = Duration::from_millis(200)
                     .saturating_mul(1 << self.list_failures.min(16))
@@ -30,7 +30,7 @@ impl Member {
                 return;
             }
         };
-        self.reached();
+        self.health.succeeded(Call::Listing);
         self.list_failures = 0;
         let every = self.timings.life / 2;
         self.next_list = now + self.rng.share(every, 80, 120);
@@ -129,11 +129,12 @@ impl Member {
         if self.closing || now < self.create_at {
             return;
         }
+        let lineage = Lineage::new(&self.rows, &self.partitions);
         let missing: Vec<_> = self
             .partitions
             .keys()
             .filter(|id| !self.rows.contains_key(*id) && !self.creating.contains(*id))
-            .filter(|id| !self.has_started_child(id))
+            .filter(|id| !lineage.is_passed(id))
             .cloned()
             .collect();
         if missing.is_empty() {
@@ -196,7 +197,7 @@ impl Member {
                 self.balance_due |= self.creating.is_empty();
             }
             Err(error) => {
-                tracing::warn!(%partition, %error, "lease not created");
+                tracing::warn!(key = %self.key, %partition, %error, "lease not created");
                 self.not_reached(now);
                 self.create_at = now + self.rng.share(Duration::from_secs(1), 50, 100);
                 let again = self.create_at;
@@ -222,7 +223,7 @@ impl Member {
                 self.create_missing(now, out);
             }
             Err(error) => {
-                tracing::warn!(%error, "group record not read");
+                tracing::warn!(key = %self.key, %error, "group record not read");
                 self.not_reached(now);
             }
         }
@@ -260,29 +261,12 @@ impl Member {
         complete
     }
 
-    /// Deletes leases of ended partitions that nobody will ask for again.
+    /// Deletes the leases of ended partitions that no member needs any more.
     fn delete_ended(&mut self, out: &mut Vec<Command>) {
-        let rows = &self.rows;
-        let done: Vec<_> = rows
-            .values()
-            .map(|row| &row.lease)
-            .filter(|lease| lease.checkpoint == Checkpoint::End)
-            .filter(|lease| !self.partitions.contains_key(&lease.partition))
-            .filter(|lease| !self.deleting.contains(&lease.partition))
-            .filter(|lease| {
-                let named = lease.children.iter().filter_map(|child| rows.get(child));
-                let naming = rows
-                    .values()
-                    .filter(|row| row.lease.parents.contains(&lease.partition));
-                named
-                    .chain(naming)
-                    .all(|child| !matches!(child.lease.checkpoint, Checkpoint::Start(_)))
-            })
-            .cloned()
-            .collect();
-        for lease in done {
-            self.deleting.insert(lease.partition.clone());
-            out.push(Command::Delete(lease));
+        for lease in Lineage::new(&self.rows, &self.partitions).obsolete() {
+            if self.deleting.insert(lease.partition.clone()) {
+                out.push(Command::Delete(lease));
+            }
         }
     }
 
@@ -302,31 +286,5 @@ impl Member {
             Ok(Swap::Lost(Some(_))) => {}
             Err(_) => self.not_reached(now),
         }
-    }
-
-    /// Whether somebody reads what came after it: it is settled then, although it has no lease.
-    fn has_started_child(&self, id: &PartitionId) -> bool {
-        let begun = |row: &Row| row.lease.parents.contains(id) && row.lease.generation > 0;
-        // Another store may keep the leases of the last generation alone.
-        let beyond = |child: &Partition| {
-            child.parents.contains(id)
-                && !self.rows.contains_key(&child.id)
-                && self.has_started_child(&child.id)
-        };
-        self.rows.values().any(begun) || self.partitions.values().any(beyond)
-    }
-
-    /// Whether every parent is settled to its end, or gone.
-    pub(super) fn parents_done(&self, lease: &Lease) -> bool {
-        let listed = self.partitions.get(&lease.partition);
-        let listed = listed.iter().flat_map(|partition| partition.parents.iter());
-        lease
-            .parents
-            .iter()
-            .chain(listed)
-            .all(|parent| match self.rows.get(parent) {
-                Some(row) => row.lease.checkpoint == Checkpoint::End,
-                None => !self.partitions.contains_key(parent) || self.has_started_child(parent),
-            })
     }
 }

@@ -228,11 +228,30 @@ impl Member {
             pending.last_sent = now;
             out.push(pending.command());
             owned.pending = Some(pending);
+        } else if owned.deadline.is_none() {
+            // The acceptance was refused although the row names this member. Nothing is open and
+            // nothing is pending, so the entry would wait for ever; the next listing accepts again.
+            self.drop_unopened(partition, row, now);
         } else {
             owned.refused += 1;
             if owned.refused > 2 {
                 self.put_off(partition, None, now);
             }
+        }
+    }
+
+    /// Forgets a partition that was never opened here; `row` may still name this member.
+    fn drop_unopened(&mut self, partition: &PartitionId, row: Lease, now: Instant) {
+        self.owned.remove(partition);
+        if row.owner.as_ref() != Some(&self.owner) {
+            return;
+        }
+        let (lease, since) = (row.clone(), now);
+        self.rows.insert(partition.clone(), Row { lease, since });
+        if self.closing {
+            self.let_row_go(row, now);
+        } else {
+            self.hurry_list(now);
         }
     }
 
@@ -317,14 +336,14 @@ impl Member {
         error: &Error,
         now: Instant,
     ) {
-        tracing::warn!(%partition, %error, kind = ?pending.kind, "lease not written");
+        tracing::warn!(key = %self.key, %partition, %error, kind = ?pending.kind, "lease not written");
         let unknown = pending.doubt || error.effect() == Effect::Unknown;
         if unknown {
             pending.doubt = true;
             pending.idle = true;
             self.put_off(partition, Some(pending), now);
         } else if matches!(pending.kind, Kind::Take | Kind::Accept) {
-            self.owned.remove(partition);
+            self.drop_unopened(partition, pending.current, now);
             self.not_reached(now);
         } else {
             self.put_off(partition, None, now);

@@ -2,8 +2,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use aqueduct_core::{
-    Backoff, GroupRecord, Instant, OwnerId, PartitionId, Parts, ResolvedStart, Revocation,
-    Timestamp,
+    Backoff, GroupKey, GroupRecord, Instant, OwnerId, PartitionId, Parts, ResolvedStart,
+    Revocation, Timestamp,
 };
 
 use super::scenario::Scenario;
@@ -49,8 +49,9 @@ impl Process {
             partitions: Vec::new(),
         };
         let record = GroupRecord::new(start, 0, Timestamp::EPOCH);
+        let key = GroupKey::new("simulated", "log");
         Self {
-            member: Member::new(scenario.timings, owner.clone(), record, seed, now),
+            member: Member::new(scenario.timings, key, owner.clone(), record, seed, now),
             owner,
             slots: BTreeMap::new(),
             chains: BTreeMap::new(),

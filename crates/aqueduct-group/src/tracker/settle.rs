@@ -44,6 +44,14 @@ impl Tracker {
         }
     }
 
+    /// Takes back a delivery whose handler was cancelled: it comes again without a failed attempt.
+    pub(crate) fn give_back(&mut self, parts: &Parts, now: Instant) -> Settled {
+        match self.slots.out(parts.ticket) {
+            Some(at) => self.hold(at, parts, now, now, false),
+            None => Settled::default(),
+        }
+    }
+
     /// Why that ticket may no longer be settled; `None` while it may.
     pub(crate) fn revocation(&self, ticket: u64) -> Option<Revocation> {
         match self.slots.out(ticket) {

@@ -81,6 +81,11 @@ impl Tracker {
             .is_some_and(|alone| alone.durable && self.slots.at(alone.at).state == State::Waiting)
     }
 
+    /// Returns the last position fetched, or the one that reading began behind.
+    pub(crate) fn last_seen(&self) -> Option<Position> {
+        self.last_seen
+    }
+
     /// Events fetched and not settled.
     pub(crate) fn held(&self) -> usize {
         self.slots.held()

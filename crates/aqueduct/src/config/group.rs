@@ -250,12 +250,12 @@ fn read_group_options(name: &SmallStr, section: &mut Section) -> Result<GroupOpt
             })?),
         };
     }
-    if let Some(life) = section.duration("lease_ttl")? {
-        options = options.with_lease_life(life);
+    if let Some(ttl) = section.duration("lease_ttl")? {
+        options = options.with_lease_ttl(ttl);
     }
     for (key, value) in [
         ("renew_every", &mut options.renew_every),
-        ("margin", &mut options.margin),
+        ("lease_margin", &mut options.lease_margin),
         ("commit_interval", &mut options.commit_interval),
         ("commit_min", &mut options.commit_min),
         ("drain", &mut options.drain),

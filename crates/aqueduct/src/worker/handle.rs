@@ -42,6 +42,17 @@ pub enum Problem {
     Unreachable(Duration),
     /// It owns no partition: others have them, or the first leases are still to come.
     WithoutLease,
+    /// Reading a partition keeps failing.
+    Unreadable {
+        /// The stream.
+        stream: StreamName,
+        /// The partition.
+        partition: PartitionId,
+        /// The kind of the last error.
+        kind: ErrorKind,
+        /// How long reads have failed.
+        since: Duration,
+    },
     /// A partition does not fetch because a key stands still.
     Stuck {
         /// The stream.
@@ -115,6 +126,16 @@ impl WorkerHandle {
         }
         if let Some(since) = status.unreachable_since {
             problems.push(Problem::Unreachable(self.runtime.now().since(since)));
+        }
+        for partition in &status.partitions {
+            if let Some(failure) = &partition.read_failure {
+                problems.push(Problem::Unreadable {
+                    stream: partition.stream.clone(),
+                    partition: partition.partition.clone(),
+                    kind: failure.error.kind(),
+                    since: self.runtime.now().since(failure.since),
+                });
+            }
         }
         let ready = problems.is_empty();
         let log = consumer.capabilities().claims;

@@ -1,0 +1,104 @@
+use aqueduct_core::{Checkpoint, Error, ErrorKind, ReadFrom, ResolvedStart, Swap, Timestamp};
+
+use super::*;
+
+/// Partitions that are idle, as far as the member asks.
+struct Idle;
+
+impl Work for Idle {
+    fn snapshot(&mut self, _: &PartitionId) -> Option<Snapshot> {
+        None
+    }
+
+    fn mark(&mut self, _: &PartitionId) -> Option<Snapshot> {
+        None
+    }
+
+    fn withdraw(&mut self, _: &PartitionId) {}
+
+    fn stop(&mut self, _: &PartitionId, _: Revocation) -> Option<Snapshot> {
+        None
+    }
+
+    fn is_dead(&self, _: &OwnerId) -> bool {
+        false
+    }
+}
+
+fn at(seconds: u64) -> Instant {
+    Instant::after_origin(Duration::from_secs(seconds))
+}
+
+fn member() -> Member {
+    let start = ResolvedStart {
+        at: Timestamp::EPOCH,
+        partitions: Vec::new(),
+    };
+    let group = GroupRecord::new(start, 0, Timestamp::EPOCH);
+    let timings = Timings::new(&GroupOptions::new("billing".into()));
+    let key = GroupKey::new("billing", "orders");
+    Member::new(timings, key, "me".into(), group, 7, at(0))
+}
+
+fn row(owner: &str) -> Lease {
+    let mut row = Lease::new("p0".into(), Checkpoint::Start(ReadFrom::Earliest));
+    row.owner = Some(owner.into());
+    row.generation = 2;
+    row.counter = 9;
+    row
+}
+
+fn listing(row: &Lease) -> Input {
+    Input::Listed(Ok(Listing {
+        partitions: vec![Partition::new(row.partition.clone())],
+        leases: vec![row.clone()],
+    }))
+}
+
+fn write_of(commands: &[Command]) -> Option<(u64, Lease, Lease)> {
+    commands.iter().find_map(|command| match command {
+        Command::Write {
+            op, current, next, ..
+        } => Some((*op, (**current).clone(), (**next).clone())),
+        _ => None,
+    })
+}
+
+/// A member that was handed `p0` and has sent its acceptance.
+fn accepting() -> (Member, u64) {
+    let mut member = member();
+    member.handle(Input::Tick, at(0), &mut Idle);
+    let commands = member.handle(listing(&row("me")), at(0), &mut Idle);
+    let (op, _, _) = write_of(&commands).unwrap();
+    (member, op)
+}
+
+#[test]
+fn an_acceptance_that_is_refused_is_sent_again() {
+    let (mut member, op) = accepting();
+    let mut unchanged = row("me");
+    unchanged.wanted_by = Some("other".into());
+    let refused = Input::Written("p0".into(), op, Ok(Swap::Lost(Some(unchanged.clone()))));
+    let commands = member.handle(refused, at(1), &mut Idle);
+    assert!(matches!(commands[..], [Command::List(_)]), "{commands:?}");
+    let commands = member.handle(listing(&unchanged), at(2), &mut Idle);
+    assert!(write_of(&commands).is_some(), "{commands:?}");
+}
+
+#[test]
+fn a_close_after_a_refused_acceptance_gives_the_row_up_and_ends() {
+    for unreachable in [false, true] {
+        let (mut member, op) = accepting();
+        let answer = match unreachable {
+            true => Err(Error::new(ErrorKind::Unavailable, "no store")),
+            false => Ok(Swap::Lost(Some(row("me")))),
+        };
+        member.handle(Input::Close, at(1), &mut Idle);
+        let commands = member.handle(Input::Written("p0".into(), op, answer), at(1), &mut Idle);
+        let (op, current, next) = write_of(&commands).unwrap();
+        assert_eq!((current.owner.is_some(), next.owner.clone()), (true, None));
+        let written = Input::Written("p0".into(), op, Ok(Swap::Swapped(next)));
+        let commands = member.handle(written, at(1), &mut Idle);
+        assert!(commands.contains(&Command::Closed { kept: Vec::new() }));
+    }
+}

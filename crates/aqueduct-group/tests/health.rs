@@ -1,0 +1,135 @@
+//! Status, lag and flushes tell what is true now, also while nothing works.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::time::Duration;
+
+use aqueduct_core::{ErrorKind, GroupKey};
+use aqueduct_memory::{Fault, Operation};
+use common::{Bench, SECOND, owned};
+
+#[test]
+fn reads_that_are_denied_for_hours_are_reported_until_one_succeeds() {
+    let bench = Bench::new("1");
+    let consumer = bench.open(&bench.runtime, bench.options());
+    bench.sleep(SECOND * 5);
+    let faults = bench.backend.faults("orders");
+    faults.next(Operation::Read, 1, Fault::refused(ErrorKind::Unavailable));
+    for _ in 0..50 {
+        bench.sleep(Duration::from_millis(100));
+        let status = consumer.status().partitions.remove(0);
+        assert!(status.read_failure.is_none(), "one failure is tried again");
+    }
+    let began = bench.runtime.now();
+    for operation in [Operation::Read, Operation::Open] {
+        faults.chance(operation, 1.0, Fault::refused(ErrorKind::Denied));
+    }
+    bench.sleep(SECOND * 6 * 3_600);
+    let failure = consumer.status().partitions.remove(0).read_failure.unwrap();
+    assert!(failure.error.is(ErrorKind::Denied));
+    assert!(failure.since.since(began) < SECOND * 5);
+    faults.clear();
+    bench.sleep(SECOND * 20);
+    assert!(consumer.status().partitions[0].read_failure.is_none());
+}
+
+#[test]
+fn lag_grows_while_a_reader_is_full_or_paused() {
+    for paused in [true, false] {
+        let bench = Bench::new("1");
+        let mut options = bench.options();
+        options.max_unsettled = 100;
+        options.fetch_events = 100;
+        let consumer = bench.open(&bench.runtime, options);
+        consumer.pause(paused);
+        bench.send(0, 200, 10);
+        bench.sleep(SECOND * 10);
+        let lag = || consumer.status().partitions[0].lag_events;
+        assert_eq!(lag(), Some(200));
+        bench.send(200, 2_000, 10);
+        bench.sleep(SECOND * 10);
+        assert_eq!(lag(), Some(2_200));
+        let late = consumer.status().partitions[0].lag_time.unwrap();
+        assert!(late >= SECOND * 9, "{late:?}");
+    }
+}
+
+#[test]
+fn health_does_not_flap_on_one_failed_listing() {
+    let bench = Bench::new("1");
+    let consumer = bench.open(&bench.runtime, bench.options());
+    bench.sleep(SECOND);
+    let faults = bench.backend.faults("orders");
+    let before = faults.hits(Operation::LeaseRead);
+    faults.next(
+        Operation::LeaseRead,
+        1,
+        Fault::refused(ErrorKind::Unavailable),
+    );
+    for _ in 0..4_000 {
+        bench.sleep(Duration::from_millis(10));
+        assert!(consumer.status().unreachable_since.is_none());
+    }
+    assert!(faults.hits(Operation::LeaseRead) > before);
+}
+
+#[test]
+fn a_flush_after_a_lost_lease_fails_once() {
+    let bench = Bench::new("1");
+    bench.send(0, 5, 5);
+    let consumer = bench.open(&bench.runtime, bench.options());
+    bench.sleep(SECOND * 2);
+    let faults = bench.backend.faults("orders");
+    for operation in [Operation::LeaseRead, Operation::LeaseWrite] {
+        faults.chance(operation, 1.0, Fault::refused(ErrorKind::Unavailable));
+    }
+    bench.run(async {
+        for delivery in bench.receive(&consumer, SECOND).await.unwrap() {
+            delivery.ack().await.unwrap();
+        }
+    });
+    while owned(&consumer) > 0 {
+        bench.sleep(SECOND);
+    }
+    let failed = bench.run(consumer.flush()).unwrap_err();
+    assert!(failed.is(ErrorKind::Revoked), "{failed}");
+    faults.clear();
+    assert_eq!(bench.drink(&consumer).len(), 5, "they come again");
+    bench.run(consumer.flush()).unwrap();
+}
+
+#[test]
+fn what_a_shutdown_cancels_is_given_back_uncounted() {
+    let bench = Bench::new("1");
+    bench.send(0, 1, 1);
+    for _ in 0..6 {
+        let mut options = bench.options();
+        options.drain = Duration::from_millis(300);
+        let consumer = bench.open(&bench.runtime, options);
+        bench.run(async {
+            let batch = bench.receive(&consumer, SECOND * 5).await.unwrap();
+            assert_eq!(batch[0].attempt(), 1, "nothing failed");
+            consumer.drain().await.unwrap();
+            drop(batch);
+            consumer.close().await.unwrap();
+        });
+        let key = GroupKey::new("billing", "orders");
+        let row = bench.run(bench.leases().list(&key, &[])).unwrap().remove(0);
+        assert_eq!((row.owner, row.attempts, row.unclean), (None, None, 0));
+    }
+}
+
+#[test]
+fn a_new_group_starts_at_once_after_a_hundred_reshards() {
+    let bench = Bench::new("2");
+    bench.send(0, 10, 5);
+    let admin = bench.run(bench.resource.admin(&bench.runtime)).unwrap();
+    for generation in 0..100 {
+        bench.run(admin.reshard(2 + generation % 2)).unwrap();
+    }
+    bench.send(10, 10, 5);
+    let consumer = bench.open(&bench.runtime, bench.options());
+    assert_eq!(bench.drink(&consumer).len(), 20);
+}
