@@ -1,0 +1,7 @@
+#![doc = include_str!("../README.md")]
+
+mod pattern;
+mod rules;
+
+pub use self::pattern::Pattern;
+pub use self::rules::{Field, Otherwise, Rules};
