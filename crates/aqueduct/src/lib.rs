@@ -13,13 +13,14 @@ pub use aqueduct_core::{
     DeadLetterQueue, DeadLetterReason, DeadLetterStore, Delivery, Effect, Error, ErrorKind, Event,
     EventClaim, EventId, Failure, GroupName, IdempotencyScope, PartitionId, PartitionLag,
     PartitionStatus, Position, ReadFrom, RebalanceListener, Receipt, Result, Retry, Revocation,
-    Runtime, SettleError, Settlement, SmallStr, Start, StoredDeadLetter, StreamDescription,
-    StreamName, StreamSpec, Timestamp,
+    Route, Router, Runtime, SettleError, Settlement, SmallStr, Start, StoredDeadLetter,
+    StreamDescription, StreamName, StreamSpec, Timestamp,
 };
 #[cfg(feature = "dynamodb")]
 pub use aqueduct_dynamodb::{self as dynamodb, DynamoDbBackend};
 #[cfg(feature = "kinesis")]
 pub use aqueduct_kinesis::{self as kinesis, KinesisBackend};
+pub use aqueduct_layers as layers;
 pub use aqueduct_layers::{Dispatch as Producer, EventSink, PartialFailure, Pending};
 pub use aqueduct_memory::MemoryBackend;
 #[cfg(feature = "sqlite")]
@@ -29,7 +30,9 @@ pub use aqueduct_sqs::{self as sqs, SqsBackend};
 /// Implements the asynchronous traits, such as [`RebalanceListener`].
 pub use async_trait::async_trait;
 
-pub use self::client::{Client, ClientBuilder, Consumer, ReadEvent, Reader};
+pub use self::client::{
+    Client, ClientBuilder, Consumer, ReadEvent, Reader, Routed, RoutingProducer,
+};
 pub use self::config::Environment;
 pub use self::worker::{
     Batch, BatchHandler, BatchOptions, Completion, Context, Extract, ExtractShared, Handler,

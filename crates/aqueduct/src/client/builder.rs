@@ -2,12 +2,15 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use aqueduct_core::{Backend, Error, ErrorKind, Result, Runtime, SmallStr};
+#[cfg(doc)]
+use aqueduct_core::Stage;
+use aqueduct_core::{Backend, Error, ErrorKind, Layer, Result, Router, Runtime, SmallStr};
 use aqueduct_group::ByteBudget;
 use aqueduct_memory::MemoryBackend;
 
+use super::layers::Layers;
+use super::resource::NamedResource;
 use super::schemes::Schemes;
-use super::slot::Slot;
 use super::{Client, Inner};
 use crate::config::{Config, Environment, Sources};
 
@@ -36,6 +39,8 @@ pub struct ClientBuilder {
     environment: Option<Environment>,
     backends: BTreeMap<SmallStr, Arc<dyn Backend>>,
     only: Option<MemoryBackend>,
+    layers: Vec<Arc<dyn Layer>>,
+    routers: BTreeMap<SmallStr, Arc<dyn Router>>,
     runtime: Option<Runtime>,
     refused: Option<Error>,
 }
@@ -89,6 +94,78 @@ impl ClientBuilder {
         self
     }
 
+    /// Adds a layer around every producer and every group, inside of those added before.
+    ///
+    /// The order is fixed by the layers' [stages](Stage): observe, idempotency, dead letters, backend,
+    /// from the outside. A group's own layers (idempotency, dead letters) take the place of their stage, and
+    /// the layers that the configuration names come inside of these within one stage.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> aqueduct::Result<()> {
+    /// use aqueduct::core::{Layer, Stage};
+    /// use aqueduct::{Client, Event};
+    ///
+    /// /// Marks each event with the region that it was sent from.
+    /// struct Region(&'static str);
+    ///
+    /// impl Layer for Region {
+    ///     fn name(&self) -> &'static str { "region" }
+    ///     fn stage(&self) -> Stage { Stage::Observe }
+    ///     fn stamp(&self, event: &mut Event) {
+    ///         let _ = event.attributes_mut().set("region", self.0);
+    ///     }
+    /// }
+    ///
+    /// let client = Client::builder()
+    ///     .set("streams.orders.url", "memory:")
+    ///     .layer(Region("eu-west-1"))
+    ///     .build()
+    ///     .await?;
+    /// # let _ = client; Ok(()) }
+    /// ```
+    ///
+    /// [`build`](Self::build) refuses a stage outside of an earlier one, and a name that comes twice, with
+    /// `Config`.
+    #[must_use]
+    pub fn layer(mut self, layer: impl Layer + 'static) -> Self {
+        self.layers.push(Arc::new(layer));
+        self
+    }
+
+    /// Adds a router by the name that [`Client::router`] takes. A closure is one.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> aqueduct::Result<()> {
+    /// use aqueduct::{Client, Event, Route};
+    ///
+    /// let client = Client::builder()
+    ///     .set("client.source", "/shop")
+    ///     .set("streams.orders.url", "memory:")
+    ///     .router("shop", |event: &Event| match event.kind().starts_with("order.") {
+    ///         true => Route::one("orders"),
+    ///         false => Route::Nowhere,
+    ///     })
+    ///     .build()
+    ///     .await?;
+    /// let shop = client.router("shop").await?;
+    /// shop.send(Event::new("order.placed")).await?;
+    /// assert!(shop.send(Event::new("cart.opened")).await.is_err());
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn router(mut self, name: impl Into<SmallStr>, router: impl Router + 'static) -> Self {
+        let name = name.into();
+        if self
+            .routers
+            .insert(name.clone(), Arc::new(router))
+            .is_some()
+        {
+            let twice = format!("the router `{name}` is given twice: choose another name for one");
+            self.refused.get_or_insert(Error::config(twice));
+        }
+        self
+    }
+
     /// Serves every URL by `backend`, whatever its scheme.
     pub(crate) fn only_backend(mut self, backend: MemoryBackend) -> Self {
         self.only = Some(backend);
@@ -130,15 +207,37 @@ impl ClientBuilder {
             Some(memory) => Schemes::only(memory),
             None => Schemes::new(self.backends),
         };
-        let slots = config
+        let layers = Layers::new(self.layers, &config.layers, &runtime)?;
+        let locate = |error| config.origins.locate(error);
+        let resources = config
             .targets
             .iter()
             .map(|(id, target)| {
-                let resource = schemes.parse(id, target);
-                let resource = resource.map_err(|error| config.origins.locate(error))?;
-                Ok((id.clone(), Slot::new(target.clone(), resource)))
+                let resource = schemes.parse(id, target).map_err(locate)?;
+                let stack = layers.stack(&target.layers, []).map_err(|error| {
+                    let place = format!("{}.layers", target.options.place());
+                    locate(error.context(place))
+                })?;
+                Ok((
+                    id.clone(),
+                    NamedResource::new(target.clone(), resource, stack),
+                ))
             })
             .collect::<Result<_>>()?;
+        for group in config.groups.values() {
+            let place = |error: Error| error.context(format_args!("groups.{}.layers", group.name));
+            layers.check_group(group).map_err(place).map_err(locate)?;
+        }
+        let mut routers = self.routers;
+        for (name, rules) in &config.routes {
+            if routers
+                .insert(name.clone(), Arc::new(rules.clone()))
+                .is_some()
+            {
+                let twice = format!("routes.{name}: code gives a router of that name too");
+                return Err(Error::config(twice));
+            }
+        }
         let budget = config
             .client
             .receive_bytes
@@ -146,7 +245,9 @@ impl ClientBuilder {
         Ok(Client(Arc::new(Inner {
             config,
             runtime,
-            slots,
+            resources,
+            layers,
+            routers,
             budget,
             consumers: Mutex::default(),
         })))

@@ -1,7 +1,7 @@
 use aqueduct_core::{Capability, Claim, Claims, Error, Result, SmallStr};
 
 use super::Client;
-use super::slot::Slot;
+use super::resource::NamedResource;
 use crate::config::{GroupConfig, IdempotencyPlace};
 
 impl Client {
@@ -9,16 +9,16 @@ impl Client {
     pub(super) fn check_group(&self, group: &GroupConfig) -> Vec<Error> {
         let mut errors = Vec::new();
         for stream in &group.streams {
-            let slots = match self.slots_of(group, stream) {
-                Ok(slots) => slots,
+            let resources = match self.resources_of(group, stream) {
+                Ok(resources) => resources,
                 Err(error) => {
                     errors.push(error);
                     continue;
                 }
             };
-            errors.extend(slots.missing(group, stream));
-            errors.extend(self.shared_queue(group, stream, &slots));
-            let claims = slots.fold(group);
+            errors.extend(resources.missing(group, stream));
+            errors.extend(self.shared_queue(group, stream, &resources));
+            let claims = resources.fold(group);
             for &capability in &group.requires {
                 if let Claim::No(why) = claims.get(capability) {
                     errors.push(lacks(group, stream, capability, why));
@@ -37,9 +37,9 @@ impl Client {
         &self,
         group: &GroupConfig,
         stream: &SmallStr,
-        slots: &Slots<'_>,
+        resources: &GroupResources<'_>,
     ) -> Option<Error> {
-        let claims = slots.stream.resource().claims();
+        let claims = resources.stream.get().claims();
         let (Claim::No(_), Claim::No(_)) = (
             claims.get(Capability::Groups),
             claims.get(Capability::Positions),
@@ -54,7 +54,7 @@ impl Client {
              alone; give each group a queue of its own",
             group.name,
             other.name,
-            slots.stream.resource().describe()
+            resources.stream.get().describe()
         )))
     }
 
@@ -65,7 +65,7 @@ impl Client {
         stream: &SmallStr,
         opened: &Claims,
     ) -> Result<()> {
-        let promised = self.slots_of(group, stream)?.fold(group);
+        let promised = self.resources_of(group, stream)?.fold(group);
         let open = group
             .requires
             .iter()
@@ -77,41 +77,46 @@ impl Client {
         together(errors.collect())
     }
 
-    fn slots_of<'a>(&'a self, group: &'a GroupConfig, stream: &SmallStr) -> Result<Slots<'a>> {
-        let slot = |target: &Option<SmallStr>| target.as_ref().map(|id| self.slot(id)).transpose();
+    fn resources_of<'a>(
+        &'a self,
+        group: &'a GroupConfig,
+        stream: &SmallStr,
+    ) -> Result<GroupResources<'a>> {
+        let resource =
+            |target: &Option<SmallStr>| target.as_ref().map(|id| self.resource(id)).transpose();
         let idempotency = match &group.idempotency {
-            IdempotencyPlace::Target(target) => Some(self.slot(target)?),
-            IdempotencyPlace::Stream => Some(self.slot(stream)?),
+            IdempotencyPlace::Target(target) => Some(self.resource(target)?),
+            IdempotencyPlace::Stream => Some(self.resource(stream)?),
             IdempotencyPlace::Off => None,
         };
-        Ok(Slots {
-            stream: self.slot(stream)?,
-            leases: slot(&group.leases)?,
+        Ok(GroupResources {
+            stream: self.resource(stream)?,
+            leases: resource(&group.leases)?,
             idempotency,
-            dead_letters: slot(&group.dead_letters)?,
+            dead_letters: resource(&group.dead_letters)?,
         })
     }
 }
 
 /// What one stream of a group is read with.
-struct Slots<'a> {
-    stream: &'a Slot,
-    leases: Option<&'a Slot>,
-    idempotency: Option<&'a Slot>,
-    dead_letters: Option<&'a Slot>,
+struct GroupResources<'a> {
+    stream: &'a NamedResource,
+    leases: Option<&'a NamedResource>,
+    idempotency: Option<&'a NamedResource>,
+    dead_letters: Option<&'a NamedResource>,
 }
 
-impl Slots<'_> {
+impl GroupResources<'_> {
     /// What the group can do with the stream: what each part contributes.
     fn fold(&self, group: &GroupConfig) -> Claims {
         use Capability::{
             DeadLetters, Durable, Idempotency, Leases, Positions, Shared, Transactions,
         };
-        let base = self.stream.resource().claims();
+        let base = self.stream.get().claims();
         let mut claims = base.clone();
         let is_log = !matches!(base.get(Positions), Claim::No(_));
         if let (Some(leases), true) = (self.leases, is_log) {
-            let theirs = leases.resource().claims();
+            let theirs = leases.get().claims();
             claims = claims.with(Leases, theirs.get(Leases).clone());
             for both in [Durable, Shared] {
                 let weaker = base.clone().and(&theirs);
@@ -121,12 +126,12 @@ impl Slots<'_> {
         if let Some(dead_letters) = self.dead_letters {
             claims = claims.with(
                 DeadLetters,
-                dead_letters.resource().claims().get(DeadLetters).clone(),
+                dead_letters.get().claims().get(DeadLetters).clone(),
             );
         }
         match self.idempotency {
             Some(store) => {
-                let theirs = store.resource().claims();
+                let theirs = store.get().claims();
                 for of_store in [Idempotency, Transactions] {
                     claims = claims.with(of_store, theirs.get(of_store).clone());
                 }
@@ -145,8 +150,8 @@ impl Slots<'_> {
     fn missing(&self, group: &GroupConfig, stream: &SmallStr) -> Vec<Error> {
         use Capability::{Idempotency, Leases, Positions};
         let mut errors = Vec::new();
-        let is_log = self.stream.resource().claims().has(Positions);
-        let leases = self.leases.unwrap_or(self.stream).resource();
+        let is_log = self.stream.get().claims().has(Positions);
+        let leases = self.leases.unwrap_or(self.stream).get();
         if let (true, Claim::No(why)) = (is_log, leases.claims().get(Leases)) {
             errors.push(Error::config(format!(
                 "groups.{}.leases: {} stores no leases, and stream {stream} needs some: {why}; set \
@@ -156,7 +161,7 @@ impl Slots<'_> {
                 self.lease_example(stream)
             )));
         }
-        if let Some(store) = self.idempotency.map(Slot::resource)
+        if let Some(store) = self.idempotency.map(NamedResource::get)
             && let Claim::No(why) = store.claims().get(Idempotency)
         {
             errors.push(Error::config(format!(

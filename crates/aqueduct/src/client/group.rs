@@ -13,8 +13,9 @@ use aqueduct_layers::{
 
 use super::Client;
 use super::merged::Merged;
+use super::resource::NamedResource;
 use crate::config::{GroupConfig, IdempotencyPlace};
-use crate::worker::Claimant;
+use crate::worker::{Claimant, Surround};
 
 /// A group, as opened.
 pub(crate) struct Opened {
@@ -49,7 +50,7 @@ impl Client {
             };
             consumers.push(consumer);
             if let Some(claimant) = claimant {
-                claimants.insert(self.slot(stream)?.resource().stream().clone(), claimant);
+                claimants.insert(self.resource(stream)?.get().stream().clone(), claimant);
             }
         }
         let consumer: Arc<dyn Consumer> = match <[_; 1]>::try_from(consumers) {
@@ -73,23 +74,24 @@ impl Client {
         rebalance_listener: Option<Arc<dyn RebalanceListener>>,
     ) -> Result<(Arc<dyn Consumer>, Option<Claimant>)> {
         let runtime = self.runtime();
-        let slot = self.slot(stream)?;
-        let mut layers: Vec<Arc<dyn Layer>> = Vec::new();
+        let resource = self.resource(stream)?;
+        let mut own: Vec<Arc<dyn Layer>> = Vec::new();
         let idempotency = self.idempotency(group, stream).await?;
         let claimant = idempotency.map(|layer| {
-            layers.push(Arc::new(layer.clone()));
+            own.push(Arc::new(layer.clone()));
             let claimant: Claimant =
                 Arc::new(move |assignment, parts| layer.claim_for(assignment, parts));
             claimant
         });
         if let Some(layer) = self.dead_letter_layer(group).await? {
-            layers.push(layer);
+            own.push(layer);
         }
-        let inner = match slot.source(runtime).await? {
+        let layers = self.0.layers.stack(&group.layers, own)?;
+        let inner = match resource.source(runtime).await? {
             Source::Log(log) => {
                 let leases = match &group.leases {
-                    Some(target) => self.slot(target)?.leases(runtime).await?,
-                    None => slot.leases(runtime).await?,
+                    Some(target) => self.resource(target)?.leases(runtime).await?,
+                    None => resource.leases(runtime).await?,
                 };
                 let mut options = group.options.clone();
                 options.rebalance_listener = rebalance_listener;
@@ -100,7 +102,7 @@ impl Client {
             _ => {
                 return Err(Error::unsupported(format!(
                     "{}: neither a log nor a queue",
-                    slot.resource().describe()
+                    resource.get().describe()
                 )));
             }
         };
@@ -115,6 +117,14 @@ impl Client {
         Ok((consumer, claimant))
     }
 
+    /// Returns the layers around the calls of the group's handlers.
+    pub(crate) fn surround(&self, group: &GroupConfig) -> Surround {
+        let stack = self.0.layers.stack(&group.layers, []).unwrap_or_default();
+        let layers = stack.iter().filter_map(|layer| layer.handler()).collect();
+        let streams = group.streams.iter().filter_map(|it| self.resource(it).ok());
+        Surround::new(layers, streams.map(NamedResource::destination).collect())
+    }
+
     async fn idempotency(
         &self,
         group: &GroupConfig,
@@ -125,7 +135,7 @@ impl Client {
             IdempotencyPlace::Stream => stream,
             IdempotencyPlace::Target(target) => target,
         };
-        let store = self.slot(target)?.idempotency(self.runtime()).await?;
+        let store = self.resource(target)?.idempotency(self.runtime()).await?;
         let options = IdempotencyOptions {
             handlers: group.handlers.clone(),
             stream_retention: match store.retention() {
@@ -145,7 +155,7 @@ impl Client {
 
     /// How long the stream keeps its events; `None` for ever, or where nobody can tell.
     async fn retention_of(&self, stream: &SmallStr) -> Result<Option<Duration>> {
-        match self.slot(stream)?.admin(self.runtime()).await {
+        match self.resource(stream)?.admin(self.runtime()).await {
             Ok(admin) => Ok(admin.describe().await?.retention),
             Err(error) if error.is(ErrorKind::Unsupported) => Ok(None),
             Err(error) => Err(error),
@@ -165,10 +175,16 @@ impl Client {
             bury_backoff: group.redelivery,
             ..DeadLetterOptions::default()
         };
-        let slot = self.slot(target)?;
-        let layer = match slot.stores_letters() {
-            true => DeadLetters::with_letters(slot.dead_letters(runtime).await?, options, runtime)?,
-            false => DeadLetters::new(slot.letters_as_events(runtime).await?, options, runtime)?,
+        let resource = self.resource(target)?;
+        let layer = match resource.stores_dead_letters() {
+            true => {
+                DeadLetters::with_letters(resource.dead_letters(runtime).await?, options, runtime)?
+            }
+            false => DeadLetters::new(
+                resource.dead_letters_as_events(runtime).await?,
+                options,
+                runtime,
+            )?,
         };
         Ok(Some(Arc::new(layer)))
     }

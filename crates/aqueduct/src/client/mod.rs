@@ -4,25 +4,31 @@ mod builder;
 mod check;
 mod consumer;
 mod group;
+mod layers;
+mod lazy;
 mod merged;
-mod once;
 mod reader;
+mod resource;
+mod router;
 mod schemes;
-mod slot;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use aqueduct_core::{Admin, DeadLetterStore, Error, ErrorKind, Result, Runtime, SmallStr, Start};
+use aqueduct_core::{
+    Admin, DeadLetterStore, Error, ErrorKind, Result, Router, Runtime, SmallStr, Start,
+};
 use aqueduct_group::ByteBudget;
 use aqueduct_layers::Dispatch;
 
 pub use self::builder::ClientBuilder;
 pub use self::consumer::Consumer;
+use self::layers::Layers;
 pub use self::reader::{ReadEvent, Reader};
-use self::slot::Slot;
+use self::resource::NamedResource;
+pub use self::router::{Routed, RoutingProducer};
 use crate::config::{Config, GroupConfig, TargetKind, list};
 use crate::worker::Worker;
 
@@ -36,7 +42,9 @@ pub struct Client(Arc<Inner>);
 struct Inner {
     config: Config,
     runtime: Runtime,
-    slots: BTreeMap<SmallStr, Slot>,
+    resources: BTreeMap<SmallStr, NamedResource>,
+    layers: Layers,
+    routers: BTreeMap<SmallStr, Arc<dyn Router>>,
     budget: Option<Arc<ByteBudget>>,
     consumers: Mutex<Vec<Weak<dyn aqueduct_core::Consumer>>>,
 }
@@ -90,6 +98,27 @@ impl Client {
         self.stream(stream)?.producer(&self.0.runtime).await
     }
 
+    /// Returns a producer that sends each event to the streams that a router names: one of
+    /// `[routes.NAME]`, whose streams are opened now, or one given to [`ClientBuilder::router`], whose
+    /// streams are opened when they are first named.
+    ///
+    /// # Errors
+    /// `Config` for an unknown name, listing those that exist; errors of opening a stream.
+    pub async fn router(&self, name: &str) -> Result<RoutingProducer> {
+        let Some((name, router)) = self.0.routers.get_key_value(name) else {
+            return Err(Error::config(format!(
+                "there is no router `{name}`; declared: {}; add [routes.{name}] or call \
+                 `ClientBuilder::router`",
+                list(self.0.routers.keys())
+            )));
+        };
+        let producer = RoutingProducer::new(self.clone(), name.clone(), router.clone());
+        if let Some(rules) = self.0.config.routes.get(name) {
+            producer.open(rules.targets()).await?;
+        }
+        Ok(producer)
+    }
+
     /// A member of a group that the caller pulls from.
     ///
     /// # Errors
@@ -129,7 +158,7 @@ impl Client {
     pub async fn dead_letters(&self, group: &str) -> Result<Arc<dyn DeadLetterStore>> {
         let group = self.group(group)?;
         match &group.dead_letters {
-            Some(target) => self.slot(target)?.dead_letters(&self.0.runtime).await,
+            Some(target) => self.resource(target)?.dead_letters(&self.0.runtime).await,
             None => Err(Error::config(format!(
                 "groups.{}.dead_letters: it is not set, so the group has no dead letters",
                 group.name
@@ -174,8 +203,8 @@ impl Client {
         for consumer in consumers.iter().filter_map(Weak::upgrade) {
             closed = closed.and(consumer.close().await);
         }
-        for slot in self.0.slots.values() {
-            closed = closed.and(slot.close().await);
+        for resource in self.0.resources.values() {
+            closed = closed.and(resource.close().await);
         }
         closed
     }
@@ -185,9 +214,10 @@ impl Client {
         Ok(&self.group(group)?.streams)
     }
 
-    fn stream(&self, name: &str) -> Result<&Slot> {
-        let slot = self.0.slots.get(name);
-        slot.filter(|slot| slot.kind() == TargetKind::Stream)
+    fn stream(&self, name: &str) -> Result<&NamedResource> {
+        let resource = self.0.resources.get(name);
+        resource
+            .filter(|resource| resource.kind() == TargetKind::Stream)
             .ok_or_else(|| {
                 let names: Vec<_> = self.streams().map(SmallStr::from).collect();
                 Error::config(format!(
@@ -207,8 +237,8 @@ impl Client {
         })
     }
 
-    fn slot(&self, target: &str) -> Result<&Slot> {
-        self.0.slots.get(target).ok_or_else(|| {
+    fn resource(&self, target: &str) -> Result<&NamedResource> {
+        self.0.resources.get(target).ok_or_else(|| {
             Error::new(
                 ErrorKind::Internal,
                 format!("{target} was read and not kept"),

@@ -13,18 +13,22 @@ pub(super) enum Schemes {
     Only(MemoryBackend),
 }
 
-/// Schemes of backends that exist, and the cargo feature that compiles each in.
-const FEATURES: [(&str, &str); 9] = [
-    ("sqlite", "sqlite"),
-    ("kinesis", "kinesis"),
-    ("dynamodb", "dynamodb"),
-    ("sqs", "sqs"),
-    ("eventhubs", "eventhubs"),
-    ("pubsub", "pubsub"),
-    ("s3", "object-store"),
-    ("gs", "object-store"),
-    ("az", "object-store"),
-];
+/// The schemes whose backend is behind the cargo feature of the same name.
+const FEATURES: [&str; 4] = ["dynamodb", "kinesis", "sqlite", "sqs"];
+
+/// The schemes that are reserved for backends which this version does not have.
+const PLANNED: [&str; 5] = ["az", "eventhubs", "gs", "pubsub", "s3"];
+
+/// Returns the name that OpenTelemetry's conventions have for the system behind a scheme; the scheme
+/// itself if they have none.
+pub(super) fn messaging_system(scheme: &str) -> SmallStr {
+    match scheme {
+        "kinesis" => SmallStr::literal("aws_kinesis"),
+        "sqs" => SmallStr::literal("aws_sqs"),
+        "pubsub" => SmallStr::literal("gcp_pubsub"),
+        other => other.into(),
+    }
+}
 
 impl Schemes {
     pub(super) fn new(brought: BTreeMap<SmallStr, Arc<dyn Backend>>) -> Self {
@@ -98,10 +102,34 @@ fn in_memory(memory: &MemoryBackend, target: &Target) -> Result<Arc<dyn Resource
 }
 
 fn missing(scheme: &str) -> String {
-    match FEATURES.iter().find(|(known, _)| *known == scheme) {
-        Some((_, feature)) => format!(
-            "the scheme `{scheme}` is not compiled in: enable the cargo feature `{feature}` of aqueduct"
-        ),
-        None => format!("no backend has the scheme `{scheme}`"),
+    if FEATURES.contains(&scheme) {
+        return format!(
+            "the scheme `{scheme}` is not compiled in: enable the cargo feature `{scheme}` of aqueduct"
+        );
+    }
+    if PLANNED.contains(&scheme) {
+        return format!(
+            "aqueduct {} has no backend for the scheme `{scheme}` yet",
+            env!("CARGO_PKG_VERSION")
+        );
+    }
+    format!("no backend has the scheme `{scheme}`")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scheme_names_a_feature_only_if_it_exists() {
+        let manifest = include_str!("../../Cargo.toml");
+        for scheme in FEATURES {
+            assert!(missing(scheme).contains(&format!("feature `{scheme}`")));
+            assert!(manifest.contains(&format!("\n{scheme} = [\"dep:aqueduct-{scheme}\"]")));
+        }
+        for scheme in PLANNED {
+            let said = missing(scheme);
+            assert!(said.contains("yet") && !said.contains("feature"), "{said}");
+        }
     }
 }

@@ -31,6 +31,8 @@ pub(crate) struct GroupConfig {
     pub(crate) concurrency: usize,
     pub(crate) timeout: Duration,
     pub(crate) strict: bool,
+    /// The layers outside of its own, the outermost first.
+    pub(crate) layers: Vec<SmallStr>,
     pub(crate) options: GroupOptions,
 }
 
@@ -94,6 +96,10 @@ impl GroupConfig {
                 .duration("timeout")?
                 .unwrap_or(Duration::from_secs(300)),
             strict: section.boolean("strict")?.unwrap_or(false),
+            layers: scope
+                .layers
+                .read_names(&mut section)?
+                .unwrap_or_else(|| scope.client.layers.clone()),
             options,
         };
         section.finish()?;

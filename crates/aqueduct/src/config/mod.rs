@@ -8,7 +8,9 @@
 mod environment;
 mod expand;
 mod group;
+mod layers;
 mod mask;
+mod routes;
 mod section;
 mod target;
 mod tree;
@@ -17,9 +19,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use aqueduct_core::{Error, Result, SmallStr};
+use aqueduct_routing::Rules;
 
 pub use self::environment::Environment;
 pub(crate) use self::group::{GroupConfig, IdempotencyPlace};
+pub(crate) use self::layers::LayerConfigs;
 use self::section::Section;
 pub(crate) use self::target::{Target, TargetKind};
 use self::tree::{Node, Table, Tree};
@@ -30,6 +34,8 @@ pub(crate) struct Config {
     pub(crate) client: ClientConfig,
     pub(crate) targets: BTreeMap<SmallStr, Target>,
     pub(crate) groups: BTreeMap<SmallStr, GroupConfig>,
+    pub(crate) routes: BTreeMap<SmallStr, Rules>,
+    pub(crate) layers: LayerConfigs,
     pub(crate) origins: Origins,
 }
 
@@ -40,6 +46,8 @@ pub(crate) struct ClientConfig {
     /// Whether what is missing is made, where its own table or URL does not say.
     pub(crate) create: Option<&'static str>,
     pub(crate) receive_bytes: Option<usize>,
+    /// The layers of every stream, store and group that names none itself.
+    pub(crate) layers: Vec<SmallStr>,
 }
 
 /// What every table is read with.
@@ -48,6 +56,7 @@ pub(crate) struct Scope<'a> {
     folder: Option<&'a Path>,
     environment: &'a Environment,
     client: &'a ClientConfig,
+    layers: &'a LayerConfigs,
 }
 
 /// Where each key was written, to say so in errors.
@@ -102,17 +111,21 @@ impl Config {
         let streams = take_table(&mut root, "streams")?;
         let stores = take_table(&mut root, "stores")?;
         let groups = take_table(&mut root, "groups")?;
+        let layers = take_table(&mut root, "layers")?;
+        let routes = take_table(&mut root, "routes")?;
         if let Some(name) = root.keys().next() {
             return Err(Error::config(format!(
                 "{name}: no such table; valid: {}",
                 TABLES.join(", ")
             )));
         }
-        let client = ClientConfig::read(Section::new("client", client, environment)?)?;
+        let layers = LayerConfigs::read(layers, environment)?;
+        let client = ClientConfig::read(Section::new("client", client, environment)?, &layers)?;
         let scope = Scope {
             folder,
             environment,
             client: &client,
+            layers: &layers,
         };
         let mut targets = BTreeMap::new();
         for (kind, tables) in [(TargetKind::Stream, streams), (TargetKind::Store, stores)] {
@@ -134,25 +147,35 @@ impl Config {
             let group = GroupConfig::read(&name, section, &mut targets, scope)?;
             read.insert(name, group);
         }
+        let routes = routes
+            .into_iter()
+            .map(|(name, node)| {
+                let place = format!("routes.{name}");
+                let table = as_table(&place, node)?;
+                let rules = routes::read(&place, table, &targets, environment)?;
+                Ok((name, rules))
+            })
+            .collect::<Result<_>>()?;
         Ok(Self {
             client,
             targets,
             groups: read,
+            routes,
+            layers,
             origins,
         })
     }
 }
 
 impl ClientConfig {
-    fn read(mut section: Section) -> Result<Self> {
+    fn read(mut section: Section, layers: &LayerConfigs) -> Result<Self> {
         let client = Self {
             source: section.text("source")?,
             create: section.choice("create", &["missing", "never"])?,
             receive_bytes: section.bytes("receive_bytes")?,
+            layers: layers.read_names(&mut section)?.unwrap_or_default(),
         };
-        if client.source.as_deref() == Some("") {
-            return Err(section.refuse("source", "CloudEvents requires a source"));
-        }
+        check_source(&section, client.source.as_ref())?;
         section.finish()?;
         Ok(client)
     }
@@ -180,7 +203,25 @@ impl Origins {
 }
 
 /// The tables of a configuration.
-const TABLES: [&str; 4] = ["client", "groups", "stores", "streams"];
+const TABLES: [&str; 6] = ["client", "groups", "layers", "routes", "stores", "streams"];
+
+/// Refuses a source that CloudEvents does not allow: it must be a URI reference, so an empty one or
+/// one with spaces identifies nothing.
+fn check_source(section: &Section, source: Option<&SmallStr>) -> Result<()> {
+    match source {
+        Some(source) if source.trim().is_empty() => Err(section.refuse(
+            "source",
+            "it is empty; CloudEvents requires a URI reference, such as /shop/web",
+        )),
+        Some(source) if source.contains(|c: char| c.is_whitespace() || c.is_control()) => {
+            Err(section.refuse(
+                "source",
+                "it contains white space; CloudEvents requires a URI reference, such as /shop/web",
+            ))
+        }
+        _ => Ok(()),
+    }
+}
 
 fn take_table(root: &mut Table, name: &str) -> Result<Table> {
     root.remove(name)

@@ -7,7 +7,7 @@ use aqueduct_layers::DispatchOptions;
 use super::mask::mask_url;
 use super::section::{Section, read_leaf, read_text};
 use super::tree::{Leaf, Node, Table};
-use super::{ClientConfig, Scope};
+use super::{ClientConfig, Scope, check_source};
 
 /// Something that a URL names: a stream, or a store beside the streams.
 #[derive(Clone, Debug)]
@@ -23,6 +23,8 @@ pub(crate) struct Target {
     /// The keys that every backend shares, for the error that lists what is valid.
     pub(crate) common: Vec<&'static str>,
     pub(crate) producer: DispatchOptions,
+    /// The layers of its producer, the outermost first.
+    pub(crate) layers: Vec<SmallStr>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +72,7 @@ impl Target {
         };
         let mut section = Section::new(place.as_str(), table.clone(), environment)?;
         let producer = read_producer(section.table("producer")?, name, scope.client)?;
+        let layers = scope.layers.read_names(&mut section)?;
         let (_, mut common) = section.into_options()?;
         common.push("url");
         for name in &common {
@@ -84,6 +87,7 @@ impl Target {
             options: created(options, scope.client),
             common,
             producer,
+            layers: layers.unwrap_or_else(|| scope.client.layers.clone()),
         })
     }
 
@@ -104,6 +108,7 @@ impl Target {
             options: created(options, scope.client),
             common: Vec::new(),
             producer: DispatchOptions::default(),
+            layers: scope.client.layers.clone(),
         })
     }
 }
@@ -223,7 +228,9 @@ fn read_producer(
         ..DispatchOptions::default()
     };
     let set = &mut options;
-    set.source = section.text("source")?.or(set.source.take());
+    let source = section.text("source")?;
+    check_source(&section, source.as_ref())?;
+    set.source = source.or(set.source.take());
     set.linger = section.duration_or_zero("linger")?.unwrap_or(set.linger);
     set.batch_wait = section
         .duration_or_zero("batch_wait")?

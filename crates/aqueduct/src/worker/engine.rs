@@ -11,6 +11,7 @@ use super::extract::{Context, Setup};
 use super::metrics::Counters;
 use super::outcome::Outcome;
 use super::routes::{Entry, Routes};
+use super::surround::{Surround, result_of, result_of_all};
 
 /// Runs handlers: one attempt a call, and nothing that a handler does gets out but an outcome.
 pub(crate) struct Engine {
@@ -18,6 +19,7 @@ pub(crate) struct Engine {
     pub(crate) routes: Arc<Routes>,
     pub(crate) setup: Setup,
     pub(crate) policy: Policy,
+    pub(crate) surround: Surround,
     pub(crate) runtime: Runtime,
     pub(crate) counters: Counters,
 }
@@ -45,7 +47,9 @@ impl Engine {
             Some(Entry::Single(handler)) => {
                 let limit = handler.timeout().unwrap_or(self.policy.timeout);
                 let run = async { handler.call(&context).await };
-                self.guarded(limit, run)
+                let run = self.guarded(limit, run);
+                self.surround
+                    .call(&[(parts, assignment)], run, result_of)
                     .await
                     .unwrap_or_else(|failed| failed)
             }
@@ -75,7 +79,8 @@ impl Engine {
             .collect();
         let limit = options.timeout.unwrap_or(self.policy.timeout);
         let run = async { handler.call(&contexts, &self.setup).await };
-        let outcomes = match self.guarded(limit, run).await {
+        let run = self.guarded(limit, run);
+        let outcomes = match self.surround.call(items, run, result_of_all).await {
             Ok(outcomes) => outcomes,
             Err(failed) => vec![failed; items.len()],
         };

@@ -14,6 +14,7 @@ mod routes;
 mod run;
 mod settle;
 mod signals;
+mod surround;
 
 use std::fmt;
 use std::future::Future;
@@ -38,6 +39,7 @@ use self::metrics::Counters;
 pub use self::outcome::{HandlerError, IntoOutcome, Outcome, Permanent};
 use self::routes::{Entry, Routes};
 use self::run::{Idle, Run};
+pub(crate) use self::surround::Surround;
 use crate::client::Client;
 use crate::config::{GroupConfig, IdempotencyPlace};
 
@@ -271,6 +273,7 @@ impl Worker {
             counters: Counters::new(&group),
             group,
             routes: self.routes.clone(),
+            surround: self.client.surround(&self.group),
             setup,
             policy: Policy {
                 timeout: self.group.timeout,

@@ -59,7 +59,7 @@ async fn errors_name_the_key_the_text_and_the_choices() {
         ),
         (
             "[streams.a]\nurl = \"eventhubs://a\"".into(),
-            &["streams.a.url", "enable the cargo feature `eventhubs`", "compiled in: ", "memory"],
+            &["streams.a.url", "no backend for the scheme `eventhubs` yet", "compiled in: ", "memory"],
         ),
         (
             "[streams.a]\nurl = \"orders\"".into(),
@@ -114,10 +114,10 @@ async fn errors_name_the_key_the_text_and_the_choices() {
             &["groups.billing.handlers = \"${NOPE}\"", "no variable NOPE"],
         ),
         // Unknown tables and keys.
-        ("[stream.a]\nurl = \"memory:\"".into(), &["stream: no such table", "client, groups, stores, streams"]),
+        ("[stream.a]\nurl = \"memory:\"".into(), &["stream: no such table", "client, groups, layers, routes, stores, streams"]),
         ("streams = 5".into(), &["streams: expected a table"]),
         ("[streams]\norders = \"memory:\"".into(), &["streams.orders: expected a table, found a single value"]),
-        ("[client]\ncolour = \"red\"".into(), &["client.colour: no such option", "valid: create, receive_bytes, source"]),
+        ("[client]\ncolour = \"red\"".into(), &["client.colour: no such option", "valid: create, layers, receive_bytes, source"]),
         (
             "[streams.a]\nurl = \"memory:\"\ncolour = \"red\"".into(),
             &["streams.a.colour: no such option", "partitions", "producer", "url"],

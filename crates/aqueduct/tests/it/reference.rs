@@ -38,6 +38,12 @@ async fn the_reference_is_complete() {
         documented("### `[client]`"),
         valid("[client]\nnope = 1").await
     );
+    let route = "[routes.r]\ndefault = \"refuse\"\nnope = 1";
+    assert_eq!(documented("### `[routes.NAME]`"), valid(route).await);
+    assert_eq!(
+        documented("### `[layers.NAME]`"),
+        valid("[layers.nope]").await
+    );
     let group = "[streams.a]\nurl = \"memory:\"\n[groups.b]\nstream = \"a\"\nnope = 1";
     assert_eq!(documented("### `[groups.NAME]`"), valid(group).await);
     let producer = "[streams.a]\nurl = \"memory:\"\nproducer = { nope = 1 }";

@@ -5,9 +5,9 @@ use futures::lock::Mutex;
 
 /// A value that is opened when it is first asked for, by one caller while the others wait. A failed
 /// opening is tried again by the next who asks.
-pub(super) struct Once<T>(Mutex<Option<T>>);
+pub(super) struct Lazy<T>(Mutex<Option<T>>);
 
-impl<T: Clone> Once<T> {
+impl<T: Clone> Lazy<T> {
     pub(super) fn new() -> Self {
         Self(Mutex::new(None))
     }

@@ -1,37 +1,44 @@
 use std::sync::Arc;
 
 use aqueduct_core::{
-    Admin, Capability, Claim, DeadLetterQueue, DeadLetterStore, Error, IdempotencyStore,
-    LeaseStore, PartitionedLog, Resource, Result, Runtime, Source,
+    Admin, Capability, Claim, DeadLetterQueue, DeadLetterStore, Destination, Error,
+    IdempotencyStore, Layer, LeaseStore, PartitionedLog, Resource, Result, Runtime, Source,
 };
 use aqueduct_layers::{Dispatch, ProducerDeadLetters};
 
-use super::once::Once;
+use super::lazy::Lazy;
+use super::schemes;
 use crate::config::{Target, TargetKind};
 
 /// One stream or store, and what of it is open.
-pub(super) struct Slot {
+pub(super) struct NamedResource {
     target: Target,
     resource: Arc<dyn Resource>,
-    producer: Once<Dispatch>,
-    source: Once<Source>,
-    leases: Once<Arc<dyn LeaseStore>>,
-    idempotency: Once<Arc<dyn IdempotencyStore>>,
-    dead_letters: Once<Arc<dyn DeadLetterStore>>,
-    admin: Once<Arc<dyn Admin>>,
+    layers: Vec<Arc<dyn Layer>>,
+    producer: Lazy<Dispatch>,
+    source: Lazy<Source>,
+    leases: Lazy<Arc<dyn LeaseStore>>,
+    idempotency: Lazy<Arc<dyn IdempotencyStore>>,
+    dead_letters: Lazy<Arc<dyn DeadLetterStore>>,
+    admin: Lazy<Arc<dyn Admin>>,
 }
 
-impl Slot {
-    pub(super) fn new(target: Target, resource: Arc<dyn Resource>) -> Self {
+impl NamedResource {
+    pub(super) fn new(
+        target: Target,
+        resource: Arc<dyn Resource>,
+        layers: Vec<Arc<dyn Layer>>,
+    ) -> Self {
         Self {
             target,
             resource,
-            producer: Once::new(),
-            source: Once::new(),
-            leases: Once::new(),
-            idempotency: Once::new(),
-            dead_letters: Once::new(),
-            admin: Once::new(),
+            layers,
+            producer: Lazy::new(),
+            source: Lazy::new(),
+            leases: Lazy::new(),
+            idempotency: Lazy::new(),
+            dead_letters: Lazy::new(),
+            admin: Lazy::new(),
         }
     }
 
@@ -43,18 +50,27 @@ impl Slot {
         self.target.url.scheme()
     }
 
-    pub(super) fn resource(&self) -> &dyn Resource {
+    pub(super) fn get(&self) -> &dyn Resource {
         &*self.resource
+    }
+
+    /// Returns the stream as layers name it.
+    pub(super) fn destination(&self) -> Destination {
+        let system = schemes::messaging_system(self.scheme());
+        Destination::new(system, self.resource.stream().clone())
     }
 
     pub(super) async fn producer(&self, runtime: &Runtime) -> Result<Dispatch> {
         let open = async {
             let producer = self.resource.producer(runtime).await?;
-            Ok(Dispatch::new(
+            let options = self.target.producer.clone();
+            Dispatch::layered(
                 producer,
-                self.target.producer.clone(),
+                &self.layers,
+                &self.destination(),
+                options,
                 runtime,
-            ))
+            )
         };
         self.named(self.producer.get_or_open(open).await)
     }
@@ -90,14 +106,14 @@ impl Slot {
     }
 
     /// Whether dead letters are stored as such; else they are events of the stream.
-    pub(super) fn stores_letters(&self) -> bool {
+    pub(super) fn stores_dead_letters(&self) -> bool {
         !matches!(
             self.resource.claims().get(Capability::DeadLetters),
             Claim::No(_)
         )
     }
 
-    pub(super) async fn letters_as_events(
+    pub(super) async fn dead_letters_as_events(
         &self,
         runtime: &Runtime,
     ) -> Result<Arc<dyn DeadLetterQueue>> {

@@ -1,0 +1,241 @@
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use aqueduct_core::{Effect, Error, ErrorKind, Event, Receipt, Result, Route, Router, SmallStr};
+use futures::future::join_all;
+
+use super::Client;
+use crate::Producer;
+use crate::config::list;
+
+/// Sends each event to the streams that a router names. Clones share everything.
+///
+/// The router is one of `[routes.NAME]`, or code given to
+/// [`ClientBuilder::router`](crate::ClientBuilder::router). Batches, order and retries are those of
+/// each stream's [`Producer`](crate::Producer).
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> aqueduct::Result<()> {
+/// use aqueduct::{Client, Event};
+///
+/// let client = Client::from_toml(r#"
+///     [client]
+///     source = "/shop"
+///
+///     [streams.orders]
+///     url = "memory:"
+///     [streams.audit]
+///     url = "memory:"
+///
+///     [routes.shop]
+///     default = "audit"
+///     type = { "order.*" = ["orders", "audit"] }
+/// "#).await?;
+/// let shop = client.router("shop").await?;
+/// let sent = shop.send(Event::json("order.placed", &5)?).await?;
+/// assert_eq!(sent.iter().map(|it| it.stream.as_str()).collect::<Vec<_>>(), ["orders", "audit"]);
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct RoutingProducer {
+    client: Client,
+    name: SmallStr,
+    router: Arc<dyn Router>,
+    targets: Arc<RwLock<BTreeMap<SmallStr, Target>>>,
+}
+
+/// Where an event was stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Routed {
+    /// The stream's name in the configuration.
+    pub stream: SmallStr,
+    /// The place in it.
+    pub receipt: Receipt,
+}
+
+#[derive(Clone)]
+struct Target {
+    producer: Producer,
+    in_flight: Arc<AtomicUsize>,
+}
+
+impl RoutingProducer {
+    pub(super) fn new(client: Client, name: SmallStr, router: Arc<dyn Router>) -> Self {
+        Self {
+            client,
+            name,
+            router,
+            targets: Arc::default(),
+        }
+    }
+
+    /// Opens the streams that the rules name, so that one that is missing is found here.
+    pub(super) async fn open<'a>(&self, streams: impl Iterator<Item = &'a SmallStr>) -> Result<()> {
+        for stream in streams {
+            self.target(stream).await?;
+        }
+        Ok(())
+    }
+
+    /// Sends one event to the streams that its route names and waits until each has stored it.
+    ///
+    /// # Errors
+    /// `Invalid` if the router names no stream for the event; `Config` if it names one that is not
+    /// declared: in both cases nothing is sent. Otherwise the first stream's error. If other
+    /// streams have stored the event, its effect is `Unknown`: sending the event again stores it
+    /// there twice.
+    pub async fn send(&self, event: Event) -> Result<Vec<Routed>> {
+        let targets = self.targets_of(&event).await?;
+        let sends = targets.into_iter().map(|(stream, target)| {
+            let event = event.clone();
+            async move {
+                let _in_flight = InFlight::new(&target.in_flight);
+                let sent = target.producer.send(event).await;
+                (stream, sent)
+            }
+        });
+        let mut stored = Vec::new();
+        let mut failed = None;
+        for (stream, sent) in join_all(sends).await {
+            match sent {
+                Ok(receipt) => stored.push(Routed { stream, receipt }),
+                Err(error) => {
+                    failed.get_or_insert((stream, error));
+                }
+            }
+        }
+        match failed {
+            None => Ok(stored),
+            Some((stream, error)) => Err(self.failure(&stream, error, &stored)),
+        }
+    }
+
+    /// Returns the name of the router.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The streams of an event, in the route's order, all of them open.
+    async fn targets_of(&self, event: &Event) -> Result<Vec<(SmallStr, Target)>> {
+        let route = self.router.route(event);
+        let names: Vec<SmallStr> = match &route {
+            Route::Any(names) => match self.choose(event, names) {
+                Some(name) => vec![name.clone()],
+                None => Vec::new(),
+            },
+            route => {
+                let mut names: Vec<SmallStr> = Vec::new();
+                for name in route.names() {
+                    if !names.iter().any(|known| known == name) {
+                        names.push(name.into());
+                    }
+                }
+                names
+            }
+        };
+        if names.is_empty() {
+            return Err(Error::new(
+                ErrorKind::Invalid,
+                format!(
+                    "router {}: it names no stream for event {} of type {}; add a rule or a \
+                     default for it",
+                    self.name,
+                    event.id(),
+                    event.kind()
+                ),
+            ));
+        }
+        let mut targets = Vec::with_capacity(names.len());
+        for name in names {
+            let target = self.target(&name).await?;
+            targets.push((name, target));
+        }
+        Ok(targets)
+    }
+
+    /// Chooses one of several: a key always has the same, so that it keeps its order.
+    fn choose<'a>(&self, event: &Event, names: &'a [SmallStr]) -> Option<&'a SmallStr> {
+        if let Some(key) = event.key() {
+            let count = u64::try_from(names.len()).ok().filter(|count| *count > 0)?;
+            return names.get(usize::try_from(hash(key) % count).ok()?);
+        }
+        let targets = self.targets.read().unwrap_or_else(PoisonError::into_inner);
+        names.iter().min_by_key(|name| {
+            let target = targets.get(*name);
+            target.map_or(0, |target| target.in_flight.load(Ordering::Relaxed))
+        })
+    }
+
+    async fn target(&self, name: &SmallStr) -> Result<Target> {
+        let known = self.known(name);
+        if let Some(target) = known {
+            return Ok(target);
+        }
+        if !self.client.streams().any(|stream| stream == name.as_str()) {
+            let declared: Vec<_> = self.client.streams().map(SmallStr::from).collect();
+            return Err(Error::config(format!(
+                "router {}: it names the stream `{name}`, which is not declared; declared: {}; add \
+                 [streams.{name}] or correct the router",
+                self.name,
+                list(&declared)
+            )));
+        }
+        let producer = self.client.producer(name).await?;
+        let mut targets = self.targets.write().unwrap_or_else(PoisonError::into_inner);
+        let target = targets.entry(name.clone()).or_insert_with(|| Target {
+            producer,
+            in_flight: Arc::default(),
+        });
+        Ok(target.clone())
+    }
+
+    fn known(&self, name: &SmallStr) -> Option<Target> {
+        let targets = self.targets.read().unwrap_or_else(PoisonError::into_inner);
+        targets.get(name).cloned()
+    }
+
+    fn failure(&self, stream: &SmallStr, error: Error, stored: &[Routed]) -> Error {
+        if stored.is_empty() {
+            return error.context(format_args!("router {}: stream {stream}", self.name));
+        }
+        let names = list(stored.iter().map(|it| &it.stream));
+        error.with_effect(Effect::Unknown).context(format_args!(
+            "router {}: stored in {names}, but not in {stream}",
+            self.name
+        ))
+    }
+}
+
+/// Counts an event while it is being sent, or until its future is dropped.
+struct InFlight<'a>(&'a AtomicUsize);
+
+impl<'a> InFlight<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// FNV-1a: the same in every process, so that a key has one target everywhere.
+fn hash(key: &str) -> u64 {
+    key.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}
+
+impl fmt::Debug for RoutingProducer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RoutingProducer")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,271 @@
+//! Routers: by configuration and by closures, and what cannot be routed.
+
+use std::collections::BTreeMap;
+
+use aqueduct::testing::TestClient;
+use aqueduct::{Client, Effect, Environment, ErrorKind, Event, Route, SmallStr};
+
+const SHOP: &str = r#"
+[client]
+source = "/shop"
+
+[streams.orders]
+url = "memory:"
+[streams.returns]
+url = "memory:"
+[streams.audit]
+url = "memory:?max_event_bytes=2KiB"
+[streams.rest]
+url = "memory:"
+
+[routes.shop]
+default = "rest"
+
+[routes.shop.type]
+"order.*" = ["orders", "audit"]
+"order.returned" = "returns"
+
+[routes.shop.source]
+"/legacy/*" = "audit"
+
+[routes.shop.key]
+"VIP-*" = "orders"
+
+[routes.shop.attributes.region]
+"eu*" = "returns"
+
+[routes.strict]
+default = "refuse"
+type = { "order.*" = "orders" }
+"#;
+
+fn names(routed: &[aqueduct::Routed]) -> Vec<&str> {
+    routed.iter().map(|it| it.stream.as_str()).collect()
+}
+
+#[tokio::test]
+async fn events_go_where_the_rules_say() {
+    let test = TestClient::new(SHOP).await.unwrap();
+    let shop = test.client().router("shop").await.unwrap();
+    for (event, expected) in [
+        (Event::new("order.placed"), &["orders", "audit"][..]),
+        (Event::new("order.returned"), &["returns"]),
+        (Event::new("cart").with_source("/legacy/web"), &["audit"]),
+        (Event::new("order.returned").with_key("VIP-1"), &["orders"]),
+        (
+            Event::new("cart").with_attribute("region", "eu-1").unwrap(),
+            &["returns"],
+        ),
+        (Event::new("cart"), &["rest"]),
+    ] {
+        let sent = shop.send(event.clone()).await.unwrap();
+        assert_eq!(names(&sent), expected, "{event:?}");
+        assert!(sent.iter().all(|it| it.receipt.position.is_some()));
+    }
+    assert_eq!(test.published("orders").await.unwrap().len(), 2);
+    assert_eq!(test.published("audit").await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn an_event_that_goes_nowhere_is_an_error_that_says_what_to_do() {
+    let test = TestClient::new(SHOP).await.unwrap();
+    let strict = test.client().router("strict").await.unwrap();
+    let error = strict
+        .send(Event::new("cart").with_id("7"))
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (error.kind(), error.effect()),
+        (ErrorKind::Invalid, Effect::None)
+    );
+    for part in [
+        "router strict",
+        "event 7",
+        "type cart",
+        "add a rule or a default",
+    ] {
+        assert!(error.to_string().contains(part), "{error}");
+    }
+    let unknown = test.client().router("shoop").await.unwrap_err();
+    assert_eq!(unknown.kind(), ErrorKind::Config);
+    assert!(
+        unknown.to_string().contains("declared: shop, strict"),
+        "{unknown}"
+    );
+}
+
+#[tokio::test]
+async fn a_part_that_failed_leaves_an_unknown_effect() {
+    let test = TestClient::new(SHOP).await.unwrap();
+    let shop = test.client().router("shop").await.unwrap();
+    let large = Event::bytes("order.placed", "text/plain", vec![0; 4096]);
+    let error = shop.send(large).await.unwrap_err();
+    assert_eq!(
+        (error.kind(), error.effect()),
+        (ErrorKind::TooLarge, Effect::Unknown)
+    );
+    assert!(
+        error
+            .to_string()
+            .contains("stored in orders, but not in audit"),
+        "{error}"
+    );
+}
+
+async fn client(builder: aqueduct::ClientBuilder) -> Client {
+    let builder = builder.toml(SHOP).environment(Environment::empty());
+    builder.build().await.unwrap()
+}
+
+#[tokio::test]
+async fn closures_return_names_lists_and_choices() {
+    let several = |event: &Event| -> Vec<SmallStr> {
+        let subject = event.subject().unwrap_or_default();
+        subject
+            .split(',')
+            .filter(|it| !it.is_empty())
+            .map(SmallStr::from)
+            .collect()
+    };
+    let any = |_: &Event| {
+        Route::any(
+            ["orders", "returns", "rest"]
+                .map(SmallStr::literal)
+                .to_vec(),
+        )
+    };
+    let client = client(
+        Client::builder()
+            .router("several", several)
+            .router("any", any),
+    )
+    .await;
+    let several = client.router("several").await.unwrap();
+    let sent = several
+        .send(Event::new("x").with_subject("orders,audit,orders"))
+        .await
+        .unwrap();
+    assert_eq!(names(&sent), ["orders", "audit"], "each stream once");
+    let nowhere = several.send(Event::new("x")).await.unwrap_err();
+    assert_eq!(nowhere.kind(), ErrorKind::Invalid);
+    let unknown = several
+        .send(Event::new("x").with_subject("orders,nope"))
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (unknown.kind(), unknown.effect()),
+        (ErrorKind::Config, Effect::None)
+    );
+    for part in [
+        "router several",
+        "`nope`",
+        "declared: audit, orders, rest, returns",
+        "[streams.nope]",
+    ] {
+        assert!(unknown.to_string().contains(part), "{unknown}");
+    }
+
+    // A key keeps its stream; keys spread.
+    let any = client.router("any").await.unwrap();
+    let mut streams = BTreeMap::new();
+    for n in 0..60 {
+        let key = format!("k{}", n % 20);
+        let sent = any
+            .send(Event::new("x").with_key(key.as_str()))
+            .await
+            .unwrap();
+        let stream = sent[0].stream.clone();
+        assert_eq!(*streams.entry(key).or_insert(stream.clone()), stream);
+    }
+    let used: std::collections::BTreeSet<_> = streams.values().collect();
+    assert_eq!(used.len(), 3);
+}
+
+#[tokio::test]
+async fn routes_that_cannot_be_meant_are_refused() {
+    for (route, parts) in [
+        (
+            "type = { a = \"orders\" }",
+            &[
+                "routes.r.default: it is missing",
+                "\"refuse\"",
+                "declared: orders",
+            ][..],
+        ),
+        (
+            "default = \"orderz\"",
+            &[
+                "routes.r.default = \"orderz\"",
+                "no stream `orderz`",
+                "declared: orders",
+            ],
+        ),
+        ("default = []", &["routes.r.default: it names no stream"]),
+        (
+            "default = [\"orders\", \"orders\"]",
+            &["routes.r.default", "`orders` twice"],
+        ),
+        ("default = \"office\"", &["no stream `office`"]),
+        (
+            "default = \"orders\"\ntype = { a = \"b\" }",
+            &["line 7", "routes.r.type.a = \"b\"", "no stream `b`"],
+        ),
+        (
+            "default = \"orders\"\ntype.order.placed = \"orders\"",
+            &["routes.r.type.order", "written in quotes"],
+        ),
+        (
+            "default = \"orders\"\nkind = { a = \"orders\" }",
+            &[
+                "routes.r.kind: no such option",
+                "attributes, default, key, source, type",
+            ],
+        ),
+        (
+            "default = \"orders\"\nattributes = { Region = { a = \"orders\" } }",
+            &["routes.r.attributes.Region", "a-z"],
+        ),
+        (
+            "default = \"orders\"\ntype = \"orders\"",
+            &["routes.r.type: expected a table"],
+        ),
+        (
+            "default = \"${NOPE}\"",
+            &["routes.r.default", "no variable NOPE"],
+        ),
+    ] {
+        let toml = format!(
+            "[streams.orders]\nurl = \"memory:\"\n[stores.office]\nurl = \"memory:\"\n[routes.r]\n{route}"
+        );
+        let builder = Client::builder()
+            .toml(toml)
+            .environment(Environment::empty());
+        let error = builder.build().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config);
+        for part in parts {
+            assert!(
+                error.to_string().contains(part),
+                "`{part}` is not in: {error}"
+            );
+        }
+    }
+    let nowhere = |_: &Event| Route::Nowhere;
+    let both = Client::builder()
+        .toml(SHOP)
+        .environment(Environment::empty())
+        .router("shop", nowhere);
+    let error = both.build().await.unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("routes.shop: code gives a router of that name too"),
+        "{error}"
+    );
+    let twice = Client::builder().router("a", nowhere).router("a", nowhere);
+    let error = twice
+        .environment(Environment::empty())
+        .build()
+        .await
+        .unwrap_err();
+    assert!(error.to_string().contains("`a` is given twice"), "{error}");
+}
