@@ -96,8 +96,8 @@ async fn an_event_that_goes_nowhere_is_an_error_that_says_what_to_do() {
 
 #[tokio::test]
 async fn a_part_that_failed_leaves_an_unknown_effect() {
-    let test = TestClient::new(SHOP).await.unwrap();
-    let shop = test.client().router("shop").await.unwrap();
+    let client = client(Client::builder()).await;
+    let shop = client.router("shop").await.unwrap();
     let large = Event::bytes("order.placed", "text/plain", vec![0; 4096]);
     let error = shop.send(large).await.unwrap_err();
     assert_eq!(
