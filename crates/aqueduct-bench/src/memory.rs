@@ -4,8 +4,8 @@ use aqueduct_core::{
     Backend as _, Consumer, Event, GroupName, Options, Result, SmallStr, Source, Url,
 };
 use aqueduct_group::{Group, GroupOptions};
-use aqueduct_layers::dispatch::{Dispatch, DispatchOptions};
 use aqueduct_memory::MemoryBackend;
+use aqueduct_producer::{Producer, ProducerOptions};
 
 use crate::Contestant;
 use crate::measure::{Figures, Meter};
@@ -105,18 +105,18 @@ fn channel(events: u64, batch: usize) -> Result<Figures> {
     })
 }
 
-/// Dispatch, the memory backend, the group: produce, receive, decode, ack.
+/// Producer, the memory backend, the group: produce, receive, decode, ack.
 fn aqueduct(events: u64, batch: usize) -> Result<Figures> {
     block_on(async {
         let runtime = aqueduct_runtime::tokio();
         let url = Url::parse("memory:bench").map_err(invalid_url)?;
         let options = Options::new("streams.bench").with("max_events", "100000");
         let resource = MemoryBackend::new().parse("bench", &url, options)?;
-        let options = DispatchOptions {
+        let options = ProducerOptions {
             source: Some(SmallStr::literal("/bench")),
-            ..DispatchOptions::default()
+            ..ProducerOptions::default()
         };
-        let dispatch = Dispatch::new(resource.producer(&runtime).await?, options, &runtime);
+        let engine = Producer::new(resource.producer(&runtime).await?, options, &runtime);
         let Source::Log(log) = resource.source(&runtime).await? else {
             return Err(resource.does_not_offer("log"));
         };
@@ -126,12 +126,12 @@ fn aqueduct(events: u64, batch: usize) -> Result<Figures> {
         let mut number = 0;
         let first = warm_up(events);
         while number < first {
-            number += exchange(&dispatch, &consumer, number, batch).await?;
+            number += exchange(&engine, &consumer, number, batch).await?;
         }
         let last = number + events;
         let meter = Meter::begin();
         while number < last {
-            number += exchange(&dispatch, &consumer, number, batch).await?;
+            number += exchange(&engine, &consumer, number, batch).await?;
         }
         let figures = meter.end(events);
         consumer.close().await?;
@@ -140,7 +140,7 @@ fn aqueduct(events: u64, batch: usize) -> Result<Figures> {
 }
 
 async fn exchange(
-    dispatch: &Dispatch,
+    engine: &Producer,
     consumer: &Arc<dyn Consumer>,
     from: u64,
     batch: usize,
@@ -152,10 +152,10 @@ async fn exchange(
     }
     match readings.len() {
         1 => {
-            dispatch.send(readings.remove(0)).await?;
+            engine.send(readings.remove(0)).await?;
         }
         _ => {
-            dispatch.send_all(readings).await?;
+            engine.send_all(readings).await?;
         }
     }
     let mut left = batch;

@@ -6,7 +6,7 @@ use aqueduct_core::{
     SmallStr, Source, Url,
 };
 use aqueduct_group::{Group, GroupOptions};
-use aqueduct_layers::dispatch::{Dispatch, DispatchOptions};
+use aqueduct_producer::{Producer, ProducerOptions};
 use aqueduct_sqlite::SqliteBackend;
 use rusqlite::{Connection, params};
 
@@ -132,11 +132,11 @@ fn aqueduct_in(events: u64, batch: usize) -> Result<Figures> {
         let folder = folder()?;
         let runtime = aqueduct_runtime::tokio();
         let resource = resource(folder.path())?;
-        let dispatch = dispatch(&resource, &runtime).await?;
+        let engine = engine(&resource, &runtime).await?;
         let meter = Meter::begin();
-        publish(&dispatch, events, batch).await?;
+        publish(&engine, events, batch).await?;
         let figures = meter.end(events);
-        dispatch.close().await?;
+        engine.close().await?;
         Ok(figures)
     })
 }
@@ -146,8 +146,8 @@ fn aqueduct_out(events: u64, batch: usize) -> Result<Figures> {
         let folder = folder()?;
         let runtime = aqueduct_runtime::tokio();
         let resource = resource(folder.path())?;
-        let dispatch = dispatch(&resource, &runtime).await?;
-        publish(&dispatch, events, batch).await?;
+        let engine = engine(&resource, &runtime).await?;
+        publish(&engine, events, batch).await?;
         let consumer = consumer(&resource, &runtime).await?;
         let meter = Meter::begin();
         let mut left = events;
@@ -164,19 +164,19 @@ fn aqueduct_out(events: u64, batch: usize) -> Result<Figures> {
         let figures = meter.end(events);
         std::hint::black_box(bytes);
         consumer.close().await?;
-        dispatch.close().await?;
+        engine.close().await?;
         Ok(figures)
     })
 }
 
-async fn publish(dispatch: &Dispatch, events: u64, batch: usize) -> Result<()> {
+async fn publish(engine: &Producer, events: u64, batch: usize) -> Result<()> {
     let mut under_way = std::collections::VecDeque::with_capacity(PIPELINE);
     for from in (0..events).step_by(batch) {
         let events = (from..events.min(from + batch as u64))
             .map(event)
             .collect::<Result<Vec<_>>>()?;
-        let dispatch = dispatch.clone();
-        under_way.push_back(tokio::spawn(async move { dispatch.send_all(events).await }));
+        let engine = engine.clone();
+        under_way.push_back(tokio::spawn(async move { engine.send_all(events).await }));
         if under_way.len() == PIPELINE {
             finish(under_way.pop_front()).await?;
         }
@@ -188,7 +188,7 @@ async fn publish(dispatch: &Dispatch, events: u64, batch: usize) -> Result<()> {
 }
 
 type Sending = tokio::task::JoinHandle<
-    std::result::Result<Vec<aqueduct_core::Receipt>, aqueduct_layers::dispatch::PartialFailure>,
+    std::result::Result<Vec<aqueduct_core::Receipt>, aqueduct_producer::PartialFailure>,
 >;
 
 async fn finish(sending: Option<Sending>) -> Result<()> {
@@ -206,15 +206,15 @@ fn resource(folder: &Path) -> Result<Arc<dyn Resource>> {
     SqliteBackend::new().parse("bench", &url, Options::new("streams.bench"))
 }
 
-async fn dispatch(resource: &Arc<dyn Resource>, runtime: &Runtime) -> Result<Dispatch> {
-    let options = DispatchOptions {
+async fn engine(resource: &Arc<dyn Resource>, runtime: &Runtime) -> Result<Producer> {
+    let options = ProducerOptions {
         source: Some(SmallStr::literal("/bench")),
         max_batch_events: 10_000,
         max_batch_bytes: 16 << 20,
         max_buffered_events: 100_000,
-        ..DispatchOptions::default()
+        ..ProducerOptions::default()
     };
-    Ok(Dispatch::new(
+    Ok(Producer::new(
         resource.producer(runtime).await?,
         options,
         runtime,

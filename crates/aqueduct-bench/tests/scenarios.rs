@@ -56,7 +56,7 @@ fn kinesis_publish() {
 fn kinesis_limited() {
     let lines = lines(&["kinesis-limited", "--events", "1000"]);
     assert_eq!(contestants(&lines).len(), 5);
-    assert_eq!(aim(&lines, "events lost through dispatch"), 0.0);
+    assert_eq!(aim(&lines, "events lost through the engine"), 0.0);
     assert_eq!(aim(&lines, "events behind a later one"), 0.0);
 }
 

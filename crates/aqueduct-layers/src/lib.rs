@@ -1,13 +1,11 @@
 //! Layers of Aqueduct: what every team writes around a stream, once, above the providers.
 //!
-//! - [`dispatch`]: the one place where sending is batched, ordered, bounded, paced and retried.
 //! - [`dead_letters`]: what cannot be handled becomes a dead letter.
 //! - [`idempotency`]: what comes twice takes effect once.
 //! - [`tracing`](crate::tracing): spans around sending and handling, one trace across both.
 //! - [`timeout`]: sending, settling and handling end in time.
 
 pub mod dead_letters;
-pub mod dispatch;
 pub mod idempotency;
 mod redriven;
 pub mod timeout;
@@ -15,9 +13,6 @@ pub mod tracing;
 
 pub use self::dead_letters::{
     DeadLetterOptions, DeadLetters, OnExhausted, OnReject, ProducerDeadLetters, RejectPolicy,
-};
-pub use self::dispatch::{
-    Dispatch, DispatchOptions, EventSink, PartialFailure, Pending, RetryBudget,
 };
 pub use self::idempotency::{Idempotency, IdempotencyOptions};
 pub use self::timeout::{Timeout, TimeoutOptions};

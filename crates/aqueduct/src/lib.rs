@@ -21,8 +21,8 @@ pub use aqueduct_dynamodb::{self as dynamodb, DynamoDbBackend};
 #[cfg(feature = "kinesis")]
 pub use aqueduct_kinesis::{self as kinesis, KinesisBackend};
 pub use aqueduct_layers as layers;
-pub use aqueduct_layers::{Dispatch as Producer, EventSink, PartialFailure, Pending};
 pub use aqueduct_memory::MemoryBackend;
+pub use aqueduct_producer::{EventSink, PartialFailure, Pending, Producer};
 #[cfg(feature = "sqlite")]
 pub use aqueduct_sqlite::{self as sqlite, SqliteBackend};
 #[cfg(feature = "sqs")]

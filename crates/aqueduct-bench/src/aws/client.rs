@@ -7,7 +7,7 @@ use aqueduct_core::{
 };
 use aqueduct_emulators::test_credentials;
 use aqueduct_kinesis::KinesisBackend;
-use aqueduct_layers::dispatch::{Dispatch, DispatchOptions};
+use aqueduct_producer::{Producer, ProducerOptions};
 use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::types::{PutRecordsRequestEntry, ShardIteratorType};
 use aws_smithy_runtime_api::client::http::{
@@ -89,18 +89,14 @@ impl Side {
         KinesisBackend::with(self.aws.clone()).parse(STREAM, &url, options)
     }
 
-    /// Dispatch on that stream, with the options that it has by itself.
-    pub(super) async fn dispatch(
-        &self,
-        set: &[(&str, &str)],
-        runtime: &Runtime,
-    ) -> Result<Dispatch> {
+    /// Producer on that stream, with the options that it has by itself.
+    pub(super) async fn engine(&self, set: &[(&str, &str)], runtime: &Runtime) -> Result<Producer> {
         let producer = self.resource(set)?.producer(runtime).await?;
-        let options = DispatchOptions {
+        let options = ProducerOptions {
             source: Some(source()),
-            ..DispatchOptions::default()
+            ..ProducerOptions::default()
         };
-        Ok(Dispatch::new(producer, options, runtime))
+        Ok(Producer::new(producer, options, runtime))
     }
 }
 
@@ -191,7 +187,7 @@ pub(super) fn records_of(body: &[u8]) -> usize {
     body.windows(name.len()).filter(|it| it == name).count()
 }
 
-/// The source that dispatch stamps.
+/// The source that engine stamps.
 pub(super) fn source() -> SmallStr {
     SmallStr::literal("/bench")
 }

@@ -13,7 +13,7 @@ use crate::memory::block_on;
 ///
 /// `sdk`: the SDK alone, with data from the application's own type. `sdk-events`: the same data by way
 /// of an event with its id, key and source, as `producer` gets them. `producer`:
-/// `Producer::send_batch`. `dispatch`: `send_all`. `cloudevents`: as CloudEvents in JSON, else the
+/// `Producer::send_batch`. `engine`: `send_all`. `cloudevents`: as CloudEvents in JSON, else the
 /// 100 B alone.
 pub(crate) const CONTESTANTS: &[Contestant] = &[
     contestant("sdk", |events, batch| {
@@ -22,8 +22,8 @@ pub(crate) const CONTESTANTS: &[Contestant] = &[
     contestant("producer", |events, batch| {
         with_producer(events, batch, Wire::Data)
     }),
-    contestant("dispatch", |events, batch| {
-        with_dispatch(events, batch, Wire::Data)
+    contestant("engine", |events, batch| {
+        with_engine(events, batch, Wire::Data)
     }),
     contestant("sdk-events", |events, batch| {
         with_sdk(events, batch, record_of_event)
@@ -34,8 +34,8 @@ pub(crate) const CONTESTANTS: &[Contestant] = &[
     contestant("producer-cloudevents", |events, batch| {
         with_producer(events, batch, Wire::CloudEvents)
     }),
-    contestant("dispatch-cloudevents", |events, batch| {
-        with_dispatch(events, batch, Wire::CloudEvents)
+    contestant("engine-cloudevents", |events, batch| {
+        with_engine(events, batch, Wire::CloudEvents)
     }),
 ];
 
@@ -56,9 +56,9 @@ pub(crate) const AIMS: &[Aim] = &[
         value: |round| instructions(round, "producer-cloudevents", "sdk-cloudevents"),
     },
     Aim {
-        what: "instructions of dispatch and producer to those of the SDK for the same requests, SHA-256 left out",
+        what: "instructions of engine and producer to those of the SDK for the same requests, SHA-256 left out",
         bound: Bound::AtMost(1.1),
-        value: |round| instructions(round, "dispatch", "sdk"),
+        value: |round| instructions(round, "engine", "sdk"),
     },
     Aim {
         what: "CPU time of the producer to that of the SDK for the same requests, all in",
@@ -164,13 +164,13 @@ fn with_producer(events: u64, batch: usize, wire: Wire) -> Result<Figures> {
     })
 }
 
-fn with_dispatch(events: u64, batch: usize, wire: Wire) -> Result<Figures> {
+fn with_engine(events: u64, batch: usize, wire: Wire) -> Result<Figures> {
     block_on(async {
         let runtime = aqueduct_runtime::tokio();
-        let dispatch = side().dispatch(&options(wire), &runtime).await?;
+        let engine = side().engine(&options(wire), &runtime).await?;
         batches(events, batch, async |numbers| {
             let events = numbers.map(event).collect::<Result<Vec<_>>>()?;
-            dispatch.send_all(events).await.map_err(Error::from)?;
+            engine.send_all(events).await.map_err(Error::from)?;
             Ok(())
         })
         .await

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use aqueduct_core::{Backend as _, Error, ErrorKind, LeaseStore, Result, Url};
 use aqueduct_dynamodb::DynamoDbBackend;
-use aqueduct_layers::dispatch::Dispatch;
+use aqueduct_producer::Producer;
 
 use super::client::{RAW, Side, Traffic, Wire, create_stream, event, joined};
 use super::kinesis_consume::{Filled, RECEIVE, SHARDS, consume, memory_leases, open};
@@ -164,11 +164,11 @@ fn paced(events: u64, rate: u64) -> Result<Figures> {
         let side = Side::new(&server.endpoint);
         create_stream(&side.kinesis().await?, SHARDS).await?;
         let runtime = aqueduct_runtime::tokio();
-        let dispatch = side.dispatch(&[RAW], &runtime).await?;
+        let engine = side.engine(&[RAW], &runtime).await?;
         let (leases, traffic) = table().await?;
         let consumer = open(&side, leases, Wire::Data, &runtime).await?;
         let events = events.min(SECONDS * rate);
-        let publisher = tokio::spawn(async move { publish(&dispatch, events, rate).await });
+        let publisher = tokio::spawn(async move { publish(&engine, events, rate).await });
         let mut left = events;
         let mut started = None;
         while left > 0 {
@@ -190,14 +190,14 @@ fn paced(events: u64, rate: u64) -> Result<Figures> {
 }
 
 /// An even stream of events: a few every 50 ms.
-async fn publish(dispatch: &Dispatch, events: u64, rate: u64) -> Result<()> {
+async fn publish(engine: &Producer, events: u64, rate: u64) -> Result<()> {
     let some = (rate as f64 * TICK.as_secs_f64()) as u64;
     let mut ticks = tokio::time::interval(TICK);
     for first in (0..events).step_by(some.max(1) as usize) {
         ticks.tick().await;
         let numbers = first..events.min(first + some);
         let batch = numbers.map(event).collect::<Result<Vec<_>>>()?;
-        dispatch.send_all(batch).await?;
+        engine.send_all(batch).await?;
     }
-    dispatch.close().await
+    engine.close().await
 }

@@ -41,7 +41,7 @@ const HELD: &str = "peak_heap_mib";
 /// One shard with its limits, as many events as it takes for some seconds.
 ///
 /// `sdk`: PutRecords with 500 records, 4 in flight, what was refused is sent again after 100 ms.
-/// The others: dispatch, 8 tasks that each keep 500 events under way by `enqueue`. `single`: without aggregation. `raw`: data alone on
+/// The others: engine, 8 tasks that each keep 500 events under way by `enqueue`. `single`: without aggregation. `raw`: data alone on
 /// the wire, else CloudEvents in JSON.
 pub(crate) const CONTESTANTS: &[Contestant] = &[
     contestant("sdk-raw", |events, batch| {
@@ -51,13 +51,13 @@ pub(crate) const CONTESTANTS: &[Contestant] = &[
         with_sdk(events, batch, Wire::CloudEvents)
     }),
     contestant("single", |events, batch| {
-        with_dispatch(events, batch, Wire::CloudEvents, &[OFF, JSON])
+        with_engine(events, batch, Wire::CloudEvents, &[OFF, JSON])
     }),
     contestant("aggregated-raw", |events, batch| {
-        with_dispatch(events, batch, Wire::Data, &[ON, RAW])
+        with_engine(events, batch, Wire::Data, &[ON, RAW])
     }),
     contestant("aggregated", |events, batch| {
-        with_dispatch(events, batch, Wire::CloudEvents, &[JSON])
+        with_engine(events, batch, Wire::CloudEvents, &[JSON])
     }),
 ];
 
@@ -92,17 +92,17 @@ pub(crate) const AIMS: &[Aim] = &[
         value: |round| Some(round.rate("single")? / SHARD_RECORDS),
     },
     Aim {
-        what: "events lost through dispatch",
+        what: "events lost through the engine",
         bound: Bound::AtMost(0.0),
         value: |round| worst(round, OURS, LOST),
     },
     Aim {
-        what: "events behind a later one of their key, through dispatch",
+        what: "events behind a later one of their key, through the engine",
         bound: Bound::AtMost(0.0),
         value: |round| worst(round, OURS, DISORDERED),
     },
     Aim {
-        what: "MiB on the heap above the start, at the most, through dispatch",
+        what: "MiB on the heap above the start, at the most, through the engine",
         bound: Bound::AtMost(64.0),
         value: |round| worst(round, OURS, HELD),
     },
@@ -273,15 +273,15 @@ async fn put(
     Ok(done)
 }
 
-fn with_dispatch(events: u64, batch: usize, wire: Wire, set: &[(&str, &str)]) -> Result<Figures> {
+fn with_engine(events: u64, batch: usize, wire: Wire, set: &[(&str, &str)]) -> Result<Figures> {
     block_on(async {
         let run = Run::begin(events).await?;
         let runtime = aqueduct_runtime::tokio();
-        let dispatch = run.side.dispatch(set, &runtime).await?;
+        let engine = run.side.engine(set, &runtime).await?;
         let meter = Meter::begin();
         let tasks: Vec<_> = (0..SENDERS)
             .map(|sender| {
-                let (run, dispatch) = (run.clone(), dispatch.clone());
+                let (run, engine) = (run.clone(), engine.clone());
                 tokio::spawn(async move {
                     // One by one, so that what is stored is counted as it comes.
                     let mut first = 0;
@@ -293,7 +293,7 @@ fn with_dispatch(events: u64, batch: usize, wire: Wire, set: &[(&str, &str)]) ->
                             .flatten()
                             .and_then(|numbers| numbers.first().copied())
                         {
-                            pending.push_back((number, dispatch.enqueue(event(number)?).await?));
+                            pending.push_back((number, engine.enqueue(event(number)?).await?));
                         }
                         let Some((number, outcome)) = pending.pop_front() else {
                             break;
@@ -312,7 +312,7 @@ fn with_dispatch(events: u64, batch: usize, wire: Wire, set: &[(&str, &str)]) ->
             numbers.extend(joined::<Vec<u64>>(task.await)?);
         }
         let figures = meter.end(numbers.len() as u64);
-        dispatch.close().await?;
+        engine.close().await?;
         judge(&run, figures, watched, numbers, wire).await
     })
 }

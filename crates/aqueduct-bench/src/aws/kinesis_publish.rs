@@ -1,8 +1,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use aqueduct_core::{Error, ErrorKind, Producer, Result};
-use aqueduct_layers::dispatch::{Dispatch, PartialFailure};
+use aqueduct_core::{Error, ErrorKind, Result};
+use aqueduct_producer::{PartialFailure, Producer};
 use tokio::task::JoinHandle;
 
 use super::client::{
@@ -15,7 +15,7 @@ use crate::aims::{Aim, Bound};
 use crate::measure::{Figures, Meter};
 use crate::memory::block_on;
 
-/// How many requests of the SDK are under way, and how many dispatch makes by default.
+/// How many requests of the SDK are under way, and how many engine makes by default.
 pub(super) const IN_FLIGHT: usize = 4;
 const SHARDS: i32 = 4;
 /// Events of one aggregated request.
@@ -26,14 +26,14 @@ const REQUESTS: &str = "requests_per_100k_events";
 /// Each 100 B of JSON, made and serialized by the contestant, under one of 1,000 keys.
 ///
 /// `sdk`: PutRecords with 500 records, 4 in flight. `single`: without aggregation. `raw`: data
-/// alone on the wire, else CloudEvents in JSON. `bare`: `Producer::send_batch`, 4 in flight, without dispatch and,
-/// since nothing retries then, without the rate limiter. `enqueue`: event by event through dispatch, else `send_all`.
+/// alone on the wire, else CloudEvents in JSON. `bare`: `Producer::send_batch`, 4 in flight, without the engine and,
+/// since nothing retries then, without the rate limiter. `enqueue`: event by event through the engine, else `send_all`.
 pub(crate) const CONTESTANTS: &[Contestant] = &[
     contestant("sdk", FULL, |events, batch| {
         with_sdk(events, batch, Wire::Data)
     }),
     contestant("single-raw", FULL, |events, batch| {
-        with_dispatch(events, batch, &[OFF, RAW])
+        with_engine(events, batch, &[OFF, RAW])
     }),
     contestant("bare-single-raw", FULL, |events, batch| {
         with_producer(events, batch, &[OFF, RAW, UNLIMITED])
@@ -42,16 +42,16 @@ pub(crate) const CONTESTANTS: &[Contestant] = &[
         with_sdk(events, batch, Wire::CloudEvents)
     }),
     contestant("single", FULL, |events, batch| {
-        with_dispatch(events, batch, &[OFF, JSON])
+        with_engine(events, batch, &[OFF, JSON])
     }),
     contestant("aggregated-raw", MANY, |events, batch| {
-        with_dispatch(events, batch, &[ON, RAW])
+        with_engine(events, batch, &[ON, RAW])
     }),
     contestant("bare-aggregated-raw", MANY, |events, batch| {
         with_producer(events, batch, &[ON, RAW, UNLIMITED])
     }),
     contestant("aggregated", MANY, |events, batch| {
-        with_dispatch(events, batch, &[JSON])
+        with_engine(events, batch, &[JSON])
     }),
     contestant("enqueue-aggregated", MANY, |events, batch| {
         with_enqueue(events, batch, &[JSON])
@@ -73,27 +73,27 @@ pub(crate) const AIMS: &[Aim] = &[
         value: |round| round.extra("enqueue-aggregated", REQUESTS),
     },
     Aim {
-        what: "CPU of an event, aggregated through dispatch, to PutRecords of the SDK (raw encoding)",
+        what: "CPU of an event, aggregated through the engine, to PutRecords of the SDK (raw encoding)",
         bound: Bound::AtMost(1.0),
         value: |round| round.cpu_ratio("aggregated-raw", "sdk"),
     },
     Aim {
-        what: "CPU of an event, aggregated through dispatch, to PutRecords of the SDK (CloudEvents in both)",
+        what: "CPU of an event, aggregated through the engine, to PutRecords of the SDK (CloudEvents in both)",
         bound: Bound::AtMost(1.0),
         value: |round| round.cpu_ratio("aggregated", "sdk-cloudevents"),
     },
     Aim {
-        what: "CPU of an event, aggregated through dispatch as CloudEvents, to PutRecords of 100 B",
+        what: "CPU of an event, aggregated through the engine as CloudEvents, to PutRecords of 100 B",
         bound: Bound::AtMost(1.0),
         value: |round| round.cpu_ratio("aggregated", "sdk"),
     },
     Aim {
-        what: "rate without aggregation through dispatch to PutRecords of the SDK (raw encoding)",
+        what: "rate without aggregation through the engine to PutRecords of the SDK (raw encoding)",
         bound: Bound::AtLeast(0.9),
         value: |round| round.rate_ratio("single-raw", "sdk"),
     },
     Aim {
-        what: "rate without aggregation through dispatch to PutRecords of the SDK (CloudEvents in both)",
+        what: "rate without aggregation through the engine to PutRecords of the SDK (CloudEvents in both)",
         bound: Bound::AtLeast(0.9),
         value: |round| round.rate_ratio("single", "sdk-cloudevents"),
     },
@@ -211,9 +211,9 @@ pub(super) async fn fill(side: &Side, events: u64, wire: Wire) -> Result<()> {
         return put_all(&side.kinesis().await?, Numbers::new(events, FULL), wire).await;
     }
     let runtime = aqueduct_runtime::tokio();
-    let dispatch = side.dispatch(&[wire.encoding()], &runtime).await?;
-    send_all(&dispatch, Numbers::new(events, MANY)).await?;
-    dispatch.close().await
+    let engine = side.engine(&[wire.encoding()], &runtime).await?;
+    send_all(&engine, Numbers::new(events, MANY)).await?;
+    engine.close().await
 }
 
 async fn put(
@@ -238,29 +238,29 @@ async fn put(
     }
 }
 
-fn with_dispatch(events: u64, batch: usize, set: &[(&str, &str)]) -> Result<Figures> {
+fn with_engine(events: u64, batch: usize, set: &[(&str, &str)]) -> Result<Figures> {
     block_on(async {
         let (_server, side) = stream().await?;
         let runtime = aqueduct_runtime::tokio();
-        let dispatch = side.dispatch(set, &runtime).await?;
-        send_all(&dispatch, Numbers::new(warm_up(events), batch)).await?;
+        let engine = side.engine(set, &runtime).await?;
+        send_all(&engine, Numbers::new(warm_up(events), batch)).await?;
         let measured = Measured::begin(&side);
-        send_all(&dispatch, Numbers::new(events, batch)).await?;
+        send_all(&engine, Numbers::new(events, batch)).await?;
         let figures = measured.end(events);
-        dispatch.close().await?;
+        engine.close().await?;
         Ok(figures)
     })
 }
 
 /// So many calls of `send_all` at a time as there are requests of the SDK.
-pub(super) async fn send_all(dispatch: &Dispatch, numbers: Arc<Numbers>) -> Result<()> {
+pub(super) async fn send_all(engine: &Producer, numbers: Arc<Numbers>) -> Result<()> {
     let tasks: Vec<_> = (0..IN_FLIGHT)
         .map(|_| {
-            let (dispatch, numbers) = (dispatch.clone(), numbers.clone());
+            let (engine, numbers) = (engine.clone(), numbers.clone());
             tokio::spawn(async move {
                 while let Some(some) = numbers.take() {
                     let events = some.map(event).collect::<Result<Vec<_>>>()?;
-                    dispatch.send_all(events).await.map_err(failed)?;
+                    engine.send_all(events).await.map_err(failed)?;
                 }
                 Ok(())
             })
@@ -278,17 +278,17 @@ fn with_enqueue(events: u64, batch: usize, set: &[(&str, &str)]) -> Result<Figur
     block_on(async {
         let (_server, side) = stream().await?;
         let runtime = aqueduct_runtime::tokio();
-        let dispatch = side.dispatch(set, &runtime).await?;
-        enqueue(&dispatch, warm_up(events), batch).await?;
+        let engine = side.engine(set, &runtime).await?;
+        enqueue(&engine, warm_up(events), batch).await?;
         let measured = Measured::begin(&side);
-        enqueue(&dispatch, events, batch).await?;
+        enqueue(&engine, events, batch).await?;
         let figures = measured.end(events);
-        dispatch.close().await?;
+        engine.close().await?;
         Ok(figures)
     })
 }
 
-async fn enqueue(dispatch: &Dispatch, events: u64, batch: usize) -> Result<()> {
+async fn enqueue(engine: &Producer, events: u64, batch: usize) -> Result<()> {
     let ahead = batch * IN_FLIGHT;
     let mut pending = std::collections::VecDeque::with_capacity(ahead);
     for number in 0..events {
@@ -297,7 +297,7 @@ async fn enqueue(dispatch: &Dispatch, events: u64, batch: usize) -> Result<()> {
         {
             oldest.await?;
         }
-        pending.push_back(dispatch.enqueue(event(number)?).await?);
+        pending.push_back(engine.enqueue(event(number)?).await?);
     }
     for pending in pending {
         pending.await?;
@@ -319,7 +319,10 @@ fn with_producer(events: u64, batch: usize, set: &[(&str, &str)]) -> Result<Figu
     })
 }
 
-async fn send_batches(producer: &Arc<dyn Producer>, numbers: Arc<Numbers>) -> Result<()> {
+async fn send_batches(
+    producer: &Arc<dyn aqueduct_core::Producer>,
+    numbers: Arc<Numbers>,
+) -> Result<()> {
     let tasks: Vec<_> = (0..IN_FLIGHT)
         .map(|_| {
             let (producer, numbers) = (producer.clone(), numbers.clone());

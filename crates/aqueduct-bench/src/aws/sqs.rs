@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use aqueduct_core::{Backend as _, Error, ErrorKind, GroupName, Resource, Result, Source, Url};
-use aqueduct_layers::dispatch::{Dispatch, DispatchOptions};
+use aqueduct_producer::{Producer, ProducerOptions};
 use aqueduct_sqs::SqsBackend;
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::types::{DeleteMessageBatchRequestEntry, SendMessageBatchRequestEntry};
@@ -23,7 +23,7 @@ const FULL: usize = 10;
 /// 100 B of JSON into a standard queue and out of it, 10 in each request, 4 requests at a time.
 ///
 /// `sdk`: SendMessageBatch with the data alone; ReceiveMessage and DeleteMessageBatch. `aqueduct`:
-/// dispatch with `send_all`; the consumer with its 4 receivers, each event acknowledged.
+/// engine with `send_all`; the consumer with its 4 receivers, each event acknowledged.
 pub(crate) const CONTESTANTS: &[Contestant] = &[
     contestant("sdk", "in", sdk_in),
     contestant("aqueduct", "in", aqueduct_in),
@@ -114,14 +114,14 @@ impl Queue {
         SqsBackend::with(self.side.aws.clone()).parse("bench", &url, options)
     }
 
-    async fn dispatch(&self) -> Result<Dispatch> {
+    async fn engine(&self) -> Result<Producer> {
         let runtime = aqueduct_runtime::tokio();
-        let options = DispatchOptions {
+        let options = ProducerOptions {
             source: Some(source()),
-            ..DispatchOptions::default()
+            ..ProducerOptions::default()
         };
         let producer = self.resource()?.producer(&runtime).await?;
-        Ok(Dispatch::new(producer, options, &runtime))
+        Ok(Producer::new(producer, options, &runtime))
     }
 
     async fn fill(&self, numbers: Arc<Numbers>) -> Result<()> {
@@ -187,12 +187,12 @@ fn sdk_in(events: u64, batch: usize) -> Result<Figures> {
 fn aqueduct_in(events: u64, _batch: usize) -> Result<Figures> {
     block_on(async {
         let queue = Queue::create().await?;
-        let dispatch = queue.dispatch().await?;
-        send_all(&dispatch, Numbers::new(200, 100)).await?;
+        let engine = queue.engine().await?;
+        send_all(&engine, Numbers::new(200, 100)).await?;
         let measured = Measured::begin(&queue.side);
-        send_all(&dispatch, Numbers::new(events, 100)).await?;
+        send_all(&engine, Numbers::new(events, 100)).await?;
         let figures = measured.end(events);
-        dispatch.close().await?;
+        engine.close().await?;
         queue.delete().await?;
         Ok(figures)
     })
@@ -259,9 +259,9 @@ async fn receive(client: &Client, url: &str, left: &AtomicI64) -> Result<usize> 
 fn aqueduct_out(events: u64, _batch: usize) -> Result<Figures> {
     block_on(async {
         let queue = Queue::create().await?;
-        let dispatch = queue.dispatch().await?;
-        send_all(&dispatch, Numbers::new(events, 100)).await?;
-        dispatch.close().await?;
+        let engine = queue.engine().await?;
+        send_all(&engine, Numbers::new(events, 100)).await?;
+        engine.close().await?;
         let runtime = aqueduct_runtime::tokio();
         let resource = queue.resource()?;
         let Source::Queue(source) = resource.source(&runtime).await? else {

@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aqueduct_core::{Backoff, Capability, Effect, ErrorKind, Event, Retry};
-use aqueduct_layers::{Dispatch, DispatchOptions, RetryBudget};
+use aqueduct_producer::{Producer, ProducerOptions, RetryBudget};
 use futures::future::join_all;
 
 use crate::bench::Bench;
@@ -27,10 +27,10 @@ pub(super) const CASES: &[Case] = &[
 async fn ten_keys_in_order_under_retries(context: &Context<'_>) -> Outcome {
     let bench = context.bench(4).await?;
     let inner = Arc::new(Flaky::failing(bench.producer().await?, 20));
-    let dispatch = Dispatch::new(inner, eager(), context.runtime);
+    let producer = Producer::new(inner, eager(), context.runtime);
     let events = ten_thousand();
     let mut tap = bench.tap().await?;
-    send_all(&bench, &dispatch, &events).await?;
+    send_all(&bench, &producer, &events).await?;
     let seen = tap.collect(events.len()).await?;
     seen.check_complete(&events)?;
     seen.check_once()?;
@@ -42,10 +42,10 @@ async fn lost_answers_keep_order_when_resent(context: &Context<'_>) -> Outcome {
     let inner = Arc::new(Flaky::losing_answers(bench.producer().await?, 20));
     let mut options = eager();
     options.resend_unknown = true;
-    let dispatch = Dispatch::new(inner, options, context.runtime);
+    let producer = Producer::new(inner, options, context.runtime);
     let events = ten_thousand();
     let mut tap = bench.tap().await?;
-    send_all(&bench, &dispatch, &events).await?;
+    send_all(&bench, &producer, &events).await?;
     let seen = tap.collect(events.len()).await?;
     seen.check_complete(&events)?;
     seen.check_order(&events)
@@ -54,11 +54,11 @@ async fn lost_answers_keep_order_when_resent(context: &Context<'_>) -> Outcome {
 async fn unknown_outcome_is_told_not_resent(context: &Context<'_>) -> Outcome {
     let bench = context.bench(1).await?;
     let mut tap = bench.tap().await?;
-    let dispatch = Dispatch::new(bench.producer().await?, eager(), context.runtime);
+    let producer = Producer::new(bench.producer().await?, eager(), context.runtime);
     bench.inject(Fault::LoseSendAnswer).await?;
     let event = keyed("k", 0);
     let sent = context
-        .within("a send without answer", dispatch.send(event.clone()))
+        .within("a send without answer", producer.send(event.clone()))
         .await?;
     let effect = sent.err().map(|error| error.effect());
     check_eq!(
@@ -68,7 +68,7 @@ async fn unknown_outcome_is_told_not_resent(context: &Context<'_>) -> Outcome {
     );
     let later = keyed("k", 1);
     context
-        .within("a later send", dispatch.send(later.clone()))
+        .within("a later send", producer.send(later.clone()))
         .await??;
     let events = [event, later];
     let seen = tap.collect(2).await?;
@@ -81,10 +81,10 @@ async fn unknown_outcome_is_resent_on_request(context: &Context<'_>) -> Outcome 
     let mut tap = bench.tap().await?;
     let mut options = eager();
     options.resend_unknown = true;
-    let dispatch = Dispatch::new(bench.producer().await?, options, context.runtime);
+    let producer = Producer::new(bench.producer().await?, options, context.runtime);
     bench.inject(Fault::LoseSendAnswer).await?;
     let events = interleaved(&["a", "b"], 4);
-    send_all(&bench, &dispatch, &events).await?;
+    send_all(&bench, &producer, &events).await?;
     let seen = tap.collect(events.len()).await?;
     seen.check_complete(&events)?;
     seen.check_order(&events)
@@ -93,11 +93,11 @@ async fn unknown_outcome_is_resent_on_request(context: &Context<'_>) -> Outcome 
 async fn throttled_events_are_stored_once(context: &Context<'_>) -> Outcome {
     let bench = context.bench(2).await?;
     let mut tap = bench.tap().await?;
-    let dispatch = Dispatch::new(bench.producer().await?, eager(), context.runtime);
+    let producer = Producer::new(bench.producer().await?, eager(), context.runtime);
     let events = interleaved(&["a", "b", "c"], 30);
     for call in events.chunks(18) {
         bench.inject(Fault::Throttle).await?;
-        send_all(&bench, &dispatch, call).await?;
+        send_all(&bench, &producer, call).await?;
     }
     let seen = tap.collect(events.len()).await?;
     seen.check_complete(&events)?;
@@ -110,8 +110,8 @@ async fn given_up_is_exhausted_and_blocks_its_key(context: &Context<'_>) -> Outc
     let inner = Arc::new(Flaky::failing(bench.producer().await?, 1));
     let mut options = eager();
     options.attempts = 3;
-    let dispatch = Dispatch::new(inner, options, context.runtime);
-    let sending = dispatch.send_all(vec![keyed("a", 0), keyed("a", 1), keyed("b", 0)]);
+    let producer = Producer::new(inner, options, context.runtime);
+    let sending = producer.send_all(vec![keyed("a", 0), keyed("a", 1), keyed("b", 0)]);
     let sent = context.within("a send that is given up", sending).await?;
     let failure = match sent {
         Err(failure) => failure,
@@ -151,18 +151,18 @@ async fn full_buffer_makes_the_caller_wait(context: &Context<'_>) -> Outcome {
     let mut options = eager();
     options.max_buffered_events = 10;
     options.max_batch_events = 2;
-    let dispatch = Dispatch::new(gate.clone(), options, context.runtime);
+    let producer = Producer::new(gate.clone(), options, context.runtime);
     let events: Vec<Event> = (0..20).map(|n| keyed(&format!("k{n}"), n)).collect();
     let mut pending = Vec::new();
     for event in &events[..10] {
-        let accepting = dispatch.enqueue(event.clone());
+        let accepting = producer.enqueue(event.clone());
         pending.push(
             context
                 .within("room in an empty buffer", accepting)
                 .await??,
         );
     }
-    let early = context.quiet(dispatch.enqueue(keyed("early", 0))).await;
+    let early = context.quiet(producer.enqueue(keyed("early", 0))).await;
     check!(
         early.is_none(),
         "an event was accepted beyond the limit of the buffer"
@@ -174,7 +174,7 @@ async fn full_buffer_makes_the_caller_wait(context: &Context<'_>) -> Outcome {
     );
     gate.open();
     for event in &events[10..] {
-        let accepting = dispatch.enqueue(event.clone());
+        let accepting = producer.enqueue(event.clone());
         pending.push(
             context
                 .within("room in a draining buffer", accepting)
@@ -193,20 +193,20 @@ async fn closing_sends_what_was_accepted(context: &Context<'_>) -> Outcome {
     let mut tap = bench.tap().await?;
     let mut options = eager();
     options.linger = context.timing.deadline;
-    let dispatch = Dispatch::new(bench.producer().await?, options, context.runtime);
+    let producer = Producer::new(bench.producer().await?, options, context.runtime);
     let events = interleaved(&["a", "b"], 10);
     let mut pending = Vec::new();
     for event in &events {
-        pending.push(dispatch.enqueue(event.clone()).await?);
+        pending.push(producer.enqueue(event.clone()).await?);
     }
     context
-        .within("dispatch to close", dispatch.close())
+        .within("producer to close", producer.close())
         .await??;
     for outcome in context.within("the outcomes", join_all(pending)).await? {
         outcome.during("sending")?;
     }
     let late = context
-        .within("a closed dispatch", dispatch.send(keyed("a", 99)))
+        .within("a closed producer", producer.send(keyed("a", 99)))
         .await?;
     let kind = late.err().map(|error| error.kind());
     check_eq!(kind, Some(ErrorKind::Closed), "sending after close");
@@ -214,12 +214,12 @@ async fn closing_sends_what_was_accepted(context: &Context<'_>) -> Outcome {
 }
 
 /// Sends in the order of `events`, a few hundred at a time.
-pub(super) async fn send_all(bench: &Bench<'_>, dispatch: &Dispatch, events: &[Event]) -> Outcome {
+pub(super) async fn send_all(bench: &Bench<'_>, producer: &Producer, events: &[Event]) -> Outcome {
     for (at, call) in events.chunks(400).enumerate() {
         let what = format!("call {at} of {} events to be stored", call.len());
         let sent = bench
             .context
-            .within(&what, dispatch.send_all(call.to_vec()))
+            .within(&what, producer.send_all(call.to_vec()))
             .await?;
         sent.map_err(aqueduct_core::Error::from).during(what)?;
     }
@@ -227,8 +227,8 @@ pub(super) async fn send_all(bench: &Bench<'_>, dispatch: &Dispatch, events: &[E
 }
 
 /// Retries that wait little and cost nothing.
-pub(super) fn eager() -> DispatchOptions {
-    DispatchOptions {
+pub(super) fn eager() -> ProducerOptions {
+    ProducerOptions {
         attempts: 100,
         backoff: Backoff::new(Duration::from_millis(1), Duration::from_millis(10)),
         budget: RetryBudget {
@@ -236,7 +236,7 @@ pub(super) fn eager() -> DispatchOptions {
             per_second: 10_000.0,
             reserve: 10_000.0,
         },
-        ..DispatchOptions::default()
+        ..ProducerOptions::default()
     }
 }
 

@@ -5,7 +5,7 @@ use aqueduct_core::{DeadLetter, DeadLetterQueue, Error, ErrorKind, Event, Produc
 use async_trait::async_trait;
 
 /// A dead letter queue made of any producer: each dead letter is an event of its own, see
-/// [`DeadLetter::to_event`]. Give it a [`Dispatch`](crate::Dispatch), which retries and batches.
+/// [`DeadLetter::to_event`]. Give it the application's `aqueduct::Producer`, which retries and batches.
 ///
 /// What was sent cannot be listed again, so no restart knows which keys are held: with
 /// [`OnExhausted::DivertKey`](super::OnExhausted::LetterKey), see

@@ -21,7 +21,7 @@ use aqueduct_core::{
     Admin, DeadLetterStore, Error, ErrorKind, Result, Router, Runtime, SmallStr, Start,
 };
 use aqueduct_group::ByteBudget;
-use aqueduct_layers::Dispatch;
+use aqueduct_producer::Producer;
 
 pub use self::builder::ClientBuilder;
 pub use self::consumer::Consumer;
@@ -94,7 +94,7 @@ impl Client {
     ///
     /// # Errors
     /// `Config` for an unknown name; what opening answers.
-    pub async fn producer(&self, stream: &str) -> Result<Dispatch> {
+    pub async fn producer(&self, stream: &str) -> Result<Producer> {
         self.stream(stream)?.producer(&self.0.runtime).await
     }
 

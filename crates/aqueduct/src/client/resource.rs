@@ -4,7 +4,8 @@ use aqueduct_core::{
     Admin, Capability, Claim, DeadLetterQueue, DeadLetterStore, Destination, Error,
     IdempotencyStore, Layer, LeaseStore, PartitionedLog, Resource, Result, Runtime, Source,
 };
-use aqueduct_layers::{Dispatch, ProducerDeadLetters};
+use aqueduct_layers::ProducerDeadLetters;
+use aqueduct_producer::Producer;
 
 use super::lazy::Lazy;
 use super::schemes;
@@ -15,7 +16,7 @@ pub(super) struct NamedResource {
     target: Target,
     resource: Arc<dyn Resource>,
     layers: Vec<Arc<dyn Layer>>,
-    producer: Lazy<Dispatch>,
+    producer: Lazy<Producer>,
     source: Lazy<Source>,
     leases: Lazy<Arc<dyn LeaseStore>>,
     idempotency: Lazy<Arc<dyn IdempotencyStore>>,
@@ -60,11 +61,11 @@ impl NamedResource {
         Destination::new(system, self.resource.stream().clone())
     }
 
-    pub(super) async fn producer(&self, runtime: &Runtime) -> Result<Dispatch> {
+    pub(super) async fn producer(&self, runtime: &Runtime) -> Result<Producer> {
         let open = async {
             let producer = self.resource.producer(runtime).await?;
             let options = self.target.producer.clone();
-            Dispatch::layered(
+            Producer::layered(
                 producer,
                 &self.layers,
                 &self.destination(),

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use aqueduct_core::{Backoff, Error, Options, Result, SmallStr, Url};
-use aqueduct_layers::DispatchOptions;
+use aqueduct_producer::ProducerOptions;
 
 use super::mask::mask_url;
 use super::section::{Section, read_leaf, read_text};
@@ -22,7 +22,7 @@ pub(crate) struct Target {
     pub(crate) options: Options,
     /// The keys that every backend shares, for the error that lists what is valid.
     pub(crate) common: Vec<&'static str>,
-    pub(crate) producer: DispatchOptions,
+    pub(crate) producer: ProducerOptions,
     /// The layers of its producer, the outermost first.
     pub(crate) layers: Vec<SmallStr>,
 }
@@ -107,7 +107,7 @@ impl Target {
             shown,
             options: created(options, scope.client),
             common: Vec::new(),
-            producer: DispatchOptions::default(),
+            producer: ProducerOptions::default(),
             layers: scope.client.layers.clone(),
         })
     }
@@ -221,11 +221,11 @@ fn read_producer(
     mut section: Section,
     name: &SmallStr,
     client: &ClientConfig,
-) -> Result<DispatchOptions> {
-    let mut options = DispatchOptions {
+) -> Result<ProducerOptions> {
+    let mut options = ProducerOptions {
         name: name.clone(),
         source: client.source.clone(),
-        ..DispatchOptions::default()
+        ..ProducerOptions::default()
     };
     let set = &mut options;
     let source = section.text("source")?;

@@ -1,6 +1,6 @@
 use aqueduct_core::Event;
 
-use super::strand::Meta;
+use super::key_queue::Meta;
 
 /// The place of an event that waits for a request: it stays where it is while its ticket goes
 /// around.

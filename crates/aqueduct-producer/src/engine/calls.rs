@@ -9,7 +9,7 @@ pub(super) struct Calls {
     free: Vec<CallId>,
 }
 
-pub(in crate::dispatch) type CallId = u32;
+pub(crate) type CallId = u32;
 
 /// One call: its outcomes under their index, filled in as they come.
 pub(super) struct Call {
@@ -24,11 +24,11 @@ pub(super) struct Call {
 }
 
 /// What a call ends with.
-pub(in crate::dispatch) struct Answer {
+pub(crate) struct Answer {
     /// One outcome for each event, under its index.
-    pub(in crate::dispatch) outcomes: Vec<Result<Receipt>>,
+    pub(crate) outcomes: Vec<Result<Receipt>>,
     /// The events that have failed, with their index.
-    pub(in crate::dispatch) failed: Vec<(usize, Event)>,
+    pub(crate) failed: Vec<(usize, Event)>,
 }
 
 impl Calls {

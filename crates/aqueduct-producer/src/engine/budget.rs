@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use aqueduct_core::Instant;
 
-use crate::dispatch::RetryBudget;
+use crate::options::RetryBudget;
 
 /// The bucket that resends are paid from.
 pub(super) struct Budget {

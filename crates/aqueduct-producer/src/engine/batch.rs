@@ -3,27 +3,27 @@ use std::time::Duration;
 
 use aqueduct_core::{Event, Instant, Lane};
 
+use super::backlog::Whole;
+use super::fill::Taken;
+use super::key_queue::{Hold, KeyId, Meta, Resume};
 use super::lanes::Waiting;
-use super::ready::Whole;
 use super::store::{Store, Ticket};
-use super::strand::{Hold, Meta, Resume, StrandId};
-use super::take::Taken;
-use super::{Engine, Flight, FlightId, LaneOf, Launch, Rules, Timer, Work};
+use super::{Engine, InFlight, LaneOf, Request, RequestId, Rules, Timer, Work};
 
 /// How much longer than a single event a call is patient whose first keys are all held: 50 ms by
 /// default.
-const WHOLE_PATIENCE: u32 = 10;
+const WHOLE_CALL_FACTOR: u32 = 10;
 
 /// Where requests take longer than that, it waits for twice as long as the last one took; but no
 /// longer than this.
-const MOST_PATIENCE: Duration = Duration::from_secs(1);
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
 /// How many of its first events speak for a call.
 const SAMPLE: usize = 8;
 
 /// A request being put together.
-pub(super) struct Draft {
-    pub(super) id: FlightId,
+pub(super) struct Batch {
+    pub(super) id: RequestId,
     events: Vec<Event>,
     metas: Vec<Meta>,
     bytes: usize,
@@ -34,32 +34,28 @@ pub(super) struct Draft {
 
 impl Engine {
     /// The next request to make now, if there is one. Ask until there is none.
-    pub(in crate::dispatch) fn next_flight(
-        &mut self,
-        now: Instant,
-        lane_of: LaneOf<'_>,
-    ) -> Option<Launch> {
+    pub(crate) fn next_request(&mut self, now: Instant, lane_of: LaneOf<'_>) -> Option<Request> {
         self.fire(now);
-        if self.flights.len() >= self.rules.in_flight || !self.is_due(now) {
+        if self.requests.len() >= self.rules.in_flight || !self.is_due(now) {
             return None;
         }
         let at_rest = self.is_at_rest() && !self.is_late(now);
         if !at_rest {
-            self.mark_flights();
+            self.mark_requests();
         }
         if let Some(call) = self.take_call(now) {
             self.budget.deposit();
             self.note_waiting(now);
             self.tidy_blocked();
-            let launch = self.depart(now, call.events, call.metas, false);
+            let request = self.depart(now, call.events, call.metas, false);
             if !at_rest {
-                self.mark_flights();
+                self.mark_requests();
             }
-            return Some(launch);
+            return Some(request);
         }
         let (events, metas) = self.spare.pop().unwrap_or_default();
-        let mut draft = Draft {
-            id: self.next_flight,
+        let mut batch = Batch {
+            id: self.next_request,
             events,
             metas,
             bytes: 0,
@@ -67,69 +63,69 @@ impl Engine {
             full: false,
         };
         if at_rest {
-            self.fill_freely(now, &mut draft);
+            self.fill_freely(now, &mut batch);
         } else {
-            self.fill_from_waiting(now, &mut draft, lane_of);
-            self.fill_from_ready(now, &mut draft, lane_of);
+            self.fill_from_waiting(now, &mut batch, lane_of);
+            self.fill_from_ready(now, &mut batch, lane_of);
         }
         self.note_waiting(now);
         self.tidy_blocked();
-        self.launch(now, draft, !at_rest)
+        self.request(now, batch, !at_rest)
     }
 
     fn note_waiting(&mut self, now: Instant) {
-        let nothing = self.ready.is_empty() && self.runnable.is_empty();
+        let nothing = self.backlog.is_empty() && self.runnable.is_empty();
         self.waiting_since = (!nothing).then_some(now);
     }
 
     /// The whole call that is first in line, where none of its events has to wait.
     fn take_call(&mut self, now: Instant) -> Option<Whole> {
-        let call = self.ready.first_call()?;
+        let call = self.backlog.first_call()?;
         let mut keys = call.events.iter().filter_map(Event::key_text);
         let is_free = self.runnable.is_empty()
             && self.lanes.is_empty()
             && !self.is_late(now)
-            && (self.strands.is_empty() || keys.all(|key| self.strands.find(key).is_none()));
-        is_free.then(|| self.ready.pop_call()).flatten()
+            && (self.keys.is_empty() || keys.all(|key| self.keys.find(key).is_none()));
+        is_free.then(|| self.backlog.pop_call()).flatten()
     }
 
     /// Makes single events of the whole call that is first in line; answers whether it did. A call
     /// whose first keys are held by a request under way stays whole for a while, and may go as it
     /// is when that has ended: to take it apart costs more than the time that it brings.
     fn split_call(&mut self, now: Instant) -> bool {
-        let Some(call) = self.ready.first_call_mut() else {
+        let Some(call) = self.backlog.first_call_mut() else {
             return false;
         };
         let since = *call.held_since.get_or_insert(now);
-        let batch_wait = (self.rules.batch_wait * WHOLE_PATIENCE)
-            .max((self.last_took * 2).min(MOST_PATIENCE))
+        let batch_wait = (self.rules.batch_wait * WHOLE_CALL_FACTOR)
+            .max((self.last_took * 2).min(LONGEST_WAIT))
             .min(self.rules.deadline);
         let is_held = |event: &Event| {
-            let strand = event.key_text().and_then(|key| self.strands.find(key));
-            strand.is_some_and(|id| matches!(self.strands[id].hold, Hold::InFlight(_)))
+            let queue = event.key_text().and_then(|key| self.keys.find(key));
+            queue.is_some_and(|id| matches!(self.keys[id].hold, Hold::InFlight(_)))
         };
         let stays = self.lanes.is_empty()
             && now < since + batch_wait
             && call.events.iter().take(SAMPLE).all(is_held);
         if !stays {
-            self.ready.split_first(&mut self.store);
+            self.backlog.split_first(&mut self.store);
         }
         !stays
     }
 
-    fn launch(&mut self, now: Instant, draft: Draft, marked: bool) -> Option<Launch> {
-        if draft.metas.is_empty() {
-            self.spare.push((draft.events, draft.metas));
+    fn request(&mut self, now: Instant, batch: Batch, marked: bool) -> Option<Request> {
+        if batch.metas.is_empty() {
+            self.spare.push((batch.events, batch.metas));
             return None;
         }
-        if draft.fresh > 0 {
+        if batch.fresh > 0 {
             self.budget.deposit();
         } else if let Err(wait) = self.budget.take(now) {
-            self.put_back(now, draft, Resume::At(now + wait));
+            self.put_back(now, batch, Resume::At(now + wait));
             return None;
         }
-        self.tally.retried += (draft.metas.len() - draft.fresh) as u64;
-        Some(self.depart(now, draft.events, draft.metas, marked))
+        self.stats.retried += (batch.metas.len() - batch.fresh) as u64;
+        Some(self.depart(now, batch.events, batch.metas, marked))
     }
 
     /// A request is on its way from here on.
@@ -139,27 +135,27 @@ impl Engine {
         events: Vec<Event>,
         mut metas: Vec<Meta>,
         marked: bool,
-    ) -> Launch {
-        let id = self.next_flight;
-        self.next_flight += 1;
+    ) -> Request {
+        let id = self.next_request;
+        self.next_request += 1;
         for meta in &mut metas {
             meta.tried = true;
         }
         let events = Arc::new(events);
-        self.flights.push(Flight {
+        self.requests.push(InFlight {
             id,
             departed: now,
             events: events.clone(),
             metas,
             marked,
         });
-        Launch { id, events }
+        Request { id, events }
     }
 
     /// Nothing is in flight, held, paced or waiting to go: order needs no marks.
     pub(super) fn is_at_rest(&self) -> bool {
-        self.flights.is_empty()
-            && self.strands.is_empty()
+        self.requests.is_empty()
+            && self.keys.is_empty()
             && self.lanes.is_empty()
             && self.runnable.is_empty()
     }
@@ -173,17 +169,17 @@ impl Engine {
             match first.remove() {
                 Timer::Event(ticket) => self.resume(now, Work::Event(ticket)),
                 Timer::Key(id) => {
-                    let strand = &mut self.strands[id];
-                    if matches!(strand.hold, Hold::Until(at) if at <= now) {
-                        strand.hold = Hold::Runnable;
+                    let queue = &mut self.keys[id];
+                    if matches!(queue.hold, Hold::Until(at) if at <= now) {
+                        queue.hold = Hold::Runnable;
                         self.resume(now, Work::Key(id));
                     }
                 }
                 Timer::Lane(lane) => {
-                    if let Some(pace) = self.lanes.get(lane)
-                        && pace.paused_until.is_some_and(|until| until <= now)
+                    if let Some(state) = self.lanes.get(lane)
+                        && state.paused_until.is_some_and(|until| until <= now)
                     {
-                        pace.paused_until = None;
+                        state.paused_until = None;
                         self.resume(now, Work::Lane(lane));
                     }
                 }
@@ -203,52 +199,52 @@ impl Engine {
         now >= due
             || self.closed
             || self.epochs.is_awaited()
-            || self.ready.len() + self.runnable.len() >= self.rules.batch_events
-            || self.ready.bytes() >= self.rules.batch_bytes
+            || self.backlog.len() + self.runnable.len() >= self.rules.batch_events
+            || self.backlog.bytes() >= self.rules.batch_bytes
     }
 
     /// Whether the next event has waited too long.
     fn is_late(&self, now: Instant) -> bool {
-        let first = self.ready.first(&self.store);
+        let first = self.backlog.first(&self.store);
         first.is_some_and(|meta| meta.submitted + self.rules.deadline < now)
     }
 
     /// Nothing is in flight, held or paced: order needs no marks.
-    fn fill_freely(&mut self, now: Instant, draft: &mut Draft) {
-        while let Some(ticket) = self.ready.first_event() {
+    fn fill_freely(&mut self, now: Instant, batch: &mut Batch) {
+        while let Some(ticket) = self.backlog.first_event() {
             let bytes = self.store.meta(ticket).bytes;
-            if !draft.fits(bytes, &self.rules) || self.is_late(now) {
+            if !batch.fits(bytes, &self.rules) || self.is_late(now) {
                 break;
             }
-            self.ready.pop_event(&self.store);
-            draft.take(&mut self.store, ticket, None);
+            self.backlog.pop_event(&self.store);
+            batch.take(&mut self.store, ticket, None);
         }
     }
 
     /// Requests that went out alone get their marks, now that another may go beside them.
-    pub(super) fn mark_flights(&mut self) {
-        for flight in self.flights.iter_mut().filter(|flight| !flight.marked) {
-            flight.marked = true;
-            for (event, meta) in flight.events.iter().zip(&mut flight.metas) {
+    pub(super) fn mark_requests(&mut self) {
+        for request in self.requests.iter_mut().filter(|request| !request.marked) {
+            request.marked = true;
+            for (event, meta) in request.events.iter().zip(&mut request.metas) {
                 let Some(key) = event.key_text() else {
                     continue;
                 };
-                let id = self.strands.of(key);
-                let strand = &mut self.strands[id];
-                strand.hold = Hold::InFlight(flight.id);
-                strand.in_flight += 1;
-                meta.strand = Some(id);
+                let id = self.keys.of(key);
+                let queue = &mut self.keys[id];
+                queue.hold = Hold::InFlight(request.id);
+                queue.in_flight += 1;
+                meta.key = Some(id);
             }
         }
     }
 
-    fn fill_from_waiting(&mut self, now: Instant, draft: &mut Draft, lane_of: LaneOf<'_>) {
-        while !draft.full && draft.metas.len() < self.rules.batch_events {
+    fn fill_from_waiting(&mut self, now: Instant, batch: &mut Batch, lane_of: LaneOf<'_>) {
+        while !batch.full && batch.metas.len() < self.rules.batch_events {
             match self.runnable.pop_front() {
                 None => return,
-                Some(Work::Key(id)) => self.take_run(now, id, draft, lane_of),
+                Some(Work::Key(id)) => self.take_key(now, id, batch, lane_of),
                 Some(Work::Event(ticket)) => {
-                    if self.take_free(now, ticket, draft, lane_of) == Taken::Full {
+                    if self.take_free(now, ticket, batch, lane_of) == Taken::Full {
                         self.runnable.push_front(Work::Event(ticket));
                     }
                 }
@@ -257,39 +253,39 @@ impl Engine {
         }
     }
 
-    fn fill_from_ready(&mut self, now: Instant, draft: &mut Draft, lane_of: LaneOf<'_>) {
-        while !draft.full && draft.metas.len() < self.rules.batch_events {
-            let Some(ticket) = self.ready.pop_event(&self.store) else {
+    fn fill_from_ready(&mut self, now: Instant, batch: &mut Batch, lane_of: LaneOf<'_>) {
+        while !batch.full && batch.metas.len() < self.rules.batch_events {
+            let Some(ticket) = self.backlog.pop_event(&self.store) else {
                 // What is taken already goes first; the call may then follow as it is.
-                if !draft.metas.is_empty() || !self.split_call(now) {
+                if !batch.metas.is_empty() || !self.split_call(now) {
                     return;
                 }
                 continue;
             };
-            if self.take_keyed(now, ticket, draft, lane_of) == Taken::Full {
-                self.ready.put_back(ticket, &self.store);
+            if self.take_keyed(now, ticket, batch, lane_of) == Taken::Full {
+                self.backlog.put_back(ticket, &self.store);
             }
         }
     }
 
     pub(super) fn wait_for_lane(&mut self, lane: Lane, waiting: Waiting) {
-        if let Some(pace) = self.lanes.get(lane) {
-            pace.waiting.push_back(waiting);
+        if let Some(state) = self.lanes.get(lane) {
+            state.waiting.push_back(waiting);
         }
     }
 
-    /// Lets as many go as the lane has room for, and comes back for the rest: those released may
+    /// Lets as many go as the lane has permits for, and comes back for the rest: those released may
     /// turn out not to need it.
     pub(super) fn release(&mut self, now: Instant, lane: Lane) {
-        let Some(pace) = self.lanes.get(lane) else {
+        let Some(state) = self.lanes.get(lane) else {
             return;
         };
-        if !pace.is_open() {
+        if !state.is_open() {
             return;
         }
-        let room = (pace.window - pace.in_flight).min(pace.waiting.len());
-        let released: Vec<Waiting> = pace.waiting.drain(..room).collect();
-        let more = !pace.waiting.is_empty();
+        let permits = (state.window - state.in_flight).min(state.waiting.len());
+        let released: Vec<Waiting> = state.waiting.drain(..permits).collect();
+        let more = !state.waiting.is_empty();
         self.let_go(now, released);
         if more {
             self.resume(now, Work::Lane(lane));
@@ -301,9 +297,9 @@ impl Engine {
             match waiting {
                 Waiting::Event(ticket) => self.resume(now, Work::Event(ticket)),
                 Waiting::Key(id) => {
-                    let strand = &mut self.strands[id];
-                    if matches!(strand.hold, Hold::Lane(_)) {
-                        strand.hold = Hold::Runnable;
+                    let queue = &mut self.keys[id];
+                    if matches!(queue.hold, Hold::Lane(_)) {
+                        queue.hold = Hold::Runnable;
                         self.resume(now, Work::Key(id));
                     }
                 }
@@ -312,17 +308,17 @@ impl Engine {
     }
 
     /// Unmakes a request: its events wait once more, in their order.
-    fn put_back(&mut self, now: Instant, mut draft: Draft, resume: Resume) {
-        for (event, mut meta) in draft.events.drain(..).zip(draft.metas.drain(..)) {
+    fn put_back(&mut self, now: Instant, mut batch: Batch, resume: Resume) {
+        for (event, mut meta) in batch.events.drain(..).zip(batch.metas.drain(..)) {
             if let Some(lane) = meta.paced.take() {
                 self.lanes.leave(lane);
             }
             self.send_again(now, event, meta, resume);
-            if let Some(id) = meta.strand {
-                self.landed(now, id);
+            if let Some(id) = meta.key {
+                self.completed(now, id);
             }
         }
-        self.spare.push((draft.events, draft.metas));
+        self.spare.push((batch.events, batch.metas));
     }
 
     fn tidy_blocked(&mut self) {
@@ -335,21 +331,21 @@ impl Engine {
     }
 }
 
-impl Draft {
+impl Batch {
     /// Whether one more event of that size fits. The first one always does.
     pub(super) fn fits(&self, bytes: usize, rules: &Rules) -> bool {
         self.metas.is_empty()
             || (self.metas.len() < rules.batch_events && self.bytes + bytes <= rules.batch_bytes)
     }
 
-    /// Takes an event that goes along; `strand` counts it.
+    /// Takes an event that goes along; the queue of `key` counts it.
     #[inline]
-    pub(super) fn take(&mut self, store: &mut Store, ticket: Ticket, strand: Option<StrandId>) {
+    pub(super) fn take(&mut self, store: &mut Store, ticket: Ticket, key: Option<KeyId>) {
         if let Some((event, meta)) = store.take(ticket) {
             self.bytes += meta.bytes;
             self.fresh += usize::from(!meta.tried);
             self.events.push(event);
-            self.metas.push(Meta { strand, ..meta });
+            self.metas.push(Meta { key, ..meta });
         }
     }
 }

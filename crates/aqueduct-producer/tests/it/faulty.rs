@@ -184,7 +184,7 @@ impl Producer for Faulty {
             let error = Error::new(ErrorKind::Unavailable, "cut off").with_effect(Effect::Unknown);
             return SendReport::failed(events.len(), &error);
         }
-        assert!(!self.chance(faults.panic), "a fault of the producer");
+        assert!(!self.chance(faults.panic), "a fault of the backend");
         let mut state = self.state.lock().unwrap();
         for (event, outcome) in events.iter().zip(&outcomes) {
             if outcome.is_ok() {

@@ -1,9 +1,9 @@
 use aqueduct_core::{Error, ErrorKind, Instant};
 
-use super::form::Draft;
+use super::batch::Batch;
+use super::key_queue::{Hold, KeyId, Meta};
 use super::lanes::Waiting;
 use super::store::Ticket;
-use super::strand::{Hold, Meta, StrandId};
 use super::{Engine, LaneOf, Work, blocked, exhausted, unknown_if};
 
 /// What became of an event that a request might take.
@@ -17,46 +17,46 @@ pub(super) enum Taken {
 
 impl Engine {
     /// The parked events of a key that may go, as many as fit.
-    pub(super) fn take_run(
+    pub(super) fn take_key(
         &mut self,
         now: Instant,
-        id: StrandId,
-        draft: &mut Draft,
+        id: KeyId,
+        batch: &mut Batch,
         lane_of: LaneOf<'_>,
     ) {
-        if self.strands[id].hold != Hold::Runnable {
+        if self.keys[id].hold != Hold::Runnable {
             return;
         }
         let mut taken = 0;
         let mut late = None;
         let rest = loop {
-            let strand = &mut self.strands[id];
-            let Some(&ticket) = strand.parked.front() else {
+            let queue = &mut self.keys[id];
+            let Some(&ticket) = queue.parked.front() else {
                 break Hold::None;
             };
             let meta = self.store.meta(ticket);
             if meta.submitted + self.rules.deadline < now {
-                strand.parked.pop_front();
+                queue.parked.pop_front();
                 late = Some(ticket);
                 break Hold::None;
             }
-            if !draft.fits(meta.bytes, &self.rules) {
-                draft.full = true;
+            if !batch.fits(meta.bytes, &self.rules) {
+                batch.full = true;
                 break Hold::Runnable;
             }
             if let Err(lane) = self.enter_lane(ticket, lane_of) {
                 break Hold::Lane(lane);
             }
-            let strand = &mut self.strands[id];
-            strand.parked.pop_front();
-            strand.in_flight += 1;
+            let queue = &mut self.keys[id];
+            queue.parked.pop_front();
+            queue.in_flight += 1;
             taken += 1;
-            draft.take(&mut self.store, ticket, Some(id));
+            batch.take(&mut self.store, ticket, Some(id));
         };
         if taken > 0 {
-            self.strands[id].hold = Hold::InFlight(draft.id);
+            self.keys[id].hold = Hold::InFlight(batch.id);
         } else {
-            self.strands[id].hold = rest;
+            self.keys[id].hold = rest;
             match rest {
                 Hold::Runnable => self.runnable.push_front(Work::Key(id)),
                 Hold::Lane(lane) => self.wait_for_lane(lane, Waiting::Key(id)),
@@ -69,55 +69,55 @@ impl Engine {
         self.tidy(id);
     }
 
-    /// One event of a key from `ready`: into the request, or behind what its key waits for.
+    /// One event of a key from `backlog`: into the request, or behind what its key waits for.
     #[inline]
     pub(super) fn take_keyed(
         &mut self,
         now: Instant,
         ticket: Ticket,
-        draft: &mut Draft,
+        batch: &mut Batch,
         lane_of: LaneOf<'_>,
     ) -> Taken {
         let key = self.store.event(ticket).and_then(|event| event.key_text());
         let Some(key) = key else {
-            return self.take_free(now, ticket, draft, lane_of);
+            return self.take_free(now, ticket, batch, lane_of);
         };
-        let id = self.strands.of(key);
+        let id = self.keys.of(key);
         let meta = self.store.meta(ticket);
-        let strand = &mut self.strands[id];
-        if meta.seq < strand.block_below {
+        let queue = &mut self.keys[id];
+        if meta.seq < queue.block_below {
             if let Some((event, meta)) = self.store.take(ticket) {
                 self.fail(meta, event, blocked());
             }
             return Taken::Yes;
         }
-        let goes_along = strand.hold == Hold::InFlight(draft.id) && strand.parked.is_empty();
-        if strand.hold != Hold::None && !goes_along {
-            strand.parked.push_back(ticket);
+        let goes_along = queue.hold == Hold::InFlight(batch.id) && queue.parked.is_empty();
+        if queue.hold != Hold::None && !goes_along {
+            queue.parked.push_back(ticket);
             return Taken::Yes;
         }
         if meta.submitted + self.rules.deadline < now {
             self.give_up_late(ticket);
             return Taken::Yes;
         }
-        if !draft.fits(meta.bytes, &self.rules) {
-            draft.full = true;
+        if !batch.fits(meta.bytes, &self.rules) {
+            batch.full = true;
             self.tidy(id);
             return Taken::Full;
         }
         let entered = self.enter_lane(ticket, lane_of);
-        let strand = &mut self.strands[id];
+        let queue = &mut self.keys[id];
         if let Err(lane) = entered {
-            strand.parked.push_back(ticket);
-            if strand.hold == Hold::None {
-                strand.hold = Hold::Lane(lane);
+            queue.parked.push_back(ticket);
+            if queue.hold == Hold::None {
+                queue.hold = Hold::Lane(lane);
                 self.wait_for_lane(lane, Waiting::Key(id));
             }
             return Taken::Yes;
         }
-        strand.hold = Hold::InFlight(draft.id);
-        strand.in_flight += 1;
-        draft.take(&mut self.store, ticket, Some(id));
+        queue.hold = Hold::InFlight(batch.id);
+        queue.in_flight += 1;
+        batch.take(&mut self.store, ticket, Some(id));
         Taken::Yes
     }
 
@@ -127,7 +127,7 @@ impl Engine {
         &mut self,
         now: Instant,
         ticket: Ticket,
-        draft: &mut Draft,
+        batch: &mut Batch,
         lane_of: LaneOf<'_>,
     ) -> Taken {
         let meta = self.store.meta(ticket);
@@ -137,12 +137,12 @@ impl Engine {
             }
             return Taken::Yes;
         }
-        if !draft.fits(meta.bytes, &self.rules) {
-            draft.full = true;
+        if !batch.fits(meta.bytes, &self.rules) {
+            batch.full = true;
             return Taken::Full;
         }
         match self.enter_lane(ticket, lane_of) {
-            Ok(()) => draft.take(&mut self.store, ticket, None),
+            Ok(()) => batch.take(&mut self.store, ticket, None),
             Err(lane) => self.wait_for_lane(lane, Waiting::Event(ticket)),
         }
         Taken::Yes

@@ -4,7 +4,7 @@ use aqueduct_core::{Backoff, Error, Result, SmallStr};
 
 /// How a dispatch batches, bounds, paces and retries.
 #[derive(Clone, Debug)]
-pub struct DispatchOptions {
+pub struct ProducerOptions {
     /// The stream's name, as metrics and log lines carry it. Default: empty.
     pub name: SmallStr,
     /// Stamped on events that have no source, once, before any try, so that a resent event keeps
@@ -52,7 +52,7 @@ pub struct DispatchOptions {
     pub drain: Duration,
 }
 
-impl Default for DispatchOptions {
+impl Default for ProducerOptions {
     fn default() -> Self {
         Self {
             name: SmallStr::default(),
@@ -75,7 +75,7 @@ impl Default for DispatchOptions {
     }
 }
 
-impl DispatchOptions {
+impl ProducerOptions {
     /// Checks that the numbers can work.
     ///
     /// # Errors
@@ -111,7 +111,7 @@ impl DispatchOptions {
     }
 
     /// The same with every zero that cannot work raised to one.
-    pub(super) fn workable(mut self) -> Self {
+    pub(crate) fn workable(mut self) -> Self {
         for count in [
             &mut self.max_batch_events,
             &mut self.max_batch_bytes,

@@ -2,7 +2,7 @@ use std::fmt;
 
 use aqueduct_core::{Error, Event, Receipt, Result};
 
-use super::engine::Answer;
+use crate::engine::Answer;
 
 /// Some events of a `send_all` are not stored, or may not be.
 #[derive(Clone, Debug)]
@@ -15,7 +15,7 @@ pub struct PartialFailure {
 }
 
 impl PartialFailure {
-    pub(super) fn new(outcomes: Vec<Result<Receipt>>, mut events: Vec<(usize, Event)>) -> Self {
+    pub(crate) fn new(outcomes: Vec<Result<Receipt>>, mut events: Vec<(usize, Event)>) -> Self {
         events.sort_unstable_by_key(|(index, _)| *index);
         Self { outcomes, events }
     }
@@ -68,7 +68,7 @@ impl std::error::Error for PartialFailure {
 }
 
 /// The receipts, or the failure, of a whole call.
-pub(super) fn sorted(answer: Answer) -> Result<Vec<Receipt>, PartialFailure> {
+pub(crate) fn sorted(answer: Answer) -> Result<Vec<Receipt>, PartialFailure> {
     if answer.failed.is_empty() {
         // None failed. In place: the receipts take the room of the outcomes.
         let outcomes = answer.outcomes.into_iter();

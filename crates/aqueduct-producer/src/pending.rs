@@ -5,8 +5,8 @@ use std::task::{Context, Poll};
 
 use aqueduct_core::{Error, ErrorKind, Receipt, Result};
 
-use super::driver::Shared;
-use super::engine::{Answer, CallId};
+use crate::driver::Shared;
+use crate::engine::{Answer, CallId};
 
 /// An event that was accepted, and its outcome to come.
 ///
@@ -14,7 +14,7 @@ use super::engine::{Answer, CallId};
 /// from the next `flush`. Until a failure was seen here (or this was dropped), later events of the
 /// same key fail as `Blocked`: await what you enqueue, in any order.
 #[must_use = "the event may fail, and until that was seen its key is blocked"]
-pub struct Pending(pub(super) Waiting);
+pub struct Pending(pub(crate) Waiting);
 
 impl Future for Pending {
     type Output = Result<Receipt>;
@@ -32,13 +32,13 @@ impl fmt::Debug for Pending {
 }
 
 /// Waits for the answer of a call; abandons it when dropped.
-pub(super) struct Waiting {
+pub(crate) struct Waiting {
     shared: Arc<Shared>,
     call: Option<CallId>,
 }
 
 impl Waiting {
-    pub(super) fn new(shared: &Arc<Shared>, call: CallId) -> Self {
+    pub(crate) fn new(shared: &Arc<Shared>, call: CallId) -> Self {
         Self {
             shared: shared.clone(),
             call: Some(call),
@@ -75,7 +75,7 @@ impl Drop for Waiting {
 }
 
 /// The outcome of a call of one event.
-pub(super) fn only(answer: Answer) -> Result<Receipt> {
+pub(crate) fn only(answer: Answer) -> Result<Receipt> {
     answer.outcomes.into_iter().next().unwrap_or_else(|| {
         Err(Error::new(
             ErrorKind::Internal,

@@ -2,18 +2,18 @@
 //! moment at which they happen; requests to make and wakers to wake come out.
 
 mod accept;
+mod backlog;
+mod batch;
 mod budget;
 mod calls;
+mod complete;
 mod epochs;
-mod finish;
-mod form;
+mod fill;
 mod hash;
+mod key_queue;
 mod lanes;
-mod ready;
-mod room;
+mod permits;
 mod store;
-mod strand;
-mod take;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -22,45 +22,45 @@ use std::time::Duration;
 
 use aqueduct_core::{Effect, Error, ErrorKind, Event, Instant, Lane, Limits, Retry};
 
+use self::backlog::Backlog;
 use self::budget::Budget;
 use self::calls::Calls;
-pub(super) use self::calls::{Answer, CallId};
+pub(crate) use self::calls::{Answer, CallId};
 use self::epochs::Epochs;
 use self::hash::Seeded;
+use self::key_queue::{KeyId, KeyQueues, Meta};
 use self::lanes::{Lanes, Waiting};
-use self::ready::Ready;
-use self::room::Room;
-pub(super) use self::room::WaiterId;
+use self::permits::Permits;
+pub(crate) use self::permits::WaiterId;
 use self::store::{Store, Ticket};
-use self::strand::{Meta, StrandId, Strands};
-use super::DispatchOptions;
+use crate::options::ProducerOptions;
 
-pub(super) type FlightId = u64;
+pub(crate) type RequestId = u64;
 
 /// Tells the lane of an event. Asked only about events that failed or whose stream is paced.
-pub(super) type LaneOf<'a> = &'a dyn Fn(&Event) -> Lane;
+pub(crate) type LaneOf<'a> = &'a dyn Fn(&Event) -> Lane;
 
 /// Everything that dispatch knows.
-pub(super) struct Engine {
+pub(crate) struct Engine {
     rules: Rules,
     /// The events that wait, wherever their tickets are.
     store: Store,
     /// Accepted events in their order, not yet looked at.
-    ready: Ready,
-    /// What has waited and may go now; it goes before `ready`.
+    backlog: Backlog,
+    /// What has waited and may go now; it goes before `backlog`.
     runnable: VecDeque<Work>,
-    strands: Strands,
+    keys: KeyQueues,
     /// How many keys have failures that their callers have not seen.
     troubled: usize,
-    /// Strands that must be kept until `ready` is past that number.
-    blocked: VecDeque<(u64, StrandId)>,
+    /// KeyQueues that must be kept until `backlog` is past that number.
+    blocked: VecDeque<(u64, KeyId)>,
     lanes: Lanes,
     timers: BTreeMap<(Instant, u64), Timer>,
-    flights: Vec<Flight>,
+    requests: Vec<InFlight>,
     /// How long the last request took that has ended.
     last_took: Duration,
     calls: Calls,
-    room: Room,
+    permits: Permits,
     budget: Budget,
     random: u64,
     epochs: Epochs,
@@ -68,17 +68,17 @@ pub(super) struct Engine {
     waiting_since: Option<Instant>,
     closed: bool,
     next_seq: u64,
-    next_flight: FlightId,
+    next_request: RequestId,
     next_timer: u64,
     /// The first failure that nobody waits for, kept for `flush`.
     lost: Option<Error>,
     spare: Vec<(Vec<Event>, Vec<Meta>)>,
     wakes: Vec<Waker>,
-    tally: Tally,
+    stats: Stats,
 }
 
 /// The options, folded with the limits of the backend.
-pub(super) struct Rules {
+pub(crate) struct Rules {
     linger: Duration,
     batch_wait: Duration,
     batch_events: usize,
@@ -92,13 +92,13 @@ pub(super) struct Rules {
 
 /// A request to make.
 #[derive(Debug)]
-pub(super) struct Launch {
-    pub(super) id: FlightId,
-    pub(super) events: Arc<Vec<Event>>,
+pub(crate) struct Request {
+    pub(crate) id: RequestId,
+    pub(crate) events: Arc<Vec<Event>>,
 }
 
-struct Flight {
-    id: FlightId,
+struct InFlight {
+    id: RequestId,
     departed: Instant,
     events: Arc<Vec<Event>>,
     metas: Vec<Meta>,
@@ -108,31 +108,31 @@ struct Flight {
 
 #[derive(Clone, Copy)]
 enum Work {
-    Key(StrandId),
+    Key(KeyId),
     Event(Ticket),
     Lane(Lane),
 }
 
 #[derive(Clone, Copy)]
 enum Timer {
-    Key(StrandId),
+    Key(KeyId),
     Event(Ticket),
     Lane(Lane),
 }
 
 /// What happened since it was last asked, for metrics.
 #[derive(Default)]
-pub(super) struct Tally {
-    pub(super) sent: u64,
-    pub(super) retried: u64,
-    pub(super) throttled: u64,
-    pub(super) failed: Vec<ErrorKind>,
+pub(crate) struct Stats {
+    pub(crate) sent: u64,
+    pub(crate) retried: u64,
+    pub(crate) throttled: u64,
+    pub(crate) failed: Vec<ErrorKind>,
     /// From acceptance to the last outcome, for each call that ended.
-    pub(super) latencies: Vec<Duration>,
+    pub(crate) latencies: Vec<Duration>,
 }
 
 impl Engine {
-    pub(super) fn new(options: &DispatchOptions, limits: Limits, seed: u64) -> Self {
+    pub(crate) fn new(options: &ProducerOptions, limits: Limits, seed: u64) -> Self {
         let lower = |mine: usize, theirs: Option<usize>| theirs.map_or(mine, |it| mine.min(it));
         let batch_events = lower(options.max_batch_events, limits.batch_events).max(1);
         Self {
@@ -148,39 +148,39 @@ impl Engine {
                 resend_unknown: options.resend_unknown,
             },
             store: Store::default(),
-            ready: Ready::default(),
+            backlog: Backlog::default(),
             runnable: VecDeque::new(),
-            strands: Strands::new(Seeded(seed)),
+            keys: KeyQueues::new(Seeded(seed)),
             troubled: 0,
             blocked: VecDeque::new(),
             lanes: Lanes::new(batch_events),
             timers: BTreeMap::new(),
-            flights: Vec::new(),
+            requests: Vec::new(),
             last_took: Duration::ZERO,
             calls: Calls::default(),
-            room: Room::new(options.max_buffered_events, options.max_buffered_bytes),
+            permits: Permits::new(options.max_buffered_events, options.max_buffered_bytes),
             budget: Budget::new(options.budget),
             random: seed,
             epochs: Epochs::default(),
             waiting_since: None,
             closed: false,
             next_seq: 0,
-            next_flight: 0,
+            next_request: 0,
             next_timer: 0,
             lost: None,
             spare: Vec::new(),
             wakes: Vec::new(),
-            tally: Tally::default(),
+            stats: Stats::default(),
         }
     }
 
     /// The most events of one request.
-    pub(super) fn batch_events(&self) -> usize {
+    pub(crate) fn batch_events(&self) -> usize {
         self.rules.batch_events
     }
 
-    /// Takes room in the buffer, or a place in the line.
-    pub(super) fn reserve(
+    /// Takes permits in the buffer, or a place in the line.
+    pub(crate) fn reserve(
         &mut self,
         events: usize,
         bytes: usize,
@@ -188,57 +188,57 @@ impl Engine {
         if self.closed {
             return Err(closed());
         }
-        Ok(self.room.take(events, bytes))
+        Ok(self.permits.take(events, bytes))
     }
 
-    /// Whether the waiter has room now. After an error, or `true`, it has left the line.
-    pub(super) fn poll_reserve(&mut self, id: WaiterId, waker: &Waker) -> Result<bool, Error> {
+    /// Whether the waiter has permits now. After an error, or `true`, it has left the line.
+    pub(crate) fn poll_reserve(&mut self, id: WaiterId, waker: &Waker) -> Result<bool, Error> {
         if self.closed {
-            self.room.leave(id, &mut self.wakes);
+            self.permits.leave(id, &mut self.wakes);
             return Err(closed());
         }
-        Ok(self.room.poll(id, waker))
+        Ok(self.permits.poll(id, waker))
     }
 
     /// The waiter has gone away.
-    pub(super) fn cancel_reserve(&mut self, id: WaiterId) {
-        self.room.leave(id, &mut self.wakes);
+    pub(crate) fn cancel_reserve(&mut self, id: WaiterId) {
+        self.permits.leave(id, &mut self.wakes);
     }
 
-    /// Gives back room that was taken and is not used.
-    pub(super) fn unreserve(&mut self, events: usize, bytes: usize) {
-        self.room.free(events, bytes, &mut self.wakes);
+    /// Gives back permits that was taken and is not used.
+    pub(crate) fn unreserve(&mut self, events: usize, bytes: usize) {
+        self.permits.free(events, bytes, &mut self.wakes);
     }
 
-    /// Takes room for bytes without waiting for it.
-    pub(super) fn overdraw(&mut self, bytes: usize) {
-        self.room.overdraw(bytes);
+    /// Takes permits for bytes without waiting for it.
+    pub(crate) fn overdraw(&mut self, bytes: usize) {
+        self.permits.overdraw(bytes);
     }
 
     /// Begins a flush: everything accepted so far goes out without lingering.
-    pub(super) fn flush(&mut self) -> u64 {
+    pub(crate) fn flush(&mut self) -> u64 {
         self.epochs.seal()
     }
 
     /// Whether everything up to that flush has its outcome.
-    pub(super) fn poll_flush(&mut self, epoch: u64, waker: &Waker) -> bool {
+    pub(crate) fn poll_flush(&mut self, epoch: u64, waker: &Waker) -> bool {
         self.epochs.poll(epoch, waker)
     }
 
     /// The first failure that no caller waits for, once.
-    pub(super) fn take_lost(&mut self) -> Option<Error> {
+    pub(crate) fn take_lost(&mut self) -> Option<Error> {
         self.lost.take()
     }
 
     /// Accepts nothing more.
-    pub(super) fn close(&mut self) {
+    pub(crate) fn close(&mut self) {
         self.closed = true;
-        self.room.wake_all(&mut self.wakes);
+        self.permits.wake_all(&mut self.wakes);
     }
 
     /// Fails everything that has no outcome yet; answers how many events that were.
-    pub(super) fn abort(&mut self) -> usize {
-        let mut left = self.ready.take_all(&mut self.store);
+    pub(crate) fn abort(&mut self) -> usize {
+        let mut left = self.backlog.take_all(&mut self.store);
         for work in std::mem::take(&mut self.runnable) {
             if let Work::Event(ticket) = work {
                 left.push(ticket);
@@ -254,7 +254,7 @@ impl Engine {
                 left.push(ticket);
             }
         }
-        let mut parked = self.strands.take_parked();
+        let mut parked = self.keys.take_parked();
         parked.sort_unstable_by_key(|ticket| self.store.meta(*ticket).seq);
         left.extend(parked);
         let mut count = left.len();
@@ -263,9 +263,9 @@ impl Engine {
                 self.fail(meta, event, unknown_if(meta.unknown, closed()));
             }
         }
-        for flight in std::mem::take(&mut self.flights) {
-            count += flight.metas.len();
-            for (event, meta) in flight.events.iter().zip(flight.metas) {
+        for request in std::mem::take(&mut self.requests) {
+            count += request.metas.len();
+            for (event, meta) in request.events.iter().zip(request.metas) {
                 self.fail(meta, event.clone(), unknown_if(true, closed()));
             }
         }
@@ -274,9 +274,9 @@ impl Engine {
     }
 
     /// When something has to happen although nobody calls.
-    pub(super) fn next_wake(&self) -> Option<Instant> {
+    pub(crate) fn next_wake(&self) -> Option<Instant> {
         let timer = self.timers.first_key_value().map(|((at, _), _)| *at);
-        let due = (self.flights.len() < self.rules.in_flight)
+        let due = (self.requests.len() < self.rules.in_flight)
             .then(|| self.due_at())
             .flatten();
         match (timer, due) {
@@ -286,30 +286,30 @@ impl Engine {
     }
 
     /// Events that have no outcome yet, and their bytes.
-    pub(super) fn buffered(&self) -> (usize, usize) {
-        (self.room.events(), self.room.bytes())
+    pub(crate) fn buffered(&self) -> (usize, usize) {
+        (self.permits.events(), self.permits.bytes())
     }
 
     /// Requests in flight, and lanes that are paced.
-    pub(super) fn load(&self) -> (usize, usize) {
-        (self.flights.len(), self.lanes.len())
+    pub(crate) fn load(&self) -> (usize, usize) {
+        (self.requests.len(), self.lanes.len())
     }
 
     /// Who has to be woken; after every other call, without holding the engine.
-    pub(super) fn take_wakes(&mut self) -> Vec<Waker> {
+    pub(crate) fn take_wakes(&mut self) -> Vec<Waker> {
         std::mem::take(&mut self.wakes)
     }
 
     /// What happened since this was asked last.
-    pub(super) fn tally(&mut self) -> &mut Tally {
-        &mut self.tally
+    pub(crate) fn stats(&mut self) -> &mut Stats {
+        &mut self.stats
     }
 
     fn due_at(&self) -> Option<Instant> {
-        if self.ready.is_empty() && self.runnable.is_empty() {
+        if self.backlog.is_empty() && self.runnable.is_empty() {
             return None;
         }
-        let wait = if self.flights.is_empty() {
+        let wait = if self.requests.is_empty() {
             self.rules.linger
         } else {
             self.rules.linger.max(self.rules.batch_wait)
@@ -319,15 +319,15 @@ impl Engine {
 
     /// The number of the oldest event to come.
     fn oldest(&self) -> u64 {
-        let first = self.ready.first(&self.store);
+        let first = self.backlog.first(&self.store);
         first.map_or(u64::MAX, |meta| meta.seq)
     }
 
     /// Forgets a key that is at rest.
     #[inline]
-    fn tidy(&mut self, id: StrandId) {
+    fn tidy(&mut self, id: KeyId) {
         let oldest = self.oldest();
-        self.strands.tidy(id, oldest);
+        self.keys.tidy(id, oldest);
     }
 
     fn set_timer(&mut self, at: Instant, timer: Timer) {
@@ -345,7 +345,7 @@ impl Engine {
     }
 }
 
-pub(super) fn closed() -> Error {
+pub(crate) fn closed() -> Error {
     Error::new(ErrorKind::Closed, "the producer was closed")
 }
 

@@ -5,7 +5,7 @@ use std::ops::{Index, IndexMut};
 use aqueduct_core::{Instant, Lane, SmallStr};
 use hashbrown::HashTable;
 
-use super::FlightId;
+use super::RequestId;
 use super::calls::CallId;
 use super::hash::Seeded;
 use super::store::Ticket;
@@ -26,8 +26,8 @@ pub(super) struct Meta {
     pub(super) tried: bool,
     /// Whether an earlier try may have stored it.
     pub(super) unknown: bool,
-    /// The strand that counts it while it is in flight.
-    pub(super) strand: Option<StrandId>,
+    /// The queue that counts it while it is in flight.
+    pub(super) key: Option<KeyId>,
     /// The lane whose window counts it while it is in flight.
     pub(super) paced: Option<Lane>,
 }
@@ -53,7 +53,7 @@ impl Meta {
             attempts: 0,
             tried: false,
             unknown: false,
-            strand: None,
+            key: None,
             paced: None,
         }
     }
@@ -61,7 +61,7 @@ impl Meta {
 
 /// Everything about a key that is not at rest.
 #[derive(Debug)]
-pub(super) struct Strand {
+pub(super) struct KeyQueue {
     key: SmallStr,
     hash: u64,
     /// The events that wait for this key, in order, resends first.
@@ -81,12 +81,12 @@ pub(super) struct Strand {
     pub(super) again: Vec<Ticket>,
 }
 
-/// Why a strand's events wait.
+/// Why a queue's events wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Hold {
     None,
     Runnable,
-    InFlight(FlightId),
+    InFlight(RequestId),
     Until(Instant),
     Lane(Lane),
 }
@@ -98,7 +98,7 @@ pub(super) enum Resume {
     WithLane(Lane),
 }
 
-impl Strand {
+impl KeyQueue {
     fn new() -> Self {
         Self {
             key: SmallStr::default(),
@@ -124,18 +124,18 @@ impl Strand {
     }
 }
 
-pub(super) type StrandId = u32;
+pub(super) type KeyId = u32;
 
-/// The strands by their keys, in places that are used again: a key is looked up once, when its
-/// event comes; from then on its strand goes by its place.
-pub(super) struct Strands {
-    found: HashTable<StrandId>,
-    slots: Vec<Strand>,
-    free: Vec<StrandId>,
+/// The keys by their keys, in places that are used again: a key is looked up once, when its
+/// event comes; from then on its queue goes by its place.
+pub(super) struct KeyQueues {
+    found: HashTable<KeyId>,
+    slots: Vec<KeyQueue>,
+    free: Vec<KeyId>,
     hasher: Seeded,
 }
 
-impl Strands {
+impl KeyQueues {
     pub(super) fn new(hasher: Seeded) -> Self {
         Self {
             found: HashTable::new(),
@@ -149,7 +149,7 @@ impl Strands {
         self.found.is_empty()
     }
 
-    pub(super) fn find(&self, key: &SmallStr) -> Option<StrandId> {
+    pub(super) fn find(&self, key: &SmallStr) -> Option<KeyId> {
         let hash = self.hasher.hash_one(key);
         let slots = &self.slots;
         self.found
@@ -157,9 +157,9 @@ impl Strands {
             .copied()
     }
 
-    /// The strand of `key`; a new one that holds nothing where there is none.
+    /// The queue of `key`; a new one that holds nothing where there is none.
     #[inline]
-    pub(super) fn of(&mut self, key: &SmallStr) -> StrandId {
+    pub(super) fn of(&mut self, key: &SmallStr) -> KeyId {
         let Self {
             found,
             slots,
@@ -171,48 +171,48 @@ impl Strands {
             return id;
         }
         let id = free.pop().unwrap_or_else(|| {
-            slots.push(Strand::new());
-            (slots.len() - 1) as StrandId
+            slots.push(KeyQueue::new());
+            (slots.len() - 1) as KeyId
         });
-        let strand = &mut slots[id as usize];
-        strand.key = key.clone();
-        strand.hash = hash;
-        strand.hold = Hold::None;
-        strand.block_below = 0;
-        strand.gave_up = false;
+        let queue = &mut slots[id as usize];
+        queue.key = key.clone();
+        queue.hash = hash;
+        queue.hold = Hold::None;
+        queue.block_below = 0;
+        queue.gave_up = false;
         found.insert_unique(hash, id, |&id| slots[id as usize].hash);
         id
     }
 
-    /// Forgets the strand where it is at rest. Nothing happens where it is forgotten already.
-    pub(super) fn tidy(&mut self, id: StrandId, oldest: u64) {
-        let strand = &mut self.slots[id as usize];
-        if strand.is_at_rest(oldest)
-            && let Ok(found) = self.found.find_entry(strand.hash, |&it| it == id)
+    /// Forgets the queue where it is at rest. Nothing happens where it is forgotten already.
+    pub(super) fn tidy(&mut self, id: KeyId, oldest: u64) {
+        let queue = &mut self.slots[id as usize];
+        if queue.is_at_rest(oldest)
+            && let Ok(found) = self.found.find_entry(queue.hash, |&it| it == id)
         {
             found.remove();
-            strand.key = SmallStr::default();
+            queue.key = SmallStr::default();
             self.free.push(id);
         }
     }
 
-    /// Empties all strands of what waits in them.
+    /// Empties all keys of what waits in them.
     pub(super) fn take_parked(&mut self) -> Vec<Ticket> {
-        let strands = self.slots.iter_mut();
-        strands.flat_map(|strand| strand.parked.drain(..)).collect()
+        let keys = self.slots.iter_mut();
+        keys.flat_map(|queue| queue.parked.drain(..)).collect()
     }
 }
 
-impl Index<StrandId> for Strands {
-    type Output = Strand;
+impl Index<KeyId> for KeyQueues {
+    type Output = KeyQueue;
 
-    fn index(&self, id: StrandId) -> &Strand {
+    fn index(&self, id: KeyId) -> &KeyQueue {
         &self.slots[id as usize]
     }
 }
 
-impl IndexMut<StrandId> for Strands {
-    fn index_mut(&mut self, id: StrandId) -> &mut Strand {
+impl IndexMut<KeyId> for KeyQueues {
+    fn index_mut(&mut self, id: KeyId) -> &mut KeyQueue {
         &mut self.slots[id as usize]
     }
 }

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aqueduct_core::{Effect, ErrorKind, Event, Retry, Runtime};
-use aqueduct_layers::{Dispatch, DispatchOptions, PartialFailure};
+use aqueduct_producer::{PartialFailure, Producer, ProducerOptions};
 use aqueduct_runtime::Simulation;
 
 use super::faulty::{Faults, Faulty};
@@ -21,10 +21,10 @@ fn event(key: usize, n: usize) -> Event {
         .with_key(format!("key-{key}"))
 }
 
-fn options(runtime: &Runtime) -> DispatchOptions {
+fn options(runtime: &Runtime) -> ProducerOptions {
     let pick = |choices: &[usize]| choices[runtime.random() as usize % choices.len()];
     let max_batch_events = pick(&[1, 3, 10, 500]);
-    DispatchOptions {
+    ProducerOptions {
         max_batch_events,
         max_buffered_events: max_batch_events.max(pick(&[4, 20, 1000])),
         in_flight: pick(&[1, 2, 4]),
@@ -32,7 +32,7 @@ fn options(runtime: &Runtime) -> DispatchOptions {
         linger: Duration::from_millis(pick(&[0, 0, 3]) as u64),
         resend_unknown: pick(&[0, 1]) == 1,
         request_timeout: Duration::from_secs(2),
-        ..DispatchOptions::default()
+        ..ProducerOptions::default()
     }
 }
 
@@ -52,20 +52,20 @@ fn faults(runtime: &Runtime) -> Faults {
 
 /// Sends the events of one key in order, and begins again at the first that failed, as a caller
 /// must who wants each of them stored. Answers how many were refused for good.
-async fn pipelined(dispatch: Dispatch, producer: Arc<Faulty>, key: usize, width: usize) {
+async fn pipelined(producer: Producer, backend: Arc<Faulty>, key: usize, width: usize) {
     let mut left: VecDeque<Event> = (0..EVENTS).map(|n| event(key, n)).collect();
     while !left.is_empty() {
         let mut pending = Vec::new();
         for event in left.iter().take(width) {
             pending.push((
                 event.clone(),
-                dispatch.enqueue(event.clone()).await.unwrap(),
+                producer.enqueue(event.clone()).await.unwrap(),
             ));
         }
         let mut failed = false;
         for (event, outcome) in pending {
             failed = check(
-                &producer,
+                &backend,
                 &event,
                 outcome.await.map(|_| ()),
                 failed,
@@ -75,11 +75,11 @@ async fn pipelined(dispatch: Dispatch, producer: Arc<Faulty>, key: usize, width:
     }
 }
 
-async fn in_calls(dispatch: Dispatch, producer: Arc<Faulty>, key: usize, width: usize) {
+async fn in_calls(producer: Producer, backend: Arc<Faulty>, key: usize, width: usize) {
     let mut left: VecDeque<Event> = (0..EVENTS).map(|n| event(key, n)).collect();
     while !left.is_empty() {
         let piece: Vec<Event> = left.iter().take(width).cloned().collect();
-        let outcomes = match dispatch.send_all(piece.clone()).await {
+        let outcomes = match producer.send_all(piece.clone()).await {
             Ok(receipts) => receipts.into_iter().map(Ok).collect(),
             Err(PartialFailure {
                 outcomes, events, ..
@@ -94,16 +94,16 @@ async fn in_calls(dispatch: Dispatch, producer: Arc<Faulty>, key: usize, width: 
         assert_eq!(outcomes.len(), piece.len());
         let mut failed = false;
         for (event, outcome) in piece.iter().zip(outcomes) {
-            failed = check(&producer, event, outcome.map(|_| ()), failed, &mut left);
+            failed = check(&backend, event, outcome.map(|_| ()), failed, &mut left);
         }
     }
 }
 
 /// Goes away from every send, now or a little later: what is stored of the key keeps its order.
-async fn careless(dispatch: Dispatch, runtime: Runtime) {
+async fn careless(producer: Producer, runtime: Runtime) {
     for n in 0..EVENTS {
         let batch_wait = runtime.jitter(Duration::from_millis(20));
-        let sending = dispatch.send(event(CARELESS, n));
+        let sending = producer.send(event(CARELESS, n));
         let _ = runtime
             .timeout(batch_wait, "a careless send", sending)
             .await;
@@ -112,14 +112,14 @@ async fn careless(dispatch: Dispatch, runtime: Runtime) {
 
 /// Several calls side by side, each of them a request's worth with the same keys: what is stored
 /// of a key keeps the order of the calls.
-async fn wholesale(dispatch: Dispatch, width: usize) {
+async fn wholesale(producer: Producer, width: usize) {
     let mut n = 0;
     while n < EVENTS * SHARED.len() {
         let calls = (0..3).map(|_| {
             let numbers = n..n + width;
             n += width;
             let events = numbers.map(|n| event(SHARED[n % SHARED.len()], n));
-            dispatch.send_all(events.collect())
+            producer.send_all(events.collect())
         });
         let calls: Vec<_> = calls.collect();
         for outcome in futures::future::join_all(calls).await {
@@ -132,7 +132,7 @@ async fn wholesale(dispatch: Dispatch, width: usize) {
 
 /// What an outcome must mean; takes what is done with off `left`.
 fn check(
-    producer: &Faulty,
+    backend: &Faulty,
     event: &Event,
     outcome: aqueduct_core::Result<()>,
     failed: bool,
@@ -141,7 +141,7 @@ fn check(
     let id = event.id().to_string();
     match outcome {
         Ok(()) => {
-            let state = producer.state.lock().unwrap();
+            let state = backend.state.lock().unwrap();
             assert!(state.acknowledged.contains(&id), "{id} was never stored");
             assert!(!failed, "{id} was stored behind a failure of its key");
             assert_eq!(left.pop_front().as_ref(), Some(event));
@@ -155,7 +155,7 @@ fn check(
         }
         Err(error) => {
             if error.is(ErrorKind::Invalid) {
-                assert!(producer.state.lock().unwrap().refused.contains(&id));
+                assert!(backend.state.lock().unwrap().refused.contains(&id));
                 left.pop_front();
             } else {
                 let told = error.retry() == Retry::Exhausted || error.effect() == Effect::Unknown;
@@ -169,40 +169,40 @@ fn check(
 fn run(seed: u64) -> (u64, Vec<String>) {
     let simulation = Simulation::new(seed).with_horizon(Duration::from_secs(24 * 3600));
     let runtime = simulation.runtime();
-    let producer = Faulty::new(&runtime, faults(&runtime));
+    let backend = Faulty::new(&runtime, faults(&runtime));
     let options = options(&runtime);
     let (in_flight, buffered) = (options.in_flight, options.max_buffered_events);
     let whole = options.max_batch_events.min(8);
-    let dispatch = Dispatch::new(producer.clone(), options, &runtime);
+    let producer = Producer::new(backend.clone(), options, &runtime);
     simulation
         .block_on(async {
             let mut callers = Vec::new();
             for key in 0..KEYS {
                 let width = [1, 4, EVENTS][runtime.random() as usize % 3].min(buffered);
-                let (dispatch, producer) = (dispatch.clone(), producer.clone());
+                let (producer, backend) = (producer.clone(), backend.clone());
                 callers.push(if runtime.random().is_multiple_of(2) {
-                    runtime.spawn(pipelined(dispatch, producer, key, width))
+                    runtime.spawn(pipelined(producer, backend, key, width))
                 } else {
-                    runtime.spawn(in_calls(dispatch, producer, key, width))
+                    runtime.spawn(in_calls(producer, backend, key, width))
                 });
             }
-            callers.push(runtime.spawn(careless(dispatch.clone(), runtime.clone())));
-            callers.push(runtime.spawn(wholesale(dispatch.clone(), whole)));
+            callers.push(runtime.spawn(careless(producer.clone(), runtime.clone())));
+            callers.push(runtime.spawn(wholesale(producer.clone(), whole)));
             // Keyless events beside them, whose caller goes away: they must not matter.
             for n in 0..10 {
                 let lone = Event::new("lone")
                     .with_id(format!("lone-{n}"))
                     .with_source("/t");
-                drop(dispatch.enqueue(lone).await.unwrap());
+                drop(producer.enqueue(lone).await.unwrap());
             }
             for caller in callers {
                 caller.await.unwrap();
             }
-            let _ = dispatch.flush().await;
-            dispatch.close().await.ok();
+            let _ = producer.flush().await;
+            producer.close().await.ok();
         })
         .unwrap_or_else(|stalled| panic!("seed {seed}: {stalled:?}"));
-    let state = producer.state.lock().unwrap();
+    let state = backend.state.lock().unwrap();
     assert_eq!(state.broken, Vec::<String>::new(), "seed {seed}");
     assert!(state.most_in_flight <= in_flight, "seed {seed}");
     assert!(state.closed);
@@ -215,7 +215,7 @@ fn run(seed: u64) -> (u64, Vec<String>) {
             (format!("key-{key}"), ids)
         })
         .collect();
-    let mut stored = producer.first_occurrences();
+    let mut stored = backend.first_occurrences();
     stored.remove("");
     for key in SHARED.into_iter().chain([CARELESS]) {
         let ids = stored.remove(&format!("key-{key}"));

@@ -1,31 +1,19 @@
-//! The one place where sending is batched, ordered, bounded, paced and retried.
-
-mod driver;
-mod engine;
-mod meter;
-mod options;
-mod partial_failure;
-mod pending;
-mod stream;
-
 use std::fmt;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
 
 use aqueduct_core::{
-    Capabilities, Destination, Error, ErrorKind, Event, Lane, Layer, Producer, Receipt, Result,
-    Runtime, SendReport, layered_producer,
+    Capabilities, Destination, Error, ErrorKind, Event, Lane, Layer, Receipt, Result, Runtime,
+    SendReport, layered_producer,
 };
 use async_trait::async_trait;
 
-use self::driver::{Reserving, Shared};
-use self::engine::CallId;
-pub use self::options::{DispatchOptions, RetryBudget};
-pub use self::partial_failure::PartialFailure;
-pub use self::pending::Pending;
-use self::pending::{Waiting, only};
-pub use self::stream::EventSink;
+use crate::driver::{Reserving, Shared};
+use crate::engine::{self, CallId};
+use crate::options::ProducerOptions;
+use crate::partial_failure::{self, PartialFailure};
+use crate::pending::{Pending, Waiting, only};
 
 /// Sends events to one stream: what applications hold. Clones share everything.
 ///
@@ -40,16 +28,20 @@ pub use self::stream::EventSink;
 /// - **Retries.** Only what failed is sent again: with full jitter, after the server's hint, within
 ///   attempts, a deadline and a [budget](RetryBudget). A throttled lane is paused and narrowed, the
 ///   others flow. What was given up answers `Retry::Exhausted`. An event whose fate is unknown is
-///   sent again only with [`resend_unknown`](DispatchOptions::resend_unknown).
+///   sent again only with [`resend_unknown`](ProducerOptions::resend_unknown).
 #[derive(Clone)]
-pub struct Dispatch {
-    shared: Arc<Shared>,
+pub struct Producer {
+    pub(crate) shared: Arc<Shared>,
 }
 
-impl Dispatch {
+impl Producer {
     /// A dispatch on `producer`. Zeros in `options` that cannot work count as one; see
-    /// [`DispatchOptions::validate`].
-    pub fn new(producer: Arc<dyn Producer>, options: DispatchOptions, runtime: &Runtime) -> Self {
+    /// [`ProducerOptions::validate`].
+    pub fn new(
+        producer: Arc<dyn aqueduct_core::Producer>,
+        options: ProducerOptions,
+        runtime: &Runtime,
+    ) -> Self {
         Self {
             shared: Shared::new(producer, [].into(), options, runtime),
         }
@@ -61,10 +53,10 @@ impl Dispatch {
     /// # Errors
     /// `Config`, as [`check_layers`](aqueduct_core::check_layers) says.
     pub fn layered(
-        producer: Arc<dyn Producer>,
+        producer: Arc<dyn aqueduct_core::Producer>,
         layers: &[Arc<dyn Layer>],
         destination: &Destination,
-        options: DispatchOptions,
+        options: ProducerOptions,
         runtime: &Runtime,
     ) -> Result<Self> {
         let producer = layered_producer(producer, layers, destination)?;
@@ -146,7 +138,7 @@ impl Dispatch {
     /// come, to their own callers.
     pub async fn flush(&self) -> Result<()> {
         let epoch = self.shared.drive(engine::Engine::flush).await;
-        self.shared.launch_more();
+        self.shared.start_due();
         self.flushed(epoch).await;
         self.shared
             .with(engine::Engine::take_lost)
@@ -154,7 +146,7 @@ impl Dispatch {
     }
 
     /// Accepts nothing more, waits for the outcomes of what was accepted (at most
-    /// [`drain`](DispatchOptions::drain)), and closes the producer. Closing twice is closing once.
+    /// [`drain`](ProducerOptions::drain)), and closes the producer. Closing twice is closing once.
     ///
     /// # Errors
     /// `TimedOut`, telling how many events had no outcome in time: their callers see `Closed`.
@@ -208,7 +200,7 @@ impl Dispatch {
 
     /// Accepts an event for which room was taken before its size was known: the buffer may be over
     /// its bytes by it.
-    fn accept_sized_late(&self, mut event: Event) -> CallId {
+    pub(crate) fn accept_sized_late(&self, mut event: Event) -> CallId {
         let prepared = self.prepare(&mut event);
         let bytes = event.approximate_size();
         let now = self.shared.runtime.now();
@@ -303,7 +295,7 @@ impl Dispatch {
 /// Each call is sent as `send_all` does it, retries included, so that a dispatch can stand wherever
 /// a producer is wanted.
 #[async_trait]
-impl Producer for Dispatch {
+impl aqueduct_core::Producer for Producer {
     async fn send_batch(&self, events: &[Event]) -> SendReport {
         match self.send_all(events.to_vec()).await {
             Ok(receipts) => SendReport::new(receipts.into_iter().map(Ok).collect()),
@@ -324,8 +316,8 @@ impl Producer for Dispatch {
     }
 }
 
-impl fmt::Debug for Dispatch {
+impl fmt::Debug for Producer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Dispatch")
+        f.write_str("Producer")
     }
 }

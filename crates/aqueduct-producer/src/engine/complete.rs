@@ -3,10 +3,10 @@ use std::time::Duration;
 
 use aqueduct_core::{Effect, Error, ErrorKind, Event, Instant, Lane, Receipt, Result, Retry};
 
+use super::key_queue::{Hold, KeyId, Meta, Resume};
 use super::lanes::Waiting;
-use super::strand::{Hold, Meta, Resume, StrandId};
 use super::{
-    CallId, Engine, Flight, FlightId, LaneOf, Timer, Work, blocked, exhausted, unknown_if,
+    CallId, Engine, InFlight, LaneOf, RequestId, Timer, Work, blocked, exhausted, unknown_if,
 };
 
 enum Verdict {
@@ -16,72 +16,73 @@ enum Verdict {
 
 impl Engine {
     /// Takes the outcomes of a request, under the index of its events. Missing ones are unknown.
-    pub(in crate::dispatch) fn finished(
+    pub(crate) fn finished(
         &mut self,
         now: Instant,
-        id: FlightId,
+        id: RequestId,
         outcomes: Vec<Result<Receipt>>,
         lane_of: LaneOf<'_>,
     ) {
-        let Some(at) = self.flights.iter().position(|flight| flight.id == id) else {
+        let Some(at) = self.requests.iter().position(|request| request.id == id) else {
             return;
         };
         let all_stored =
-            outcomes.len() == self.flights[at].metas.len() && outcomes.iter().all(Result::is_ok);
+            outcomes.len() == self.requests[at].metas.len() && outcomes.iter().all(Result::is_ok);
         if !all_stored {
-            self.mark_flights();
+            self.mark_requests();
         }
-        let flight = self.flights.swap_remove(at);
-        self.last_took = now.since(flight.departed);
+        let request = self.requests.swap_remove(at);
+        self.last_took = now.since(request.departed);
         if all_stored && self.lanes.is_empty() {
-            self.all_stored(now, flight, outcomes);
+            self.all_stored(now, request, outcomes);
         } else {
-            self.evaluate(now, flight, outcomes, lane_of);
+            self.evaluate(now, request, outcomes, lane_of);
         }
     }
 
-    fn all_stored(&mut self, now: Instant, flight: Flight, outcomes: Vec<Result<Receipt>>) {
-        if flight.marked {
-            for id in flight.metas.iter().filter_map(|meta| meta.strand) {
-                self.landed(now, id);
+    fn all_stored(&mut self, now: Instant, request: InFlight, outcomes: Vec<Result<Receipt>>) {
+        if request.marked {
+            for id in request.metas.iter().filter_map(|meta| meta.key) {
+                self.completed(now, id);
             }
         }
-        let bytes = flight.metas.iter().map(|meta| meta.bytes).sum();
-        let count = flight.metas.len();
-        if let Some(first) = flight.metas.first().copied()
-            && self.is_whole_call(&flight.metas)
+        let bytes = request.metas.iter().map(|meta| meta.bytes).sum();
+        let count = request.metas.len();
+        if let Some(first) = request.metas.first().copied()
+            && self.is_whole_call(&request.metas)
         {
             self.epochs.leave_many(first.epoch, count, &mut self.wakes);
             self.answer_whole(now, first.call, outcomes);
-            self.tally.sent += count as u64;
-            self.room.free(count, bytes, &mut self.wakes);
-            return self.recycle(flight.events, flight.metas);
+            self.stats.sent += count as u64;
+            self.permits.free(count, bytes, &mut self.wakes);
+            return self.recycle(request.events, request.metas);
         }
-        for (meta, outcome) in flight.metas.iter().zip(outcomes) {
+        for (meta, outcome) in request.metas.iter().zip(outcomes) {
             self.epochs.leave(meta.epoch, &mut self.wakes);
             if let Ok(receipt) = outcome {
                 self.answer(now, meta, receipt);
             }
         }
-        self.tally.sent += flight.metas.len() as u64;
-        self.room.free(flight.metas.len(), bytes, &mut self.wakes);
-        self.recycle(flight.events, flight.metas);
+        self.stats.sent += request.metas.len() as u64;
+        self.permits
+            .free(request.metas.len(), bytes, &mut self.wakes);
+        self.recycle(request.events, request.metas);
     }
 
     fn evaluate(
         &mut self,
         now: Instant,
-        flight: Flight,
+        request: InFlight,
         outcomes: Vec<Result<Receipt>>,
         lane_of: LaneOf<'_>,
     ) {
-        let id = flight.id;
-        let mut events = Arc::try_unwrap(flight.events).unwrap_or_else(|shared| (*shared).clone());
-        let mut metas = flight.metas;
+        let id = request.id;
+        let mut events = Arc::try_unwrap(request.events).unwrap_or_else(|shared| (*shared).clone());
+        let mut metas = request.metas;
         let mut outcomes = outcomes.into_iter();
         for (event, mut meta) in events.drain(..).zip(metas.drain(..)) {
             let outcome = outcomes.next().unwrap_or_else(|| Err(unanswered()));
-            let strand = meta.strand;
+            let queue = meta.key;
             let lane = meta.paced.take();
             if let Some(lane) = lane {
                 self.lanes.leave(lane);
@@ -92,14 +93,14 @@ impl Engine {
                         self.lane_went_well(now, lane, id);
                     }
                     self.epochs.leave(meta.epoch, &mut self.wakes);
-                    self.room.free(1, meta.bytes, &mut self.wakes);
-                    self.tally.sent += 1;
+                    self.permits.free(1, meta.bytes, &mut self.wakes);
+                    self.stats.sent += 1;
                     self.answer(now, &meta, receipt);
                 }
                 Err(error) => self.failed(now, id, event, meta, error, lane_of),
             }
-            if let Some(strand) = strand {
-                self.landed(now, strand);
+            if let Some(queue) = queue {
+                self.completed(now, queue);
             }
             if let Some(lane) = lane {
                 self.release(now, lane);
@@ -111,15 +112,15 @@ impl Engine {
     fn failed(
         &mut self,
         now: Instant,
-        id: FlightId,
+        id: RequestId,
         event: Event,
         mut meta: Meta,
         error: Error,
         lane_of: LaneOf<'_>,
     ) {
-        let strand = meta.strand.map(|id| &self.strands[id]);
-        let gave_up = strand.is_some_and(|strand| strand.gave_up);
-        let resume = strand.and_then(|strand| strand.resume);
+        let queue = meta.key.map(|id| &self.keys[id]);
+        let gave_up = queue.is_some_and(|queue| queue.gave_up);
+        let resume = queue.and_then(|queue| queue.resume);
         let untouched = error.effect() == Effect::None;
         let behind = untouched && error.is(ErrorKind::Blocked);
         if gave_up {
@@ -144,7 +145,7 @@ impl Engine {
     fn judge(
         &mut self,
         now: Instant,
-        id: FlightId,
+        id: RequestId,
         event: &Event,
         meta: &mut Meta,
         error: &Error,
@@ -186,11 +187,11 @@ impl Engine {
     }
 
     /// Pauses and narrows the lane; answers until when it is paused.
-    fn throttle(&mut self, now: Instant, lane: Lane, id: FlightId, retry: Retry) -> Instant {
+    fn throttle(&mut self, now: Instant, lane: Lane, id: RequestId, retry: Retry) -> Instant {
         let first = self.lanes.throttled(lane, id);
         let pause = match (first, retry) {
             (Some(times), retry) => {
-                self.tally.throttled += 1;
+                self.stats.throttled += 1;
                 Some(self.wait(times, retry))
             }
             (None, Retry::After(hint)) => Some(hint),
@@ -201,11 +202,11 @@ impl Engine {
         {
             self.set_timer(until, Timer::Lane(lane));
         }
-        let paused = self.lanes.get(lane).and_then(|pace| pace.paused_until);
+        let paused = self.lanes.get(lane).and_then(|state| state.paused_until);
         paused.unwrap_or(now)
     }
 
-    fn lane_went_well(&mut self, now: Instant, lane: Lane, id: FlightId) {
+    fn lane_went_well(&mut self, now: Instant, lane: Lane, id: RequestId) {
         if self.lanes.stored(lane, id) {
             let waiting = self.lanes.recover(lane);
             self.let_go(now, waiting);
@@ -215,10 +216,10 @@ impl Engine {
     /// Sends the event again at `resume`; in front of its key's others, where it has a key.
     pub(super) fn send_again(&mut self, now: Instant, event: Event, meta: Meta, resume: Resume) {
         let ticket = self.store.put(event, meta);
-        if let Some(id) = meta.strand {
-            let strand = &mut self.strands[id];
-            strand.resume.get_or_insert(resume);
-            strand.again.push(ticket);
+        if let Some(id) = meta.key {
+            let queue = &mut self.keys[id];
+            queue.resume.get_or_insert(resume);
+            queue.again.push(ticket);
             return;
         }
         match resume {
@@ -231,32 +232,32 @@ impl Engine {
     }
 
     /// One event of the key is no longer in flight; after the last one the key goes on.
-    pub(super) fn landed(&mut self, now: Instant, id: StrandId) {
-        let strand = &mut self.strands[id];
-        strand.in_flight = strand.in_flight.saturating_sub(1);
-        if strand.in_flight > 0 {
+    pub(super) fn completed(&mut self, now: Instant, id: KeyId) {
+        let queue = &mut self.keys[id];
+        queue.in_flight = queue.in_flight.saturating_sub(1);
+        if queue.in_flight > 0 {
             return;
         }
-        strand.gave_up = false;
-        let resume = strand.resume.take();
-        while let Some(ticket) = strand.again.pop() {
-            strand.parked.push_front(ticket);
+        queue.gave_up = false;
+        let resume = queue.resume.take();
+        while let Some(ticket) = queue.again.pop() {
+            queue.parked.push_front(ticket);
         }
-        if strand.parked.is_empty() {
-            strand.hold = Hold::None;
+        if queue.parked.is_empty() {
+            queue.hold = Hold::None;
             return self.tidy(id);
         }
         match resume {
             Some(Resume::At(at)) => {
-                strand.hold = Hold::Until(at);
+                queue.hold = Hold::Until(at);
                 self.set_timer(at, Timer::Key(id));
             }
             Some(Resume::WithLane(lane)) if self.lanes.get(lane).is_some() => {
-                strand.hold = Hold::Lane(lane);
+                queue.hold = Hold::Lane(lane);
                 self.wait_for_lane(lane, Waiting::Key(id));
             }
             _ => {
-                strand.hold = Hold::Runnable;
+                queue.hold = Hold::Runnable;
                 self.resume(now, Work::Key(id));
             }
         }
@@ -264,14 +265,14 @@ impl Engine {
 
     /// Ends the event with `error`; what was accepted of its key behind it is blocked.
     pub(super) fn give_up(&mut self, event: Event, meta: Meta, error: Error) {
-        let strand = event.key_text().map(|key| self.strands.of(key));
+        let queue = event.key_text().map(|key| self.keys.of(key));
         self.fail(meta, event, error);
-        let Some(id) = strand else { return };
+        let Some(id) = queue else { return };
         let below = self.next_seq;
-        let strand = &mut self.strands[id];
-        strand.gave_up = strand.in_flight > 0;
-        strand.block_below = below;
-        let parked = std::mem::take(&mut strand.parked);
+        let queue = &mut self.keys[id];
+        queue.gave_up = queue.in_flight > 0;
+        queue.block_below = below;
+        let parked = std::mem::take(&mut queue.parked);
         self.blocked.push_back((below, id));
         for ticket in parked {
             if let Some((event, meta)) = self.store.take(ticket) {
@@ -282,9 +283,9 @@ impl Engine {
 
     /// Ends the event with `error`. Until its caller has seen that, its key is in trouble.
     pub(super) fn fail(&mut self, meta: Meta, event: Event, error: Error) {
-        self.room.free(1, meta.bytes, &mut self.wakes);
+        self.permits.free(1, meta.bytes, &mut self.wakes);
         self.epochs.leave(meta.epoch, &mut self.wakes);
-        self.tally.failed.push(error.kind());
+        self.stats.failed.push(error.kind());
         let Some(call) = self.calls.get(meta.call) else {
             return;
         };
@@ -298,10 +299,10 @@ impl Engine {
             return;
         }
         if let Some(key) = event.key_text() {
-            let id = self.strands.of(key);
-            let strand = &mut self.strands[id];
-            strand.undelivered += 1;
-            self.troubled += usize::from(strand.undelivered == 1);
+            let id = self.keys.of(key);
+            let queue = &mut self.keys[id];
+            queue.undelivered += 1;
+            self.troubled += usize::from(queue.undelivered == 1);
         }
         call.outcomes[meta.index as usize] = Err(error);
         call.failed.push((meta.index as usize, event));
@@ -320,7 +321,7 @@ impl Engine {
             return;
         }
         self.wakes.extend(call.waker.take());
-        self.tally.latencies.push(now.since(call.submitted));
+        self.stats.latencies.push(now.since(call.submitted));
         if call.abandoned {
             self.calls.remove(meta.call);
         }
@@ -347,7 +348,7 @@ impl Engine {
         call.outcomes = outcomes;
         call.remaining = 0;
         self.wakes.extend(call.waker.take());
-        self.tally.latencies.push(now.since(call.submitted));
+        self.stats.latencies.push(now.since(call.submitted));
         if call.abandoned {
             self.calls.remove(id);
         }

@@ -1,10 +1,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use aqueduct_core::{
-    Backoff, Effect, Error, ErrorKind, Event, Lane, Producer as _, Retry, Runtime,
-};
-use aqueduct_layers::{Dispatch, DispatchOptions, RetryBudget};
+use aqueduct_core::Producer as _;
+use aqueduct_core::{Backoff, Effect, Error, ErrorKind, Event, Lane, Retry, Runtime};
+use aqueduct_producer::{Producer, ProducerOptions, RetryBudget};
 use aqueduct_runtime::Simulation;
 use futures::{FutureExt as _, SinkExt as _};
 
@@ -34,27 +33,27 @@ const NONE: Faults = Faults {
     slow: 0,
 };
 
-fn stored(producer: &Faulty) -> Vec<String> {
-    let state = producer.state.lock().unwrap();
+fn stored(backend: &Faulty) -> Vec<String> {
+    let state = backend.state.lock().unwrap();
     state.stored.iter().map(|it| it.id().to_string()).collect()
 }
 
 #[test]
 fn the_source_is_stamped_once_and_an_event_without_one_is_refused() {
     simulate(async |runtime| {
-        let producer = Faulty::new(runtime, NONE);
+        let backend = Faulty::new(runtime, NONE);
         let bare = Event::new("x").with_id("bare");
-        let none = Dispatch::new(producer.clone(), DispatchOptions::default(), runtime);
+        let none = Producer::new(backend.clone(), ProducerOptions::default(), runtime);
         let refused = none.send(bare.clone()).await.unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::Invalid);
-        let options = DispatchOptions {
+        let options = ProducerOptions {
             source: Some("/shop".into()),
-            ..DispatchOptions::default()
+            ..ProducerOptions::default()
         };
-        let some = Dispatch::new(producer.clone(), options, runtime);
+        let some = Producer::new(backend.clone(), options, runtime);
         some.send(bare).await.unwrap();
         some.send(event("own", "k")).await.unwrap();
-        let state = producer.state.lock().unwrap();
+        let state = backend.state.lock().unwrap();
         let sources: Vec<&str> = state.stored.iter().map(Event::source).collect();
         assert_eq!(sources, ["/shop", "/test"]);
     });
@@ -63,9 +62,9 @@ fn the_source_is_stamped_once_and_an_event_without_one_is_refused() {
 #[test]
 fn what_is_too_large_fails_alone_with_what_follows_of_its_key() {
     simulate(async |runtime| {
-        let mut producer = Faulty::new(runtime, NONE);
-        Arc::get_mut(&mut producer).unwrap().limits.event_bytes = Some(100);
-        let dispatch = Dispatch::new(producer.clone(), DispatchOptions::default(), runtime);
+        let mut backend = Faulty::new(runtime, NONE);
+        Arc::get_mut(&mut backend).unwrap().limits.event_bytes = Some(100);
+        let producer = Producer::new(backend.clone(), ProducerOptions::default(), runtime);
         let large = event("a2", "a").with_data(vec![0; 101]);
         let events = vec![
             event("a1", "a"),
@@ -73,7 +72,7 @@ fn what_is_too_large_fails_alone_with_what_follows_of_its_key() {
             event("b1", "b"),
             event("a3", "a"),
         ];
-        let failure = dispatch.send_all(events).await.unwrap_err();
+        let failure = producer.send_all(events).await.unwrap_err();
         let kinds: Vec<Option<ErrorKind>> = failure
             .outcomes
             .iter()
@@ -95,26 +94,26 @@ fn what_is_too_large_fails_alone_with_what_follows_of_its_key() {
             whole.contains("2 of 4") && whole.contains("101 bytes"),
             "{whole}"
         );
-        assert_eq!(stored(&producer), ["a1", "b1"]);
-        dispatch.send(event("a3", "a")).await.unwrap();
+        assert_eq!(stored(&backend), ["a1", "b1"]);
+        producer.send(event("a3", "a")).await.unwrap();
     });
 }
 
 #[test]
 fn a_full_buffer_makes_callers_wait_in_their_order() {
     simulate(async |runtime| {
-        let producer = Faulty::new(runtime, Faults { hang: 1000, ..NONE });
-        let options = DispatchOptions {
+        let backend = Faulty::new(runtime, Faults { hang: 1000, ..NONE });
+        let options = ProducerOptions {
             max_buffered_events: 3,
             max_batch_events: 1,
             request_timeout: Duration::from_secs(10),
-            ..DispatchOptions::default()
+            ..ProducerOptions::default()
         };
-        let dispatch = Dispatch::new(producer.clone(), options, runtime);
+        let producer = Producer::new(backend.clone(), options, runtime);
         let mut pending = Vec::new();
         for n in 0..3 {
             pending.push(
-                dispatch
+                producer
                     .enqueue(event(n, "k"))
                     .now_or_never()
                     .unwrap()
@@ -122,16 +121,16 @@ fn a_full_buffer_makes_callers_wait_in_their_order() {
             );
         }
         let fourth = runtime.spawn({
-            let dispatch = dispatch.clone();
-            async move { dispatch.enqueue(event(3, "other")).await }
+            let producer = producer.clone();
+            async move { producer.enqueue(event(3, "other")).await }
         });
         runtime.sleep(Duration::from_secs(5)).await;
         assert_eq!(
-            producer.state.lock().unwrap().requests,
+            backend.state.lock().unwrap().requests,
             1,
             "one run of a key is in flight"
         );
-        assert!(dispatch.enqueue(event(9, "late")).now_or_never().is_none());
+        assert!(producer.enqueue(event(9, "late")).now_or_never().is_none());
         let before = runtime.now();
         let fourth = fourth.await.unwrap().unwrap();
         assert!(runtime.now().since(before) >= Duration::from_secs(4));
@@ -156,26 +155,23 @@ fn a_full_buffer_makes_callers_wait_in_their_order() {
 fn a_hot_lane_does_not_stop_the_others() {
     simulate(async |runtime| {
         let (hot, cool) = ("a", "b");
-        let producer = Faulty::new(
+        let backend = Faulty::new(
             runtime,
             Faults {
                 throttled: 1000,
                 ..NONE
             },
         );
-        assert_ne!(
-            producer.lane(&event(0, hot)),
-            producer.lane(&event(0, cool))
-        );
-        let options = DispatchOptions {
+        assert_ne!(backend.lane(&event(0, hot)), backend.lane(&event(0, cool)));
+        let options = ProducerOptions {
             max_batch_events: 10,
-            ..DispatchOptions::default()
+            ..ProducerOptions::default()
         };
-        let dispatch = Dispatch::new(producer.clone(), options, runtime);
+        let producer = Producer::new(backend.clone(), options, runtime);
         let mut waiting = Vec::new();
         for n in 0..200 {
             waiting.push(
-                dispatch
+                producer
                     .enqueue(event(format!("hot-{n:03}"), hot))
                     .await
                     .unwrap(),
@@ -183,10 +179,10 @@ fn a_hot_lane_does_not_stop_the_others() {
         }
         runtime.sleep(Duration::from_millis(100)).await;
         // From here on the lane is paused; what else is sent succeeds at once.
-        *producer.faults.lock().unwrap() = NONE;
+        *backend.faults.lock().unwrap() = NONE;
         let before = runtime.now();
         for n in 0..200 {
-            dispatch
+            producer
                 .send(event(format!("cool-{n:03}"), cool))
                 .await
                 .unwrap();
@@ -196,7 +192,7 @@ fn a_hot_lane_does_not_stop_the_others() {
         for outcome in futures::future::join_all(waiting).await {
             outcome.unwrap();
         }
-        let hot: Vec<String> = stored(&producer)
+        let hot: Vec<String> = stored(&backend)
             .into_iter()
             .filter(|it| it.starts_with("hot"))
             .collect();
@@ -208,14 +204,14 @@ fn a_hot_lane_does_not_stop_the_others() {
 #[test]
 fn a_storm_costs_no_more_than_its_budget() {
     simulate(async |runtime| {
-        let producer = Faulty::new(
+        let backend = Faulty::new(
             runtime,
             Faults {
                 unavailable: 1000,
                 ..NONE
             },
         );
-        let options = DispatchOptions {
+        let options = ProducerOptions {
             max_batch_events: 1,
             attempts: 1000,
             deadline: Duration::from_secs(60),
@@ -225,13 +221,13 @@ fn a_storm_costs_no_more_than_its_budget() {
                 per_second: 5.0,
                 reserve: 20.0,
             },
-            ..DispatchOptions::default()
+            ..ProducerOptions::default()
         };
-        let dispatch = Dispatch::new(producer.clone(), options, runtime);
+        let producer = Producer::new(backend.clone(), options, runtime);
         let keys = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"];
         let mut waiting = Vec::new();
         for n in 0..100 {
-            waiting.push(dispatch.enqueue(event(n, keys[n % 10])).await.unwrap());
+            waiting.push(producer.enqueue(event(n, keys[n % 10])).await.unwrap());
         }
         for outcome in waiting {
             let error = outcome.await.unwrap_err();
@@ -242,7 +238,7 @@ fn a_storm_costs_no_more_than_its_budget() {
         assert!(seconds < 65.0, "{seconds}");
         // Of each key one event was tried: ten fresh requests.
         let most = 10.0 + 20.0 + 0.2 * 10.0 + 5.0 * seconds;
-        let requests = producer.state.lock().unwrap().requests;
+        let requests = backend.state.lock().unwrap().requests;
         assert!(
             requests > 100 && requests as f64 <= most,
             "{requests} of {most}"
@@ -253,75 +249,75 @@ fn a_storm_costs_no_more_than_its_budget() {
 #[test]
 fn a_panic_is_an_unknown_outcome() {
     simulate(async |runtime| {
-        let producer = Faulty::new(
+        let backend = Faulty::new(
             runtime,
             Faults {
                 panic: 1000,
                 ..NONE
             },
         );
-        let dispatch = Dispatch::new(producer.clone(), DispatchOptions::default(), runtime);
-        let error = dispatch.send(event(1, "k")).await.unwrap_err();
+        let producer = Producer::new(backend.clone(), ProducerOptions::default(), runtime);
+        let error = producer.send(event(1, "k")).await.unwrap_err();
         assert_eq!(
             (error.kind(), error.effect()),
             (ErrorKind::Internal, Effect::Unknown)
         );
-        *producer.faults.lock().unwrap() = NONE;
-        dispatch.send(event(2, "k")).await.unwrap();
+        *backend.faults.lock().unwrap() = NONE;
+        producer.send(event(2, "k")).await.unwrap();
     });
 }
 
 #[test]
 fn a_dropped_send_is_not_recalled_and_its_failure_comes_with_the_flush() {
     simulate(async |runtime| {
-        let producer = Faulty::new(runtime, Faults { slow: 1000, ..NONE });
-        let dispatch = Dispatch::new(producer.clone(), DispatchOptions::default(), runtime);
-        assert!(dispatch.send(event(1, "k")).now_or_never().is_none());
-        dispatch.flush().await.unwrap();
-        assert_eq!(stored(&producer), ["1"]);
-        producer.faults.lock().unwrap().refused = 1000;
-        assert!(dispatch.send(event(2, "k")).now_or_never().is_none());
+        let backend = Faulty::new(runtime, Faults { slow: 1000, ..NONE });
+        let producer = Producer::new(backend.clone(), ProducerOptions::default(), runtime);
+        assert!(producer.send(event(1, "k")).now_or_never().is_none());
+        producer.flush().await.unwrap();
+        assert_eq!(stored(&backend), ["1"]);
+        backend.faults.lock().unwrap().refused = 1000;
+        assert!(producer.send(event(2, "k")).now_or_never().is_none());
         assert_eq!(
-            dispatch.flush().await.unwrap_err().kind(),
+            producer.flush().await.unwrap_err().kind(),
             ErrorKind::Invalid
         );
-        dispatch.flush().await.unwrap();
-        producer.faults.lock().unwrap().refused = 0;
-        dispatch.send(event(3, "k")).await.unwrap();
+        producer.flush().await.unwrap();
+        backend.faults.lock().unwrap().refused = 0;
+        producer.send(event(3, "k")).await.unwrap();
     });
 }
 
 #[test]
 fn closing_drains_and_later_sends_are_closed() {
     simulate(async |runtime| {
-        let producer = Faulty::new(runtime, Faults { slow: 1000, ..NONE });
-        let dispatch = Dispatch::new(producer.clone(), DispatchOptions::default(), runtime);
-        let pending = dispatch.enqueue(event(1, "k")).await.unwrap();
-        dispatch.close().await.unwrap();
+        let backend = Faulty::new(runtime, Faults { slow: 1000, ..NONE });
+        let producer = Producer::new(backend.clone(), ProducerOptions::default(), runtime);
+        let pending = producer.enqueue(event(1, "k")).await.unwrap();
+        producer.close().await.unwrap();
         pending.await.unwrap();
-        assert!(producer.state.lock().unwrap().closed);
+        assert!(backend.state.lock().unwrap().closed);
         assert_eq!(
-            dispatch.send(event(2, "k")).await.unwrap_err().kind(),
+            producer.send(event(2, "k")).await.unwrap_err().kind(),
             ErrorKind::Closed
         );
-        let failure = dispatch.send_all(vec![event(3, "k"); 2]).await.unwrap_err();
+        let failure = producer.send_all(vec![event(3, "k"); 2]).await.unwrap_err();
         assert_eq!((failure.outcomes.len(), failure.events.len()), (2, 2));
-        dispatch.close().await.unwrap();
+        producer.close().await.unwrap();
     });
 }
 
 #[test]
 fn closing_gives_up_after_its_time_and_says_how_much_is_left() {
     simulate(async |runtime| {
-        let producer = Faulty::new(runtime, Faults { hang: 1000, ..NONE });
-        let options = DispatchOptions {
+        let backend = Faulty::new(runtime, Faults { hang: 1000, ..NONE });
+        let options = ProducerOptions {
             drain: Duration::from_secs(3),
-            ..DispatchOptions::default()
+            ..ProducerOptions::default()
         };
-        let dispatch = Dispatch::new(producer, options, runtime);
-        let sent = dispatch.enqueue(event(1, "k")).await.unwrap();
-        let queued = dispatch.enqueue(event(2, "k")).await.unwrap();
-        let error = dispatch.close().await.unwrap_err();
+        let producer = Producer::new(backend, options, runtime);
+        let sent = producer.enqueue(event(1, "k")).await.unwrap();
+        let queued = producer.enqueue(event(2, "k")).await.unwrap();
+        let error = producer.close().await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::TimedOut);
         assert!(error.to_string().contains("2 events"), "{error}");
         assert_eq!(runtime.now().elapsed_since_origin().as_secs(), 3);
@@ -340,18 +336,18 @@ fn closing_gives_up_after_its_time_and_says_how_much_is_left() {
 #[test]
 fn events_gather_while_a_request_is_in_flight_and_one_that_hangs_stops_nobody() {
     simulate(async |runtime| {
-        let producer = Faulty::new(runtime, Faults { hang: 1000, ..NONE });
-        let dispatch = Dispatch::new(producer.clone(), DispatchOptions::default(), runtime);
-        let stuck = dispatch.enqueue(event("stuck", "stuck")).await.unwrap();
-        *producer.faults.lock().unwrap() = NONE;
+        let backend = Faulty::new(runtime, Faults { hang: 1000, ..NONE });
+        let producer = Producer::new(backend.clone(), ProducerOptions::default(), runtime);
+        let stuck = producer.enqueue(event("stuck", "stuck")).await.unwrap();
+        *backend.faults.lock().unwrap() = NONE;
         let before = runtime.now();
-        let sends = (0..100).map(|n| dispatch.send(event(n, "k")));
+        let sends = (0..100).map(|n| producer.send(event(n, "k")));
         for outcome in futures::future::join_all(sends).await {
             outcome.unwrap();
         }
         assert!(runtime.now().since(before) <= Duration::from_millis(5));
         assert_eq!(
-            producer.state.lock().unwrap().requests,
+            backend.state.lock().unwrap().requests,
             2,
             "they share one request"
         );
@@ -363,43 +359,43 @@ fn events_gather_while_a_request_is_in_flight_and_one_that_hangs_stops_nobody() 
 fn a_call_that_fills_a_request_waits_for_its_keys_in_one_piece() {
     simulate(async |runtime| {
         let slow = Faults { slow: 1000, ..NONE };
-        let producer = Faulty::new(runtime, slow);
-        let options = DispatchOptions {
+        let backend = Faulty::new(runtime, slow);
+        let options = ProducerOptions {
             max_batch_events: 20,
-            ..DispatchOptions::default()
+            ..ProducerOptions::default()
         };
-        let dispatch = Dispatch::new(producer.clone(), options, runtime);
+        let producer = Producer::new(backend.clone(), options, runtime);
         let keys = ["a", "b", "c", "d", "e"];
         let call = |first: usize| (first..first + 20).map(|n| event(n, keys[n % 5])).collect();
-        let calls = (0..4).map(|n| dispatch.send_all(call(n * 20)));
+        let calls = (0..4).map(|n| producer.send_all(call(n * 20)));
         for outcome in futures::future::join_all(calls).await {
             outcome.unwrap();
         }
-        assert_eq!(producer.state.lock().unwrap().requests, 4);
+        assert_eq!(backend.state.lock().unwrap().requests, 4);
         let sent: Vec<String> = (0..80).map(|n| n.to_string()).collect();
-        assert_eq!(stored(&producer), sent);
+        assert_eq!(stored(&backend), sent);
     });
 }
 
 #[test]
 fn a_call_whose_first_keys_are_stuck_is_taken_apart_in_time() {
     simulate(async |runtime| {
-        let producer = Faulty::new(runtime, Faults { hang: 1000, ..NONE });
-        let options = DispatchOptions {
+        let backend = Faulty::new(runtime, Faults { hang: 1000, ..NONE });
+        let options = ProducerOptions {
             max_batch_events: 10,
-            ..DispatchOptions::default()
+            ..ProducerOptions::default()
         };
-        let dispatch = Dispatch::new(producer.clone(), options, runtime);
-        let stuck = dispatch.enqueue(event("stuck", "stuck")).await.unwrap();
-        *producer.faults.lock().unwrap() = NONE;
+        let producer = Producer::new(backend.clone(), options, runtime);
+        let stuck = producer.enqueue(event("stuck", "stuck")).await.unwrap();
+        *backend.faults.lock().unwrap() = NONE;
         let before = runtime.now();
         let events = (0..10).map(|n| event(n, if n < 9 { "stuck" } else { "free" }));
-        let mut call = std::pin::pin!(dispatch.send_all(events.collect()));
+        let mut call = std::pin::pin!(producer.send_all(events.collect()));
         assert!(futures::poll!(call.as_mut()).is_pending());
-        let behind = dispatch.send(event("behind", "other")).await;
+        let behind = producer.send(event("behind", "other")).await;
         behind.unwrap();
         assert!(runtime.now().since(before) <= Duration::from_millis(55));
-        assert_eq!(stored(&producer), ["stuck", "9", "behind"]);
+        assert_eq!(stored(&backend), ["stuck", "9", "behind"]);
         drop(stuck);
     });
 }
@@ -407,7 +403,7 @@ fn a_call_whose_first_keys_are_stuck_is_taken_apart_in_time() {
 #[test]
 fn a_stream_and_a_sink_send_in_order() {
     simulate(async |runtime| {
-        let producer = Faulty::new(
+        let backend = Faulty::new(
             runtime,
             Faults {
                 slow: 500,
@@ -415,40 +411,40 @@ fn a_stream_and_a_sink_send_in_order() {
                 ..NONE
             },
         );
-        let dispatch = Dispatch::new(producer.clone(), DispatchOptions::default(), runtime);
+        let producer = Producer::new(backend.clone(), ProducerOptions::default(), runtime);
         let events = (0..50).map(|n| event(format!("{n:03}"), "k"));
-        let sent = dispatch
+        let sent = producer
             .send_stream(futures::stream::iter(events))
             .await
             .unwrap();
         assert_eq!(sent, 50);
-        let mut sink = dispatch.sink();
+        let mut sink = producer.sink();
         for n in 50..100 {
             sink.feed(event(format!("{n:03}"), "k")).await.unwrap();
         }
         sink.flush().await.unwrap();
-        let stored = stored(&producer);
+        let stored = stored(&backend);
         assert_eq!(stored.len(), 100);
         assert!(stored.is_sorted());
-        producer.faults.lock().unwrap().refused = 1000;
+        backend.faults.lock().unwrap().refused = 1000;
         sink.feed(event("bad", "k")).await.unwrap();
         assert_eq!(sink.flush().await.unwrap_err().kind(), ErrorKind::Invalid);
         let all_bad = futures::stream::iter((0..9).map(|n| event(n, "z")));
-        assert!(dispatch.send_stream(all_bad).await.is_err());
+        assert!(producer.send_stream(all_bad).await.is_err());
     });
 }
 
 #[test]
 fn a_sink_keeps_the_limits_in_bytes() {
     simulate(async |runtime| {
-        let producer = Faulty::new(runtime, Faults { hang: 1000, ..NONE });
-        let options = DispatchOptions {
+        let backend = Faulty::new(runtime, Faults { hang: 1000, ..NONE });
+        let options = ProducerOptions {
             max_buffered_bytes: 10_000,
             max_batch_bytes: 4_000,
-            ..DispatchOptions::default()
+            ..ProducerOptions::default()
         };
-        let dispatch = Dispatch::new(producer.clone(), options, runtime);
-        let mut sink = dispatch.sink();
+        let producer = Producer::new(backend.clone(), options, runtime);
+        let mut sink = producer.sink();
         let mut taken = 0;
         while sink
             .feed(event(taken, "k").with_data(vec![0; 1_500]))
@@ -460,9 +456,9 @@ fn a_sink_keeps_the_limits_in_bytes() {
         }
         // As many as fit, and one more whose size was not known before.
         assert!((6..=7).contains(&taken), "{taken}");
-        *producer.faults.lock().unwrap() = NONE;
-        let _ = dispatch.close().await;
-        let state = producer.state.lock().unwrap();
+        *backend.faults.lock().unwrap() = NONE;
+        let _ = producer.close().await;
+        let state = backend.state.lock().unwrap();
         assert!(state.largest_request <= 4_000, "{}", state.largest_request);
     });
 }
@@ -470,20 +466,20 @@ fn a_sink_keeps_the_limits_in_bytes() {
 #[test]
 fn a_dispatch_stands_where_a_producer_is_wanted() {
     simulate(async |runtime| {
-        let producer = Faulty::new(runtime, Faults { event: 300, ..NONE });
-        let dispatch = Dispatch::new(producer.clone(), DispatchOptions::default(), runtime);
+        let backend = Faulty::new(runtime, Faults { event: 300, ..NONE });
+        let producer = Producer::new(backend.clone(), ProducerOptions::default(), runtime);
         let events: Vec<Event> = (0..20).map(|n| event(n, "k")).collect();
-        let report = aqueduct_core::Producer::send_batch(&dispatch, &events).await;
+        let report = aqueduct_core::Producer::send_batch(&producer, &events).await;
         assert_eq!(report.into_result().unwrap().len(), 20);
-        assert!(dispatch.send_all(Vec::new()).await.unwrap().is_empty());
-        assert_ne!(dispatch.lane(&event(1, "a")), Lane(u64::MAX));
+        assert!(producer.send_all(Vec::new()).await.unwrap().is_empty());
+        assert_ne!(producer.lane(&event(1, "a")), Lane(u64::MAX));
     });
 }
 
 #[test]
 fn options_that_cannot_work_are_refused_by_name() {
-    let with = |change: fn(&mut DispatchOptions)| {
-        let mut options = DispatchOptions::default();
+    let with = |change: fn(&mut ProducerOptions)| {
+        let mut options = ProducerOptions::default();
         change(&mut options);
         options
             .validate()

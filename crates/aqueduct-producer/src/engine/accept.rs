@@ -2,20 +2,20 @@ use std::task::Waker;
 
 use aqueduct_core::{Error, Event, Instant};
 
-use super::ready::Whole;
-use super::strand::Meta;
+use super::backlog::Whole;
+use super::key_queue::Meta;
 use super::{Answer, CallId, Engine, Rules, blocked, closed};
 
 impl Engine {
     /// Opens a call of `count` events.
-    pub(in crate::dispatch) fn open(&mut self, now: Instant, count: usize) -> CallId {
+    pub(crate) fn open(&mut self, now: Instant, count: usize) -> CallId {
         self.calls.open(count, now)
     }
 
-    /// Accepts all events of `call`, for which room of their `sizes` was reserved, in one piece:
+    /// Accepts all events of `call`, for which permits of their `sizes` was reserved, in one piece:
     /// where they make a request of their own, because nothing else is going on or because they
     /// fill most of one. Gives them back otherwise.
-    pub(in crate::dispatch) fn accept_whole(
+    pub(crate) fn accept_whole(
         &mut self,
         now: Instant,
         call: CallId,
@@ -31,7 +31,7 @@ impl Engine {
         } = self.rules;
         let fits = count <= batch_events && bytes <= batch_bytes;
         let fills = count * 4 >= batch_events * 3 || bytes * 4 >= batch_bytes * 3;
-        let alone = linger.is_zero() && self.is_at_rest() && self.ready.is_empty();
+        let alone = linger.is_zero() && self.is_at_rest() && self.backlog.is_empty();
         if self.closed || self.troubled > 0 || !fits || !(fills || alone) {
             return Err(events);
         }
@@ -41,7 +41,7 @@ impl Engine {
             metas.push(Meta::new(now, call, index, self.next_seq, epoch, bytes));
             self.next_seq += 1;
         }
-        self.ready.push_call(Whole {
+        self.backlog.push_call(Whole {
             events,
             metas,
             held_since: None,
@@ -50,9 +50,9 @@ impl Engine {
         Ok(())
     }
 
-    /// Accepts event `index` of `call`, for which `bytes` of room were reserved.
+    /// Accepts event `index` of `call`, for which `bytes` of permits were reserved.
     #[inline]
-    pub(in crate::dispatch) fn accept(
+    pub(crate) fn accept(
         &mut self,
         now: Instant,
         call: CallId,
@@ -68,12 +68,12 @@ impl Engine {
             return self.fail(meta, event, blocked());
         }
         self.next_seq += 1;
-        self.ready.push(self.store.put(event, meta), bytes);
+        self.backlog.push(self.store.put(event, meta), bytes);
         self.waiting_since.get_or_insert(now);
     }
 
     /// Fails event `index` of `call` at once; later events of its key in the call are blocked.
-    pub(in crate::dispatch) fn refuse(
+    pub(crate) fn refuse(
         &mut self,
         now: Instant,
         call: CallId,
@@ -93,7 +93,7 @@ impl Engine {
     }
 
     /// The answer of `call`, once it is whole; its failures count as known then.
-    pub(in crate::dispatch) fn poll_call(&mut self, id: CallId, waker: &Waker) -> Option<Answer> {
+    pub(crate) fn poll_call(&mut self, id: CallId, waker: &Waker) -> Option<Answer> {
         let call = self.calls.get(id)?;
         if call.remaining > 0 {
             match &mut call.waker {
@@ -112,7 +112,7 @@ impl Engine {
 
     /// Nobody waits for `call` any more: its events are sent all the same, and its failures count
     /// as known.
-    pub(in crate::dispatch) fn abandon(&mut self, id: CallId) {
+    pub(crate) fn abandon(&mut self, id: CallId) {
         let Some(call) = self.calls.get(id) else {
             return;
         };
@@ -130,8 +130,8 @@ impl Engine {
     }
 
     fn is_troubled(&self, event: &Event) -> bool {
-        let found = event.key_text().and_then(|key| self.strands.find(key));
-        found.is_some_and(|id| self.strands[id].undelivered > 0)
+        let found = event.key_text().and_then(|key| self.keys.find(key));
+        found.is_some_and(|id| self.keys[id].undelivered > 0)
     }
 
     fn delivered(&mut self, failed: &[(usize, Event)]) {
@@ -139,10 +139,10 @@ impl Engine {
             let Some(key) = event.key_text() else {
                 continue;
             };
-            if let Some(id) = self.strands.find(key) {
-                let strand = &mut self.strands[id];
-                strand.undelivered = strand.undelivered.saturating_sub(1);
-                if strand.undelivered == 0 {
+            if let Some(id) = self.keys.find(key) {
+                let queue = &mut self.keys[id];
+                queue.undelivered = queue.undelivered.saturating_sub(1);
+                if queue.undelivered == 0 {
                     self.troubled = self.troubled.saturating_sub(1);
                     self.tidy(id);
                 }

@@ -5,10 +5,10 @@ use std::task::{Context, Poll};
 use aqueduct_core::{Error, Event, Result};
 use futures::{FutureExt as _, Sink, Stream, StreamExt as _, TryStreamExt as _, future::BoxFuture};
 
-use super::Dispatch;
-use super::driver::Reserving;
+use crate::Producer;
+use crate::driver::Reserving;
 
-impl Dispatch {
+impl Producer {
     /// Sends everything that `events` yields, and waits for the outcomes in order; as many events
     /// may be under way as one request takes. Answers how many were stored.
     ///
@@ -41,7 +41,7 @@ impl Dispatch {
 /// Failures come with the next `flush` of this sink, or of any handle of its dispatch. Closing it
 /// flushes; the dispatch stays open.
 pub struct EventSink {
-    dispatch: Dispatch,
+    dispatch: Producer,
     room: Room,
     flushing: Option<BoxFuture<'static, Result<()>>>,
 }
@@ -85,7 +85,7 @@ impl Sink<Event> for EventSink {
         let shared = Arc::clone(&self.dispatch.shared);
         let call = self.dispatch.accept_sized_late(event);
         shared.with(|engine| engine.abandon(call));
-        shared.launch_more();
+        shared.start_due();
         shared.set_clock();
         Ok(())
     }

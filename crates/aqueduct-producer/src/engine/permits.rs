@@ -2,7 +2,7 @@ use std::collections::VecDeque;
 use std::task::Waker;
 
 /// The bounded buffer: who may put events in, first come, first served.
-pub(super) struct Room {
+pub(super) struct Permits {
     max_events: usize,
     max_bytes: usize,
     events: usize,
@@ -11,7 +11,7 @@ pub(super) struct Room {
     next: WaiterId,
 }
 
-pub(in crate::dispatch) type WaiterId = u64;
+pub(crate) type WaiterId = u64;
 
 struct Waiter {
     id: WaiterId,
@@ -21,7 +21,7 @@ struct Waiter {
     granted: bool,
 }
 
-impl Room {
+impl Permits {
     pub(super) fn new(max_events: usize, max_bytes: usize) -> Self {
         Self {
             max_events,
@@ -41,7 +41,7 @@ impl Room {
         self.bytes
     }
 
-    /// Takes room at once where there is some and nobody waits for it, else a place in the line.
+    /// Takes permits at once where there is some and nobody waits for it, else a place in the line.
     pub(super) fn take(&mut self, events: usize, bytes: usize) -> Option<WaiterId> {
         if self.waiters.is_empty() && self.fits(events, bytes) {
             self.events += events;
@@ -60,12 +60,12 @@ impl Room {
         Some(id)
     }
 
-    /// Takes room for bytes, whether there is any or not.
+    /// Takes permits for bytes, whether there is any or not.
     pub(super) fn overdraw(&mut self, bytes: usize) {
         self.bytes += bytes;
     }
 
-    /// Gives room back and grants it to those who wait, in their order.
+    /// Gives permits back and grants it to those who wait, in their order.
     pub(super) fn free(&mut self, events: usize, bytes: usize, wakes: &mut Vec<Waker>) {
         self.events = self.events.saturating_sub(events);
         self.bytes = self.bytes.saturating_sub(bytes);
@@ -138,37 +138,37 @@ mod tests {
     #[test]
     fn room_is_granted_in_the_order_of_asking() {
         let mut wakes = Vec::new();
-        let mut room = Room::new(10, 1000);
-        assert_eq!(room.take(8, 0), None);
-        let large = room.take(5, 0).unwrap();
-        let small = room.take(1, 0).unwrap();
+        let mut permits = Permits::new(10, 1000);
+        assert_eq!(permits.take(8, 0), None);
+        let large = permits.take(5, 0).unwrap();
+        let small = permits.take(1, 0).unwrap();
         let waker = Waker::noop();
-        assert!(!room.poll(small, waker), "a small one must not overtake");
-        room.free(3, 0, &mut wakes);
-        assert!(room.poll(large, waker));
-        assert!(!room.poll(small, waker));
-        room.free(8, 0, &mut wakes);
-        assert!(room.poll(small, waker));
-        assert_eq!(room.events(), 3);
+        assert!(!permits.poll(small, waker), "a small one must not overtake");
+        permits.free(3, 0, &mut wakes);
+        assert!(permits.poll(large, waker));
+        assert!(!permits.poll(small, waker));
+        permits.free(8, 0, &mut wakes);
+        assert!(permits.poll(small, waker));
+        assert_eq!(permits.events(), 3);
     }
 
     #[test]
     fn a_waiter_that_leaves_gives_its_grant_back() {
         let mut wakes = Vec::new();
-        let mut room = Room::new(2, 1000);
-        assert_eq!(room.take(2, 10), None);
-        let first = room.take(2, 10).unwrap();
-        let second = room.take(1, 10).unwrap();
-        room.free(2, 10, &mut wakes);
-        room.leave(first, &mut wakes);
-        assert!(room.poll(second, Waker::noop()));
-        assert_eq!((room.events(), room.bytes()), (1, 10));
+        let mut permits = Permits::new(2, 1000);
+        assert_eq!(permits.take(2, 10), None);
+        let first = permits.take(2, 10).unwrap();
+        let second = permits.take(1, 10).unwrap();
+        permits.free(2, 10, &mut wakes);
+        permits.leave(first, &mut wakes);
+        assert!(permits.poll(second, Waker::noop()));
+        assert_eq!((permits.events(), permits.bytes()), (1, 10));
     }
 
     #[test]
     fn what_is_larger_than_the_buffer_goes_in_alone() {
-        let mut room = Room::new(10, 100);
-        assert_eq!(room.take(1, 5000), None);
-        assert!(room.take(1, 1).is_some());
+        let mut permits = Permits::new(10, 100);
+        assert_eq!(permits.take(1, 5000), None);
+        assert!(permits.take(1, 1).is_some());
     }
 }

@@ -4,10 +4,8 @@
 use std::alloc::System;
 use std::sync::Arc;
 
-use aqueduct_core::{
-    Capabilities, Claims, Event, Lane, Limits, Producer, Receipt, Result, SendReport,
-};
-use aqueduct_layers::{Dispatch, DispatchOptions};
+use aqueduct_core::{Capabilities, Claims, Event, Lane, Limits, Receipt, Result, SendReport};
+use aqueduct_producer::{Producer, ProducerOptions};
 use aqueduct_runtime::Simulation;
 use async_trait::async_trait;
 use futures::executor::block_on;
@@ -20,7 +18,7 @@ static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 struct Ready;
 
 #[async_trait]
-impl Producer for Ready {
+impl aqueduct_core::Producer for Ready {
     async fn send_batch(&self, events: &[Event]) -> SendReport {
         SendReport::new(events.iter().map(|_| Ok(Receipt::default())).collect())
     }
@@ -52,9 +50,9 @@ fn allocations(calls: usize, mut call: impl FnMut()) -> f64 {
 #[test]
 fn a_call_allocates_a_few_times_however_many_events_it_has() {
     let simulation = Simulation::new(1);
-    let dispatch = Dispatch::new(
+    let producer = Producer::new(
         Arc::new(Ready),
-        DispatchOptions::default(),
+        ProducerOptions::default(),
         &simulation.runtime(),
     );
     let event = Event::new("order.placed")
@@ -65,12 +63,12 @@ fn a_call_allocates_a_few_times_however_many_events_it_has() {
         allocations(200, || {
             // The vector that is given away is one of them.
             let events = vec![event.clone(); count];
-            block_on(dispatch.send_all(events)).unwrap();
+            block_on(producer.send_all(events)).unwrap();
         })
     };
     let (ten, hundred) = (of(10), of(100));
     let one = allocations(200, || {
-        block_on(dispatch.send(event.clone())).unwrap();
+        block_on(producer.send(event.clone())).unwrap();
     });
     assert!(
         hundred <= 8.0 && hundred - ten < 1.0,

@@ -2,12 +2,12 @@ use std::collections::VecDeque;
 
 use aqueduct_core::{Event, Instant};
 
+use super::key_queue::Meta;
 use super::store::{Store, Ticket};
-use super::strand::Meta;
 
 /// Accepted events in their order, not yet looked at.
 #[derive(Default)]
-pub(super) struct Ready {
+pub(super) struct Backlog {
     line: VecDeque<Next>,
     events: usize,
     bytes: usize,
@@ -33,7 +33,7 @@ impl Whole {
     }
 }
 
-impl Ready {
+impl Backlog {
     pub(super) fn is_empty(&self) -> bool {
         self.line.is_empty()
     }

@@ -5,31 +5,31 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use aqueduct_core::{
-    Capabilities, Effect, Error, ErrorKind, Event, Instant, Lane, Layer, Producer, Receipt, Result,
-    Runtime, SmallStr, panic_message,
+    Capabilities, Effect, Error, ErrorKind, Event, Instant, Lane, Layer, Receipt, Result, Runtime,
+    SmallStr, panic_message,
 };
 use event_listener::{Event as Signal, Listener as _};
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, Either, select};
 
-use super::DispatchOptions;
-use super::engine::{Engine, Launch, WaiterId};
-use super::meter::Meter;
+use crate::engine::{Engine, Request, WaiterId};
+use crate::metrics::Meter;
+use crate::options::ProducerOptions;
 
 /// How many requests one task makes before it hands the rest to another: a producer that answers
 /// at once must not keep its caller from its own answer.
 const ROUNDS: usize = 16;
 
 /// What the handles of one dispatch share.
-pub(super) struct Shared {
-    pub(super) producer: Arc<dyn Producer>,
-    pub(super) runtime: Runtime,
-    pub(super) capabilities: Capabilities,
-    pub(super) source: Option<SmallStr>,
+pub(crate) struct Shared {
+    pub(crate) producer: Arc<dyn aqueduct_core::Producer>,
+    pub(crate) runtime: Runtime,
+    pub(crate) capabilities: Capabilities,
+    pub(crate) source: Option<SmallStr>,
     /// Stamp each event when it is accepted.
-    pub(super) layers: Arc<[Arc<dyn Layer>]>,
-    pub(super) batch_events: usize,
-    pub(super) drain: std::time::Duration,
+    pub(crate) layers: Arc<[Arc<dyn Layer>]>,
+    pub(crate) batch_events: usize,
+    pub(crate) drain: std::time::Duration,
     request_timeout: std::time::Duration,
     engine: Mutex<Engine>,
     clock: Mutex<Clock>,
@@ -44,10 +44,10 @@ struct Clock {
 }
 
 impl Shared {
-    pub(super) fn new(
-        producer: Arc<dyn Producer>,
+    pub(crate) fn new(
+        producer: Arc<dyn aqueduct_core::Producer>,
         layers: Arc<[Arc<dyn Layer>]>,
-        options: DispatchOptions,
+        options: ProducerOptions,
         runtime: &Runtime,
     ) -> Arc<Self> {
         let options = options.workable();
@@ -70,7 +70,7 @@ impl Shared {
     }
 
     /// Changes the engine, then wakes whom that concerns.
-    pub(super) fn with<T>(&self, change: impl FnOnce(&mut Engine) -> T) -> T {
+    pub(crate) fn with<T>(&self, change: impl FnOnce(&mut Engine) -> T) -> T {
         let (answer, wakes) = {
             let mut engine = self.engine();
             let answer = change(&mut engine);
@@ -83,21 +83,21 @@ impl Shared {
     /// Changes the engine, and makes the requests that have become due: the first of them right
     /// here, as far as it gets without waiting; whatever has to wait goes on in a task of its own,
     /// so that nothing depends on the caller being polled again.
-    pub(super) async fn drive<T>(self: &Arc<Self>, change: impl FnOnce(&mut Engine) -> T) -> T {
+    pub(crate) async fn drive<T>(self: &Arc<Self>, change: impl FnOnce(&mut Engine) -> T) -> T {
         let now = self.runtime.now();
         let lane_of = |event: &Event| self.lane(event);
-        let (answer, launch) = self.with(|engine| {
+        let (answer, next) = self.with(|engine| {
             let answer = change(engine);
-            (answer, engine.next_flight(now, &lane_of))
+            (answer, engine.next_request(now, &lane_of))
         });
-        match launch {
+        match next {
             None => self.set_clock(),
-            Some(launch) => {
-                let mut flights = self.flights(launch);
-                let waits = poll_fn(|cx| Poll::Ready(flights.as_mut().poll(cx).is_pending())).await;
+            Some(next) => {
+                let mut run_all = self.run_all(next);
+                let waits = poll_fn(|cx| Poll::Ready(run_all.as_mut().poll(cx).is_pending())).await;
                 if waits {
-                    self.runtime.spawn(flights).detach();
-                    self.launch_more();
+                    self.runtime.spawn(run_all).detach();
+                    self.start_due();
                     self.set_clock();
                 }
             }
@@ -106,43 +106,43 @@ impl Shared {
     }
 
     /// Starts every request that is due, each in a task of its own.
-    pub(super) fn launch_more(self: &Arc<Self>) {
+    pub(crate) fn start_due(self: &Arc<Self>) {
         let now = self.runtime.now();
         let lane_of = |event: &Event| self.lane(event);
-        while let Some(launch) = self.with(|engine| engine.next_flight(now, &lane_of)) {
-            self.runtime.spawn(self.flights(launch)).detach();
+        while let Some(next) = self.with(|engine| engine.next_request(now, &lane_of)) {
+            self.runtime.spawn(self.run_all(next)).detach();
         }
     }
 
     /// Boxed, since it starts more of its kind.
-    fn flights(self: &Arc<Self>, launch: Launch) -> BoxFuture<'static, ()> {
-        self.clone().fly(launch).boxed()
+    fn run_all(self: &Arc<Self>, next: Request) -> BoxFuture<'static, ()> {
+        self.clone().run(next).boxed()
     }
 
     /// Makes a request, and those that follow from its end.
-    async fn fly(self: Arc<Self>, launch: Launch) {
-        let mut next = Some(launch);
+    async fn run(self: Arc<Self>, first: Request) {
+        let mut next = Some(first);
         let mut rounds = 0;
-        while let Some(launch) = next.take() {
+        while let Some(request) = next.take() {
             rounds += 1;
             if rounds > ROUNDS {
-                self.runtime.spawn(self.flights(launch)).detach();
+                self.runtime.spawn(self.run_all(request)).detach();
                 break;
             }
-            let mut landing = Landing {
+            let mut guard = OutcomeGuard {
                 shared: &self,
-                id: launch.id,
-                count: launch.events.len(),
-                landed: false,
+                id: request.id,
+                count: request.events.len(),
+                completed: false,
             };
             let started = self.runtime.now();
-            let outcomes = self.attempt(&launch.events).await;
+            let outcomes = self.attempt(&request.events).await;
             self.meter
-                .request(launch.events.len(), self.runtime.now().since(started));
-            drop(launch);
-            next = landing.land(outcomes);
+                .request(request.events.len(), self.runtime.now().since(started));
+            drop(request);
+            next = guard.complete(outcomes);
             if next.is_some() {
-                self.launch_more();
+                self.start_due();
             }
         }
         self.set_clock();
@@ -188,7 +188,7 @@ impl Shared {
     }
 
     /// Sees to it that a task sleeps until the engine's next moment.
-    pub(super) fn set_clock(self: &Arc<Self>) {
+    pub(crate) fn set_clock(self: &Arc<Self>) {
         let wake = {
             let mut engine = self.engine();
             self.meter.read(&mut engine);
@@ -224,7 +224,7 @@ impl Shared {
             } else {
                 earlier.discard();
             }
-            self.launch_more();
+            self.start_due();
             let mut engine = self.engine();
             self.meter.read(&mut engine);
             let next = engine.next_wake();
@@ -247,29 +247,29 @@ impl Shared {
 }
 
 /// Sees to it that a request ends with outcomes, even when its task is dropped.
-struct Landing<'a> {
+struct OutcomeGuard<'a> {
     shared: &'a Arc<Shared>,
     id: u64,
     count: usize,
-    landed: bool,
+    completed: bool,
 }
 
-impl Landing<'_> {
-    fn land(&mut self, outcomes: Vec<Result<Receipt>>) -> Option<Launch> {
-        self.landed = true;
+impl OutcomeGuard<'_> {
+    fn complete(&mut self, outcomes: Vec<Result<Receipt>>) -> Option<Request> {
+        self.completed = true;
         let shared = self.shared;
         let now = shared.runtime.now();
         let lane_of = |event: &Event| shared.lane(event);
         shared.with(|engine| {
             engine.finished(now, self.id, outcomes, &lane_of);
-            engine.next_flight(now, &lane_of)
+            engine.next_request(now, &lane_of)
         })
     }
 }
 
-impl Drop for Landing<'_> {
+impl Drop for OutcomeGuard<'_> {
     fn drop(&mut self) {
-        if !self.landed {
+        if !self.completed {
             let error = Error::new(
                 ErrorKind::Closed,
                 "the runtime ended while the event was sent",
@@ -284,13 +284,13 @@ impl Drop for Landing<'_> {
 }
 
 /// Waits for room in the buffer; leaves the line when dropped.
-pub(super) struct Reserving {
+pub(crate) struct Reserving {
     shared: Arc<Shared>,
     waiter: Option<WaiterId>,
 }
 
 impl Reserving {
-    pub(super) fn new(shared: &Arc<Shared>, waiter: Option<WaiterId>) -> Self {
+    pub(crate) fn new(shared: &Arc<Shared>, waiter: Option<WaiterId>) -> Self {
         Self {
             shared: shared.clone(),
             waiter,

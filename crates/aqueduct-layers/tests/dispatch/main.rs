@@ -1,8 +1,0 @@
-//! Dispatch against a producer that fails in every way, on a clock and with faults that follow
-//! from a seed.
-
-#![allow(clippy::unwrap_used)]
-
-mod cases;
-mod faulty;
-mod seeds;
