@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use aqueduct_core::{Options, Result, SmallStr, Url};
+use aqueduct_core::{Identity, Options, Result, SmallStr, Url};
 
 /// The endpoint, identity and time-outs of an AWS client.
 ///
@@ -119,6 +119,21 @@ impl AwsOptions {
             }
         }
         Ok(read)
+    }
+}
+
+impl AwsOptions {
+    /// Adds to the identity of a resource what tells it from one of the same name: account, region and
+    /// endpoint, as far as they are said, and as whom it is opened.
+    pub fn identify(&self, named: Identity, account: Option<SmallStr>) -> Identity {
+        // Another role or profile usually is another account, so an absent one is not equal to it.
+        let whose = |text: &Option<SmallStr>| Some(text.clone().unwrap_or_default());
+        named
+            .with("account", account)
+            .with("region", self.region.clone())
+            .with("endpoint", self.endpoint.clone())
+            .with("role", whose(&self.role))
+            .with("profile", whose(&self.profile))
     }
 }
 

@@ -9,6 +9,7 @@ mod delivery;
 mod error;
 mod event;
 mod idempotency;
+mod identity;
 mod layer;
 mod layered;
 mod lease;
@@ -41,6 +42,7 @@ pub use self::delivery::{
 pub use self::error::{Effect, Error, ErrorKind, Result, Retry};
 pub use self::event::{AttributeValue, Attributes, Event, EventId};
 pub use self::idempotency::{Claimed, EventClaim, IdempotencyScope, IdempotencyStore};
+pub use self::identity::{Identity, SharedSettings};
 pub use self::layer::{
     Admission, Destination, HandlerCall, HandlerFuture, HandlerInterceptor, Interceptor, Layer,
     Next, Stage, check_layers,

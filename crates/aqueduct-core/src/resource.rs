@@ -4,8 +4,9 @@ use async_trait::async_trait;
 use url::Url;
 
 use crate::{
-    Admin, Claims, Consumer, DeadLetterStore, Error, GroupName, IdempotencyStore, LeaseStore,
-    Options, PartitionedLog, Producer, Result, Runtime, StreamName,
+    Admin, Capability, Claim, Claims, Consumer, DeadLetterStore, Error, GroupName,
+    IdempotencyStore, Identity, LeaseStore, Options, PartitionedLog, Producer, Result, Runtime,
+    SharedSettings, StreamName,
 };
 
 /// Turns URLs of its schemes into resources.
@@ -36,6 +37,28 @@ pub trait Resource: Send + Sync {
 
     /// What it can do, as far as is known without connecting.
     fn claims(&self) -> Claims;
+
+    /// Returns the place that it names, to compare it with other resources.
+    fn identity(&self) -> Identity {
+        Identity::new(format!("{} {}", self.describe(), self.stream()))
+    }
+
+    /// Returns whether dead letters that are put here become events of the stream, which its consumers
+    /// receive. By default they do if there is no store of their own.
+    fn dead_letters_are_events(&self) -> bool {
+        matches!(self.claims().get(Capability::DeadLetters), Claim::No(_))
+    }
+
+    /// Returns whether its lease store serves one group on one stream alone.
+    fn leases_are_exclusive(&self) -> bool {
+        false
+    }
+
+    /// Returns the settings that every resource of the same place must share; `None` if there are
+    /// none.
+    fn shared_settings(&self) -> Option<SharedSettings> {
+        None
+    }
 
     /// Opens a producer.
     async fn producer(&self, runtime: &Runtime) -> Result<Arc<dyn Producer>> {

@@ -2,15 +2,15 @@ use std::sync::Arc;
 
 use aqueduct_aws::Aws;
 use aqueduct_core::{
-    Backend, Capability, Claim, Claims, IdempotencyStore, LeaseStore, Options, Resource, Result,
-    Runtime, SmallStr, StreamName, Url,
+    Backend, Capability, Claim, Claims, IdempotencyStore, Identity, LeaseStore, Options, Resource,
+    Result, Runtime, SmallStr, StreamName, Url,
 };
 use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
 
 use crate::config::Config;
 use crate::idempotency::DynamoDbRecords;
-use crate::leases::{DynamoDbLeases, LEASE_KEY};
+use crate::leases::{DynamoDbLeases, LEASE_KEY, Layout};
 use crate::table::Table;
 
 /// The key of the state table.
@@ -81,6 +81,16 @@ impl DynamoDbResource {
 impl Resource for DynamoDbResource {
     fn describe(&self) -> String {
         format!("dynamodb:{}", self.config.address(&self.config.table))
+    }
+
+    fn identity(&self) -> Identity {
+        let table = Identity::new(format!("dynamodb:{}", self.config.table));
+        self.config.aws.identify(table, self.config.account())
+    }
+
+    /// The KCL's layout has no room for the group or the stream.
+    fn leases_are_exclusive(&self) -> bool {
+        self.config.layout == Layout::Kcl
     }
 
     fn stream(&self) -> &StreamName {

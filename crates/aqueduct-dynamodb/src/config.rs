@@ -86,6 +86,12 @@ impl Config {
         })
     }
 
+    /// Returns the account of the URL's ARN.
+    pub(crate) fn account(&self) -> Option<SmallStr> {
+        let home = self.home.as_deref()?;
+        home.split(':').nth(4).map(SmallStr::from)
+    }
+
     /// What a request names that table by: both tables belong to the account of the ARN.
     pub(crate) fn address(&self, table: &SmallStr) -> SmallStr {
         match &self.home {

@@ -3,8 +3,8 @@ use std::sync::Arc;
 
 use aqueduct_aws::Aws;
 use aqueduct_core::{
-    Admin, Backend, Capabilities, Claims, ErrorKind, Limits, Options, Producer, Resource, Result,
-    Runtime, Source, StreamName, Url,
+    Admin, Backend, Capabilities, Claims, ErrorKind, Identity, Limits, Options, Producer, Resource,
+    Result, Runtime, SmallStr, Source, StreamName, Url,
 };
 use async_trait::async_trait;
 use aws_sdk_kinesis::Client;
@@ -108,6 +108,15 @@ impl Resource for KinesisResource {
             Some(arn) => format!("kinesis:{arn}"),
             None => format!("kinesis://{}", self.config.stream),
         }
+    }
+
+    fn identity(&self) -> Identity {
+        let arn = self.config.arn.as_deref();
+        let account = arn
+            .and_then(|arn| arn.split(':').nth(4))
+            .map(SmallStr::from);
+        let stream = Identity::new(format!("kinesis:{}", self.config.stream));
+        self.config.aws.identify(stream, account)
     }
 
     fn stream(&self) -> &StreamName {

@@ -1,11 +1,12 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
 
 use aqueduct_core::{
     Admin, Backend, Capabilities, Capability, Claim, Claims, DeadLetterStore, Error,
-    IdempotencyStore, LeaseStore, Limits, Options, Producer, Resource, Result, Runtime, SmallStr,
-    Source, StreamName, Url,
+    IdempotencyStore, Identity, LeaseStore, Limits, Options, Producer, Resource, Result, Runtime,
+    SharedSettings, SmallStr, Source, StreamName, Url,
 };
 use async_trait::async_trait;
 
@@ -130,6 +131,25 @@ impl std::fmt::Debug for SqliteBackend {
     }
 }
 
+/// Returns the name by which a file is compared: absolute, links resolved as far as they exist.
+fn one_name(path: &Path) -> PathBuf {
+    if let Ok(known) = path.canonicalize() {
+        return known;
+    }
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let folder = absolute
+        .parent()
+        .and_then(|folder| folder.canonicalize().ok());
+    match (folder, absolute.file_name()) {
+        (Some(folder), Some(file)) => folder.join(file),
+        _ => absolute,
+    }
+}
+
+fn shown(time: Option<Duration>) -> String {
+    time.map_or_else(|| "for ever".to_owned(), |time| format!("{time:?}"))
+}
+
 struct SqliteResource {
     backend: SqliteBackend,
     config: Config,
@@ -195,6 +215,32 @@ impl SqliteResource {
 impl Resource for SqliteResource {
     fn describe(&self) -> String {
         format!("sqlite:{}", self.config.path.display())
+    }
+
+    fn identity(&self) -> Identity {
+        Identity::new(format!(
+            "sqlite:{} {}",
+            one_name(&self.config.path).display(),
+            self.config.stream
+        ))
+    }
+
+    fn shared_settings(&self) -> Option<SharedSettings> {
+        let path = one_name(&self.config.path);
+        let file = &self.config.file;
+        Some(SharedSettings {
+            place: Identity::new(format!("sqlite:{}", path.display())),
+            described: format!("the file {}", path.display()),
+            values: vec![
+                ("sync", format!("{:?}", file.sync).to_lowercase()),
+                ("wal_limit", format!("{} bytes", file.wal_limit)),
+                ("busy_timeout", format!("{:?}", file.busy_timeout)),
+                ("network", file.allow_network.to_string()),
+                ("dead_letter_retention", shown(file.dead_letter_retention)),
+                ("idempotency_retention", shown(file.idempotency_retention)),
+                ("claim_life", format!("{:?}", file.claim_life)),
+            ],
+        })
     }
 
     fn stream(&self) -> &StreamName {

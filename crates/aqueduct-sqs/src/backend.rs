@@ -3,8 +3,8 @@ use std::sync::Arc;
 
 use aqueduct_aws::Aws;
 use aqueduct_core::{
-    Admin, Backend, Capabilities, Capability, Claim, Claims, DeadLetterStore, Error, Limits,
-    Options, Producer, Resource, Result, Runtime, SmallStr, Source, StreamName, Url,
+    Admin, Backend, Capabilities, Capability, Claim, Claims, DeadLetterStore, Error, Identity,
+    Limits, Options, Producer, Resource, Result, Runtime, SmallStr, Source, StreamName, Url,
 };
 use async_trait::async_trait;
 
@@ -84,6 +84,16 @@ impl Resource for SqsResource {
 
     fn stream(&self) -> &StreamName {
         &self.config.queue
+    }
+
+    fn identity(&self) -> Identity {
+        let queue = Identity::new(format!("sqs:{}", self.config.queue));
+        self.config.aws.identify(queue, self.config.account.clone())
+    }
+
+    /// Dead letters are messages: who reads the queue receives them.
+    fn dead_letters_are_events(&self) -> bool {
+        true
     }
 
     fn claims(&self) -> Claims {

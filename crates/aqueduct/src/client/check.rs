@@ -1,7 +1,7 @@
 use aqueduct_core::{Capability, Claim, Claims, Error, Result, SmallStr};
 
-use super::Client;
 use super::resource::NamedResource;
+use super::{Client, references};
 use crate::config::{GroupConfig, IdempotencyPlace};
 
 impl Client {
@@ -25,6 +25,8 @@ impl Client {
                 }
             }
         }
+        errors.extend(self.check_references(group));
+        errors.extend(references::missing_on_reject(group));
         let located = errors.into_iter();
         located
             .map(|error| self.0.config.origins.locate(error))

@@ -8,6 +8,7 @@ mod layers;
 mod lazy;
 mod merged;
 mod reader;
+mod references;
 mod resource;
 mod router;
 mod schemes;
@@ -73,20 +74,37 @@ impl Client {
         ClientBuilder::default()
     }
 
-    /// Checks, without connecting, that every group can do what it `requires`.
+    /// Checks, without connecting, that every group can work: that it can do what it `requires`, that
+    /// rejected events have a place to go, and that streams, leases, idempotency records and dead letters do
+    /// not stand in each other's way.
     ///
     /// What only a service can tell is verified when the group is opened.
     ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> aqueduct::Result<()> {
+    /// use aqueduct::Client;
+    ///
+    /// let client = Client::from_toml(r#"
+    ///     [streams.orders]
+    ///     url = "memory:"
+    ///
+    ///     [groups.billing]
+    ///     stream = "orders"
+    ///     on_reject = "stop"
+    ///     requires = ["key_order", "durable"]
+    /// "#).await?;
+    /// let error = client.check().unwrap_err();
+    /// assert!(error.to_string().contains("durable"));
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
-    /// `Config` or `Unsupported`, naming each group, capability and reason.
+    /// `Config` or `Unsupported`, naming each group, key and reason.
     pub fn check(&self) -> Result<()> {
-        let errors: Vec<_> = self
-            .0
-            .config
-            .groups
-            .values()
-            .flat_map(|group| self.check_group(group))
-            .collect();
+        let mut errors = self.check_shared_settings();
+        for group in self.0.config.groups.values() {
+            errors.extend(self.check_group(group));
+        }
         check::together(errors)
     }
 

@@ -47,6 +47,11 @@ impl NamedResource {
         self.target.kind
     }
 
+    /// Returns where the configuration has it.
+    pub(super) fn place(&self) -> &str {
+        self.target.options.place()
+    }
+
     pub(super) fn scheme(&self) -> &str {
         self.target.url.scheme()
     }

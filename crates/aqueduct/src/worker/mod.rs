@@ -230,14 +230,6 @@ impl Worker {
 
     async fn open_and_run(self) -> Result<()> {
         self.check()?;
-        if self.group.dead_letters.is_none() && self.group.on_reject.is_none() {
-            return Err(Error::config(format!(
-                "groups.{}.on_reject: a handler may reject an event, and there are no dead letters \
-                 to take it: set dead_letters to a stream's name or a URL, or on_reject to \"stop\" \
-                 or \"drop\"",
-                self.group.name
-            )));
-        }
         // A service that does not answer must not make the process deaf to its signals.
         let opening = self
             .client

@@ -50,7 +50,8 @@ async fn a_group_on_kinesis_is_told_where_leases_may_be() {
 
 #[tokio::test]
 async fn a_queue_is_not_shared_by_two_groups() {
-    let group = |name: &str| format!("[groups.{name}]\nstream = \"orders\"\n");
+    let group =
+        |name: &str| format!("[groups.{name}]\nstream = \"orders\"\non_reject = \"stop\"\n");
     let queue = "[streams.orders]\nurl = \"sqs://orders\"\n";
     let billing = format!("{queue}{}", group("billing"));
     load(&billing).await.unwrap().check().unwrap();
@@ -117,7 +118,7 @@ async fn a_queue_needs_no_leases_and_has_no_replay() {
     let queue = |requires: &str| {
         format!(
             "[streams.jobs]\nurl = \"sqs://jobs\"\n\
-             [groups.workers]\nstream = \"jobs\"\nrequires = [{requires}]"
+             [groups.workers]\nstream = \"jobs\"\non_reject = \"stop\"\nrequires = [{requires}]"
         )
     };
     let client = load(&queue("\"durable\", \"shared\"")).await.unwrap();

@@ -219,7 +219,7 @@ async fn errors_name_the_key_the_text_and_the_choices() {
             &["groups.billing.requires", "durable", "stream orders cannot", "gone with its process"],
         ),
         (
-            billing("requires = [\"durable\", \"shared\"]"),
+            billing("on_reject = \"stop\"\nrequires = [\"durable\", \"shared\"]"),
             &["2 problems", "durable", "shared"],
         ),
         (billing("requires = \"idempotency\""), &["groups.billing.idempotency is not set"]),

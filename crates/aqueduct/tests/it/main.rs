@@ -13,6 +13,7 @@ mod foreign_backend;
 mod handling;
 mod layers;
 mod reference;
+mod references;
 mod routing;
 mod running;
 mod shop;
