@@ -180,6 +180,13 @@ impl Error {
         self.0.kind == kind
     }
 
+    /// Replaces the message, for instance to take a secret out of it. Causes stay.
+    #[must_use]
+    pub fn with_message(self, message: impl Into<Cow<'static, str>>) -> Self {
+        let message = message.into();
+        self.edit(|inner| inner.message = message)
+    }
+
     fn edit(self, change: impl FnOnce(&mut Inner)) -> Self {
         let mut inner = Arc::try_unwrap(self.0).unwrap_or_else(|shared| Inner {
             kind: shared.kind,

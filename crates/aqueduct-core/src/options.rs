@@ -28,6 +28,14 @@ pub struct Options {
     place: SmallStr,
     values: BTreeMap<SmallStr, OptionValue>,
     known: Vec<&'static str>,
+    url: Option<ShownUrl>,
+}
+
+/// The key of a URL in the configuration, and the URL as it may be printed.
+#[derive(Clone)]
+struct ShownUrl {
+    key: SmallStr,
+    shown: SmallStr,
 }
 
 #[derive(Clone)]
@@ -44,7 +52,19 @@ impl Options {
             place: place.into(),
             values: BTreeMap::new(),
             known: Vec::new(),
+            url: None,
         }
+    }
+
+    /// Sets the key that the URL stands under and its masked text, for
+    /// [`refuse_url`](Self::refuse_url).
+    #[must_use]
+    pub fn with_url(mut self, key: impl Into<SmallStr>, shown: impl Into<SmallStr>) -> Self {
+        self.url = Some(ShownUrl {
+            key: key.into(),
+            shown: shown.into(),
+        });
+        self
     }
 
     /// The same and one more.
@@ -150,6 +170,26 @@ impl Options {
     pub fn refuse(&self, name: &str, why: impl fmt::Display) -> Error {
         let written = self.values.get(name).map_or("", |option| &option.written);
         Error::config(format!("{}.{name} = \"{written}\": {why}", self.place))
+    }
+
+    /// Returns the error for a URL that cannot be used. It prints the text that the configuration has,
+    /// with secrets masked: the parsed URL may hold them expanded, so no part of it belongs in `why`.
+    ///
+    /// ```
+    /// use aqueduct_core::Options;
+    ///
+    /// let options = Options::new("streams.orders")
+    ///     .with_url("streams.orders.url", "sqlite://user:${TOKEN}@host/x.db");
+    /// assert_eq!(
+    ///     options.refuse_url("a file has no host").to_string(),
+    ///     "streams.orders.url = \"sqlite://user:${TOKEN}@host/x.db\": a file has no host"
+    /// );
+    /// ```
+    pub fn refuse_url(&self, why: impl fmt::Display) -> Error {
+        match &self.url {
+            Some(ShownUrl { key, shown }) => Error::config(format!("{key} = \"{shown}\": {why}")),
+            None => Error::config(format!("{}.url: {why}", self.place)),
+        }
     }
 
     /// Ends the reading.

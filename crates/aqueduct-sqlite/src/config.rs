@@ -132,9 +132,8 @@ pub(crate) struct Config {
 
 impl Config {
     pub(crate) fn parse(name: &str, url: &Url, mut options: Options) -> Result<Self> {
-        let place = options.place().to_owned();
         options.join_query(url);
-        let path = path_of(url, &place)?;
+        let path = path_of(url, &options)?;
         let stream = options.text("stream")?.unwrap_or_else(|| name.into());
         if stream.is_empty() {
             return Err(options.refuse("stream", "a stream's name is not empty"));
@@ -234,8 +233,8 @@ fn longer_than_zero(options: &mut Options, name: &'static str) -> Result<Option<
     }
 }
 
-fn path_of(url: &Url, place: &str) -> Result<PathBuf> {
-    let refuse = |why: &str| Err(Error::config(format!("{place}.url = \"{url}\": {why}")));
+fn path_of(url: &Url, options: &Options) -> Result<PathBuf> {
+    let refuse = |why: &str| Err(options.refuse_url(why));
     if url.has_host() && url.host_str().is_some_and(|host| !host.is_empty()) {
         return refuse("a file has no host: write sqlite:PATH or, from the root, sqlite:/PATH");
     }
@@ -245,6 +244,12 @@ fn path_of(url: &Url, place: &str) -> Result<PathBuf> {
     let Some(path) = percent_decode(url.path()) else {
         return refuse("its path does not decode: `%` and two hexadecimal digits, as UTF-8");
     };
+    if path.rsplit('/').next() == Some(":memory:") {
+        return refuse("it would be a file of that name: for a stream in memory write memory:");
+    }
+    if path.starts_with("file:") {
+        return refuse("it is a URI of SQLite's own: write sqlite:PATH, and options in the query");
+    }
     if path.is_empty() || path.ends_with('/') || path.contains('\0') {
         return refuse("it names no file: write sqlite:PATH");
     }
@@ -306,6 +311,10 @@ mod tests {
             ("sqlite:", "names no file"),
             ("sqlite:data/", "names no file"),
             ("sqlite:%zz", "does not decode"),
+            ("sqlite::memory:", "write memory:"),
+            ("sqlite:data/:memory:", "write memory:"),
+            ("sqlite:file:o.db", "write sqlite:PATH"),
+            ("sqlite:my#data/o.db", "%23"),
             ("sqlite:o.db?partitions=0", "from 1 to 1024"),
             ("sqlite:o.db?partitions=many", "\"many\""),
             ("sqlite:o.db?colour=red", "valid: busy_timeout, claim_life"),

@@ -79,6 +79,7 @@ pub(crate) fn from_open(error: rusqlite::Error, path: &Path) -> Error {
 pub(crate) fn from_io(error: std::io::Error, path: &Path, what: &str) -> Error {
     use std::io::ErrorKind as Io;
     let (kind, hint) = match error.kind() {
+        _ if is_open_limit(&error) => (ErrorKind::Unavailable, OPEN_LIMIT_HINT),
         Io::PermissionDenied | Io::ReadOnlyFilesystem => (
             ErrorKind::Denied,
             "; the file and its folder must be writable, for readers too",
@@ -93,6 +94,22 @@ pub(crate) fn from_io(error: std::io::Error, path: &Path, what: &str) -> Error {
         format!("{}: cannot {what}: {error}{hint}", path.display()),
     )
     .with_source(error)
+}
+
+const OPEN_LIMIT_HINT: &str =
+    "; raise the limit of open files of the process (ulimit -n), or open fewer";
+
+/// Whether the process, or the machine, has as many files open as it may.
+fn is_open_limit(error: &std::io::Error) -> bool {
+    const ENFILE: i32 = 23;
+    const EMFILE: i32 = 24;
+    cfg!(unix) && matches!(error.raw_os_error(), Some(ENFILE | EMFILE))
+}
+
+/// Whether files cannot be opened now because of that limit: SQLite does not tell it from a file that
+/// may not be opened.
+fn at_open_limit() -> bool {
+    std::fs::File::open("/dev/null").is_err_and(|error| is_open_limit(&error))
 }
 
 fn is_constraint(error: &rusqlite::Error) -> bool {
@@ -118,6 +135,10 @@ fn classify(error: &rusqlite::Error) -> (ErrorKind, String) {
         ErrorCode::ReadOnly => (
             ErrorKind::Denied,
             "the file, or its folder, is read-only; both must be writable, for readers too",
+        ),
+        ErrorCode::CannotOpen if at_open_limit() => (
+            ErrorKind::Unavailable,
+            "too many open files; raise the limit of the process (ulimit -n), or open fewer",
         ),
         ErrorCode::CannotOpen
         | ErrorCode::PermissionDenied

@@ -56,6 +56,10 @@ impl ClientBuilder {
                 let kind = match error.kind() {
                     std::io::ErrorKind::NotFound => ErrorKind::NotFound,
                     std::io::ErrorKind::PermissionDenied => ErrorKind::Denied,
+                    _ if matches!(error.raw_os_error(), Some(23 | 24)) && cfg!(unix) => {
+                        // Too many open files: the file itself may be well.
+                        ErrorKind::Unavailable
+                    }
                     _ => ErrorKind::Config,
                 };
                 let said = format!("{}: {error}", path.display());
@@ -208,7 +212,7 @@ impl ClientBuilder {
             None => Schemes::new(self.backends),
         };
         let layers = Layers::new(self.layers, &config.layers, &runtime)?;
-        let locate = |error| config.origins.locate(error);
+        let locate = |error| config.secrets.scrub(config.origins.locate(error));
         let resources = config
             .targets
             .iter()
@@ -220,7 +224,7 @@ impl ClientBuilder {
                 })?;
                 Ok((
                     id.clone(),
-                    NamedResource::new(target.clone(), resource, stack),
+                    NamedResource::new(target.clone(), resource, stack, config.secrets.clone()),
                 ))
             })
             .collect::<Result<_>>()?;

@@ -9,13 +9,14 @@ use aqueduct_producer::Producer;
 
 use super::lazy::Lazy;
 use super::schemes;
-use crate::config::{Target, TargetKind};
+use crate::config::{Secrets, Target, TargetKind};
 
 /// One stream or store, and what of it is open.
 pub(super) struct NamedResource {
     target: Target,
     resource: Arc<dyn Resource>,
     layers: Vec<Arc<dyn Layer>>,
+    secrets: Secrets,
     producer: Lazy<Producer>,
     source: Lazy<Source>,
     leases: Lazy<Arc<dyn LeaseStore>>,
@@ -29,11 +30,13 @@ impl NamedResource {
         target: Target,
         resource: Arc<dyn Resource>,
         layers: Vec<Arc<dyn Layer>>,
+        secrets: Secrets,
     ) -> Self {
         Self {
             target,
             resource,
             layers,
+            secrets,
             producer: Lazy::new(),
             source: Lazy::new(),
             leases: Lazy::new(),
@@ -141,6 +144,9 @@ impl NamedResource {
 
     /// Says in an error which table it is about.
     fn named<T>(&self, opened: Result<T>) -> Result<T> {
-        opened.map_err(|error| error.context(self.target.options.place()))
+        opened.map_err(|error| {
+            let placed = error.context(self.target.options.place());
+            self.secrets.scrub(placed)
+        })
     }
 }

@@ -28,8 +28,11 @@ impl Environment {
         Self::default()
     }
 
+    /// Returns a variable's value without a line end behind it, which secrets in files often have.
     pub(super) fn get(&self, name: &str) -> Option<String> {
-        self.0.get(name).cloned()
+        self.0
+            .get(name)
+            .map(|value| without_line_end(value).to_owned())
     }
 
     /// Sets the keys that variables name. A variable that matches no declared name is an error: it
@@ -39,7 +42,7 @@ impl Environment {
         for (variable, value) in ours.take_while(|(name, _)| name.starts_with(PREFIX)) {
             let path = resolve(variable, tree.root())?;
             let leaf = Leaf {
-                written: value.as_str().into(),
+                written: without_line_end(value).into(),
                 references: false,
                 origin: format!("the environment variable {variable}").into(),
             };
@@ -60,6 +63,10 @@ impl fmt::Debug for Environment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Environment({} variables)", self.0.len())
     }
+}
+
+fn without_line_end(value: &str) -> &str {
+    value.trim_end_matches(['\r', '\n'])
 }
 
 fn resolve(variable: &str, root: &Table) -> Result<Vec<SmallStr>> {

@@ -11,6 +11,7 @@ mod group;
 mod layers;
 mod mask;
 mod routes;
+mod secrets;
 mod section;
 mod target;
 mod tree;
@@ -24,6 +25,7 @@ use aqueduct_routing::Rules;
 pub use self::environment::Environment;
 pub(crate) use self::group::{GroupConfig, IdempotencyPlace};
 pub(crate) use self::layers::LayerConfigs;
+pub(crate) use self::secrets::Secrets;
 use self::section::Section;
 pub(crate) use self::target::{Target, TargetKind};
 use self::tree::{Node, Table, Tree};
@@ -37,6 +39,7 @@ pub(crate) struct Config {
     pub(crate) routes: BTreeMap<SmallStr, Rules>,
     pub(crate) layers: LayerConfigs,
     pub(crate) origins: Origins,
+    pub(crate) secrets: Secrets,
 }
 
 /// What `[client]` says.
@@ -96,16 +99,21 @@ impl Config {
     fn read(mut tree: Tree, folder: Option<&Path>, environment: &Environment) -> Result<Self> {
         environment.overlay(&mut tree)?;
         let origins = tree.origins();
-        Self::read_tables(tree.into_root(), folder, environment, Origins::default())
-            .map_err(|error| origins.locate(error))
-            .map(|config| Self { origins, ..config })
+        let secrets = Secrets::collect(tree.root(), environment);
+        match Self::read_tables(tree.into_root(), folder, environment) {
+            Ok(config) => Ok(Self {
+                origins,
+                secrets,
+                ..config
+            }),
+            Err(error) => Err(secrets.scrub(origins.locate(error))),
+        }
     }
 
     fn read_tables(
         mut root: Table,
         folder: Option<&Path>,
         environment: &Environment,
-        origins: Origins,
     ) -> Result<Self> {
         let client = take_table(&mut root, "client")?;
         let streams = take_table(&mut root, "streams")?;
@@ -162,7 +170,8 @@ impl Config {
             groups: read,
             routes,
             layers,
-            origins,
+            origins: Origins::default(),
+            secrets: Secrets::default(),
         })
     }
 }

@@ -138,6 +138,7 @@ fn read_url(
         .into_options()?
         .0;
     let shown = SmallStr::from(mask_url(&leaf.written));
+    options = options.with_url(format!("{place}.{key}"), shown.clone());
     // The query is split before its references are replaced: a secret may hold any character.
     let (base, query) = match leaf.written.split_once('?') {
         Some((base, query)) => (base, query),
@@ -181,6 +182,10 @@ fn read_url(
         }
     }
     let refuse = |why: String| Err(Error::config(format!("{place}.{key} = \"{shown}\": {why}")));
+    // The URL's parser would drop line ends and tabs from within, and open another place.
+    if expanded.contains(char::is_control) {
+        return refuse("it contains a control character, such as a line end or a tab".into());
+    }
     let url = match Url::parse(expanded) {
         Ok(url) => url,
         Err(error) => {
@@ -214,7 +219,10 @@ fn rebase(url: Url, folder: Option<&Path>) -> Option<Url> {
         }
     }
     let joined = Path::new(&plain).join(path);
-    Url::parse(&format!("{}:{}", url.scheme(), joined.to_str()?)).ok()
+    let mut rebased = Url::parse(&format!("{}:{}", url.scheme(), joined.to_str()?)).ok()?;
+    // A fragment is refused by the backend. Without it, another file would be opened.
+    rebased.set_fragment(url.fragment());
+    Some(rebased)
 }
 
 fn read_producer(

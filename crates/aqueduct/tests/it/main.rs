@@ -12,9 +12,12 @@ mod failing_stream;
 mod foreign_backend;
 mod handling;
 mod layers;
+#[cfg(all(unix, feature = "sqlite"))]
+mod open_files;
 mod reference;
 mod references;
 mod routing;
 mod running;
+mod secrets;
 mod shop;
 mod simulated;
