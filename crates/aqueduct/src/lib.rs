@@ -1,41 +1,60 @@
 #![doc = include_str!("../README.md")]
 
 mod client;
-mod config;
-pub mod testing;
-mod worker;
 
-/// The contract, for those who write backends, layers or tools.
+pub mod admin;
+pub mod backend;
+pub mod config;
+pub mod consumer;
+pub mod dead_letter;
+pub mod error;
+pub mod event;
+pub mod producer;
+pub mod router;
+pub mod testing;
+pub mod worker;
+
+/// The contract, for backends, layers and tools.
 pub use aqueduct_core as core;
-pub use aqueduct_core::{
-    Admin, Assignment, AttributeValue, Attributes, Backend, BlockedBy, Capabilities, Capability,
-    Checkpoint, Claim, Claims, ConsumerStatus, DeadLetter, DeadLetterId, DeadLetterQuery,
-    DeadLetterQueue, DeadLetterReason, DeadLetterStore, Delivery, Effect, Error, ErrorKind, Event,
-    EventClaim, EventId, Failure, GroupName, IdempotencyScope, PartitionId, PartitionLag,
-    PartitionStatus, Position, ReadFrom, RebalanceListener, Receipt, Result, Retry, Revocation,
-    Route, Router, Runtime, SettleError, Settlement, SmallStr, Start, StoredDeadLetter,
-    StreamDescription, StreamName, StreamSpec, Timestamp,
-};
 #[cfg(feature = "dynamodb")]
-pub use aqueduct_dynamodb::{self as dynamodb, DynamoDbBackend};
+pub use aqueduct_dynamodb as dynamodb;
 #[cfg(feature = "kinesis")]
-pub use aqueduct_kinesis::{self as kinesis, KinesisBackend};
+pub use aqueduct_kinesis as kinesis;
+/// Layers: tracing, time-outs, idempotency, dead letters.
 pub use aqueduct_layers as layers;
-pub use aqueduct_memory::MemoryBackend;
-pub use aqueduct_producer::{EventSink, PartialFailure, Pending, Producer};
 #[cfg(feature = "sqlite")]
-pub use aqueduct_sqlite::{self as sqlite, SqliteBackend};
+pub use aqueduct_sqlite as sqlite;
 #[cfg(feature = "sqs")]
-pub use aqueduct_sqs::{self as sqs, SqsBackend};
-/// Implements the asynchronous traits, such as [`RebalanceListener`].
+pub use aqueduct_sqs as sqs;
+/// Implements the asynchronous traits, such as
+/// [`RebalanceListener`](crate::consumer::RebalanceListener).
 pub use async_trait::async_trait;
 
-pub use self::client::{
-    Client, ClientBuilder, Consumer, ReadEvent, Reader, Routed, RoutingProducer,
-};
-pub use self::config::Environment;
+#[doc(inline)]
+pub use self::admin::{Admin, StreamSpec};
+#[cfg(feature = "sqlite")]
+#[doc(inline)]
+pub use self::backend::SqliteBackend;
+#[doc(inline)]
+pub use self::backend::{Backend, MemoryBackend, Runtime};
+#[doc(inline)]
+pub use self::client::{Client, ClientBuilder};
+#[doc(inline)]
+pub use self::config::{Capability, Environment};
+#[doc(inline)]
+pub use self::consumer::{Consumer, Delivery, Reader, Settlement, Start};
+#[doc(inline)]
+pub use self::dead_letter::{DeadLetter, DeadLetterQuery, DeadLetterStore};
+#[doc(inline)]
+pub use self::error::{Effect, Error, ErrorKind, Result, Retry};
+#[doc(inline)]
+pub use self::event::{Event, GroupName, SmallStr, StreamName, Timestamp};
+#[doc(inline)]
+pub use self::producer::{PartialFailure, Pending, Producer, Receipt};
+#[doc(inline)]
+pub use self::router::{Route, Router, RoutingProducer};
+#[doc(inline)]
 pub use self::worker::{
-    Batch, BatchHandler, BatchOptions, Completion, Context, Extract, ExtractShared, Handler,
-    HandlerError, IntoOutcome, IntoOutcomes, Json, Key, Meta, Outcome, Permanent, Problem, Setup,
-    State, Within, Worker, WorkerHandle, WorkerHealth, within,
+    Batch, BatchOptions, Completion, Extract, Json, Key, Meta, Outcome, Permanent, State, Worker,
+    WorkerHandle, WorkerHealth, within,
 };

@@ -74,7 +74,7 @@ async fn one_signal_drains_and_a_second_one_ends() {
         handle
             .health()
             .problems
-            .contains(&aqueduct::Problem::Draining)
+            .contains(&aqueduct::worker::Problem::Draining)
     })
     .await;
     assert_eq!(
@@ -98,7 +98,7 @@ async fn one_signal_drains_and_a_second_one_ends() {
         handle
             .health()
             .problems
-            .contains(&aqueduct::Problem::Draining)
+            .contains(&aqueduct::worker::Problem::Draining)
     })
     .await;
     terminate_this_process();

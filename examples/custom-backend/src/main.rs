@@ -11,7 +11,8 @@ use std::sync::Arc;
 use aqueduct::core::cloudevents::json;
 use aqueduct::core::{Claims, Lane, Limits, Options, Producer, Resource, SendReport, Url};
 use aqueduct::{
-    Backend, Capabilities, Client, Error, Event, Receipt, Result, Runtime, StreamName, async_trait,
+    Backend, Client, Error, Event, Receipt, Result, Runtime, StreamName, async_trait,
+    config::Capabilities,
 };
 
 struct Lines;

@@ -22,6 +22,9 @@ use std::path::{Path, PathBuf};
 use aqueduct_core::{Error, Result, SmallStr};
 use aqueduct_routing::Rules;
 
+#[doc(inline)]
+pub use aqueduct_core::{Capabilities, Capability, Claim, Claims, Limits};
+
 pub use self::environment::Environment;
 pub(crate) use self::group::{GroupConfig, IdempotencyPlace};
 pub(crate) use self::layers::LayerConfigs;

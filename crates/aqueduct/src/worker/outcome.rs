@@ -165,7 +165,7 @@ impl HandlerError for Outcome {
 /// An error that no further attempt can help: the event is rejected.
 ///
 /// ```
-/// use aqueduct::{HandlerError, Outcome, Permanent};
+/// use aqueduct::{Outcome, Permanent, worker::HandlerError};
 ///
 /// let outcome = Permanent("the card is expired").into_outcome();
 /// assert!(matches!(outcome, Outcome::Reject { reason } if reason == "the card is expired"));

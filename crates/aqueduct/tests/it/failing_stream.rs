@@ -8,9 +8,10 @@ use std::time::Duration;
 use aqueduct::core::{Consumer, Options, Queue, Resource, Source, Url};
 use aqueduct::testing::ManualClock;
 use aqueduct::{
-    Backend, BatchOptions, Capabilities, Claims, Client, ConsumerStatus, Delivery, Environment,
-    Error, ErrorKind, Event, GroupName, MemoryBackend, Result, Retry, Runtime, StreamName,
-    async_trait,
+    Backend, BatchOptions, Client, Delivery, Environment, Error, ErrorKind, Event, GroupName,
+    MemoryBackend, Result, Retry, Runtime, StreamName, async_trait,
+    config::{Capabilities, Claims},
+    consumer::ConsumerStatus,
 };
 
 /// How long the failing stream asks to be left alone.
@@ -182,7 +183,7 @@ async fn a_stream_that_fails_does_not_stop_the_others() {
     while !handle
         .health()
         .problems
-        .contains(&aqueduct::Problem::NotRunning)
+        .contains(&aqueduct::worker::Problem::NotRunning)
     {
         turns().await;
         clock.advance(Duration::from_millis(10));

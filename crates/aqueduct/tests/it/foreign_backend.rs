@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use aqueduct::core::{LeaseStore, Options, Resource, Source, Url};
 use aqueduct::{
-    Backend, Capability, Claim, Claims, Client, Environment, ErrorKind, MemoryBackend, Result,
-    Runtime, StreamName, async_trait,
+    Backend, Capability, Client, Environment, ErrorKind, MemoryBackend, Result, Runtime,
+    StreamName, async_trait,
+    config::{Claim, Claims},
 };
 
 /// Memory that can only be told to be durable when it is opened, and then is not.

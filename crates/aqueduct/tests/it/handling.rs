@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use aqueduct::testing::TestClient;
 use aqueduct::{
-    Batch, BatchOptions, Completion, DeadLetterReason, Event, Json, Key, Meta, Outcome, Permanent,
-    State, within,
+    Batch, BatchOptions, Completion, Event, Json, Key, Meta, Outcome, Permanent, State,
+    dead_letter::DeadLetterReason, within,
 };
 
 use crate::shop::{Log, SHOP, dead_letters, placed, send, shop};

@@ -39,7 +39,7 @@ default = "refuse"
 type = { "order.*" = "orders" }
 "#;
 
-fn names(routed: &[aqueduct::Routed]) -> Vec<&str> {
+fn names(routed: &[aqueduct::router::Routed]) -> Vec<&str> {
     routed.iter().map(|it| it.stream.as_str()).collect()
 }
 

@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aqueduct::{
-    Assignment, Checkpoint, Json, Meta, Permanent, Problem, RebalanceListener, Revocation, State,
+    Json, Meta, Permanent, State,
+    consumer::{Assignment, Checkpoint, RebalanceListener, Revocation},
+    worker::Problem,
 };
 
 use crate::shop::{Log, placed, send, shop};

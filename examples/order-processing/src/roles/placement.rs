@@ -1,6 +1,8 @@
 use aqueduct::{
-    DeadLetter, DeadLetterQueue, DeadLetterReason, Event, EventId, GroupName, Position, Result,
-    StreamName, Timestamp,
+    DeadLetter, Event, GroupName, Result, StreamName, Timestamp,
+    consumer::Position,
+    dead_letter::{DeadLetterQueue, DeadLetterReason},
+    event::EventId,
 };
 use rusqlite::Transaction;
 

@@ -1,0 +1,19 @@
+//! Events: CloudEvents 1.0, with a key.
+//!
+//! ```
+//! use aqueduct::Event;
+//!
+//! let event = Event::json("order.placed", &serde_json::json!({"total": 5}))?
+//!     .with_key("VINET")
+//!     .with_subject("order 7")
+//!     .with_attribute("priority", 3)?;
+//! let total: serde_json::Value = event.decode_json()?;
+//! assert_eq!(total["total"], 5);
+//! # Ok::<(), aqueduct::Error>(())
+//! ```
+
+#[doc(inline)]
+pub use aqueduct_core::{
+    AttributeValue, Attributes, Event, EventClaim, EventId, GroupName, IdempotencyScope, SmallStr,
+    StreamName, Timestamp,
+};
