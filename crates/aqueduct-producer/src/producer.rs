@@ -134,12 +134,10 @@ impl Producer {
     /// Sends what was accepted so far without lingering, and waits until all of it has an outcome.
     ///
     /// # Errors
-    /// The first failure since the last flush that nobody waited for; the others came, or will
-    /// come, to their own callers.
+    /// The first failure since the last flush whose caller went away, with the number of such
+    /// failures. Other failures are returned to their own callers.
     pub async fn flush(&self) -> Result<()> {
-        let epoch = self.shared.drive(engine::Engine::flush).await;
-        self.shared.start_due();
-        self.flushed(epoch).await;
+        self.flushed().await;
         self.shared
             .with(engine::Engine::take_lost)
             .map_or(Ok(()), Err)
@@ -173,7 +171,10 @@ impl Producer {
         self.shared.capabilities.clone()
     }
 
-    async fn flushed(&self, epoch: u64) {
+    /// Sends what was accepted so far without lingering, and waits until it has outcomes.
+    pub(crate) async fn flushed(&self) {
+        let epoch = self.shared.drive(engine::Engine::flush).await;
+        self.shared.start_due();
         poll_fn(|cx| {
             let done = self
                 .shared

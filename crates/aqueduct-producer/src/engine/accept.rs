@@ -41,6 +41,7 @@ impl Engine {
             metas.push(Meta::new(now, call, index, self.next_seq, epoch, bytes));
             self.next_seq += 1;
         }
+        self.deadlines.note(self.due(now));
         self.backlog.push_call(Whole {
             events,
             metas,
@@ -68,6 +69,7 @@ impl Engine {
             return self.fail(meta, event, blocked());
         }
         self.next_seq += 1;
+        self.deadlines.note(self.due(now));
         self.backlog.push(self.store.put(event, meta), bytes);
         self.waiting_since.get_or_insert(now);
     }
@@ -124,7 +126,7 @@ impl Engine {
             self.calls.remove(id);
         }
         if let Some(Err(error)) = errors {
-            self.lost.get_or_insert(error);
+            self.lost.add(error, failed.len());
         }
         self.delivered(&failed);
     }

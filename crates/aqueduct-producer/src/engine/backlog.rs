@@ -134,6 +134,17 @@ impl Backlog {
         }
     }
 
+    /// Returns the tickets of the events by themselves.
+    #[cfg(test)]
+    pub(super) fn tickets(&self) -> Vec<Ticket> {
+        let line = self.line.iter();
+        line.filter_map(|next| match next {
+            Next::Event(ticket) => Some(*ticket),
+            Next::Call(_) => None,
+        })
+        .collect()
+    }
+
     /// Takes everything.
     pub(super) fn take_all(&mut self, store: &mut Store) -> Vec<Ticket> {
         let mut all = Vec::with_capacity(self.events);

@@ -18,8 +18,20 @@ const WHOLE_CALL_FACTOR: u32 = 10;
 /// longer than this.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
+/// How long a throttled lane is remembered without being used: far longer than the longest pause.
+pub(super) const IDLE_LANE: Duration = Duration::from_secs(60);
+
 /// How many of its first events speak for a call.
 const SAMPLE: usize = 8;
+
+/// The result of trying to make a request.
+enum Attempt {
+    Made(Request),
+    /// Nothing is due.
+    Nothing,
+    /// The request was taken apart again: the retry budget is empty.
+    PutBack,
+}
 
 /// A request being put together.
 pub(super) struct Batch {
@@ -33,11 +45,23 @@ pub(super) struct Batch {
 }
 
 impl Engine {
-    /// The next request to make now, if there is one. Ask until there is none.
+    /// Returns the next request to make now, if there is one. Ask until there is none.
     pub(crate) fn next_request(&mut self, now: Instant, lane_of: LaneOf<'_>) -> Option<Request> {
+        loop {
+            match self.try_request(now, lane_of) {
+                Attempt::Made(request) => return Some(request),
+                Attempt::Nothing => return None,
+                // Retries that the budget does not pay for now wait under timers; others may go.
+                Attempt::PutBack => {}
+            }
+        }
+    }
+
+    fn try_request(&mut self, now: Instant, lane_of: LaneOf<'_>) -> Attempt {
         self.fire(now);
+        self.expire(now);
         if self.requests.len() >= self.rules.in_flight || !self.is_due(now) {
-            return None;
+            return Attempt::Nothing;
         }
         let at_rest = self.is_at_rest() && !self.is_late(now);
         if !at_rest {
@@ -51,7 +75,7 @@ impl Engine {
             if !at_rest {
                 self.mark_requests();
             }
-            return Some(request);
+            return Attempt::Made(request);
         }
         let (events, metas) = self.spare.pop().unwrap_or_default();
         let mut batch = Batch {
@@ -113,19 +137,19 @@ impl Engine {
         !stays
     }
 
-    fn request(&mut self, now: Instant, batch: Batch, marked: bool) -> Option<Request> {
+    fn request(&mut self, now: Instant, batch: Batch, marked: bool) -> Attempt {
         if batch.metas.is_empty() {
             self.spare.push((batch.events, batch.metas));
-            return None;
+            return Attempt::Nothing;
         }
         if batch.fresh > 0 {
             self.budget.deposit();
         } else if let Err(wait) = self.budget.take(now) {
             self.put_back(now, batch, Resume::At(now + wait));
-            return None;
+            return Attempt::PutBack;
         }
         self.stats.retried += (batch.metas.len() - batch.fresh) as u64;
-        Some(self.depart(now, batch.events, batch.metas, marked))
+        Attempt::Made(self.depart(now, batch.events, batch.metas, marked))
     }
 
     /// A request is on its way from here on.
@@ -173,6 +197,11 @@ impl Engine {
                     if matches!(queue.hold, Hold::Until(at) if at <= now) {
                         queue.hold = Hold::Runnable;
                         self.resume(now, Work::Key(id));
+                    }
+                }
+                Timer::IdleLane(lane) => {
+                    if let Some(at) = self.lanes.forget_idle(lane, now, IDLE_LANE) {
+                        self.set_timer(at, Timer::IdleLane(lane));
                     }
                 }
                 Timer::Lane(lane) => {
@@ -309,14 +338,20 @@ impl Engine {
 
     /// Unmakes a request: its events wait once more, in their order.
     fn put_back(&mut self, now: Instant, mut batch: Batch, resume: Resume) {
+        let mut left = Vec::new();
         for (event, mut meta) in batch.events.drain(..).zip(batch.metas.drain(..)) {
             if let Some(lane) = meta.paced.take() {
                 self.lanes.leave(lane);
+                left.push(lane);
             }
             self.send_again(now, event, meta, resume);
             if let Some(id) = meta.key {
                 self.completed(now, id);
             }
+        }
+        // Others may wait for the places in these lanes, and nothing else will call them.
+        for lane in left {
+            self.release(now, lane);
         }
         self.spare.push((batch.events, batch.metas));
     }

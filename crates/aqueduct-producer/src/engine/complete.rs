@@ -5,6 +5,7 @@ use aqueduct_core::{Effect, Error, ErrorKind, Event, Instant, Lane, Receipt, Res
 
 use super::key_queue::{Hold, KeyId, Meta, Resume};
 use super::lanes::Waiting;
+use super::store::Ticket;
 use super::{
     CallId, Engine, InFlight, LaneOf, RequestId, Timer, Work, blocked, exhausted, unknown_if,
 };
@@ -188,7 +189,12 @@ impl Engine {
 
     /// Pauses and narrows the lane; answers until when it is paused.
     fn throttle(&mut self, now: Instant, lane: Lane, id: RequestId, retry: Retry) -> Instant {
+        let known = self.lanes.get(lane).is_some();
         let first = self.lanes.throttled(lane, id);
+        self.lanes.touch(lane, now);
+        if !known {
+            self.set_timer(now + super::batch::IDLE_LANE, Timer::IdleLane(lane));
+        }
         let pause = match (first, retry) {
             (Some(times), retry) => {
                 self.stats.throttled += 1;
@@ -207,6 +213,7 @@ impl Engine {
     }
 
     fn lane_went_well(&mut self, now: Instant, lane: Lane, id: RequestId) {
+        self.lanes.touch(lane, now);
         if self.lanes.stored(lane, id) {
             let waiting = self.lanes.recover(lane);
             self.let_go(now, waiting);
@@ -215,6 +222,7 @@ impl Engine {
 
     /// Sends the event again at `resume`; in front of its key's others, where it has a key.
     pub(super) fn send_again(&mut self, now: Instant, event: Event, meta: Meta, resume: Resume) {
+        self.deadlines.note(self.due(meta.submitted));
         let ticket = self.store.put(event, meta);
         if let Some(id) = meta.key {
             let queue = &mut self.keys[id];
@@ -275,9 +283,14 @@ impl Engine {
         let parked = std::mem::take(&mut queue.parked);
         self.blocked.push_back((below, id));
         for ticket in parked {
-            if let Some((event, meta)) = self.store.take(ticket) {
-                self.fail(meta, event, unknown_if(meta.unknown, blocked()));
-            }
+            self.fail_blocked(ticket);
+        }
+    }
+
+    /// Ends an event that waits behind a failure of its key.
+    pub(super) fn fail_blocked(&mut self, ticket: Ticket) {
+        if let Some((event, meta)) = self.store.take(ticket) {
+            self.fail(meta, event, unknown_if(meta.unknown, blocked()));
         }
     }
 
@@ -292,7 +305,7 @@ impl Engine {
         call.remaining -= 1;
         let done = call.remaining == 0;
         if call.abandoned {
-            self.lost.get_or_insert(error);
+            self.lost.add(error, 1);
             if done {
                 self.calls.remove(meta.call);
             }

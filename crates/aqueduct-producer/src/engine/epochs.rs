@@ -44,9 +44,15 @@ impl Epochs {
         }
     }
 
+    /// Ends the current epoch and returns it. Nothing new is sealed while no event came since the
+    /// last time, so that flushes begun in a loop cost nothing.
     pub(super) fn seal(&mut self) -> u64 {
         if self.outstanding.is_empty() {
             self.outstanding.push_back(0);
+        }
+        let sealed = self.outstanding.len() as u64 - 1;
+        if sealed > 0 && self.outstanding.back() == Some(&0) {
+            return self.first + sealed - 1;
         }
         let epoch = self.first + self.outstanding.len() as u64 - 1;
         self.outstanding.push_back(0);
@@ -61,12 +67,61 @@ impl Epochs {
         if epoch < self.first {
             return true;
         }
-        self.waiters.push(waker.clone());
+        // A flush that is polled again, as in a `select!` loop, waits once.
+        if !self.waiters.iter().any(|known| known.will_wake(waker)) {
+            self.waiters.push(waker.clone());
+        }
         false
     }
 
     /// Whether a flush waits for something.
     pub(super) fn is_awaited(&self) -> bool {
         self.outstanding.len() > 1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::task::Wake;
+
+    use super::*;
+
+    struct Noop;
+
+    impl Wake for Noop {
+        fn wake(self: Arc<Self>) {}
+    }
+
+    #[test]
+    fn a_flush_polled_or_begun_again_waits_once() {
+        let mut epochs = Epochs::default();
+        let epoch = epochs.enter();
+        let flush = epochs.seal();
+        let waker = Waker::from(Arc::new(Noop));
+        for _ in 0..1000 {
+            let again = epochs.seal();
+            assert!(!epochs.poll(again, &waker));
+            assert!(!epochs.poll(flush, &waker));
+        }
+        assert_eq!((epochs.waiters.len(), epochs.outstanding.len()), (1, 2));
+        let mut wakes = Vec::new();
+        epochs.leave(epoch, &mut wakes);
+        assert_eq!(wakes.len(), 1);
+        assert!(epochs.poll(flush, Waker::noop()) && !epochs.is_awaited());
+    }
+
+    #[test]
+    fn a_flush_waits_for_what_was_accepted_before_it_alone() {
+        let mut epochs = Epochs::default();
+        let before = epochs.enter();
+        let flush = epochs.seal();
+        let after = epochs.enter();
+        assert_ne!(before, after);
+        let mut wakes = Vec::new();
+        epochs.leave(after, &mut wakes);
+        assert!(!epochs.poll(flush, Waker::noop()));
+        epochs.leave(before, &mut wakes);
+        assert!(epochs.poll(flush, Waker::noop()));
     }
 }

@@ -1,10 +1,11 @@
-use aqueduct_core::{Error, ErrorKind, Instant};
+use aqueduct_core::Instant;
 
 use super::batch::Batch;
-use super::key_queue::{Hold, KeyId, Meta};
+use super::deadline::too_late;
+use super::key_queue::{Hold, KeyId};
 use super::lanes::Waiting;
 use super::store::Ticket;
-use super::{Engine, LaneOf, Work, blocked, exhausted, unknown_if};
+use super::{Engine, LaneOf, Work};
 
 /// What became of an event that a request might take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,9 +87,7 @@ impl Engine {
         let meta = self.store.meta(ticket);
         let queue = &mut self.keys[id];
         if meta.seq < queue.block_below {
-            if let Some((event, meta)) = self.store.take(ticket) {
-                self.fail(meta, event, blocked());
-            }
+            self.fail_blocked(ticket);
             return Taken::Yes;
         }
         let goes_along = queue.hold == Hold::InFlight(batch.id) && queue.parked.is_empty();
@@ -165,18 +164,4 @@ impl Engine {
         self.store.meta_mut(ticket).paced = paced;
         Ok(())
     }
-
-    fn give_up_late(&mut self, ticket: Ticket) {
-        if let Some((event, meta)) = self.store.take(ticket) {
-            self.give_up(event, meta, too_late(&meta));
-        }
-    }
-}
-
-fn too_late(meta: &Meta) -> Error {
-    let error = Error::new(
-        ErrorKind::TimedOut,
-        "the time to send it has passed before it could be sent",
-    );
-    unknown_if(meta.unknown, exhausted(&error, meta.attempts))
 }

@@ -196,7 +196,22 @@ impl KeyQueues {
         }
     }
 
-    /// Empties all keys of what waits in them.
+    #[cfg(test)]
+    pub(super) fn iter(&self) -> impl Iterator<Item = (KeyId, &KeyQueue)> {
+        let slots = self.slots.iter().enumerate();
+        slots.map(|(id, queue)| (id as KeyId, queue))
+    }
+
+    /// Returns the keys whose queues hold events.
+    pub(super) fn waiting(&self) -> Vec<KeyId> {
+        let queues = self.slots.iter().enumerate();
+        queues
+            .filter(|(_, queue)| !queue.parked.is_empty())
+            .map(|(id, _)| id as KeyId)
+            .collect()
+    }
+
+    /// Takes every waiting event out of the queues.
     pub(super) fn take_parked(&mut self) -> Vec<Ticket> {
         let keys = self.slots.iter_mut();
         keys.flat_map(|queue| queue.parked.drain(..)).collect()

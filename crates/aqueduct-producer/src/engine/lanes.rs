@@ -23,6 +23,8 @@ pub(super) struct LaneState {
     pub(super) in_flight: usize,
     pub(super) paused_until: Option<Instant>,
     pub(super) waiting: VecDeque<Waiting>,
+    /// When the lane was last used or throttled.
+    used: Instant,
     throttles: u32,
     throttled_in: Option<RequestId>,
     widened_in: Option<RequestId>,
@@ -117,10 +119,53 @@ impl Lanes {
         state.window >= self.full && state.paused_until.is_none()
     }
 
+    #[cfg(test)]
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Lane, &LaneState)> {
+        self.paced.iter().map(|(lane, state)| (*lane, state))
+    }
+
+    /// Notes that the lane is in use.
+    pub(super) fn touch(&mut self, lane: Lane, now: Instant) {
+        if let Some(state) = self.paced.get_mut(&lane) {
+            state.used = now;
+        }
+    }
+
+    /// Forgets a lane that was not used for `idle`: its shard may be closed, and a lane that is kept
+    /// for ever would slow down all the others. Returns when to look again if it stays.
+    pub(super) fn forget_idle(
+        &mut self,
+        lane: Lane,
+        now: Instant,
+        idle: Duration,
+    ) -> Option<Instant> {
+        let state = self.paced.get(&lane)?;
+        let at_rest =
+            state.in_flight == 0 && state.waiting.is_empty() && state.paused_until.is_none();
+        if at_rest && state.used + idle <= now {
+            self.paced.remove(&lane);
+            return None;
+        }
+        Some((state.used + idle).max(now + idle / 2))
+    }
+
     /// Stops pacing the lane; what waited for it may go.
     pub(super) fn recover(&mut self, lane: Lane) -> VecDeque<Waiting> {
         let state = self.paced.remove(&lane);
         state.map(|state| state.waiting).unwrap_or_default()
+    }
+
+    /// Takes out the events without a key that wait for a lane and are due.
+    pub(super) fn take_waiting(&mut self, due: impl Fn(Ticket) -> bool, taken: &mut Vec<Ticket>) {
+        for state in self.paced.values_mut() {
+            state.waiting.retain(|waiting| match waiting {
+                Waiting::Event(ticket) if due(*ticket) => {
+                    taken.push(*ticket);
+                    false
+                }
+                _ => true,
+            });
+        }
     }
 
     /// Everything that waits, for a producer that is closed.
@@ -140,6 +185,7 @@ impl LaneState {
             in_flight: 0,
             paused_until: None,
             waiting: VecDeque::new(),
+            used: Instant::default(),
             throttles: 0,
             throttled_in: None,
             widened_in: None,

@@ -7,13 +7,19 @@ mod batch;
 mod budget;
 mod calls;
 mod complete;
+mod deadline;
 mod epochs;
 mod fill;
 mod hash;
+#[cfg(test)]
+mod invariant;
 mod key_queue;
 mod lanes;
+mod lost;
 mod permits;
 mod store;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -26,10 +32,12 @@ use self::backlog::Backlog;
 use self::budget::Budget;
 use self::calls::Calls;
 pub(crate) use self::calls::{Answer, CallId};
+use self::deadline::Deadlines;
 use self::epochs::Epochs;
 use self::hash::Seeded;
 use self::key_queue::{KeyId, KeyQueues, Meta};
 use self::lanes::{Lanes, Waiting};
+use self::lost::Lost;
 use self::permits::Permits;
 pub(crate) use self::permits::WaiterId;
 use self::store::{Store, Ticket};
@@ -56,6 +64,7 @@ pub(crate) struct Engine {
     blocked: VecDeque<(u64, KeyId)>,
     lanes: Lanes,
     timers: BTreeMap<(Instant, u64), Timer>,
+    deadlines: Deadlines,
     requests: Vec<InFlight>,
     /// How long the last request took that has ended.
     last_took: Duration,
@@ -71,7 +80,7 @@ pub(crate) struct Engine {
     next_request: RequestId,
     next_timer: u64,
     /// The first failure that nobody waits for, kept for `flush`.
-    lost: Option<Error>,
+    lost: Lost,
     spare: Vec<(Vec<Event>, Vec<Meta>)>,
     wakes: Vec<Waker>,
     stats: Stats,
@@ -106,18 +115,21 @@ struct InFlight {
     marked: bool,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 enum Work {
     Key(KeyId),
     Event(Ticket),
     Lane(Lane),
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 enum Timer {
     Key(KeyId),
     Event(Ticket),
+    /// The pause of a lane ends.
     Lane(Lane),
+    /// A lane may have been idle long enough to be forgotten.
+    IdleLane(Lane),
 }
 
 /// What happened since it was last asked, for metrics.
@@ -155,6 +167,7 @@ impl Engine {
             blocked: VecDeque::new(),
             lanes: Lanes::new(batch_events),
             timers: BTreeMap::new(),
+            deadlines: Deadlines::default(),
             requests: Vec::new(),
             last_took: Duration::ZERO,
             calls: Calls::default(),
@@ -167,7 +180,7 @@ impl Engine {
             next_seq: 0,
             next_request: 0,
             next_timer: 0,
-            lost: None,
+            lost: Lost::default(),
             spare: Vec::new(),
             wakes: Vec::new(),
             stats: Stats::default(),
@@ -279,10 +292,9 @@ impl Engine {
         let due = (self.requests.len() < self.rules.in_flight)
             .then(|| self.due_at())
             .flatten();
-        match (timer, due) {
-            (Some(timer), Some(due)) => Some(timer.min(due)),
-            (timer, due) => timer.or(due),
-        }
+        let waits = !self.store.is_empty() || !self.backlog.is_empty();
+        let deadline = self.deadlines.next().filter(|_| waits);
+        [timer, due, deadline].into_iter().flatten().min()
     }
 
     /// Events that have no outcome yet, and their bytes.

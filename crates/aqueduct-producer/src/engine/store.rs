@@ -1,4 +1,4 @@
-use aqueduct_core::Event;
+use aqueduct_core::{Event, Instant};
 
 use super::key_queue::Meta;
 
@@ -51,6 +51,27 @@ impl Store {
     #[inline]
     pub(super) fn meta_mut(&mut self, ticket: Ticket) -> &mut Meta {
         &mut self.slots[ticket as usize].meta
+    }
+
+    /// Returns the tickets of the events that wait.
+    #[cfg(test)]
+    pub(super) fn tickets(&self) -> Vec<Ticket> {
+        let slots = self.slots.iter().enumerate();
+        slots
+            .filter(|(_, slot)| slot.event.is_some())
+            .map(|(at, _)| at as Ticket)
+            .collect()
+    }
+
+    /// Returns whether no event waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.slots.len() == self.free.len()
+    }
+
+    /// Returns when the oldest event that waits was accepted.
+    pub(super) fn oldest(&self) -> Option<Instant> {
+        let waiting = self.slots.iter().filter(|slot| slot.event.is_some());
+        waiting.map(|slot| slot.meta.submitted).min()
     }
 
     /// Takes the event out; its place is free from then on.

@@ -435,6 +435,38 @@ fn a_stream_and_a_sink_send_in_order() {
 }
 
 #[test]
+fn a_sink_reports_every_failure_and_stores_nothing_of_a_key_behind_one() {
+    simulate(async |runtime| {
+        let faults = Faults {
+            refused: 1000,
+            ..NONE
+        };
+        let backend = Faulty::new(runtime, faults);
+        let producer = Producer::new(backend.clone(), ProducerOptions::default(), runtime);
+        let mut sink = producer.sink();
+        sink.feed(event("a0", "a")).await.unwrap();
+        sink.feed(event("b0", "b")).await.unwrap();
+        runtime.sleep(Duration::from_secs(1)).await;
+        backend.faults.lock().unwrap().refused = 0;
+        // Both have failed by now, and nothing has told so: the next of the key must not overtake.
+        drop(producer.enqueue(event("a1", "a")).await.unwrap());
+        let error = sink.flush().await.unwrap_err();
+        assert!(error.to_string().contains("2 events failed"), "{error}");
+        let failures = sink.take_failures();
+        let ids: Vec<String> = failures.iter().map(|it| it.0.id().to_string()).collect();
+        assert_eq!(ids, ["a0", "b0"]);
+        assert_eq!(stored(&backend), Vec::<String>::new());
+        for (event, _) in failures {
+            sink.feed(event).await.unwrap();
+        }
+        sink.flush().await.unwrap();
+        let mut kept = stored(&backend);
+        kept.sort_unstable();
+        assert_eq!(kept, ["a0", "b0"]);
+    });
+}
+
+#[test]
 fn a_sink_keeps_the_limits_in_bytes() {
     simulate(async |runtime| {
         let backend = Faulty::new(runtime, Faults { hang: 1000, ..NONE });

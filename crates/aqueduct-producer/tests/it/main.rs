@@ -4,5 +4,6 @@
 #![allow(clippy::unwrap_used)]
 
 mod cases;
+mod deadlines;
 mod faulty;
 mod seeds;

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aqueduct_core::{Effect, ErrorKind, Event, Retry, Runtime};
-use aqueduct_producer::{PartialFailure, Producer, ProducerOptions};
+use aqueduct_producer::{PartialFailure, Producer, ProducerOptions, RetryBudget};
 use aqueduct_runtime::Simulation;
 
 use super::faulty::{Faults, Faulty};
@@ -32,6 +32,12 @@ fn options(runtime: &Runtime) -> ProducerOptions {
         linger: Duration::from_millis(pick(&[0, 0, 3]) as u64),
         resend_unknown: pick(&[0, 1]) == 1,
         request_timeout: Duration::from_secs(2),
+        deadline: Duration::from_secs(pick(&[5, 30, 120, 120]) as u64),
+        budget: RetryBudget {
+            share: pick(&[0, 1, 1]) as f64 / 5.0,
+            per_second: pick(&[1, 10, 10]) as f64,
+            reserve: pick(&[1, 10, 100]) as f64,
+        },
         ..ProducerOptions::default()
     }
 }
