@@ -4,7 +4,7 @@ use crate::{Capabilities, Error, Event, PartitionId, Position, Result};
 
 /// Sends events to one stream, one attempt a call.
 ///
-/// Backends implement it; applications hold a handle made by dispatch, which batches, orders,
+/// Backends implement it; applications hold the producer engine, which batches, orders,
 /// bounds, paces and retries on top of it.
 #[async_trait]
 pub trait Producer: Send + Sync {

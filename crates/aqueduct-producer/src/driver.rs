@@ -16,17 +16,17 @@ use crate::engine::{Engine, Request, WaiterId};
 use crate::metrics::Meter;
 use crate::options::ProducerOptions;
 
-/// How many requests one task makes before it hands the rest to another: a producer that answers
-/// at once must not keep its caller from its own answer.
+/// The number of requests that one task makes before it spawns another: a backend that completes
+/// at once must not keep its caller from its own outcome.
 const ROUNDS: usize = 16;
 
-/// What the handles of one dispatch share.
+/// The state that the handles of one producer share.
 pub(crate) struct Shared {
     pub(crate) producer: Arc<dyn aqueduct_core::Producer>,
     pub(crate) runtime: Runtime,
     pub(crate) capabilities: Capabilities,
     pub(crate) source: Option<SmallStr>,
-    /// Stamp each event when it is accepted.
+    /// Stamp each event when it is accepted, the outermost first.
     pub(crate) layers: Arc<[Arc<dyn Layer>]>,
     pub(crate) batch_events: usize,
     pub(crate) drain: std::time::Duration,
@@ -37,7 +37,7 @@ pub(crate) struct Shared {
     meter: Meter,
 }
 
-/// The one task that waits for the engine's next moment, while there is one.
+/// The task that sleeps until the engine's next wake, if there is one.
 #[derive(Default)]
 struct Clock {
     set_for: Option<Instant>,
@@ -69,7 +69,7 @@ impl Shared {
         })
     }
 
-    /// Changes the engine, then wakes whom that concerns.
+    /// Changes the engine, then wakes the tasks concerned.
     pub(crate) fn with<T>(&self, change: impl FnOnce(&mut Engine) -> T) -> T {
         let (answer, wakes) = {
             let mut engine = self.engine();
@@ -80,8 +80,8 @@ impl Shared {
         answer
     }
 
-    /// Changes the engine, and makes the requests that have become due: the first of them right
-    /// here, as far as it gets without waiting; whatever has to wait goes on in a task of its own,
+    /// Changes the engine and makes the requests that have become due: the first one in this task as
+    /// far as it gets without waiting. A request that has to wait continues in a task of its own,
     /// so that nothing depends on the caller being polled again.
     pub(crate) async fn drive<T>(self: &Arc<Self>, change: impl FnOnce(&mut Engine) -> T) -> T {
         let now = self.runtime.now();
@@ -114,12 +114,12 @@ impl Shared {
         }
     }
 
-    /// Boxed, since it starts more of its kind.
+    /// Boxed, since it is recursive.
     fn run_all(self: &Arc<Self>, next: Request) -> BoxFuture<'static, ()> {
         self.clone().run(next).boxed()
     }
 
-    /// Makes a request, and those that follow from its end.
+    /// Makes a request, and those that become due when it ends.
     async fn run(self: Arc<Self>, first: Request) {
         let mut next = Some(first);
         let mut rounds = 0;
@@ -148,11 +148,11 @@ impl Shared {
         self.set_clock();
     }
 
-    /// One try, which always ends with outcomes.
+    /// Makes one attempt, which always ends with outcomes.
     async fn attempt(&self, events: &[Event]) -> Vec<Result<Receipt>> {
         let request = AssertUnwindSafe(self.producer.send_batch(events)).catch_unwind();
         futures::pin_mut!(request);
-        // The timer is set only where there is something to wait for.
+        // No timer is set for a request that completes at once.
         let early = poll_fn(|cx: &mut Context<'_>| match request.as_mut().poll(cx) {
             Poll::Ready(answer) => Poll::Ready(Some(answer)),
             Poll::Pending => Poll::Ready(None),
@@ -166,7 +166,7 @@ impl Shared {
                     Either::Right(_) => {
                         let late = Error::new(
                             ErrorKind::TimedOut,
-                            format!("no answer within {:?}", self.request_timeout),
+                            format!("no response within {:?}", self.request_timeout),
                         );
                         return failed(events.len(), &late.with_effect(Effect::Unknown));
                     }
@@ -187,7 +187,7 @@ impl Shared {
         }
     }
 
-    /// Sees to it that a task sleeps until the engine's next moment.
+    /// Ensures that a task sleeps until the engine's next wake.
     pub(crate) fn set_clock(self: &Arc<Self>) {
         let wake = {
             let mut engine = self.engine();
@@ -228,7 +228,7 @@ impl Shared {
             let mut engine = self.engine();
             self.meter.read(&mut engine);
             let next = engine.next_wake();
-            // Under the engine's lock, so that nobody sees this task as awake when it is not.
+            // Under the engine's lock, so that this task is never taken to be awake when it is not.
             lock(&self.clock).set_for = next;
             if next.is_none() {
                 return;
@@ -236,7 +236,7 @@ impl Shared {
         }
     }
 
-    /// The lane of `event`; a producer that panics over it has one lane.
+    /// Returns the lane of `event`. A backend that panics has one lane.
     fn lane(&self, event: &Event) -> Lane {
         std::panic::catch_unwind(AssertUnwindSafe(|| self.producer.lane(event))).unwrap_or_default()
     }
@@ -246,7 +246,7 @@ impl Shared {
     }
 }
 
-/// Sees to it that a request ends with outcomes, even when its task is dropped.
+/// Ensures that a request ends with outcomes, even if its task is dropped.
 struct OutcomeGuard<'a> {
     shared: &'a Arc<Shared>,
     id: u64,
@@ -283,7 +283,7 @@ impl Drop for OutcomeGuard<'_> {
     }
 }
 
-/// Waits for room in the buffer; leaves the line when dropped.
+/// Waits for a permit of the buffer, and gives up its place when dropped.
 pub(crate) struct Reserving {
     shared: Arc<Shared>,
     waiter: Option<WaiterId>,

@@ -5,8 +5,8 @@ use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
 use crate::engine::Engine;
 
-/// The metrics of one dispatch. Handles are taken once, when it is made: install the recorder
-/// before.
+/// The metrics of one producer. Handles are taken when it is created: install the recorder
+/// first.
 pub(crate) struct Meter {
     stream: String,
     sent: Counter,
@@ -40,13 +40,13 @@ impl Meter {
         }
     }
 
-    /// One request of that many events has ended.
+    /// Records the end of a request.
     pub(crate) fn request(&self, events: usize, took: Duration) {
         self.request.record(took);
         self.batch.record(events as f64);
     }
 
-    /// Reads what happened since the last time.
+    /// Reads the counts since the last time.
     pub(crate) fn read(&self, engine: &mut Engine) {
         let (events, bytes) = engine.buffered();
         let (in_flight, paced) = engine.load();

@@ -2,51 +2,51 @@ use std::time::Duration;
 
 use aqueduct_core::{Backoff, Error, Result, SmallStr};
 
-/// How a dispatch batches, bounds, paces and retries.
+/// The options of a [`Producer`](crate::Producer).
 #[derive(Clone, Debug)]
 pub struct ProducerOptions {
-    /// The stream's name, as metrics and log lines carry it. Default: empty.
+    /// The name of the stream in metrics and logs. Default: empty.
     pub name: SmallStr,
-    /// Stamped on events that have no source, once, before any try, so that a resent event keeps
+    /// Stamped on events without a source, once, before any attempt, so that a retried event keeps
     /// its identity. Default: none; an event without a source is then refused.
     pub source: Option<SmallStr>,
-    /// How long an event may wait for company while nothing is in flight. Default: zero, since
+    /// How long an event may wait for others while nothing is in flight. Default: zero, since
     /// waiting at an idle stream costs latency and saves nothing.
     pub linger: Duration,
-    /// How long an event may wait for company while a request is in flight; then it is sent beside
-    /// that one. Default: 5 ms, longer than a good answer takes and shorter than a person notices,
+    /// How long an event may wait for others while a request is in flight; then it is sent beside
+    /// that one. Default: 5 ms, longer than a fast response takes and shorter than a person notices,
     /// so that one slow request does not stop the rest.
     pub batch_wait: Duration,
-    /// The most events of one request; the backend's own limit applies where it is lower.
+    /// The most events of one request; the backend's own limit applies if it is lower.
     /// Default: 5,000, which fills the requests of a service that takes many events in a record. A
-    /// request has as many as have gathered; it does not wait to be full.
+    /// request holds the events that have gathered; it does not wait to be full.
     pub max_batch_events: usize,
-    /// The most bytes of one request, about; the backend's own limit applies where it is lower.
+    /// The most bytes of one request, approximately; the backend's own limit applies if it is lower.
     /// Default: 4 MiB, so that what is in flight fits the buffer many times over.
     pub max_batch_bytes: usize,
     /// The most events that are accepted and have no outcome yet. Callers wait beyond it.
     /// Default: 20,000, as many full requests as are in flight.
     pub max_buffered_events: usize,
-    /// The most bytes of those events, about. An event that is larger alone is let in when the
+    /// The most bytes of those events, approximately. A larger event is let in alone when the
     /// buffer is empty. Default: 64 MiB.
     pub max_buffered_bytes: usize,
     /// The most requests in flight, whose keys are disjoint. Default: 4.
     pub in_flight: usize,
-    /// How often an event is tried. Default: 10; with the default back-off the deadline comes
-    /// first where a service is away, attempts where it answers at once.
+    /// The most attempts per event. Default: 10; with the default back-off the deadline comes
+    /// first if a service is unreachable, and the attempts if it fails at once.
     pub attempts: u32,
-    /// How long an event is tried, from the moment it was accepted. Default: 2 minutes, longer than
-    /// a failover of the services takes.
+    /// The time from acceptance within which every event has an outcome, wherever it waits; a request
+    /// in flight ends first. Default: 2 minutes, longer than a failover of the services.
     pub deadline: Duration,
-    /// The wait between tries, with full jitter; a longer hint of the server goes first. Default:
+    /// The wait between attempts, with full jitter; a longer hint of the server takes precedence. Default:
     /// 50 ms doubling to 10 s.
     pub backoff: Backoff,
-    /// What resending may cost. See [`RetryBudget`].
+    /// The limit on the extra load of retries.
     pub budget: RetryBudget,
-    /// Whether an event whose fate is unknown is sent again. It may then be stored twice, with the
+    /// Whether an unknown outcome is retried. The event may then be stored twice, with the
     /// same id. Default: no, since only a consumer that deduplicates makes that harmless.
     pub resend_unknown: bool,
-    /// How long one request may take before its events' fate counts as unknown. Default: 30 s.
+    /// The time-out of one request; its outcomes are unknown then. Default: 30 s.
     pub request_timeout: Duration,
     /// How long `close` waits for outcomes. Default: 30 s.
     pub drain: Duration,
@@ -76,10 +76,10 @@ impl Default for ProducerOptions {
 }
 
 impl ProducerOptions {
-    /// Checks that the numbers can work.
+    /// Checks the values.
     ///
     /// # Errors
-    /// `Config`, naming the option, the value and what is allowed.
+    /// `Config`, naming the option, the value and the allowed range.
     pub fn validate(&self) -> Result<()> {
         let counts = [
             ("max_batch_events", self.max_batch_events),
@@ -110,7 +110,7 @@ impl ProducerOptions {
         self.budget.validate()
     }
 
-    /// The same with every zero that cannot work raised to one.
+    /// Raises every zero that cannot work to one.
     pub(crate) fn workable(mut self) -> Self {
         for count in [
             &mut self.max_batch_events,
@@ -127,21 +127,21 @@ impl ProducerOptions {
     }
 }
 
-/// What resending may cost, in requests.
+/// The limit on retries, in requests.
 ///
 /// Limits on attempts alone multiply the load of a backend that struggles: with ten attempts each,
 /// a backend that fails half of its requests is asked twice as often, exactly when it can do less.
-/// A budget bounds the whole instead: requests that carry nothing but resent events are paid from a
+/// A budget bounds the sum instead: requests that carry only retried events are paid from a
 /// bucket that fills with a share of the fresh requests, and slowly by itself, so that a quiet
-/// sender can still retry. Where the bucket is empty the resend waits, up to the event's deadline;
-/// it rides along free with fresh events.
+/// sender can still retry. If the bucket is empty the retry waits, up to the event's deadline;
+/// retries in a request with fresh events cost nothing.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RetryBudget {
-    /// Resends paid for by one fresh request. Default: 0.2, which bounds the extra load at a fifth.
+    /// Retries paid for by one fresh request. Default: 0.2, which bounds the extra load at a fifth.
     pub share: f64,
-    /// Resends a second that need no fresh request. Default: 10.
+    /// Retries per second that need no fresh request. Default: 10.
     pub per_second: f64,
-    /// The most resends saved up, and what there is at the start. Default: 100.
+    /// The capacity of the bucket, which is full at the start. Default: 100.
     pub reserve: f64,
 }
 

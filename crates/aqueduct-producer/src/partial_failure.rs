@@ -8,9 +8,9 @@ use crate::engine::Answer;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct PartialFailure {
-    /// One outcome for each event, under its index.
+    /// One outcome per event, by index.
     pub outcomes: Vec<Result<Receipt>>,
-    /// The events that failed, given back with their index, in rising order.
+    /// The failed events, given back with their index in ascending order.
     pub events: Vec<(usize, Event)>,
 }
 
@@ -20,14 +20,14 @@ impl PartialFailure {
         Self { outcomes, events }
     }
 
-    /// The error of the first event that failed.
+    /// Returns the error of the first event that failed.
     pub fn first_error(&self) -> Option<&Error> {
         self.outcomes
             .iter()
             .find_map(|outcome| outcome.as_ref().err())
     }
 
-    /// How many events are stored.
+    /// Returns the number of stored events.
     pub fn stored(&self) -> usize {
         self.outcomes
             .iter()
@@ -37,7 +37,7 @@ impl PartialFailure {
 }
 
 impl From<PartialFailure> for Error {
-    /// The first error, with the counts before it.
+    /// Returns the first error, prefixed with the counts.
     fn from(failure: PartialFailure) -> Self {
         let (failed, all) = (failure.events.len(), failure.outcomes.len());
         match failure.first_error() {
@@ -67,10 +67,10 @@ impl std::error::Error for PartialFailure {
     }
 }
 
-/// The receipts, or the failure, of a whole call.
+/// Converts the result of a whole call.
 pub(crate) fn sorted(answer: Answer) -> Result<Vec<Receipt>, PartialFailure> {
     if answer.failed.is_empty() {
-        // None failed. In place: the receipts take the room of the outcomes.
+        // In place: the receipts reuse the allocation of the outcomes.
         let outcomes = answer.outcomes.into_iter();
         return Ok(outcomes.map(Result::unwrap_or_default).collect());
     }

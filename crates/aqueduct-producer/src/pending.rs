@@ -8,9 +8,9 @@ use aqueduct_core::{Error, ErrorKind, Receipt, Result};
 use crate::driver::Shared;
 use crate::engine::{Answer, CallId};
 
-/// An event that was accepted, and its outcome to come.
+/// A future of the outcome of an accepted event.
 ///
-/// Dropping it does not recall the event; a failure that nobody waits for is logged and comes back
+/// Dropping it does not recall the event; a failure without a caller comes back
 /// from the next `flush`. Until a failure was seen here (or this was dropped), later events of the
 /// same key fail as `Blocked`: await what you enqueue, in any order.
 #[must_use = "the event may fail, and until that was seen its key is blocked"]
@@ -31,7 +31,7 @@ impl fmt::Debug for Pending {
     }
 }
 
-/// Waits for the answer of a call; abandons it when dropped.
+/// Waits for the result of a call, and abandons the call when dropped.
 pub(crate) struct Waiting {
     shared: Arc<Shared>,
     call: Option<CallId>,
@@ -74,7 +74,7 @@ impl Drop for Waiting {
     }
 }
 
-/// The outcome of a call of one event.
+/// Returns the outcome of a call of one event.
 pub(crate) fn only(answer: Answer) -> Result<Receipt> {
     answer.outcomes.into_iter().next().unwrap_or_else(|| {
         Err(Error::new(

@@ -15,27 +15,27 @@ use crate::options::ProducerOptions;
 use crate::partial_failure::{self, PartialFailure};
 use crate::pending::{Pending, Waiting, only};
 
-/// Sends events to one stream: what applications hold. Clones share everything.
+/// Sends events to one stream. Clones share everything.
 ///
-/// - **Order.** Events of one key are stored in the order in which they were accepted. One run of a
+/// - **Order.** Events of one key are stored in the order in which they were accepted. One batch of a
 ///   key is in flight; while it is retried the rest of the key waits behind it. When an event ends
 ///   with a failure, those of its key accepted behind it fail as `Blocked`, and so do new ones until
 ///   that failure was seen by its caller. Events without a key have no order.
 /// - **Batches.** An event is sent at once while nothing is in flight; meanwhile the next ones
 ///   gather. Several requests are in flight, with disjoint keys.
-/// - **Bounds.** The buffer is limited in events and bytes; callers wait for room, first come,
+/// - **Bounds.** The buffer is limited in events and bytes; callers wait for a place, first come,
 ///   first served. Dropping the future of a send does not recall an event that was accepted.
 /// - **Retries.** Only what failed is sent again: with full jitter, after the server's hint, within
 ///   attempts, a deadline and a [budget](RetryBudget). A throttled lane is paused and narrowed, the
-///   others flow. What was given up answers `Retry::Exhausted`. An event whose fate is unknown is
-///   sent again only with [`resend_unknown`](ProducerOptions::resend_unknown).
+///   others flow. An event that was given up on fails with `Retry::Exhausted`. An unknown outcome is
+///   retried only with [`resend_unknown`](ProducerOptions::resend_unknown).
 #[derive(Clone)]
 pub struct Producer {
     pub(crate) shared: Arc<Shared>,
 }
 
 impl Producer {
-    /// A dispatch on `producer`. Zeros in `options` that cannot work count as one; see
+    /// Creates a producer on a backend's one. Zeros in `options` that cannot work count as one; see
     /// [`ProducerOptions::validate`].
     pub fn new(
         producer: Arc<dyn aqueduct_core::Producer>,
@@ -47,7 +47,7 @@ impl Producer {
         }
     }
 
-    /// A dispatch on `producer` behind `layers`, the first one outermost. Each stamps an event when
+    /// Creates a producer behind `layers`, the first one outermost. Each stamps an event when
     /// it is accepted and sees every attempt to send it.
     ///
     /// # Errors
@@ -69,19 +69,19 @@ impl Producer {
     ///
     /// # Errors
     /// `Invalid` or `TooLarge` before anything was sent; `Blocked` behind a failure of the same key;
-    /// `Closed`; otherwise what the last try answered.
+    /// `Closed`; otherwise the error of the last attempt.
     pub async fn send(&self, event: Event) -> Result<Receipt> {
         let call = self.accept_one(event).await?;
         only(Waiting::new(&self.shared, call).await)
     }
 
-    /// Sends events, in this order where they share a key, and waits until all have an outcome.
+    /// Sends events, in this order if they share a key, and waits until all have an outcome.
     ///
-    /// More than one request's worth is accepted piece by piece: dropping the future early leaves
+    /// More events than fit a request are accepted piece by piece: dropping the future early leaves
     /// the rest unsent.
     ///
     /// # Errors
-    /// [`PartialFailure`]: every outcome under its index, and the failed events back.
+    /// [`PartialFailure`]: every outcome by index, and the failed events.
     pub async fn send_all(&self, events: Vec<Event>) -> Result<Vec<Receipt>, PartialFailure> {
         if events.is_empty() {
             return Ok(Vec::new());
@@ -121,8 +121,8 @@ impl Producer {
         partial_failure::sorted(engine::Answer { outcomes, failed })
     }
 
-    /// Accepts one event, waiting for room in the buffer, and answers without waiting for the
-    /// outcome: the way to keep many under way from one task.
+    /// Accepts one event, waiting for a place in the buffer, and returns without waiting for the
+    /// outcome: for many events in flight from one task.
     ///
     /// # Errors
     /// `Invalid`, `TooLarge` or `Closed`: it was not accepted.
@@ -147,8 +147,8 @@ impl Producer {
     /// [`drain`](ProducerOptions::drain)), and closes the producer. Closing twice is closing once.
     ///
     /// # Errors
-    /// `TimedOut`, telling how many events had no outcome in time: their callers see `Closed`.
-    /// Otherwise a failure that nobody waited for, or what closing the producer answers.
+    /// `TimedOut`, with the number of events without an outcome: their callers see `Closed`.
+    /// Otherwise a failure whose caller went away, or the error of closing the backend.
     pub async fn close(&self) -> Result<()> {
         self.shared.with(engine::Engine::close);
         let drained = self
@@ -166,7 +166,7 @@ impl Producer {
         self.shared.producer.close().await.and(flushed)
     }
 
-    /// What the backend can do, as opened.
+    /// Returns the capabilities of the backend, as opened.
     pub fn capabilities(&self) -> Capabilities {
         self.shared.capabilities.clone()
     }
@@ -199,8 +199,8 @@ impl Producer {
             .await)
     }
 
-    /// Accepts an event for which room was taken before its size was known: the buffer may be over
-    /// its bytes by it.
+    /// Accepts an event whose permit was taken before its size was known: the buffer may exceed
+    /// its limit of bytes by this event.
     pub(crate) fn accept_sized_late(&self, mut event: Event) -> CallId {
         let prepared = self.prepare(&mut event);
         let bytes = event.approximate_size();
@@ -269,7 +269,7 @@ impl Producer {
         }
     }
 
-    /// Stamps the source and what layers add, and refuses what cannot be sent.
+    /// Stamps the source, lets layers stamp, and refuses events that cannot be sent.
     fn prepare(&self, event: &mut Event) -> Result<()> {
         if let Some(source) = &self.shared.source {
             event.stamp_source(source);
@@ -278,7 +278,7 @@ impl Producer {
             layer.stamp(event);
         }
         event.validate()?;
-        // The data alone: how the rest is encoded is the backend's, which refuses exactly.
+        // The data alone: the backend knows the encoded size and checks it exactly.
         let bytes = event.data().map_or(0, |data| data.len());
         match self.shared.capabilities.limits.event_bytes {
             Some(limit) if bytes > limit => Err(Error::new(
@@ -293,8 +293,8 @@ impl Producer {
     }
 }
 
-/// Each call is sent as `send_all` does it, retries included, so that a dispatch can stand wherever
-/// a producer is wanted.
+/// Each call is sent like `send_all`, including retries, so that this type can be used wherever
+/// the contract's producer is expected.
 #[async_trait]
 impl aqueduct_core::Producer for Producer {
     async fn send_batch(&self, events: &[Event]) -> SendReport {

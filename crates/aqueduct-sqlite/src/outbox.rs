@@ -113,7 +113,7 @@ impl Outbox {
     }
 
     /// Relays what waits, and what comes, to `producer`, until it is dropped: one that orders and
-    /// retries (dispatch). Failures are logged and tried again with back-off, forever, since an
+    /// retries (the producer engine). Failures are logged and tried again with back-off, forever, since an
     /// event of a committed transaction may not be given up. An event that can never be sent
     /// (`TooLarge` or `Invalid` there) blocks those behind it: `aqueduct_sqlite_outbox_failures_total`
     /// rises, and an error in the log names the event, its row and what to do.

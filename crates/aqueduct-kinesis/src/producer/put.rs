@@ -28,7 +28,7 @@ const HOLD: Duration = Duration::from_millis(500);
 /// other shard is there or few calls do so. Below the time that callers give a request.
 const LONG_HOLD: Duration = Duration::from_secs(5);
 
-/// The most calls of a stream of several shards that hold for long, half of what dispatch has in
+/// The most calls of a stream of several shards that hold for long, half of what the producer engine has in
 /// flight.
 const LONG_HOLDS: usize = 2;
 

@@ -12,9 +12,9 @@ impl Engine {
         self.calls.open(count, now)
     }
 
-    /// Accepts all events of `call`, for which permits of their `sizes` was reserved, in one piece:
-    /// where they make a request of their own, because nothing else is going on or because they
-    /// fill most of one. Gives them back otherwise.
+    /// Accepts all events of `call`, for which permits were reserved, in one piece:
+    /// if they make a request of their own, since nothing else is in flight or since they
+    /// fill most of one. Returns them otherwise.
     pub(crate) fn accept_whole(
         &mut self,
         now: Instant,
@@ -88,13 +88,13 @@ impl Engine {
         self.fail(meta, event, error);
     }
 
-    /// What is kept of an event from its entry on.
+    /// Creates the metadata of an accepted event.
     fn enter(&mut self, now: Instant, call: CallId, index: usize, bytes: usize) -> Meta {
         let epoch = self.epochs.enter();
         Meta::new(now, call, index, self.next_seq, epoch, bytes)
     }
 
-    /// The answer of `call`, once it is whole; its failures count as known then.
+    /// Returns the result of `call` once it is complete. Its failures count as seen then.
     pub(crate) fn poll_call(&mut self, id: CallId, waker: &Waker) -> Option<Answer> {
         let call = self.calls.get(id)?;
         if call.remaining > 0 {
@@ -112,8 +112,8 @@ impl Engine {
         })
     }
 
-    /// Nobody waits for `call` any more: its events are sent all the same, and its failures count
-    /// as known.
+    /// Notes that the caller of `call` has gone away: its events are still sent, and its failures count
+    /// as seen.
     pub(crate) fn abandon(&mut self, id: CallId) {
         let Some(call) = self.calls.get(id) else {
             return;

@@ -5,7 +5,7 @@ use aqueduct_core::{Event, Instant};
 use super::key_queue::Meta;
 use super::store::{Store, Ticket};
 
-/// Accepted events in their order, not yet looked at.
+/// Accepted events in their order, before they are assigned to a request or a queue.
 #[derive(Default)]
 pub(super) struct Backlog {
     line: VecDeque<Next>,
@@ -18,12 +18,12 @@ enum Next {
     Call(Whole),
 }
 
-/// The events of a call that fills a request, or most of one: where nothing keeps any of them they
-/// become it as they are, without being moved.
+/// The events of a call that fills most of a request: if none of them has to wait, they become the
+/// request without being moved.
 pub(super) struct Whole {
     pub(super) events: Vec<Event>,
     pub(super) metas: Vec<Meta>,
-    /// Since when it is first in line and waits for requests under way.
+    /// When it began to wait at the front for requests in flight.
     pub(super) held_since: Option<Instant>,
 }
 
@@ -38,7 +38,7 @@ impl Backlog {
         self.line.is_empty()
     }
 
-    /// The number of events.
+    /// Returns the number of events.
     pub(super) fn len(&self) -> usize {
         self.events
     }
@@ -60,7 +60,7 @@ impl Backlog {
         self.line.push_back(Next::Call(call));
     }
 
-    /// What is known of the first event.
+    /// Returns the metadata of the first event.
     #[inline]
     pub(super) fn first<'a>(&'a self, store: &'a Store) -> Option<&'a Meta> {
         match self.line.front()? {
@@ -69,7 +69,7 @@ impl Backlog {
         }
     }
 
-    /// The first in line, where that is a whole call.
+    /// Returns the front, if it is a whole call.
     pub(super) fn first_call(&self) -> Option<&Whole> {
         match self.line.front()? {
             Next::Event(_) => None,
@@ -84,7 +84,7 @@ impl Backlog {
         }
     }
 
-    /// Takes the first in line, where that is a whole call.
+    /// Removes the front, if it is a whole call.
     pub(super) fn pop_call(&mut self) -> Option<Whole> {
         match self.line.pop_front()? {
             Next::Call(call) => {
@@ -99,7 +99,7 @@ impl Backlog {
         }
     }
 
-    /// The first in line, where that is an event by itself.
+    /// Returns the front, if it is a single event.
     #[inline]
     pub(super) fn first_event(&self) -> Option<Ticket> {
         match self.line.front()? {
@@ -108,7 +108,7 @@ impl Backlog {
         }
     }
 
-    /// Takes the first in line, where that is an event by itself.
+    /// Removes the front, if it is a single event.
     #[inline]
     pub(super) fn pop_event(&mut self, store: &Store) -> Option<Ticket> {
         let ticket = self.first_event()?;
@@ -118,14 +118,14 @@ impl Backlog {
         Some(ticket)
     }
 
-    /// Gives back the event that was taken last.
+    /// Puts the event that was removed last back to the front.
     pub(super) fn put_back(&mut self, ticket: Ticket, store: &Store) {
         self.events += 1;
         self.bytes += store.meta(ticket).bytes;
         self.line.push_front(Next::Event(ticket));
     }
 
-    /// Makes single events of the call that is first in line.
+    /// Splits the whole call at the front into single events.
     pub(super) fn split_first(&mut self, store: &mut Store) {
         let Some(call) = self.pop_call() else { return };
         for (event, meta) in call.events.into_iter().zip(call.metas).rev() {
@@ -134,7 +134,7 @@ impl Backlog {
         }
     }
 
-    /// Returns the tickets of the events by themselves.
+    /// Returns the tickets of the single events.
     #[cfg(test)]
     pub(super) fn tickets(&self) -> Vec<Ticket> {
         let line = self.line.iter();
@@ -145,7 +145,7 @@ impl Backlog {
         .collect()
     }
 
-    /// Takes everything.
+    /// Removes everything.
     pub(super) fn take_all(&mut self, store: &mut Store) -> Vec<Ticket> {
         let mut all = Vec::with_capacity(self.events);
         for next in std::mem::take(self).line {

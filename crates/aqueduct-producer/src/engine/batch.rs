@@ -10,18 +10,18 @@ use super::lanes::Waiting;
 use super::store::{Store, Ticket};
 use super::{Engine, InFlight, LaneOf, Request, RequestId, Rules, Timer, Work};
 
-/// How much longer than a single event a call is patient whose first keys are all held: 50 ms by
-/// default.
+/// The factor by which a whole call waits longer than a single event while its first keys are in
+/// flight: 50 ms by default.
 const WHOLE_CALL_FACTOR: u32 = 10;
 
-/// Where requests take longer than that, it waits for twice as long as the last one took; but no
-/// longer than this.
+/// The longest such wait. While requests are slow, a call waits for twice the time of the last one,
+/// but no longer than this.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
 /// How long a throttled lane is remembered without being used: far longer than the longest pause.
 pub(super) const IDLE_LANE: Duration = Duration::from_secs(60);
 
-/// How many of its first events speak for a call.
+/// The number of first events that are checked for a whole call.
 const SAMPLE: usize = 8;
 
 /// The result of trying to make a request.
@@ -102,7 +102,7 @@ impl Engine {
         self.waiting_since = (!nothing).then_some(now);
     }
 
-    /// The whole call that is first in line, where none of its events has to wait.
+    /// Returns the whole call at the front, if none of its events has to wait.
     fn take_call(&mut self, now: Instant) -> Option<Whole> {
         let call = self.backlog.first_call()?;
         let mut keys = call.events.iter().filter_map(Event::key_text);
@@ -113,9 +113,9 @@ impl Engine {
         is_free.then(|| self.backlog.pop_call()).flatten()
     }
 
-    /// Makes single events of the whole call that is first in line; answers whether it did. A call
-    /// whose first keys are held by a request under way stays whole for a while, and may go as it
-    /// is when that has ended: to take it apart costs more than the time that it brings.
+    /// Splits the whole call at the front into events, and returns whether it did. A call
+    /// whose first keys are in flight stays whole for a while, and may go unchanged when that request
+    /// has ended: splitting costs more than the time that it saves.
     fn split_call(&mut self, now: Instant) -> bool {
         let Some(call) = self.backlog.first_call_mut() else {
             return false;
@@ -152,7 +152,7 @@ impl Engine {
         Attempt::Made(self.depart(now, batch.events, batch.metas, marked))
     }
 
-    /// A request is on its way from here on.
+    /// Registers a request as in flight.
     fn depart(
         &mut self,
         now: Instant,
@@ -176,7 +176,7 @@ impl Engine {
         Request { id, events }
     }
 
-    /// Nothing is in flight, held, paced or waiting to go: order needs no marks.
+    /// Returns whether nothing is in flight, held, limited or runnable: order needs no marks then.
     pub(super) fn is_at_rest(&self) -> bool {
         self.requests.is_empty()
             && self.keys.is_empty()
@@ -184,7 +184,7 @@ impl Engine {
             && self.runnable.is_empty()
     }
 
-    /// Lets go of everything whose time has come.
+    /// Releases everything whose timer has expired.
     fn fire(&mut self, now: Instant) {
         while let Some(first) = self.timers.first_entry() {
             if first.key().0 > now {
@@ -232,13 +232,13 @@ impl Engine {
             || self.backlog.bytes() >= self.rules.batch_bytes
     }
 
-    /// Whether the next event has waited too long.
+    /// Returns whether the deadline of the next event has passed.
     fn is_late(&self, now: Instant) -> bool {
         let first = self.backlog.first(&self.store);
         first.is_some_and(|meta| meta.submitted + self.rules.deadline < now)
     }
 
-    /// Nothing is in flight, held or paced: order needs no marks.
+    /// Fills a batch while nothing is in flight, held or limited: order needs no marks.
     fn fill_freely(&mut self, now: Instant, batch: &mut Batch) {
         while let Some(ticket) = self.backlog.first_event() {
             let bytes = self.store.meta(ticket).bytes;
@@ -250,7 +250,7 @@ impl Engine {
         }
     }
 
-    /// Requests that went out alone get their marks, now that another may go beside them.
+    /// Marks the keys of requests that went out alone, now that another may go beside them.
     pub(super) fn mark_requests(&mut self) {
         for request in self.requests.iter_mut().filter(|request| !request.marked) {
             request.marked = true;
@@ -285,7 +285,7 @@ impl Engine {
     fn fill_from_ready(&mut self, now: Instant, batch: &mut Batch, lane_of: LaneOf<'_>) {
         while !batch.full && batch.metas.len() < self.rules.batch_events {
             let Some(ticket) = self.backlog.pop_event(&self.store) else {
-                // What is taken already goes first; the call may then follow as it is.
+                // The events taken so far go first; the call may then follow unchanged.
                 if !batch.metas.is_empty() || !self.split_call(now) {
                     return;
                 }
@@ -303,8 +303,8 @@ impl Engine {
         }
     }
 
-    /// Lets as many go as the lane has permits for, and comes back for the rest: those released may
-    /// turn out not to need it.
+    /// Releases as many waiting events as the lane has places, and schedules another look: those
+    /// released may not need their places.
     pub(super) fn release(&mut self, now: Instant, lane: Lane) {
         let Some(state) = self.lanes.get(lane) else {
             return;
@@ -336,7 +336,7 @@ impl Engine {
         }
     }
 
-    /// Unmakes a request: its events wait once more, in their order.
+    /// Takes a batch apart: its events wait again, in their order.
     fn put_back(&mut self, now: Instant, mut batch: Batch, resume: Resume) {
         let mut left = Vec::new();
         for (event, mut meta) in batch.events.drain(..).zip(batch.metas.drain(..)) {
@@ -349,7 +349,7 @@ impl Engine {
                 self.completed(now, id);
             }
         }
-        // Others may wait for the places in these lanes, and nothing else will call them.
+        // Others may wait for the places in these lanes, and nothing else would release them.
         for lane in left {
             self.release(now, lane);
         }
@@ -367,13 +367,13 @@ impl Engine {
 }
 
 impl Batch {
-    /// Whether one more event of that size fits. The first one always does.
+    /// Returns whether another event of that size fits. The first one always does.
     pub(super) fn fits(&self, bytes: usize, rules: &Rules) -> bool {
         self.metas.is_empty()
             || (self.metas.len() < rules.batch_events && self.bytes + bytes <= rules.batch_bytes)
     }
 
-    /// Takes an event that goes along; the queue of `key` counts it.
+    /// Adds an event; the queue of `key` counts it as in flight.
     #[inline]
     pub(super) fn take(&mut self, store: &mut Store, ticket: Ticket, key: Option<KeyId>) {
         if let Some((event, meta)) = store.take(ticket) {

@@ -4,7 +4,7 @@ use aqueduct_core::Instant;
 
 use crate::options::RetryBudget;
 
-/// The bucket that resends are paid from.
+/// The token bucket that retries are paid from. (Rule 11)
 pub(super) struct Budget {
     rules: RetryBudget,
     tokens: f64,
@@ -20,12 +20,12 @@ impl Budget {
         }
     }
 
-    /// A fresh request was made.
+    /// Notes a request with fresh events.
     pub(super) fn deposit(&mut self) {
         self.tokens = (self.tokens + self.rules.share).min(self.rules.reserve);
     }
 
-    /// Pays for one resend, or says how long until there is enough.
+    /// Pays for one retry, or returns how long until there are enough tokens.
     pub(super) fn take(&mut self, now: Instant) -> Result<(), Duration> {
         let grown = now.since(self.filled).as_secs_f64() * self.rules.per_second;
         self.tokens = (self.tokens + grown).min(self.rules.reserve);

@@ -2,7 +2,7 @@ use std::task::Waker;
 
 use aqueduct_core::{Event, Instant, Receipt, Result};
 
-/// The calls that wait for outcomes, in slots that are used again.
+/// The calls that wait for outcomes, in reused slots.
 #[derive(Default)]
 pub(super) struct Calls {
     slots: Vec<Option<Call>>,
@@ -11,30 +11,30 @@ pub(super) struct Calls {
 
 pub(crate) type CallId = u32;
 
-/// One call: its outcomes under their index, filled in as they come.
+/// One call, with its outcomes by index, filled in as they come.
 pub(super) struct Call {
     pub(super) outcomes: Vec<Result<Receipt>>,
-    /// The events that have failed and are given back, with their index.
+    /// The failed events, given back with their index.
     pub(super) failed: Vec<(usize, Event)>,
     pub(super) remaining: usize,
     pub(super) submitted: Instant,
     pub(super) waker: Option<Waker>,
-    /// Nobody waits for it any more.
+    /// Its caller has gone away.
     pub(super) abandoned: bool,
 }
 
-/// What a call ends with.
+/// The result of a call.
 pub(crate) struct Answer {
-    /// One outcome for each event, under its index.
+    /// One outcome per event, by index.
     pub(crate) outcomes: Vec<Result<Receipt>>,
-    /// The events that have failed, with their index.
+    /// The failed events with their index.
     pub(crate) failed: Vec<(usize, Event)>,
 }
 
 impl Calls {
-    /// A call of `count` events.
+    /// Opens a call of `count` events.
     pub(super) fn open(&mut self, count: usize, now: Instant) -> CallId {
-        // Every index is overwritten before anybody reads it: `remaining` counts them down.
+        // Every index is overwritten before it is read: `remaining` counts them down.
         let outcomes = (0..count).map(|_| Ok(Receipt::default())).collect();
         let call = Call {
             outcomes,

@@ -16,7 +16,7 @@ enum Verdict {
 }
 
 impl Engine {
-    /// Takes the outcomes of a request, under the index of its events. Missing ones are unknown.
+    /// Takes the outcomes of a request, by the index of its events. A missing outcome is unknown.
     pub(crate) fn finished(
         &mut self,
         now: Instant,
@@ -125,7 +125,7 @@ impl Engine {
         let untouched = error.effect() == Effect::None;
         let behind = untouched && error.is(ErrorKind::Blocked);
         if gave_up {
-            // It must not be stored behind a hole, so it is not sent again, whatever befell it.
+            // Retrying would break order: an earlier event of this key failed. (Rule 2)
             let error = if untouched { blocked() } else { error };
             let error = unknown_if(meta.unknown, error);
             return self.fail(meta, event, error);
@@ -134,7 +134,7 @@ impl Engine {
             && untouched
             && (behind || error.is_retryable())
         {
-            // It went along in vain, which is no attempt of its own.
+            // It failed because an earlier event of its key did: this does not count as an attempt.
             return self.send_again(now, event, meta, resume);
         }
         match self.judge(now, id, &event, &mut meta, &error, lane_of) {
@@ -178,7 +178,7 @@ impl Engine {
         Verdict::Again(resume)
     }
 
-    /// Full jitter; behind the server's hint, where it gave one.
+    /// Returns the wait before a retry: full jitter, after the server's hint if there is one. (Rule 11)
     fn wait(&mut self, attempt: u32, retry: Retry) -> Duration {
         let fraction = self.fraction();
         match retry {
@@ -187,7 +187,7 @@ impl Engine {
         }
     }
 
-    /// Pauses and narrows the lane; answers until when it is paused.
+    /// Pauses the lane and narrows its window. Returns the end of the pause.
     fn throttle(&mut self, now: Instant, lane: Lane, id: RequestId, retry: Retry) -> Instant {
         let known = self.lanes.get(lane).is_some();
         let first = self.lanes.throttled(lane, id);
@@ -220,7 +220,7 @@ impl Engine {
         }
     }
 
-    /// Sends the event again at `resume`; in front of its key's others, where it has a key.
+    /// Schedules a retry at `resume`, in front of the other events of its key.
     pub(super) fn send_again(&mut self, now: Instant, event: Event, meta: Meta, resume: Resume) {
         self.deadlines.note(self.due(meta.submitted));
         let ticket = self.store.put(event, meta);
@@ -239,7 +239,7 @@ impl Engine {
         }
     }
 
-    /// One event of the key is no longer in flight; after the last one the key goes on.
+    /// Notes that an event of the key is no longer in flight. After the last one the key continues.
     pub(super) fn completed(&mut self, now: Instant, id: KeyId) {
         let queue = &mut self.keys[id];
         queue.in_flight = queue.in_flight.saturating_sub(1);
@@ -271,7 +271,7 @@ impl Engine {
         }
     }
 
-    /// Ends the event with `error`; what was accepted of its key behind it is blocked.
+    /// Ends the event with `error` and blocks the later events of its key. (Rule 2)
     pub(super) fn give_up(&mut self, event: Event, meta: Meta, error: Error) {
         let queue = event.key_text().map(|key| self.keys.of(key));
         self.fail(meta, event, error);
@@ -294,7 +294,7 @@ impl Engine {
         }
     }
 
-    /// Ends the event with `error`. Until its caller has seen that, its key is in trouble.
+    /// Ends the event with `error`. New events of its key are blocked until the caller has seen it.
     pub(super) fn fail(&mut self, meta: Meta, event: Event, error: Error) {
         self.permits.free(1, meta.bytes, &mut self.wakes);
         self.epochs.leave(meta.epoch, &mut self.wakes);
@@ -340,7 +340,7 @@ impl Engine {
         }
     }
 
-    /// Whether these are the events of one call, all of them and in its order.
+    /// Returns whether these are all the events of one call, in its order.
     fn is_whole_call(&mut self, metas: &[Meta]) -> bool {
         let Some(first) = metas.first() else {
             return false;
@@ -380,7 +380,7 @@ impl Engine {
 fn unanswered() -> Error {
     Error::new(
         ErrorKind::Internal,
-        "the producer gave fewer outcomes than it was given events",
+        "the backend returned fewer outcomes than events",
     )
     .with_effect(Effect::Unknown)
 }

@@ -1,7 +1,7 @@
 use std::collections::VecDeque;
 use std::task::Waker;
 
-/// Counts outstanding events by the flush that has to wait for them.
+/// Counts the events without an outcome by the flush that waits for them.
 #[derive(Default)]
 pub(super) struct Epochs {
     first: u64,
@@ -34,7 +34,7 @@ impl Epochs {
         if let Some(count) = self.outstanding.get_mut(at as usize) {
             *count = count.saturating_sub(leaving);
         }
-        // The last one stays: it is still being entered.
+        // The last epoch stays: events still enter it.
         while self.outstanding.len() > 1 && self.outstanding[0] == 0 {
             self.outstanding.pop_front();
             self.first += 1;
@@ -74,7 +74,7 @@ impl Epochs {
         false
     }
 
-    /// Whether a flush waits for something.
+    /// Returns whether a flush waits for an event.
     pub(super) fn is_awaited(&self) -> bool {
         self.outstanding.len() > 1
     }

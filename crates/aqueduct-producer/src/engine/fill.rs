@@ -7,17 +7,17 @@ use super::lanes::Waiting;
 use super::store::Ticket;
 use super::{Engine, LaneOf, Work};
 
-/// What became of an event that a request might take.
+/// The result of offering an event to a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Taken {
-    /// It is in the request, waits elsewhere, or has failed.
+    /// The event is in the batch, waits elsewhere, or has failed.
     Yes,
-    /// The request is full: the event stays where it was.
+    /// The batch is full: the event stays where it was.
     Full,
 }
 
 impl Engine {
-    /// The parked events of a key that may go, as many as fit.
+    /// Adds the waiting events of a key, as many as fit.
     pub(super) fn take_key(
         &mut self,
         now: Instant,
@@ -70,7 +70,7 @@ impl Engine {
         self.tidy(id);
     }
 
-    /// One event of a key from `backlog`: into the request, or behind what its key waits for.
+    /// Adds an event of the backlog with a key, or puts it into the queue of its key.
     #[inline]
     pub(super) fn take_keyed(
         &mut self,
@@ -120,7 +120,7 @@ impl Engine {
         Taken::Yes
     }
 
-    /// One event without a key.
+    /// Adds an event without a key.
     #[inline]
     pub(super) fn take_free(
         &mut self,
@@ -147,7 +147,7 @@ impl Engine {
         Taken::Yes
     }
 
-    /// Takes the event's place in the window of its lane, where that is paced.
+    /// Takes a place in the window of the event's lane, if the lane is limited.
     #[inline]
     fn enter_lane(
         &mut self,

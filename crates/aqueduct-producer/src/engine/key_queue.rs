@@ -10,7 +10,7 @@ use super::calls::CallId;
 use super::hash::Seeded;
 use super::store::Ticket;
 
-/// What goes with an event on its way.
+/// The metadata of an accepted event.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Meta {
     pub(super) call: CallId,
@@ -20,11 +20,11 @@ pub(super) struct Meta {
     pub(super) submitted: Instant,
     pub(super) epoch: u64,
     pub(super) bytes: usize,
-    /// How many tries have failed by its own fault, or nobody's.
+    /// The number of failed attempts, not counting those blocked by an earlier event.
     pub(super) attempts: u32,
-    /// Whether a request has carried it.
+    /// Whether it was part of a request.
     pub(super) tried: bool,
-    /// Whether an earlier try may have stored it.
+    /// Whether an earlier attempt may have stored it.
     pub(super) unknown: bool,
     /// The queue that counts it while it is in flight.
     pub(super) key: Option<KeyId>,
@@ -33,7 +33,7 @@ pub(super) struct Meta {
 }
 
 impl Meta {
-    /// That of an event that was just accepted.
+    /// Creates the metadata of an event that was just accepted.
     #[inline]
     pub(super) fn new(
         now: Instant,
@@ -59,29 +59,29 @@ impl Meta {
     }
 }
 
-/// Everything about a key that is not at rest.
+/// The state of a key that is not at rest.
 #[derive(Debug)]
 pub(super) struct KeyQueue {
     key: SmallStr,
     hash: u64,
-    /// The events that wait for this key, in order, resends first.
+    /// The waiting events of the key, in order, retries first.
     pub(super) parked: VecDeque<Ticket>,
     pub(super) hold: Hold,
-    /// How many of its events are in flight, all of them in one request.
+    /// The number of its events in flight, all in one request.
     pub(super) in_flight: usize,
     /// Failed outcomes that no caller has seen yet.
     pub(super) undelivered: usize,
     /// Events accepted before this number fail as blocked when their turn comes.
     pub(super) block_below: u64,
-    /// Set while a request is evaluated: what it stored of this key has ended with a failure.
+    /// Set while a request is evaluated: an event of this key has failed for good.
     pub(super) gave_up: bool,
-    /// Set while a request is evaluated: when what goes `again` may go.
+    /// Set while a request is evaluated: when the retries may go.
     pub(super) resume: Option<Resume>,
-    /// What goes back to the front of `parked` after the evaluation.
+    /// The retries, which go back to the front of `parked` after the evaluation.
     pub(super) again: Vec<Ticket>,
 }
 
-/// Why a queue's events wait.
+/// The reason why the events of a key wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Hold {
     None,
@@ -91,7 +91,7 @@ pub(super) enum Hold {
     Lane(Lane),
 }
 
-/// When a resend may go.
+/// When a retry may go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Resume {
     At(Instant),
@@ -114,7 +114,7 @@ impl KeyQueue {
         }
     }
 
-    /// Whether nothing is to be kept of it while the oldest event to come has the number `oldest`.
+    /// Returns whether the key can be forgotten if the oldest event in the backlog is `oldest`.
     fn is_at_rest(&self, oldest: u64) -> bool {
         self.hold == Hold::None
             && self.undelivered == 0
@@ -126,8 +126,8 @@ impl KeyQueue {
 
 pub(super) type KeyId = u32;
 
-/// The keys by their keys, in places that are used again: a key is looked up once, when its
-/// event comes; from then on its queue goes by its place.
+/// The queues by key, in reused slots: a key is looked up once, when its event comes, and then
+/// referred to by its index.
 pub(super) struct KeyQueues {
     found: HashTable<KeyId>,
     slots: Vec<KeyQueue>,
@@ -157,7 +157,7 @@ impl KeyQueues {
             .copied()
     }
 
-    /// The queue of `key`; a new one that holds nothing where there is none.
+    /// Returns the queue of `key`, creating an empty one if there is none.
     #[inline]
     pub(super) fn of(&mut self, key: &SmallStr) -> KeyId {
         let Self {
@@ -184,7 +184,7 @@ impl KeyQueues {
         id
     }
 
-    /// Forgets the queue where it is at rest. Nothing happens where it is forgotten already.
+    /// Forgets the queue if it is at rest and not forgotten already.
     pub(super) fn tidy(&mut self, id: KeyId, oldest: u64) {
         let queue = &mut self.slots[id as usize];
         if queue.is_at_rest(oldest)

@@ -7,11 +7,11 @@ use super::RequestId;
 use super::key_queue::KeyId;
 use super::store::Ticket;
 
-/// The lanes that were throttled and are paced until they have recovered. A lane that is not here
-/// flows freely, and costs nothing.
+/// The lanes that were throttled, limited until they have recovered. A lane that is not listed
+/// is not limited and costs nothing.
 ///
-/// Additive increase, multiplicative decrease, as TCP does it: a throttle halves the number of
-/// events that the lane may have in flight and pauses it; each request without one widens it by a
+/// Additive increase, multiplicative decrease, as in TCP: a throttle halves the number of
+/// events that the lane may have in flight and pauses it; each request without one adds a
 /// sixteenth of a full batch.
 pub(super) struct Lanes {
     paced: BTreeMap<Lane, LaneState>,
@@ -30,7 +30,7 @@ pub(super) struct LaneState {
     widened_in: Option<RequestId>,
 }
 
-/// What waits for a lane.
+/// A key or event that waits for a lane.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Waiting {
     Key(KeyId),
@@ -57,8 +57,8 @@ impl Lanes {
         self.paced.get_mut(&lane)
     }
 
-    /// Takes permits for one event in flight: `Some` with the lane to note where it is paced, `Err`
-    /// where it has to wait.
+    /// Takes a place for one event. Returns `Some` with the lane if the lane is limited, and `Err`
+    /// if the event has to wait.
     pub(super) fn enter(&mut self, lane: Lane) -> Result<Option<Lane>, Lane> {
         let Some(state) = self.paced.get_mut(&lane) else {
             return Ok(None);
@@ -71,14 +71,14 @@ impl Lanes {
         }
     }
 
-    /// An event is no longer in flight.
+    /// Returns the place of an event that is no longer in flight.
     pub(super) fn leave(&mut self, lane: Lane) {
         if let Some(state) = self.paced.get_mut(&lane) {
             state.in_flight = state.in_flight.saturating_sub(1);
         }
     }
 
-    /// A throttle in `request`. Answers how often in a row, once for each request.
+    /// Notes a throttle in `request`. Returns the number of throttles in a row, once per request.
     pub(super) fn throttled(&mut self, lane: Lane, request: RequestId) -> Option<u32> {
         let full = self.full;
         let state = self
@@ -94,7 +94,7 @@ impl Lanes {
         Some(state.throttles)
     }
 
-    /// Pauses the lane for that long; answers until when, where that is later than before.
+    /// Pauses the lane. Returns the end of the pause if it is later than before.
     pub(super) fn pause(&mut self, lane: Lane, now: Instant, pause: Duration) -> Option<Instant> {
         let state = self.paced.get_mut(&lane)?;
         let until = now + pause;
@@ -105,7 +105,7 @@ impl Lanes {
         Some(until)
     }
 
-    /// A request of this lane went through. Answers whether the lane has recovered.
+    /// Notes a request that went through. Returns whether the lane has recovered.
     pub(super) fn stored(&mut self, lane: Lane, request: RequestId) -> bool {
         let Some(state) = self.paced.get_mut(&lane) else {
             return false;
@@ -149,7 +149,7 @@ impl Lanes {
         Some((state.used + idle).max(now + idle / 2))
     }
 
-    /// Stops pacing the lane; what waited for it may go.
+    /// Stops limiting the lane, and returns what waited for it.
     pub(super) fn recover(&mut self, lane: Lane) -> VecDeque<Waiting> {
         let state = self.paced.remove(&lane);
         state.map(|state| state.waiting).unwrap_or_default()
@@ -168,7 +168,7 @@ impl Lanes {
         }
     }
 
-    /// Everything that waits, for a producer that is closed.
+    /// Removes everything that waits, for a producer that is closed.
     pub(super) fn take_all(&mut self) -> Vec<Waiting> {
         let paced = std::mem::take(&mut self.paced);
         paced

@@ -1,5 +1,5 @@
-//! The state machine of dispatch: no I/O, no clock, no tasks. Calls and answers go in with the
-//! moment at which they happen; requests to make and wakers to wake come out.
+//! The state machine of the producer: no I/O, no clock, no tasks. Calls and outcomes go in with the
+//! time at which they happen; requests to make and wakers to wake come out.
 
 mod accept;
 mod backlog;
@@ -45,48 +45,48 @@ use crate::options::ProducerOptions;
 
 pub(crate) type RequestId = u64;
 
-/// Tells the lane of an event. Asked only about events that failed or whose stream is paced.
+/// Returns the lane of an event. Called only for events that failed or if any lane is limited.
 pub(crate) type LaneOf<'a> = &'a dyn Fn(&Event) -> Lane;
 
-/// Everything that dispatch knows.
+/// The state of a producer.
 pub(crate) struct Engine {
     rules: Rules,
-    /// The events that wait, wherever their tickets are.
+    /// The waiting events; the other fields refer to them by ticket.
     store: Store,
-    /// Accepted events in their order, not yet looked at.
+    /// Accepted events in their order, before they are assigned to a request or a queue.
     backlog: Backlog,
-    /// What has waited and may go now; it goes before `backlog`.
+    /// Work that has waited and may go now, before the backlog.
     runnable: VecDeque<Work>,
     keys: KeyQueues,
-    /// How many keys have failures that their callers have not seen.
+    /// The number of keys with failures that their callers have not seen.
     troubled: usize,
-    /// KeyQueues that must be kept until `backlog` is past that number.
+    /// Keys that must be kept until the backlog is past that number.
     blocked: VecDeque<(u64, KeyId)>,
     lanes: Lanes,
     timers: BTreeMap<(Instant, u64), Timer>,
     deadlines: Deadlines,
     requests: Vec<InFlight>,
-    /// How long the last request took that has ended.
+    /// The duration of the last request that ended.
     last_took: Duration,
     calls: Calls,
     permits: Permits,
     budget: Budget,
     random: u64,
     epochs: Epochs,
-    /// Since when something could go.
+    /// When an event first became ready to go; `None` while nothing waits.
     waiting_since: Option<Instant>,
     closed: bool,
     next_seq: u64,
     next_request: RequestId,
     next_timer: u64,
-    /// The first failure that nobody waits for, kept for `flush`.
+    /// Failures whose callers went away, kept for `flush`.
     lost: Lost,
     spare: Vec<(Vec<Event>, Vec<Meta>)>,
     wakes: Vec<Waker>,
     stats: Stats,
 }
 
-/// The options, folded with the limits of the backend.
+/// The options combined with the limits of the backend.
 pub(crate) struct Rules {
     linger: Duration,
     batch_wait: Duration,
@@ -111,7 +111,7 @@ struct InFlight {
     departed: Instant,
     events: Arc<Vec<Event>>,
     metas: Vec<Meta>,
-    /// Whether its keys are marked. A lone request needs no marks until a second one comes.
+    /// Whether its keys are marked. A lone request needs no marks until there is a second one.
     marked: bool,
 }
 
@@ -132,14 +132,14 @@ enum Timer {
     IdleLane(Lane),
 }
 
-/// What happened since it was last asked, for metrics.
+/// Counts since the last reading, for metrics.
 #[derive(Default)]
 pub(crate) struct Stats {
     pub(crate) sent: u64,
     pub(crate) retried: u64,
     pub(crate) throttled: u64,
     pub(crate) failed: Vec<ErrorKind>,
-    /// From acceptance to the last outcome, for each call that ended.
+    /// The time from acceptance to the last outcome, per call that ended.
     pub(crate) latencies: Vec<Duration>,
 }
 
@@ -187,12 +187,12 @@ impl Engine {
         }
     }
 
-    /// The most events of one request.
+    /// Returns the largest number of events in a request.
     pub(crate) fn batch_events(&self) -> usize {
         self.rules.batch_events
     }
 
-    /// Takes permits in the buffer, or a place in the line.
+    /// Takes permits of the buffer, or a place in the line.
     pub(crate) fn reserve(
         &mut self,
         events: usize,
@@ -204,7 +204,7 @@ impl Engine {
         Ok(self.permits.take(events, bytes))
     }
 
-    /// Whether the waiter has permits now. After an error, or `true`, it has left the line.
+    /// Returns whether the waiter has its permits. After an error, or `true`, it has left the line.
     pub(crate) fn poll_reserve(&mut self, id: WaiterId, waker: &Waker) -> Result<bool, Error> {
         if self.closed {
             self.permits.leave(id, &mut self.wakes);
@@ -213,17 +213,17 @@ impl Engine {
         Ok(self.permits.poll(id, waker))
     }
 
-    /// The waiter has gone away.
+    /// Removes a waiter that has gone away.
     pub(crate) fn cancel_reserve(&mut self, id: WaiterId) {
         self.permits.leave(id, &mut self.wakes);
     }
 
-    /// Gives back permits that was taken and is not used.
+    /// Returns permits that were taken and are not used.
     pub(crate) fn unreserve(&mut self, events: usize, bytes: usize) {
         self.permits.free(events, bytes, &mut self.wakes);
     }
 
-    /// Takes permits for bytes without waiting for it.
+    /// Takes permits for bytes without waiting.
     pub(crate) fn overdraw(&mut self, bytes: usize) {
         self.permits.overdraw(bytes);
     }
@@ -233,23 +233,23 @@ impl Engine {
         self.epochs.seal()
     }
 
-    /// Whether everything up to that flush has its outcome.
+    /// Returns whether everything accepted before that flush has its outcome.
     pub(crate) fn poll_flush(&mut self, epoch: u64, waker: &Waker) -> bool {
         self.epochs.poll(epoch, waker)
     }
 
-    /// The first failure that no caller waits for, once.
+    /// Returns the failures whose callers went away, once.
     pub(crate) fn take_lost(&mut self) -> Option<Error> {
         self.lost.take()
     }
 
-    /// Accepts nothing more.
+    /// Closes the engine: nothing more is accepted.
     pub(crate) fn close(&mut self) {
         self.closed = true;
         self.permits.wake_all(&mut self.wakes);
     }
 
-    /// Fails everything that has no outcome yet; answers how many events that were.
+    /// Fails every event without an outcome, and returns their number.
     pub(crate) fn abort(&mut self) -> usize {
         let mut left = self.backlog.take_all(&mut self.store);
         for work in std::mem::take(&mut self.runnable) {
@@ -286,7 +286,7 @@ impl Engine {
         count
     }
 
-    /// When something has to happen although nobody calls.
+    /// Returns when the engine must be called again without an external cause.
     pub(crate) fn next_wake(&self) -> Option<Instant> {
         let timer = self.timers.first_key_value().map(|((at, _), _)| *at);
         let due = (self.requests.len() < self.rules.in_flight)
@@ -297,22 +297,22 @@ impl Engine {
         [timer, due, deadline].into_iter().flatten().min()
     }
 
-    /// Events that have no outcome yet, and their bytes.
+    /// Returns the number of events without an outcome, and their bytes.
     pub(crate) fn buffered(&self) -> (usize, usize) {
         (self.permits.events(), self.permits.bytes())
     }
 
-    /// Requests in flight, and lanes that are paced.
+    /// Returns the number of requests in flight and of limited lanes.
     pub(crate) fn load(&self) -> (usize, usize) {
         (self.requests.len(), self.lanes.len())
     }
 
-    /// Who has to be woken; after every other call, without holding the engine.
+    /// Returns the wakers to wake: after every other call, without holding the engine.
     pub(crate) fn take_wakes(&mut self) -> Vec<Waker> {
         std::mem::take(&mut self.wakes)
     }
 
-    /// What happened since this was asked last.
+    /// Returns the counts since the last reading.
     pub(crate) fn stats(&mut self) -> &mut Stats {
         &mut self.stats
     }
@@ -329,7 +329,7 @@ impl Engine {
         self.waiting_since.map(|since| since + wait)
     }
 
-    /// The number of the oldest event to come.
+    /// Returns the number of the oldest event in the backlog.
     fn oldest(&self) -> u64 {
         let first = self.backlog.first(&self.store);
         first.map_or(u64::MAX, |meta| meta.seq)
@@ -347,7 +347,7 @@ impl Engine {
         self.next_timer += 1;
     }
 
-    /// A fraction from the seed: splitmix64.
+    /// Returns a fraction from the seed (splitmix64).
     fn fraction(&mut self) -> f64 {
         self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.random;

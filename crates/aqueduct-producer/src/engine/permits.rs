@@ -1,7 +1,7 @@
 use std::collections::VecDeque;
 use std::task::Waker;
 
-/// The bounded buffer: who may put events in, first come, first served.
+/// The permits of the bounded buffer, first come, first served. (Rule 10)
 pub(super) struct Permits {
     max_events: usize,
     max_bytes: usize,
@@ -41,7 +41,7 @@ impl Permits {
         self.bytes
     }
 
-    /// Takes permits at once where there is some and nobody waits for it, else a place in the line.
+    /// Takes permits at once if there are enough and no caller waits; else takes a place in the line.
     pub(super) fn take(&mut self, events: usize, bytes: usize) -> Option<WaiterId> {
         if self.waiters.is_empty() && self.fits(events, bytes) {
             self.events += events;
@@ -60,19 +60,19 @@ impl Permits {
         Some(id)
     }
 
-    /// Takes permits for bytes, whether there is any or not.
+    /// Takes permits for bytes even if there are not enough.
     pub(super) fn overdraw(&mut self, bytes: usize) {
         self.bytes += bytes;
     }
 
-    /// Gives permits back and grants it to those who wait, in their order.
+    /// Returns permits and grants them to waiting callers, in their order.
     pub(super) fn free(&mut self, events: usize, bytes: usize, wakes: &mut Vec<Waker>) {
         self.events = self.events.saturating_sub(events);
         self.bytes = self.bytes.saturating_sub(bytes);
         self.grant(wakes);
     }
 
-    /// Whether the waiter's turn has come; it has left the line then.
+    /// Returns whether the waiter has its permits; it has left the line then.
     pub(super) fn poll(&mut self, id: WaiterId, waker: &Waker) -> bool {
         let Some(at) = self.place(id) else {
             return true;
@@ -85,7 +85,7 @@ impl Permits {
         false
     }
 
-    /// Leaves the line, and gives back what was granted meanwhile.
+    /// Leaves the line and returns permits granted meanwhile.
     pub(super) fn leave(&mut self, id: WaiterId, wakes: &mut Vec<Waker>) {
         let Some(at) = self.place(id) else { return };
         let Some(waiter) = self.waiters.remove(at) else {
@@ -98,7 +98,7 @@ impl Permits {
         }
     }
 
-    /// Wakes everybody, to see that it was closed.
+    /// Wakes all waiters, which then see that the producer is closed.
     pub(super) fn wake_all(&mut self, wakes: &mut Vec<Waker>) {
         wakes.extend(self.waiters.iter_mut().filter_map(|it| it.waker.take()));
     }
@@ -108,7 +108,7 @@ impl Permits {
     }
 
     fn fits(&self, events: usize, bytes: usize) -> bool {
-        // What is larger than the whole buffer goes in alone, or it would wait for ever.
+        // An event larger than the whole buffer is let in alone: it would wait for ever otherwise.
         let alone = self.events == 0;
         alone || (self.events + events <= self.max_events && self.bytes + bytes <= self.max_bytes)
     }

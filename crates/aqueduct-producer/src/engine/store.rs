@@ -2,11 +2,11 @@ use aqueduct_core::{Event, Instant};
 
 use super::key_queue::Meta;
 
-/// The place of an event that waits for a request: it stays where it is while its ticket goes
-/// around.
+/// The index of a waiting event: the event is not moved while its ticket goes from queue to
+/// queue.
 pub(super) type Ticket = u32;
 
-/// The events that wait, in places that are used again.
+/// The waiting events, in reused slots.
 #[derive(Default)]
 pub(super) struct Store {
     slots: Vec<Slot>,
@@ -14,7 +14,7 @@ pub(super) struct Store {
 }
 
 struct Slot {
-    /// None where the place is free.
+    /// `None` if the slot is free.
     event: Option<Event>,
     meta: Meta,
 }
@@ -74,7 +74,7 @@ impl Store {
         waiting.map(|slot| slot.meta.submitted).min()
     }
 
-    /// Takes the event out; its place is free from then on.
+    /// Removes the event and frees its slot.
     #[inline]
     pub(super) fn take(&mut self, ticket: Ticket) -> Option<(Event, Meta)> {
         let slot = &mut self.slots[ticket as usize];

@@ -496,7 +496,7 @@ fn a_sink_keeps_the_limits_in_bytes() {
 }
 
 #[test]
-fn a_dispatch_stands_where_a_producer_is_wanted() {
+fn a_producer_stands_where_the_contract_wants_one() {
     simulate(async |runtime| {
         let backend = Faulty::new(runtime, Faults { event: 300, ..NONE });
         let producer = Producer::new(backend.clone(), ProducerOptions::default(), runtime);
