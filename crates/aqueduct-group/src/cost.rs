@@ -3,6 +3,9 @@ use std::time::Duration;
 
 use crate::GroupOptions;
 
+/// The lease writes that a take-over without release may bring forward, beside those on time.
+pub(crate) const CRASH_WRITES: u32 = 128;
+
 /// How many requests an hour a group sends to its lease store; what it reads and writes does not
 /// depend on the event rate.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -14,9 +17,12 @@ pub struct RequestCost {
     pub members: usize,
     /// Writes of all members while no event comes: renewals.
     pub idle_writes: f64,
-    /// Writes of all members at any event rate, at most: commits, which renew as well; more only
-    /// where `commit_count` brings one forward, and in isolation mode.
+    /// The most writes of all members at any event rate: commits, which renew as well. Only
+    /// `commit_count`, flushes and `crash_writes` add to it.
     pub busy_writes: f64,
+    /// The most writes, not per hour, that marks and announcements add after each take-over of a
+    /// partition whose owner did not release it.
+    pub crash_writes: u32,
     /// Listings of all members: one of the partitions and one of the leases each.
     pub listings: f64,
 }
@@ -32,6 +38,7 @@ pub fn request_cost(options: &GroupOptions, partitions: usize, members: usize) -
         members,
         idle_writes: partitions as f64 * renewals,
         busy_writes: partitions as f64 * commits.max(renewals),
+        crash_writes: CRASH_WRITES,
         listings: members as f64 * hourly(options.lease_ttl / 2),
     }
 }

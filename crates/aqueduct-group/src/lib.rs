@@ -4,6 +4,7 @@ mod budget;
 mod consumer;
 mod cost;
 mod driver;
+mod gate;
 mod member;
 mod offline;
 mod options;
@@ -14,6 +15,7 @@ mod tracker;
 pub use self::budget::ByteBudget;
 pub use self::consumer::Group;
 pub use self::cost::{RequestCost, request_cost};
+pub use self::gate::IsolationGate;
 pub use self::options::{GroupOptions, OnGap};
 
 /// The examples of the README compile.

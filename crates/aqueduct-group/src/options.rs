@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use aqueduct_core::{Backoff, Error, GroupName, OwnerId, RebalanceListener, Result, Start};
 
-use crate::ByteBudget;
+use crate::{ByteBudget, IsolationGate};
 
 /// How a group reads its stream. Every default says why it has its value.
 #[derive(Clone)]
@@ -45,6 +45,9 @@ pub struct GroupOptions {
     /// Limits the bytes of all partitions of the process; default none: the limits per partition
     /// suffice until one process owns very many.
     pub budget: Option<Arc<ByteBudget>>,
+    /// The gate that all groups of the process share, so that an event suspected of a crash runs
+    /// alone in the process; default: a gate of its own, for processes with one group.
+    pub isolation: Option<Arc<IsolationGate>>,
     /// The wait before a failed event comes again if the nack names none; default from 200 ms to
     /// 30 s.
     pub redelivery: Backoff,
@@ -101,6 +104,7 @@ impl GroupOptions {
             max_parked: 5_000,
             max_span: 100_000,
             budget: None,
+            isolation: None,
             redelivery: Backoff::new(Duration::from_millis(200), Duration::from_secs(30)),
             drain: Duration::from_secs(30),
             on_gap: OnGap::Fail,

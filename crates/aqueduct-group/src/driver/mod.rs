@@ -25,6 +25,7 @@ use metrics::Counter;
 use self::deliver::Slots;
 pub(crate) use self::run::{Driver, Start};
 use crate::GroupOptions;
+use crate::gate::Seat;
 
 /// What the driver, the readers, the receivers and the settlers share.
 pub(crate) struct Shared {
@@ -52,6 +53,9 @@ pub(crate) struct Shared {
     unreachable_since: Mutex<Option<Instant>>,
     requests: mpsc::UnboundedSender<Request>,
     delivered: Counter,
+    pub(super) seat: Seat,
+    /// Deliveries of lost partitions that handlers still hold: they are company, too.
+    strays: AtomicUsize,
 }
 
 /// What a consumer asks of its driver.
@@ -79,6 +83,7 @@ impl Shared {
             "group" => key.group.to_string(),
             "stream" => key.stream.to_string(),
         );
+        let seat = options.isolation.clone().unwrap_or_default().join();
         Self {
             runtime: runtime.clone(),
             options,
@@ -99,6 +104,8 @@ impl Shared {
             unreachable_since: Mutex::default(),
             requests,
             delivered,
+            seat,
+            strays: AtomicUsize::new(0),
         }
     }
 
@@ -162,6 +169,18 @@ impl Shared {
     fn fail(&self, error: Error) {
         lock(&self.failure).get_or_insert(error);
         self.ready.notify(usize::MAX);
+    }
+
+    /// Notes that a delivery of a partition that is gone was dropped.
+    fn stray_dropped(&self) {
+        let fewer = |strays: usize| strays.checked_sub(1);
+        let order = Ordering::AcqRel;
+        self.strays
+            .fetch_update(order, Ordering::Acquire, fewer)
+            .ok();
+        if self.seat.is_held() {
+            self.wake.notify(usize::MAX);
+        }
     }
 
     pub(crate) fn status(&self) -> ConsumerStatus {

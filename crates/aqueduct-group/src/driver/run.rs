@@ -1,6 +1,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::Poll;
 
 use aqueduct_core::{
@@ -91,6 +92,8 @@ impl Driver {
         let mut inputs = VecDeque::from([Input::Tick]);
         loop {
             let news = self.shared.wake.listen();
+            let gate = self.shared.seat.changed();
+            self.owned.heed_gate();
             while let Some(input) = inputs.pop_front() {
                 self.step(input);
             }
@@ -98,6 +101,7 @@ impl Driver {
                 break;
             }
             let mut news = pin!(news);
+            let mut gate = pin!(gate);
             let mut wake = self.shared.runtime.sleep_until(self.member.next_wake());
             let Self {
                 calls,
@@ -113,6 +117,9 @@ impl Driver {
                 if let Poll::Ready(Some(request)) = requests.poll_next_unpin(cx) {
                     return Poll::Ready(Happened::Request(request));
                 }
+                if gate.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(Happened::Gate);
+                }
                 if news.as_mut().poll(cx).is_ready() || wake.as_mut().poll(cx).is_ready() {
                     return Poll::Ready(Happened::Input(Box::new(Input::Tick)));
                 }
@@ -121,6 +128,10 @@ impl Driver {
             .await;
             inputs.push_back(match event {
                 Happened::Input(input) => *input,
+                Happened::Gate => {
+                    self.shared.ready.notify(usize::MAX);
+                    Input::Tick
+                }
                 Happened::Request(Request::Close) => Input::Close,
                 Happened::Request(Request::Flush(done)) => {
                     self.flush_ids += 1;
@@ -213,6 +224,8 @@ fn not_given_up(kept: &[PartitionId], shared: &Shared) -> Error {
 
 enum Happened {
     Input(Box<Input>),
+    /// Another event may run alone, or all may go on.
+    Gate,
     Request(Request),
 }
 
@@ -247,6 +260,19 @@ impl OwnedSlots {
         Some(task)
     }
 
+    /// Counts what is with receivers, of all partitions.
+    fn in_flight(&self) -> usize {
+        let open = self.open.values().map(|(slot, _)| slot.watch_in_flight());
+        open.sum::<usize>() + self.shared.strays.load(Ordering::Acquire)
+    }
+
+    /// Tells a member that waits to run an event alone that nothing of this one is out.
+    fn heed_gate(&self) {
+        if self.shared.seat.is_waited_for() && self.in_flight() == 0 {
+            self.shared.seat.be_quiet();
+        }
+    }
+
     fn count(&self) {
         metrics::gauge!(
             "aqueduct_group_partitions",
@@ -263,10 +289,30 @@ impl Work for OwnedSlots {
         Some(slot.snapshot())
     }
 
-    fn mark(&mut self, partition: &PartitionId) -> Option<Snapshot> {
+    fn needs_alone(&mut self, partition: &PartitionId) -> bool {
+        let open = self.open.get(partition);
+        open.is_some_and(|(slot, _)| slot.needs_alone(self.shared.runtime.now()))
+    }
+
+    fn quiet(&mut self) -> bool {
+        let granted = self.shared.seat.request();
+        self.in_flight() == 0 && granted
+    }
+
+    fn release(&mut self) {
+        self.shared.seat.release();
+    }
+
+    fn mark(&mut self, partition: &PartitionId, alone: bool) -> Option<Snapshot> {
         let (slot, _) = self.open.get(partition)?;
-        slot.mark(self.shared.runtime.now());
+        slot.mark(self.shared.runtime.now(), alone);
         Some(slot.snapshot())
+    }
+
+    fn keep_company(&mut self, partition: &PartitionId) {
+        if let Some((slot, _)) = self.open.get(partition) {
+            slot.keep_company();
+        }
     }
 
     fn withdraw(&mut self, partition: &PartitionId) {

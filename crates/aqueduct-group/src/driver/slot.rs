@@ -114,6 +114,10 @@ impl Slot {
             return None;
         }
         let mut inner = lock(&self.inner);
+        if self.shared.seat.is_held() && !inner.tracker.is_alone() {
+            // Only the event that runs alone is handed out until it is settled (rule 5).
+            return None;
+        }
         let nothing = inner.tracker.take(max, now, out) == 0;
         if self.is_marked() && !inner.tracker.is_unclaimed() {
             self.marked.store(false, Ordering::Release);
@@ -258,12 +262,13 @@ impl Slot {
     }
 
     pub(super) fn snapshot(&self) -> Snapshot {
-        let inner = lock(&self.inner);
+        let mut inner = lock(&self.inner);
         let shared = &self.shared;
         let wanted = self.open.load(Ordering::Acquire)
             && shared.waiting.load(Ordering::Acquire) > 0
             && !shared.paused.load(Ordering::Acquire)
             && !shared.draining.load(Ordering::Acquire);
+        let may_need_mark = wanted && inner.tracker.may_need_mark();
         let tracker = &inner.tracker;
         let drained = match self.stopping.why() {
             None => false,
@@ -272,7 +277,7 @@ impl Slot {
         };
         Snapshot {
             progress: tracker.progress(),
-            wants_mark: wanted && tracker.may_need_mark(),
+            wants_mark: may_need_mark,
             mark: tracker.waits_for_mark(),
             alone: tracker.is_alone(),
             unclaimed: !wanted && tracker.is_unclaimed(),
@@ -283,9 +288,26 @@ impl Slot {
         }
     }
 
-    /// Chooses the next event to run alone, where there is one.
-    pub(super) fn mark(&self, now: Instant) {
-        lock(&self.inner).tracker.mark_needed(now);
+    /// Returns whether the next suspect is to run alone, rather than in a batch.
+    pub(super) fn needs_alone(&self, now: Instant) -> bool {
+        lock(&self.inner).tracker.needs_alone(now)
+    }
+
+    /// Chooses the next event to run alone, or the next batch.
+    pub(super) fn mark(&self, now: Instant, alone: bool) {
+        lock(&self.inner).tracker.mark(now, alone);
+    }
+
+    /// Turns the mark of the event that runs alone into one that counts for no event.
+    pub(super) fn keep_company(&self) {
+        lock(&self.inner).tracker.keep_company();
+    }
+
+    /// Returns how many events are with receivers, and has the driver woken when that changes.
+    pub(super) fn watch_in_flight(&self) -> usize {
+        let mut inner = lock(&self.inner);
+        inner.watched = true;
+        inner.tracker.in_flight()
     }
 
     /// Takes the mark of an event back that nobody came for.
@@ -311,7 +333,8 @@ impl Slot {
             let mut inner = lock(&self.inner);
             let tracker = &inner.tracker;
             // Not before: those who wait for a mark or an announcement depend on the driver.
-            inner.watched &= tracker.is_guarded() || tracker.children().is_some();
+            inner.watched &=
+                tracker.is_guarded() || tracker.children().is_some() || self.shared.seat.is_held();
         }
     }
 
@@ -319,6 +342,8 @@ impl Slot {
     pub(super) fn revoke(&self, why: Revocation) {
         self.open.store(false, Ordering::Release);
         let mut inner = lock(&self.inner);
+        let strays = inner.tracker.in_flight();
+        self.shared.strays.fetch_add(strays, Ordering::AcqRel);
         inner.tracker.revoke_all(why);
         self.charge(&mut inner);
         drop(inner);
@@ -431,6 +456,11 @@ impl Settler for Slot {
         let now = runtime.now();
         let leaving = self.stopping.why().is_some() || self.shared.draining.load(Ordering::Acquire);
         let mut inner = lock(&self.inner);
+        if inner.tracker.is_over() {
+            drop(inner);
+            self.shared.stray_dropped();
+            return;
+        }
         let settled = if leaving {
             // A handler that a shutdown or hand-off cancels has not failed (rule 5).
             inner.tracker.give_back(parts, now)

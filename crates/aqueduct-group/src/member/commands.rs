@@ -111,8 +111,17 @@ impl Opening {
 pub(crate) trait Work {
     /// Where an open partition stands.
     fn snapshot(&mut self, partition: &PartitionId) -> Option<Snapshot>;
-    /// Chooses the next event to run alone, where there is one: [`Snapshot::mark`] says so.
-    fn mark(&mut self, partition: &PartitionId) -> Option<Snapshot>;
+    /// Returns whether the next suspect of the partition is to run alone, rather than in a batch.
+    fn needs_alone(&mut self, partition: &PartitionId) -> bool;
+    /// Asks the process to hand out nothing more; returns whether nothing is out any more.
+    fn quiet(&mut self) -> bool;
+    /// Lets the process hand out events again.
+    fn release(&mut self);
+    /// Chooses the next event to run alone, or the next batch, where there is one:
+    /// [`Snapshot::mark`] says so. The mark counts as an attempt if `alone`.
+    fn mark(&mut self, partition: &PartitionId, alone: bool) -> Option<Snapshot>;
+    /// Turns the mark of the event that runs alone into one that counts for no event.
+    fn keep_company(&mut self, partition: &PartitionId);
     /// Takes back the mark of an event that nobody came for.
     fn withdraw(&mut self, partition: &PartitionId);
     /// Revokes what is out for good, and answers where that leaves the partition.

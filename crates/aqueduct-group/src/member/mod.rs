@@ -12,6 +12,8 @@
 //! The driver carries out [`Command`]s and answers with [`Input`]s; what the partitions have done
 //! is asked of [`Work`] when it is needed. One write of a lease is under way at a time.
 
+mod allowance;
+mod alone;
 mod balance;
 mod commands;
 mod health;
@@ -31,14 +33,13 @@ use aqueduct_core::{
     GroupKey, GroupRecord, Instant, Lease, OwnerId, Partition, PartitionId, Revocation,
 };
 
+use self::allowance::Allowance;
+use self::alone::{Alone, CLAIM_WITHIN};
 pub(crate) use self::commands::{Command, Input, Listing, Opening, Snapshot, Work, WriteKind};
 use self::health::{Call, Health};
 pub(crate) use self::rng::Rng;
 use crate::GroupOptions;
 use crate::tracker::Progress;
-
-/// A mark is taken back where no receiver comes for its event within this time.
-const CLAIM_WITHIN: Duration = Duration::from_millis(250);
 
 /// The timings and limits of a member.
 #[derive(Clone, Copy, Debug)]
@@ -70,6 +71,11 @@ impl Timings {
     /// How long a lease is held that is not renewed: its life without the margin.
     fn held(&self) -> Duration {
         self.life.saturating_sub(self.margin)
+    }
+
+    /// How long a partition is open before its suspects run alone.
+    fn settle_in(&self) -> Duration {
+        self.life / 30
     }
 
     /// How long one call to the store may take.
@@ -110,12 +116,7 @@ pub(crate) struct Member {
     list_failures: u32,
     health: Health,
     flushes: Vec<Flush>,
-    /// Whose event runs alone, and since when nobody comes for it: one at a time, so that a crash
-    /// counts against one event.
-    alone: Option<(PartitionId, Instant)>,
-    /// Whose event ran alone last: the next in order comes first. A start draws where to begin, so
-    /// that rapid restarts do not meet the same event each time.
-    ran_alone: Result<PartitionId, u64>,
+    alone: Alone,
     ops: u64,
     balance_due: bool,
     create_at: Instant,
@@ -152,6 +153,9 @@ struct Owned {
     flushed: u64,
     /// Writes that were refused in a row although the row is ours.
     refused: u32,
+    allowance: Allowance,
+    /// Nothing runs alone before: what kills a process as soon as it starts is no event.
+    alone_from: Instant,
 }
 
 /// A write under way.
@@ -222,8 +226,7 @@ impl Member {
             group,
             group_fresh: true,
             asking_group: false,
-            alone: None,
-            ran_alone: Err(rng.next()),
+            alone: Alone::new(rng.next()),
             rng,
             partitions: BTreeMap::new(),
             rows: BTreeMap::new(),
@@ -296,14 +299,15 @@ impl Member {
             let often = timings.commit_min.max(Duration::from_millis(50));
             wake = wake.min(self.last_tick + often.min(timings.renew_every / 4));
         }
-        if self.alone.is_some() {
+        if self.alone.is_taken() {
             wake = wake.min(self.last_tick + CLAIM_WITHIN);
         }
         for owned in self.owned.values() {
             let ends = owned.ends(self.closing, timings);
             let idle = owned.pending.as_ref().is_none_or(|pending| pending.idle);
+            let alone = (owned.alone_from > self.last_tick).then_some(owned.alone_from);
             let retry = (idle && owned.retry_at > self.last_tick).then_some(owned.retry_at);
-            for due in [ends, retry].into_iter().flatten() {
+            for due in [ends, retry, alone].into_iter().flatten() {
                 wake = wake.min(due);
             }
         }

@@ -30,15 +30,21 @@ impl Member {
                 return;
             }
         };
+        let failed = self.health.listing_fails();
         self.health.succeeded(Call::Listing);
         self.list_failures = 0;
         let every = self.timings.life / 2;
         self.next_list = now + self.rng.share(every, 80, 120);
-        // Where the store was away for long, nobody could renew: everybody gets a new life, so
-        // that an outage does not look like a crash of all.
-        let away = self
+        // While the store is away no owner can renew: a lease stands still without expiring, so that
+        // an outage does not look like the crash of every owner (rule 5). A failed listing may have
+        // been out of reach since the one before it.
+        let blind = self
             .listed
-            .is_some_and(|listed| now.since(listed) > self.timings.life * 3 / 4);
+            .map_or(Duration::ZERO, |listed| now.since(listed));
+        let outage = match failed || blind > self.timings.life * 3 / 4 {
+            true => blind,
+            false => Duration::ZERO,
+        };
         self.listed = Some(now);
         self.partitions = listing
             .partitions
@@ -53,10 +59,8 @@ impl Member {
         let owned = &self.owned;
         self.rows
             .retain(|id, row| seen.contains(id) || row.since >= sent || owned.contains_key(id));
-        if away {
-            for row in self.rows.values_mut() {
-                row.since = now;
-            }
+        for row in self.rows.values_mut() {
+            row.since = now.min(row.since + outage);
         }
         self.create_missing(now, out);
         self.delete_ended(out);

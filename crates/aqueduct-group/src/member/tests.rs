@@ -10,7 +10,19 @@ impl Work for Idle {
         None
     }
 
-    fn mark(&mut self, _: &PartitionId) -> Option<Snapshot> {
+    fn needs_alone(&mut self, _: &PartitionId) -> bool {
+        false
+    }
+
+    fn quiet(&mut self) -> bool {
+        true
+    }
+
+    fn release(&mut self) {}
+
+    fn keep_company(&mut self, _: &PartitionId) {}
+
+    fn mark(&mut self, _: &PartitionId, _: bool) -> Option<Snapshot> {
         None
     }
 
@@ -100,5 +112,33 @@ fn a_close_after_a_refused_acceptance_gives_the_row_up_and_ends() {
         let written = Input::Written("p0".into(), op, Ok(Swap::Swapped(next)));
         let commands = member.handle(written, at(1), &mut Idle);
         assert!(commands.contains(&Command::Closed { kept: Vec::new() }));
+    }
+}
+
+#[test]
+fn a_lease_does_not_expire_while_the_watcher_cannot_reach_the_store() {
+    let taken_at = |outage: std::ops::Range<u64>| {
+        let mut member = member();
+        (0..90).find(|now| {
+            let mut commands = member.handle(Input::Tick, at(*now), &mut Idle);
+            while matches!(commands[..], [Command::List(_)]) {
+                let answer = match outage.contains(now) {
+                    true => Input::Listed(Err(Error::new(ErrorKind::Unavailable, "no store"))),
+                    false => listing(&row("other")),
+                };
+                commands = member.handle(answer, at(*now), &mut Idle);
+            }
+            write_of(&commands).is_some()
+        })
+    };
+    let calm = taken_at(0..0).unwrap();
+    assert!((30..50).contains(&calm), "{calm}");
+    for from in 1..20 {
+        // Short enough for the watcher to list in between as if nothing had been.
+        let after = taken_at(from..from + 18).unwrap();
+        assert!(
+            after >= 40,
+            "taken after {after} s, an outage of 18 s from {from} on"
+        );
     }
 }

@@ -3,7 +3,8 @@ use std::time::Duration;
 use aqueduct_core::{Checkpoint, Instant, PartitionId, Revocation};
 
 use super::write::Carried;
-use super::{CLAIM_WITHIN, Command, Flush, Kind, Member, Stop, Work};
+use super::{Command, Flush, Kind, Member, Owned, Snapshot, Stop, Timings, Work};
+use crate::tracker::Progress;
 
 impl Member {
     /// Does what is due.
@@ -16,12 +17,9 @@ impl Member {
             let known = self.rows.values().map(|row| row.lease.clone()).collect();
             out.push(Command::List(known));
         }
-        self.look_after_alone(now, work);
+        self.alone.look_after(self.timings.drain, now, work);
         let mut partitions: Vec<_> = self.owned.keys().cloned().collect();
-        let first = match &self.ran_alone {
-            Ok(last) => partitions.partition_point(|partition| partition <= last),
-            Err(drawn) => (drawn % partitions.len().max(1) as u64) as usize,
-        };
+        let first = self.alone.first(&partitions);
         partitions.rotate_left(first);
         for partition in &partitions {
             self.tend(partition, now, work, out);
@@ -60,9 +58,39 @@ impl Member {
         work: &mut dyn Work,
         out: &mut Vec<Command>,
     ) {
+        if self.is_writing(partition, now, out) {
+            return;
+        }
+        let closed_up = |owned: &Owned| {
+            let stopped = owned.stop.as_ref().is_some_and(|stop| stop.last.is_some());
+            stopped || owned.is_let_go()
+        };
+        let snapshot = match self.owned.get(partition) {
+            Some(owned) if !closed_up(owned) => work.snapshot(partition),
+            _ => None,
+        };
+        if let Some(snapshot) = &snapshot {
+            self.hand_off_if_asked(partition, now, out);
+            self.end_if_settled(partition, snapshot, now, out);
+        }
+        if self.give_up(partition, now, work, out) {
+            return;
+        }
+        let snapshot = self.try_suspects(partition, snapshot, now, work);
+        self.commit_if_due(partition, snapshot, now, out);
+    }
+
+    /// Returns whether a write is under way, or put off; reads the row again where its answer was
+    /// lost.
+    fn is_writing(
+        &mut self,
+        partition: &PartitionId,
+        now: Instant,
+        out: &mut Vec<Command>,
+    ) -> bool {
         let op = self.ops + 1;
         let Some(owned) = self.owned.get_mut(partition) else {
-            return;
+            return true;
         };
         if let Some(pending) = &mut owned.pending {
             if pending.idle && now >= owned.retry_at {
@@ -71,21 +99,19 @@ impl Member {
                 self.ops = op;
                 out.push(Command::Read(partition.clone(), op));
             }
-            return;
+            return true;
         }
-        if owned.deadline.is_none() || now < owned.retry_at {
+        owned.deadline.is_none() || now < owned.retry_at
+    }
+
+    /// Begins to drain a partition that another member asked for.
+    fn hand_off_if_asked(&mut self, partition: &PartitionId, now: Instant, out: &mut Vec<Command>) {
+        let Some(owned) = self.owned.get_mut(partition) else {
             return;
-        }
-        let stopped = owned.stop.as_ref().is_some_and(|stop| stop.last.is_some());
-        let snapshot = if stopped || owned.is_let_go() {
-            None
-        } else {
-            work.snapshot(partition)
         };
-        // What was opened just now has not begun yet: it is asked again at the next tick.
-        if snapshot.is_some()
+        let by = owned.lease.wanted_by.clone();
+        if let Some(by) = by.filter(|by| *by != self.owner)
             && owned.stop.is_none()
-            && let Some(by) = owned.lease.wanted_by.clone().filter(|by| *by != self.owner)
         {
             owned.stop = Some(Stop {
                 why: Revocation::HandedOff,
@@ -95,81 +121,68 @@ impl Member {
             });
             out.push(Command::Drain(partition.clone(), Revocation::HandedOff));
         }
-        let ended = snapshot
-            .as_ref()
-            .and_then(|snapshot| snapshot.ended.clone());
-        if let Some(children) = ended
-            && self.has_children(partition, &children, now, out)
+    }
+
+    /// Begins to end a partition that is settled to its end and whose children have leases, so that
+    /// no member can take the end for a gap (rule 8).
+    fn end_if_settled(
+        &mut self,
+        partition: &PartitionId,
+        snapshot: &Snapshot,
+        now: Instant,
+        out: &mut Vec<Command>,
+    ) {
+        if let Some(children) = &snapshot.ended
+            && self.has_children(partition, children, now, out)
             && let Some(owned) = self.owned.get_mut(partition)
         {
             owned.stop = Some(Stop {
                 why: Revocation::Ended,
                 to: None,
                 since: now,
-                last: snapshot.clone(),
+                last: Some(snapshot.clone()),
             });
-        }
-        if self.give_up(partition, now, work, out) {
-            return;
-        }
-        let timings = self.timings;
-        let snapshot = match snapshot {
-            Some(snapshot) if snapshot.wants_mark && self.alone.is_none() => {
-                let marked = work.mark(partition);
-                if marked.as_ref().is_some_and(|marked| marked.mark) {
-                    self.alone = Some((partition.clone(), now));
-                    self.ran_alone = Ok(partition.clone());
-                }
-                marked
-            }
-            snapshot => snapshot,
-        };
-        let Some(owned) = self.owned.get_mut(partition) else {
-            return;
-        };
-        let progress = snapshot
-            .as_ref()
-            .map(|snapshot| snapshot.progress)
-            .filter(|progress| progress.ack_floor != Checkpoint::End);
-        let mark = progress.is_some() && snapshot.is_some_and(|snapshot| snapshot.mark);
-        let dirty = progress.is_some_and(|progress| progress.dirty);
-        if progress.is_some() && !dirty {
-            owned.flushed = owned.flush;
-        }
-        let since = now.since(owned.last_sent);
-        let due = mark
-            || progress.is_some_and(|progress| progress.urgent)
-            || now >= owned.renew_at
-            || dirty
-                && (owned.flushed < owned.flush
-                    || since >= timings.commit_interval
-                    || since >= timings.commit_min
-                        && progress.is_some_and(|it| it.settled >= timings.commit_count));
-        if due {
-            let lease = owned.lease.clone();
-            // A renewal alone makes nothing durable.
-            let flush = progress.map_or(owned.flushed, |_| owned.flush);
-            let next = self.renewed(&lease, progress.as_ref());
-            let carried = Carried { progress, flush };
-            self.send(partition, Kind::Commit, next, carried, now, out);
         }
     }
 
-    /// Lets the next one run alone, once the event that does is settled or gone.
-    fn look_after_alone(&mut self, now: Instant, work: &mut dyn Work) {
-        let Some((partition, since)) = &mut self.alone else {
+    /// Renews, commits or marks, if one of them is due; one write does all three.
+    fn commit_if_due(
+        &mut self,
+        partition: &PartitionId,
+        snapshot: Option<Snapshot>,
+        now: Instant,
+        out: &mut Vec<Command>,
+    ) {
+        let timings = self.timings;
+        let Some(owned) = self.owned.get_mut(partition) else {
             return;
         };
-        let open = self.owned.contains_key(partition);
-        let snapshot = open.then(|| work.snapshot(partition)).flatten();
-        if snapshot.as_ref().is_none_or(|snapshot| !snapshot.alone) {
-            self.alone = None;
-        } else if snapshot.is_some_and(|snapshot| !snapshot.unclaimed) {
-            *since = now;
-        } else if now >= *since + CLAIM_WITHIN {
-            work.withdraw(partition);
-            self.alone = None;
+        let mark = snapshot.as_ref().is_some_and(|snapshot| snapshot.mark);
+        let progress = snapshot
+            .map(|snapshot| snapshot.progress)
+            .filter(|progress| progress.ack_floor != Checkpoint::End);
+        if progress.is_some_and(|progress| !progress.dirty) {
+            owned.flushed = owned.flush;
         }
+        let early = progress.filter(|progress| progress.urgent || mark);
+        let early = early.is_some_and(|progress| {
+            let every = timings.commit_interval;
+            !progress.announces || owned.allowance.allows(1, every, now)
+        });
+        let on_time = now >= owned.renew_at
+            || progress.is_some_and(|progress| owned.is_commit_due(&progress, &timings, now));
+        if !early && !on_time {
+            return;
+        }
+        if early && !on_time {
+            owned.allowance.spend();
+        }
+        let lease = owned.lease.clone();
+        // A renewal alone makes nothing durable.
+        let flush = progress.map_or(owned.flushed, |_| owned.flush);
+        let next = self.renewed(&lease, progress.as_ref());
+        let carried = Carried { progress, flush };
+        self.send(partition, Kind::Commit, next, carried, now, out);
     }
 
     /// Sends the last write of a partition that is stopped and drained, or out of time.
@@ -236,5 +249,15 @@ impl Member {
             .listed
             .map_or(now, |listed| listed + Duration::from_millis(200));
         self.next_list = self.next_list.min(soonest.max(now));
+    }
+}
+
+impl Owned {
+    /// Returns whether progress is to be stored: on the interval, by count, or for a flush.
+    fn is_commit_due(&self, progress: &Progress, timings: &Timings, now: Instant) -> bool {
+        let since = now.since(self.last_sent);
+        let by_count = progress.settled >= timings.commit_count && since >= timings.commit_min;
+        let asked = self.flushed < self.flush;
+        progress.dirty && (asked || by_count || since >= timings.commit_interval)
     }
 }

@@ -4,6 +4,7 @@ use aqueduct_core::{
     Checkpoint, Effect, Error, Instant, Lease, OwnerId, PartitionId, Result, Revocation, Swap,
 };
 
+use super::allowance::Allowance;
 use super::balance::without_begun;
 use super::{Command, Kind, Member, Opening, Owned, Pending, Row, Snapshot, WriteKind};
 use crate::tracker::Progress;
@@ -30,6 +31,8 @@ impl Owned {
             flush: 0,
             flushed: 0,
             refused: 0,
+            allowance: Allowance::new(now),
+            alone_from: now,
         }
     }
 }
@@ -314,11 +317,14 @@ impl Member {
             Kind::Take | Kind::Accept if now >= deadline => {
                 self.lose(partition, Revocation::Lost, now, out);
             }
-            Kind::Take | Kind::Accept => out.push(Command::Open(Opening {
-                lease: owned.lease.clone(),
-                replay: self.group.replay,
-                until: deadline,
-            })),
+            Kind::Take | Kind::Accept => {
+                owned.alone_from = now + timings.settle_in();
+                out.push(Command::Open(Opening {
+                    lease: owned.lease.clone(),
+                    replay: self.group.replay,
+                    until: deadline,
+                }));
+            }
             Kind::Commit => {
                 owned.flushed = owned.flushed.max(pending.flush);
                 out.push(Command::Extended(partition.clone(), deadline));

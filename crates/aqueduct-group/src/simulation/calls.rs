@@ -67,6 +67,7 @@ impl World {
                 let before = store.rows.get(&id).cloned();
                 let swap = store.swap(&current, *next);
                 if let (Some(before), Swap::Swapped(after)) = (before, &swap) {
+                    self.check.seen.moves += u64::from(before.owner != after.owner);
                     self.check.written(&self.log, &before, after)?;
                     // What another hands off is seen when the row is read next.
                     if after.owner.as_ref() == Some(&self.processes[at].owner) {
@@ -77,7 +78,7 @@ impl World {
                     }
                     let writer = Some(&self.processes[at].owner);
                     if before.owner.is_some() && before.owner.as_ref() != writer {
-                        self.check.taken(&self.log, &before);
+                        self.taken_over(&before);
                     }
                 }
                 Input::Written(id, op, Ok(swap))

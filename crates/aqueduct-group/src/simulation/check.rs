@@ -10,20 +10,26 @@ pub(super) struct Check {
     begun: Vec<usize>,
     pub(super) seen: Seen,
     finished: usize,
-    /// The store answers soon, so that nearly every mark is of an event that runs.
-    strict: bool,
 }
 
 /// What became of one event.
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default)]
 struct Fate {
     settled: bool,
     dead_letter: bool,
-    /// Attempts that failed, as anybody could know of them.
-    failed: u32,
+    /// Handlers that failed.
     nacked: u32,
-    /// Processes that died while it ran alone.
+    /// Processes that died while it, and nothing else, ran in them.
     died: u32,
+    /// Processes that died, or lost their lease, with its mark stored while it did not run: between
+    /// mark and handler, or between handler and the write that takes the mark back.
+    near: u32,
+}
+
+impl Fate {
+    fn failed(&self) -> u32 {
+        self.nacked + self.died
+    }
 }
 
 /// How often each thing happened.
@@ -50,12 +56,16 @@ pub(super) struct Seen {
     pub(super) flushes: u64,
     pub(super) leaves: u64,
     pub(super) kept: u64,
+    /// Takeovers without release.
+    pub(super) unclean: u64,
+    pub(super) near: u64,
+    /// Writes that changed an owner.
+    pub(super) moves: u64,
 }
 
 impl Check {
-    pub(super) fn new(keys: usize, strict: bool) -> Self {
+    pub(super) fn new(keys: usize) -> Self {
         Self {
-            strict,
             begun: vec![0; keys],
             ..Self::default()
         }
@@ -76,10 +86,9 @@ impl Check {
         self.seen.starts += 1;
         let fate = &self.events[event];
         self.seen.repeated += u64::from(fate.settled);
-        if attempt > fate.failed + 1 {
+        if attempt > fate.failed() + fate.near + 1 {
             return Err(format!(
-                "event {event}: attempt {attempt} after {} failures: it is innocent",
-                fate.failed
+                "event {event}: attempt {attempt} after {fate:?}: it is innocent"
             ));
         }
         if fenced {
@@ -109,16 +118,17 @@ impl Check {
     /// A handler failed.
     pub(super) fn nacked(&mut self, event: usize) {
         self.events[event].nacked += 1;
-        self.failed(event);
     }
 
-    /// Its process died while it ran alone.
+    /// Its process died while it, and nothing else, ran in it.
     pub(super) fn died(&mut self, event: usize) {
         self.events[event].died += 1;
     }
 
-    fn failed(&mut self, event: usize) {
-        self.events[event].failed += 1;
+    /// Its mark was left behind although it did not run.
+    pub(super) fn nearly_ran(&mut self, event: usize) {
+        self.seen.near += 1;
+        self.events[event].near += 1;
     }
 
     pub(super) fn settled(&mut self, event: usize) {
@@ -134,23 +144,15 @@ impl Check {
         attempts: u32,
     ) -> Result<(), String> {
         let fate = &mut self.events[event];
-        if fate.failed < attempts {
-            return Err(format!(
-                "event {event} became a dead letter after {} failures",
-                fate.failed
-            ));
+        // By what the scenario did, not by the marks. One death may come so close to a run that no
+        // engine can tell: a mark is durable before its handler starts.
+        if fate.failed() + 1 < attempts || fate.failed() == 0 {
+            return Err(format!("event {event} became a dead letter after {fate:?}"));
         }
         if !std::mem::replace(&mut fate.dead_letter, true) {
             self.seen.dead_letters += 1;
             let innocent = fate.nacked == 0 && !log.events[event].poison;
             self.seen.innocent_letters += u64::from(innocent);
-            // Once it may have died between the mark and the handler.
-            if innocent && self.strict && fate.died + 1 < attempts {
-                return Err(format!(
-                    "event {event} never failed, ran alone in {} deaths and became a dead letter",
-                    fate.died
-                ));
-            }
             self.seen.poison_letters += u64::from(log.events[event].poison);
         }
         Ok(())
@@ -187,13 +189,6 @@ impl Check {
             u64::from(before.wanted_by.is_some() && after.owner == before.wanted_by);
         self.seen.ended += u64::from(from != to && after.checkpoint == Checkpoint::End);
         Ok(())
-    }
-
-    /// A lease was taken over from an owner that did not release it.
-    pub(super) fn taken(&mut self, log: &Log, before: &Lease) {
-        if let Some(attempts) = before.attempts.filter(|attempts| attempts.started) {
-            self.failed(log.event_at(&before.partition, attempts.position));
-        }
     }
 
     /// Nobody may think that it owns what another thinks it owns.
@@ -241,7 +236,7 @@ impl Check {
 }
 
 impl Seen {
-    fn all(&mut self) -> [(&'static str, &mut u64); 20] {
+    fn all(&mut self) -> [(&'static str, &mut u64); 22] {
         [
             ("starts", &mut self.starts),
             ("repeated", &mut self.repeated),
@@ -263,6 +258,8 @@ impl Seen {
             ("flushes", &mut self.flushes),
             ("leaves", &mut self.leaves),
             ("kept", &mut self.kept),
+            ("unclean", &mut self.unclean),
+            ("moves", &mut self.moves),
         ]
     }
 
@@ -272,6 +269,7 @@ impl Seen {
             *mine += *theirs;
         }
         self.innocent_letters += other.innocent_letters;
+        self.near += other.near;
     }
 
     pub(super) fn assert_everything_happened(&mut self) {

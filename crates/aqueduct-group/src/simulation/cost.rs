@@ -32,6 +32,26 @@ fn hour(events: usize) -> (f64, f64) {
     (world.store.writes as f64, world.store.lists as f64)
 }
 
+impl World {
+    /// Writes stay within the stated cost, whatever went wrong: per hour, and per take-over without
+    /// release. A move, a flush and a lost or refused write cost a few each.
+    pub(super) fn costs_what_is_stated(&self) -> Result<(), String> {
+        let options = GroupOptions::new("simulated".into());
+        let stated = request_cost(&options, self.log.partitions.len(), 1);
+        let hours = self.now.elapsed_since_origin().as_secs_f64() / 3_600.0;
+        let seen = &self.check.seen;
+        let flushes = self.flush_ids * self.log.partitions.len() as u64;
+        let faults = 4 * (seen.moves + seen.conflicts + seen.doubts) + flushes;
+        let crashes = u64::from(stated.crash_writes) * seen.unclean;
+        let most = stated.busy_writes * hours + (faults + crashes) as f64;
+        if self.store.writes as f64 > most {
+            let writes = self.store.writes;
+            return Err(format!("{writes} lease writes, at most {most} are stated"));
+        }
+        Ok(())
+    }
+}
+
 #[test]
 fn an_hour_costs_what_is_stated_and_no_more_with_more_events() {
     let options = GroupOptions::new("simulated".into());

@@ -16,6 +16,7 @@ mod store;
 mod world;
 
 use std::env;
+use std::sync::Mutex;
 
 use self::scenario::Scenario;
 use self::world::World;
@@ -46,13 +47,15 @@ fn the_meaning_holds_for_every_seed() {
     let seeds = number("AQUEDUCT_SEEDS").unwrap_or(SEEDS);
     let threads = std::thread::available_parallelism().map_or(1, |it| it.get() as u64);
     let mut seen = check::Seen::default();
+    let failed = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
-        let run_all = |first: u64| {
+        let failed = &failed;
+        let run_all = move |first: u64| {
             let mut seen = check::Seen::default();
             for seed in (first..seeds).step_by(threads as usize) {
                 match run(seed, false) {
                     Ok(world) => seen.add(&world.check.seen),
-                    Err(why) => panic!("{why}"),
+                    Err(why) => failed.lock().unwrap().push((seed, why)),
                 }
             }
             seen
@@ -64,6 +67,14 @@ fn the_meaning_holds_for_every_seed() {
             seen.add(&thread.join().unwrap());
         }
     });
+    let failed = failed.into_inner().unwrap();
+    if let Some((_, why)) = failed.first() {
+        let failed: Vec<_> = failed.iter().map(|(seed, _)| seed).collect();
+        panic!(
+            "{} seeds fail: {failed:?}; one of them: {why}",
+            failed.len()
+        );
+    }
     // A simulation in which nothing happens proves nothing.
     println!("{seen:?}");
     seen.assert_everything_happened();

@@ -18,6 +18,10 @@ pub(super) struct Process {
     pub(super) chains: BTreeMap<u64, Chain>,
     pub(super) alive: bool,
     pub(super) leaving: bool,
+    /// Whether only the event that runs alone is handed out.
+    pub(super) held: bool,
+    /// The only event that ran in it when it died.
+    pub(super) died_of: Option<(PartitionId, usize)>,
     /// What it could not give up, once it has left in good order.
     pub(super) left: Option<Vec<PartitionId>>,
     pub(super) stalled_until: Instant,
@@ -57,6 +61,8 @@ impl Process {
             chains: BTreeMap::new(),
             alive: true,
             leaving: false,
+            held: false,
+            died_of: None,
             left: None,
             stalled_until: now,
             wake_at: now,
@@ -100,6 +106,10 @@ pub(super) struct View<'a> {
     pub(super) dead: &'a BTreeSet<OwnerId>,
     /// Whether a receiver waits.
     pub(super) waits: bool,
+    /// Whether any handler runs.
+    pub(super) busy: bool,
+    /// Whether only the event that runs alone is handed out.
+    pub(super) held: &'a mut bool,
     pub(super) now: Instant,
 }
 
@@ -124,10 +134,31 @@ impl Work for View<'_> {
         })
     }
 
-    fn mark(&mut self, partition: &PartitionId) -> Option<Snapshot> {
+    fn needs_alone(&mut self, partition: &PartitionId) -> bool {
+        let now = self.now;
+        let slot = self.slots.get_mut(partition);
+        slot.is_some_and(|slot| slot.tracker.needs_alone(now))
+    }
+
+    fn quiet(&mut self) -> bool {
+        *self.held = true;
+        !self.busy
+    }
+
+    fn release(&mut self) {
+        *self.held = false;
+    }
+
+    fn mark(&mut self, partition: &PartitionId, alone: bool) -> Option<Snapshot> {
         let slot = self.slots.get_mut(partition)?;
-        slot.tracker.mark_needed(self.now);
+        slot.tracker.mark(self.now, alone);
         self.snapshot(partition)
+    }
+
+    fn keep_company(&mut self, partition: &PartitionId) {
+        if let Some(slot) = self.slots.get_mut(partition) {
+            slot.tracker.keep_company();
+        }
     }
 
     fn withdraw(&mut self, partition: &PartitionId) {

@@ -2,7 +2,9 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::time::Duration;
 
-use aqueduct_core::{Instant, OwnerId, PartitionId, Revocation, Settlement, Swap};
+use aqueduct_core::{
+    Instant, Lease, OwnerId, PartitionId, Revocation, Settlement, StoredAttempts, Swap,
+};
 
 use super::check::Check;
 use super::course::settled_to;
@@ -45,7 +47,7 @@ impl World {
         let open = log.open();
         let mut world = Self {
             now: Instant::after_origin(Duration::from_secs(1)),
-            check: Check::new(scenario.keys, scenario.storm > 0),
+            check: Check::new(scenario.keys),
             homes: (0..scenario.keys)
                 .map(|key| open[key % open.len()].clone())
                 .collect(),
@@ -75,7 +77,7 @@ impl World {
             self.now = next.at;
             self.act(next.action)?;
             if self.done {
-                return Ok(());
+                return self.costs_what_is_stated();
             }
         }
         Err("nothing is left to do".to_owned())
@@ -227,6 +229,8 @@ impl World {
         }
         let mut view = View {
             waits: process.chains.len() < concurrency,
+            busy: !process.chains.is_empty(),
+            held: &mut process.held,
             slots: &mut process.slots,
             dead: &self.dead,
             now: self.now,
@@ -344,9 +348,13 @@ impl World {
                 .scenario
                 .concurrency
                 .saturating_sub(process.chains.len());
+            let held = process.held;
             let Some(slot) = process.slots.get_mut(&id) else {
                 continue;
             };
+            if held && !slot.tracker.is_alone() {
+                continue;
+            }
             if room == 0 || slot.stopping.is_some() || now >= slot.until {
                 continue;
             }
@@ -415,10 +423,11 @@ impl World {
             let owner = process.owner.clone();
             let slot = process.slot(&id, generation);
             let tracker = slot.map(|slot| &mut slot.tracker);
-            let Some(tracker) = tracker.filter(|it| it.revocation(parts.ticket).is_none()) else {
+            let open = tracker.is_some_and(|it| it.revocation(parts.ticket).is_none());
+            if !open {
                 self.pop(at, chain);
                 continue;
-            };
+            }
             let event = self.log.event_at(&id, parts.position.unwrap());
             let row = self.store.rows.get(&id);
             let fenced = row.is_none_or(|row| {
@@ -427,6 +436,17 @@ impl World {
             self.check
                 .starts(&self.log, event, parts.attempt, fenced)
                 .map_err(|why| format!("{id}, {owner}, generation {generation}: {why}"))?;
+            let process = &self.processes[at];
+            let alone = process.slots.values().any(|slot| slot.tracker.is_alone());
+            if alone && process.chains.len() > 1 {
+                return Err(format!(
+                    "{owner}: event {event} runs beside one that runs alone"
+                ));
+            }
+            let Some(slot) = self.processes[at].slot(&id, generation) else {
+                return Ok(());
+            };
+            let tracker = &mut slot.tracker;
             if parts.attempt > self.scenario.attempts {
                 let settled = tracker.settle(&parts, &Settlement::Ack, self.now, || 0);
                 settled.map_err(|why| format!("{why}"))?;
@@ -460,7 +480,7 @@ impl World {
             return Ok(());
         };
         let (id, generation) = (it.partition.clone(), it.generation);
-        let Some(parts) = it.parts.pop_front() else {
+        let Some(parts) = it.parts.front().cloned() else {
             return Ok(());
         };
         let event = self.log.event_at(&id, parts.position.unwrap());
@@ -469,6 +489,7 @@ impl World {
             self.crash(at);
             return Ok(());
         }
+        self.pop(at, chain);
         let fails = self.rng.below(1000) < self.scenario.nacks;
         let (kind, random) = (self.rng.below(6), self.rng.next());
         if let Some(slot) = self.processes[at].slot(&id, generation) {
@@ -503,18 +524,17 @@ impl World {
     fn crash(&mut self, at: usize) {
         let process = &mut self.processes[at];
         process.alive = false;
-        for chain in process.chains.values() {
-            let Some(parts) = chain.parts.front() else {
-                continue;
-            };
-            let slot = process.slots.get(&chain.partition);
-            let runs = slot.is_some_and(|slot| {
-                slot.tracker.is_alone() && slot.tracker.revocation(parts.ticket).is_none()
-            });
-            if let Some(position) = parts.position.filter(|_| runs) {
-                self.check
-                    .died(self.log.event_at(&chain.partition, position));
-            }
+        // What ran in it, if it was one event: also a handler whose lease was lost is company.
+        let running = match process.chains.values().collect::<Vec<_>>()[..] {
+            [chain] => chain.parts.front().and_then(|parts| {
+                let event = self.log.event_at(&chain.partition, parts.position?);
+                Some((chain.partition.clone(), event))
+            }),
+            _ => None,
+        };
+        process.died_of = running.clone();
+        if let Some((_, event)) = running {
+            self.check.died(event);
         }
         process.slots.clear();
         process.chains.clear();
@@ -526,6 +546,23 @@ impl World {
             false => self.seconds(1, 15),
         };
         self.after(back, Action::Restart);
+    }
+
+    /// A lease was taken from an owner that did not release it. A mark in it is right where its
+    /// event, and nothing else, ran in the process that died.
+    pub(super) fn taken_over(&mut self, before: &Lease) {
+        self.check.seen.unclean += 1;
+        let counts = |attempts: &StoredAttempts| attempts.started && attempts.count > 0;
+        let Some(mark) = before.attempts.filter(counts) else {
+            return;
+        };
+        let event = self.log.event_at(&before.partition, mark.position);
+        let owner = |process: &&Process| before.owner.as_ref() == Some(&process.owner);
+        let died_of = self.processes.iter().find(owner);
+        let died_of = died_of.and_then(|process| process.died_of.as_ref());
+        if died_of != Some(&(before.partition.clone(), event)) {
+            self.check.nearly_ran(event);
+        }
     }
 
     /// Kills whoever lives, again and again, faster than anybody gets on.

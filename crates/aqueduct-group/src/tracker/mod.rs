@@ -19,6 +19,7 @@
 //! - Giving the partition up, it calls [`Tracker::revoke_all`] first and writes the progress after:
 //!   a mark of an attempt under way is taken back by it, so that a release counts against nobody.
 
+mod guard;
 mod keys;
 mod machine;
 mod settle;
@@ -27,6 +28,7 @@ mod status;
 mod take;
 #[cfg(test)]
 mod tests;
+mod trial;
 
 use aqueduct_core::{Backoff, Checkpoint, Position, StoredAttempts};
 
@@ -56,7 +58,7 @@ pub(crate) struct TrackerOptions {
 pub(crate) struct Takeover {
     /// The attempts kept with the lease.
     pub(crate) attempts: Option<StoredAttempts>,
-    /// Up to there events run one at a time, each after a durable mark.
+    /// Up to there events run on trial: in batches, then one at a time, each after a durable mark.
     pub(crate) isolated_until: Option<Position>,
     /// The lease was taken without a release: nothing is handed out that a commit has not
     /// announced as handed out, until the first events so announced are settled. Without it an
@@ -91,6 +93,8 @@ pub(crate) struct Progress {
     /// Do not wait for the commit interval: a hand-out waits for this commit, or it follows an
     /// attempt in isolation mode.
     pub(crate) urgent: bool,
+    /// It is urgent for an announcement alone, which may wait: it delays events and risks none.
+    pub(crate) announces: bool,
     /// Events settled since the last commit.
     pub(crate) settled: usize,
 }

@@ -17,7 +17,7 @@ impl Tracker {
         now: Instant,
         random: impl FnOnce() -> u64,
     ) -> Result<Settled, Revocation> {
-        if let Some(why) = self.revoked {
+        if let Some(why) = self.floor.revoked {
             return Err(why);
         }
         let at = self.slots.out(parts.ticket).ok_or(Revocation::Superseded)?;
@@ -55,7 +55,7 @@ impl Tracker {
     /// Why that ticket may no longer be settled; `None` while it may.
     pub(crate) fn revocation(&self, ticket: u64) -> Option<Revocation> {
         match self.slots.out(ticket) {
-            _ if self.revoked.is_some() => self.revoked,
+            _ if self.floor.revoked.is_some() => self.floor.revoked,
             Some(_) => None,
             None => Some(Revocation::Superseded),
         }
@@ -70,23 +70,23 @@ impl Tracker {
             _ => self.keys.unlink(&mut self.slots, at),
         };
         self.slots.remove(at);
-        self.bytes -= released;
-        self.in_flight -= 1;
-        self.settled += 1;
+        self.load.bytes -= released;
+        self.load.in_flight -= 1;
+        self.load.settled += 1;
         if self.line.settle(sequence) {
             self.advance();
         }
         self.no_longer_alone(at);
-        let mut deliverable = was_guarded && (self.in_flight == 0 || !self.is_guarded());
+        let mut deliverable = was_guarded && (self.load.in_flight == 0 || !self.is_guarded());
         if let Some(next) = next {
             let slot = self.slots.at(next);
-            if slot.state == State::Waiting && slot.sequence < self.cursor {
-                self.freed.push_back(next);
+            if slot.state == State::Waiting && slot.sequence < self.ready.cursor {
+                self.ready.freed.push_back(next);
                 deliverable = true;
             }
         }
-        if self.blocked_since.is_some() && self.room_at_all() > 0 {
-            self.blocked_since = None;
+        if self.load.blocked_since.is_some() && self.room_at_all() > 0 {
+            self.load.blocked_since = None;
         }
         Settled {
             released,
@@ -122,16 +122,16 @@ impl Tracker {
         if !std::mem::replace(&mut slot.troubled, true) {
             self.keys.trouble(slot.key);
         }
-        self.retries.push(Reverse((due, slot.sequence, at)));
+        self.ready.retries.push(Reverse((due, slot.sequence, at)));
         let mut next = slot.behind;
         let event = self.slots.event_mut(at);
         event.get_or_insert_with(|| parts.event.clone());
-        self.in_flight -= 1;
+        self.load.in_flight -= 1;
         let mut superseded = false;
         while next != NONE && self.slots.at(next).state == State::Out {
             let slot = self.slots.at_mut(next);
             slot.state = State::Waiting;
-            self.in_flight -= 1;
+            self.load.in_flight -= 1;
             superseded = true;
             next = slot.behind;
         }
@@ -140,31 +140,25 @@ impl Tracker {
         Settled {
             released: 0,
             superseded,
-            deliverable: self.isolated_until.is_some() && self.in_flight == 0,
+            deliverable: self.guard.isolated_until.is_some() && self.load.in_flight == 0,
             planned: true,
         }
     }
 
     fn no_longer_alone(&mut self, at: u32) {
-        if self.alone.is_some_and(|alone| alone.at == at) {
-            self.alone = None;
+        if self.guard.alone() == Some(at) {
+            self.guard.trial = None;
         }
     }
 
     fn advance(&mut self) {
         let settled = match self.line.first() {
             Some(first) => Some(self.slots.at(first).previous),
-            None => self.last_seen,
+            None => self.floor.last_seen,
         };
         let Some(settled) = settled else { return };
-        self.ack_floor = Checkpoint::At(settled);
-        if self.isolated_until.is_some_and(|until| settled >= until) {
-            self.isolated_until = None;
-        }
-        let announced = self.announce.and_then(|announce| announce.until);
-        if announced.is_some_and(|until| settled >= until) {
-            self.announce = None;
-        }
+        self.floor.ack_floor = Checkpoint::At(settled);
+        self.guard.settled_to(settled);
     }
 }
 

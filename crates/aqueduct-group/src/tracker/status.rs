@@ -12,78 +12,43 @@ impl Tracker {
         let ack_floor = if self.is_settled_to_end() {
             Checkpoint::End
         } else {
-            self.ack_floor
+            self.floor.ack_floor
         };
         let attempts = self.attempts();
-        let dirty = self.committed != (ack_floor, attempts);
-        let is_cautious = self.isolated_until.is_some() && !self.is_revoked();
-        // Until it is taken back a mark counts at every crash, also once caution is over.
-        let is_marked = self.committed.1.is_some_and(|attempts| attempts.started);
-        let stale = is_marked && self.committed.1 != attempts;
+        let dirty = self.floor.committed != (ack_floor, attempts);
+        // Until it is taken back, the mark of an event that ran alone counts at every crash.
+        let counts = |it: StoredAttempts| it.started && it.count > 0;
+        let marked = self.floor.committed.1.is_some_and(counts);
+        let stale = marked && self.floor.committed.1 != attempts;
+        let announces = self.waits_for_announcement();
         Progress {
             ack_floor,
-            handed_out: match self.announce {
-                Some(_) => self.handed_out.max(self.last_seen),
-                None => self.handed_out,
-            },
+            handed_out: self
+                .guard
+                .handed_out(self.floor.handed_out, self.floor.last_seen),
             attempts,
             dirty,
-            urgent: dirty && is_cautious || stale || self.waits_for_announcement(),
-            settled: self.settled,
+            urgent: stale || self.waits_for_mark() || announces,
+            announces: announces && !stale,
+            settled: self.load.settled,
         }
     }
 
-    /// That progress is durable. Answers whether more may be handed out now: a waiting receiver
-    /// takes.
+    /// Notes that the progress is durable; returns whether more may be handed out now.
     pub(crate) fn committed(&mut self, progress: &Progress) -> bool {
-        let mut opened = false;
-        self.committed = (progress.ack_floor, progress.attempts);
-        self.settled = self.settled.saturating_sub(progress.settled);
-        if let Some(alone) = &mut self.alone
-            && progress.attempts == Some(alone.mark)
-        {
-            opened = !alone.durable;
-            alone.durable = true;
-        }
-        if let Some(announce) = &mut self.announce
-            && progress.handed_out > announce.up_to
-        {
-            announce.up_to = progress.handed_out;
-            announce.until = announce.until.or(progress.handed_out);
-            opened = true;
-        }
-        opened
+        self.floor.committed = (progress.ack_floor, progress.attempts);
+        self.load.settled = self.load.settled.saturating_sub(progress.settled);
+        self.guard.committed(progress.attempts, progress.handed_out)
     }
 
     /// Whether hand-outs wait for marks or announcements: every change concerns the committer.
     pub(crate) fn is_guarded(&self) -> bool {
-        self.isolated_until.is_some() || self.announce.is_some()
-    }
-
-    /// Whether [`mark_needed`](Self::mark_needed) should be asked, once a receiver waits.
-    pub(crate) fn may_need_mark(&self) -> bool {
-        self.isolated_until.is_some() && self.alone.is_none() && self.in_flight == 0
-    }
-
-    /// Whether an event was chosen to run alone and is not settled.
-    pub(crate) fn is_alone(&self) -> bool {
-        self.alone.is_some()
-    }
-
-    /// Whether a commit of the progress must be durable before the chosen event is handed out.
-    pub(crate) fn waits_for_mark(&self) -> bool {
-        self.alone.is_some_and(|alone| !alone.durable)
-    }
-
-    /// Whether the chosen event is durably marked and not handed out.
-    pub(crate) fn is_unclaimed(&self) -> bool {
-        self.alone
-            .is_some_and(|alone| alone.durable && self.slots.at(alone.at).state == State::Waiting)
+        self.guard.is_up()
     }
 
     /// Returns the last position fetched, or the one that reading began behind.
     pub(crate) fn last_seen(&self) -> Option<Position> {
-        self.last_seen
+        self.floor.last_seen
     }
 
     /// Events fetched and not settled.
@@ -93,30 +58,30 @@ impl Tracker {
 
     /// The partitions that go on with this one's keys, once the reader has ended.
     pub(crate) fn children(&self) -> Option<&[PartitionId]> {
-        self.ended.as_deref()
+        self.floor.ended.as_deref()
     }
 
     /// Whether the reader has ended and everything is settled.
     pub(crate) fn is_settled_to_end(&self) -> bool {
         match self.is_revoked() {
-            true => self.ack_floor == Checkpoint::End,
-            false => self.ended.is_some() && self.line.len() == 0,
+            true => self.floor.ack_floor == Checkpoint::End,
+            false => self.floor.ended.is_some() && self.line.len() == 0,
         }
     }
 
     /// Events that are with receivers. A drain waits for these and not for retries.
     pub(crate) fn in_flight(&self) -> usize {
-        self.in_flight
+        self.load.in_flight
     }
 
     /// Bytes held.
     pub(crate) fn bytes(&self) -> usize {
-        self.bytes
+        self.load.bytes
     }
 
     /// Who keeps the partition from fetching, while a limit is reached.
     pub(crate) fn blocked_by(&self) -> Option<BlockedBy> {
-        let since = self.blocked_since?;
+        let since = self.load.blocked_since?;
         let mut unsettled = self.line.unsettled().map(|at| self.slots.at(at));
         let slot = if self.keys.parked() >= self.options.max_parked {
             unsettled.find(|slot| self.keys.is_troubled(slot.key))
@@ -135,7 +100,7 @@ impl Tracker {
         status.ack_floor = self.progress().ack_floor;
         status.parked = self.keys.parked();
         status.blocked_by = self.blocked_by();
-        status.isolated = self.isolated_until.is_some();
+        status.isolated = self.guard.isolated_until.is_some();
         (status.unsettled, status.unsettled_bytes) = (0, 0);
         status.oldest_unsettled = None;
         for at in self.line.unsettled() {
@@ -154,8 +119,8 @@ impl Tracker {
     /// The mark of the event that runs alone; else what failed at the event behind the ack floor;
     /// else what the lease said of an event not read yet.
     pub(super) fn attempts(&self) -> Option<StoredAttempts> {
-        if let Some(alone) = self.alone {
-            return Some(alone.mark);
+        if let Some(trial) = self.guard.trial {
+            return Some(trial.mark);
         }
         let first = self.line.first().map(|at| self.slots.at(at));
         match first {
@@ -164,13 +129,22 @@ impl Tracker {
                 count: slot.failed,
                 started: false,
             }),
-            _ => self.stored,
+            _ => self.floor.stored,
         }
     }
 
     fn waits_for_announcement(&self) -> bool {
-        let seen: Option<Position> = self.last_seen;
-        self.announce
-            .is_some_and(|announce| self.line.len() > 0 && seen > announce.up_to)
+        let Some(announce) = self.guard.announce else {
+            return false;
+        };
+        if self.guard.trial.is_some() || self.line.len() == 0 {
+            return false;
+        }
+        // A suspect is marked instead, and the mark announces less.
+        let next = self.ready.freed.front().copied();
+        let next = next.or_else(|| self.line.get(self.ready.cursor));
+        let next_is_suspect =
+            next.is_some_and(|at| self.guard.is_isolated(self.slots.at(at).position));
+        self.floor.last_seen > announce.up_to && !next_is_suspect
     }
 }

@@ -1,8 +1,9 @@
 use std::cmp::Reverse;
 
-use aqueduct_core::{Instant, Parts, Position, StoredAttempts};
+use aqueduct_core::{Instant, Parts};
 
-use super::machine::{Alone, Tracker};
+use super::guard::{Suspects, Trial};
+use super::machine::Tracker;
 use super::slots::{NONE, State};
 
 /// Where a take puts what it hands out, and how many more it may.
@@ -20,104 +21,64 @@ impl Tracker {
             give: out,
         };
         self.wake_due(now);
-        if let Some(alone) = self.alone {
-            if alone.durable && self.in_flight == 0 && max > 0 {
-                self.hand_out(alone.at, now, &mut out);
+        match self.guard.trial {
+            Some(Trial {
+                suspects: Suspects::One(at),
+                durable,
+                ..
+            }) => {
+                if durable && self.load.in_flight == 0 && max > 0 {
+                    self.hand_out(at, now, &mut out);
+                }
             }
-        } else {
-            self.takes = self.takes.wrapping_add(1);
-            self.take_in_order(now, &mut out);
+            _ => {
+                self.ready.takes = self.ready.takes.wrapping_add(1);
+                self.take_in_order(now, &mut out);
+            }
         }
         max - out.room
     }
 
-    /// Whether the next event runs alone and a commit of [`progress`](Self::progress), which marks
-    /// it as started, must be durable before `take` hands it out. Ask only while a receiver waits:
-    /// after a crash the mark counts as an attempt.
-    pub(crate) fn mark_needed(&mut self, now: Instant) -> bool {
-        if let Some(alone) = self.alone {
-            return !alone.durable;
-        }
-        if self.isolated_until.is_none() || self.in_flight > 0 {
-            return false;
-        }
-        self.wake_due(now);
-        while self.freed.is_empty()
-            && let Some(at) = self.line.get(self.cursor)
-            && self.slots.at(at).before != NONE
-        {
-            self.cursor += 1;
-        }
-        let next = self.freed.front().copied();
-        let Some(at) = next.or_else(|| self.line.get(self.cursor)) else {
-            return false;
-        };
-        let slot = self.slots.at(at);
-        if !self.is_cautious(slot.position) {
-            return false;
-        }
-        let mark = StoredAttempts {
-            position: slot.position,
-            count: slot.failed.saturating_add(1),
-            started: true,
-        };
-        if self.freed.pop_front().is_none() {
-            self.cursor += 1;
-        }
-        self.alone = Some(Alone {
-            at,
-            mark,
-            durable: false,
-        });
-        true
-    }
-
-    /// Takes back the choice of an event that was not handed out; the next commit says so.
-    pub(crate) fn withdraw(&mut self) {
-        if let Some(alone) = self
-            .alone
-            .take_if(|it| self.slots.at(it.at).state == State::Waiting)
-        {
-            self.freed.push_front(alone.at);
-        }
-    }
-
-    fn is_cautious(&self, position: Position) -> bool {
-        self.isolated_until.is_some_and(|until| position <= until)
-    }
-
-    /// Whether it may go without a mark or an announcement.
+    /// Returns whether the event may be handed out, as far as a crash before concerns it.
     fn is_open(&self, at: u32) -> bool {
-        if self.isolated_until.is_none() && self.announce.is_none() {
+        if !self.guard.is_up() {
             return true;
         }
-        let position = self.slots.at(at).position;
-        let announced = match self.announce {
-            Some(announce) => announce.up_to.is_some_and(|up_to| position <= up_to),
-            None => true,
-        };
-        announced && !self.is_cautious(position)
+        let slot = self.slots.at(at);
+        self.guard.lets_out(slot.position, slot.troubled)
+    }
+
+    /// Returns the event that is next in order, past those that wait for another of their key.
+    pub(super) fn peek(&mut self) -> Option<u32> {
+        while self.ready.freed.is_empty()
+            && let Some(at) = self.line.get(self.ready.cursor)
+            && self.slots.at(at).before != NONE
+        {
+            self.ready.cursor += 1;
+        }
+        let freed = self.ready.freed.front().copied();
+        freed.or_else(|| self.line.get(self.ready.cursor))
     }
 
     fn take_in_order(&mut self, now: Instant, out: &mut Out<impl FnMut(Parts)>) {
         while out.room > 0
-            && let Some(&at) = self.freed.front()
+            && let Some(&at) = self.ready.freed.front()
         {
             if !self.is_open(at) {
                 return;
             }
-            self.freed.pop_front();
+            self.ready.freed.pop_front();
             self.hand_out_run(at, now, out);
         }
         while out.room > 0
-            && let Some(at) = self.line.get(self.cursor)
+            && let Some(at) = self.line.get(self.ready.cursor)
         {
             let slot = self.slots.at(at);
             let goes = match slot.before {
                 NONE => true,
                 before => {
                     let before = self.slots.at(before);
-                    let is_run = before.state == State::Out && before.take == self.takes;
+                    let is_run = before.state == State::Out && before.take == self.ready.takes;
                     is_run && !before.troubled && !slot.troubled
                 }
             };
@@ -127,7 +88,7 @@ impl Tracker {
                 }
                 self.hand_out(at, now, out);
             }
-            self.cursor += 1;
+            self.ready.cursor += 1;
         }
     }
 
@@ -140,7 +101,7 @@ impl Tracker {
         let mut next = first.behind;
         while next != NONE && out.room > 0 {
             let slot = self.slots.at(next);
-            let waits = slot.state == State::Waiting && slot.sequence < self.cursor;
+            let waits = slot.state == State::Waiting && slot.sequence < self.ready.cursor;
             if !waits || slot.troubled || !self.is_open(next) {
                 return;
             }
@@ -155,14 +116,14 @@ impl Tracker {
         let slot = self.slots.at_mut(at);
         slot.state = State::Out;
         slot.round = slot.round.wrapping_add(1);
-        slot.take = self.takes;
+        slot.take = self.ready.takes;
         slot.first_out.get_or_insert(now);
         let (position, stored_at) = (slot.position, slot.stored_at);
         let (ticket, attempt) = (slot.ticket(at), slot.failed.saturating_add(1));
         let is_first = slot.before == NONE;
-        self.in_flight += 1;
-        if self.handed_out < Some(position) {
-            self.handed_out = Some(position);
+        self.load.in_flight += 1;
+        if self.floor.handed_out < Some(position) {
+            self.floor.handed_out = Some(position);
         }
         let event = self.slots.event_mut(at);
         let event = if is_first {
@@ -180,15 +141,15 @@ impl Tracker {
         }
     }
 
-    fn wake_due(&mut self, now: Instant) {
-        while let Some(Reverse((due, _, at))) = self.retries.peek().copied()
+    pub(super) fn wake_due(&mut self, now: Instant) {
+        while let Some(Reverse((due, _, at))) = self.ready.retries.peek().copied()
             && due <= now
         {
-            self.retries.pop();
+            self.ready.retries.pop();
             let slot = self.slots.at_mut(at);
             slot.state = State::Waiting;
             if slot.before == NONE {
-                self.freed.push_back(at);
+                self.ready.freed.push_back(at);
             }
         }
     }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 #[cfg(doc)]
 use aqueduct_core::Stage;
 use aqueduct_core::{Backend, Error, ErrorKind, Layer, Result, Router, Runtime, SmallStr};
-use aqueduct_group::ByteBudget;
+use aqueduct_group::{ByteBudget, IsolationGate};
 use aqueduct_memory::MemoryBackend;
 
 use super::layers::Layers;
@@ -253,6 +253,7 @@ impl ClientBuilder {
             layers,
             routers,
             budget,
+            isolation: Arc::new(IsolationGate::new()),
             consumers: Mutex::default(),
         })))
     }

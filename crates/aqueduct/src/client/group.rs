@@ -96,6 +96,7 @@ impl Client {
                 let mut options = group.options.clone();
                 options.rebalance_listener = rebalance_listener;
                 options.budget = self.0.budget.clone();
+                options.isolation = Some(self.0.isolation.clone());
                 Group::open(log, leases, options, runtime).await?
             }
             Source::Queue(queue) => queue.consumer(&group.options.group).await?,

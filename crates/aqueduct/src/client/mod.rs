@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use aqueduct_core::{
     Admin, DeadLetterStore, Error, ErrorKind, Result, Router, Runtime, SmallStr, Start,
 };
-use aqueduct_group::ByteBudget;
+use aqueduct_group::{ByteBudget, IsolationGate};
 use aqueduct_producer::Producer;
 
 pub use self::builder::ClientBuilder;
@@ -47,6 +47,7 @@ struct Inner {
     layers: Layers,
     routers: BTreeMap<SmallStr, Arc<dyn Router>>,
     budget: Option<Arc<ByteBudget>>,
+    isolation: Arc<IsolationGate>,
     consumers: Mutex<Vec<Weak<dyn aqueduct_core::Consumer>>>,
 }
 

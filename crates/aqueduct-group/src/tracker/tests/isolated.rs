@@ -360,3 +360,77 @@ fn announcing(up_to: u64) -> Tracker {
     };
     Tracker::new(OPTIONS, START, Some(Position::new(up_to)), takeover)
 }
+
+#[test]
+fn a_long_range_runs_in_batches_whose_marks_count_for_no_event() {
+    let mut tracker = isolated(80, None);
+    tracker.fetched(records(&"-".repeat(90)), at(0));
+    let mut marks = 0;
+    let mut sizes = Vec::new();
+    while ack_floor(&tracker).is_none_or(|floor| floor < 80) {
+        if tracker.mark_needed(at(0)) {
+            let progress = tracker.progress();
+            let mark = progress.attempts.unwrap();
+            marks += 1;
+            if !tracker.is_alone() {
+                assert_eq!((mark.count, mark.started), (0, true));
+                assert_eq!(
+                    progress.handed_out,
+                    Some(mark.position),
+                    "the next owner looks no further"
+                );
+            }
+            tracker.committed(&progress);
+        }
+        let out = take(&mut tracker, 99, at(0));
+        assert!(!out.is_empty() && out.iter().all(|parts| position(parts) <= 80));
+        sizes.push(out.len());
+        for parts in out {
+            ack(&mut tracker, &parts).unwrap();
+        }
+    }
+    assert_eq!(sizes[0], 10, "{sizes:?}");
+    assert!(marks < 30, "{marks} marks for 80 events: {sizes:?}");
+    assert_eq!(take(&mut tracker, 99, at(0)).len(), 10);
+}
+
+#[test]
+fn a_batch_is_handed_out_in_several_takes_under_one_mark() {
+    let mut tracker = isolated(40, None);
+    tracker.fetched(records(&"ab".repeat(20)), at(0));
+    assert!(tracker.mark_needed(at(0)));
+    commit(&mut tracker);
+    for expected in 1..=5 {
+        let out = take(&mut tracker, 1, at(0));
+        assert_eq!(positions(&out), [expected]);
+        assert!(!tracker.mark_needed(at(0)), "one is out");
+        ack(&mut tracker, &out[0]).unwrap();
+        assert_eq!(tracker.may_need_mark(), expected == 5);
+    }
+    assert!(take(&mut tracker, 9, at(0)).is_empty());
+}
+
+#[test]
+fn an_event_that_failed_before_is_never_tried_in_a_batch() {
+    let stored = StoredAttempts {
+        position: Position::new(3),
+        count: 1,
+        started: true,
+    };
+    let mut tracker = isolated(40, Some(stored));
+    tracker.fetched(records(&"-".repeat(40)), at(0));
+    let mut seen = Vec::new();
+    while !seen.contains(&3) {
+        if tracker.mark_needed(at(0)) {
+            commit(&mut tracker);
+        }
+        let out = take(&mut tracker, 99, at(0));
+        if positions(&out).contains(&3) {
+            assert!(tracker.is_alone() && out.len() == 1 && out[0].attempt == 2);
+        }
+        seen.extend(positions(&out));
+        for parts in out {
+            ack(&mut tracker, &parts).unwrap();
+        }
+    }
+}
