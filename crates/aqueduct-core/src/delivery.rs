@@ -14,7 +14,8 @@ use crate::{
 ///
 /// Settle it once: [`ack`](Self::ack), [`nack`](Self::nack) or [`reject`](Self::reject). A
 /// settlement that fails gives the delivery back. One that is dropped unsettled is redelivered
-/// after a back-off, and counts as a failed attempt.
+/// after a back-off, and counts as a failed attempt; [`drop_as`](Self::drop_as) and
+/// [`give_back`](Self::give_back) are for receivers that stop before they have an outcome.
 ///
 /// ```
 /// use std::time::Duration;
@@ -34,9 +35,19 @@ pub struct Delivery {
     parts: Parts,
     settler: Arc<dyn Settler>,
     settled: bool,
+    abandoned_as: Abandoned,
 }
 
-/// What a delivery is, given by reference to whoever settles it.
+/// Why a delivery ends without a settlement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Abandoned {
+    /// Its receiver dropped it: a failed attempt.
+    Dropped,
+    /// Its handling was cancelled, or never began: it comes again without a failed attempt.
+    Cancelled,
+}
+
+/// The fields of a delivery, passed by reference to its settler.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Parts {
@@ -127,8 +138,8 @@ pub trait Settler: Send + Sync {
     /// Wakes when an answer of [`revocation`](Self::revocation) may have changed.
     fn revocations(&self) -> &Revocations;
 
-    /// Takes note that a delivery was dropped unsettled. Must not block.
-    fn abandon(&self, parts: &Parts);
+    /// Takes back a delivery that was not settled. Must not block.
+    fn abandon(&self, parts: &Parts, why: Abandoned);
 }
 
 /// The answer of a settlement: there already, or on its way.
@@ -165,6 +176,7 @@ impl Delivery {
             parts,
             settler,
             settled: false,
+            abandoned_as: Abandoned::Dropped,
         }
     }
 
@@ -278,7 +290,18 @@ impl Delivery {
         self.settler.extend(&self.parts, by).await
     }
 
-    /// Takes it apart without settling it: whoever does owes the settler a settlement.
+    /// Gives it back at once without a settlement: it comes again without a failed attempt.
+    pub fn give_back(mut self) {
+        self.drop_as(Abandoned::Cancelled);
+    }
+
+    /// Sets what a drop means from now on. Code that runs handlers and reports their failures
+    /// itself sets [`Abandoned::Cancelled`]: if it is cancelled, nothing has failed.
+    pub fn drop_as(&mut self, why: Abandoned) {
+        self.abandoned_as = why;
+    }
+
+    /// Takes it apart without settling it: the caller owes the settler a settlement.
     pub fn into_parts(mut self) -> (Parts, Arc<dyn Settler>) {
         self.settled = true;
         let empty = Parts::new(Event::empty(), 0);
@@ -304,7 +327,7 @@ impl Delivery {
 impl Drop for Delivery {
     fn drop(&mut self) {
         if !self.settled {
-            self.settler.abandon(&self.parts);
+            self.settler.abandon(&self.parts, self.abandoned_as);
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::{
-    Assignment, Capabilities, Delivery, Error, Event, Parts, Producer, Result, Settlement, Settler,
+    Abandoned, Assignment, Capabilities, Delivery, Error, Event, Parts, Producer, Result, Settlement, Settler,
     Settling, SmallStr, StreamName,
 };
 
@@ -208,9 +208,9 @@ pub trait Interceptor: Send + Sync {
         next.settle(parts, settlement)
     }
 
-    /// Takes note that a delivery was dropped unsettled; the inner settler is told by core.
-    fn abandoned(&self, parts: &Parts, settler: &dyn Settler) {
-        let _ = (parts, settler);
+    /// Releases what it holds for a delivery that was not settled; core tells the inner settler.
+    fn abandoned(&self, parts: &Parts, settler: &dyn Settler, why: Abandoned) {
+        let _ = (parts, settler, why);
     }
 
     /// What is left of the capabilities of what it wraps.

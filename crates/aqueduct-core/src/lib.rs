@@ -37,7 +37,7 @@ pub use self::dead_letter::{
     Failure, StoredDeadLetter,
 };
 pub use self::delivery::{
-    Assignment, Delivery, Parts, Revoked, SettleError, Settlement, Settler, Settling,
+    Abandoned, Assignment, Delivery, Parts, Revoked, SettleError, Settlement, Settler, Settling,
 };
 pub use self::error::{Effect, Error, ErrorKind, Result, Retry};
 pub use self::event::{AttributeValue, Attributes, Event, EventId};

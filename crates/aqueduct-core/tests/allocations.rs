@@ -108,7 +108,7 @@ impl Settler for Partition {
         &self.revocations
     }
 
-    fn abandon(&self, _: &Parts) {}
+    fn abandon(&self, _: &Parts, _: aqueduct_core::Abandoned) {}
 }
 
 struct Batches(Mutex<Vec<Vec<Delivery>>>);

@@ -7,7 +7,6 @@
 
 pub mod dead_letters;
 pub mod idempotency;
-mod redriven;
 pub mod timeout;
 pub mod tracing;
 

@@ -105,7 +105,7 @@ impl TestClient {
 
     /// Runs a worker beside the test.
     pub fn start(&self, worker: Worker) -> Running {
-        let handle = worker.handle();
+        let handle = worker.control();
         let task = self.client.runtime().spawn(worker.run_to_end());
         Running {
             handle,
@@ -199,8 +199,8 @@ impl TestClient {
 }
 
 impl Running {
-    /// The worker's handle.
-    pub fn handle(&self) -> &WorkerHandle {
+    /// Returns the handle to stop, pause and watch the worker.
+    pub fn control(&self) -> &WorkerHandle {
         &self.handle
     }
 

@@ -58,7 +58,7 @@ async fn one_signal_drains_and_a_second_one_ends() {
                 finished.fetch_add(1, Ordering::SeqCst);
             }
         });
-        let handle = worker.handle();
+        let handle = worker.control();
         (client.runtime().spawn(worker.run()), handle)
     };
 

@@ -119,7 +119,7 @@ async fn work(
 ) -> Result<End, String> {
     let say = |e: aqueduct::Error| describe(&e);
     let workers = flow.workers(arguments.role).await.map_err(say)?;
-    let handles: Vec<_> = workers.iter().map(|worker| worker.handle()).collect();
+    let handles: Vec<_> = workers.iter().map(|worker| worker.control()).collect();
     let mut running: FuturesUnordered<_> = workers
         .into_iter()
         .map(|worker| tokio::spawn(worker.run_to_end()))

@@ -20,6 +20,7 @@ use crate::wrap::Stubborn;
 
 pub(super) const CASES: &[Case] = &[
     case!(Flow exhausted_event_becomes_a_letter, [4], [Need::Producer, Need::Consumer, Need::Can(Capability::DeadLetters), Need::Can(Capability::KeyOrder)]),
+    case!(Flow rest_of_a_run_goes_on_behind_a_dead_letter, [4, 5], [Need::Producer, Need::Consumer, Need::Can(Capability::DeadLetters), Need::Can(Capability::KeyOrder)]),
     case!(Flow exhausted_key_follows_into_the_letters, [4], [Need::Producer, Need::Consumer, Need::Can(Capability::DeadLetters), Need::Can(Capability::KeyOrder)]),
     case!(Flow exhausted_event_blocks_its_key, [4], [Need::Producer, Need::Consumer, Need::Can(Capability::DeadLetters), Need::Can(Capability::KeyOrder)]),
     case!(Flow rejected_event_becomes_a_letter, [4], [Need::Producer, Need::Consumer, Need::Can(Capability::DeadLetters), Need::Can(Capability::KeyOrder)]),
@@ -83,6 +84,41 @@ async fn exhausted_event_becomes_a_letter(context: &Context<'_>) -> Outcome {
         dead_letter.message
     );
     member.close(context).await
+}
+
+/// A receiver of a run that cannot go on after a failure gives the rest back: no attempt of it counts.
+async fn rest_of_a_run_goes_on_behind_a_dead_letter(context: &Context<'_>) -> Outcome {
+    for attempts in [1, 2] {
+        let (bench, dead_letters) = super::dead_letters::dead_letters(context).await?;
+        let member = join(&bench, &dead_letters, attempts, OnExhausted::DeadLetter).await?;
+        let events: Vec<Event> = (0..6).map(|n| keyed("k", n)).collect();
+        bench.send(&events).await?;
+        let mut handled = Seen::default();
+        let mut failed = 0;
+        while handled.distinct() < events.len() - 1 {
+            let receiving = member.consumer().receive_batch(10);
+            let received = context.within("the next run", receiving).await??;
+            let mut run = received.into_iter();
+            while let Some(delivery) = run.next() {
+                if number(delivery.event())? != 0 {
+                    check_eq!(delivery.attempt(), 1, "an attempt that nothing failed");
+                    handled.note(delivery.event());
+                    delivery.ack().await?;
+                    continue;
+                }
+                failed += 1;
+                fail(delivery, "boom").await?;
+                run.by_ref().for_each(Delivery::give_back);
+            }
+        }
+        check_eq!(failed, attempts, "attempts of the failing event");
+        handled.check_order(&events[1..])?;
+        member.silent(context).await?;
+        let dead_letter = only_letter(context, &*dead_letters).await?.dead_letter;
+        check_eq!(number(&dead_letter.event)?, 0, "the dead letter");
+        member.close(context).await?;
+    }
+    Ok(())
 }
 
 async fn exhausted_key_follows_into_the_letters(context: &Context<'_>) -> Outcome {

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use aqueduct_core::{
-    Capability, DeadLetterQuery, DeadLetterReason, DeadLetterStore, Delivery, Event,
+    Abandoned, Capability, DeadLetterQuery, DeadLetterReason, DeadLetterStore, Delivery, Event,
 };
 use aqueduct_layers::OnExhausted;
 
@@ -16,6 +16,7 @@ use crate::workload::{Seen, interleaved, keyed};
 
 pub(super) const CASES: &[Case] = &[
     case!(Flow poison_ends_as_a_letter_and_no_innocent_does, [1, 5], [Need::Producer, Need::Group, Need::Can(Capability::DeadLetters)]),
+    case!(Flow released_with_something_running_six_times, [5, 14], [Need::Producer, Need::Group, Need::Can(Capability::DeadLetters)]),
     case!(Flow crashes_alone_bury_nothing, [5], [Need::Producer, Need::Group, Need::Can(Capability::DeadLetters)]),
 ];
 
@@ -54,6 +55,34 @@ async fn poison_ends_as_a_letter_and_no_innocent_does(context: &Context<'_>) -> 
         .collect();
     seen.check_complete(&innocents)?;
     seen.check_order(&events)
+}
+
+/// A process that stops cancels its handlers; however often it does, nothing has failed.
+async fn released_with_something_running_six_times(context: &Context<'_>) -> Outcome {
+    let (bench, dead_letters) = super::dead_letters::dead_letters(context).await?;
+    let events = interleaved(&["a", "b"], 3);
+    bench.send(&events).await?;
+    for attempts in [1, 2].repeat(3) {
+        let layer = layer(context, &dead_letters, attempts, OnExhausted::DeadLetter)?;
+        let member = bench.join("group").behind(layer).open().await?;
+        let mut running = member.take(context, 2).await?;
+        for delivery in &mut running {
+            check_eq!(delivery.attempt(), 1, "the attempt that is cancelled");
+            delivery.drop_as(Abandoned::Cancelled);
+        }
+        drop(running);
+        member.close(context).await?;
+    }
+    let layer = layer(context, &dead_letters, 1, OnExhausted::DeadLetter)?;
+    let member = bench.join("group").behind(layer).open().await?;
+    let mut seen = Seen::default();
+    member.work(context, &mut seen, events.len()).await?;
+    member.silent(context).await?;
+    seen.check_complete(&events)?;
+    seen.check_order(&events)?;
+    let found = listed(&*dead_letters, &DeadLetterQuery::default()).await?;
+    check!(found.is_empty(), "a stop made dead letters: {found:?}");
+    member.close(context).await
 }
 
 async fn crashes_alone_bury_nothing(context: &Context<'_>) -> Outcome {

@@ -14,6 +14,7 @@ use crate::{Backoff, Capabilities, Consumer, ConsumerStatus, Delivery, Error, Re
 
 /// A consumer behind layers; made by [`LayeredConsumer::wrap`].
 ///
+/// - A dead letter that was redriven for another group is acknowledged before any layer sees it.
 /// - A received delivery is shown to each layer's [`admit`](crate::Interceptor::admit), innermost
 ///   first. Those that a layer settles are never handed out; where it settles all of a batch,
 ///   `receive_batch` goes on waiting. To a layer further out that an earlier round had asked about
@@ -61,10 +62,12 @@ impl LayeredConsumer {
             }
             self.settle_owed(staging).await?;
             if staging.waiting.is_empty() {
-                staging.receive(self.inner.receive_batch(max).await?);
-                if staging.waiting.is_empty() {
+                let batch = self.inner.receive_batch(max).await?;
+                if batch.is_empty() {
                     return Ok(Vec::new());
                 }
+                staging.receive(batch);
+                self.settle_owed(staging).await?;
             } else if self.paused.load(Ordering::Acquire) {
                 self.resumed().await;
                 staging.give_back_revoked();

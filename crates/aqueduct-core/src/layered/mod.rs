@@ -14,8 +14,8 @@ use crate::{Consumer, Destination, Layer, Producer, Result};
 
 impl LayeredConsumer {
     /// Wraps `inner` in `layers`, the first one outermost: a settlement passes them from first to
-    /// last, a delivery from last to first. Without an interceptor among them the answer is
-    /// `inner` itself.
+    /// last, a delivery from last to first. Wrap a consumer even if it has no layers: core keeps
+    /// redriven dead letters from groups that they are not meant for.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -39,9 +39,6 @@ impl LayeredConsumer {
             .iter()
             .filter_map(|layer| Some((layer.name(), layer.consumer()?)))
             .unzip();
-        if interceptors.is_empty() {
-            return Ok(inner);
-        }
         Ok(Arc::new(Self::new(inner, names, interceptors.into())))
     }
 }

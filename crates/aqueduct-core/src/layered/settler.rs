@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::{
-    Assignment, Delivery, Interceptor, Next, Parts, Revocation, Revocations, Settlement, Settler,
+    Abandoned, Assignment, Delivery, Interceptor, Next, Parts, Revocation, Revocations, Settlement, Settler,
     Settling,
 };
 
@@ -36,11 +36,11 @@ impl Settler for LayeredSettler {
         self.inner.revocations()
     }
 
-    fn abandon(&self, parts: &Parts) {
+    fn abandon(&self, parts: &Parts, why: Abandoned) {
         for layer in self.layers.iter() {
-            layer.abandoned(parts, &*self.inner);
+            layer.abandoned(parts, &*self.inner, why);
         }
-        self.inner.abandon(parts);
+        self.inner.abandon(parts, why);
     }
 }
 
@@ -78,8 +78,8 @@ impl Settler for Instead<'_> {
         self.inside.settler().revocations()
     }
 
-    fn abandon(&self, parts: &Parts) {
-        self.inside.settler().abandon(parts);
+    fn abandon(&self, parts: &Parts, why: Abandoned) {
+        self.inside.settler().abandon(parts, why);
     }
 }
 

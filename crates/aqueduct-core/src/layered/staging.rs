@@ -6,7 +6,9 @@ use futures::FutureExt as _;
 use futures::future::join_all;
 
 use super::settler::{Instead, Interceptors, Settlers};
-use crate::{Admission, Delivery, Error, ErrorKind, Next, Result, Settlement};
+use crate::{
+    Abandoned, Admission, DeadLetter, Delivery, Error, ErrorKind, Next, Result, Settlement,
+};
 
 /// What was received and is not handed out yet: it outlives a cancelled call.
 pub(super) struct Staging {
@@ -64,8 +66,24 @@ impl Staging {
         }
     }
 
-    /// What was just received: no layer was asked about it.
-    pub(super) fn receive(&mut self, batch: Vec<Delivery>) {
+    /// Takes a received batch in: no layer was asked about it yet.
+    pub(super) fn receive(&mut self, mut batch: Vec<Delivery>) {
+        for delivery in &mut batch {
+            // Until it is handed out, a drop is no attempt of a handler.
+            delivery.drop_as(Abandoned::Cancelled);
+        }
+        if batch.iter().any(is_for_another_group) {
+            // A dead letter is redriven for one group; the others settle it unseen (rule 12).
+            for delivery in batch.extract_if(.., |it| is_for_another_group(it)) {
+                self.owed.push(Owed {
+                    delivery,
+                    outside: 0..0,
+                    from: self.layers.len(),
+                    settlement: Settlement::Ack,
+                    answer: None,
+                });
+            }
+        }
         self.waiting = batch;
         self.admitted = false;
         self.reached = self.layers.len();
@@ -138,7 +156,8 @@ impl Staging {
                         self.owed.push(owed);
                     } else {
                         for layer in &self.layers[owed.from..] {
-                            layer.abandoned(owed.delivery.parts(), &**owed.delivery.settler());
+                            let settler = &**owed.delivery.settler();
+                            layer.abandoned(owed.delivery.parts(), settler, Abandoned::Cancelled);
                         }
                     }
                     first.get_or_insert(error);
@@ -157,6 +176,7 @@ impl Staging {
         };
         for delivery in &mut batch {
             self.settlers.wrap(delivery);
+            delivery.drop_as(Abandoned::Dropped);
         }
         batch
     }
@@ -183,6 +203,11 @@ impl Drop for Staging {
 const NOT_NOW: Settlement = Settlement::Defer {
     delay: Duration::ZERO,
 };
+
+fn is_for_another_group(delivery: &Delivery) -> bool {
+    let target = DeadLetter::target_group(delivery.event());
+    target.is_some_and(|group| group != delivery.assignment().group.as_str())
+}
 
 fn is_gone(error: &Error) -> bool {
     matches!(

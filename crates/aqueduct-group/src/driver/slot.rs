@@ -3,7 +3,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aqueduct_core::{
-    Assignment, Checkpoint, Error, Instant, PartitionId, PartitionStatus, Parts, ReadFailure,
+    Abandoned, Assignment, Checkpoint, Error, Instant, PartitionId, PartitionStatus, Parts, ReadFailure,
     ReadFrom, Record, Revocation, Revocations, Settlement, Settler, Settling, Tail,
 };
 use event_listener::Event as Signal;
@@ -451,7 +451,7 @@ impl Settler for Slot {
         &self.revocations
     }
 
-    fn abandon(&self, parts: &Parts) {
+    fn abandon(&self, parts: &Parts, why: Abandoned) {
         let runtime = &self.shared.runtime;
         let now = runtime.now();
         let leaving = self.stopping.why().is_some() || self.shared.draining.load(Ordering::Acquire);
@@ -463,7 +463,11 @@ impl Settler for Slot {
         }
         let settled = if leaving {
             // A handler that a shutdown or hand-off cancels has not failed (rule 5).
-            inner.tracker.give_back(parts, now)
+            inner.tracker.give_back(parts, now, Duration::ZERO)
+        } else if why == Abandoned::Cancelled {
+            // Not at once: what keeps being cancelled must not become a hot loop.
+            let pause = self.shared.options.redelivery.ceiling(1);
+            inner.tracker.give_back(parts, now, pause)
         } else {
             inner.tracker.abandon(parts, now, || runtime.random())
         };

@@ -44,10 +44,11 @@ impl Tracker {
         }
     }
 
-    /// Takes back a delivery whose handler was cancelled: it comes again without a failed attempt.
-    pub(crate) fn give_back(&mut self, parts: &Parts, now: Instant) -> Settled {
+    /// Takes back a delivery whose handler was cancelled: it comes again after `delay`, without a
+    /// failed attempt.
+    pub(crate) fn give_back(&mut self, parts: &Parts, now: Instant, delay: Duration) -> Settled {
         match self.slots.out(parts.ticket) {
-            Some(at) => self.hold(at, parts, now, now, false),
+            Some(at) => self.hold(at, parts, now, now + delay, false),
             None => Settled::default(),
         }
     }

@@ -1,7 +1,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use aqueduct_core::{
-    Admission, Assignment, DeadLetterQueue, DeadLetterReason, DeadLetterStore, Delivery, Error,
+    Abandoned, Admission, Assignment, DeadLetterQueue, DeadLetterReason, DeadLetterStore, Delivery, Error,
     Failure, Interceptor, Next, Parts, Result, Runtime, Settlement, Settler, Settling, SmallStr,
 };
 use async_trait::async_trait;
@@ -10,7 +10,6 @@ use super::burial::Doomed;
 use super::held::HeldKeys;
 use super::records::{Fate, Place, Record, Records};
 use super::{DeadLetterOptions, OnExhausted, reason_of};
-use crate::redriven::is_for_another_group;
 
 pub(super) struct Burials {
     pub(super) queue: Arc<dyn DeadLetterQueue>,
@@ -24,9 +23,6 @@ pub(super) struct Burials {
 impl Burials {
     /// What is to be done with a delivery before a handler sees it.
     fn judge(&self, assignment: &Assignment, parts: &Parts) -> Verdict {
-        if is_for_another_group(assignment, &parts.event) {
-            return Verdict::Settled;
-        }
         let place = Place::of(assignment, parts);
         let record = self.record(&place);
         let limit = self.options.attempts;
@@ -209,8 +205,9 @@ impl Interceptor for Burials {
         }
     }
 
-    fn abandoned(&self, parts: &Parts, settler: &dyn Settler) {
-        if settler.revocation(parts).is_none() {
+    fn abandoned(&self, parts: &Parts, settler: &dyn Settler, why: Abandoned) {
+        // Only the receiver's own drop is a failure: a cancelled handler has not failed (rule 5).
+        if why == Abandoned::Dropped && settler.revocation(parts).is_none() {
             let message = SmallStr::literal("the delivery was dropped unsettled");
             self.note_failure(settler.assignment(), parts, message);
         }

@@ -2,7 +2,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use aqueduct_core::{
-    Admission, Assignment, Claimed, Delivery, Error, ErrorKind, EventClaim, IdempotencyScope,
+    Abandoned, Admission, Assignment, Claimed, Delivery, Error, ErrorKind, EventClaim, IdempotencyScope,
     IdempotencyStore, Interceptor, Next, Parts, Result, Revocation, Runtime, Settlement, Settler,
     Settling,
 };
@@ -12,7 +12,6 @@ use metrics::counter;
 use super::IdempotencyOptions;
 use super::claims::{Claims, EventKey, Local, Origin};
 use super::completer::Completer;
-use crate::redriven::is_for_another_group;
 
 pub(super) struct Once {
     pub(super) options: IdempotencyOptions,
@@ -208,10 +207,6 @@ impl Interceptor for Once {
         let mut asked: Vec<Asked> = Vec::with_capacity(deliveries.len());
         let mut in_batch = std::collections::BTreeSet::new();
         for (at, delivery) in deliveries.iter().enumerate() {
-            if is_for_another_group(delivery.assignment(), delivery.event()) {
-                admissions[at] = Admission::Settle(Settlement::Ack);
-                continue;
-            }
             let one = self.asked(at, delivery.assignment(), delivery.parts());
             let local = self
                 .claims()
@@ -256,7 +251,7 @@ impl Interceptor for Once {
         })
     }
 
-    fn abandoned(&self, parts: &Parts, settler: &dyn Settler) {
+    fn abandoned(&self, parts: &Parts, settler: &dyn Settler, _: Abandoned) {
         let asked = self.asked(0, settler.assignment(), parts);
         let (store, claims) = (self.store.clone(), self.claims.clone());
         let releasing = async move {

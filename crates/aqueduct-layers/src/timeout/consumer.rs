@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use aqueduct_core::{
-    Admission, Capabilities, Delivery, HandlerCall, HandlerFuture, HandlerInterceptor, Interceptor,
+    Abandoned, Admission, Capabilities, Delivery, HandlerCall, HandlerFuture, HandlerInterceptor, Interceptor,
     Next, Parts, Result, Runtime, Settlement, Settler, Settling,
 };
 use async_trait::async_trait;
@@ -43,7 +43,7 @@ impl Interceptor for Limits {
         }
     }
 
-    fn abandoned(&self, _: &Parts, _: &dyn Settler) {}
+    fn abandoned(&self, _: &Parts, _: &dyn Settler, _: Abandoned) {}
 
     fn capabilities(&self, inner: Capabilities) -> Capabilities {
         inner

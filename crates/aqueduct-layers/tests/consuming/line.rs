@@ -3,7 +3,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aqueduct_core::{
-    Assignment, Capabilities, Claims, Consumer, ConsumerStatus, Delivery, Error, ErrorKind, Event,
+    Abandoned, Assignment, Capabilities, Claims, Consumer, ConsumerStatus, Delivery, Error, ErrorKind, Event,
     Instant, Limits, Parts, Position, Result, Revocation, Revocations, Runtime, Settlement,
     Settler, Settling,
 };
@@ -252,8 +252,9 @@ impl Settler for Shared {
         &self.revocations
     }
 
-    fn abandon(&self, parts: &Parts) {
-        let _ = self.put_back(parts, Duration::from_millis(100), 1);
+    fn abandon(&self, parts: &Parts, why: Abandoned) {
+        let failed = u32::from(why == Abandoned::Dropped);
+        let _ = self.put_back(parts, Duration::from_millis(100), failed);
     }
 }
 

@@ -2,7 +2,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use aqueduct_core::{
-    Assignment, Backoff, Error, Instant, Parts, Result, Revocation, Revocations, Runtime,
+    Abandoned, Assignment, Backoff, Error, Instant, Parts, Result, Revocation, Revocations, Runtime,
     Settlement, Settler, Settling,
 };
 use event_listener::Event as Signal;
@@ -205,10 +205,17 @@ impl Settler for Core {
         &self.revocations
     }
 
-    fn abandon(&self, parts: &Parts) {
-        let again = Again {
-            delay: self.backoff(parts),
-            failed: true,
+    fn abandon(&self, parts: &Parts, why: Abandoned) {
+        let again = match why {
+            Abandoned::Dropped => Again {
+                delay: self.backoff(parts),
+                failed: true,
+            },
+            // What keeps being cancelled must not become a hot loop.
+            Abandoned::Cancelled => Again {
+                delay: self.redelivery.ceiling(1),
+                failed: false,
+            },
         };
         self.with(|machine, now| machine.abandon(parts.ticket, again, now));
     }

@@ -50,13 +50,22 @@ impl Control {
         self.waker.register(waker);
     }
 
-    /// Waits until it is asked to stop, however.
+    /// Waits until the worker is asked to stop, in either way.
     pub(crate) fn stopped(&self) -> impl Future<Output = ()> + '_ {
-        poll_fn(|cx| {
+        self.reached(Level::Drain)
+    }
+
+    /// Waits until the worker is asked to end at once.
+    pub(crate) fn aborted(&self) -> impl Future<Output = ()> + '_ {
+        self.reached(Level::Abort)
+    }
+
+    fn reached(&self, level: Level) -> impl Future<Output = ()> + '_ {
+        poll_fn(move |cx| {
             self.register(cx.waker());
-            match self.level() {
-                Level::Run => Poll::Pending,
-                _ => Poll::Ready(()),
+            match self.level() >= level {
+                true => Poll::Ready(()),
+                false => Poll::Pending,
             }
         })
     }

@@ -2,7 +2,7 @@
 
 mod batch;
 mod control;
-mod dispatch;
+mod direct;
 mod engine;
 mod extract;
 mod handle;
@@ -71,7 +71,7 @@ use crate::config::{GroupConfig, IdempotencyPlace};
 ///     .on("order.placed", |Json(total): Json<u32>, State(currency): State<&'static str>| async move {
 ///         println!("charge {total} {currency}");
 ///     });
-/// let outcomes = worker.dispatch(vec![Event::json("order.placed", &5)?]).await?;
+/// let outcomes = worker.handle(vec![Event::json("order.placed", &5)?]).await?;
 /// assert!(outcomes[0].is_ack());
 /// # Ok(()) }
 /// ```
@@ -128,14 +128,15 @@ impl Worker {
         this.add(pattern, Entry::Batch(Arc::new(handler), options))
     }
 
-    /// Calls `tick` whenever nothing was received or handled for that long, again and again.
+    /// Calls `tick` each time nothing was received or handled for `every`, which must be greater than
+    /// zero.
     pub fn on_idle<F, Fut>(mut self, every: Duration, tick: F) -> Self
     where
         F: Fn() -> Fut + Send + Sync + 'static,
         Fut: Future<Output = ()> + Send + 'static,
     {
         if every.is_zero() {
-            return self.refuse(Error::config("an idle tick of 0 would never rest"));
+            return self.refuse(Error::config("`on_idle` interval must be greater than zero"));
         }
         self.idle = Some(Idle {
             every,
@@ -144,7 +145,7 @@ impl Worker {
         self
     }
 
-    /// Gives handlers a state, which they take as [`State<T>`].
+    /// Adds a state, which handlers take as [`State<T>`].
     pub fn state<T: Clone + Send + Sync + 'static>(mut self, state: T) -> Self {
         match self.setup.insert(state) {
             Ok(()) => self,
@@ -152,7 +153,7 @@ impl Worker {
         }
     }
 
-    /// Is told when partitions come and go.
+    /// Sets a listener that is told when partitions are assigned and revoked.
     pub fn rebalance_listener(
         mut self,
         rebalance_listener: impl RebalanceListener + 'static,
@@ -161,18 +162,19 @@ impl Worker {
         self
     }
 
-    /// A handle to stop, pause and watch the worker while it runs.
-    pub fn handle(&self) -> WorkerHandle {
+    /// Returns a handle to stop, pause and watch the worker while it runs.
+    pub fn control(&self) -> WorkerHandle {
         WorkerHandle::new(self.control.clone(), self.client.runtime().clone())
     }
 
-    /// Runs until SIGTERM or ctrl-c, then drains: stops fetching, finishes the handlers that run
-    /// within the group's `drain`, commits, and gives up its partitions. A second signal ends it at
-    /// once, and loses nothing.
+    /// Runs until SIGTERM or ctrl-c, then drains: stops fetching, finishes running handlers within
+    /// the group's `drain`, commits, and gives up its partitions. Handlers that take longer are
+    /// cancelled, and their events come again without a failed attempt. A second signal cancels them
+    /// at once, and gives up the partitions within a second; nothing is lost.
     ///
     /// # Errors
-    /// `Config`, where the handlers and the group's table do not fit together; what opening
-    /// answers; what stopped the worker.
+    /// `Config` if the handlers and the group's table do not fit together; the error of opening the
+    /// group; the error that stopped the worker.
     pub async fn run(self) -> Result<()> {
         let mut signals = signals::Signals::new()?;
         let control = self.control.clone();
@@ -187,7 +189,7 @@ impl Worker {
         ended
     }
 
-    /// Runs until `stop` is done, then drains as [`run`](Self::run) does.
+    /// Runs until `stop` completes, then drains as [`run`](Self::run) does.
     ///
     /// # Errors
     /// As for [`run`](Self::run).
@@ -202,7 +204,7 @@ impl Worker {
         ended
     }
 
-    /// Runs until its handle says stop, or the consumer ends.
+    /// Runs until its [`control`](Self::control) stops it, or the consumer ends.
     ///
     /// # Errors
     /// As for [`run`](Self::run).
@@ -213,24 +215,25 @@ impl Worker {
         ended
     }
 
-    /// Handles events that were received elsewhere, and answers an outcome for each under its index:
-    /// for unit tests, functions that a cloud calls, and push endpoints.
+    /// Handles events that were received elsewhere and returns one outcome per event, in order: for
+    /// unit tests, functions that a cloud calls, and push endpoints.
     ///
-    /// Events of one key are handled in order; after one that is to be retried the later ones of
-    /// its key are not handled, and are to be retried too. Nothing is connected, deduplicated,
-    /// redelivered or buried: the caller's own queue does that.
+    /// Events of one key are handled in order; after a retry, the later events of its key are not
+    /// handled and are retries too. Nothing is connected, deduplicated, redelivered or dead-lettered:
+    /// that is left to the caller's own queue.
     ///
     /// # Errors
     /// `Config`, where the handlers and the group's table do not fit together.
-    pub async fn dispatch(&self, events: Vec<Event>) -> Result<Vec<Outcome>> {
+    pub async fn handle(&self, events: Vec<Event>) -> Result<Vec<Outcome>> {
         self.check()?;
         let engine = self.engine(self.setup.clone());
-        Ok(dispatch::dispatch(&engine, events).await)
+        Ok(direct::handle(&engine, events).await)
     }
 
     async fn open_and_run(self) -> Result<()> {
         self.check()?;
-        // A service that does not answer must not make the process deaf to its signals.
+        self.warn_of_cancellation();
+        // A service that does not respond must not keep the process from handling its signals.
         let opening = self
             .client
             .open_group(&self.group, self.rebalance_listener.clone());
@@ -248,13 +251,26 @@ impl Worker {
             .await
     }
 
+    /// Says at the start what would surprise at a deploy.
+    fn warn_of_cancellation(&self) {
+        let (timeout, drain) = (self.group.timeout, self.group.options.drain);
+        if timeout > drain {
+            tracing::warn!(
+                group = %self.group.name, ?timeout, ?drain,
+                "groups.{}.timeout is longer than `drain`: a handler that runs longer than `drain` at a \
+                 shutdown is cancelled, and its event is handled again; raise `drain` or lower `timeout`",
+                self.group.name,
+            );
+        }
+    }
+
     fn check(&self) -> Result<()> {
         if let Some(refused) = &self.refused {
             return Err(refused.clone());
         }
         let place = |error: Error| error.context(format_args!("the worker of {}", self.group.name));
         if self.routes.is_empty() {
-            return Err(place(Error::config("it has no handlers: call `.on(...)`")));
+            return Err(place(Error::config("it has no handlers: add one with `.on(...)`")));
         }
         self.routes.check(&self.setup).map_err(place)
     }

@@ -1,11 +1,13 @@
+use std::convert::Infallible;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use aqueduct_core::{Backoff, Consumer, Delivery, Error, Instant, Result, Retry, Task};
+use aqueduct_core::{Abandoned, Backoff, Consumer, Delivery, Error, Instant, Result, Retry, Task};
 use futures::FutureExt as _;
-use futures::future::BoxFuture;
+use futures::channel::mpsc;
+use futures::future::{BoxFuture, Either, select};
 use futures::stream::{FuturesUnordered, StreamExt as _};
 
 use super::control::{Control, Level};
@@ -18,6 +20,12 @@ const RECEIVE_AGAIN: Backoff = Backoff::new(Duration::from_millis(200), Duration
 
 /// How long giving up the partitions may take once the time to drain is over.
 const LAST_CLOSE: Duration = Duration::from_secs(5);
+
+/// How long giving up the partitions may take at an abort.
+const ABORT_CLOSE: Duration = Duration::from_secs(1);
+
+/// How long cancelled handlers may take to end: one that blocks its thread cannot be cancelled.
+const CANCEL: Duration = Duration::from_millis(500);
 
 /// What a worker does while nothing comes.
 #[derive(Clone)]
@@ -47,6 +55,28 @@ pub(crate) struct Run {
     last_event: Instant,
     drain_ends: Option<Instant>,
     unstarted: Vec<Delivery>,
+    alive: Alive,
+}
+
+/// Knows whether tasks of handlers are left.
+struct Alive {
+    /// A clone is in each task.
+    task: mpsc::Sender<Infallible>,
+    ended: mpsc::Receiver<Infallible>,
+}
+
+impl Alive {
+    fn new() -> Self {
+        let (task, ended) = mpsc::channel(0);
+        Self { task, ended }
+    }
+
+    /// Waits until no task is left.
+    async fn ended(self) {
+        let Self { task, mut ended } = self;
+        drop(task);
+        ended.next().await;
+    }
 }
 
 /// How many deliveries a task had, their lanes, and those that it did not begin.
@@ -92,6 +122,7 @@ impl Run {
             last_event: engine.runtime.now(),
             drain_ends: None,
             unstarted: Vec::new(),
+            alive: Alive::new(),
             engine,
             consumer,
             control,
@@ -168,7 +199,9 @@ impl Run {
             is_batch,
         } = work;
         let count = deliveries.len();
+        let alive = self.alive.task.clone();
         let task: Task<Vec<Delivery>> = self.engine.runtime.spawn(async move {
+            let _alive = alive;
             match is_batch {
                 true => engine.handle_batch(entry, deliveries, &control).await,
                 false => engine.handle_run(entry, deliveries, &control).await,
@@ -193,7 +226,7 @@ impl Run {
         .boxed()
     }
 
-    fn received(&mut self, deliveries: Vec<Delivery>) {
+    fn received(&mut self, mut deliveries: Vec<Delivery>) {
         self.receiving = None;
         self.failures = 0;
         if deliveries.is_empty() {
@@ -202,6 +235,10 @@ impl Run {
         }
         let now = self.engine.runtime.now();
         self.last_event = now;
+        for delivery in &mut deliveries {
+            // A handler that the worker cancels has not failed (rule 5).
+            delivery.drop_as(Abandoned::Cancelled);
+        }
         self.pool.take(deliveries, now);
     }
 
@@ -292,50 +329,51 @@ impl Run {
         }
     }
 
-    /// Gives back what was not begun, commits and gives up the partitions; `Abort` only lets go.
+    /// Cancels what runs, gives back what was not begun, commits and gives up the partitions.
     async fn finish(mut self, level: Level) -> Result<()> {
         self.receiving = None;
         self.draining = None;
         drop(std::mem::take(&mut self.running));
         let unstarted = std::mem::take(&mut self.unstarted);
         let unstarted: Vec<_> = unstarted.into_iter().chain(self.pool.drain()).collect();
-        let runtime = self.engine.runtime.clone();
-        let closed = if self.control.level() == Level::Abort {
-            Ok(Ok(()))
-        } else {
-            let now = runtime.now();
-            let left = self
-                .drain_ends
-                .map_or(self.engine.policy.drain, |ends| ends.since(now));
-            let limit = if level == Level::Drain {
-                left.max(LAST_CLOSE)
-            } else {
-                LAST_CLOSE
-            };
-            let close = async {
-                for delivery in unstarted {
-                    self.engine.give_back(delivery).await;
+        let (engine, consumer, control) = (self.engine, self.consumer, self.control);
+        let runtime = engine.runtime.clone();
+        let left = match (level, self.drain_ends) {
+            (Level::Drain, Some(ends)) => ends.since(runtime.now()),
+            (Level::Drain, None) => engine.policy.drain,
+            _ => Duration::ZERO,
+        };
+        let alive = self.alive;
+        let close = async {
+            // Cancelled deliveries are given back before the partitions are: otherwise the next
+            // owner takes them for events that this process died of (rule 5).
+            let cancelled = runtime.timeout(CANCEL, "cancelling handlers", alive.ended());
+            if cancelled.await.is_err() {
+                tracing::warn!(group = %engine.group, "a cancelled handler does not end: it blocks its thread");
+            }
+            for delivery in unstarted {
+                engine.give_back(delivery).await;
+            }
+            consumer.close().await
+        };
+        let close = runtime.timeout(left.max(LAST_CLOSE), "closing the consumer", close);
+        futures::pin_mut!(close);
+        // An abort shortens the close and does not skip it: a lease that nobody gave up looks like a
+        // crash to its next owner.
+        let closed = match select(control.aborted(), close).await {
+            Either::Right((closed, _)) => closed.and_then(|closed| closed),
+            Either::Left(((), close)) => {
+                let closed = runtime.timeout(ABORT_CLOSE, "closing the consumer", close);
+                if let Err(error) = closed.await.and_then(|it| it).and_then(|it| it) {
+                    tracing::warn!(group = %engine.group, %error, "the partitions are not given up");
                 }
-                self.consumer.close().await
-            };
-            let close = runtime.timeout(limit, "closing the consumer", close);
-            let abort = poll_fn(|cx| {
-                self.control.register(cx.waker());
-                match self.control.level() {
-                    Level::Abort => Poll::Ready(()),
-                    _ => Poll::Pending,
-                }
-            });
-            futures::pin_mut!(close, abort);
-            match futures::future::select(abort, close).await {
-                futures::future::Either::Left(_) => Ok(Ok(())),
-                futures::future::Either::Right((closed, _)) => closed,
+                Ok(())
             }
         };
-        self.engine.counters.in_hand.set(0.0);
-        match self.control.take_failure() {
+        engine.counters.in_hand.set(0.0);
+        match control.take_failure() {
             Some(error) => Err(error),
-            None => closed.and_then(|closed| closed),
+            None => closed,
         }
     }
 }

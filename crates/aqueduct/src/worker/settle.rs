@@ -1,7 +1,9 @@
 use std::future::Future;
 use std::time::Duration;
 
-use aqueduct_core::{Backoff, Delivery, Error, ErrorKind, Instant, Settlement};
+use aqueduct_core::{
+    Abandoned, Backoff, Delivery, Error, ErrorKind, Instant, Revocation, Settlement,
+};
 use futures::future::{Either, select};
 
 use super::control::{Control, Level};
@@ -13,7 +15,7 @@ use super::outcome::Outcome;
 const SETTLE_AGAIN: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(5));
 
 impl Engine {
-    /// Handles the events of one run in order, and settles each before the next begins. Answers
+    /// Handles the events of one run in order, and settles each before the next begins. Returns
     /// those that were not begun.
     pub(crate) async fn handle_run(
         &self,
@@ -26,22 +28,26 @@ impl Engine {
             let Some(delivery) = rest.next() else {
                 break;
             };
-            if let Some(why) = delivery.revoked().reason() {
-                self.refused(&delivery, &why.to_error());
-                continue;
+            match delivery.revoked().reason() {
+                None => {}
+                // It comes again behind the event of its key that failed.
+                Some(Revocation::Superseded) => continue,
+                Some(why) => {
+                    self.refused(&delivery, &why.to_error());
+                    continue;
+                }
             }
             let attempt = self.attempt(entry, delivery.parts(), delivery.assignment());
             let kept = [&delivery];
             let outcome = self.keeping(&kept, attempt).await;
-            if !self.settle(delivery, outcome, control).await {
-                // What follows in the run comes again behind it.
-                return Vec::new();
-            }
+            // Only the consumer knows whether the rest of the run may go on: a nack supersedes it,
+            // unless a layer made a dead letter of the event (rules 2 and 4).
+            self.settle(delivery, outcome, control).await;
         }
         rest.collect()
     }
 
-    /// Handles events together and settles them in order. Answers those that were not begun.
+    /// Handles events together and settles them in order. Returns those that were not begun.
     pub(crate) async fn handle_batch(
         &self,
         entry: Option<usize>,
@@ -81,26 +87,28 @@ impl Engine {
         }
     }
 
-    /// Settles one; answers whether the events behind it may go on.
-    async fn settle(&self, delivery: Delivery, outcome: Outcome, control: &Control) -> bool {
-        let done = !matches!(outcome, Outcome::Retry { .. });
+    /// Settles one, and tries again while the store refuses and the delivery may be settled.
+    async fn settle(&self, mut delivery: Delivery, outcome: Outcome, control: &Control) {
+        // A failure counts even if it cannot be reported; any other outcome does not become one.
+        delivery.drop_as(match outcome {
+            Outcome::Retry { .. } => Abandoned::Dropped,
+            _ => Abandoned::Cancelled,
+        });
         let settlement = outcome.into_settlement();
-        let mut delivery = delivery;
         for attempt in 1.. {
             let Err(refused) = delivery.settle(settlement.clone()).await else {
-                return done;
+                return;
             };
             delivery = *refused.delivery;
             let stop = delivery.revoked().reason().is_some() || control.level() == Level::Abort;
             if stop || !refused.error.is_retryable() {
                 self.refused(&delivery, &refused.error);
-                break;
+                return;
             }
             self.runtime
                 .sleep(SETTLE_AGAIN.delay(attempt, &self.runtime))
                 .await;
         }
-        false
     }
 
     fn refused(&self, delivery: &Delivery, error: &Error) {

@@ -349,7 +349,7 @@ async fn events_over_the_limit_and_empty_batches_are_answered_for_what_they_are(
         .await
         .unwrap();
     let worker = client.worker("billing").await.unwrap().on("*", || async {});
-    assert!(worker.dispatch(Vec::new()).await.unwrap().is_empty());
+    assert!(worker.handle(Vec::new()).await.unwrap().is_empty());
 }
 
 #[tokio::test]

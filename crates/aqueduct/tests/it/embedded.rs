@@ -82,7 +82,7 @@ async fn two_members_share_the_work_and_a_restart_goes_on() {
                         log.lock().unwrap().push((key.to_string(), n));
                     },
                 );
-            workers.push((worker.handle(), client.runtime().spawn(worker.run_to_end())));
+            workers.push((worker.control(), client.runtime().spawn(worker.run_to_end())));
         }
         let expected = sent as usize;
         until(&client, async || log.lock().unwrap().len() >= expected).await;
@@ -154,7 +154,7 @@ async fn the_completion_and_the_handlers_writes_are_one_transaction() {
                 charge.await
             },
         );
-    let handle = worker.handle();
+    let handle = worker.control();
     let running = client.runtime().spawn(worker.run_to_end());
     let dead_letters = client.dead_letters("billing").await.unwrap();
     until(&client, async || {

@@ -131,7 +131,7 @@ async fn a_worker_waits_as_long_as_the_stream_says() {
     let (broken, clock) = (Broken::default(), ManualClock::new());
     let client = client(&broken, &clock, "\"broken\"").await;
     let worker = client.worker("g").await.unwrap().on("*", || async {});
-    let handle = worker.handle();
+    let handle = worker.control();
     let running = client.runtime().spawn(worker.run_to_end());
     turns().await;
     for asked in 1..4 {
@@ -160,7 +160,7 @@ async fn a_stream_that_fails_does_not_stop_the_others() {
         count.fetch_add(events.len() as u32, Ordering::SeqCst);
         async {}
     });
-    let handle = worker.handle();
+    let handle = worker.control();
     let running = client.runtime().spawn(worker.run_to_end());
     let started = clock.now();
     for expected in 1..=20 {
@@ -196,7 +196,7 @@ async fn a_worker_that_is_still_opening_stops_when_it_is_asked_to() {
     let (broken, clock) = (Broken::default(), ManualClock::new());
     let client = client(&broken, &clock, "\"closed\"").await;
     let worker = client.worker("g").await.unwrap().on("*", || async {});
-    let handle = worker.handle();
+    let handle = worker.control();
     let running = client.runtime().spawn(worker.run_to_end());
     while broken.0.load(Ordering::SeqCst) == 0 {
         turns().await;

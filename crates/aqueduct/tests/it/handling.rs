@@ -335,7 +335,7 @@ async fn what_handlers_need_is_checked_before_the_start() {
         (batch, "max = 0"),
         (states, "two states of the type u8"),
     ] {
-        let error = worker.dispatch(Vec::new()).await.unwrap_err().to_string();
+        let error = worker.handle(Vec::new()).await.unwrap_err().to_string();
         assert!(error.contains(said) && error.contains("billing"), "{error}");
         let error = worker.run_to_end().await.unwrap_err().to_string();
         assert!(error.contains(said), "{error}");
@@ -369,7 +369,7 @@ async fn events_from_elsewhere_are_dispatched_with_an_outcome_each() {
         );
     let batch = |n: u32| Event::json("batch", &n).unwrap();
     let outcomes = worker
-        .dispatch(vec![
+        .handle(vec![
             placed("a", 1),
             placed("a", 2),
             placed("a", 3),

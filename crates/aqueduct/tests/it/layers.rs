@@ -206,7 +206,7 @@ async fn spans_carry_the_names_of_the_messaging_conventions() {
         orders.send(event.clone()).await.unwrap();
     }
     let outcomes = worker
-        .dispatch(test.published("orders").await.unwrap())
+        .handle(test.published("orders").await.unwrap())
         .await
         .unwrap();
     assert_eq!(outcomes.iter().filter(|it| it.is_ack()).count(), 1);

@@ -11,6 +11,7 @@ mod embedded;
 mod failing_stream;
 mod foreign_backend;
 mod handling;
+mod innocents;
 mod layers;
 #[cfg(all(unix, feature = "sqlite"))]
 mod open_files;

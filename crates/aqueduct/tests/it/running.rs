@@ -62,8 +62,8 @@ async fn a_drain_finishes_what_runs_and_gives_the_rest_back_without_an_attempt()
     while begun.load(Ordering::SeqCst) == 0 {
         tokio::task::yield_now().await;
     }
-    assert!(running.handle().health().ready);
-    running.handle().stop();
+    assert!(running.control().health().ready);
+    running.control().stop();
     drop(closed);
     running.ended().await.unwrap();
     assert_eq!(
@@ -105,7 +105,7 @@ async fn a_drain_that_takes_too_long_and_an_abort_end_all_the_same() {
         while begun.load(Ordering::SeqCst) == 0 {
             tokio::task::yield_now().await;
         }
-        let handle = running.handle().clone();
+        let handle = running.control().clone();
         handle.stop();
         if abort {
             handle.abort();
@@ -135,7 +135,7 @@ async fn paused_workers_hold_back_and_say_so() {
     let handled = Arc::new(AtomicU32::new(0));
     let count = handled.clone();
     let worker = test.client().worker("billing").await.unwrap();
-    let handle = worker.handle();
+    let handle = worker.control();
     assert_eq!(handle.health().problems, [Problem::NotRunning]);
     assert!(handle.flush().await.is_err());
     handle.pause();

@@ -59,7 +59,7 @@ async fn shop(runtime: Runtime) -> Vec<(String, u32)> {
             Outcome::Ack
         },
     );
-    let handle = worker.handle();
+    let handle = worker.control();
     let running = runtime.spawn(worker.run_to_end());
     while log.lock().unwrap().len() < (KEYS * EACH) as usize {
         runtime.sleep(Duration::from_millis(100)).await;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::{
-    Admission, Assignment, Capabilities, Capability, Claims, Consumer, ConsumerStatus, Delivery,
+    Abandoned, Admission, Assignment, Capabilities, Capability, Claims, Consumer, ConsumerStatus, Delivery,
     Error, ErrorKind, Event, Interceptor, Layer, LayeredConsumer, Limits, Next, Parts, Result,
     Revocation, Revocations, Settlement, Settler, Settling, Stage,
 };
@@ -136,7 +136,7 @@ impl Settler for FakeSettler {
         &self.revocations
     }
 
-    fn abandon(&self, parts: &Parts) {
+    fn abandon(&self, parts: &Parts, _: Abandoned) {
         if self.revocation(parts).is_none() {
             self.record.note(format!("abandoned {}", parts.event.id()));
         }
@@ -277,7 +277,7 @@ impl Interceptor for FakeLayer {
         next.settle(parts, how)
     }
 
-    fn abandoned(&self, parts: &Parts, _: &dyn Settler) {
+    fn abandoned(&self, parts: &Parts, _: &dyn Settler, _: Abandoned) {
         self.record
             .note(format!("{} abandons {}", self.name, parts.event.id()));
     }

@@ -3,7 +3,10 @@ use std::sync::Arc;
 use futures::executor::block_on;
 
 use super::fakes::*;
-use crate::{Capability, Consumer, ErrorKind, Layer, LayeredConsumer, Stage};
+use crate::{
+    Capability, DeadLetter, DeadLetterReason, Delivery, ErrorKind, Layer, LayeredConsumer, Parts,
+    Settler as _, Stage, Timestamp,
+};
 
 fn refused(layers: &[(&'static str, Stage)]) -> String {
     let record = Record::default();
@@ -87,17 +90,33 @@ fn capabilities_fold_from_the_inside() {
 }
 
 #[test]
-fn without_an_interceptor_the_consumer_is_left_alone() {
-    struct Nothing;
-    impl Layer for Nothing {
-        fn name(&self) -> &'static str {
-            "nothing"
-        }
-        fn stage(&self) -> Stage {
-            Stage::Observe
-        }
+fn a_dead_letter_redriven_for_another_group_is_acknowledged_unseen_even_without_layers() {
+    let record = Record::default();
+    let settler = Arc::new(FakeSettler::new(&record));
+    let redriven = |ticket: u64, group: &str| {
+        let letter = DeadLetter::new(
+            delivery(&settler, ticket).event().clone(),
+            "orders".into(),
+            group.into(),
+            DeadLetterReason::Exhausted,
+            "boom",
+            Timestamp::EPOCH,
+        );
+        Delivery::new(Parts::new(letter.redriven(), ticket), settler.clone())
+    };
+    let own = settler.assignment().group.clone();
+    let batch = vec![redriven(1, "another"), redriven(2, own.as_str())];
+    let alone = vec![redriven(3, "another")];
+    record.take();
+    let inner = FakeConsumer::of(&record, vec![batch, alone]);
+    let consumer = LayeredConsumer::wrap(Arc::new(inner), &[]).unwrap();
+    let received = block_on(consumer.receive_batch(10)).unwrap();
+    assert_eq!(ids(&received), ["2"]);
+    assert_eq!(record.take(), ["ack 1"]);
+    for delivery in received {
+        block_on(delivery.ack()).unwrap();
     }
-    let inner: Arc<dyn Consumer> = Arc::new(FakeConsumer::of(&Record::default(), vec![]));
-    let wrapped = LayeredConsumer::wrap(inner.clone(), &[Arc::new(Nothing)]).unwrap();
-    assert!(Arc::ptr_eq(&inner, &wrapped));
+    // A batch of nothing else is not the end of the stream.
+    assert_eq!(ids(&block_on(consumer.receive_batch(10)).unwrap()), [""; 0]);
+    assert_eq!(record.take(), ["ack 2", "ack 3"]);
 }

@@ -9,11 +9,11 @@ use super::engine::Engine;
 use super::outcome::Outcome;
 use super::routes::Entry;
 
-/// Handles events of nobody's stream: in order where they have the same key, otherwise side by
-/// side.
-pub(super) async fn dispatch(engine: &Engine, events: Vec<Event>) -> Vec<Outcome> {
+/// Handles events that were not received by a consumer: those of one key in order, others
+/// concurrently.
+pub(super) async fn handle(engine: &Engine, events: Vec<Event>) -> Vec<Outcome> {
     let assignment = Assignment {
-        stream: StreamName::new(SmallStr::literal("dispatch")),
+        stream: StreamName::new(SmallStr::literal("direct")),
         group: engine.group.clone(),
         partition: None,
         generation: 0,
@@ -28,16 +28,16 @@ pub(super) async fn dispatch(engine: &Engine, events: Vec<Event>) -> Vec<Outcome
     while lanes.iter().any(|lane| !lane.is_empty()) {
         let work = round(engine, &parts, &mut lanes);
         let mut done = stream::iter(work)
-            .map(|work| handle(engine, &parts, &assignment, work))
+            .map(|work| run(engine, &parts, &assignment, work))
             .buffer_unordered(engine.policy.concurrency.max(1));
-        while let Some(answers) = done.next().await {
-            for (at, outcome) in answers {
+        while let Some(finished) = done.next().await {
+            for (at, outcome) in finished {
                 if let Some(place) = outcomes.get_mut(at) {
                     *place = Some(outcome);
                 }
             }
         }
-        // Behind an event that comes again, the rest of its key comes again too.
+        // After a retry the rest of the key is retried too: handling it would break order (rule 2).
         for lane in &mut lanes {
             let Some(&next) = lane.front() else {
                 continue;
@@ -58,13 +58,13 @@ pub(super) async fn dispatch(engine: &Engine, events: Vec<Event>) -> Vec<Outcome
         .collect()
 }
 
-/// What one call of a handler, or several in a row, take: indexes of events.
+/// Events by index, for one call of a batch handler or consecutive calls of a handler.
 enum Work {
     Run(Option<usize>, Vec<usize>),
     Batch(usize, Vec<usize>),
 }
 
-/// The events of each key in order; each event without a key alone.
+/// Groups events by key, in order; an event without a key is alone.
 fn lanes(parts: &[Parts]) -> Vec<VecDeque<usize>> {
     let mut by_key = std::collections::BTreeMap::<SmallStr, usize>::new();
     let mut lanes: Vec<VecDeque<usize>> = Vec::new();
@@ -112,7 +112,7 @@ fn round(engine: &Engine, parts: &[Parts], lanes: &mut [VecDeque<usize>]) -> Vec
     work
 }
 
-fn handle<'a>(
+fn run<'a>(
     engine: &'a Engine,
     parts: &'a [Parts],
     assignment: &'a Assignment,
@@ -121,17 +121,17 @@ fn handle<'a>(
     async move {
         match work {
             Work::Run(entry, run) => {
-                let mut answers = Vec::with_capacity(run.len());
+                let mut finished = Vec::with_capacity(run.len());
                 for at in run {
                     let Some(part) = parts.get(at) else { continue };
                     let outcome = engine.attempt(entry, part, assignment).await;
                     let go_on = !matches!(outcome, Outcome::Retry { .. });
-                    answers.push((at, outcome));
+                    finished.push((at, outcome));
                     if !go_on {
                         break;
                     }
                 }
-                answers
+                finished
             }
             Work::Batch(entry, batch) => {
                 let items: Vec<_> = batch
