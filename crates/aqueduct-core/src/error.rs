@@ -249,15 +249,55 @@ impl fmt::Display for Error {
 }
 
 impl fmt::Debug for Error {
+    /// Writes the message, the kind, and each cause on a line of its own, since a `main` that returns
+    /// an error prints this. A cause that the text above it contains is left out.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Error")
-            .field("kind", &self.0.kind)
-            .field("retry", &self.0.retry)
-            .field("effect", &self.0.effect)
-            .field("message", &self.0.message)
-            .field("source", &self.0.source)
-            .finish()
+        write!(f, "{} [{}", self.0.message, self.0.kind)?;
+        if self.0.effect == Effect::Unknown {
+            f.write_str(", effect unknown")?;
+        }
+        f.write_str("]")?;
+        causes(self, |cause| write!(f, "\n  caused by: {cause}"))
     }
+}
+
+/// Returns an error and its causes in one line. A cause that the text before it contains is left out,
+/// so that nothing is said twice.
+///
+/// ```
+/// use aqueduct_core::{Error, ErrorKind, error_chain};
+///
+/// let refused = std::io::Error::other("connection refused");
+/// let error = Error::new(ErrorKind::Unavailable, "stream orders").with_source(refused);
+/// assert_eq!(error_chain(&error), "stream orders: connection refused");
+/// ```
+pub fn error_chain(error: &(dyn StdError + 'static)) -> String {
+    let mut text = error.to_string();
+    let written = causes(error, |cause| {
+        text.push_str(": ");
+        text.push_str(cause);
+        Ok(())
+    });
+    debug_assert!(written.is_ok());
+    text
+}
+
+/// Calls `write` with each cause of `error` that adds something to what was said before.
+fn causes(
+    error: &(dyn StdError + 'static),
+    mut write: impl FnMut(&str) -> fmt::Result,
+) -> fmt::Result {
+    let mut said = vec![error.to_string()];
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let text = error.to_string();
+        if !said.iter().any(|known| known.contains(&text)) {
+            write(&text)?;
+            said.push(text);
+        }
+        cause = error.source();
+    }
+    Ok(())
 }
 
 impl StdError for Error {
@@ -272,6 +312,25 @@ impl StdError for Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn debug_reads_as_text_and_says_each_cause_once() {
+        let refused = std::io::Error::other("connection \"refused\"");
+        let inner =
+            Error::new(ErrorKind::Unavailable, "connection \"refused\"").with_source(refused);
+        let outer = Error::new(ErrorKind::TimedOut, "flush")
+            .with_effect(Effect::Unknown)
+            .with_source(inner)
+            .context("stream orders");
+        assert_eq!(
+            format!("{outer:?}"),
+            "stream orders: flush [timed_out, effect unknown]\n  caused by: connection \"refused\""
+        );
+        assert_eq!(
+            error_chain(&outer),
+            "stream orders: flush: connection \"refused\""
+        );
+    }
 
     #[test]
     fn an_error_is_one_word_and_editing_a_clone_leaves_the_original() {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::{
-    Abandoned, Assignment, Capabilities, Delivery, Error, Event, Parts, Producer, Result, Settlement, Settler,
-    Settling, SmallStr, StreamName,
+    Abandoned, Assignment, Capabilities, Delivery, Error, Event, Parts, Producer, Result,
+    Settlement, Settler, Settling, SmallStr, StreamName,
 };
 
 /// Adds one concern to producers, to consumers, or to both; each method defaults to identity.

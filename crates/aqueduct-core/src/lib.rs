@@ -39,7 +39,7 @@ pub use self::dead_letter::{
 pub use self::delivery::{
     Abandoned, Assignment, Delivery, Parts, Revoked, SettleError, Settlement, Settler, Settling,
 };
-pub use self::error::{Effect, Error, ErrorKind, Result, Retry};
+pub use self::error::{Effect, Error, ErrorKind, Result, Retry, error_chain};
 pub use self::event::{AttributeValue, Attributes, Event, EventId};
 pub use self::idempotency::{Claimed, EventClaim, IdempotencyScope, IdempotencyStore};
 pub use self::identity::{Identity, SharedSettings};

@@ -35,9 +35,9 @@ async fn charge(
     Json(payment): Json<Payment>,
     State(attempts): State<Attempts>,
     meta: Meta,
-) -> Result<Outcome, Permanent<String>> {
+) -> Result<Outcome, Permanent> {
     if payment.cents < 0 {
-        return Err(Permanent(format!(
+        return Err(Permanent::new(format!(
             "{} cannot pay {} cents",
             payment.customer, payment.cents
         )));

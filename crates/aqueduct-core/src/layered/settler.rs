@@ -3,8 +3,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::{
-    Abandoned, Assignment, Delivery, Interceptor, Next, Parts, Revocation, Revocations, Settlement, Settler,
-    Settling,
+    Abandoned, Assignment, Delivery, Interceptor, Next, Parts, Revocation, Revocations, Settlement,
+    Settler, Settling,
 };
 
 pub(super) type Interceptors = Arc<[Arc<dyn Interceptor>]>;

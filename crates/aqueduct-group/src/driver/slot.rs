@@ -3,8 +3,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aqueduct_core::{
-    Abandoned, Assignment, Checkpoint, Error, Instant, PartitionId, PartitionStatus, Parts, ReadFailure,
-    ReadFrom, Record, Revocation, Revocations, Settlement, Settler, Settling, Tail,
+    Abandoned, Assignment, Checkpoint, Error, Instant, PartitionId, PartitionStatus, Parts,
+    ReadFailure, ReadFrom, Record, Revocation, Revocations, Settlement, Settler, Settling, Tail,
 };
 use event_listener::Event as Signal;
 

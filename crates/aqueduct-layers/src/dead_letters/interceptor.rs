@@ -1,8 +1,9 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use aqueduct_core::{
-    Abandoned, Admission, Assignment, DeadLetterQueue, DeadLetterReason, DeadLetterStore, Delivery, Error,
+    Abandoned, Admission, Assignment, DeadLetterQueue, DeadLetterReason, DeadLetterStore, Delivery,
     Failure, Interceptor, Next, Parts, Result, Runtime, Settlement, Settler, Settling, SmallStr,
+    error_chain,
 };
 use async_trait::async_trait;
 
@@ -178,7 +179,9 @@ impl Interceptor for Burials {
                 let assignment = next.settler().assignment();
                 let message = error
                     .as_ref()
-                    .map_or(SmallStr::literal("the attempt failed"), describe);
+                    .map_or(SmallStr::literal("the attempt failed"), |it| {
+                        error_chain(it).into()
+                    });
                 self.note_failure(assignment, parts, message.clone());
                 let last = parts.attempt >= self.options.attempts;
                 if last && self.options.on_exhausted != OnExhausted::Block {
@@ -228,18 +231,6 @@ impl Burials {
         }
         followers
     }
-}
-
-/// An error and its causes, in words.
-fn describe(error: &Error) -> SmallStr {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text.into()
 }
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

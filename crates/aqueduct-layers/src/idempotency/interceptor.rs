@@ -2,9 +2,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use aqueduct_core::{
-    Abandoned, Admission, Assignment, Claimed, Delivery, Error, ErrorKind, EventClaim, IdempotencyScope,
-    IdempotencyStore, Interceptor, Next, Parts, Result, Revocation, Runtime, Settlement, Settler,
-    Settling,
+    Abandoned, Admission, Assignment, Claimed, Delivery, Error, ErrorKind, EventClaim,
+    IdempotencyScope, IdempotencyStore, Interceptor, Next, Parts, Result, Revocation, Runtime,
+    Settlement, Settler, Settling,
 };
 use async_trait::async_trait;
 use metrics::counter;

@@ -1,8 +1,8 @@
 use std::time::Duration;
 
 use aqueduct_core::{
-    Abandoned, Admission, Capabilities, Delivery, HandlerCall, HandlerFuture, HandlerInterceptor, Interceptor,
-    Next, Parts, Result, Runtime, Settlement, Settler, Settling,
+    Abandoned, Admission, Capabilities, Delivery, HandlerCall, HandlerFuture, HandlerInterceptor,
+    Interceptor, Next, Parts, Result, Runtime, Settlement, Settler, Settling,
 };
 use async_trait::async_trait;
 use futures::FutureExt as _;

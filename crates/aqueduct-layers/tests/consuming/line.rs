@@ -3,9 +3,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aqueduct_core::{
-    Abandoned, Assignment, Capabilities, Claims, Consumer, ConsumerStatus, Delivery, Error, ErrorKind, Event,
-    Instant, Limits, Parts, Position, Result, Revocation, Revocations, Runtime, Settlement,
-    Settler, Settling,
+    Abandoned, Assignment, Capabilities, Claims, Consumer, ConsumerStatus, Delivery, Error,
+    ErrorKind, Event, Instant, Limits, Parts, Position, Result, Revocation, Revocations, Runtime,
+    Settlement, Settler, Settling,
 };
 use async_trait::async_trait;
 

@@ -2,8 +2,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use aqueduct_core::{
-    Abandoned, Assignment, Backoff, Error, Instant, Parts, Result, Revocation, Revocations, Runtime,
-    Settlement, Settler, Settling,
+    Abandoned, Assignment, Backoff, Error, Instant, Parts, Result, Revocation, Revocations,
+    Runtime, Settlement, Settler, Settling,
 };
 use event_listener::Event as Signal;
 

@@ -136,7 +136,9 @@ impl Worker {
         Fut: Future<Output = ()> + Send + 'static,
     {
         if every.is_zero() {
-            return self.refuse(Error::config("`on_idle` interval must be greater than zero"));
+            return self.refuse(Error::config(
+                "`on_idle` interval must be greater than zero",
+            ));
         }
         self.idle = Some(Idle {
             every,
@@ -270,7 +272,9 @@ impl Worker {
         }
         let place = |error: Error| error.context(format_args!("the worker of {}", self.group.name));
         if self.routes.is_empty() {
-            return Err(place(Error::config("it has no handlers: add one with `.on(...)`")));
+            return Err(place(Error::config(
+                "it has no handlers: add one with `.on(...)`",
+            )));
         }
         self.routes.check(&self.setup).map_err(place)
     }

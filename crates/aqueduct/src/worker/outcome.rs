@@ -1,38 +1,39 @@
 use std::error::Error as StdError;
+use std::fmt;
 use std::time::Duration;
 
-use aqueduct_core::{Error, ErrorKind, Settlement, SmallStr};
+use aqueduct_core::{Error, ErrorKind, Settlement, SmallStr, error_chain};
 use aqueduct_layers::DeadLetters;
 
-/// What a handler makes of an event.
+/// The outcome of handling an event.
 ///
 /// As the error type of a handler's `Result` it lets `?` decide: implement `From<YourError>` for it.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Outcome {
-    /// It is done.
+    /// The event is handled.
     Ack,
-    /// This attempt failed: again after `after`, or after the group's back-off.
+    /// The attempt failed: the event is handled again.
     Retry {
-        /// How long to wait first.
+        /// The wait before the next attempt; `None` for the group's back-off.
         after: Option<Duration>,
-        /// What went wrong, for the dead letter.
+        /// The error, for the log and the dead letter.
         error: Option<Error>,
     },
-    /// It never can be handled: to the dead letters.
+    /// The event can never be handled: it becomes a dead letter.
     Reject {
-        /// Why, for the dead letter.
+        /// The reason, for the dead letter.
         reason: SmallStr,
     },
 }
 
 impl Outcome {
-    /// It is done.
+    /// The event is handled.
     pub const fn ack() -> Self {
         Self::Ack
     }
 
-    /// This attempt failed: again after the group's back-off.
+    /// The attempt failed: the event is handled again after the group's back-off.
     pub const fn retry() -> Self {
         Self::Retry {
             after: None,
@@ -40,7 +41,7 @@ impl Outcome {
         }
     }
 
-    /// This attempt failed: again after that long.
+    /// The attempt failed: the event is handled again after `after`.
     pub const fn retry_after(after: Duration) -> Self {
         Self::Retry {
             after: Some(after),
@@ -48,19 +49,43 @@ impl Outcome {
         }
     }
 
-    /// It never can be handled: to the dead letters, with `reason`.
+    /// Adds the error that made the attempt fail, for the log and the dead letter. Only a retry has
+    /// one; other outcomes are returned as they are.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use aqueduct::Outcome;
+    ///
+    /// let busy = std::io::Error::other("the gateway is busy");
+    /// let outcome = Outcome::retry_after(Duration::from_secs(5)).with_error(busy);
+    /// assert!(matches!(outcome, Outcome::Retry { error: Some(_), .. }));
+    /// ```
+    #[must_use]
+    pub fn with_error(self, error: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        let Self::Retry { after, .. } = self else {
+            return self;
+        };
+        let error = match transient(error.into()) {
+            Ok(Self::Retry { error, .. }) => error,
+            Err(error) => Some(error),
+            Ok(_) => None,
+        };
+        Self::Retry { after, error }
+    }
+
+    /// The event can never be handled: it becomes a dead letter with `reason`.
     pub fn reject(reason: impl Into<SmallStr>) -> Self {
         Self::Reject {
             reason: reason.into(),
         }
     }
 
-    /// Whether it is done.
+    /// Returns whether the event is handled.
     pub fn is_ack(&self) -> bool {
         matches!(self, Self::Ack)
     }
 
-    /// The outcome in one lower case word, as metrics carry it.
+    /// Returns the outcome as one lower case word, as in metrics.
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::Ack => "ack",
@@ -88,15 +113,15 @@ impl Outcome {
     }
 }
 
-/// What a handler may return: `()`, [`Outcome`], or a `Result` of either.
+/// The return type of a handler: `()`, [`Outcome`], or a `Result` of either.
 #[diagnostic::on_unimplemented(
     message = "a handler cannot return `{Self}`",
     label = "returned by a handler",
     note = "a handler returns `()`, `Outcome`, `Result<(), E>` or `Result<Outcome, E>`",
-    note = "where `E` is an error of the standard library's kind, `Permanent<_>` or `Outcome`"
+    note = "where `E` implements `std::error::Error`, or is a `String`, `&str`, `Permanent` or `Outcome`"
 )]
 pub trait IntoOutcome {
-    /// The outcome that it stands for.
+    /// Converts it to the outcome.
     fn into_outcome(self) -> Outcome;
 }
 
@@ -121,20 +146,20 @@ impl<T: IntoOutcome, E: HandlerError> IntoOutcome for Result<T, E> {
     }
 }
 
-/// What a handler may fail with, and whether another attempt can help.
+/// The error type of a handler: decides whether another attempt can help.
 ///
-/// Every error is transient unless something says otherwise, since a wrong retry costs time and a
-/// wrong rejection costs the event. [`Permanent`] says otherwise for one error, an [`Outcome`] made
-/// of your error by `From` for a whole type. An [`Error`] of kind `Corrupt` is permanent: the data
-/// will not decode the next time either.
+/// Every error is transient by default, since a wrong retry costs time and a wrong rejection costs
+/// the event. Wrap one error in [`Permanent`], or implement `From` for [`Outcome`] to decide for a
+/// whole type. An [`Error`] of kind `Corrupt` is permanent: the data will not decode the next time
+/// either.
 #[diagnostic::on_unimplemented(
     message = "a handler cannot fail with `{Self}`",
     label = "the error of a handler",
     note = "implement `std::error::Error` for it, with `Send + Sync + 'static`: a transient error",
-    note = "or return `Result<_, Permanent<_>>`, or `Result<_, Outcome>` with `From<{Self}> for Outcome`"
+    note = "or return `Result<_, Permanent>`, or `Result<_, Outcome>` with `From<{Self}> for Outcome`"
 )]
 pub trait HandlerError {
-    /// The outcome of failing with it.
+    /// Returns the outcome of failing with it.
     fn into_outcome(self) -> Outcome;
 }
 
@@ -144,14 +169,9 @@ where
 {
     fn into_outcome(self) -> Outcome {
         let boxed: Box<dyn StdError + Send + Sync> = self.into();
-        let error = match boxed.downcast::<Error>() {
-            Ok(error) if error.is(ErrorKind::Corrupt) => return undecodable(&error),
-            Ok(error) => *error,
-            Err(other) => Error::new(ErrorKind::Handler, chain(&*other)).with_source(other),
-        };
-        Outcome::Retry {
-            after: None,
-            error: Some(error),
+        match permanent_reason(&*boxed) {
+            Some(reason) => Outcome::reject(reason),
+            None => transient(boxed).unwrap_or_else(|corrupt| undecodable(&corrupt)),
         }
     }
 }
@@ -164,49 +184,99 @@ impl HandlerError for Outcome {
 
 /// An error that no further attempt can help: the event is rejected.
 ///
+/// It works in a `Result` of its own type and inside any other error, at any depth of its causes.
+///
 /// ```
 /// use aqueduct::{Outcome, Permanent, worker::HandlerError};
 ///
-/// let outcome = Permanent("the card is expired").into_outcome();
+/// let outcome = Permanent::new("the card is expired").into_outcome();
 /// assert!(matches!(outcome, Outcome::Reject { reason } if reason == "the card is expired"));
+///
+/// async fn charge(cents: i64) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+///     if cents < 0 {
+///         return Err(Permanent::new("negative amount").into()); // rejected
+///     }
+///     std::fs::write("charged", cents.to_string())?; // retried
+///     Ok(())
+/// }
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Permanent<E>(pub E);
+#[derive(Debug)]
+pub struct Permanent(Cause);
 
-impl<E> HandlerError for Permanent<E>
-where
-    E: Into<Box<dyn StdError + Send + Sync>>,
-{
-    fn into_outcome(self) -> Outcome {
-        let boxed: Box<dyn StdError + Send + Sync> = self.0.into();
-        Outcome::reject(chain(&*boxed))
+/// The error inside a [`Permanent`], found by its type where something else wraps that.
+#[derive(Debug)]
+struct Cause(Box<dyn StdError + Send + Sync>);
+
+impl Permanent {
+    /// Makes `error` permanent.
+    pub fn new(error: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        Self(Cause(error.into()))
     }
 }
 
-impl<E> From<E> for Permanent<E> {
-    fn from(error: E) -> Self {
-        Self(error)
+impl fmt::Display for Permanent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("permanent error")
     }
 }
 
-/// The rejection of an event whose data does not decode.
-pub(crate) fn undecodable(error: &Error) -> Outcome {
-    Outcome::reject(format!("{}: {}", DeadLetters::UNDECODABLE, chain(error)))
+impl StdError for Permanent {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        Some(&self.0)
+    }
 }
 
-/// An error and its causes in one line, for dead letters.
-pub(crate) fn chain(error: &(dyn StdError + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let said = error.to_string();
-        if !text.ends_with(&said) {
-            text.push_str(": ");
-            text.push_str(&said);
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+impl StdError for Cause {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.0.source()
+    }
+}
+
+/// Returns the reason of the rejection if `error` is, or was caused by, a [`Permanent`].
+fn permanent_reason(error: &(dyn StdError + 'static)) -> Option<String> {
+    let mut said: Vec<String> = Vec::new();
+    let mut is_permanent = false;
+    let mut next = Some(error);
+    while let Some(error) = next {
+        next = error.source();
+        if next.is_some_and(|cause| cause.is::<Cause>()) {
+            is_permanent = true;
+            continue;
         }
-        cause = error.source();
+        let text = error.to_string();
+        if !said.iter().any(|known| known.contains(&text)) {
+            said.push(text);
+        }
     }
-    text
+    is_permanent.then(|| said.join(": "))
+}
+
+/// Returns the retry for `error`, or the error itself if it says that the data is corrupt.
+fn transient(error: Box<dyn StdError + Send + Sync>) -> Result<Outcome, Error> {
+    let error = match error.downcast::<Error>() {
+        Ok(error) if error.is(ErrorKind::Corrupt) => return Err(*error),
+        Ok(error) => *error,
+        Err(other) => Error::new(ErrorKind::Handler, error_chain(&*other)).with_source(other),
+    };
+    Ok(Outcome::Retry {
+        after: None,
+        error: Some(error),
+    })
+}
+
+/// Returns the rejection of an event whose data does not decode.
+pub(crate) fn undecodable(error: &Error) -> Outcome {
+    Outcome::reject(format!(
+        "{}: {}",
+        DeadLetters::UNDECODABLE,
+        error_chain(error)
+    ))
 }
 
 #[cfg(test)]
@@ -260,8 +330,59 @@ mod tests {
             Outcome::Retry { after: Some(after), .. } if after == Duration::from_secs(1)
         ));
         assert_eq!(fail(Charge::Expired).into_outcome().as_str(), "reject");
-        let permanent =
-            || -> Result<(), Permanent<std::io::Error>> { Err(std::io::Error::other("gone"))? };
+        let permanent = || Err::<(), _>(Permanent::new(std::io::Error::other("gone")));
         assert_eq!(permanent().into_outcome().as_str(), "reject");
+    }
+
+    /// As the error types of applications wrap others: their own text, and a cause.
+    #[derive(Debug)]
+    struct Wrapped(Box<dyn StdError + Send + Sync>);
+
+    impl fmt::Display for Wrapped {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("charging order 7")
+        }
+    }
+
+    impl StdError for Wrapped {
+        fn source(&self) -> Option<&(dyn StdError + 'static)> {
+            Some(&*self.0)
+        }
+    }
+
+    #[test]
+    fn a_permanent_error_is_found_inside_of_any_other() {
+        let reason = |outcome| match outcome {
+            Outcome::Reject { reason } => reason.to_string(),
+            other => panic!("{other:?}"),
+        };
+        let gone = || Permanent::new(std::io::Error::other("the card is gone"));
+        let boxed: Box<dyn StdError + Send + Sync> = gone().into();
+        assert_eq!(reason(boxed.into_outcome()), "the card is gone");
+        let wrapped = Wrapped(gone().into());
+        assert_eq!(
+            reason(wrapped.into_outcome()),
+            "charging order 7: the card is gone"
+        );
+        let ours = Error::new(ErrorKind::Handler, "in the transaction").with_source(gone());
+        assert_eq!(
+            reason(ours.into_outcome()),
+            "in the transaction: the card is gone"
+        );
+    }
+
+    #[test]
+    fn a_retry_keeps_the_text_of_its_error() {
+        let busy = Wrapped("the gateway is busy".into());
+        let outcome = Outcome::retry_after(Duration::from_secs(1)).with_error(busy);
+        let Outcome::Retry { after, error } = outcome else {
+            panic!("{outcome:?}")
+        };
+        assert_eq!(after, Some(Duration::from_secs(1)));
+        assert_eq!(
+            error.unwrap().message(),
+            "charging order 7: the gateway is busy"
+        );
+        assert!(Outcome::ack().with_error("unused").is_ack());
     }
 }

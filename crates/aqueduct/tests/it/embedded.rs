@@ -82,7 +82,10 @@ async fn two_members_share_the_work_and_a_restart_goes_on() {
                         log.lock().unwrap().push((key.to_string(), n));
                     },
                 );
-            workers.push((worker.control(), client.runtime().spawn(worker.run_to_end())));
+            workers.push((
+                worker.control(),
+                client.runtime().spawn(worker.run_to_end()),
+            ));
         }
         let expected = sent as usize;
         until(&client, async || log.lock().unwrap().len() >= expected).await;

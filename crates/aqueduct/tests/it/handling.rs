@@ -107,7 +107,7 @@ async fn what_never_can_be_handled_is_buried_at_once() {
                 |Json(n): Json<u32>, State(calls): State<Arc<AtomicUsize>>| async move {
                     calls.fetch_add(1, Ordering::Relaxed);
                     match n {
-                        1 => Err(Permanent("no such card")),
+                        1 => Err(Permanent::new("no such card")),
                         _ => Ok(()),
                     }
                 },

@@ -84,7 +84,9 @@ async fn ended(test: &TestClient, running: Running) {
 #[tokio::test]
 async fn handlers_that_a_stop_or_an_abort_cancels_have_not_failed() {
     for abort in [false, true] {
-        let test = TestClient::new(&shop(2, "drain = \"300ms\"")).await.unwrap();
+        let test = TestClient::new(&shop(2, "drain = \"300ms\""))
+            .await
+            .unwrap();
         send(&test, "orders", vec![placed("a", 1), placed("a", 2)]).await;
         let begun = Arc::new(AtomicU32::new(0));
         for stop in 1..=6 {
@@ -114,7 +116,11 @@ async fn handlers_that_a_stop_or_an_abort_cancels_have_not_failed() {
         }));
         test.wait_until_drained("billing").await.unwrap();
         running.stop().await.unwrap();
-        assert_eq!(*attempts.lock().unwrap(), [(1, 1), (2, 1)], "abort: {abort}");
+        assert_eq!(
+            *attempts.lock().unwrap(),
+            [(1, 1), (2, 1)],
+            "abort: {abort}"
+        );
         assert_eq!(dead_letters(&test).await, []);
     }
 }
@@ -148,7 +154,11 @@ async fn a_redriven_dead_letter_is_for_its_group_alone_without_any_layer_of_the_
     test.wait_until_drained("shipping").await.unwrap();
     bill.stop().await.unwrap();
     ship.stop().await.unwrap();
-    assert_eq!(billed.load(Ordering::SeqCst), 2, "it failed, and was redriven");
+    assert_eq!(
+        billed.load(Ordering::SeqCst),
+        2,
+        "it failed, and was redriven"
+    );
     assert_eq!(shipped.load(Ordering::SeqCst), 1, "it is not for shipping");
 }
 

@@ -24,10 +24,7 @@ async fn one_worker_reads_several_streams() {
         "*",
         |Json(n): Json<u32>, meta: Meta, State(log): State<Log>| async move {
             log.lock().unwrap().push((meta.stream.to_string(), n));
-            Permanent("dropped")
-                .eq(&Permanent(""))
-                .then_some(())
-                .ok_or(Permanent("dropped"))
+            Err::<(), _>(Permanent::new("dropped"))
         },
     ));
     test.wait_until_drained("all").await.unwrap();

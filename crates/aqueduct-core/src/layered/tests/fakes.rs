@@ -9,9 +9,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::{
-    Abandoned, Admission, Assignment, Capabilities, Capability, Claims, Consumer, ConsumerStatus, Delivery,
-    Error, ErrorKind, Event, Interceptor, Layer, LayeredConsumer, Limits, Next, Parts, Result,
-    Revocation, Revocations, Settlement, Settler, Settling, Stage,
+    Abandoned, Admission, Assignment, Capabilities, Capability, Claims, Consumer, ConsumerStatus,
+    Delivery, Error, ErrorKind, Event, Interceptor, Layer, LayeredConsumer, Limits, Next, Parts,
+    Result, Revocation, Revocations, Settlement, Settler, Settling, Stage,
 };
 
 #[derive(Clone, Default)]
