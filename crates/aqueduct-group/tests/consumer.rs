@@ -249,6 +249,35 @@ fn a_gap_is_never_skipped_in_silence() {
 }
 
 #[test]
+fn a_gap_stops_its_own_partition_alone() {
+    let bench = Bench::new("2");
+    bench.send(0, 40, 20);
+    let consumer = bench.open(&bench.runtime, bench.options());
+    assert_eq!(bench.drink(&consumer).len(), 40);
+    bench.run(consumer.close()).unwrap();
+    bench.send(40, 40, 20);
+    let partition = bench.run(bench.log().partitions()).unwrap().remove(0).id;
+    let faults = bench.backend.faults("orders");
+    faults.drop_oldest(&partition, 25).unwrap();
+    let consumer = bench.open(&bench.runtime, bench.options());
+    let seen = bench.drink(&consumer);
+    assert!(
+        (10..40).contains(&seen.len()),
+        "the other one flows: {seen:?}"
+    );
+    let status = consumer.status().partitions;
+    for it in status {
+        let failure = it.read_failure.map(|failure| failure.error.to_string());
+        assert_eq!(failure.is_some(), it.partition == partition);
+        let said = failure.unwrap_or_else(|| "are gone, the oldest left is".to_owned());
+        assert!(said.contains("are gone, the oldest left is"), "{said}");
+    }
+    bench.send(80, 40, 20);
+    assert!(!bench.drink(&consumer).is_empty());
+    bench.run(consumer.close()).unwrap();
+}
+
+#[test]
 fn latest_begins_with_the_next_event() {
     let bench = Bench::new("2");
     bench.send(0, 10, 4);

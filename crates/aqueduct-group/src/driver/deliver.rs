@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use aqueduct_core::{Delivery, Instant, Parts, Result};
+use aqueduct_core::{Delivery, Error, Instant, Parts, Result};
 
 use super::slot::Slot;
 use super::{Shared, lock};
@@ -25,6 +25,15 @@ impl Slots {
         for (parts, slot) in self.staged.drain(..).rev() {
             slot.put_back(&parts);
         }
+    }
+
+    /// Returns a gap if every owned partition stopped at one: if not, the others flow (rule 9).
+    fn gap_of_all(&self) -> Option<Error> {
+        let mut first = None;
+        for slot in &self.list {
+            first.get_or_insert(slot.gap()?);
+        }
+        first
     }
 
     /// Takes up to `max`, an equal share of each partition first; answers when to look again.
@@ -118,7 +127,9 @@ impl Shared {
         });
         drop(slots);
         if out.is_empty() {
-            return (None, due);
+            let gaps = self.gaps.load(Ordering::Acquire);
+            let gap = gaps.then(|| lock(&self.slots).gap_of_all()).flatten();
+            return (gap.map(Err), due);
         }
         self.delivered.increment(out.len() as u64);
         (Some(Ok(out)), None)
@@ -146,8 +157,11 @@ impl Shared {
                 true => due,
                 false => [due, Some(full_by)].into_iter().flatten().min(),
             };
+            let nothing = staged.is_empty();
             slots.staged = staged;
-            return (None, due);
+            let gaps = nothing && self.gaps.load(Ordering::Acquire);
+            let gaps = gaps.then(|| slots.gap_of_all()).flatten();
+            return (gaps.map(Err), due);
         }
         slots.staged = staged.split_off(max.min(staged.len()));
         let out: Vec<_> = staged

@@ -4,8 +4,8 @@ use super::slot::Slot;
 use crate::OnGap;
 
 impl Slot {
-    /// Decides what follows where events are gone before they were read. Answers a reader behind
-    /// the gap, or `None` where there is nothing to read any more.
+    /// Decides how to go on if events are gone before they were read (rule 9). Returns a reader
+    /// behind the gap, or `None` if nothing is left to read.
     pub(super) async fn cross_gap(
         &self,
         error: &Error,
@@ -37,13 +37,13 @@ impl Slot {
         .increment(1);
         let from = match policy {
             OnGap::Fail => {
-                shared.fail(
+                self.stop_at_gap(
                     Error::new(
                         ErrorKind::PositionExpired,
                         format!(
                             "{}, partition {partition}: events from `{asked}` on are gone, the \
                              oldest left is `{left}`; `on_gap` is `fail`: choose `earliest` or \
-                             `latest`, or seek",
+                             `latest`, or seek; the other partitions go on",
                             shared.key
                         ),
                     )

@@ -47,6 +47,8 @@ pub(crate) struct Shared {
     paused: AtomicBool,
     draining: AtomicBool,
     ended: AtomicBool,
+    /// Whether any partition ever stopped at a gap.
+    gaps: AtomicBool,
     failure: Mutex<Option<Error>>,
     /// What the close could not do.
     kept: Mutex<Option<Error>>,
@@ -99,6 +101,7 @@ impl Shared {
             paused: AtomicBool::new(false),
             draining: AtomicBool::new(false),
             ended: AtomicBool::new(false),
+            gaps: AtomicBool::new(false),
             failure: Mutex::default(),
             kept: Mutex::default(),
             unreachable_since: Mutex::default(),

@@ -44,6 +44,8 @@ struct Inner {
     lag: Lag,
     /// Reads in a row that failed, and the last failure.
     failing: Option<(u32, ReadFailure)>,
+    /// Reading stopped at a gap.
+    gap: bool,
 }
 
 impl Slot {
@@ -83,6 +85,7 @@ impl Slot {
                 charged: 0,
                 lag: Lag::default(),
                 failing: None,
+                gap: false,
             }),
             revocations: Revocations::new(),
             until: AtomicU64::new(nanos(opening.until)),
@@ -246,6 +249,24 @@ impl Slot {
         let error = error.clone();
         inner.failing = Some((count, ReadFailure { error, since }));
         count
+    }
+
+    /// Stops reading at a gap; `receive_batch` returns the error once no partition can go on.
+    pub(super) fn stop_at_gap(&self, error: Error) {
+        let since = self.shared.runtime.now();
+        let mut inner = lock(&self.inner);
+        inner.failing = Some((u32::MAX, ReadFailure { error, since }));
+        inner.gap = true;
+        drop(inner);
+        self.shared.gaps.store(true, Ordering::Release);
+        self.shared.ready.notify(usize::MAX);
+    }
+
+    /// Returns the gap at which reading stopped, once everything before it is settled.
+    pub(super) fn gap(&self) -> Option<Error> {
+        let inner = lock(&self.inner);
+        let (_, failure) = inner.failing.as_ref()?;
+        (inner.gap && inner.tracker.held() == 0).then(|| failure.error.clone())
     }
 
     pub(super) fn reader_ended(&self, children: Vec<PartitionId>) {

@@ -141,18 +141,22 @@ impl Member {
         now: Instant,
         work: &mut dyn Work,
     ) -> Option<Snapshot> {
-        let every = self.timings.commit_interval;
+        let every = self.identity.timings.commit_interval;
         // The mark, and taking it back: without both, nothing is begun.
         let Some(owned) = self.owned.get_mut(partition) else {
             return snapshot;
         };
         match snapshot {
-            Some(snapshot) if snapshot.wants_mark && owned.allowance.allows(2, every, now) => {
-                let too_early = now < owned.alone_from;
+            Some(snapshot)
+                if snapshot.wants_mark && owned.writes.allowance.allows(2, every, now) =>
+            {
+                let too_early = now < owned.writes.alone_from;
                 if too_early && work.needs_alone(partition) {
                     return Some(snapshot);
                 }
-                let chosen = self.alone.choose(partition, self.timings.drain, now, work);
+                let chosen = self
+                    .alone
+                    .choose(partition, self.identity.timings.drain, now, work);
                 Some(chosen.unwrap_or(snapshot))
             }
             snapshot => snapshot,

@@ -9,11 +9,11 @@ use super::{Command, Kind, Member, Owned, Row, Work};
 impl Member {
     /// Takes free partitions up to a fair share.
     pub(super) fn balance(&mut self, now: Instant, work: &dyn Work, out: &mut Vec<Command>) {
-        let lineage = Lineage::new(&self.rows, &self.partitions);
+        let lineage = Lineage::new(&self.table.rows, &self.table.partitions);
         let mut free = Vec::new();
         let mut readable = 0usize;
-        let mut members = BTreeSet::from([self.owner.clone()]);
-        for row in self.rows.values() {
+        let mut members = BTreeSet::from([self.identity.owner.clone()]);
+        for row in self.table.rows.values() {
             let lease = &row.lease;
             if self.owned.contains_key(&lease.partition) {
                 readable += 1;
@@ -31,12 +31,12 @@ impl Member {
             }
         }
         let share = readable.div_ceil(members.len());
-        self.rng.shuffle(&mut free);
+        self.steps.rng.shuffle(&mut free);
         for (partition, since) in free {
             let mine = self.owned.len();
             // What nobody took for long is beyond what the others may own.
-            let left_over = now.since(since) >= self.timings.life * 2;
-            if mine < self.timings.max_partitions && (mine < share || left_over) {
+            let left_over = now.since(since) >= self.identity.timings.life * 2;
+            if mine < self.identity.timings.max_partitions && (mine < share || left_over) {
                 self.take(&partition, work, now, out);
             }
         }
@@ -44,11 +44,11 @@ impl Member {
 
     /// Asks the busiest member for one partition, where that brings both closer.
     pub(super) fn ask_for_one(&mut self, now: Instant, work: &dyn Work, out: &mut Vec<Command>) {
-        let lineage = Lineage::new(&self.rows, &self.partitions);
-        let mut counts: BTreeMap<&OwnerId, usize> = BTreeMap::from([(&self.owner, 0)]);
+        let lineage = Lineage::new(&self.table.rows, &self.table.partitions);
+        let mut counts: BTreeMap<&OwnerId, usize> = BTreeMap::from([(&self.identity.owner, 0)]);
         let mut candidates: Vec<&Lease> = Vec::new();
-        let again = self.timings.life * 2;
-        for row in self.rows.values() {
+        let again = self.identity.timings.life * 2;
+        for row in self.table.rows.values() {
             let lease = &row.lease;
             let readable = lineage.is_readable(lease);
             let owned = self.owned.contains_key(&lease.partition);
@@ -56,7 +56,7 @@ impl Member {
                 continue;
             }
             let owner = if owned {
-                Some(&self.owner)
+                Some(&self.identity.owner)
             } else {
                 lease.owner.as_ref()
             };
@@ -64,7 +64,7 @@ impl Member {
             if let Some(owner) = lease.wanted_by.as_ref().or(owner) {
                 *counts.entry(owner).or_default() += 1;
             }
-            let asked = self.asked.get(&lease.partition);
+            let asked = self.asks.recent.get(&lease.partition);
             if !owned
                 && lease.wanted_by.is_none()
                 && asked.is_none_or(|asked| now.since(*asked) >= again)
@@ -72,7 +72,7 @@ impl Member {
                 candidates.push(lease);
             }
         }
-        let mine = counts.get(&self.owner).copied().unwrap_or(0);
+        let mine = counts.get(&self.identity.owner).copied().unwrap_or(0);
         candidates.retain(|lease| {
             let theirs = lease.owner.as_ref().and_then(|owner| counts.get(owner));
             theirs.is_some_and(|theirs| *theirs >= mine + 2)
@@ -81,12 +81,12 @@ impl Member {
         let Some(most) = candidates.iter().map(busiest).max() else {
             return;
         };
-        if mine >= self.timings.max_partitions {
+        if mine >= self.identity.timings.max_partitions {
             return;
         }
         candidates.retain(|lease| busiest(lease) == most);
-        let lease = candidates[self.rng.below(candidates.len())].clone();
-        self.asked.insert(lease.partition.clone(), now);
+        let lease = candidates[self.steps.rng.below(candidates.len())].clone();
+        self.asks.recent.insert(lease.partition.clone(), now);
         out.push(Command::Request(lease));
     }
 
@@ -99,11 +99,11 @@ impl Member {
         match answer {
             Ok(Some(row)) => {
                 self.reached();
-                let asks = row.wanted_by.as_ref() == Some(&self.owner);
-                if asks && row.owner.is_some() && !self.closing {
+                let asks = row.wanted_by.as_ref() == Some(&self.identity.owner);
+                if asks && row.owner.is_some() && !self.ending.closing {
                     self.begin_ask(&row, now);
                 }
-                if let Some(known) = self.rows.get_mut(partition)
+                if let Some(known) = self.table.rows.get_mut(partition)
                     && known.lease.is_same_row(&row)
                 {
                     known.lease = row;
@@ -117,11 +117,11 @@ impl Member {
     /// Looks after the partitions that were asked for: reads them, and takes them by force from an
     /// owner that lives and does not answer.
     pub(super) fn watch_asks(&mut self, now: Instant, out: &mut Vec<Command>) {
-        let batch_wait = self.timings.drain + self.timings.life;
-        let partitions: Vec<_> = self.asks.keys().cloned().collect();
+        let batch_wait = self.identity.timings.drain + self.identity.timings.life;
+        let partitions: Vec<_> = self.asks.open.keys().cloned().collect();
         for partition in partitions {
-            let row = self.rows.get(&partition).map(|row| row.lease.clone());
-            let Some(ask) = self.asks.get_mut(&partition) else {
+            let row = self.table.rows.get(&partition).map(|row| row.lease.clone());
+            let Some(ask) = self.asks.open.get_mut(&partition) else {
                 continue;
             };
             let Some(row) = row.filter(|row| {
@@ -129,20 +129,20 @@ impl Member {
                     && row.owner.is_some()
                     && row.checkpoint != Checkpoint::End
             }) else {
-                self.asks.remove(&partition);
+                self.asks.open.remove(&partition);
                 continue;
             };
             if now >= ask.since + batch_wait {
-                self.asks.remove(&partition);
-                if row.wanted_by.as_ref() == Some(&self.owner) {
-                    tracing::warn!(key = %self.key, %partition, "not handed off in time: it is taken by force");
+                self.asks.open.remove(&partition);
+                if row.wanted_by.as_ref() == Some(&self.identity.owner) {
+                    tracing::warn!(key = %self.identity.key, %partition, "not handed off in time: it is taken by force");
                     let unclean = row.unclean;
                     self.take_row(row, unclean, now, out);
                 }
             } else if now >= ask.next_read && ask.reading.is_none() {
-                self.ops += 1;
-                ask.reading = Some(self.ops);
-                out.push(Command::Read(partition, self.ops));
+                self.steps.ops += 1;
+                ask.reading = Some(self.steps.ops);
+                out.push(Command::Read(partition, self.steps.ops));
             }
         }
     }
@@ -150,7 +150,7 @@ impl Member {
     /// Takes up a row that names us although we do not own it now: handed off to us, or lost by
     /// us and taken by nobody since.
     pub(super) fn claim(&mut self, row: Lease, now: Instant, out: &mut Vec<Command>) {
-        if self.lost.get(&row.partition) == Some(&row.generation) {
+        if self.table.lost.get(&row.partition) == Some(&row.generation) {
             let mut row = row;
             // We did not die, so what ran when the lease was lost has not killed us.
             row.attempts = row.attempts.and_then(without_begun);
@@ -167,8 +167,10 @@ impl Member {
     fn is_free(&self, row: &Row, now: Instant, work: &dyn Work) -> bool {
         match &row.lease.owner {
             None => true,
-            Some(owner) if *owner == self.owner => false,
-            Some(owner) => work.is_dead(owner) || now.since(row.since) >= self.timings.life,
+            Some(owner) if *owner == self.identity.owner => false,
+            Some(owner) => {
+                work.is_dead(owner) || now.since(row.since) >= self.identity.timings.life
+            }
         }
     }
 
@@ -179,13 +181,13 @@ impl Member {
         now: Instant,
         out: &mut Vec<Command>,
     ) {
-        let Some(row) = self.rows.get(partition) else {
+        let Some(row) = self.table.rows.get(partition) else {
             return;
         };
         let row = row.lease.clone();
         if let Some(owner) = &row.owner {
             let dead = work.is_dead(owner);
-            tracing::info!(key = %self.key, %partition, %owner, dead, "lease expired: it is taken");
+            tracing::info!(key = %self.identity.key, %partition, %owner, dead, "lease expired: it is taken");
         }
         let unclean = row.unclean + u32::from(row.owner.is_some());
         self.take_row(row, unclean, now, out);
@@ -194,7 +196,7 @@ impl Member {
     fn take_row(&mut self, row: Lease, unclean: u32, now: Instant, out: &mut Vec<Command>) {
         let partition = row.partition.clone();
         let mut next = self.renewed(&row, None);
-        next.owner = Some(self.owner.clone());
+        next.owner = Some(self.identity.owner.clone());
         next.generation += 1;
         next.wanted_by = None;
         next.unclean = unclean;

@@ -28,11 +28,6 @@ impl Health {
         self.since(call).get_or_insert(now);
     }
 
-    /// Returns whether the last listing failed.
-    pub(super) fn listing_fails(&self) -> bool {
-        self.listing.is_some()
-    }
-
     /// Returns when calls began to fail; `None` while they succeed or failed only just now.
     pub(super) fn unreachable_since(&self, now: Instant) -> Option<Instant> {
         let since = [self.listing, self.rows].into_iter().flatten().min();

@@ -33,12 +33,12 @@ impl Owned {
 
 impl Member {
     pub(super) fn on_close(&mut self, now: Instant, out: &mut Vec<Command>) {
-        self.closing = true;
+        self.ending.closing = true;
         // It may have been handed off since it was read last.
-        for (partition, ask) in &mut self.asks {
-            self.ops += 1;
-            ask.reading = Some(self.ops);
-            out.push(Command::Read(partition.clone(), self.ops));
+        for (partition, ask) in &mut self.asks.open {
+            self.steps.ops += 1;
+            ask.reading = Some(self.steps.ops);
+            out.push(Command::Read(partition.clone(), self.steps.ops));
         }
         // What is being taken may be ours by now: it is given up once that is known.
         let open = self.owned.iter().filter(|(_, it)| it.deadline.is_some());
@@ -46,9 +46,9 @@ impl Member {
         for partition in open {
             self.stop_one(&partition, now, out);
         }
-        let named = |row: &&Row| row.lease.owner.as_ref() == Some(&self.owner);
+        let named = |row: &&Row| row.lease.owner.as_ref() == Some(&self.identity.owner);
         let unowned = |row: &&Row| !self.owned.contains_key(&row.lease.partition);
-        let rows = self.rows.values().filter(named).filter(unowned);
+        let rows = self.table.rows.values().filter(named).filter(unowned);
         let lost: Vec<_> = rows.map(|row| row.lease.clone()).collect();
         for row in lost {
             self.let_row_go(row, now);
@@ -60,7 +60,7 @@ impl Member {
     pub(super) fn let_row_go(&mut self, row: Lease, now: Instant) {
         let partition = row.partition.clone();
         let mut owned = Owned::new(row, now);
-        owned.let_go(self.timings.call_limit(), now);
+        owned.let_go(self.identity.timings.call_limit(), now);
         self.owned.insert(partition, owned);
     }
 
@@ -90,9 +90,9 @@ impl Member {
 
     /// Counts as lost what was not renewed in time, whether or not the store can be reached.
     pub(super) fn expire(&mut self, now: Instant, out: &mut Vec<Command>) {
-        let closing = self.closing;
+        let closing = self.ending.closing;
         let is_over = |owned: &Owned| {
-            let end = owned.ends(closing, &self.timings);
+            let end = owned.ends(closing, &self.identity.timings);
             end.is_some_and(|end| end <= now)
         };
         let late: Vec<_> = self
@@ -103,12 +103,12 @@ impl Member {
             .collect();
         for partition in late {
             if !closing {
-                tracing::warn!(key = %self.key, %partition, "lease not renewed in time: it counts as lost");
+                tracing::warn!(key = %self.identity.key, %partition, "lease not renewed in time: it counts as lost");
             } else if self.may_still_be_given_up(&partition, now, out) {
                 continue;
             } else {
-                tracing::warn!(key = %self.key, %partition, "lease not given up in time: it expires by itself");
-                self.kept.insert(partition.clone());
+                tracing::warn!(key = %self.identity.key, %partition, "lease not given up in time: it expires by itself");
+                self.ending.kept.insert(partition.clone());
             }
             self.lose(&partition, Revocation::Lost, now, out);
         }
@@ -123,7 +123,10 @@ impl Member {
         now: Instant,
         out: &mut Vec<Command>,
     ) -> bool {
-        let (life, limit) = (self.timings.life, self.timings.call_limit());
+        let (life, limit) = (
+            self.identity.timings.life,
+            self.identity.timings.call_limit(),
+        );
         let Some(owned) = self.owned.get_mut(partition) else {
             return false;
         };
@@ -136,10 +139,10 @@ impl Member {
         if owned.deadline.is_none() || owned.is_let_go() {
             return false;
         }
-        for flush in &mut self.flushes {
-            flush.lost |= flush.id > owned.flushed && flush.id <= owned.flush;
+        for flush in &mut self.ending.flushes {
+            flush.lost |= flush.id > owned.flush.covered && flush.id <= owned.flush.wanted;
         }
-        owned.flush = owned.flushed;
+        owned.flush.wanted = owned.flush.covered;
         owned.let_go(limit, now);
         out.push(Command::Gone(partition.clone(), Revocation::Lost));
         true

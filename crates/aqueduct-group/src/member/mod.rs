@@ -19,6 +19,7 @@ mod commands;
 mod health;
 mod leave;
 mod lineage;
+mod listings;
 mod rng;
 mod rows;
 #[cfg(test)]
@@ -36,7 +37,8 @@ use aqueduct_core::{
 use self::allowance::Allowance;
 use self::alone::{Alone, CLAIM_WITHIN};
 pub(crate) use self::commands::{Command, Input, Listing, Opening, Snapshot, Work, WriteKind};
-use self::health::{Call, Health};
+use self::health::Call;
+use self::listings::Listings;
 pub(crate) use self::rng::Rng;
 use crate::GroupOptions;
 use crate::tracker::Progress;
@@ -91,40 +93,68 @@ pub(crate) fn call_limit(life: Duration) -> Duration {
 
 /// A member of a group.
 pub(crate) struct Member {
+    identity: Identity,
+    steps: Steps,
+    table: Table,
+    owned: BTreeMap<PartitionId, Owned>,
+    asks: Asks,
+    listings: Listings,
+    alone: Alone,
+    ending: Ending,
+}
+
+struct Identity {
     timings: Timings,
     /// For messages: a process may have many members.
     key: GroupKey,
     owner: OwnerId,
-    group: GroupRecord,
-    /// Whether `group` was read since leases were last found missing: a reset replaces it.
-    group_fresh: bool,
-    asking_group: bool,
+}
+
+/// The time, chance and numbers of the steps.
+struct Steps {
+    last_tick: Instant,
     rng: Rng,
+    ops: u64,
+    /// Leases became free: the next step takes a share of them.
+    balance_due: bool,
+}
+
+/// The stream and its leases, as the log and the store last showed them.
+struct Table {
+    group: GroupState,
     partitions: BTreeMap<PartitionId, Partition>,
     rows: BTreeMap<PartitionId, Row>,
-    owned: BTreeMap<PartitionId, Owned>,
     creating: BTreeSet<PartitionId>,
-    deleting: BTreeSet<PartitionId>,
-    asks: BTreeMap<PartitionId, Ask>,
-    /// When each partition was last asked for, so that nobody is asked again too soon.
-    asked: BTreeMap<PartitionId, Instant>,
-    /// The generations that were open here and were lost, to know them again.
-    lost: BTreeMap<PartitionId, u64>,
-    listing: Option<Instant>,
-    next_list: Instant,
-    listed: Option<Instant>,
-    list_failures: u32,
-    health: Health,
-    flushes: Vec<Flush>,
-    alone: Alone,
-    ops: u64,
-    balance_due: bool,
     create_at: Instant,
+    deleting: BTreeSet<PartitionId>,
+    /// The generations that were open here and were lost, to recognise them.
+    lost: BTreeMap<PartitionId, u64>,
+}
+
+/// The record of the group.
+struct GroupState {
+    record: GroupRecord,
+    /// Whether it was read since leases were last found missing: a reset replaces it.
+    fresh: bool,
+    asking: bool,
+}
+
+/// The hand-offs that this member asked for.
+#[derive(Default)]
+struct Asks {
+    open: BTreeMap<PartitionId, Ask>,
+    /// When each partition was last asked for, so that no owner is asked again too soon (rule 6).
+    recent: BTreeMap<PartitionId, Instant>,
+}
+
+/// The end of flushes and of the member.
+#[derive(Default)]
+struct Ending {
+    flushes: Vec<Flush>,
     closing: bool,
-    /// What could not be given up in time, while closing.
+    /// Leases that could not be given up in time.
     kept: BTreeSet<PartitionId>,
     closed: bool,
-    last_tick: Instant,
 }
 
 /// A lease as the store last showed it, and since when it stands so.
@@ -141,21 +171,38 @@ struct Owned {
     /// When it counts as lost unless renewed; `None` before the first write went through.
     deadline: Option<Instant>,
     pending: Option<Pending>,
-    retry_at: Instant,
-    failures: u32,
-    last_sent: Instant,
-    renew_at: Instant,
-    /// Since when it is settled to its end.
+    retry: Retry,
+    writes: Writes,
+    flush: FlushMarks,
+    /// When it was first seen settled to its end.
     ended_since: Option<Instant>,
     stop: Option<Stop>,
-    /// The last flush that found it dirty, and the last that a commit covers.
-    flush: u64,
-    flushed: u64,
+}
+
+/// The back-off of a partition's writes.
+#[derive(Debug)]
+struct Retry {
+    at: Instant,
+    failures: u32,
     /// Writes that were refused in a row although the row is ours.
     refused: u32,
+}
+
+/// When a partition's next write is due.
+#[derive(Debug)]
+struct Writes {
+    last_sent: Instant,
+    renew_at: Instant,
     allowance: Allowance,
     /// Nothing runs alone before: what kills a process as soon as it starts is no event.
     alone_from: Instant,
+}
+
+/// The last flush that found a partition dirty, and the last that a commit covers.
+#[derive(Debug, Default)]
+struct FlushMarks {
+    wanted: u64,
+    covered: u64,
 }
 
 /// A write under way.
@@ -220,35 +267,35 @@ impl Member {
     ) -> Self {
         let mut rng = Rng::new(seed);
         Self {
-            timings,
-            key,
-            owner,
-            group,
-            group_fresh: true,
-            asking_group: false,
+            identity: Identity {
+                timings,
+                key,
+                owner,
+            },
             alone: Alone::new(rng.next()),
-            rng,
-            partitions: BTreeMap::new(),
-            rows: BTreeMap::new(),
+            steps: Steps {
+                last_tick: now,
+                rng,
+                ops: 0,
+                balance_due: false,
+            },
+            table: Table {
+                group: GroupState {
+                    record: group,
+                    fresh: true,
+                    asking: false,
+                },
+                partitions: BTreeMap::new(),
+                rows: BTreeMap::new(),
+                creating: BTreeSet::new(),
+                create_at: now,
+                deleting: BTreeSet::new(),
+                lost: BTreeMap::new(),
+            },
             owned: BTreeMap::new(),
-            creating: BTreeSet::new(),
-            deleting: BTreeSet::new(),
-            asks: BTreeMap::new(),
-            asked: BTreeMap::new(),
-            lost: BTreeMap::new(),
-            listing: None,
-            next_list: now,
-            listed: None,
-            list_failures: 0,
-            health: Health::default(),
-            flushes: Vec::new(),
-            ops: 0,
-            balance_due: false,
-            create_at: now,
-            closing: false,
-            kept: BTreeSet::new(),
-            closed: false,
-            last_tick: now,
+            asks: Asks::default(),
+            listings: Listings::new(now),
+            ending: Ending::default(),
         }
     }
 
@@ -260,7 +307,7 @@ impl Member {
         work: &mut dyn Work,
     ) -> Vec<Command> {
         let mut out = Vec::new();
-        if self.closed {
+        if self.ending.closed {
             return out;
         }
         if let Input::Flush(id) = input {
@@ -290,23 +337,24 @@ impl Member {
 
     /// When to call again with [`Input::Tick`] at the latest.
     pub(crate) fn next_wake(&self) -> Instant {
-        let timings = &self.timings;
-        let mut wake = self.last_tick + timings.life;
-        if self.listing.is_none() && !self.closing {
-            wake = wake.min(self.next_list);
+        let timings = &self.identity.timings;
+        let mut wake = self.steps.last_tick + timings.life;
+        if self.listings.under_way.is_none() && !self.ending.closing {
+            wake = wake.min(self.listings.next);
         }
-        if !self.owned.is_empty() || !self.asks.is_empty() {
+        if !self.owned.is_empty() || !self.asks.open.is_empty() {
             let often = timings.commit_min.max(Duration::from_millis(50));
-            wake = wake.min(self.last_tick + often.min(timings.renew_every / 4));
+            wake = wake.min(self.steps.last_tick + often.min(timings.renew_every / 4));
         }
         if self.alone.is_taken() {
-            wake = wake.min(self.last_tick + CLAIM_WITHIN);
+            wake = wake.min(self.steps.last_tick + CLAIM_WITHIN);
         }
         for owned in self.owned.values() {
-            let ends = owned.ends(self.closing, timings);
+            let ends = owned.ends(self.ending.closing, timings);
             let idle = owned.pending.as_ref().is_none_or(|pending| pending.idle);
-            let alone = (owned.alone_from > self.last_tick).then_some(owned.alone_from);
-            let retry = (idle && owned.retry_at > self.last_tick).then_some(owned.retry_at);
+            let alone =
+                (owned.writes.alone_from > self.steps.last_tick).then_some(owned.writes.alone_from);
+            let retry = (idle && owned.retry.at > self.steps.last_tick).then_some(owned.retry.at);
             for due in [ends, retry, alone].into_iter().flatten() {
                 wake = wake.min(due);
             }
@@ -317,19 +365,19 @@ impl Member {
     /// Returns when the store, or the listing of the log, became unreachable; `None` while both are
     /// reachable.
     pub(crate) fn unreachable_since(&self, now: Instant) -> Option<Instant> {
-        self.health.unreachable_since(now)
+        self.listings.health.unreachable_since(now)
     }
 
     fn reached(&mut self) {
-        self.health.succeeded(Call::Row);
+        self.listings.health.succeeded(Call::Row);
     }
 
     fn not_reached(&mut self, now: Instant) {
-        self.health.failed(Call::Row, now);
+        self.listings.health.failed(Call::Row, now);
     }
 
     fn next_op(&mut self) -> u64 {
-        self.ops += 1;
-        self.ops
+        self.steps.ops += 1;
+        self.steps.ops
     }
 }

@@ -5,7 +5,7 @@ use aqueduct_core::{
 };
 
 use super::lineage::Lineage;
-use super::{Ask, Call, Command, Listing, Member, Row, Work};
+use super::{Ask, Command, Listing, Member, Row, Work};
 
 impl Member {
     pub(super) fn on_listed(
@@ -15,38 +15,21 @@ impl Member {
         work: &mut dyn Work,
         out: &mut Vec<Command>,
     ) {
-        let sent = self.listing.take().unwrap_or(now);
+        let sent = self.listings.under_way.take().unwrap_or(now);
+        let life = self.identity.timings.life;
+        let rng = &mut self.steps.rng;
         let listing = match answer {
             Ok(listing) => listing,
             Err(error) => {
-                tracing::warn!(key = %self.key, %error, "partitions and leases not listed");
-                self.health.failed(Call::Listing, now);
-                let most = self.timings.life / 4;
-                let ceiling = Duration::from_millis(200)
-                    .saturating_mul(1 << self.list_failures.min(16))
-                    .min(most);
-                self.list_failures += 1;
-                self.next_list = now + self.rng.share(ceiling, 50, 100);
+                tracing::warn!(key = %self.identity.key, %error, "partitions and leases not listed");
+                self.listings.failed(life, now, rng);
                 return;
             }
         };
-        let failed = self.health.listing_fails();
-        self.health.succeeded(Call::Listing);
-        self.list_failures = 0;
-        let every = self.timings.life / 2;
-        self.next_list = now + self.rng.share(every, 80, 120);
         // While the store is away no owner can renew: a lease stands still without expiring, so that
-        // an outage does not look like the crash of every owner (rule 5). A failed listing may have
-        // been out of reach since the one before it.
-        let blind = self
-            .listed
-            .map_or(Duration::ZERO, |listed| now.since(listed));
-        let outage = match failed || blind > self.timings.life * 3 / 4 {
-            true => blind,
-            false => Duration::ZERO,
-        };
-        self.listed = Some(now);
-        self.partitions = listing
+        // an outage does not look like the crash of every owner (rule 5).
+        let outage = self.listings.succeeded(life, now, rng);
+        self.table.partitions = listing
             .partitions
             .into_iter()
             .map(|partition| (partition.id.clone(), partition))
@@ -57,14 +40,15 @@ impl Member {
             self.observe(row, sent, now, out);
         }
         let owned = &self.owned;
-        self.rows
+        self.table
+            .rows
             .retain(|id, row| seen.contains(id) || row.since >= sent || owned.contains_key(id));
-        for row in self.rows.values_mut() {
+        for row in self.table.rows.values_mut() {
             row.since = now.min(row.since + outage);
         }
         self.create_missing(now, out);
         self.delete_ended(out);
-        if !self.closing {
+        if !self.ending.closing {
             self.balance(now, work, out);
             self.ask_for_one(now, work, out);
         }
@@ -79,7 +63,7 @@ impl Member {
         out: &mut Vec<Command>,
     ) {
         let id = row.partition.clone();
-        if let Some(known) = self.rows.get_mut(&id) {
+        if let Some(known) = self.table.rows.get_mut(&id) {
             let order = (row.generation, row.counter);
             let known_order = (known.lease.generation, known.lease.counter);
             if order < known_order && sent <= known.since {
@@ -91,7 +75,9 @@ impl Member {
             known.lease = row.clone();
         } else {
             let lease = row.clone();
-            self.rows.insert(id.clone(), Row { lease, since: now });
+            self.table
+                .rows
+                .insert(id.clone(), Row { lease, since: now });
         }
         if let Some(owned) = self.owned.get_mut(&id) {
             if owned.deadline.is_some() {
@@ -103,21 +89,28 @@ impl Member {
             }
             return;
         }
-        let mine = Some(&self.owner);
+        let mine = Some(&self.identity.owner);
         if row.owner.as_ref() == mine {
-            self.asks.remove(&id);
-            match self.closing {
+            self.asks.open.remove(&id);
+            match self.ending.closing {
                 true => self.let_row_go(row, now),
                 false => self.claim(row, now, out),
             }
-        } else if !self.closing && row.wanted_by.as_ref() == mine && !self.asks.contains_key(&id) {
+        } else if !self.ending.closing
+            && row.wanted_by.as_ref() == mine
+            && !self.asks.open.contains_key(&id)
+        {
             self.begin_ask(&row, now);
         }
     }
 
     pub(super) fn begin_ask(&mut self, row: &Lease, now: Instant) {
-        let next_read = now + self.rng.share(self.timings.renew_every, 20, 60);
-        self.asks.insert(
+        let next_read = now
+            + self
+                .steps
+                .rng
+                .share(self.identity.timings.renew_every, 20, 60);
+        self.asks.open.insert(
             row.partition.clone(),
             Ask {
                 since: now,
@@ -130,27 +123,28 @@ impl Member {
 
     /// Creates the leases of partitions that have none.
     fn create_missing(&mut self, now: Instant, out: &mut Vec<Command>) {
-        if self.closing || now < self.create_at {
+        if self.ending.closing || now < self.table.create_at {
             return;
         }
-        let lineage = Lineage::new(&self.rows, &self.partitions);
+        let lineage = Lineage::new(&self.table.rows, &self.table.partitions);
         let missing: Vec<_> = self
+            .table
             .partitions
             .keys()
-            .filter(|id| !self.rows.contains_key(*id) && !self.creating.contains(*id))
+            .filter(|id| !self.table.rows.contains_key(*id) && !self.table.creating.contains(*id))
             .filter(|id| !lineage.is_passed(id))
             .cloned()
             .collect();
         if missing.is_empty() {
             return;
         }
-        if !self.group_fresh {
-            if !std::mem::replace(&mut self.asking_group, true) {
+        if !self.table.group.fresh {
+            if !std::mem::replace(&mut self.table.group.asking, true) {
                 out.push(Command::Group);
             }
             return;
         }
-        self.group_fresh = false;
+        self.table.group.fresh = false;
         for id in missing {
             self.create(&id, &[], out);
         }
@@ -162,20 +156,22 @@ impl Member {
         parents: &[PartitionId],
         out: &mut Vec<Command>,
     ) {
-        if !self.creating.insert(id.clone()) {
+        if !self.table.creating.insert(id.clone()) {
             return;
         }
         let start = self
+            .table
             .group
+            .record
             .start
             .partitions
             .iter()
             .find(|(named, _)| named == id)
             .map_or(Checkpoint::Start(ReadFrom::Earliest), |(_, start)| *start);
         let mut lease = Lease::new(id.clone(), start);
-        lease.nonce = self.rng.next();
+        lease.nonce = self.steps.rng.next();
         lease.parents = parents.to_vec();
-        if let Some(partition) = self.partitions.get(id) {
+        if let Some(partition) = self.table.partitions.get(id) {
             lease.range = partition.range;
             for parent in &partition.parents {
                 if !lease.parents.contains(parent) {
@@ -193,19 +189,19 @@ impl Member {
         now: Instant,
         out: &mut Vec<Command>,
     ) {
-        self.creating.remove(partition);
+        self.table.creating.remove(partition);
         match answer {
             Ok(row) => {
                 self.reached();
                 self.observe(row, now, now, out);
-                self.balance_due |= self.creating.is_empty();
+                self.steps.balance_due |= self.table.creating.is_empty();
             }
             Err(error) => {
-                tracing::warn!(key = %self.key, %partition, %error, "lease not created");
+                tracing::warn!(key = %self.identity.key, %partition, %error, "lease not created");
                 self.not_reached(now);
-                self.create_at = now + self.rng.share(Duration::from_secs(1), 50, 100);
-                let again = self.create_at;
-                self.next_list = self.next_list.min(again);
+                self.table.create_at = now + self.steps.rng.share(Duration::from_secs(1), 50, 100);
+                let again = self.table.create_at;
+                self.listings.next = self.listings.next.min(again);
             }
         }
     }
@@ -216,18 +212,18 @@ impl Member {
         now: Instant,
         out: &mut Vec<Command>,
     ) {
-        self.asking_group = false;
+        self.table.group.asking = false;
         match answer {
             Ok(record) => {
                 self.reached();
                 if let Some(record) = record {
-                    self.group = record;
+                    self.table.group.record = record;
                 }
-                self.group_fresh = true;
+                self.table.group.fresh = true;
                 self.create_missing(now, out);
             }
             Err(error) => {
-                tracing::warn!(key = %self.key, %error, "group record not read");
+                tracing::warn!(key = %self.identity.key, %error, "group record not read");
                 self.not_reached(now);
             }
         }
@@ -241,25 +237,25 @@ impl Member {
         now: Instant,
         out: &mut Vec<Command>,
     ) -> bool {
-        let life = self.timings.life;
+        let life = self.identity.timings.life;
         let since = match self.owned.get_mut(parent) {
             Some(owned) => *owned.ended_since.get_or_insert(now),
             None => return false,
         };
         let mut complete = true;
         for child in children {
-            if self.rows.contains_key(child) {
+            if self.table.rows.contains_key(child) {
                 continue;
             }
             complete = false;
-            if now < self.create_at {
+            if now < self.table.create_at {
                 continue;
             }
             // The listing knows the other parents of a merged partition.
-            if self.partitions.contains_key(child) || now.since(since) > life {
+            if self.table.partitions.contains_key(child) || now.since(since) > life {
                 self.create(child, std::slice::from_ref(parent), out);
             } else {
-                self.hurry_list(now);
+                self.listings.hurry(now);
             }
         }
         complete
@@ -267,8 +263,8 @@ impl Member {
 
     /// Deletes the leases of ended partitions that no member needs any more.
     fn delete_ended(&mut self, out: &mut Vec<Command>) {
-        for lease in Lineage::new(&self.rows, &self.partitions).obsolete() {
-            if self.deleting.insert(lease.partition.clone()) {
+        for lease in Lineage::new(&self.table.rows, &self.table.partitions).obsolete() {
+            if self.table.deleting.insert(lease.partition.clone()) {
                 out.push(Command::Delete(lease));
             }
         }
@@ -280,12 +276,12 @@ impl Member {
         answer: Result<Swap>,
         now: Instant,
     ) {
-        self.deleting.remove(partition);
+        self.table.deleting.remove(partition);
         match answer {
             Ok(Swap::Swapped(_) | Swap::Lost(None)) => {
-                self.rows.remove(partition);
-                self.lost.remove(partition);
-                self.asked.remove(partition);
+                self.table.rows.remove(partition);
+                self.table.lost.remove(partition);
+                self.asks.recent.remove(partition);
             }
             Ok(Swap::Lost(Some(_))) => {}
             Err(_) => self.not_reached(now),

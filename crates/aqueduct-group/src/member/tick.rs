@@ -1,5 +1,3 @@
-use std::time::Duration;
-
 use aqueduct_core::{Checkpoint, Instant, PartitionId, Revocation};
 
 use super::write::Carried;
@@ -9,31 +7,36 @@ use crate::tracker::Progress;
 impl Member {
     /// Does what is due.
     pub(super) fn tick(&mut self, now: Instant, work: &mut dyn Work, out: &mut Vec<Command>) {
-        self.last_tick = now;
+        self.steps.last_tick = now;
         // Also while closing, where the children of what has ended must be known.
-        let lists = !self.closing || self.owned.values().any(|it| it.ended_since.is_some());
-        if lists && self.listing.is_none() && now >= self.next_list {
-            self.listing = Some(now);
-            let known = self.rows.values().map(|row| row.lease.clone()).collect();
+        let lists = !self.ending.closing || self.owned.values().any(|it| it.ended_since.is_some());
+        if lists && self.listings.begin(now) {
+            let known = self
+                .table
+                .rows
+                .values()
+                .map(|row| row.lease.clone())
+                .collect();
             out.push(Command::List(known));
         }
-        self.alone.look_after(self.timings.drain, now, work);
+        self.alone
+            .look_after(self.identity.timings.drain, now, work);
         let mut partitions: Vec<_> = self.owned.keys().cloned().collect();
         let first = self.alone.first(&partitions);
         partitions.rotate_left(first);
         for partition in &partitions {
             self.tend(partition, now, work, out);
         }
-        if !self.closing {
+        if !self.ending.closing {
             self.watch_asks(now, out);
-            if std::mem::take(&mut self.balance_due) {
+            if std::mem::take(&mut self.steps.balance_due) {
                 self.balance(now, work, out);
             }
         }
         self.answer_flushes(out);
-        if self.closing && self.owned.is_empty() && self.asks.is_empty() {
-            self.closed = true;
-            let kept = std::mem::take(&mut self.kept).into_iter().collect();
+        if self.ending.closing && self.owned.is_empty() && self.asks.open.is_empty() {
+            self.ending.closed = true;
+            let kept = std::mem::take(&mut self.ending.kept).into_iter().collect();
             out.push(Command::Closed { kept });
         }
     }
@@ -44,10 +47,10 @@ impl Member {
                 .snapshot(partition)
                 .is_some_and(|snapshot| snapshot.progress.dirty)
             {
-                owned.flush = id;
+                owned.flush.wanted = id;
             }
         }
-        self.flushes.push(Flush { id, lost: false });
+        self.ending.flushes.push(Flush { id, lost: false });
     }
 
     /// Writes what one owned partition needs written, one write at a time.
@@ -88,20 +91,20 @@ impl Member {
         now: Instant,
         out: &mut Vec<Command>,
     ) -> bool {
-        let op = self.ops + 1;
+        let op = self.steps.ops + 1;
         let Some(owned) = self.owned.get_mut(partition) else {
             return true;
         };
         if let Some(pending) = &mut owned.pending {
-            if pending.idle && now >= owned.retry_at {
+            if pending.idle && now >= owned.retry.at {
                 pending.idle = false;
                 pending.op = op;
-                self.ops = op;
+                self.steps.ops = op;
                 out.push(Command::Read(partition.clone(), op));
             }
             return true;
         }
-        owned.deadline.is_none() || now < owned.retry_at
+        owned.deadline.is_none() || now < owned.retry.at
     }
 
     /// Begins to drain a partition that another member asked for.
@@ -110,7 +113,7 @@ impl Member {
             return;
         };
         let by = owned.lease.wanted_by.clone();
-        if let Some(by) = by.filter(|by| *by != self.owner)
+        if let Some(by) = by.filter(|by| *by != self.identity.owner)
             && owned.stop.is_none()
         {
             owned.stop = Some(Stop {
@@ -153,7 +156,7 @@ impl Member {
         now: Instant,
         out: &mut Vec<Command>,
     ) {
-        let timings = self.timings;
+        let timings = self.identity.timings;
         let Some(owned) = self.owned.get_mut(partition) else {
             return;
         };
@@ -162,24 +165,24 @@ impl Member {
             .map(|snapshot| snapshot.progress)
             .filter(|progress| progress.ack_floor != Checkpoint::End);
         if progress.is_some_and(|progress| !progress.dirty) {
-            owned.flushed = owned.flush;
+            owned.flush.covered = owned.flush.wanted;
         }
         let early = progress.filter(|progress| progress.urgent || mark);
         let early = early.is_some_and(|progress| {
             let every = timings.commit_interval;
-            !progress.announces || owned.allowance.allows(1, every, now)
+            !progress.announces || owned.writes.allowance.allows(1, every, now)
         });
-        let on_time = now >= owned.renew_at
+        let on_time = now >= owned.writes.renew_at
             || progress.is_some_and(|progress| owned.is_commit_due(&progress, &timings, now));
         if !early && !on_time {
             return;
         }
         if early && !on_time {
-            owned.allowance.spend();
+            owned.writes.allowance.spend();
         }
         let lease = owned.lease.clone();
         // A renewal alone makes nothing durable.
-        let flush = progress.map_or(owned.flushed, |_| owned.flush);
+        let flush = progress.map_or(owned.flush.covered, |_| owned.flush.wanted);
         let next = self.renewed(&lease, progress.as_ref());
         let carried = Carried { progress, flush };
         self.send(partition, Kind::Commit, next, carried, now, out);
@@ -193,7 +196,7 @@ impl Member {
         work: &mut dyn Work,
         out: &mut Vec<Command>,
     ) -> bool {
-        let drain = self.timings.drain;
+        let drain = self.identity.timings.drain;
         let Some(owned) = self.owned.get_mut(partition) else {
             return true;
         };
@@ -216,7 +219,7 @@ impl Member {
             work.stop(partition, stop.why);
         }
         let (why, to, last) = (stop.why, stop.to.clone(), stop.last.clone());
-        let flush = owned.flush;
+        let flush = owned.flush.wanted;
         let lease = owned.lease.clone();
         let next = self.given_up(&lease, last.as_ref(), why, to);
         let carried = Carried {
@@ -229,10 +232,10 @@ impl Member {
 
     fn answer_flushes(&mut self, out: &mut Vec<Command>) {
         let owned = &self.owned;
-        self.flushes.retain(|flush| {
+        self.ending.flushes.retain(|flush| {
             let waits = owned
                 .values()
-                .any(|it| it.flushed < flush.id && it.flush >= flush.id);
+                .any(|it| it.flush.covered < flush.id && it.flush.wanted >= flush.id);
             if !waits {
                 out.push(Command::Flushed {
                     id: flush.id,
@@ -242,22 +245,14 @@ impl Member {
             waits
         });
     }
-
-    /// Lists again soon, though not in a loop.
-    pub(super) fn hurry_list(&mut self, now: Instant) {
-        let soonest = self
-            .listed
-            .map_or(now, |listed| listed + Duration::from_millis(200));
-        self.next_list = self.next_list.min(soonest.max(now));
-    }
 }
 
 impl Owned {
     /// Returns whether progress is to be stored: on the interval, by count, or for a flush.
     fn is_commit_due(&self, progress: &Progress, timings: &Timings, now: Instant) -> bool {
-        let since = now.since(self.last_sent);
+        let since = now.since(self.writes.last_sent);
         let by_count = progress.settled >= timings.commit_count && since >= timings.commit_min;
-        let asked = self.flushed < self.flush;
+        let asked = self.flush.covered < self.flush.wanted;
         progress.dirty && (asked || by_count || since >= timings.commit_interval)
     }
 }

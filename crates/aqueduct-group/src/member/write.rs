@@ -6,7 +6,10 @@ use aqueduct_core::{
 
 use super::allowance::Allowance;
 use super::balance::without_begun;
-use super::{Command, Kind, Member, Opening, Owned, Pending, Row, Snapshot, WriteKind};
+use super::{
+    Command, FlushMarks, Kind, Member, Opening, Owned, Pending, Retry, Row, Snapshot, WriteKind,
+    Writes,
+};
 use crate::tracker::Progress;
 
 /// What a write carries beside the renewal.
@@ -22,17 +25,20 @@ impl Owned {
             lease,
             deadline: None,
             pending: None,
-            retry_at: now,
-            failures: 0,
-            last_sent: now,
-            renew_at: now,
+            retry: Retry {
+                at: now,
+                failures: 0,
+                refused: 0,
+            },
+            writes: Writes {
+                last_sent: now,
+                renew_at: now,
+                allowance: Allowance::new(now),
+                alone_from: now,
+            },
+            flush: FlushMarks::default(),
             ended_since: None,
             stop: None,
-            flush: 0,
-            flushed: 0,
-            refused: 0,
-            allowance: Allowance::new(now),
-            alone_from: now,
         }
     }
 }
@@ -42,7 +48,7 @@ impl Member {
     pub(super) fn renewed(&mut self, lease: &Lease, progress: Option<&Progress>) -> Lease {
         let mut next = lease.clone();
         next.counter += 1;
-        next.nonce = self.rng.next();
+        next.nonce = self.steps.rng.next();
         if let Some(progress) = progress {
             if progress.ack_floor != lease.checkpoint {
                 next.unclean = 0;
@@ -154,19 +160,19 @@ impl Member {
             }
             return;
         }
-        let renew_every = self.timings.renew_every;
-        let again = now + self.rng.share(renew_every, 50, 100);
-        if let Some(ask) = self.asks.get_mut(partition)
+        let renew_every = self.identity.timings.renew_every;
+        let again = now + self.steps.rng.share(renew_every, 50, 100);
+        if let Some(ask) = self.asks.open.get_mut(partition)
             && ask.reading == Some(op)
         {
             ask.reading = None;
             ask.next_read = again;
-            if self.closing {
-                self.asks.remove(partition);
+            if self.ending.closing {
+                self.asks.open.remove(partition);
             }
             match answer {
                 Ok(Some(row)) => self.observe(row, now, now, out),
-                Ok(None) => drop(self.asks.remove(partition)),
+                Ok(None) => drop(self.asks.open.remove(partition)),
                 Err(_) => self.not_reached(now),
             }
         }
@@ -187,8 +193,8 @@ impl Member {
             return;
         };
         let Some(row) = row else {
-            self.rows.remove(partition);
-            self.group_fresh = false;
+            self.table.rows.remove(partition);
+            self.table.group.fresh = false;
             self.lose(partition, Revocation::Lost, now, out);
             return;
         };
@@ -206,13 +212,13 @@ impl Member {
             // Until it is written again the first one may still arrive, unseen.
             Kind::Take => pending.doubt && row.is_same_row(&pending.current),
             _ => {
-                row.owner.as_ref() == Some(&self.owner)
+                row.owner.as_ref() == Some(&self.identity.owner)
                     && row.generation == owned.lease.generation
                     && (row.nonce == owned.lease.nonce || owned.is_let_go())
             }
         };
         if !ours {
-            self.rows.insert(
+            self.table.rows.insert(
                 partition.clone(),
                 Row {
                     lease: row,
@@ -236,8 +242,8 @@ impl Member {
             // nothing is pending, so the entry would wait for ever; the next listing accepts again.
             self.drop_unopened(partition, row, now);
         } else {
-            owned.refused += 1;
-            if owned.refused > 2 {
+            owned.retry.refused += 1;
+            if owned.retry.refused > 2 {
                 self.put_off(partition, None, now);
             }
         }
@@ -246,15 +252,17 @@ impl Member {
     /// Forgets a partition that was never opened here; `row` may still name this member.
     fn drop_unopened(&mut self, partition: &PartitionId, row: Lease, now: Instant) {
         self.owned.remove(partition);
-        if row.owner.as_ref() != Some(&self.owner) {
+        if row.owner.as_ref() != Some(&self.identity.owner) {
             return;
         }
         let (lease, since) = (row.clone(), now);
-        self.rows.insert(partition.clone(), Row { lease, since });
-        if self.closing {
+        self.table
+            .rows
+            .insert(partition.clone(), Row { lease, since });
+        if self.ending.closing {
             self.let_row_go(row, now);
         } else {
-            self.hurry_list(now);
+            self.listings.hurry(now);
         }
     }
 
@@ -268,10 +276,10 @@ impl Member {
         out: &mut Vec<Command>,
     ) {
         self.reached();
-        let timings = self.timings;
+        let timings = self.identity.timings;
         let deadline = sent + timings.held();
-        let renew_in = self.rng.share(timings.renew_every, 85, 100);
-        self.rows.insert(
+        let renew_in = self.steps.rng.share(timings.renew_every, 85, 100);
+        self.table.rows.insert(
             partition.clone(),
             Row {
                 lease: row.clone(),
@@ -282,18 +290,18 @@ impl Member {
             return;
         };
         owned.lease = row;
-        owned.failures = 0;
-        owned.refused = 0;
-        owned.last_sent = pending.last_sent;
-        owned.renew_at = pending.last_sent + renew_in;
+        owned.retry.failures = 0;
+        owned.retry.refused = 0;
+        owned.writes.last_sent = pending.last_sent;
+        owned.writes.renew_at = pending.last_sent + renew_in;
         owned.deadline = Some(deadline);
         match pending.kind {
             Kind::Last => {
                 let left_out = pending
                     .progress
                     .is_some_and(|progress| progress.ack_floor != pending.next.checkpoint);
-                for flush in &mut self.flushes {
-                    let covers = flush.id > owned.flushed && flush.id <= owned.flush;
+                for flush in &mut self.ending.flushes {
+                    let covers = flush.id > owned.flush.covered && flush.id <= owned.flush.wanted;
                     flush.lost |= left_out && covers;
                 }
                 let why = owned
@@ -301,15 +309,15 @@ impl Member {
                     .as_ref()
                     .map_or(Revocation::Lost, |stop| stop.why);
                 self.owned.remove(partition);
-                self.lost.remove(partition);
-                self.kept.remove(partition);
+                self.table.lost.remove(partition);
+                self.ending.kept.remove(partition);
                 if why == Revocation::Ended {
-                    self.hurry_list(now);
-                    self.balance_due = true;
+                    self.listings.hurry(now);
+                    self.steps.balance_due = true;
                 }
                 out.push(Command::Gone(partition.clone(), why));
             }
-            Kind::Take | Kind::Accept if self.closing => {
+            Kind::Take | Kind::Accept if self.ending.closing => {
                 // It was never opened: also where the answer came late it may be given up.
                 owned.deadline = Some(deadline.max(now + timings.call_limit()));
                 self.stop_one(partition, now, out);
@@ -318,15 +326,15 @@ impl Member {
                 self.lose(partition, Revocation::Lost, now, out);
             }
             Kind::Take | Kind::Accept => {
-                owned.alone_from = now + timings.settle_in();
+                owned.writes.alone_from = now + timings.settle_in();
                 out.push(Command::Open(Opening {
                     lease: owned.lease.clone(),
-                    replay: self.group.replay,
+                    replay: self.table.group.record.replay,
                     until: deadline,
                 }));
             }
             Kind::Commit => {
-                owned.flushed = owned.flushed.max(pending.flush);
+                owned.flush.covered = owned.flush.covered.max(pending.flush);
                 out.push(Command::Extended(partition.clone(), deadline));
                 if let Some(progress) = pending.progress {
                     out.push(Command::Committed(partition.clone(), progress));
@@ -342,7 +350,7 @@ impl Member {
         error: &Error,
         now: Instant,
     ) {
-        tracing::warn!(key = %self.key, %partition, %error, kind = ?pending.kind, "lease not written");
+        tracing::warn!(key = %self.identity.key, %partition, %error, kind = ?pending.kind, "lease not written");
         let unknown = pending.doubt || error.effect() == Effect::Unknown;
         if unknown {
             pending.doubt = true;
@@ -359,15 +367,15 @@ impl Member {
     /// The store did not answer as hoped: again after a back-off.
     fn put_off(&mut self, partition: &PartitionId, pending: Option<Pending>, now: Instant) {
         self.not_reached(now);
-        let most = self.timings.renew_every / 2;
+        let most = self.identity.timings.renew_every / 2;
         let Some(owned) = self.owned.get_mut(partition) else {
             return;
         };
         let ceiling = Duration::from_millis(100)
-            .saturating_mul(1 << owned.failures.min(16))
+            .saturating_mul(1 << owned.retry.failures.min(16))
             .min(most);
-        owned.failures += 1;
-        owned.retry_at = now + self.rng.share(ceiling, 50, 100);
+        owned.retry.failures += 1;
+        owned.retry.at = now + self.steps.rng.share(ceiling, 50, 100);
         owned.pending = pending;
     }
 
@@ -387,14 +395,20 @@ impl Member {
         let Some(owned) = self.owned.remove(partition) else {
             return;
         };
-        for flush in &mut self.flushes {
-            flush.lost |= flush.id > owned.flushed && flush.id <= owned.flush;
+        for flush in &mut self.ending.flushes {
+            flush.lost |= flush.id > owned.flush.covered && flush.id <= owned.flush.wanted;
         }
         if owned.deadline.is_some() {
-            self.lost.insert(partition.clone(), owned.lease.generation);
+            self.table
+                .lost
+                .insert(partition.clone(), owned.lease.generation);
             out.push(Command::Gone(partition.clone(), why));
-            let soon = now + self.rng.share(self.timings.renew_every, 25, 75);
-            self.next_list = self.next_list.min(soon);
+            let soon = now
+                + self
+                    .steps
+                    .rng
+                    .share(self.identity.timings.renew_every, 25, 75);
+            self.listings.next = self.listings.next.min(soon);
         }
     }
 }
