@@ -7,6 +7,7 @@ mod connector;
 mod credentials;
 mod error;
 mod options;
+mod reference;
 
 pub use aws_types::SdkConfig;
 

@@ -53,7 +53,9 @@ pub use self::log::{
     Checkpoint, GroupKey, HashRange, OpenPartition, Partition, PartitionEnd, PartitionReader,
     PartitionState, PartitionedLog, ReadBatch, ReadFrom, Record, ResolvedStart, Start, Tail,
 };
-pub use self::options::{Options, parse_bytes, parse_duration, percent_decode};
+pub use self::options::{
+    OptionDoc, OptionRecorder, OptionTable, Options, parse_bytes, parse_duration, percent_decode,
+};
 pub use self::position::Position;
 pub use self::producer::{Lane, Producer, Receipt, SendReport};
 pub use self::resource::{Backend, Queue, Resource, Source};

@@ -5,8 +5,8 @@ use url::Url;
 
 use crate::{
     Admin, Capability, Claim, Claims, Consumer, DeadLetterStore, Error, GroupName,
-    IdempotencyStore, Identity, LeaseStore, Options, PartitionedLog, Producer, Result, Runtime,
-    SharedSettings, StreamName,
+    IdempotencyStore, Identity, LeaseStore, OptionTable, Options, PartitionedLog, Producer, Result,
+    Runtime, SharedSettings, StreamName,
 };
 
 /// Turns URLs of its schemes into resources.
@@ -20,6 +20,12 @@ pub trait Backend: Send + Sync {
     /// # Errors
     /// `Config`, naming the key, the text as written and the valid choices.
     fn parse(&self, name: &str, url: &Url, options: Options) -> Result<Arc<dyn Resource>>;
+
+    /// Returns the documentation of the options that [`parse`](Self::parse) reads; empty if the backend
+    /// documents them elsewhere.
+    fn options(&self) -> Vec<OptionTable> {
+        Vec::new()
+    }
 }
 
 /// Something that a URL names: it offers any of producer, source, leases, idempotency, dead letters and

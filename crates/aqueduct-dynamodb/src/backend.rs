@@ -2,8 +2,8 @@ use std::sync::Arc;
 
 use aqueduct_aws::Aws;
 use aqueduct_core::{
-    Backend, Capability, Claim, Claims, IdempotencyStore, Identity, LeaseStore, Options, Resource,
-    Result, Runtime, SmallStr, StreamName, Url,
+    Backend, Capability, Claim, Claims, IdempotencyStore, Identity, LeaseStore, OptionTable,
+    Options, Resource, Result, Runtime, SmallStr, StreamName, Url,
 };
 use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
@@ -11,6 +11,7 @@ use aws_sdk_dynamodb::Client;
 use crate::config::Config;
 use crate::idempotency::DynamoDbRecords;
 use crate::leases::{DynamoDbLeases, LEASE_KEY, Layout};
+use crate::reference;
 use crate::table::Table;
 
 /// The key of the state table.
@@ -49,6 +50,10 @@ impl Backend for DynamoDbBackend {
             aws: self.aws.clone(),
             config,
         }))
+    }
+
+    fn options(&self) -> Vec<OptionTable> {
+        reference::tables()
     }
 }
 

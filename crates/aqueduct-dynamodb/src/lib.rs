@@ -8,6 +8,7 @@ mod idempotency;
 mod item;
 mod leases;
 mod open;
+mod reference;
 mod table;
 
 pub use self::backend::DynamoDbBackend;

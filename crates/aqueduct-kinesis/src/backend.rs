@@ -3,8 +3,8 @@ use std::sync::Arc;
 
 use aqueduct_aws::Aws;
 use aqueduct_core::{
-    Admin, Backend, Capabilities, Claims, ErrorKind, Identity, Limits, Options, Producer, Resource,
-    Result, Runtime, SmallStr, Source, StreamName, Url,
+    Admin, Backend, Capabilities, Claims, ErrorKind, Identity, Limits, OptionTable, Options,
+    Producer, Resource, Result, Runtime, SmallStr, Source, StreamName, Url,
 };
 use async_trait::async_trait;
 use aws_sdk_kinesis::Client;
@@ -13,6 +13,7 @@ use aws_sdk_kinesis::types::{StreamDescriptionSummary, StreamStatus};
 use crate::admin::KinesisAdmin;
 use crate::config::Config;
 use crate::producer::KinesisProducer;
+use crate::reference;
 use crate::source::KinesisLog;
 use crate::stream::Kinesis;
 
@@ -46,6 +47,10 @@ impl Backend for KinesisBackend {
             aws: self.aws.clone(),
             config: Config::parse(name, url, options)?,
         }))
+    }
+
+    fn options(&self) -> Vec<OptionTable> {
+        reference::tables()
     }
 }
 

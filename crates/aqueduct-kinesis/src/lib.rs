@@ -10,6 +10,7 @@ mod error;
 mod hash;
 mod metrics;
 mod producer;
+mod reference;
 mod shards;
 mod source;
 mod stream;

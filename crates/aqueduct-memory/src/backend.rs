@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex};
 
 use aqueduct_core::{
     Admin, Backend, Capabilities, Capability, Claim, Claims, DeadLetterStore, IdempotencyStore,
-    LeaseStore, Limits, Options, Producer, Resource, Result, Runtime, SmallStr, Source, StreamName,
-    Url,
+    LeaseStore, Limits, OptionTable, Options, Producer, Resource, Result, Runtime, SmallStr,
+    Source, StreamName, Url,
 };
 use async_trait::async_trait;
 
@@ -16,6 +16,7 @@ use crate::faults::{Faults, Operation};
 use crate::idempotency::MemoryRecords;
 use crate::leases::MemoryLeases;
 use crate::producer::MemoryProducer;
+use crate::reference;
 use crate::source::MemoryLog;
 use crate::stream::{Stream, lock};
 
@@ -56,6 +57,10 @@ impl Backend for MemoryBackend {
         let config = Config::parse(name, url, options)?;
         let stream = self.stream(&config.stream);
         Ok(Arc::new(MemoryResource { stream, config }))
+    }
+
+    fn options(&self) -> Vec<OptionTable> {
+        reference::tables()
     }
 }
 

@@ -15,6 +15,7 @@ mod partition;
 mod producer;
 mod ranges;
 mod reader;
+mod reference;
 mod source;
 mod stream;
 

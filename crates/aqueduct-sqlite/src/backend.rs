@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use aqueduct_core::{
     Admin, Backend, Capabilities, Capability, Claim, Claims, DeadLetterStore, Error,
-    IdempotencyStore, Identity, LeaseStore, Limits, Options, Producer, Resource, Result, Runtime,
-    SharedSettings, SmallStr, Source, StreamName, Url,
+    IdempotencyStore, Identity, LeaseStore, Limits, OptionTable, Options, Producer, Resource,
+    Result, Runtime, SharedSettings, SmallStr, Source, StreamName, Url,
 };
 use async_trait::async_trait;
 
@@ -16,6 +16,7 @@ use crate::dead_letters::SqliteDeadLetters;
 use crate::idempotency::SqliteRecords;
 use crate::leases::SqliteLeases;
 use crate::producer::SqliteProducer;
+use crate::reference;
 use crate::retention;
 use crate::source::SqliteLog;
 use crate::store::{Inner, SqliteStore};
@@ -121,6 +122,10 @@ impl Backend for SqliteBackend {
             backend: self.clone(),
             config,
         }))
+    }
+
+    fn options(&self) -> Vec<OptionTable> {
+        reference::tables()
     }
 }
 

@@ -14,6 +14,7 @@ mod outbox;
 mod processes;
 mod producer;
 mod readers;
+mod reference;
 mod retention;
 mod schema;
 mod source;

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use aqueduct_aws::Aws;
 use aqueduct_core::{
     Admin, Backend, Capabilities, Capability, Claim, Claims, DeadLetterStore, Error, Identity,
-    Limits, Options, Producer, Resource, Result, Runtime, SmallStr, Source, StreamName, Url,
+    Limits, OptionTable, Options, Producer, Resource, Result, Runtime, SmallStr, Source,
+    StreamName, Url,
 };
 use async_trait::async_trait;
 
@@ -14,6 +15,7 @@ use crate::consumer::SqsQueue;
 use crate::dead_letters::SqsDeadLetters;
 use crate::producer::{CALL, SqsProducer};
 use crate::queue::{Attributes, Queue};
+use crate::reference;
 
 /// Queues of Amazon SQS, under `sqs://QUEUE` and `sqs:ARN` URLs.
 ///
@@ -45,6 +47,10 @@ impl Backend for SqsBackend {
             aws: self.aws.clone(),
             config: Config::parse(name, url, options)?,
         }))
+    }
+
+    fn options(&self) -> Vec<OptionTable> {
+        reference::tables()
     }
 }
 

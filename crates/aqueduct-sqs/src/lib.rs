@@ -12,5 +12,6 @@ mod ids;
 mod metrics;
 mod producer;
 mod queue;
+mod reference;
 
 pub use self::backend::SqsBackend;

@@ -1,0 +1,274 @@
+use aqueduct_core::{OptionDoc, OptionTable};
+
+/// Returns the documentation of every key of a configuration but those of a backend, which
+/// [`Backend::options`](crate::Backend::options) has.
+///
+/// ```
+/// let tables = aqueduct::config::reference();
+/// let client = tables.iter().find(|table| table.title == "client").unwrap();
+/// assert!(client.names().any(|name| name == "source"));
+/// ```
+pub fn reference() -> Vec<OptionTable> {
+    vec![
+        OptionTable::new("client", CLIENT),
+        OptionTable::new("streams.NAME.producer", PRODUCER),
+        OptionTable::new("groups.NAME", GROUP),
+        OptionTable::new("layers.NAME", LAYERS),
+        OptionTable::new("routes.NAME", ROUTES),
+    ]
+}
+
+const CLIENT: &[OptionDoc] = &[
+    OptionDoc::new(
+        &["source"],
+        "none",
+        "the source of events that name none, stamped once; without it they are refused, as CloudEvents requires one",
+    ),
+    OptionDoc::new(
+        &["create"],
+        "the backend's",
+        "`\"missing\"` or `\"never\"` for every stream, store and URL of a group that does not say it itself",
+    ),
+    OptionDoc::new(
+        &["layers"],
+        "none",
+        "the layers of every stream, store and group that names none itself; see `[layers.NAME]`",
+    ),
+    OptionDoc::new(
+        &["receive_bytes"],
+        "no limit",
+        "bytes of unsettled events in the whole process; the limits per partition suffice until one process owns very many",
+    ),
+];
+
+const PRODUCER: &[OptionDoc] = &[
+    OptionDoc::new(&["source"], "the client's", "the client's"),
+    OptionDoc::new(
+        &["linger"],
+        "`0s`",
+        "waiting at an idle stream costs latency and saves nothing",
+    ),
+    OptionDoc::new(
+        &["batch_wait"],
+        "`5ms`",
+        "how long an event waits for company while a request is in flight, so that a slow one does not stop the rest",
+    ),
+    OptionDoc::new(
+        &["max_batch_events"],
+        "5000",
+        "fills the requests of a service that takes many events in a record; no request waits to be full, and the backend's limit applies where it is lower",
+    ),
+    OptionDoc::new(&["max_batch_bytes"], "`4MiB`", "the same in bytes"),
+    OptionDoc::new(&["max_buffered_events"], "20000", "callers wait beyond it"),
+    OptionDoc::new(&["max_buffered_bytes"], "`64MiB`", "callers wait beyond it"),
+    OptionDoc::new(&["in_flight"], "4", "requests at a time, of disjoint keys"),
+    OptionDoc::new(
+        &["attempts"],
+        "10",
+        "with this back-off the deadline comes first where a service is away",
+    ),
+    OptionDoc::new(
+        &["deadline"],
+        "`2m`",
+        "longer than a failover of the services takes",
+    ),
+    OptionDoc::new(
+        &["first", "max"],
+        "`50ms`, `10s`",
+        "the back-off between tries, with full jitter",
+    ),
+    OptionDoc::new(
+        &["resend_unknown"],
+        "`false`",
+        "an event whose fate is unknown may be stored twice; say `true` where consumers deduplicate",
+    ),
+    OptionDoc::new(
+        &["request_timeout"],
+        "`30s`",
+        "then the fate of its events is unknown",
+    ),
+    OptionDoc::new(&["drain"], "`30s`", "how long `close` waits for outcomes"),
+];
+
+const GROUP: &[OptionDoc] = &[
+    OptionDoc::new(
+        &["stream"],
+        "required",
+        "a stream's name, or a list of them",
+    ),
+    OptionDoc::new(
+        &["requires"],
+        "none",
+        "capabilities that the group cannot do without: `Client::check()` compares them without connecting",
+    ),
+    OptionDoc::new(
+        &["leases"],
+        "the stream's own store",
+        "a stream's or store's name, or a URL",
+    ),
+    OptionDoc::new(
+        &["idempotency"],
+        "`false`",
+        "`true` (the stream's own store), a name or a URL: an event that comes twice is handled once",
+    ),
+    OptionDoc::new(
+        &["handlers"],
+        "`default`",
+        "tells two workers of one group with different handlers apart in idempotency records",
+    ),
+    OptionDoc::new(
+        &["dead_letters"],
+        "none",
+        "a stream's or store's name, or a URL",
+    ),
+    OptionDoc::new(
+        &["dead_letter_retention"],
+        "for ever",
+        "how long dead letters may wait to be redriven: completed ids must live that much longer",
+    ),
+    OptionDoc::new(
+        &["on_exhausted"],
+        "`dead_letter`, or `block` without dead letters",
+        "what follows the last attempt; `divert_key` holds the rest of the key too (over dead letters that cannot be listed, until a restart)",
+    ),
+    OptionDoc::new(
+        &["on_reject"],
+        "none",
+        "required without `dead_letters`: `stop` ends the worker at a rejected event, `drop` acknowledges it",
+    ),
+    OptionDoc::new(
+        &["redelivery.attempts"],
+        "5",
+        "enough to outlast a restart of what the handler calls",
+    ),
+    OptionDoc::new(
+        &["redelivery.first", "redelivery.max"],
+        "`200ms`, `30s`",
+        "the wait before the next attempt, doubling, with full jitter",
+    ),
+    OptionDoc::new(
+        &["concurrency"],
+        "64",
+        "runs of handlers side by side: most wait for others' answers",
+    ),
+    OptionDoc::new(
+        &["timeout"],
+        "`5m`",
+        "of one call of a handler: longer than any answer takes, short enough that a hang is seen",
+    ),
+    OptionDoc::new(
+        &["strict"],
+        "`false`",
+        "whether an event of a type that no handler takes is rejected; else it is acknowledged and counted",
+    ),
+    OptionDoc::new(
+        &["start"],
+        "`earliest`",
+        "where a group that never ran begins: `latest` or a time lose events on purpose",
+    ),
+    OptionDoc::new(
+        &["on_gap"],
+        "`fail`",
+        "what to do where retention was faster: `earliest` and `latest` go on",
+    ),
+    OptionDoc::new(
+        &["drain"],
+        "`30s`",
+        "how long a stop, or a hand-off, lets handlers finish",
+    ),
+    OptionDoc::new(
+        &["lease_ttl"],
+        "`30s`",
+        "a crash elsewhere is noticed within a minute; sets `renew_every` to a third and `lease_margin` to a tenth",
+    ),
+    OptionDoc::new(
+        &["renew_every", "lease_margin"],
+        "`10s`, `3s`",
+        "two renewals may fail; how early an owner counts its lease as lost",
+    ),
+    OptionDoc::new(
+        &["commit_interval"],
+        "`5s`",
+        "what a crash may deliver again",
+    ),
+    OptionDoc::new(
+        &["commit_min", "commit_count"],
+        "`1s`, 10000",
+        "settled events that bring a commit forward, and the least time between two",
+    ),
+    OptionDoc::new(
+        &["max_unsettled", "max_unsettled_bytes"],
+        "10000, `64MiB`",
+        "per partition; beyond it fetching waits",
+    ),
+    OptionDoc::new(
+        &["max_parked"],
+        "5000",
+        "per partition, events held behind failing keys",
+    ),
+    OptionDoc::new(
+        &["max_span"],
+        "100000",
+        "per partition, from the first unsettled event to the newest settled one",
+    ),
+    OptionDoc::new(&["max_partitions"], "all", "how many this member owns"),
+    OptionDoc::new(
+        &["layers"],
+        "the client's",
+        "the layers around its handlers and settlements, the outermost first",
+    ),
+    OptionDoc::new(
+        &["fetch_events", "fetch_bytes"],
+        "1000, `1MiB`",
+        "of one read",
+    ),
+];
+
+const LAYERS: &[OptionDoc] = &[
+    OptionDoc::new(
+        &["tracing"],
+        "–",
+        "spans around sending and handling with OpenTelemetry's messaging names, through `tracing`; a W3C trace context in each event (`traceparent`, `tracestate`), continued by its handler and by what the handler sends",
+    ),
+    OptionDoc::new(
+        &["tracing.sampled"],
+        "`true`",
+        "whether a trace that begins here is marked as recorded",
+    ),
+    OptionDoc::new(
+        &["timeout"],
+        "–",
+        "ends what takes too long with `TimedOut`; at least one of its limits must be set",
+    ),
+    OptionDoc::new(
+        &["timeout.send"],
+        "off",
+        "of one attempt to send a batch; its events then have an unknown fate",
+    ),
+    OptionDoc::new(
+        &["timeout.settle"],
+        "off",
+        "of one settlement, which may be tried again",
+    ),
+    OptionDoc::new(
+        &["timeout.handler"],
+        "off",
+        "of one call of a handler, which is cancelled and counts as a failed attempt",
+    ),
+];
+
+const ROUTES: &[OptionDoc] = &[
+    OptionDoc::new(
+        &["default"],
+        "required",
+        "the streams of an event that matches no rule; `\"refuse\"` makes sending it an error",
+    ),
+    OptionDoc::new(
+        &["attributes.NAME"],
+        "none",
+        "rules on an attribute; attributes come before everything else, in alphabetical order",
+    ),
+    OptionDoc::new(&["key"], "none", "rules on the key; before `type`"),
+    OptionDoc::new(&["type"], "none", "rules on the type; before `source`"),
+    OptionDoc::new(&["source"], "none", "rules on the source"),
+];
