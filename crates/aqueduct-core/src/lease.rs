@@ -2,50 +2,72 @@ use async_trait::async_trait;
 
 use crate::{
     Checkpoint, GroupKey, HashRange, OwnerId, PartitionId, Position, ResolvedStart, Result,
-    SmallStr, Timestamp,
+    ResumeToken, SmallStr, Timestamp,
 };
 
 /// Stores who owns which partition, and how far it is settled.
 ///
 /// Writes are conditional on the row's owner, generation and counter; a request for a hand-off
-/// changes none of these, so that it never makes the owner's write fail. Each write carries a
-/// nonce: an owner that lost an answer reads the row and knows its own hand. A failed call with
-/// `Effect::Unknown` may have been written.
+/// changes none of these, so it never makes the owner's write fail. Each write carries a nonce: an
+/// owner whose response was lost re-reads the row and recognises its own write by the nonce. A
+/// failed call with `Effect::Unknown` may have been applied.
+///
+/// A store of rows implements [`LeaseRows`](crate::lease_rows::LeaseRows) instead, which has fewer
+/// methods and leaves the rules to [`RowLeases`](crate::lease_rows::RowLeases).
+///
+/// # Errors
+/// Every method returns `Unavailable`, `Throttled` or `TimedOut` if the store cannot be reached now,
+/// `Denied` if access is refused, and `Corrupt` for a row that cannot be read.
 #[async_trait]
 pub trait LeaseStore: Send + Sync {
-    /// Every lease of the group. Rows of `known` whose version stands unchanged may be answered
+    /// Returns every lease of the group. Rows of `known` whose version is unchanged may be returned
     /// from there instead of being read again.
     async fn list(&self, key: &GroupKey, known: &[Lease]) -> Result<Vec<Lease>>;
 
-    /// One lease, as stored now.
+    /// Returns one lease as stored now.
     async fn read(&self, key: &GroupKey, partition: &PartitionId) -> Result<Option<Lease>>;
 
-    /// Stores `lease` where there is none for its partition, and answers what is stored then.
+    /// Stores `lease` if its partition has none, and returns what is stored then.
     async fn create(&self, key: &GroupKey, lease: Lease) -> Result<Lease>;
 
-    /// Replaces `current` by `next`: take, release, transfer. Compares owner, generation and
-    /// counter; keeps a `wanted_by` that came meanwhile unless `next` changes owner.
+    /// Replaces `current` by `next`: take, release or transfer. Compares owner, generation and
+    /// counter. Keeps a `wanted_by` that changed since `current` was read, unless `next` changes the
+    /// owner. A transfer to the member that asked is lost if it has withdrawn its request since.
+    ///
+    /// # Errors
+    /// `Invalid` if the two are of different partitions.
     async fn swap(&self, key: &GroupKey, current: &Lease, next: Lease) -> Result<Swap>;
 
-    /// Renews and commits in one: like `swap`, by the owner, with the same owner and generation.
-    /// Where a foreign layout needs two writes, it does both.
+    /// Renews and commits in one write: like `swap`, by the owner, with the same owner and
+    /// generation. Two writes if a foreign layout needs them.
+    ///
+    /// # Errors
+    /// `Invalid` if owner, generation or partition differ.
     async fn commit(&self, key: &GroupKey, current: &Lease, next: Lease) -> Result<Swap>;
 
-    /// Asks the owner of `lease` to hand it over to `by`; does nothing where another asked first
-    /// or the generation moved on. Answers the row as it stands then.
+    /// Asks the owner of `lease` to hand it off to `by`. Does nothing if another member asked first
+    /// or the generation changed. Returns the row as it stands then.
     async fn request(&self, key: &GroupKey, lease: &Lease, by: &OwnerId) -> Result<Option<Lease>>;
 
-    /// Deletes `lease`, where it stands unchanged. `Lost(None)` where it is gone already.
+    /// Withdraws the request of `by`, which is about to leave. Does nothing if `by` has not asked
+    /// for this generation. Returns the row as it stands then: its owner may be `by` already, which
+    /// must release it.
+    async fn withdraw(&self, key: &GroupKey, lease: &Lease, by: &OwnerId) -> Result<Option<Lease>>;
+
+    /// Deletes `lease` if it is unchanged. Returns `Lost(None)` if it is gone already.
     async fn delete(&self, key: &GroupKey, lease: &Lease) -> Result<Swap>;
 
-    /// What was said of the group as a whole when it began.
+    /// Returns the record of the group as a whole.
     async fn group(&self, key: &GroupKey) -> Result<Option<GroupRecord>>;
 
-    /// Stores `record` where there is none, and answers the one stored then.
+    /// Stores `record` if there is none, and returns the stored one.
     async fn create_group(&self, key: &GroupKey, record: GroupRecord) -> Result<GroupRecord>;
 
-    /// Replaces the group's record and deletes its leases in one step, where the record still has
-    /// `expected_replay`: an offline reset. Answers the record stored then.
+    /// Resets a group while it is offline: replaces its record and deletes its leases in one step,
+    /// if the record still has `expected_replay`. Returns the record stored then.
+    ///
+    /// # Errors
+    /// `NotFound` if the group has no record.
     async fn reset_group(
         &self,
         key: &GroupKey,
@@ -53,34 +75,40 @@ pub trait LeaseStore: Send + Sync {
         record: GroupRecord,
     ) -> Result<GroupRecord>;
 
-    /// Announces a member, before its first lease: a store that can tell the dead from the slow
-    /// prepares for it here.
+    /// Announces a member before its first lease, for stores that can detect dead members.
     async fn join(&self, owner: &OwnerId) -> Result<()>;
 
-    /// Takes back the announcement.
+    /// Withdraws the announcement.
     async fn leave(&self, owner: &OwnerId) -> Result<()>;
 
-    /// Whether that member is certainly dead: its process is gone. `false` where the store cannot
-    /// tell. Never blocks for long.
+    /// Whether the member's process is known to be gone. `false` if the store cannot tell. Never
+    /// blocks for long.
     fn is_dead(&self, owner: &OwnerId) -> bool;
 }
 
-/// Who owns a partition, and how far it is settled.
+/// The owner of a partition, and how far the partition is settled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Lease {
     /// The partition.
     pub partition: PartitionId,
-    /// Its owner; `None` after a release.
+    /// `None` after a release.
     pub owner: Option<OwnerId>,
     /// Rises by one with each new owner.
     pub generation: u64,
-    /// Rises with each write of the owner: while it stands still, nobody renews.
+    /// Rises with each write of the owner: a counter that stands still means an owner that does not
+    /// renew.
     pub counter: u64,
-    /// Who asked for a hand-off.
+    /// The member that asked for a hand-off.
     pub wanted_by: Option<OwnerId>,
-    /// How far it is settled.
+    /// How far the partition is settled.
     pub checkpoint: Checkpoint,
+    /// Where the service resumes behind the checkpoint, if it does not resume by position.
+    pub resume_token: Option<ResumeToken>,
+    /// The server's time at which the checkpoint was known to cover everything stored until then;
+    /// `None` if the group has not caught up since the checkpoint moved. A later expired position
+    /// is no gap while this time is within the retention.
+    pub caught_up_at: Option<Timestamp>,
     /// The highest position handed out before the last commit.
     pub handed_out: Option<Position>,
     /// The attempts at the event behind the checkpoint.
@@ -89,18 +117,18 @@ pub struct Lease {
     pub unclean: u32,
     /// The partitions that must be settled before this one starts.
     pub parents: Vec<PartitionId>,
-    /// The partitions that go on with it, known at its end.
+    /// The partitions that continue this one, known at its end.
     pub children: Vec<PartitionId>,
-    /// The part of the key space that it takes, for stores that keep it.
+    /// The part of the key space of the partition, for stores that keep it.
     pub range: Option<HashRange>,
-    /// Drawn anew for each write, so that a writer knows its own.
+    /// Drawn anew for each write, so that a writer recognises its own.
     pub nonce: u64,
-    /// The store's own version of the row (an ETag); empty where it has none.
+    /// The store's version of the row, such as an ETag; empty if it has none.
     pub version: SmallStr,
 }
 
 impl Lease {
-    /// A lease that nobody owns, at `checkpoint`.
+    /// Creates a lease without an owner, at `checkpoint`.
     pub fn new(partition: PartitionId, checkpoint: Checkpoint) -> Self {
         Self {
             partition,
@@ -109,6 +137,8 @@ impl Lease {
             counter: 0,
             wanted_by: None,
             checkpoint,
+            resume_token: None,
+            caught_up_at: None,
             handed_out: None,
             attempts: None,
             unclean: 0,
@@ -128,28 +158,28 @@ impl Lease {
     }
 }
 
-/// Attempts kept with a lease, for one position alone.
+/// The attempts at one position, stored with a lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StoredAttempts {
-    /// The position that they count for, and no other.
+    /// The only position that they count for.
     pub position: Position,
-    /// How many attempts have failed, or begun where `started` is set.
+    /// How many attempts have failed, or begun if `started` is set.
     pub count: u32,
-    /// Set before the handler runs in isolation mode: found set after a crash, that attempt killed
-    /// the process.
+    /// Set before the handler runs in isolation mode. Found set after a crash, it means that the
+    /// attempt killed the process.
     pub started: bool,
 }
 
-/// The answer of a conditional write.
+/// The result of a conditional write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Swap {
     /// Written; the row as it stands now.
     Swapped(Lease),
-    /// Somebody else changed it first; the row as it stands, if it is there.
+    /// Another writer changed the row first; the row as it stands, if there is one.
     Lost(Option<Lease>),
 }
 
-/// What is said of a group as a whole, once.
+/// The record of a group as a whole, written once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct GroupRecord {
@@ -162,7 +192,7 @@ pub struct GroupRecord {
 }
 
 impl GroupRecord {
-    /// The record of a group that begins at `start`.
+    /// Creates the record of a group that begins at `start`.
     pub fn new(start: ResolvedStart, replay: u64, created: Timestamp) -> Self {
         Self {
             start,

@@ -13,6 +13,7 @@ mod identity;
 mod layer;
 mod layered;
 mod lease;
+pub mod lease_rows;
 mod log;
 mod options;
 mod pins;
@@ -41,6 +42,7 @@ pub use self::delivery::{
 };
 pub use self::error::{Effect, Error, ErrorKind, Result, Retry, error_chain};
 pub use self::event::{AttributeValue, Attributes, Event, EventId};
+pub use self::idempotency::rules as claim_rules;
 pub use self::idempotency::{Claimed, EventClaim, IdempotencyScope, IdempotencyStore};
 pub use self::identity::{Identity, SharedSettings};
 pub use self::layer::{
@@ -62,5 +64,5 @@ pub use self::resource::{Backend, Queue, Resource, Source};
 pub use self::revocation::{Revocation, Revocations};
 pub use self::router::{Route, Router};
 pub use self::runtime::{Backoff, Platform, Runtime, Task, panic_message};
-pub use self::small_str::{GroupName, OwnerId, PartitionId, SmallStr, StreamName};
+pub use self::small_str::{GroupName, OwnerId, PartitionId, ResumeToken, SmallStr, StreamName};
 pub use self::time::{Instant, Timestamp};

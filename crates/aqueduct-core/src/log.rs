@@ -3,7 +3,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::{
-    Capabilities, Event, GroupName, PartitionId, Position, Result, SmallStr, StreamName, Timestamp,
+    Capabilities, Event, GroupName, PartitionId, Position, Result, ResumeToken, SmallStr,
+    StreamName, Timestamp,
 };
 
 /// A stream made of partitions with positions.
@@ -12,40 +13,41 @@ pub trait PartitionedLog: Send + Sync {
     /// The name of the stream.
     fn stream(&self) -> &StreamName;
 
-    /// Every partition that holds, or held, events: closed ones too, while they are listed.
+    /// Returns every partition that holds or held events, including closed ones while the service
+    /// lists them.
     async fn partitions(&self) -> Result<Vec<Partition>>;
 
-    /// Turns a start into places that do not move: a position for each partition where there is
-    /// one, else the server's time.
+    /// Resolves a start to places that do not move: a position for each partition that has one,
+    /// else the server's time.
     async fn resolve(&self, start: &Start) -> Result<ResolvedStart>;
 
-    /// When the stream was made, by the clock that [`resolve`](Self::resolve) answers; `None` where
-    /// the service does not say. A stream that was made after a group began is another one of the
-    /// same name, and the group's places mean nothing in it.
+    /// Returns when the stream was created, by the clock of [`resolve`](Self::resolve); `None` if
+    /// the service does not report it. A stream created after a group began is another stream of
+    /// the same name, and the group's positions mean nothing in it.
     async fn created(&self) -> Result<Option<Timestamp>> {
         Ok(None)
     }
 
-    /// The end of a partition now, for lag.
+    /// Returns the current end of a partition, for lag.
     async fn tail(&self, partition: &PartitionId) -> Result<Tail>;
 
     /// Opens a partition for a group.
     ///
     /// # Errors
-    /// `PositionExpired` (also from the reader) where retention has removed the place;
+    /// `PositionExpired` (also from the reader) if retention has removed the place;
     /// `NotFound` for an unknown partition.
     async fn open(&self, request: &OpenPartition) -> Result<Box<dyn PartitionReader>>;
 
-    /// What the log can do, as opened.
+    /// Returns the capabilities of the log as opened.
     fn capabilities(&self) -> Capabilities;
 }
 
 /// Reads one partition in order.
 #[async_trait]
 pub trait PartitionReader: Send {
-    /// Waits for records, at most for the request's `max_wait`, and answers those that are there,
-    /// up to `max_events`. Cancel safe: what was fetched before a cancellation comes with the next
-    /// call. After an error the next call goes on behind the last record answered.
+    /// Waits for records for at most the request's `max_wait`, and returns those that are there, up
+    /// to `max_events`. Cancel safe: records fetched before a cancellation come with the next
+    /// call. After an error the next call resumes behind the last record returned.
     async fn read(&mut self, max_events: usize) -> Result<ReadBatch>;
 }
 
@@ -55,18 +57,18 @@ pub trait PartitionReader: Send {
 pub struct Partition {
     /// Its name.
     pub id: PartitionId,
-    /// Whether it still takes events.
+    /// Whether it still accepts events.
     pub state: PartitionState,
-    /// The partitions that it was made of; some may be gone.
+    /// The partitions that it was split or merged from; some may be gone.
     pub parents: Vec<PartitionId>,
-    /// The part of the key space that it takes, where the backend has one.
+    /// The part of the key space that it covers, if the backend has one.
     pub range: Option<HashRange>,
-    /// The first position still kept, where the backend tells it.
+    /// The first position still kept, if the backend reports it.
     pub earliest: Option<Position>,
 }
 
 impl Partition {
-    /// An open partition without parents.
+    /// Creates an open partition without parents.
     pub fn new(id: PartitionId) -> Self {
         Self {
             id,
@@ -78,12 +80,12 @@ impl Partition {
     }
 }
 
-/// Whether a partition still takes events.
+/// Whether a partition still accepts events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PartitionState {
-    /// It takes events.
+    /// It accepts events.
     Open,
-    /// It was split or merged: what it holds can be read to its end.
+    /// It was split or merged, and can be read to its end.
     Closed,
 }
 
@@ -112,16 +114,16 @@ pub enum Start {
     Latest,
     /// With the first event stored at or after that time.
     Time(Timestamp),
-    /// With those places; partitions not named begin at the oldest event kept.
+    /// At these places; partitions that are not named begin with the oldest event kept.
     Positions(Vec<(PartitionId, ReadFrom)>),
 }
 
-/// Where a start lies, in places that do not move. Partitions not named begin at the oldest event.
+/// A start as places that do not move. Partitions that are not named begin with the oldest event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResolvedStart {
     /// The server's time of the resolution.
     pub at: Timestamp,
-    /// A place for each partition that was there.
+    /// A place for each partition that existed then.
     pub partitions: Vec<(PartitionId, Checkpoint)>,
 }
 
@@ -141,16 +143,16 @@ pub enum ReadFrom {
 /// How far a partition is settled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Checkpoint {
-    /// Nothing is settled yet: it begins there.
+    /// Nothing is settled yet; reading begins there.
     Start(ReadFrom),
-    /// All up to that position, itself included.
+    /// Everything up to and including that position.
     At(Position),
-    /// All, to the end of a closed partition.
+    /// Everything, to the end of a closed partition.
     End,
 }
 
 impl Checkpoint {
-    /// Where reading goes on, `None` where there is nothing left.
+    /// Returns where reading resumes; `None` if nothing is left.
     pub fn read_from(self) -> Option<ReadFrom> {
         match self {
             Self::Start(from) => Some(from),
@@ -170,21 +172,27 @@ pub struct OpenPartition {
     pub partition: PartitionId,
     /// Where to begin.
     pub from: ReadFrom,
-    /// The owner's generation: a reader of a higher one displaces this one where the service can.
+    /// The token of the record at `from`, if `from` is behind a record that had one. A service that
+    /// resumes by token begins there; `from` still orders what it delivers.
+    pub resume_token: Option<ResumeToken>,
+    /// The owner's generation: a reader of a higher one displaces this one if the service can do
+    /// that.
     pub generation: u64,
-    /// How many bytes a fetch may bring, about; at least one event comes.
+    /// About how many bytes a fetch may return; at least one event comes.
     pub max_bytes: usize,
-    /// How long a read waits for records before it answers without.
+    /// How long a read waits for records before it returns none.
     pub max_wait: Duration,
 }
 
 impl OpenPartition {
-    /// Opens `partition` at `from`, with 1 MiB a fetch and a wait of a second.
+    /// Creates a request to open `partition` at `from`, with 1 MiB per fetch and a wait of one
+    /// second.
     pub fn new(group: GroupName, partition: PartitionId, from: ReadFrom) -> Self {
         Self {
             group,
             partition,
             from,
+            resume_token: None,
             generation: 0,
             max_bytes: 1 << 20,
             max_wait: Duration::from_secs(1),
@@ -192,15 +200,15 @@ impl OpenPartition {
     }
 }
 
-/// What one read brought.
+/// The result of one read.
 #[derive(Debug, Default)]
 #[non_exhaustive]
 pub struct ReadBatch {
-    /// The records, in order; none where the wait ended first.
+    /// The records, in order; empty if the wait ended first.
     pub records: Vec<Record>,
     /// Set when the partition is closed and read to its end.
     pub end: Option<PartitionEnd>,
-    /// The end of the partition as the service told it with this read.
+    /// The end of the partition, if the service reported it with this read.
     pub tail: Option<Tail>,
 }
 
@@ -210,44 +218,54 @@ pub struct ReadBatch {
 pub struct Record {
     /// The event.
     pub event: Event,
-    /// Its place.
+    /// Its position.
     pub position: Position,
-    /// When the backend stored it, where it says so.
+    /// When the backend stored it, if it reports that.
     pub stored_at: Option<Timestamp>,
+    /// Where the service resumes behind this record, if it does not resume by position.
+    pub resume_token: Option<ResumeToken>,
 }
 
 impl Record {
-    /// The record of `event` at `position`.
+    /// Creates the record of `event` at `position`, without a resume token.
     pub fn new(event: Event, position: Position, stored_at: Option<Timestamp>) -> Self {
         Self {
             event,
             position,
             stored_at,
+            resume_token: None,
         }
+    }
+
+    /// Sets the token that a reader resumes from behind this record.
+    #[must_use]
+    pub fn with_resume_token(mut self, token: ResumeToken) -> Self {
+        self.resume_token = Some(token);
+        self
     }
 }
 
 /// The end of a closed partition.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PartitionEnd {
-    /// The partitions that go on with its keys.
+    /// The partitions that continue its keys.
     pub children: Vec<PartitionId>,
 }
 
-/// The end of a partition at some time.
+/// The end of a partition at one time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Tail {
-    /// The last position stored; `None` where it is empty or unknown.
+    /// The last position stored; `None` if the partition is empty or the position unknown.
     pub last: Option<Position>,
-    /// Events behind the reader, where the service counts them.
+    /// How many events the reader is behind, if the service counts them.
     pub events_behind: Option<u64>,
-    /// How far the reader is behind, where the service tells it.
+    /// How far the reader is behind in time, if the service reports it.
     pub time_behind: Option<Duration>,
 }
 
 impl Tail {
-    /// The tail at that last position.
+    /// Creates the tail that ends at `last`.
     pub fn at(last: Option<Position>) -> Self {
         Self {
             last,
@@ -256,7 +274,7 @@ impl Tail {
     }
 }
 
-/// A place in several words, for logs and errors.
+/// The text form: `earliest`, `time:T`, `from:P`, `after:P`, `at:P` or `end`.
 impl std::fmt::Display for Checkpoint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -278,7 +296,7 @@ impl std::str::FromStr for Checkpoint {
             crate::Error::new(
                 crate::ErrorKind::Corrupt,
                 format!(
-                    "`{text}` is no checkpoint: earliest, time:T, from:P, after:P, at:P or end"
+                    "invalid checkpoint `{text}` (expected earliest, time:T, from:P, after:P, at:P or end)"
                 ),
             )
         };
@@ -294,7 +312,7 @@ impl std::str::FromStr for Checkpoint {
     }
 }
 
-/// The text of a group and stream together names a set of leases.
+/// A group and the stream that it reads: the key of a set of leases.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct GroupKey {
     /// The group.
@@ -304,7 +322,7 @@ pub struct GroupKey {
 }
 
 impl GroupKey {
-    /// The key of `group` on `stream`.
+    /// Creates the key of `group` on `stream`.
     pub fn new(group: impl Into<SmallStr>, stream: impl Into<SmallStr>) -> Self {
         Self {
             group: GroupName::new(group),

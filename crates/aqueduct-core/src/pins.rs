@@ -7,9 +7,9 @@ use crate::{
     DeadLetterStore, Delivery, Error, Event, EventClaim, EventId, GroupKey, GroupRecord,
     HandlerInterceptor, IdempotencyScope, IdempotencyStore, Interceptor, Layer, Lease, LeaseStore,
     Next, OpenPartition, Options, PartitionReader, PartitionedLog, Parts, Platform, Position,
-    Producer, Queue, ReadBatch, RebalanceListener, Receipt, Record, Resource, Result, Revocations,
-    Revoked, Router, Runtime, SendReport, SettleError, Settlement, Settler, Settling, SmallStr,
-    Source, Timestamp,
+    Producer, Queue, ReadBatch, RebalanceListener, Receipt, Record, Resource, Result, ResumeToken,
+    Revocations, Revoked, Router, Runtime, SendReport, SettleError, Settlement, Settler, Settling,
+    SmallStr, Source, Timestamp,
 };
 
 const _: () = {
@@ -81,7 +81,11 @@ const _: () = {
         size_of::<Event>() <= 232,
         "every queue moves events by value"
     );
-    assert!(size_of::<Record>() <= 288);
+    assert!(
+        size_of::<Option<ResumeToken>>() == 24,
+        "absent costs no heap"
+    );
+    assert!(size_of::<Record>() <= 312);
     assert!(size_of::<Parts>() <= 328);
     assert!(
         size_of::<Delivery>() <= 352,

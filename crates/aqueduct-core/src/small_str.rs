@@ -171,6 +171,13 @@ name! {
     /// The name of one member of a group, unique per run of a process.
     OwnerId
 }
+name! {
+    /// An opaque place in a partition, for services that do not resume by position.
+    ///
+    /// The engine orders by [`Position`](crate::Position) and never compares tokens; a checkpoint
+    /// stores the token of its last record, and the reader resumes from it.
+    ResumeToken
+}
 
 #[cfg(test)]
 mod tests {

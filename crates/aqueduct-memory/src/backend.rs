@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex};
 
+use aqueduct_core::lease_rows::RowLeases;
 use aqueduct_core::{
     Admin, Backend, Capabilities, Capability, Claim, Claims, DeadLetterStore, IdempotencyStore,
     LeaseStore, Limits, OptionTable, Options, Producer, Resource, Result, Runtime, SmallStr,
@@ -146,7 +147,8 @@ impl Resource for MemoryResource {
 
     async fn leases(&self, runtime: &Runtime) -> Result<Arc<dyn LeaseStore>> {
         let stream = self.open(runtime).await?;
-        Ok(Arc::new(MemoryLeases::new(stream, runtime.clone())))
+        let rows = MemoryLeases::new(stream, runtime.clone());
+        Ok(Arc::new(RowLeases::new(rows)))
     }
 
     async fn idempotency(&self, runtime: &Runtime) -> Result<Arc<dyn IdempotencyStore>> {

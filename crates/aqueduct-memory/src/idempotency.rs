@@ -3,19 +3,20 @@ use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
 use std::time::Duration;
 
+use aqueduct_core::claim_rules::{self, ClaimRecord};
 use aqueduct_core::{
-    Claimed, Error, ErrorKind, EventClaim, EventId, IdempotencyScope, IdempotencyStore,
-    PartitionId, Result, Runtime, SmallStr, Timestamp,
+    Claimed, EventClaim, EventId, IdempotencyScope, IdempotencyStore, Result, Runtime, SmallStr,
+    Timestamp,
 };
 use async_trait::async_trait;
 
 use crate::faults::Operation;
 use crate::stream::Stream;
 
-/// Fixed keys, so that nothing depends on the run.
+/// Hashes with fixed keys, so that every run iterates alike.
 type FixedMap<K, V> = HashMap<K, V, BuildHasherDefault<DefaultHasher>>;
 
-/// Which events were handled, or are, within each scope.
+/// The idempotency records of every scope.
 #[derive(Default)]
 pub(crate) struct Records {
     scopes: FixedMap<IdempotencyScope, Scope>,
@@ -23,81 +24,52 @@ pub(crate) struct Records {
 
 #[derive(Default)]
 struct Scope {
-    entries: FixedMap<Key, Entry>,
-    /// Completed ones, oldest first, so that a purge looks at no others.
+    entries: FixedMap<Key, ClaimRecord>,
+    /// Completed records, oldest first, so that a purge reads only these.
     completed: VecDeque<(Timestamp, Key)>,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct Key(SmallStr, EventId);
 
-enum Entry {
-    Claimed(Holder),
-    Completed,
-}
-
-struct Holder {
-    partition: Option<PartitionId>,
-    generation: u64,
-    nonce: u64,
-    heartbeat: u64,
-}
-
 impl Scope {
     fn claim(&mut self, claim: &EventClaim) -> Claimed {
-        let holder = Holder {
-            partition: claim.partition.clone(),
-            generation: claim.generation,
-            nonce: claim.nonce,
-            heartbeat: 0,
-        };
-        match self.entries.get_mut(&key_of(claim)) {
-            Some(Entry::Completed) => Claimed::Completed,
-            Some(Entry::Claimed(held)) if held.yields_to(claim) => {
-                *held = holder;
-                Claimed::Again
-            }
-            Some(Entry::Claimed(held)) => Claimed::Held {
-                nonce: held.nonce,
-                heartbeat: held.heartbeat,
-            },
-            None => {
-                self.entries.insert(key_of(claim), Entry::Claimed(holder));
-                Claimed::New
-            }
+        let key = key_of(claim);
+        let claimed = claim_rules::claim(self.entries.get(&key), claim);
+        if matches!(claimed, Claimed::New | Claimed::Again) {
+            self.entries.insert(key, ClaimRecord::of(claim));
         }
+        claimed
     }
 
     fn complete(&mut self, claim: &EventClaim, now: Timestamp) -> Result<()> {
         let key = key_of(claim);
-        match self.entries.get(&key) {
-            Some(Entry::Completed) => return Ok(()),
-            Some(Entry::Claimed(held)) if held.nonce != claim.nonce => return taken_over(claim),
-            _ => {}
+        if claim_rules::complete(self.entries.get(&key), claim)? {
+            let completed = ClaimRecord {
+                completed: true,
+                ..ClaimRecord::of(claim)
+            };
+            self.completed.push_back((now, key.clone()));
+            self.entries.insert(key, completed);
         }
-        self.completed.push_back((now, key.clone()));
-        self.entries.insert(key, Entry::Completed);
         Ok(())
     }
 
     fn release(&mut self, claim: &EventClaim) {
         let key = key_of(claim);
-        if let Some(Entry::Claimed(held)) = self.entries.get(&key)
-            && held.nonce == claim.nonce
-        {
+        if claim_rules::release(self.entries.get(&key), claim) {
             self.entries.remove(&key);
         }
     }
 
     fn heartbeat(&mut self, claim: &EventClaim) -> Result<()> {
-        match self.entries.get_mut(&key_of(claim)) {
-            Some(Entry::Completed) => Ok(()),
-            Some(Entry::Claimed(held)) if held.nonce == claim.nonce => {
-                held.heartbeat += 1;
-                Ok(())
-            }
-            _ => taken_over(claim),
+        let mut stored = self.entries.get_mut(&key_of(claim));
+        if claim_rules::heartbeat(stored.as_deref(), claim)?
+            && let Some(stored) = &mut stored
+        {
+            stored.heartbeat += 1;
         }
+        Ok(())
     }
 
     fn purge(&mut self, before: Timestamp) -> u64 {
@@ -112,26 +84,8 @@ impl Scope {
     }
 }
 
-impl Holder {
-    /// The same claimer asks again, or a newer owner of the partition does.
-    fn yields_to(&self, claim: &EventClaim) -> bool {
-        let newer = self.partition.is_some()
-            && self.partition == claim.partition
-            && self.generation < claim.generation;
-        newer || (self.nonce == claim.nonce && self.generation <= claim.generation)
-    }
-}
-
 fn key_of(claim: &EventClaim) -> Key {
     Key(claim.source.clone(), claim.id.clone())
-}
-
-fn taken_over(claim: &EventClaim) -> Result<()> {
-    Err(Error::new(
-        ErrorKind::Conflict,
-        format!("event {}: the claim is no longer yours", claim.id),
-    )
-    .with_retry(aqueduct_core::Retry::Never))
 }
 
 pub(crate) struct MemoryRecords {
@@ -166,7 +120,7 @@ impl MemoryRecords {
             .await
     }
 
-    /// One answer for each claim; a call that fails gives each the same.
+    /// Applies `one` to each claim; a failed call is the same error for each.
     async fn each(
         &self,
         scope: &IdempotencyScope,

@@ -225,7 +225,7 @@ fn a_newer_generation_takes_a_claim_over_and_the_older_cannot_complete_it() {
     let (store, scope) = records(&bench);
     let event = event("a", 1);
     let by = |nonce, generation| {
-        EventClaim::new(&event, nonce).from_partition(PartitionId::from("0"), generation)
+        EventClaim::new(&event, nonce).from_partition("orders".into(), "0".into(), generation)
     };
     let claim = |claim: EventClaim| bench.run(store.claim(&scope, &[claim])).unwrap().remove(0);
     let held = Claimed::Held {
@@ -235,7 +235,7 @@ fn a_newer_generation_takes_a_claim_over_and_the_older_cannot_complete_it() {
     assert_eq!(claim(by(1, 1)), Claimed::New);
     assert_eq!(claim(by(1, 1)), Claimed::Again);
     assert_eq!(claim(by(2, 1)), held);
-    let elsewhere = EventClaim::new(&event, 2).from_partition(PartitionId::from("1"), 9);
+    let elsewhere = EventClaim::new(&event, 2).from_partition("orders".into(), "1".into(), 9);
     assert_eq!(claim(elsewhere), held);
     assert_eq!(claim(by(2, 2)), Claimed::Again);
     assert_eq!(

@@ -3,6 +3,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
+use aqueduct_core::lease_rows::RowLeases;
 use aqueduct_core::{
     Admin, Backend, Capabilities, Capability, Claim, Claims, DeadLetterStore, Error,
     IdempotencyStore, Identity, LeaseStore, Limits, OptionTable, Options, Producer, Resource,
@@ -286,7 +287,8 @@ impl Resource for SqliteResource {
     }
 
     async fn leases(&self, runtime: &Runtime) -> Result<Arc<dyn LeaseStore>> {
-        Ok(Arc::new(SqliteLeases::new(self.store(runtime).await?)))
+        let rows = SqliteLeases::new(self.store(runtime).await?);
+        Ok(Arc::new(RowLeases::new(rows)))
     }
 
     async fn idempotency(&self, runtime: &Runtime) -> Result<Arc<dyn IdempotencyStore>> {

@@ -2,9 +2,10 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use aqueduct_core::claim_rules::{self, ClaimRecord};
 use aqueduct_core::{
-    Claimed, Error, ErrorKind, EventClaim, IdempotencyScope, IdempotencyStore, Instant, Result,
-    Retry, Timestamp,
+    Claimed, ErrorKind, EventClaim, IdempotencyScope, IdempotencyStore, Instant, PartitionId,
+    Result, StreamName, Timestamp,
 };
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension as _, Transaction};
@@ -13,13 +14,13 @@ use crate::error::SqlResultExt as _;
 use crate::retention::purge_completed;
 use crate::store::SqliteStore;
 
-/// What [`SqliteStore::complete_in`] found.
+/// The result of [`SqliteStore::complete_in`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use = "where it was handled already, the transaction must not take effect again"]
+#[must_use = "if the event was handled already, the transaction must not take effect again"]
 pub enum Completion {
-    /// It is handled with this transaction.
+    /// The event is recorded as handled with this transaction.
     Now,
-    /// It was handled before: roll back, or write nothing.
+    /// The event was handled before: roll back, or write nothing.
     Already,
 }
 
@@ -27,10 +28,10 @@ impl SqliteStore {
     /// Records an event as handled within `tx`, together with the effects of handling it: the
     /// event takes effect exactly once in this file, however often it comes.
     ///
-    /// Needs no claim; one that stands is completed by its owner alone.
+    /// Needs no claim. A stored claim is completed by its owner only.
     ///
     /// # Errors
-    /// `Conflict` where a newer claim took it over: whoever holds that handles it.
+    /// `Conflict` if another claim holds the event: it is handled there.
     pub fn complete_in(
         &self,
         tx: &Transaction<'_>,
@@ -44,7 +45,7 @@ impl SqliteStore {
 /// Idempotency records in the file.
 pub(crate) struct SqliteRecords {
     store: SqliteStore,
-    /// Claims that others held when they were last seen, and since when each stands still.
+    /// Claims that others held when last seen, and since when each stands still.
     standing: Mutex<BTreeMap<Standing, Instant>>,
 }
 
@@ -59,8 +60,8 @@ impl SqliteRecords {
         }
     }
 
-    /// Those of the held claims whose heartbeat stood still for a life on our own clock. They may
-    /// be taken over, whoever asks: a claim of a queue lapses by its heartbeat alone.
+    /// Returns the held claims whose heartbeat stood still for a claim's ttl on this process's clock.
+    /// Anyone may take them over: a claim from a queue lapses by its heartbeat alone (rule 12).
     fn lapsed(
         &self,
         scope: &IdempotencyScope,
@@ -93,7 +94,7 @@ impl SqliteRecords {
         lapsed
     }
 
-    /// One answer for each claim; a call that fails gives each the same.
+    /// Applies `one` to each claim; a failed call is the same error for each.
     async fn each(
         &self,
         scope: &IdempotencyScope,
@@ -106,7 +107,7 @@ impl SqliteRecords {
         let (scope, owned) = (scope.clone(), claims.to_vec());
         let all = move |tx: &Transaction<'_>| {
             let answers = owned.iter().map(|claim| one(tx, &scope, claim));
-            // A conflict is one claim's own answer, anything else a fault of all.
+            // A conflict concerns one claim, any other error the whole transaction.
             answers
                 .map(|answer| match answer {
                     Err(error) if !error.is(ErrorKind::Conflict) => Err(error),
@@ -173,30 +174,30 @@ impl IdempotencyStore for SqliteRecords {
 
     async fn release(&self, scope: &IdempotencyScope, claims: &[EventClaim]) -> Vec<Result<()>> {
         self.each(scope, claims, |tx, scope, claim| {
-            change(
-                tx,
-                "DELETE FROM aqueduct_handled WHERE name = ?1 AND handlers = ?2 AND replay = ?3
-                 AND source = ?4 AND event = ?5 AND completed IS NULL AND nonce = ?6",
-                scope,
-                claim,
-            )
-            .map(drop)
+            if claim_rules::release(find(tx, scope, claim)?.as_ref(), claim) {
+                change(
+                    tx,
+                    "DELETE FROM aqueduct_handled WHERE name = ?1 AND handlers = ?2 AND replay = ?3
+                     AND source = ?4 AND event = ?5",
+                    scope,
+                    claim,
+                )?;
+            }
+            Ok(())
         })
         .await
     }
 
     async fn heartbeat(&self, scope: &IdempotencyScope, claims: &[EventClaim]) -> Vec<Result<()>> {
         self.each(scope, claims, |tx, scope, claim| {
-            let raised = change(
-                tx,
-                "UPDATE aqueduct_handled SET heartbeat = heartbeat + (completed IS NULL)
-                 WHERE name = ?1 AND handlers = ?2 AND replay = ?3 AND source = ?4 AND event = ?5
-                 AND (completed IS NOT NULL OR nonce = ?6)",
-                scope,
-                claim,
-            )?;
-            if raised == 0 {
-                return Err(taken_over(claim));
+            if claim_rules::heartbeat(find(tx, scope, claim)?.as_ref(), claim)? {
+                change(
+                    tx,
+                    "UPDATE aqueduct_handled SET heartbeat = heartbeat + 1 WHERE name = ?1
+                     AND handlers = ?2 AND replay = ?3 AND source = ?4 AND event = ?5",
+                    scope,
+                    claim,
+                )?;
             }
             Ok(())
         })
@@ -207,7 +208,7 @@ impl IdempotencyStore for SqliteRecords {
         let before = before.as_millis();
         let mut purged = 0;
         loop {
-            // In steps: others write in between.
+            // In steps, so that others can write in between.
             let some = self
                 .store
                 .0
@@ -228,34 +229,15 @@ impl IdempotencyStore for SqliteRecords {
     }
 }
 
-struct Row {
-    completed: bool,
-    partition: Option<String>,
-    generation: u64,
-    nonce: u64,
-    heartbeat: u64,
-}
-
-impl Row {
-    /// The same claimer asks again, or a newer owner of the partition does.
-    fn yields_to(&self, claim: &EventClaim) -> bool {
-        let partition = claim.partition.as_ref().map(|partition| partition.as_str());
-        let newer = partition.is_some()
-            && self.partition.as_deref() == partition
-            && self.generation < claim.generation;
-        newer || (self.nonce == claim.nonce && self.generation <= claim.generation)
-    }
-}
-
 fn find(
     connection: &Connection,
     scope: &IdempotencyScope,
     claim: &EventClaim,
-) -> Result<Option<Row>> {
+) -> Result<Option<ClaimRecord>> {
     claim.id.with_str(|id| {
         connection
             .prepare_cached(
-                "SELECT completed IS NOT NULL, partition, generation, nonce, heartbeat
+                "SELECT completed IS NOT NULL, partition, generation, nonce, heartbeat, stream
                  FROM aqueduct_handled WHERE name = ?1 AND handlers = ?2 AND replay = ?3
                  AND source = ?4 AND event = ?5",
             )
@@ -270,9 +252,11 @@ fn find(
                             id,
                         ),
                         |row| {
-                            Ok(Row {
+                            let text = |at| row.get::<_, Option<String>>(at);
+                            Ok(ClaimRecord {
                                 completed: row.get(0)?,
-                                partition: row.get(1)?,
+                                stream: text(5)?.map(StreamName::new),
+                                partition: text(1)?.map(PartitionId::new),
                                 generation: row.get::<_, i64>(2)? as u64,
                                 nonce: row.get::<_, i64>(3)? as u64,
                                 heartbeat: row.get::<_, i64>(4)? as u64,
@@ -295,8 +279,9 @@ fn put(
         connection
             .prepare_cached(
                 "INSERT OR REPLACE INTO aqueduct_handled
-                 (name, handlers, replay, source, event, completed, partition, generation, nonce)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+                 (name, handlers, replay, source, event, completed, partition, generation, nonce,
+                  stream)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
             )
             .and_then(|mut insert| {
                 insert.execute((
@@ -309,6 +294,7 @@ fn put(
                     claim.partition.as_ref().map(|partition| partition.as_str()),
                     claim.generation as i64,
                     claim.nonce as i64,
+                    claim.stream.as_ref().map(|stream| stream.as_str()),
                 ))
             })
             .map(drop)
@@ -316,13 +302,13 @@ fn put(
     })
 }
 
-/// Runs a statement on the claim's row; answers how many rows it changed.
+/// Runs a statement on the claim's row.
 fn change(
     connection: &Connection,
     sql: &str,
     scope: &IdempotencyScope,
     claim: &EventClaim,
-) -> Result<usize> {
+) -> Result<()> {
     claim.id.with_str(|id| {
         connection
             .prepare_cached(sql)
@@ -333,32 +319,22 @@ fn change(
                     scope.replay as i64,
                     claim.source.as_str(),
                     id,
-                    claim.nonce as i64,
                 ))
             })
+            .map(drop)
             .sql("change an idempotency record")
     })
 }
 
 fn claim(connection: &Connection, scope: &IdempotencyScope, claim: &EventClaim) -> Result<Claimed> {
-    match find(connection, scope, claim)? {
-        None => {
-            put(connection, scope, claim, None)?;
-            Ok(Claimed::New)
-        }
-        Some(row) if row.completed => Ok(Claimed::Completed),
-        Some(row) if row.yields_to(claim) => {
-            put(connection, scope, claim, None)?;
-            Ok(Claimed::Again)
-        }
-        Some(row) => Ok(Claimed::Held {
-            nonce: row.nonce,
-            heartbeat: row.heartbeat,
-        }),
+    let claimed = claim_rules::claim(find(connection, scope, claim)?.as_ref(), claim);
+    if matches!(claimed, Claimed::New | Claimed::Again) {
+        put(connection, scope, claim, None)?;
     }
+    Ok(claimed)
 }
 
-/// Takes a claim over that still stands where it was seen to stand still.
+/// Takes over a claim that still stands as it was seen to stand still.
 fn take_over(
     connection: &Connection,
     scope: &IdempotencyScope,
@@ -366,12 +342,12 @@ fn take_over(
     nonce: u64,
     heartbeat: u64,
 ) -> Result<bool> {
-    let stands = find(connection, scope, claim)?
-        .is_some_and(|row| !row.completed && row.nonce == nonce && row.heartbeat == heartbeat);
-    if stands {
+    let stored = find(connection, scope, claim)?;
+    let lapsed = claim_rules::has_lapsed(stored.as_ref(), nonce, heartbeat);
+    if lapsed {
         put(connection, scope, claim, None)?;
     }
-    Ok(stands)
+    Ok(lapsed)
 }
 
 fn complete(
@@ -380,20 +356,9 @@ fn complete(
     claim: &EventClaim,
     now: Timestamp,
 ) -> Result<Completion> {
-    match find(connection, scope, claim)? {
-        Some(row) if row.completed => Ok(Completion::Already),
-        Some(row) if !row.yields_to(claim) => Err(taken_over(claim)),
-        _ => {
-            put(connection, scope, claim, Some(now))?;
-            Ok(Completion::Now)
-        }
+    if !claim_rules::complete(find(connection, scope, claim)?.as_ref(), claim)? {
+        return Ok(Completion::Already);
     }
-}
-
-fn taken_over(claim: &EventClaim) -> Error {
-    Error::new(
-        ErrorKind::Conflict,
-        format!("event {}: the claim is no longer yours", claim.id),
-    )
-    .with_retry(Retry::Never)
+    put(connection, scope, claim, Some(now))?;
+    Ok(Completion::Now)
 }

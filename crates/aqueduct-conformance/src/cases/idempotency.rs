@@ -16,6 +16,7 @@ pub(super) const CASES: &[Case] = &[
     case!(Store completed_stays_completed, [12], [Need::Can(Capability::Idempotency)]),
     case!(Store released_claim_is_free, [12], [Need::Can(Capability::Idempotency)]),
     case!(Store newer_generation_takes_over, [12], [Need::Can(Capability::Idempotency)]),
+    case!(Store generations_compare_within_one_stream, [12], [Need::Can(Capability::Idempotency)]),
     case!(Store fenced_completion_is_refused, [12], [Need::Can(Capability::Idempotency)]),
     case!(Store heartbeat_shows_a_living_claimer, [12], [Need::Can(Capability::Idempotency)]),
     case!(Store scopes_do_not_suppress_each_other, [12], [Need::Can(Capability::Idempotency)]),
@@ -113,6 +114,34 @@ async fn newer_generation_takes_over(context: &Context<'_>) -> Outcome {
     check!(
         matches!(other, Claimed::Held { .. }),
         "generations of two partitions do not compare, but a claim answers {other:?}"
+    );
+    Ok(())
+}
+
+/// A group over several streams has a partition `0` in each.
+async fn generations_compare_within_one_stream(context: &Context<'_>) -> Outcome {
+    let store = store(context).await?;
+    let (mine, _) = two_claims();
+    claim(&*store, &mine).await?;
+    let mut elsewhere = newer(&mine);
+    elsewhere.stream = Some("returns".into());
+    match claim(&*store, &elsewhere).await? {
+        Claimed::Held { nonce, .. } => check_eq!(nonce, mine.nonce, "the nonce of the claimer"),
+        other => check!(
+            false,
+            "a newer generation of the same partition of another stream claimed: {other:?}"
+        ),
+    }
+    let done = store.complete(&scope(0), &[elsewhere]).await;
+    let refused = matches!(&done[..], [Err(error)] if error.is(ErrorKind::Conflict));
+    check!(
+        refused,
+        "completion for another stream's partition: {done:?}"
+    );
+    let done = store.complete(&scope(0), &[newer(&mine)]).await;
+    check!(
+        matches!(done[..], [Ok(())]),
+        "completion by the newer generation of the stream: {done:?}"
     );
     Ok(())
 }
@@ -329,7 +358,9 @@ fn scope(replay: u64) -> IdempotencyScope {
 /// Two claimers of one event in one partition and generation.
 fn two_claims() -> (EventClaim, EventClaim) {
     let event = keyed("k", 0);
-    let claim = |nonce| EventClaim::new(&event, nonce).from_partition(PartitionId::new("0"), 3);
+    let claim = |nonce| {
+        EventClaim::new(&event, nonce).from_partition("orders".into(), PartitionId::new("0"), 3)
+    };
     (claim(1), claim(2))
 }
 

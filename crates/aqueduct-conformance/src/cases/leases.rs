@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use aqueduct_core::{
     Capability, Checkpoint, Effect, GroupKey, HashRange, Lease, LeaseStore, OwnerId, PartitionId,
-    Position, ReadFrom, StoredAttempts, Swap, Timestamp,
+    Position, ReadFrom, ResumeToken, StoredAttempts, Swap, Timestamp,
 };
 
 use crate::case::{Case, Need, case};
@@ -17,9 +17,6 @@ pub(super) const CASES: &[Case] = &[
     case!(Store lost_race_answers_the_winner, [6], [Need::Can(Capability::Leases)]),
     case!(Store one_of_many_takes_the_lease, [6], [Need::Can(Capability::Leases)]),
     case!(Store stale_commit_is_fenced, [6], [Need::Can(Capability::Leases)]),
-    case!(Store request_does_not_disturb_the_owner, [6], [Need::Can(Capability::Leases)]),
-    case!(Store request_is_bound_to_its_generation, [6], [Need::Can(Capability::Leases)]),
-    case!(Store transfer_ends_the_request, [6], [Need::Can(Capability::Leases)]),
     case!(Store lease_is_deleted_unchanged_only, [8], [Need::Can(Capability::Leases)]),
     case!(Store listing_shows_what_is_stored, [6], [Need::Can(Capability::Leases)]),
     case!(Store many_leases_are_listed, [6], [Need::Can(Capability::Leases)]),
@@ -57,6 +54,8 @@ async fn lease_keeps_every_field(context: &Context<'_>) -> Outcome {
     let wide = "9".repeat(56).parse::<Position>()?.with_sub(7);
     let mut next = leases.create(&key, lease()).await?;
     let current = next.clone();
+    check_eq!(next.resume_token, None, "the resume token of a new lease");
+    check_eq!(next.caught_up_at, None, "when a new lease was caught up");
     next.owner = Some(OwnerId::new("me/äöü 1"));
     next.generation = 1;
     next.counter = 41;
@@ -67,6 +66,8 @@ async fn lease_keeps_every_field(context: &Context<'_>) -> Outcome {
         count: 3,
         started: true,
     });
+    next.resume_token = Some(ResumeToken::new("3:äöü/40000000000000000000000000000"));
+    next.caught_up_at = Some("2026-01-31T12:00:00.123456Z".parse()?);
     next.unclean = 2;
     next.parents = vec![PartitionId::new("p-1"), PartitionId::new("p-2")];
     next.children = vec![PartitionId::new("c-1")];
@@ -87,6 +88,8 @@ async fn lease_keeps_every_field(context: &Context<'_>) -> Outcome {
     bare.nonce = 5;
     bare.handed_out = None;
     bare.attempts = None;
+    bare.resume_token = None;
+    bare.caught_up_at = None;
     bare.unclean = 0;
     let stored = swapped(leases.commit(&key, &stored, bare.clone()).await?)?;
     check_same(&stored, &bare)
@@ -195,67 +198,6 @@ async fn stale_commit_is_fenced(context: &Context<'_>) -> Outcome {
     );
     let stored = leases.read(&key, &partition()).await?;
     check_eq!(stored, Some(renewed), "the stored row");
-    Ok(())
-}
-
-async fn request_does_not_disturb_the_owner(context: &Context<'_>) -> Outcome {
-    let (leases, key) = store(context).await?;
-    let mine = owned(&*leases, &key, "me").await?;
-    let (guest, other) = (OwnerId::new("guest"), OwnerId::new("other"));
-    let asked = leases.request(&key, &mine, &guest).await?;
-    let wanted = asked.clone().and_then(|row| row.wanted_by);
-    check_eq!(wanted.as_ref(), Some(&guest), "who wants it");
-    let row = asked.ok_or_else(|| Stop::failed("the request answers no row"))?;
-    check!(
-        mine.is_same_row(&row),
-        "a request changed what the owner's condition compares"
-    );
-
-    let mut next = mine.clone();
-    next.counter += 1;
-    next.nonce = 30;
-    next.checkpoint = Checkpoint::At(Position::new(4));
-    let renewed = swapped(leases.commit(&key, &mine, next).await?)?;
-    check_eq!(
-        renewed.wanted_by.as_ref(),
-        Some(&guest),
-        "who wants it, after a renewal"
-    );
-    check_eq!(
-        renewed.checkpoint,
-        Checkpoint::At(Position::new(4)),
-        "what was committed"
-    );
-
-    let again = leases.request(&key, &renewed, &other).await?;
-    let wanted = again.and_then(|row| row.wanted_by);
-    check_eq!(wanted.as_ref(), Some(&guest), "who asked first");
-    Ok(())
-}
-
-async fn request_is_bound_to_its_generation(context: &Context<'_>) -> Outcome {
-    let (leases, key) = store(context).await?;
-    let mine = owned(&*leases, &key, "me").await?;
-    let next = swapped(leases.swap(&key, &mine, taken(&mine, "next", 40)).await?)?;
-    let asked = leases.request(&key, &mine, &OwnerId::new("late")).await?;
-    check_eq!(asked, Some(next), "a request to an owner that is gone");
-    Ok(())
-}
-
-async fn transfer_ends_the_request(context: &Context<'_>) -> Outcome {
-    let (leases, key) = store(context).await?;
-    let mine = owned(&*leases, &key, "me").await?;
-    leases.request(&key, &mine, &OwnerId::new("guest")).await?;
-    let mut next = taken(&mine, "guest", 50);
-    next.checkpoint = Checkpoint::At(Position::new(12));
-    let row = swapped(leases.swap(&key, &mine, next).await?)?;
-    check_eq!(row.wanted_by, None, "who wants it, after the transfer");
-    check_eq!(row.owner, Some(OwnerId::new("guest")), "its owner");
-    check_eq!(
-        row.checkpoint,
-        Checkpoint::At(Position::new(12)),
-        "what was committed with it"
-    );
     Ok(())
 }
 
@@ -413,7 +355,7 @@ async fn peer_sees_the_same_leases(context: &Context<'_>) -> Outcome {
     Ok(())
 }
 
-async fn store(context: &Context<'_>) -> Outcome<(Arc<dyn LeaseStore>, GroupKey)> {
+pub(super) async fn store(context: &Context<'_>) -> Outcome<(Arc<dyn LeaseStore>, GroupKey)> {
     let bench = context.bench(1).await?;
     context.step("a lease store");
     Ok((bench.leases().await?, bench.key("group")))
@@ -469,6 +411,8 @@ fn check_same(stored: &Lease, written: &Lease) -> Outcome {
     check_eq!(stored.generation, written.generation, "generation");
     check_eq!(stored.counter, written.counter, "counter");
     check_eq!(stored.checkpoint, written.checkpoint, "checkpoint");
+    check_eq!(stored.resume_token, written.resume_token, "resume token");
+    check_eq!(stored.caught_up_at, written.caught_up_at, "caught up at");
     check_eq!(stored.handed_out, written.handed_out, "handed out");
     check_eq!(stored.attempts, written.attempts, "attempts");
     check_eq!(stored.unclean, written.unclean, "unclean takes");

@@ -11,6 +11,7 @@ mod fields;
 mod idempotency;
 mod leases;
 mod leases_group;
+mod leases_requests;
 mod log;
 mod log_changes;
 mod members;
@@ -35,6 +36,7 @@ pub(crate) const THEMES: &[(&str, &[Case])] = &[
     ("changes of a log", log_changes::CASES),
     ("leases", leases::CASES),
     ("leases of a group", leases_group::CASES),
+    ("requests for leases", leases_requests::CASES),
     ("idempotency", idempotency::CASES),
     ("dead_letters", dead_letters::CASES),
     ("administration", admin::CASES),

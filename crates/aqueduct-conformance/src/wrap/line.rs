@@ -109,6 +109,11 @@ impl LeaseStore for LinedLeases {
         self.inner.request(key, lease, by).await
     }
 
+    async fn withdraw(&self, key: &GroupKey, lease: &Lease, by: &OwnerId) -> Result<Option<Lease>> {
+        self.line.up()?;
+        self.inner.withdraw(key, lease, by).await
+    }
+
     async fn delete(&self, key: &GroupKey, lease: &Lease) -> Result<Swap> {
         self.line.up()?;
         self.inner.delete(key, lease).await

@@ -397,6 +397,10 @@ impl LeaseStore for BrokenLeases {
         }
     }
 
+    async fn withdraw(&self, key: &GroupKey, lease: &Lease, by: &OwnerId) -> Result<Option<Lease>> {
+        self.inner.withdraw(key, lease, by).await
+    }
+
     async fn delete(&self, key: &GroupKey, lease: &Lease) -> Result<Swap> {
         self.inner.delete(key, lease).await
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use aqueduct_core::{
     Claimed, Effect, Error, ErrorKind, EventClaim, IdempotencyScope, IdempotencyStore, Result,
-    Retry, Runtime, Timestamp,
+    Runtime, Timestamp, claim_rules,
 };
 use async_trait::async_trait;
 use aws_sdk_dynamodb::types::ReturnValue;
@@ -91,11 +91,7 @@ impl DynamoDbRecords {
         match self.state.update(&key, write, ReturnValue::None).await? {
             Written::Done(_) => Ok(()),
             Written::Refused(Some(stored)) if stored.contains_key(COMPLETED) => Ok(()),
-            Written::Refused(_) => Err(Error::new(
-                ErrorKind::Conflict,
-                format!("event {}: the claim is no longer yours", claim.id),
-            )
-            .with_retry(Retry::Never)),
+            Written::Refused(_) => Err(claim_rules::taken_over(claim)),
         }
     }
 

@@ -12,6 +12,8 @@ use crate::leases::escape;
 pub(super) const COMPLETED: &str = "completed";
 /// When DynamoDB may remove the row, in seconds.
 pub(super) const EXPIRES: &str = "expires";
+/// The stream of the partition; rows from before it was stored have none.
+const STREAM: &str = "stream";
 const PARTITION: &str = "partition";
 const GENERATION: &str = "generation";
 const NONCE: &str = "nonce";
@@ -115,14 +117,19 @@ fn free_or_ours(write: &mut Expression, claim: &EventClaim) -> String {
     let running = write.missing(COMPLETED);
     let generation = write.name(GENERATION);
     let this = write.value(number(claim.generation));
-    let same = write.equals(NONCE, number(claim.nonce));
+    let nonce = write.equals(NONCE, number(claim.nonce));
     // DynamoDB refuses parentheses that are not needed.
-    let ours = format!("{running} AND {same} AND {generation} <= {this}");
+    let ours = format!("{running} AND {nonce} AND {generation} <= {this}");
     match &claim.partition {
         None => format!("{missing} OR ({ours})"),
         Some(partition) => {
-            let partition = write.equals(PARTITION, text(partition.as_str()));
-            let older = format!("{running} AND {partition} AND {generation} < {this}");
+            let mut same = write.equals(PARTITION, text(partition.as_str()));
+            if let Some(stream) = &claim.stream {
+                let unsaid = write.missing(STREAM);
+                let stream = write.equals(STREAM, text(stream.as_str()));
+                same = format!("{same} AND ({unsaid} OR {stream})");
+            }
+            let older = format!("{running} AND {same} AND {generation} < {this}");
             format!("{missing} OR ({ours}) OR ({older})")
         }
     }
@@ -131,6 +138,8 @@ fn free_or_ours(write: &mut Expression, claim: &EventClaim) -> String {
 fn holder(write: &mut Expression, claim: &EventClaim) {
     let partition = claim.partition.as_ref().map(|it| text(it.as_str()));
     write.set_or_remove(PARTITION, partition);
+    let stream = claim.stream.as_ref().map(|it| text(it.as_str()));
+    write.set_or_remove(STREAM, stream);
     write.set(GENERATION, number(claim.generation));
     write.set(NONCE, number(claim.nonce));
 }

@@ -40,6 +40,10 @@ pub(crate) const NONCE: &str = "aqueduct_nonce";
 pub(crate) const WANTED_BY: &str = "aqueduct_wanted_by";
 /// The exact checkpoint, while KCL's columns still say what it says.
 pub(crate) const WATERMARK: &str = "aqueduct_watermark";
+/// The resume token of the checkpoint, if the service does not resume by position.
+pub(crate) const RESUME_TOKEN: &str = "aqueduct_resume_token";
+/// When the group had last caught up, in RFC 3339.
+pub(crate) const CAUGHT_UP_AT: &str = "aqueduct_caught_up_at";
 pub(crate) const HANDED_OUT: &str = "aqueduct_handed_out";
 /// Position, count, and whether one has begun.
 pub(crate) const ATTEMPTS: &str = "aqueduct_attempts";

@@ -1,6 +1,6 @@
 use aqueduct_core::{
     Checkpoint, GroupKey, HashRange, Lease, OwnerId, PartitionId, Position, ReadFrom, Result,
-    StoredAttempts, Timestamp,
+    ResumeToken, StoredAttempts, Timestamp, lease_rows,
 };
 
 use crate::expression::Expression;
@@ -29,6 +29,7 @@ impl Stored {
         let Some(mut meaning) = kcl_checkpoint.meaning() else {
             return Err(row.damaged(col::CHECKPOINT, "neither a sentinel nor a sequence number"));
         };
+        let mut is_exact = false;
         let counter = row.need_number(col::COUNTER)?;
         let foreign = row.number(col::OUR_COUNTER)? != Some(counter);
         // A start that was KCL's in between is KCL's start.
@@ -39,6 +40,7 @@ impl Stored {
             && kcl_checkpoint.says(exact)
         {
             meaning = Meaning::Place(exact);
+            is_exact = true;
         }
         let checkpoint = match meaning {
             Meaning::Place(checkpoint) => checkpoint,
@@ -60,6 +62,11 @@ impl Stored {
             lease.handed_out = row.parsed(col::HANDED_OUT)?;
             lease.attempts = attempts(row)?;
             lease.unclean = row.number(col::UNCLEAN)?.unwrap_or(0);
+        }
+        // They belong to the checkpoint that Aqueduct wrote: KCL may have moved it since.
+        if !foreign && is_exact {
+            lease.resume_token = row.text(col::RESUME_TOKEN)?.map(ResumeToken::new);
+            lease.caught_up_at = row.parsed(col::CAUGHT_UP_AT)?;
         }
         Ok(Self {
             lease,
@@ -133,6 +140,11 @@ pub(crate) fn replacement(
         (false, true) => write.increment(col::SWITCHES),
         (false, false) => write.set_if_missing(col::SWITCHES, number(0)),
     }
+    // A transfer to an asker that has withdrawn must fail: nobody would renew it.
+    if let Some(asker) = lease_rows::rules::asker(current, next) {
+        let asks = write.equals(col::WANTED_BY, text(asker.as_str()));
+        write.expect(asks);
+    }
     let wanted = |lease: &Lease| lease.wanted_by.as_ref().map(|it| text(it.as_str()));
     if next.owner != current.owner {
         write.set_or_remove(col::WANTED_BY, wanted(next));
@@ -203,6 +215,10 @@ fn fields(write: &mut Expression, key: &GroupKey, lease: &Lease, at: Option<Time
     let handed_out = lease.handed_out.map(|it| text(it.to_string()));
     write.set_or_remove(col::HANDED_OUT, handed_out);
     write.set_or_remove(col::ATTEMPTS, lease.attempts.map(write_attempts));
+    let token = lease.resume_token.as_ref().map(|it| text(it.as_str()));
+    write.set_or_remove(col::RESUME_TOKEN, token);
+    let caught_up_at = lease.caught_up_at.map(|it| text(it.to_string()));
+    write.set_or_remove(col::CAUGHT_UP_AT, caught_up_at);
     if let Some(range) = lease.range {
         write.set(col::FIRST_HASH, text(range.first.to_string()));
         write.set(col::LAST_HASH, text(range.last.to_string()));

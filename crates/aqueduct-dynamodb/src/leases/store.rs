@@ -1,3 +1,4 @@
+use aqueduct_core::lease_rows::rules;
 use aqueduct_core::{
     Checkpoint, Error, ErrorKind, GroupKey, GroupRecord, Lease, LeaseStore, OwnerId, PartitionId,
     ReadFrom, Result, Swap,
@@ -31,6 +32,24 @@ impl DynamoDbLeases {
             )),
             Written::Refused(Some(item)) => Ok(Swap::Lost(Some(self.lease(&place, &item).await?))),
             Written::Refused(None) => Ok(Swap::Lost(None)),
+        }
+    }
+
+    /// Writes over the generation of `lease`, and returns the row as it stands then.
+    async fn amend(
+        &self,
+        key: &GroupKey,
+        lease: &Lease,
+        mut write: Expression,
+    ) -> Result<Option<Lease>> {
+        let place = self.layout.place(key)?;
+        row::expect_generation(&mut write, lease.generation);
+        let lease_key = place.lease_key(&lease.partition);
+        let written = self.leases.update(&lease_key, write, ReturnValue::AllNew);
+        let (Written::Done(item) | Written::Refused(item)) = written.await?;
+        match item {
+            Some(item) => self.lease(&place, &item).await.map(Some),
+            None => Ok(None),
         }
     }
 
@@ -83,6 +102,8 @@ impl DynamoDbLeases {
     }
 }
 
+/// Implements the contract itself rather than through rows: KCL writes the same rows without a
+/// version, so the rules are conditions on KCL's own attributes.
 #[async_trait]
 impl LeaseStore for DynamoDbLeases {
     async fn list(&self, key: &GroupKey, known: &[Lease]) -> Result<Vec<Lease>> {
@@ -117,31 +138,33 @@ impl LeaseStore for DynamoDbLeases {
     }
 
     async fn swap(&self, key: &GroupKey, current: &Lease, next: Lease) -> Result<Swap> {
+        rules::check_swap(current, &next)?;
         self.replace(key, current, &next).await
     }
 
     /// Renewal and checkpoint are one write.
     async fn commit(&self, key: &GroupKey, current: &Lease, next: Lease) -> Result<Swap> {
+        rules::check_commit(current, &next)?;
         self.replace(key, current, &next).await
     }
 
     async fn request(&self, key: &GroupKey, lease: &Lease, by: &OwnerId) -> Result<Option<Lease>> {
-        let place = self.layout.place(key)?;
         let mut write = Expression::default();
         let conditions = [
             write.exists(columns::LEASE_KEY),
             write.missing(columns::WANTED_BY),
         ];
         conditions.into_iter().for_each(|it| write.expect(it));
-        row::expect_generation(&mut write, lease.generation);
         write.set(columns::WANTED_BY, text(by.as_str()));
-        let lease_key = place.lease_key(&lease.partition);
-        let written = self.leases.update(&lease_key, write, ReturnValue::AllNew);
-        let (Written::Done(item) | Written::Refused(item)) = written.await?;
-        match item {
-            Some(item) => self.lease(&place, &item).await.map(Some),
-            None => Ok(None),
-        }
+        self.amend(key, lease, write).await
+    }
+
+    async fn withdraw(&self, key: &GroupKey, lease: &Lease, by: &OwnerId) -> Result<Option<Lease>> {
+        let mut write = Expression::default();
+        let asked = write.equals(columns::WANTED_BY, text(by.as_str()));
+        write.expect(asked);
+        write.remove(columns::WANTED_BY);
+        self.amend(key, lease, write).await
     }
 
     async fn delete(&self, key: &GroupKey, lease: &Lease) -> Result<Swap> {

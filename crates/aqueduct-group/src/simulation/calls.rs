@@ -65,7 +65,7 @@ impl World {
             } => {
                 let id = current.partition.clone();
                 let before = store.rows.get(&id).cloned();
-                let swap = store.swap(&current, *next);
+                let swap = store.swap(&current, &next);
                 if let (Some(before), Swap::Swapped(after)) = (before, &swap) {
                     self.check.seen.moves += u64::from(before.owner != after.owner);
                     self.check.written(&self.log, &before, after)?;

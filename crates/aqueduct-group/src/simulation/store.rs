@@ -1,8 +1,9 @@
 use std::collections::BTreeMap;
 
+use aqueduct_core::lease_rows::rules;
 use aqueduct_core::{Lease, OwnerId, PartitionId, Swap};
 
-/// The leases, as a store keeps them.
+/// The lease rows of the simulated store, under the rules of every other store.
 #[derive(Default)]
 pub(super) struct Store {
     pub(super) rows: BTreeMap<PartitionId, Lease>,
@@ -16,35 +17,44 @@ impl Store {
         self.rows.entry(id).or_insert(lease).clone()
     }
 
-    pub(super) fn swap(&mut self, current: &Lease, mut next: Lease) -> Swap {
+    pub(super) fn swap(&mut self, current: &Lease, next: &Lease) -> Swap {
         self.writes += 1;
-        match self.rows.get_mut(&current.partition) {
-            Some(row) if row.is_same_row(current) => {
-                if next.owner == row.owner {
-                    next.wanted_by = row.wanted_by.clone();
-                }
-                *row = next;
-                Swap::Swapped(row.clone())
+        let stored = self.rows.get_mut(&current.partition);
+        let Some(stored) = stored else {
+            return Swap::Lost(None);
+        };
+        match rules::swap(stored, current, next) {
+            Some(row) => {
+                stored.clone_from(&row);
+                Swap::Swapped(row)
             }
-            row => Swap::Lost(row.cloned()),
+            None => Swap::Lost(Some(stored.clone())),
         }
     }
 
     pub(super) fn request(&mut self, lease: &Lease, by: &OwnerId) -> Option<Lease> {
-        let row = self.rows.get_mut(&lease.partition)?;
-        if row.generation == lease.generation && row.owner.is_some() && row.wanted_by.is_none() {
-            row.wanted_by = Some(by.clone());
-        }
-        Some(row.clone())
+        self.amend(lease, |stored| rules::request(stored, lease, by))
     }
 
     pub(super) fn delete(&mut self, lease: &Lease) -> Swap {
         match self.rows.get(&lease.partition) {
-            Some(row) if row.is_same_row(lease) => {
+            Some(row) if lease.is_same_row(row) => {
                 self.rows.remove(&lease.partition);
                 Swap::Swapped(lease.clone())
             }
             row => Swap::Lost(row.cloned()),
         }
+    }
+
+    fn amend(
+        &mut self,
+        lease: &Lease,
+        decide: impl FnOnce(&Lease) -> Option<Lease>,
+    ) -> Option<Lease> {
+        let stored = self.rows.get_mut(&lease.partition)?;
+        if let Some(row) = decide(stored) {
+            *stored = row;
+        }
+        Some(stored.clone())
     }
 }

@@ -61,11 +61,7 @@ impl Once {
             handlers: self.options.handlers.clone(),
             replay: assignment.replay,
         };
-        let claim = EventClaim::new(&parts.event, self.nonce);
-        let claim = match &assignment.partition {
-            Some(partition) => claim.from_partition(partition.clone(), assignment.generation),
-            None => claim,
-        };
+        let claim = EventClaim::new(&parts.event, self.nonce).from_assignment(assignment);
         (scope, claim)
     }
 

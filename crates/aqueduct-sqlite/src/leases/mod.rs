@@ -3,9 +3,8 @@ mod rows;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-use aqueduct_core::{
-    Error, ErrorKind, GroupKey, GroupRecord, Lease, LeaseStore, OwnerId, PartitionId, Result, Swap,
-};
+use aqueduct_core::lease_rows::{LeaseRows, RowWrite, rules};
+use aqueduct_core::{GroupKey, GroupRecord, Lease, OwnerId, PartitionId, Result};
 use async_trait::async_trait;
 use rusqlite::Connection;
 
@@ -16,7 +15,7 @@ use crate::store::SqliteStore;
 /// Leases and the records of groups, in the file.
 pub(crate) struct SqliteLeases {
     store: SqliteStore,
-    /// Which process a member runs in, as of the last listing: `is_dead` may not wait for SQL.
+    /// The process of each member as of the last listing: `is_dead` must not wait for SQL.
     members: Mutex<BTreeMap<String, String>>,
 }
 
@@ -32,30 +31,36 @@ impl SqliteLeases {
         *self.members.lock().unwrap_or_else(PoisonError::into_inner) = members;
     }
 
-    /// Writes `next` where `current` still stands.
-    async fn replace(&self, key: &GroupKey, current: &Lease, next: Lease) -> Result<Swap> {
-        let (key, current) = (key.clone(), current.clone());
+    /// Runs `write` if the stored row is still `expected`.
+    async fn write_over(
+        &self,
+        key: &GroupKey,
+        partition: &PartitionId,
+        expected: Option<&Lease>,
+        write: impl FnOnce(&Connection, &GroupKey, Option<Lease>) -> Result<Lease> + Send + 'static,
+    ) -> Result<RowWrite> {
+        let (key, partition, expected) = (key.clone(), partition.clone(), expected.cloned());
         self.store
             .0
             .writer
             .run(false, move |tx| {
-                let stored = rows::find(tx, &key, &current.partition)?;
-                let Some(stored) = stored.filter(|row| current.is_same_row(row)) else {
-                    return Ok(Swap::Lost(rows::find(tx, &key, &current.partition)?));
+                let stored = rows::find(tx, &key, &partition)?;
+                let unchanged = match (&stored, &expected) {
+                    (None, None) => true,
+                    (Some(stored), Some(expected)) => rules::is_unchanged(stored, expected),
+                    _ => false,
                 };
-                let mut next = next;
-                let came_meanwhile = stored.wanted_by != current.wanted_by;
-                if came_meanwhile && next.owner == current.owner {
-                    next.wanted_by.clone_from(&stored.wanted_by);
+                match unchanged {
+                    true => write(tx, &key, stored).map(RowWrite::Applied),
+                    false => Ok(RowWrite::Changed(stored)),
                 }
-                rows::put(tx, &key, Some(&stored), next).map(Swap::Swapped)
             })
             .await
     }
 }
 
 #[async_trait]
-impl LeaseStore for SqliteLeases {
+impl LeaseRows for SqliteLeases {
     async fn list(&self, key: &GroupKey, _known: &[Lease]) -> Result<Vec<Lease>> {
         let key = key.clone();
         let (leases, members) = self
@@ -66,7 +71,7 @@ impl LeaseStore for SqliteLeases {
         Ok(leases)
     }
 
-    async fn read(&self, key: &GroupKey, partition: &PartitionId) -> Result<Option<Lease>> {
+    async fn get(&self, key: &GroupKey, partition: &PartitionId) -> Result<Option<Lease>> {
         let (key, partition) = (key.clone(), partition.clone());
         let (lease, members) = self
             .store
@@ -81,70 +86,21 @@ impl LeaseStore for SqliteLeases {
         Ok(lease)
     }
 
-    async fn create(&self, key: &GroupKey, lease: Lease) -> Result<Lease> {
-        let key = key.clone();
-        self.store
-            .0
-            .writer
-            .run(false, move |tx| {
-                match rows::find(tx, &key, &lease.partition)? {
-                    Some(stored) => Ok(stored),
-                    None => rows::put(tx, &key, None, lease),
-                }
-            })
-            .await
+    async fn put(&self, key: &GroupKey, replaces: Option<&Lease>, row: Lease) -> Result<RowWrite> {
+        let partition = row.partition.clone();
+        self.write_over(key, &partition, replaces, move |tx, key, stored| {
+            rows::put(tx, key, stored.as_ref(), row)
+        })
+        .await
     }
 
-    async fn swap(&self, key: &GroupKey, current: &Lease, next: Lease) -> Result<Swap> {
-        self.replace(key, current, next).await
-    }
-
-    async fn commit(&self, key: &GroupKey, current: &Lease, next: Lease) -> Result<Swap> {
-        self.replace(key, current, next).await
-    }
-
-    async fn request(&self, key: &GroupKey, lease: &Lease, by: &OwnerId) -> Result<Option<Lease>> {
-        let (key, lease, by) = (key.clone(), lease.clone(), by.clone());
-        self.store
-            .0
-            .writer
-            .run(false, move |tx| {
-                let Some(stored) = rows::find(tx, &key, &lease.partition)? else {
-                    return Ok(None);
-                };
-                if stored.generation != lease.generation || stored.wanted_by.is_some() {
-                    return Ok(Some(stored));
-                }
-                let mut wanted = stored.clone();
-                wanted.wanted_by = Some(by);
-                rows::put(tx, &key, Some(&stored), wanted).map(Some)
-            })
-            .await
-    }
-
-    async fn delete(&self, key: &GroupKey, lease: &Lease) -> Result<Swap> {
-        let (key, lease) = (key.clone(), lease.clone());
-        self.store
-            .0
-            .writer
-            .run(false, move |tx| {
-                let stored = match rows::find(tx, &key, &lease.partition)? {
-                    Some(stored) if lease.is_same_row(&stored) => stored,
-                    other => return Ok(Swap::Lost(other)),
-                };
-                tx.execute(
-                    "DELETE FROM aqueduct_lease
-                     WHERE name = ?1 AND stream = ?2 AND partition = ?3",
-                    [
-                        key.group.as_str(),
-                        key.stream.as_str(),
-                        lease.partition.as_str(),
-                    ],
-                )
-                .sql("delete a lease")?;
-                Ok(Swap::Swapped(stored))
-            })
-            .await
+    async fn delete(&self, key: &GroupKey, row: &Lease) -> Result<RowWrite> {
+        let deleted = row.clone();
+        self.write_over(key, &row.partition, Some(row), move |tx, key, stored| {
+            rows::delete(tx, key, &deleted.partition)?;
+            Ok(stored.unwrap_or(deleted))
+        })
+        .await
     }
 
     async fn group(&self, key: &GroupKey) -> Result<Option<GroupRecord>> {
@@ -154,40 +110,26 @@ impl LeaseStore for SqliteLeases {
             .await
     }
 
-    async fn create_group(&self, key: &GroupKey, record: GroupRecord) -> Result<GroupRecord> {
-        let key = key.clone();
-        self.store
-            .0
-            .writer
-            .run(false, move |tx| {
-                if let Some(stored) = rows::find_group(tx, &key)? {
-                    return Ok(stored);
-                }
-                rows::put_group(tx, &key, &record)?;
-                Ok(record)
-            })
-            .await
-    }
-
-    async fn reset_group(
+    async fn put_group(
         &self,
         key: &GroupKey,
-        expected_replay: u64,
+        replaces: Option<u64>,
         record: GroupRecord,
-    ) -> Result<GroupRecord> {
+    ) -> Result<Option<GroupRecord>> {
         let key = key.clone();
         self.store
             .0
             .writer
             .run(false, move |tx| {
-                match rows::find_group(tx, &key)? {
-                    Some(stored) if stored.replay == expected_replay => {}
-                    Some(stored) => return Ok(stored),
-                    None => return Err(no_group(&key)),
+                match (replaces, rows::find_group(tx, &key)?) {
+                    (None, None) => {}
+                    (Some(replay), Some(stored)) if stored.replay == replay => {
+                        delete_leases(tx, &key)?;
+                    }
+                    (_, stored) => return Ok(stored),
                 }
-                delete_leases(tx, &key)?;
                 rows::put_group(tx, &key, &record)?;
-                Ok(record)
+                Ok(Some(record))
             })
             .await
     }
@@ -215,7 +157,7 @@ impl LeaseStore for SqliteLeases {
                 Ok(())
             })
             .await?;
-        // Not before the commit: should this process die first, its members are named again.
+        // After the commit: if this process dies before it, its members are announced again.
         sweep(&self.store).await;
         Ok(())
     }
@@ -255,10 +197,10 @@ pub(crate) fn find_group(connection: &Connection, key: &GroupKey) -> Result<Opti
     rows::find_group(connection, key)
 }
 
-/// Removes what dead processes left of themselves, but for those that a member still names.
+/// Removes the lock files of dead processes that no member names any more.
 pub(crate) async fn sweep(store: &SqliteStore) {
     let process = &store.0.process;
-    // Looked for before the members are read, so that none of these joined in between.
+    // Before the members are read, so that a process found dead cannot have joined in between.
     let dead = process.dead();
     if let Ok(members) = store.read(members).await {
         let named = |name: &String| members.values().any(|named| named == name);
@@ -279,7 +221,7 @@ fn members(connection: &Connection) -> Result<BTreeMap<String, String>> {
         .sql("list the members")
 }
 
-/// Forgets a member, unless a lease still names it: others must be able to tell that it is dead.
+/// Deletes a member, unless a lease still names it: others must be able to tell that it is dead.
 fn forget(connection: &Connection, owner: &str) -> Result<bool> {
     connection
         .execute(
@@ -289,11 +231,4 @@ fn forget(connection: &Connection, owner: &str) -> Result<bool> {
         )
         .map(|deleted| deleted > 0)
         .sql("forget a member")
-}
-
-fn no_group(key: &GroupKey) -> Error {
-    Error::new(
-        ErrorKind::NotFound,
-        format!("{key} has not begun: there is nothing to reset"),
-    )
 }

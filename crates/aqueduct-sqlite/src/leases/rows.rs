@@ -1,6 +1,6 @@
 use aqueduct_core::{
     Checkpoint, GroupKey, GroupRecord, HashRange, Lease, OwnerId, PartitionId, ResolvedStart,
-    Result, SmallStr, StoredAttempts,
+    Result, ResumeToken, SmallStr, StoredAttempts,
 };
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension as _, Row};
@@ -9,7 +9,7 @@ use crate::error::SqlResultExt as _;
 
 const COLUMNS: &str = "partition, version, owner, generation, counter, wanted_by, watermark, \
      handed_out, attempts_position, attempts_count, attempts_started, unclean, parents, children, \
-     range, nonce";
+     range, nonce, resume_token, caught_up_at";
 
 pub(super) fn list(connection: &Connection, key: &GroupKey) -> Result<Vec<Lease>> {
     connection
@@ -46,7 +46,7 @@ pub(super) fn find(
         .sql("read a lease")
 }
 
-/// Writes the whole row, a version further than `before`; answers it as stored.
+/// Writes the whole row, one version above `before`, and returns it as stored.
 pub(super) fn put(
     connection: &Connection,
     key: &GroupKey,
@@ -58,7 +58,8 @@ pub(super) fn put(
     connection
         .prepare_cached(&format!(
             "INSERT OR REPLACE INTO aqueduct_lease (name, stream, {COLUMNS}) VALUES \
-             (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)"
+             (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, \
+             ?19, ?20)"
         ))
         .and_then(|mut insert| {
             insert.execute(rusqlite::params![
@@ -82,11 +83,27 @@ pub(super) fn put(
                     .range
                     .map(|range| format!("{:032x}-{:032x}", range.first, range.last)),
                 lease.nonce as i64,
+                lease.resume_token.as_ref().map(ResumeToken::as_str),
+                lease.caught_up_at.map(|time| time.to_string()),
             ])
         })
         .sql("write a lease")?;
     lease.version = SmallStr::from(version.to_string());
     Ok(lease)
+}
+
+pub(super) fn delete(
+    connection: &Connection,
+    key: &GroupKey,
+    partition: &PartitionId,
+) -> Result<()> {
+    connection
+        .execute(
+            "DELETE FROM aqueduct_lease WHERE name = ?1 AND stream = ?2 AND partition = ?3",
+            [key.group.as_str(), key.stream.as_str(), partition.as_str()],
+        )
+        .map(drop)
+        .sql("delete a lease")
 }
 
 pub(super) fn find_group(connection: &Connection, key: &GroupKey) -> Result<Option<GroupRecord>> {
@@ -166,6 +183,8 @@ fn read_lease(row: &Row<'_>) -> rusqlite::Result<Lease> {
         Some(text) => Some(parse_range(text).ok_or_else(|| damaged(14, "a range of hashes"))?),
     };
     lease.nonce = row.get::<_, i64>(15)? as u64;
+    lease.resume_token = row.get::<_, Option<String>>(16)?.map(ResumeToken::new);
+    lease.caught_up_at = parse_optional(row, 17)?;
     Ok(lease)
 }
 

@@ -7,7 +7,7 @@ use crate::error::SqlResultExt as _;
 pub(crate) type Migration = &'static str;
 
 /// Every step, never changed once released: a new version is a new step at the end.
-pub(crate) const MIGRATIONS: &[Migration] = &[include_str!("v1.sql")];
+pub(crate) const MIGRATIONS: &[Migration] = &[include_str!("v1.sql"), include_str!("v2.sql")];
 
 /// `AQUD`: what `file` and the like know a database of Aqueduct by.
 const APPLICATION_ID: i32 = 0x4151_5544;
@@ -144,6 +144,31 @@ mod tests {
         assert_eq!(error.kind(), ErrorKind::Unsupported);
         assert!(error.message().contains("version 2") && error.message().contains("up to 1"));
         assert_eq!(version(&connection).unwrap(), Some(2));
+    }
+
+    #[test]
+    fn a_file_of_version_1_keeps_its_leases_and_claims() {
+        let connection = Connection::open_in_memory().unwrap();
+        migrate(&connection, &MIGRATIONS[..1]).unwrap();
+        connection
+            .execute_batch(
+                "INSERT INTO aqueduct_lease VALUES ('billing', 'orders', '0', 7, 'a', 3, 41, NULL,
+                     'at:12', '14', NULL, 0, 0, 0, '[]', '[]', NULL, 5);
+                 INSERT INTO aqueduct_handled VALUES ('billing', 'h', 0, '/shop', 'A1', NULL, '0',
+                     3, 9, 2);",
+            )
+            .unwrap();
+        migrate(&connection, MIGRATIONS).unwrap();
+        let key = aqueduct_core::GroupKey::new("billing", "orders");
+        let lease = crate::leases::list(&connection, &key).unwrap().remove(0);
+        let owner = lease.owner.as_ref().map(|owner| owner.as_str());
+        assert_eq!((owner, lease.generation), (Some("a"), 3));
+        assert_eq!(lease.checkpoint.to_string(), "at:12");
+        assert_eq!((lease.resume_token, lease.caught_up_at), (None, None));
+        let stream: Option<String> = connection
+            .query_row("SELECT stream FROM aqueduct_handled", [], |row| row.get(0))
+            .unwrap();
+        assert_eq!(stream, None);
     }
 
     #[test]

@@ -34,7 +34,7 @@ async fn claim(
 }
 
 fn of(event: &Event, generation: u64, nonce: u64) -> EventClaim {
-    EventClaim::new(event, nonce).from_partition("3".into(), generation)
+    EventClaim::new(event, nonce).from_partition("orders".into(), "3".into(), generation)
 }
 
 #[tokio::test]

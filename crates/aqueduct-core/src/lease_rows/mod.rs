@@ -1,0 +1,71 @@
+//! Makes a [`LeaseStore`](crate::LeaseStore) of a store of rows.
+//!
+//! A store that can list, read, and conditionally write or delete a row implements [`LeaseRows`];
+//! [`RowLeases`] adds the rules of leases. The [`rules`] stand alone for stores whose layout is
+//! someone else's, such as a table that another library reads too, and for simulations.
+
+pub mod rules;
+mod store;
+
+use async_trait::async_trait;
+
+pub use self::store::RowLeases;
+use crate::{GroupKey, GroupRecord, Lease, OwnerId, PartitionId, Result};
+
+/// Stores lease rows; every row has a version that changes with each write.
+///
+/// A failed call with `Effect::Unknown` may have been applied.
+#[async_trait]
+pub trait LeaseRows: Send + Sync {
+    /// Returns every row of the group. Rows of `known` whose version is unchanged may be returned
+    /// from there instead of being read again.
+    async fn list(&self, key: &GroupKey, known: &[Lease]) -> Result<Vec<Lease>>;
+
+    /// Returns one row as stored now.
+    async fn get(&self, key: &GroupKey, partition: &PartitionId) -> Result<Option<Lease>>;
+
+    /// Writes `row` if the stored row is still `replaces`, or if there is none where `replaces` is
+    /// `None`. [`rules::is_unchanged`] is the comparison.
+    async fn put(&self, key: &GroupKey, replaces: Option<&Lease>, row: Lease) -> Result<RowWrite>;
+
+    /// Deletes the row if it is still `row`.
+    async fn delete(&self, key: &GroupKey, row: &Lease) -> Result<RowWrite>;
+
+    /// Returns the record of the group as a whole.
+    async fn group(&self, key: &GroupKey) -> Result<Option<GroupRecord>>;
+
+    /// Stores `record` and returns what is stored then. With `replaces`, only over a record of that
+    /// replay generation, and the group's rows are deleted in the same step; without, only where
+    /// there is none. `None` if `replaces` is given and there is no record.
+    async fn put_group(
+        &self,
+        key: &GroupKey,
+        replaces: Option<u64>,
+        record: GroupRecord,
+    ) -> Result<Option<GroupRecord>>;
+
+    /// Announces a member before its first lease. Does nothing unless the store can detect dead
+    /// members.
+    async fn join(&self, _owner: &OwnerId) -> Result<()> {
+        Ok(())
+    }
+
+    /// Withdraws the announcement.
+    async fn leave(&self, _owner: &OwnerId) -> Result<()> {
+        Ok(())
+    }
+
+    /// Whether the member's process is known to be gone. Never blocks for long.
+    fn is_dead(&self, _owner: &OwnerId) -> bool {
+        false
+    }
+}
+
+/// The result of a conditional write of a row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RowWrite {
+    /// Applied; the row with its new version, or the deleted row.
+    Applied(Lease),
+    /// Not applied: the stored row is another one, or there is none.
+    Changed(Option<Lease>),
+}
