@@ -135,7 +135,9 @@ async fn what_kcl_did_in_between_counts() {
         .expression_attribute_values(":o", s("kcl"));
     update.send().await.unwrap();
 
-    let commit = store.commit(&key, &mine, taken(&mine, "me"));
+    let mut renewed = taken(&mine, "me");
+    renewed.generation = mine.generation;
+    let commit = store.commit(&key, &mine, renewed);
     let aqueduct_core::Swap::Lost(Some(found)) = commit.await.unwrap() else {
         panic!("a write over KCL's went through");
     };
