@@ -6,6 +6,7 @@ use aqueduct_core::{
     PartitionedLog, Resource, Source,
 };
 use aqueduct_group::{Group, GroupOptions};
+use aqueduct_queue::QueueOptions;
 
 use crate::bench::Bench;
 use crate::context::Context;
@@ -83,7 +84,11 @@ impl Join<'_> {
         let inner = match source.during("opening the source")? {
             Source::Log(log) => self.group(log).await?,
             Source::Queue(queue) => {
-                let opening = queue.consumer(&group);
+                let mut options = QueueOptions::new(self.options.group.clone());
+                options.redelivery = self.options.redelivery;
+                options.max_unsettled = self.options.max_unsettled;
+                options.max_unsettled_bytes = self.options.max_unsettled_bytes;
+                let opening = aqueduct_queue::open(&*queue, options, runtime);
                 context.within("a consumer of the queue", opening).await??
             }
             _ => return Err(Stop::NotClaimed("an unknown kind of source".to_owned())),

@@ -6,6 +6,7 @@ use aqueduct_core::{
     Consumer, Event, GroupName, OpenPartition, PartitionId, PartitionReader, PartitionedLog,
     Position, ReadFrom, Source,
 };
+use aqueduct_queue::QueueOptions;
 
 use crate::bench::Bench;
 use crate::stop::{During as _, Outcome, Stop};
@@ -37,7 +38,9 @@ impl<'a> Tap<'a> {
                 ended: Vec::new(),
             },
             Source::Queue(queue) => {
-                From::Queue(queue.consumer(&GroupName::new("conformance-tap")).await?)
+                let options = QueueOptions::new(GroupName::new("conformance-tap"));
+                let runtime = &bench.context.runtime;
+                From::Queue(aqueduct_queue::open(&*queue, options, runtime).await?)
             }
             _ => return Err(Stop::NotClaimed("an unknown kind of source".to_owned())),
         };

@@ -1,21 +1,20 @@
-//! A queue is tested as a log is, by what it claims: here a group on memory stands in for one.
+//! A queue is tested as a log is, by what it claims: here one in memory, behind the engine of queue
+//! consumers.
 
 mod common;
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use aqueduct_conformance::{Fixture, Options, Subject, Verdict, run};
+use aqueduct_conformance::{Fixture, Options, Subject, Timing, Verdict, run};
 use aqueduct_core::{
-    Backoff, Capability, Claim, Claims, Consumer, DeadLetterStore, GroupName, IdempotencyStore,
-    LeaseStore, PartitionedLog, Producer, Queue, Resource, Result, Runtime, Source, StreamName,
-    StreamSpec,
+    Claims, DeadLetterStore, IdempotencyStore, Producer, Resource, Result, Runtime, Source,
+    StreamName, StreamSpec,
 };
-use aqueduct_group::{Group, GroupOptions};
 use aqueduct_runtime::Simulation;
 use async_trait::async_trait;
 
 use self::common::Memory;
+use self::common::topic::Topic;
 
 #[test]
 fn a_queue_passes_what_it_claims() {
@@ -53,90 +52,53 @@ struct Queues(Memory);
 #[async_trait]
 impl Fixture for Queues {
     fn name(&self) -> &str {
-        "a queue on memory"
+        "a queue in memory"
     }
 
     async fn open(&self, spec: &StreamSpec, runtime: &Runtime) -> Result<Subject> {
-        let log = self.0.open(spec, runtime).await?.stream;
-        Ok(Subject::new(Arc::new(QueueResource { log })))
+        let memory = self.0.open(spec, runtime).await?.stream;
+        let topic = Topic::new(memory.stream().clone(), memory.claims(), runtime);
+        Ok(Subject::new(Arc::new(QueueResource { topic, memory })))
+    }
+
+    fn timing(&self) -> Timing {
+        self.0.timing()
     }
 }
 
-/// A stream that hands out consumers and says nothing of partitions and leases.
+/// A queue whose dead letters and idempotency records are in the memory backend.
 struct QueueResource {
-    log: Arc<dyn Resource>,
+    topic: Topic,
+    memory: Arc<dyn Resource>,
 }
 
 #[async_trait]
 impl Resource for QueueResource {
     fn describe(&self) -> String {
-        format!("a queue on {}", self.log.describe())
+        format!("a queue beside {}", self.memory.describe())
     }
 
     fn stream(&self) -> &StreamName {
-        self.log.stream()
+        self.memory.stream()
     }
 
     fn claims(&self) -> Claims {
-        let log = [
-            Capability::Replay,
-            Capability::StartAtTime,
-            Capability::Positions,
-            Capability::Resharding,
-            Capability::Lag,
-            Capability::Leases,
-            Capability::Admin,
-        ];
-        log.into_iter().fold(self.log.claims(), |claims, it| {
-            claims.with(it, Claim::No("a queue has none".into()))
-        })
+        self.topic.claims()
     }
 
-    async fn producer(&self, runtime: &Runtime) -> Result<Arc<dyn Producer>> {
-        self.log.producer(runtime).await
+    async fn producer(&self, _: &Runtime) -> Result<Arc<dyn Producer>> {
+        Ok(Arc::new(self.topic.producer()))
     }
 
-    async fn source(&self, runtime: &Runtime) -> Result<Source> {
-        let Source::Log(log) = self.log.source(runtime).await? else {
-            return Err(self.does_not_offer("log"));
-        };
-        Ok(Source::Queue(Arc::new(GroupQueue {
-            log,
-            leases: self.log.leases(runtime).await?,
-            runtime: runtime.clone(),
-        })))
+    async fn source(&self, _: &Runtime) -> Result<Source> {
+        Ok(Source::Queue(Arc::new(self.topic.clone())))
     }
 
     async fn idempotency(&self, runtime: &Runtime) -> Result<Arc<dyn IdempotencyStore>> {
-        self.log.idempotency(runtime).await
+        self.memory.idempotency(runtime).await
     }
 
     async fn dead_letters(&self, runtime: &Runtime) -> Result<Arc<dyn DeadLetterStore>> {
-        self.log.dead_letters(runtime).await
-    }
-}
-
-struct GroupQueue {
-    log: Arc<dyn PartitionedLog>,
-    leases: Arc<dyn LeaseStore>,
-    runtime: Runtime,
-}
-
-#[async_trait]
-impl Queue for GroupQueue {
-    async fn consumer(&self, group: &GroupName) -> Result<Arc<dyn Consumer>> {
-        let life = Duration::from_secs(2);
-        let mut options = GroupOptions::new(group.clone()).with_lease_ttl(life);
-        options.commit_interval = Duration::from_millis(100);
-        options.commit_min = Duration::from_millis(20);
-        options.redelivery = Backoff::new(Duration::from_millis(20), Duration::from_millis(200));
-        options.drain = Duration::from_millis(250);
-        Group::open(
-            self.log.clone(),
-            self.leases.clone(),
-            options,
-            &self.runtime,
-        )
-        .await
+        self.memory.dead_letters(runtime).await
     }
 }

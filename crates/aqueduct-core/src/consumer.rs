@@ -9,7 +9,7 @@ use crate::{
 
 /// Receives the events of one stream for one group.
 ///
-/// A queue implements it; `aqueduct-group` makes one of a log and a lease store.
+/// `aqueduct-group` makes one of a log and a lease store, `aqueduct-queue` of a queue service.
 #[async_trait]
 pub trait Consumer: Send + Sync {
     /// Waits for one delivery, then answers up to `max` (at least 1) that are there. An empty

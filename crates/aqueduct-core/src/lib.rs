@@ -19,6 +19,7 @@ mod options;
 mod pins;
 mod position;
 mod producer;
+mod queue;
 mod resource;
 mod revocation;
 mod router;
@@ -60,7 +61,10 @@ pub use self::options::{
 };
 pub use self::position::Position;
 pub use self::producer::{Lane, Producer, Receipt, SendReport};
-pub use self::resource::{Backend, Queue, Resource, Source};
+pub use self::queue::{
+    AttemptCount, Queue, QueueMessage, QueueSettings, ReceiveRequest, Subscription,
+};
+pub use self::resource::{Backend, Resource, Source};
 pub use self::revocation::{Revocation, Revocations};
 pub use self::router::{Route, Router};
 pub use self::runtime::{Backoff, Platform, Runtime, Task, panic_message};

@@ -9,7 +9,7 @@ use crate::{
     Next, OpenPartition, Options, PartitionReader, PartitionedLog, Parts, Platform, Position,
     Producer, Queue, ReadBatch, RebalanceListener, Receipt, Record, Resource, Result, ResumeToken,
     Revocations, Revoked, Router, Runtime, SendReport, SettleError, Settlement, Settler, Settling,
-    SmallStr, Source, Timestamp,
+    SmallStr, Source, Subscription, Timestamp,
 };
 
 const _: () = {
@@ -29,6 +29,7 @@ const _: () = {
     crosses_threads::<dyn Platform>();
     crosses_threads::<dyn Producer>();
     crosses_threads::<dyn Queue>();
+    crosses_threads::<dyn Subscription>();
     crosses_threads::<dyn Resource>();
     crosses_threads::<dyn Router>();
     crosses_threads::<dyn Settler>();

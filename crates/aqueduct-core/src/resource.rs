@@ -4,9 +4,9 @@ use async_trait::async_trait;
 use url::Url;
 
 use crate::{
-    Admin, Capability, Claim, Claims, Consumer, DeadLetterStore, Error, GroupName,
-    IdempotencyStore, Identity, LeaseStore, OptionTable, Options, PartitionedLog, Producer, Result,
-    Runtime, SharedSettings, StreamName,
+    Admin, Capability, Claim, Claims, DeadLetterStore, Error, IdempotencyStore, Identity,
+    LeaseStore, OptionTable, Options, PartitionedLog, Producer, Queue, Result, Runtime,
+    SharedSettings, StreamName,
 };
 
 /// Turns URLs of its schemes into resources.
@@ -114,13 +114,6 @@ pub trait Resource: Send + Sync {
 pub enum Source {
     /// A log: `aqueduct-group` makes a consumer of it.
     Log(Arc<dyn PartitionedLog>),
-    /// A queue: it makes its consumers itself.
+    /// A queue service: `aqueduct-queue` makes a consumer of it.
     Queue(Arc<dyn Queue>),
-}
-
-/// A service that shares its events among consumers by itself.
-#[async_trait]
-pub trait Queue: Send + Sync {
-    /// Opens a consumer for `group`.
-    async fn consumer(&self, group: &GroupName) -> Result<Arc<dyn Consumer>>;
 }

@@ -11,11 +11,11 @@ use async_trait::async_trait;
 
 use crate::admin::SqsAdmin;
 use crate::config::Config;
-use crate::consumer::SqsQueue;
 use crate::dead_letters::SqsDeadLetters;
 use crate::producer::{CALL, SqsProducer};
 use crate::queue::{Attributes, Queue};
 use crate::reference;
+use crate::source::SqsSource;
 
 /// Queues of Amazon SQS, under `sqs://QUEUE` and `sqs:ARN` URLs.
 ///
@@ -165,8 +165,9 @@ impl Resource for SqsResource {
             );
         }
         let capabilities = self.capabilities(&attributes);
-        let queue = SqsQueue::new(queue, reading.clone(), capabilities, runtime);
-        Ok(Source::Queue(Arc::new(queue)))
+        let settings = reading.settings(queue.fifo);
+        let source = SqsSource::new(queue, settings, capabilities);
+        Ok(Source::Queue(Arc::new(source)))
     }
 
     async fn dead_letters(&self, runtime: &Runtime) -> Result<Arc<dyn DeadLetterStore>> {

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use aqueduct_aws::AwsOptions;
-use aqueduct_core::{Backoff, Options, Result, SmallStr, StreamName, Url};
+use aqueduct_core::{AttemptCount, Options, QueueSettings, Result, SmallStr, StreamName, Url};
 
 use crate::address::Address;
 
@@ -39,9 +39,6 @@ pub(crate) struct Reading {
     /// The longest delay of a nack for which a message, and its followers, are held here. Default
     /// 15 min. Longer ones wait in the queue.
     pub(crate) hold: Duration,
-    /// The wait before a failed attempt is repeated, where the nack names none. Default 200 ms up
-    /// to 30 s.
-    pub(crate) redelivery: Backoff,
     /// Whether the queue's own redrive policy is accepted where it can bury innocents.
     pub(crate) native_redrive: bool,
     /// Whether attempts count receipts, those of other consumers and of mere holding too.
@@ -57,7 +54,6 @@ impl Default for Reading {
             max_unsettled: 1_000,
             max_unsettled_bytes: 64 << 20,
             hold: Duration::from_secs(900),
-            redelivery: Backoff::new(Duration::from_millis(200), Duration::from_secs(30)),
             native_redrive: false,
             count_receipts: false,
         }
@@ -101,6 +97,22 @@ impl Config {
 }
 
 impl Reading {
+    /// Returns what the engine of queue consumers keeps to.
+    pub(crate) fn settings(&self, fifo: bool) -> QueueSettings {
+        let mut settings = QueueSettings::new(fifo);
+        settings.wait = self.wait;
+        settings.lease = self.visibility;
+        settings.hold = self.hold;
+        settings.receivers = self.receivers;
+        settings.max_unsettled = self.max_unsettled;
+        settings.max_unsettled_bytes = self.max_unsettled_bytes;
+        settings.attempts = match self.count_receipts {
+            true => AttemptCount::Receipts,
+            false => AttemptCount::Runs,
+        };
+        settings
+    }
+
     fn read(options: &mut Options) -> Result<Self> {
         let mut read = Self::default();
         let second = Duration::from_secs(1);
@@ -127,19 +139,12 @@ impl Reading {
             read.max_unsettled_bytes = usize::try_from(most).unwrap_or(usize::MAX);
         }
         if let Some(hold) = options.duration("hold")? {
-            if hold > longest {
-                return Err(options.refuse("hold", "at most 12h: no message is hidden longer"));
+            if hold.is_zero() || hold > longest {
+                let why = "more than zero, and at most 12h: no message is hidden longer";
+                return Err(options.refuse("hold", why));
             }
             read.hold = hold;
         }
-        let first = options.duration("redelivery_first")?;
-        let max = options.duration("redelivery_max")?;
-        let first = first.unwrap_or(Duration::from_millis(200));
-        let max = max.unwrap_or(Duration::from_secs(30).max(first));
-        if max < first {
-            return Err(options.refuse("redelivery_max", "at least redelivery_first"));
-        }
-        read.redelivery = Backoff::new(first, max);
         let redrive = options.choice("native_redrive", &["refuse", "accept"])?;
         read.native_redrive = redrive == Some("accept");
         let attempts = options.choice("attempts", &["runs", "receipts"])?;
@@ -199,10 +204,10 @@ mod tests {
             ("max_unsettled=1", "from 10"),
             ("max_unsettled_bytes=1KiB", "1MiB"),
             ("hold=13h", "12h"),
-            (
-                "redelivery_first=2s&redelivery_max=1s",
-                "at least redelivery_first",
-            ),
+            ("wait=0s", "from 1s to 20s"),
+            ("visibility=0s", "from 2s to"),
+            ("hold=0s", "more than zero"),
+            ("redelivery_first=2s", "valid: "),
             ("native_redrive=maybe", "refuse, accept"),
             ("attempts=some", "runs, receipts"),
             ("retention=1d", "create"),

@@ -4,7 +4,6 @@ mod address;
 mod admin;
 mod backend;
 mod config;
-mod consumer;
 mod dead_letters;
 mod encoding;
 mod error;
@@ -13,5 +12,6 @@ mod metrics;
 mod producer;
 mod queue;
 mod reference;
+mod source;
 
 pub use self::backend::SqsBackend;

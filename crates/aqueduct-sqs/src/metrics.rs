@@ -1,7 +1,7 @@
-use metrics::{Counter, Gauge, counter, gauge};
+use metrics::{Counter, counter};
 
-/// What a queue costs and holds. Handles are taken once, when the queue is opened: install the
-/// recorder before. Requests are `aqueduct_sqs_requests_total`, by operation.
+/// Metrics of a queue. The handles are taken once, when the queue is opened: install the recorder
+/// before. Requests are `aqueduct_sqs_requests_total`, by operation.
 pub(crate) struct Metrics {
     pub(crate) get_queue: Counter,
     pub(crate) send: Counter,
@@ -14,13 +14,6 @@ pub(crate) struct Metrics {
     pub(crate) sent: Counter,
     pub(crate) received: Counter,
     pub(crate) deleted: Counter,
-    /// Messages that came again while they were out here, or after they were handled here.
-    pub(crate) repeated: Counter,
-    /// Messages whose time ran out while they were held.
-    pub(crate) expired: Counter,
-    /// Messages given back unhandled.
-    pub(crate) returned: Counter,
-    pub(crate) held: Gauge,
 }
 
 impl Metrics {
@@ -38,10 +31,6 @@ impl Metrics {
             sent: counter!("aqueduct_sqs_sent_total", "queue" => label()),
             received: counter!("aqueduct_sqs_received_total", "queue" => label()),
             deleted: counter!("aqueduct_sqs_deleted_total", "queue" => label()),
-            repeated: counter!("aqueduct_sqs_repeated_total", "queue" => label()),
-            expired: counter!("aqueduct_sqs_expired_total", "queue" => label()),
-            returned: counter!("aqueduct_sqs_returned_total", "queue" => label()),
-            held: gauge!("aqueduct_sqs_held", "queue" => label()),
         }
     }
 }

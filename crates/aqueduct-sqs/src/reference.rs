@@ -49,11 +49,6 @@ const OPTIONS: &[OptionDoc] = &[
         "a longer delay of a nack waits in the queue instead of here",
     ),
     OptionDoc::new(
-        &["redelivery_first", "redelivery_max"],
-        "`200ms`, `30s`",
-        "the wait before an attempt is repeated, where the nack names none",
-    ),
-    OptionDoc::new(
         &["native_redrive"],
         "`refuse`",
         "`accept` opens a FIFO queue that has a redrive policy of its own",

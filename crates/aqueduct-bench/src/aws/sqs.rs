@@ -3,6 +3,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use aqueduct_core::{Backend as _, Error, ErrorKind, GroupName, Resource, Result, Source, Url};
 use aqueduct_producer::{Producer, ProducerOptions};
+use aqueduct_queue::QueueOptions;
 use aqueduct_sqs::SqsBackend;
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::types::{DeleteMessageBatchRequestEntry, SendMessageBatchRequestEntry};
@@ -268,7 +269,8 @@ fn aqueduct_out(events: u64, _batch: usize) -> Result<Figures> {
             return Err(resource.does_not_offer("queue"));
         };
         let measured = Measured::begin(&queue.side);
-        let consumer = source.consumer(&GroupName::new("bench")).await?;
+        let options = QueueOptions::new(GroupName::new("bench"));
+        let consumer = aqueduct_queue::open(&*source, options, &runtime).await?;
         let mut left = events;
         let mut bytes = 0;
         while left > 0 {

@@ -3,6 +3,7 @@
 
 pub(crate) mod broken;
 pub(crate) mod layer;
+pub(crate) mod topic;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

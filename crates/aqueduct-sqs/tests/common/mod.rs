@@ -110,10 +110,7 @@ impl Queues {
             // The clock of the SDK's time-outs is not the tests'.
             None => "&request_timeout=1h&connect_timeout=1h".to_owned(),
         };
-        format!(
-            "sqs://{name}{suffix}?create=missing&visibility=2s&redelivery_first=20ms\
-             &redelivery_max=200ms{endpoint}"
-        )
+        format!("sqs://{name}{suffix}?create=missing&visibility=2s{endpoint}")
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use aqueduct_aws::Aws;
 use aqueduct_core::{Consumer, Resource, Runtime, Source};
 use aqueduct_emulators::HttpFaults;
+use aqueduct_queue::QueueOptions;
 use aqueduct_runtime::Simulation;
 use aws_sdk_sqs::Client;
 
@@ -37,7 +38,11 @@ impl Place {
 
     pub(crate) async fn consumer(&self, resource: &dyn Resource) -> Arc<dyn Consumer> {
         match resource.source(&self.runtime).await.unwrap() {
-            Source::Queue(queue) => queue.consumer(&"group".into()).await.unwrap(),
+            Source::Queue(queue) => {
+                let options = QueueOptions::new("group".into());
+                let opening = aqueduct_queue::open(&*queue, options, &self.runtime);
+                opening.await.unwrap()
+            }
             _ => panic!("it is no queue"),
         }
     }

@@ -10,6 +10,7 @@ use aqueduct_group::Group;
 use aqueduct_layers::{
     DeadLetterOptions, DeadLetters, Idempotency, IdempotencyOptions, RejectPolicy,
 };
+use aqueduct_queue::QueueOptions;
 
 use super::Client;
 use super::merged::Merged;
@@ -99,7 +100,13 @@ impl Client {
                 options.isolation = Some(self.0.isolation.clone());
                 Group::open(log, leases, options, runtime).await?
             }
-            Source::Queue(queue) => queue.consumer(&group.options.group).await?,
+            Source::Queue(queue) => {
+                let mut options = QueueOptions::new(group.options.group.clone());
+                options.redelivery = group.options.redelivery;
+                options.max_unsettled = group.options.max_unsettled;
+                options.max_unsettled_bytes = group.options.max_unsettled_bytes;
+                aqueduct_queue::open(&*queue, options, runtime).await?
+            }
             _ => {
                 return Err(Error::unsupported(format!(
                     "{}: neither a log nor a queue",

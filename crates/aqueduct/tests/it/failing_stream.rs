@@ -5,13 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use aqueduct::core::{Consumer, Options, Queue, Resource, Source, Url};
+use aqueduct::core::{
+    Options, Queue, QueueMessage, QueueSettings, ReceiveRequest, Resource, SmallStr, Source,
+    Subscription, Url,
+};
 use aqueduct::testing::ManualClock;
 use aqueduct::{
-    Backend, BatchOptions, Client, Delivery, Environment, Error, ErrorKind, Event, GroupName,
-    MemoryBackend, Result, Retry, Runtime, StreamName, async_trait,
+    Backend, BatchOptions, Client, Environment, Error, ErrorKind, Event, GroupName, MemoryBackend,
+    Result, Retry, Runtime, StreamName, async_trait,
     config::{Capabilities, Claims},
-    consumer::ConsumerStatus,
 };
 
 /// How long the failing stream asks to be left alone.
@@ -27,7 +29,11 @@ struct BrokenStream {
     asked: Arc<AtomicU32>,
 }
 
-struct BrokenConsumer(Arc<AtomicU32>);
+#[derive(Clone)]
+struct BrokenQueue {
+    name: StreamName,
+    asked: Arc<AtomicU32>,
+}
 
 impl Backend for Broken {
     fn schemes(&self) -> &[&'static str] {
@@ -60,40 +66,20 @@ impl Resource for BrokenStream {
     async fn source(&self, _: &Runtime) -> Result<Source> {
         self.asked.fetch_add(1, Ordering::SeqCst);
         match self.opens {
-            true => Ok(Source::Queue(Arc::new(BrokenConsumer(self.asked.clone())))),
+            true => Ok(Source::Queue(Arc::new(BrokenQueue {
+                name: self.name.clone(),
+                asked: self.asked.clone(),
+            }))),
             false => futures::future::pending().await,
         }
     }
 }
 
 #[async_trait]
-impl Queue for BrokenConsumer {
-    async fn consumer(&self, _: &GroupName) -> Result<Arc<dyn Consumer>> {
-        self.0.store(0, Ordering::SeqCst);
-        Ok(Arc::new(Self(self.0.clone())))
+impl Queue for BrokenQueue {
+    fn stream(&self) -> &StreamName {
+        &self.name
     }
-}
-
-#[async_trait]
-impl Consumer for BrokenConsumer {
-    async fn receive_batch(&self, _: usize) -> Result<Vec<Delivery>> {
-        self.0.fetch_add(1, Ordering::SeqCst);
-        Err(Error::new(ErrorKind::Throttled, "slow down").with_retry(Retry::After(HINT)))
-    }
-
-    async fn drain(&self) -> Result<()> {
-        Ok(())
-    }
-
-    async fn flush(&self) -> Result<()> {
-        Ok(())
-    }
-
-    async fn close(&self) -> Result<()> {
-        Ok(())
-    }
-
-    fn pause(&self, _: bool) {}
 
     fn capabilities(&self) -> Capabilities {
         Capabilities {
@@ -102,8 +88,37 @@ impl Consumer for BrokenConsumer {
         }
     }
 
-    fn status(&self) -> ConsumerStatus {
-        ConsumerStatus::default()
+    fn settings(&self) -> QueueSettings {
+        QueueSettings::new(false)
+    }
+
+    async fn subscribe(&self, _: &GroupName) -> Result<Arc<dyn Subscription>> {
+        self.asked.store(0, Ordering::SeqCst);
+        Ok(Arc::new(self.clone()))
+    }
+}
+
+#[async_trait]
+impl Subscription for BrokenQueue {
+    async fn receive(&self, _: ReceiveRequest) -> Result<Vec<QueueMessage>> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        Err(Error::new(ErrorKind::Throttled, "slow down").with_retry(Retry::After(HINT)))
+    }
+
+    async fn ack(&self, receipts: &[SmallStr]) -> Vec<Result<()>> {
+        receipts.iter().map(|_| Ok(())).collect()
+    }
+
+    async fn release(&self, messages: &[(SmallStr, Duration)]) -> Vec<Result<()>> {
+        messages.iter().map(|_| Ok(())).collect()
+    }
+
+    async fn extend(&self, messages: &[(SmallStr, Duration)]) -> Vec<Result<()>> {
+        messages.iter().map(|_| Ok(())).collect()
+    }
+
+    async fn close(&self) -> Result<()> {
+        Ok(())
     }
 }
 

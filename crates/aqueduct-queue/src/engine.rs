@@ -1,109 +1,125 @@
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use aqueduct_core::{
-    Abandoned, Assignment, Backoff, Error, Instant, Parts, Result, Revocation, Revocations,
-    Runtime, Settlement, Settler, Settling,
+    Abandoned, Assignment, Backoff, Error, Instant, Parts, QueueSettings, Result, Revocation,
+    Revocations, Runtime, Settlement, Settler, Settling, Subscription,
 };
-use event_listener::Event as Signal;
+use event_listener::{Event as Signal, EventListener};
 
-use super::machine::{Again, Machine, Rules};
-use crate::config::Reading;
-use crate::queue::Queue;
+use crate::machine::{Again, Machine};
+use crate::metrics::Metrics;
 
-/// What a consumer, its driver and its deliveries share.
-pub(super) struct Core {
-    pub(super) queue: Queue,
-    pub(super) runtime: Runtime,
-    pub(super) visibility: Duration,
-    pub(super) wait: Duration,
+/// The machine of a consumer, shared by the consumer, its driver and its deliveries.
+pub(crate) struct Engine {
+    subscription: Arc<dyn Subscription>,
+    runtime: Runtime,
+    settings: QueueSettings,
     redelivery: Backoff,
     assignment: Assignment,
     machine: Mutex<Machine>,
     revocations: Revocations,
-    /// The driver is to look again.
-    pub(super) kicked: Signal,
-    /// Who waits for the machine is to look again.
-    pub(super) changed: Signal,
+    /// Wakes the driver.
+    driver: Signal,
+    /// Wakes those who wait for a state of the machine.
+    changed: Signal,
+    metrics: Metrics,
 }
 
-impl Core {
-    pub(super) fn new(
-        queue: Queue,
-        reading: &Reading,
+impl Engine {
+    pub(crate) fn new(
+        subscription: Arc<dyn Subscription>,
+        settings: QueueSettings,
+        redelivery: Backoff,
         assignment: Assignment,
         runtime: &Runtime,
     ) -> Self {
-        let rules = Rules {
-            ordered: queue.fifo,
-            visibility: reading.visibility,
-            hold: reading.hold,
-            receivers: reading.receivers,
-            max_unsettled: reading.max_unsettled,
-            max_unsettled_bytes: reading.max_unsettled_bytes,
-            count_receipts: reading.count_receipts,
-        };
         Self {
-            queue,
+            subscription,
             runtime: runtime.clone(),
-            visibility: reading.visibility,
-            wait: reading.wait,
-            redelivery: reading.redelivery,
-            assignment,
-            machine: Mutex::new(Machine::new(rules)),
+            redelivery,
+            machine: Mutex::new(Machine::new(settings.clone())),
+            settings,
             revocations: Revocations::new(),
-            kicked: Signal::new(),
+            driver: Signal::new(),
             changed: Signal::new(),
+            metrics: Metrics::new(assignment.stream.as_str(), assignment.group.as_str()),
+            assignment,
         }
     }
 
-    pub(super) fn assignment(&self) -> &Assignment {
-        &self.assignment
+    pub(crate) fn subscription(&self) -> &Arc<dyn Subscription> {
+        &self.subscription
     }
 
-    /// Changes the machine, and wakes all whom that may concern.
-    pub(super) fn with<T>(&self, change: impl FnOnce(&mut Machine, Instant) -> T) -> T {
-        let answer = self.quietly(change);
-        self.kicked.notify(usize::MAX);
+    pub(crate) fn runtime(&self) -> &Runtime {
+        &self.runtime
+    }
+
+    pub(crate) fn settings(&self) -> &QueueSettings {
+        &self.settings
+    }
+
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// Changes the machine, and wakes the driver and all who wait.
+    pub(crate) fn with<T>(&self, change: impl FnOnce(&mut Machine, Instant) -> T) -> T {
+        let result = self.quietly(change);
+        self.driver.notify(usize::MAX);
         self.changed.notify(usize::MAX);
-        answer
+        result
     }
 
-    /// Changes the machine without waking anybody but those whose rights end.
-    pub(super) fn quietly<T>(&self, change: impl FnOnce(&mut Machine, Instant) -> T) -> T {
+    /// Changes the machine, and wakes only those whose right to settle may have ended.
+    pub(crate) fn quietly<T>(&self, change: impl FnOnce(&mut Machine, Instant) -> T) -> T {
         let now = self.runtime.now();
-        let (answer, rights) = {
+        let (result, rights) = {
             let mut machine = self.machine();
-            let answer = change(&mut machine, now);
-            (answer, machine.take_changed_rights())
+            let result = change(&mut machine, now);
+            (result, machine.take_changed_rights())
         };
         if rights {
             self.revocations.notify();
         }
-        answer
+        result
     }
 
-    pub(super) fn look<T>(&self, look: impl FnOnce(&Machine) -> T) -> T {
+    pub(crate) fn look<T>(&self, look: impl FnOnce(&Machine) -> T) -> T {
         look(&self.machine())
     }
 
-    /// Waits until `look` has an answer.
-    pub(super) async fn until<T>(
+    /// Waits until `look` returns a value.
+    pub(crate) async fn until<T>(
         &self,
         mut look: impl FnMut(&mut Machine, Instant) -> Option<T>,
     ) -> T {
         loop {
             let changed = self.changed.listen();
-            if let Some(answer) = self.quietly(&mut look) {
-                return answer;
+            if let Some(value) = self.quietly(&mut look) {
+                return value;
             }
             changed.await;
         }
     }
 
-    /// Waits for what can be handed out; empty at the end.
-    pub(super) async fn receive(&self, max: usize) -> Result<Vec<Parts>> {
-        let mut demand = Demand { core: self, max: 0 };
+    /// Returns what the driver waits on.
+    pub(crate) fn driver_wakes(&self) -> EventListener {
+        self.driver.listen()
+    }
+
+    /// Wakes those who wait for a state of the machine.
+    pub(crate) fn notify_changed(&self) {
+        self.changed.notify(usize::MAX);
+    }
+
+    /// Waits for messages that can be delivered; empty at the end.
+    pub(crate) async fn receive(&self, max: usize) -> Result<Vec<Parts>> {
+        let mut demand = Demand {
+            engine: self,
+            max: 0,
+        };
         self.until(|machine, now| {
             let taken = machine.take(max, now);
             if !taken.is_empty() {
@@ -112,13 +128,13 @@ impl Core {
             if machine.is_draining() {
                 return Some(Ok(Vec::new()));
             }
-            if let Some(failure) = machine.take_failure() {
+            if let Some(failure) = machine.take_failure(now) {
                 return Some(Err(failure));
             }
             if demand.max == 0 {
                 demand.max = max;
                 machine.demand(max, 0);
-                self.kicked.notify(usize::MAX);
+                self.driver.notify(usize::MAX);
             }
             None
         })
@@ -145,21 +161,21 @@ impl Core {
     }
 }
 
-/// What somebody waits for, while they do.
+/// The demand of one receiver, while it waits.
 struct Demand<'a> {
-    core: &'a Core,
+    engine: &'a Engine,
     max: usize,
 }
 
 impl Drop for Demand<'_> {
     fn drop(&mut self) {
         if self.max > 0 {
-            self.core.machine().demand(0, self.max);
+            self.engine.machine().demand(0, self.max);
         }
     }
 }
 
-impl Settler for Core {
+impl Settler for Engine {
     fn assignment(&self) -> &Assignment {
         &self.assignment
     }
@@ -180,8 +196,8 @@ impl Settler for Core {
             },
             _ => {
                 return Settling::Ready(Err(Error::unsupported(
-                    "rejected, and nothing was said of rejected events: set `dead_letters` or \
-                     `on_reject`",
+                    "a rejected event needs a place to go: set `dead_letters` or `on_reject` of the \
+                     group",
                 )));
             }
         };

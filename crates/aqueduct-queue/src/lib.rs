@@ -1,0 +1,11 @@
+#![doc = include_str!("../README.md")]
+
+mod consumer;
+mod driver;
+mod engine;
+mod machine;
+mod metrics;
+mod options;
+
+pub use self::consumer::open;
+pub use self::options::QueueOptions;

@@ -1,0 +1,124 @@
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aqueduct_core::{
+    Capabilities, GroupName, QueueMessage, QueueSettings, ReceiveRequest, Result, SmallStr,
+    StreamName, Subscription, Timestamp,
+};
+use async_trait::async_trait;
+use aws_sdk_sqs::types::{Message, MessageSystemAttributeName};
+
+use crate::encoding::{Incoming, decode};
+use crate::queue::{Queue, Receipt};
+
+/// A queue, for consumers. Clones are the same.
+#[derive(Clone)]
+pub(crate) struct SqsSource {
+    queue: Queue,
+    /// The source of messages that are not CloudEvents.
+    event_source: SmallStr,
+    settings: QueueSettings,
+    capabilities: Capabilities,
+}
+
+impl SqsSource {
+    pub(crate) fn new(queue: Queue, settings: QueueSettings, capabilities: Capabilities) -> Self {
+        Self {
+            event_source: format!("sqs://{}", queue.name).into(),
+            queue,
+            settings,
+            capabilities,
+        }
+    }
+
+    /// Returns `None` for a message without what every message has.
+    fn read(&self, message: Message) -> Option<QueueMessage> {
+        let attributes = message.message_attributes.unwrap_or_default();
+        let system = message.attributes.unwrap_or_default();
+        let text = |name: MessageSystemAttributeName| system.get(&name).map(String::as_str);
+        let number = |name| text(name)?.parse::<i64>().ok();
+        let group = text(MessageSystemAttributeName::MessageGroupId);
+        let id = message.message_id?;
+        let body = message.body.unwrap_or_default();
+        let bytes = body.len() + size_of(&attributes) + 256;
+        let event = decode(Incoming {
+            id: &id,
+            body,
+            attributes: &attributes,
+            group,
+            source: &self.event_source,
+        });
+        // Some services that speak this protocol leave the group out: the key orders as well.
+        let order_key = group.or(event.key()).map(SmallStr::from);
+        let mut read = QueueMessage::new(id.into(), message.receipt_handle?.into(), event);
+        read.order_key = order_key;
+        read.bytes = bytes;
+        read.stored_at =
+            number(MessageSystemAttributeName::SentTimestamp).map(Timestamp::from_millis);
+        read.receipts = number(MessageSystemAttributeName::ApproximateReceiveCount)
+            .and_then(|count| u32::try_from(count).ok())
+            .unwrap_or(1);
+        Some(read)
+    }
+}
+
+#[async_trait]
+impl aqueduct_core::Queue for SqsSource {
+    fn stream(&self) -> &StreamName {
+        &self.queue.name
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.capabilities.clone()
+    }
+
+    fn settings(&self) -> QueueSettings {
+        self.settings.clone()
+    }
+
+    async fn subscribe(&self, _: &GroupName) -> Result<Arc<dyn Subscription>> {
+        Ok(Arc::new(self.clone()))
+    }
+}
+
+#[async_trait]
+impl Subscription for SqsSource {
+    async fn receive(&self, request: ReceiveRequest) -> Result<Vec<QueueMessage>> {
+        let receipt = Receipt {
+            max: request.max,
+            wait: request.wait,
+            visibility: request.lease,
+            attempt: Some(request.token.to_string()),
+        };
+        let messages = self.queue.receive(receipt).await?;
+        Ok(messages
+            .into_iter()
+            .filter_map(|it| self.read(it))
+            .collect())
+    }
+
+    async fn ack(&self, receipts: &[SmallStr]) -> Vec<Result<()>> {
+        self.queue.delete(receipts).await
+    }
+
+    async fn release(&self, messages: &[(SmallStr, Duration)]) -> Vec<Result<()>> {
+        self.queue.hide(messages).await
+    }
+
+    async fn extend(&self, messages: &[(SmallStr, Duration)]) -> Vec<Result<()>> {
+        self.queue.hide(messages).await
+    }
+
+    async fn close(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+fn size_of(attributes: &HashMap<String, aws_sdk_sqs::types::MessageAttributeValue>) -> usize {
+    let sizes = attributes.iter().map(|(name, value)| {
+        let text = value.string_value().map_or(0, str::len);
+        name.len() + text + value.binary_value().map_or(0, |it| it.as_ref().len())
+    });
+    sizes.sum()
+}
