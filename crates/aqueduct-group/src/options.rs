@@ -54,6 +54,9 @@ pub struct GroupOptions {
     /// How long a partition may finish its deliveries before it is handed off or closed; default
     /// 30 s.
     pub drain: Duration,
+    /// The retention of the stream, if it is known; default none. An expired position of a partition
+    /// that was quiet for longer is then told from a gap.
+    pub retention: Option<Duration>,
     /// How to continue if retention removed events before they were read; default: fail, because
     /// going on would lose them silently.
     pub on_gap: OnGap,
@@ -107,6 +110,7 @@ impl GroupOptions {
             isolation: None,
             redelivery: Backoff::new(Duration::from_millis(200), Duration::from_secs(30)),
             drain: Duration::from_secs(30),
+            retention: None,
             on_gap: OnGap::Fail,
             max_partitions: None,
             rebalance_listener: None,

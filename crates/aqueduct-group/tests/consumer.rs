@@ -249,6 +249,34 @@ fn a_gap_is_never_skipped_in_silence() {
 }
 
 #[test]
+fn a_partition_that_was_quiet_beyond_its_retention_is_no_gap() {
+    for quiet in [true, false] {
+        let bench = Bench::new("1");
+        bench.send(0, 10, 1);
+        let mut options = bench.options();
+        options.retention = Some(SECOND * 3_600);
+        let consumer = bench.open(&bench.runtime, options.clone());
+        assert_eq!(bench.drink(&consumer).len(), 10);
+        bench.sleep(SECOND * 30);
+        bench.run(consumer.close()).unwrap();
+        if !quiet {
+            bench.sleep(SECOND * 3_600);
+        }
+        let partition = bench.run(bench.log().partitions()).unwrap().remove(0).id;
+        bench.send(10, 5, 1);
+        // All that was settled is gone, and the position with it.
+        let faults = bench.backend.faults("orders");
+        faults.drop_oldest(&partition, 12).unwrap();
+        let consumer = bench.open(&bench.runtime, options);
+        let received = bench.run(consumer.receive_batch(10));
+        match quiet {
+            true => assert_eq!(received.unwrap().len(), 3),
+            false => assert!(received.unwrap_err().is(ErrorKind::PositionExpired)),
+        }
+    }
+}
+
+#[test]
 fn a_gap_stops_its_own_partition_alone() {
     let bench = Bench::new("2");
     bench.send(0, 40, 20);

@@ -154,3 +154,43 @@ fn a_partition_that_was_just_handed_off_is_given_up() {
     seen.sort_unstable();
     assert_eq!(seen, (0..40).collect::<Vec<_>>());
 }
+
+#[test]
+fn a_request_of_a_member_that_leaves_is_withdrawn() {
+    let bench = released("2");
+    let one = bench.open(&bench.runtime, bench.options());
+    bench.run(async {
+        // A delivery that is out keeps the partition from being handed off at once.
+        let out = bench.receive(&one, SECOND * 5).await;
+        let mut options = bench.options();
+        options.owner = Some("two".into());
+        let two = aqueduct_group::Group::open(
+            bench_log(&bench).await,
+            bench.resource.leases(&bench.runtime).await.unwrap(),
+            options,
+            &bench.runtime,
+        );
+        let two = two.await.unwrap();
+        let leases = bench.resource.leases(&bench.runtime).await.unwrap();
+        let key = GroupKey::new("billing", "orders");
+        loop {
+            let rows = leases.list(&key, &[]).await.unwrap();
+            if rows.iter().any(|row| row.wanted_by == Some("two".into())) {
+                break;
+            }
+            bench.runtime.sleep(Duration::from_millis(10)).await;
+        }
+        two.close().await.unwrap();
+        let rows = leases.list(&key, &[]).await.unwrap();
+        assert!(rows.iter().all(|row| row.wanted_by.is_none()));
+        assert!(rows.iter().all(|row| row.owner != Some("two".into())));
+        drop(out);
+    });
+}
+
+async fn bench_log(bench: &Bench) -> std::sync::Arc<dyn aqueduct_core::PartitionedLog> {
+    match bench.resource.source(&bench.runtime).await.unwrap() {
+        aqueduct_core::Source::Log(log) => log,
+        _ => panic!("memory is a log"),
+    }
+}

@@ -59,6 +59,13 @@ pub(super) fn call(shared: &Arc<Shared>, command: Command) -> Option<BoxFuture<'
             Input::Requested(partition, shared.limited("request", call).await)
         }
         .boxed(),
+        Command::Withdraw(lease, op) => async move {
+            let partition = lease.partition.clone();
+            let by = shared.owner.clone();
+            let call = leases.withdraw(&key, &lease, &by);
+            Input::Read(partition, op, shared.limited("withdraw", call).await)
+        }
+        .boxed(),
         Command::Delete(lease) => async move {
             let partition = lease.partition.clone();
             let answer = shared.limited("delete", leases.delete(&key, &lease)).await;

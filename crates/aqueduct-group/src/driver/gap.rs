@@ -11,6 +11,12 @@ impl Slot {
         error: &Error,
     ) -> Result<Option<Box<dyn PartitionReader>>> {
         let shared = &self.shared;
+        if error.is(ErrorKind::PositionExpired) && self.is_quiet() {
+            let partition = &self.partition;
+            tracing::info!(key = %shared.key, %partition, "quiet for longer than its retention: nothing is lost");
+            let request = self.request(ReadFrom::Earliest);
+            return shared.log.open(&request).await.map(Some);
+        }
         let asked = self
             .read_from()
             .map_or(Checkpoint::End, Checkpoint::Start)

@@ -47,6 +47,7 @@ async fn read_on(slot: &Slot) {
     }
     loop {
         let room = room(slot, &mut tail_at).await;
+        let began = shared.runtime.wall();
         let read = match reader.as_mut() {
             Some(reader) => reader.read(room).await,
             None => match open(slot).await {
@@ -64,7 +65,7 @@ async fn read_on(slot: &Slot) {
                 if batch.tail.is_some() {
                     tail_at = now + TAIL_EVERY;
                 }
-                slot.fetched(batch.records, batch.tail, now);
+                slot.fetched(batch.records, batch.tail, now, began);
                 if let Some(end) = batch.end {
                     return slot.reader_ended(end.children);
                 }

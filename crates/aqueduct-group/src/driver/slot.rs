@@ -5,6 +5,7 @@ use std::time::Duration;
 use aqueduct_core::{
     Abandoned, Assignment, Checkpoint, Error, Instant, PartitionId, PartitionStatus, Parts,
     ReadFailure, ReadFrom, Record, Revocation, Revocations, Settlement, Settler, Settling, Tail,
+    Timestamp,
 };
 use event_listener::Event as Signal;
 
@@ -20,6 +21,8 @@ pub(crate) struct Slot {
     pub(super) assignment: Assignment,
     pub(super) partition: PartitionId,
     pub(super) start: Checkpoint,
+    /// As stored with the checkpoint.
+    caught_up_at: Option<Timestamp>,
     inner: Mutex<Inner>,
     revocations: Revocations,
     /// Nothing is handed out from then on, in nanoseconds of the runtime's clock.
@@ -78,6 +81,7 @@ impl Slot {
             },
             partition: lease.partition.clone(),
             start: lease.checkpoint,
+            caught_up_at: lease.caught_up_at,
             inner: Mutex::new(Inner {
                 tracker,
                 reader_waits: false,
@@ -211,7 +215,13 @@ impl Slot {
     }
 
     /// Takes what a read brought.
-    pub(super) fn fetched(&self, records: Vec<Record>, tail: Option<Tail>, now: Instant) {
+    pub(super) fn fetched(
+        &self,
+        records: Vec<Record>,
+        tail: Option<Tail>,
+        now: Instant,
+        began: Timestamp,
+    ) {
         let mut inner = lock(&self.inner);
         inner.failing = None;
         let empty = records.is_empty();
@@ -219,6 +229,10 @@ impl Slot {
         if let Some(tail) = tail {
             let seen = inner.tracker.last_seen();
             inner.lag.read(tail, seen, now);
+            if tail.events_behind == Some(0) || tail.last.is_some() && tail.last <= seen {
+                // As of the beginning of the read: what came during it may be missing.
+                inner.tracker.at_end(began);
+            }
         }
         if empty {
             return;
@@ -275,6 +289,19 @@ impl Slot {
         inner.watched = true;
         drop(inner);
         self.shared.wake.notify(usize::MAX);
+    }
+
+    /// Returns whether an expired position loses nothing: all that was stored until a time within
+    /// the retention is settled, so that the partition was merely quiet (rule 9).
+    pub(super) fn is_quiet(&self) -> bool {
+        let Some(retention) = self.shared.options.retention else {
+            return false;
+        };
+        let inner = lock(&self.inner);
+        let caught_up = inner.tracker.caught_up_at().max(self.caught_up_at);
+        let settled = inner.tracker.held() == 0;
+        let age = caught_up.map(|at| self.shared.runtime.wall().since(at));
+        settled && age.is_some_and(|age| age < retention)
     }
 
     /// Where a new reader goes on.

@@ -87,6 +87,7 @@ impl Member {
         candidates.retain(|lease| busiest(lease) == most);
         let lease = candidates[self.steps.rng.below(candidates.len())].clone();
         self.asks.recent.insert(lease.partition.clone(), now);
+        self.asks.sent += 1;
         out.push(Command::Request(lease));
     }
 
@@ -95,13 +96,18 @@ impl Member {
         partition: &PartitionId,
         answer: Result<Option<Lease>>,
         now: Instant,
+        out: &mut Vec<Command>,
     ) {
+        self.asks.sent = self.asks.sent.saturating_sub(1);
         match answer {
             Ok(Some(row)) => {
                 self.reached();
                 let asks = row.wanted_by.as_ref() == Some(&self.identity.owner);
-                if asks && row.owner.is_some() && !self.ending.closing {
+                if asks && row.owner.is_some() {
                     self.begin_ask(&row, now);
+                    if self.ending.closing {
+                        self.withdraw(&row, out);
+                    }
                 }
                 if let Some(known) = self.table.rows.get_mut(partition)
                     && known.lease.is_same_row(&row)

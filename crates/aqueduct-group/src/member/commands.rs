@@ -56,6 +56,8 @@ pub(crate) enum Command {
     Read(PartitionId, u64),
     /// Ask the owner of that lease for it.
     Request(Lease),
+    /// Withdraw the request for that lease; the answer is one of [`Command::Read`].
+    Withdraw(Lease, u64),
     /// Delete a lease.
     Delete(Lease),
 

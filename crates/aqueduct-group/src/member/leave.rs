@@ -34,11 +34,15 @@ impl Owned {
 impl Member {
     pub(super) fn on_close(&mut self, now: Instant, out: &mut Vec<Command>) {
         self.ending.closing = true;
-        // It may have been handed off since it was read last.
+        // A partition handed to a member that has left would wait for a whole ttl. The answer shows
+        // whether it was handed off before.
         for (partition, ask) in &mut self.asks.open {
             self.steps.ops += 1;
             ask.reading = Some(self.steps.ops);
-            out.push(Command::Read(partition.clone(), self.steps.ops));
+            out.push(match self.table.rows.get(partition) {
+                Some(row) => Command::Withdraw(row.lease.clone(), self.steps.ops),
+                None => Command::Read(partition.clone(), self.steps.ops),
+            });
         }
         // What is being taken may be ours by now: it is given up once that is known.
         let open = self.owned.iter().filter(|(_, it)| it.deadline.is_some());
@@ -53,6 +57,15 @@ impl Member {
         for row in lost {
             self.let_row_go(row, now);
         }
+    }
+
+    /// Takes back a request that was answered while the member closes.
+    pub(super) fn withdraw(&mut self, row: &Lease, out: &mut Vec<Command>) {
+        self.steps.ops += 1;
+        if let Some(ask) = self.asks.open.get_mut(&row.partition) {
+            ask.reading = Some(self.steps.ops);
+        }
+        out.push(Command::Withdraw(row.clone(), self.steps.ops));
     }
 
     /// Takes our name out of a row that we do not own: lost by us and taken by nobody since, or

@@ -145,6 +145,8 @@ struct Asks {
     open: BTreeMap<PartitionId, Ask>,
     /// When each partition was last asked for, so that no owner is asked again too soon (rule 6).
     recent: BTreeMap<PartitionId, Instant>,
+    /// Requests under way: a member that closes waits for them, to withdraw them.
+    sent: usize,
 }
 
 /// The end of flushes and of the member.
@@ -327,7 +329,9 @@ impl Member {
             Input::Read(partition, op, answer) => {
                 self.on_read(&partition, op, answer, now, &mut out);
             }
-            Input::Requested(partition, answer) => self.on_requested(&partition, answer, now),
+            Input::Requested(partition, answer) => {
+                self.on_requested(&partition, answer, now, &mut out);
+            }
             Input::Deleted(partition, answer) => self.on_deleted(&partition, answer, now),
             Input::Close => self.on_close(now, &mut out),
         }

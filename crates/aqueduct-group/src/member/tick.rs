@@ -34,7 +34,11 @@ impl Member {
             }
         }
         self.answer_flushes(out);
-        if self.ending.closing && self.owned.is_empty() && self.asks.open.is_empty() {
+        if self.ending.closing
+            && self.owned.is_empty()
+            && self.asks.open.is_empty()
+            && self.asks.sent == 0
+        {
             self.ending.closed = true;
             let kept = std::mem::take(&mut self.ending.kept).into_iter().collect();
             out.push(Command::Closed { kept });

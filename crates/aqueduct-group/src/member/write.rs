@@ -56,6 +56,8 @@ impl Member {
             next.checkpoint = progress.ack_floor;
             next.handed_out = progress.handed_out;
             next.attempts = progress.attempts;
+            // An earlier time stays true: the checkpoint never falls.
+            next.caught_up_at = next.caught_up_at.max(progress.caught_up_at);
         }
         next
     }

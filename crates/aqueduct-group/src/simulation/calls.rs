@@ -92,6 +92,11 @@ impl World {
                 let row = store.request(&lease, &by);
                 Input::Requested(lease.partition, Ok(row))
             }
+            Command::Withdraw(lease, op) => {
+                let by = self.processes[at].owner.clone();
+                let row = store.withdraw(&lease, &by);
+                Input::Read(lease.partition, op, Ok(row))
+            }
             Command::Delete(lease) => {
                 self.check.seen.deleted += 1;
                 Input::Deleted(lease.partition.clone(), Ok(store.delete(&lease)))
@@ -120,6 +125,7 @@ fn failed(command: &Command, unknown: bool) -> Input {
             Input::Written(current.partition.clone(), *op, Err(error))
         }
         Command::Read(id, op) => Input::Read(id.clone(), *op, Err(error)),
+        Command::Withdraw(lease, op) => Input::Read(lease.partition.clone(), *op, Err(error)),
         Command::Request(lease) => Input::Requested(lease.partition.clone(), Err(error)),
         Command::Delete(lease) => Input::Deleted(lease.partition.clone(), Err(error)),
         _ => Input::Tick,

@@ -36,6 +36,10 @@ impl Store {
         self.amend(lease, |stored| rules::request(stored, lease, by))
     }
 
+    pub(super) fn withdraw(&mut self, lease: &Lease, by: &OwnerId) -> Option<Lease> {
+        self.amend(lease, |stored| rules::withdraw(stored, lease, by))
+    }
+
     pub(super) fn delete(&mut self, lease: &Lease) -> Swap {
         match self.rows.get(&lease.partition) {
             Some(row) if lease.is_same_row(row) => {

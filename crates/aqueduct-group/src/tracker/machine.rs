@@ -3,6 +3,7 @@ use std::collections::{BinaryHeap, VecDeque};
 
 use aqueduct_core::{
     Checkpoint, Instant, PartitionId, Position, ReadFrom, Record, Revocation, StoredAttempts,
+    Timestamp,
 };
 
 use super::guard::{Announce, Guard};
@@ -46,6 +47,8 @@ pub(super) struct Floor {
     /// The children, once the reader has ended.
     pub(super) ended: Option<Vec<PartitionId>>,
     pub(super) revoked: Option<Revocation>,
+    /// The time until which everything stored is settled.
+    pub(super) caught_up_at: Option<Timestamp>,
 }
 
 /// The figures that the limits look at.
@@ -86,6 +89,7 @@ impl Tracker {
                 committed: (start, takeover.attempts),
                 ended: None,
                 revoked: None,
+                caught_up_at: None,
             },
             load: Load::default(),
             guard: Guard {
@@ -181,6 +185,21 @@ impl Tracker {
     /// Stays in the past until a take: wait for it only while a receiver waits.
     pub(crate) fn next_due(&self) -> Option<Instant> {
         self.ready.retries.peek().map(|Reverse((due, ..))| *due)
+    }
+
+    /// Notes that reading reached the end at `at`: if nothing is unsettled, all stored until then is
+    /// settled. Returns whether that is so.
+    pub(crate) fn at_end(&mut self, at: Timestamp) -> bool {
+        let caught_up = self.line.len() == 0 && !self.is_revoked();
+        if caught_up {
+            self.floor.caught_up_at = self.floor.caught_up_at.max(Some(at));
+        }
+        caught_up
+    }
+
+    /// Returns the time until which everything stored is settled.
+    pub(crate) fn caught_up_at(&self) -> Option<Timestamp> {
+        self.floor.caught_up_at
     }
 
     /// The partition is closed and read to its end.

@@ -30,7 +30,7 @@ mod take;
 mod tests;
 mod trial;
 
-use aqueduct_core::{Backoff, Checkpoint, Position, StoredAttempts};
+use aqueduct_core::{Backoff, Checkpoint, Position, StoredAttempts, Timestamp};
 
 pub(crate) use self::machine::Tracker;
 
@@ -97,4 +97,6 @@ pub(crate) struct Progress {
     pub(crate) announces: bool,
     /// Events settled since the last commit.
     pub(crate) settled: usize,
+    /// The time until which everything stored is settled, if the partition was at its end since.
+    pub(crate) caught_up_at: Option<Timestamp>,
 }

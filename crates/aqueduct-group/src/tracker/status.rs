@@ -31,6 +31,7 @@ impl Tracker {
             urgent: stale || self.waits_for_mark() || announces,
             announces: announces && !stale,
             settled: self.load.settled,
+            caught_up_at: self.floor.caught_up_at,
         }
     }
 

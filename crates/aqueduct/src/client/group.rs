@@ -97,6 +97,8 @@ impl Client {
                 let mut options = group.options.clone();
                 options.rebalance_listener = rebalance_listener;
                 options.budget = self.0.budget.clone();
+                // Without it an expired position counts as a gap, which loses nothing silently.
+                options.retention = self.retention_of(stream).await.unwrap_or_default();
                 options.isolation = Some(self.0.isolation.clone());
                 Group::open(log, leases, options, runtime).await?
             }
