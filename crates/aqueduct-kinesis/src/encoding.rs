@@ -1,7 +1,7 @@
 use std::borrow::Cow;
 use std::io;
 
-use aqueduct_core::cloudevents::{json, protobuf};
+use aqueduct_core::cloudevents::{Received, json, protobuf, receive};
 use aqueduct_core::{Error, ErrorKind, Event, EventId, PartitionId, Result, SmallStr};
 use bytes::Bytes;
 
@@ -78,31 +78,28 @@ impl Place<'_> {
     }
 }
 
-/// Decodes a record: a CloudEvent in either format, else a foreign event with the unchanged bytes
-/// and the partition key as its key.
+/// Decodes a record: a CloudEvent in either format, else a foreign event, or a damaged one if it
+/// claims to be a CloudEvent, with the unchanged bytes and the partition key as its key.
 pub(crate) fn decode(data: Bytes, partition_key: &str, encoding: Encoding, at: Place<'_>) -> Event {
-    if encoding != Encoding::Raw
-        && let Some(event) = decode_cloudevent(&data)
-    {
-        return event;
+    let received = match encoding {
+        Encoding::Raw => Received::Foreign,
+        // Records have no media type: the bytes decide.
+        _ => receive(&data, None),
+    };
+    let damage = match received {
+        Received::Event(event) => return event,
+        Received::Invalid(reason) => Some(reason),
+        Received::Foreign => None,
+    };
+    let mut event = Event::foreign(at.stream, at.event_id(), data);
+    let is_invented = |it: &&str| partition_key.starts_with(*it);
+    if ![KEYLESS, HASHED].iter().any(is_invented) {
+        event = event.with_key(partition_key);
     }
-    let event = Event::foreign(at.stream, at.event_id(), data);
-    match [KEYLESS, HASHED]
-        .iter()
-        .any(|it| partition_key.starts_with(it))
-    {
-        true => event,
-        false => event.with_key(partition_key),
+    match damage {
+        Some(reason) => event.damaged_by(reason),
+        None => event,
     }
-}
-
-fn decode_cloudevent(data: &Bytes) -> Option<Event> {
-    if data.starts_with(b"{") {
-        return json::decode(data).ok();
-    }
-    // Protobuf begins with a line feed, and JSON may.
-    let event = protobuf::decode(data).or_else(|_| json::decode(data));
-    event.ok()
 }
 
 /// Returns the partition key of an unaggregated record: the event's key if the service accepts it.

@@ -80,7 +80,7 @@ const READING: &[OptionDoc] = &[
     ),
     OptionDoc::new(
         &["broken_aggregates"],
-        "`raw`",
-        "a damaged aggregate is delivered as one foreign event that says so; `reject` gives it to the dead letters",
+        "`reject`",
+        "a damaged aggregate goes to the dead letters; `raw` delivers it as one foreign event that says so",
     ),
 ];

@@ -1,9 +1,10 @@
 //! The event formats of CloudEvents 1.0: [`json`] and [`protobuf`], single and batch.
 //!
-//! They are for carriers without headers, and for files. Encoding never fails and does not check
-//! the event: [`Event::validate`](crate::Event::validate) does. Decoding takes any bytes and
-//! answers `Corrupt` where they are not the format, or `Invalid`, naming the attribute, where they
-//! break a rule of CloudEvents.
+//! They are for carriers without headers, and for files; [`receive`] decides whether a received body
+//! is an event in one of them. Encoding never fails and does not check the event:
+//! [`Event::validate`](crate::Event::validate) does. Decoding takes any bytes and returns `Corrupt`
+//! if they are not the format, or `Invalid`, naming the attribute, if they break a rule of
+//! CloudEvents.
 //!
 //! | event | attribute |
 //! |---|---|
@@ -23,5 +24,8 @@ mod fault;
 pub mod json;
 mod media;
 pub mod protobuf;
+mod receive;
 #[cfg(test)]
 mod tests;
+
+pub use self::receive::{Received, receive};

@@ -57,12 +57,15 @@ impl Event {
     /// The content type of JSON data.
     pub const JSON: SmallStr = SmallStr::literal("application/json");
 
-    /// The type of an event that was read from a record which is no CloudEvent.
+    /// The type of an event that was read from a record that does not claim to be a CloudEvent.
     pub const FOREIGN: SmallStr = SmallStr::literal("io.aqueduct.foreign");
 
-    /// The type of an event that was made of a damaged record which its stream was told to have
-    /// rejected: a worker rejects it unless a handler names this very type.
+    /// The type of an event that was read from a damaged record, or from one that claims to be a
+    /// CloudEvent and is not valid. A worker rejects it unless a handler names this very type.
     pub const DAMAGED: SmallStr = SmallStr::literal("io.aqueduct.damaged");
+
+    /// The attribute that says why a record is damaged.
+    pub const DAMAGE: SmallStr = SmallStr::literal("aqueductbroken");
 
     /// An event of type `kind` with a new id, without data. Its source is the client's unless
     /// [`with_source`](Self::with_source) names one.
@@ -94,12 +97,27 @@ impl Event {
         Ok(event)
     }
 
-    /// The event for a record that is no CloudEvent: its bytes as they are, an id made of where it
-    /// was read, and a type that says so.
+    /// Creates the event for a record that does not claim to be a CloudEvent: its bytes unchanged, an
+    /// id made of its place, and the type [`FOREIGN`](Self::FOREIGN).
     pub fn foreign(source: impl Into<SmallStr>, id: EventId, data: impl Into<Bytes>) -> Self {
         Self::with_id_and_type(id, Self::FOREIGN)
             .with_source(source)
             .with_data(data)
+    }
+
+    /// Makes a foreign event one of a damaged record: of type [`DAMAGED`](Self::DAMAGED), with the
+    /// reason in the attribute [`DAMAGE`](Self::DAMAGE).
+    #[must_use]
+    pub fn damaged_by(mut self, reason: impl Into<SmallStr>) -> Self {
+        self.kind = Self::DAMAGED;
+        let reason = AttributeValue::String(reason.into());
+        self.attributes.set_checked(Self::DAMAGE, reason);
+        self
+    }
+
+    /// Returns why the record is damaged; `None` if that is not known, or if it is not damaged.
+    pub fn damage(&self) -> Option<&str> {
+        self.attributes.get(&Self::DAMAGE)?.as_str()
     }
 
     /// Sets the id.

@@ -39,7 +39,7 @@ impl Default for Reading {
     fn default() -> Self {
         Self {
             mode: ReadMode::Polling,
-            broken: OnBroken::Raw,
+            broken: OnBroken::Reject,
             poll_interval: Duration::from_millis(200),
         }
     }
@@ -72,8 +72,8 @@ impl Reading {
             }
         }
         let broken = options.choice("broken_aggregates", &["raw", "reject"])?;
-        if broken == Some("reject") {
-            read.broken = OnBroken::Reject;
+        if broken == Some("raw") {
+            read.broken = OnBroken::Raw;
         }
         if let Some(interval) = options.duration("poll_interval")? {
             if interval > Duration::from_secs(60) {

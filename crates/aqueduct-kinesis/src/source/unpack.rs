@@ -13,9 +13,6 @@ use crate::config::OnBroken;
 use crate::encoding::{self, decode};
 use crate::shards::Shard;
 
-/// The attribute that says why a record which begins like an aggregate was delivered as it is.
-pub(crate) const BROKEN: &str = "aqueductbroken";
-
 /// Makes events of records.
 pub(super) struct Unpack {
     source: Arc<Source>,
@@ -82,10 +79,13 @@ impl Unpack {
         let (stream, shard) = (&self.source.kinesis.shown, &self.shard.id);
         tracing::warn!(%stream, %shard, %position, %why, "a damaged record");
         let mut record = self.record(raw, raw.data.clone(), &raw.partition_key, position);
-        if self.source.reading.broken == OnBroken::Reject {
-            record.event = damaged(record.event);
+        match self.source.reading.broken {
+            OnBroken::Reject => record.event = record.event.damaged_by(why.to_string()),
+            OnBroken::Raw => {
+                let attributes = record.event.attributes_mut();
+                attributes.set(Event::DAMAGE, why.to_string())?;
+            }
         }
-        record.event.attributes_mut().set(BROKEN, why.to_string())?;
         out.push_back(record);
         Ok(())
     }
@@ -105,19 +105,6 @@ impl Unpack {
         };
         let event = decode(data, partition_key, self.source.encoding, at);
         Record::new(event, position, raw.stored_at)
-    }
-}
-
-/// The same event, for the group's dead letters.
-fn damaged(foreign: Event) -> Event {
-    let mut damaged = Event::with_id_and_type(foreign.id().clone(), Event::DAMAGED)
-        .with_source(foreign.source_text());
-    if let Some(key) = foreign.key_text() {
-        damaged = damaged.with_key(key);
-    }
-    match foreign.data() {
-        Some(data) => damaged.with_data(data.clone()),
-        None => damaged,
     }
 }
 

@@ -1,7 +1,8 @@
 use std::collections::HashMap;
+use std::fmt;
 
-use aqueduct_core::cloudevents::json;
-use aqueduct_core::{AttributeValue, Event, EventId, Result, SmallStr};
+use aqueduct_core::cloudevents::{Received, receive};
+use aqueduct_core::{AttributeValue, Error, ErrorKind, Event, EventId, Result, SmallStr};
 use aws_sdk_sqs::types::MessageAttributeValue;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -20,49 +21,65 @@ pub(crate) struct Incoming<'a> {
     pub(crate) source: &'a SmallStr,
 }
 
-/// The event of a message. One that is no CloudEvent, or a broken one, becomes an event that says
-/// so.
+/// Decodes a message. One that does not claim to be a CloudEvent becomes a foreign event, and one
+/// that is not a valid one a damaged event with the reason.
 pub(crate) fn decode(message: Incoming<'_>) -> Event {
     let content_type = text(message.attributes, CONTENT_TYPE);
-    let is_structured = |it: &str| it.starts_with(json::CONTENT_TYPE);
     let body = Bytes::from(message.body);
-    let read = match text(message.attributes, VERSION) {
+    let received = match text(message.attributes, VERSION) {
         Some("1.0") => binary(message.attributes, body.clone()),
-        _ if content_type.is_some_and(is_structured) => structured(message.attributes, &body).ok(),
-        _ => None,
+        Some(other) => Err(Error::new(
+            ErrorKind::Invalid,
+            format!("invalid CloudEvent: `ce-specversion` is `{other}` (expected 1.0)"),
+        )),
+        None => match receive(&body, content_type) {
+            Received::Event(event) => Ok(Some(with_types(message.attributes, event))),
+            Received::Invalid(reason) => Err(Error::new(ErrorKind::Invalid, reason)),
+            Received::Foreign => Ok(None),
+        },
     };
-    read.unwrap_or_else(|| {
-        let mut event = Event::foreign(message.source.clone(), EventId::new(message.id), body);
-        if let Some(group) = message.group {
-            event = event.with_key(group);
+    let damage = match received {
+        Ok(Some(event)) => return event,
+        Ok(None) => None,
+        Err(error) => Some(error),
+    };
+    let mut event = Event::foreign(message.source.clone(), EventId::new(message.id), body);
+    if let Some(group) = message.group {
+        event = event.with_key(group);
+    }
+    if let Some(content_type) = content_type {
+        event = event.with_content_type(content_type);
+    }
+    for (name, value) in message.attributes {
+        if let Some(text) = value.string_value() {
+            // Names that CloudEvents does not allow are left out.
+            let _ = event.attributes_mut().set(name.as_str(), text);
         }
-        if let Some(content_type) = content_type {
-            event = event.with_content_type(content_type);
-        }
-        for (name, value) in message.attributes {
-            if let Some(text) = value.string_value() {
-                // Those whose name is none for an attribute stay behind.
-                let _ = event.attributes_mut().set(name.as_str(), text);
-            }
-        }
-        event
-    })
+    }
+    match damage {
+        Some(error) => event.damaged_by(error.message()),
+        None => event,
+    }
 }
 
 fn text<'a>(attributes: &'a HashMap<String, MessageAttributeValue>, name: &str) -> Option<&'a str> {
     attributes.get(name)?.string_value()
 }
 
-fn binary(attributes: &HashMap<String, MessageAttributeValue>, body: Bytes) -> Option<Event> {
-    let id = EventId::new(text(attributes, "ce-id")?);
-    let mut event = Event::with_id_and_type(id, text(attributes, "ce-type")?.into())
-        .with_source(text(attributes, "ce-source")?)
+fn binary(
+    attributes: &HashMap<String, MessageAttributeValue>,
+    body: Bytes,
+) -> Result<Option<Event>> {
+    let required = |name| text(attributes, name).ok_or_else(|| invalid(name, "is missing"));
+    let id = EventId::new(required("ce-id")?);
+    let mut event = Event::with_id_and_type(id, required("ce-type")?.into())
+        .with_source(required("ce-source")?)
         .with_data(body);
     if let Some(content_type) = text(attributes, CONTENT_TYPE) {
         event = event.with_content_type(content_type);
     }
-    for (name, value) in attributes {
-        let Some(name) = name.strip_prefix("ce-") else {
+    for (full, value) in attributes {
+        let Some(name) = full.strip_prefix("ce-") else {
             continue;
         };
         match (name, value.string_value()) {
@@ -70,27 +87,40 @@ fn binary(attributes: &HashMap<String, MessageAttributeValue>, body: Bytes) -> O
             ("subject", Some(text)) => event = event.with_subject(text),
             ("partitionkey", Some(text)) => event = event.with_key(text),
             ("dataschema", Some(text)) => event = event.with_schema(text),
-            ("time", Some(text)) => event = event.with_time(text.parse().ok()?),
+            ("time", Some(text)) => {
+                let time = text.parse().map_err(|e: Error| invalid(full, e))?;
+                event = event.with_time(time);
+            }
             (name, Some(text)) => {
                 let of = value
                     .data_type()
                     .split_once('.')
                     .map_or("string", |it| it.1);
-                event.attributes_mut().set(name, typed(of, text)?).ok()?;
+                let typed = typed(of, text);
+                let value = typed.ok_or_else(|| invalid(full, format_args!("is not a {of}")))?;
+                event.attributes_mut().set(name, value)?;
             }
             (name, None) => {
-                let bytes = Bytes::copy_from_slice(value.binary_value()?.as_ref());
-                event.attributes_mut().set(name, bytes).ok()?;
+                let binary = value.binary_value();
+                let bytes = binary.ok_or_else(|| invalid(full, "has no value"))?;
+                let bytes = Bytes::copy_from_slice(bytes.as_ref());
+                event.attributes_mut().set(name, bytes)?;
             }
         }
     }
-    event.validate().ok()?;
-    Some(event)
+    event.validate()?;
+    Ok(Some(event))
 }
 
-fn structured(attributes: &HashMap<String, MessageAttributeValue>, body: &Bytes) -> Result<Event> {
-    let mut event = json::decode(body)?;
-    // JSON has no types for these: they come as text.
+fn invalid(attribute: &str, why: impl fmt::Display) -> Error {
+    Error::new(
+        ErrorKind::Invalid,
+        format!("invalid CloudEvent: `{attribute}`: {why}"),
+    )
+}
+
+/// Restores the types that JSON does not have: such attributes came as text.
+fn with_types(attributes: &HashMap<String, MessageAttributeValue>, mut event: Event) -> Event {
     for pair in text(attributes, TYPES).unwrap_or_default().split(' ') {
         let Some((name, of)) = pair.split_once('=') else {
             continue;
@@ -100,10 +130,11 @@ fn structured(attributes: &HashMap<String, MessageAttributeValue>, body: &Bytes)
             .get(name)
             .and_then(|it| typed(of, it.as_str()?));
         if let Some(value) = value {
-            event.attributes_mut().set(name, value)?;
+            // The name is one that the event has.
+            let _ = event.attributes_mut().set(name, value);
         }
     }
-    Ok(event)
+    event
 }
 
 fn typed(of: &str, text: &str) -> Option<AttributeValue> {

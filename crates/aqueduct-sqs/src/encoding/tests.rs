@@ -105,7 +105,60 @@ fn what_is_no_event_says_so_and_keeps_its_body() {
     assert_eq!(event.attributes().len(), 1);
     let mut broken = encode(&Event::new("t").with_source("/s"));
     broken.body.truncate(10);
-    assert!(read(broken).is_foreign());
+    let damaged = read(broken);
+    assert_eq!(damaged.kind(), Event::DAMAGED.as_str());
+    assert!(damaged.damage().unwrap().contains("CloudEvent"));
+}
+
+#[test]
+fn a_structured_event_needs_no_attribute_of_ours_and_an_invalid_one_says_why() {
+    let plain = |body: &str, attributes: &[(&str, &str)]| Encoded {
+        body: body.to_owned(),
+        attributes: attributes
+            .iter()
+            .map(|(name, value)| {
+                let value = attribute("String", Some((*value).to_owned()), None);
+                ((*name).to_owned(), value.unwrap())
+            })
+            .collect(),
+    };
+    let body = r#"{"specversion":"1.0","id":"1","source":"/s","type":"order.placed"}"#;
+    for declared in [
+        None,
+        Some("Application/CloudEvents+JSON"),
+        Some("application/json"),
+    ] {
+        let declared: Vec<_> = declared.map(|it| (CONTENT_TYPE, it)).into_iter().collect();
+        assert_eq!(read(plain(body, &declared)).kind(), "order.placed");
+    }
+    let required = [
+        ("ce-specversion", "1.0"),
+        ("ce-id", "1"),
+        ("ce-source", "/s"),
+        ("ce-type", "t"),
+    ];
+    let with = |name: &'static str, value: &'static str| {
+        let mut all = required.to_vec();
+        all.retain(|(known, _)| *known != name);
+        all.push((name, value));
+        plain("data", &all)
+    };
+    for (message, why) in [
+        (plain(&body.replace("1.0", "0.3"), &[]), "0.3"),
+        (plain(&format!("[{body}]"), &[]), "batch"),
+        (with("ce-specversion", "0.3"), "ce-specversion"),
+        (
+            with("ce-time", "2026-01-01T00:00:00America/Los_Angeles"),
+            "ce-time",
+        ),
+        (plain("data", &required[..2]), "ce-type"),
+    ] {
+        let damaged = read(message);
+        assert_eq!(damaged.kind(), Event::DAMAGED.as_str());
+        let said = damaged.damage().unwrap();
+        assert!(said.contains(why), "{said}");
+        assert_eq!(damaged.key(), Some("group-1"));
+    }
 }
 
 proptest! {

@@ -30,7 +30,7 @@ pub(crate) struct GroupConfig {
     pub(crate) redelivery: Backoff,
     pub(crate) concurrency: usize,
     pub(crate) timeout: Duration,
-    pub(crate) strict: bool,
+    pub(crate) unhandled: Option<OnUnhandled>,
     /// The layers outside of its own, the outermost first.
     pub(crate) layers: Vec<SmallStr>,
     pub(crate) options: GroupOptions,
@@ -45,6 +45,15 @@ pub(crate) enum IdempotencyPlace {
     Stream,
     /// In the target of that name.
     Target(SmallStr),
+}
+
+/// What becomes of an event that no handler takes, if the group says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OnUnhandled {
+    /// It is acknowledged.
+    Ack,
+    /// It is rejected.
+    Reject,
 }
 
 impl GroupConfig {
@@ -95,7 +104,11 @@ impl GroupConfig {
             timeout: section
                 .duration("timeout")?
                 .unwrap_or(Duration::from_secs(300)),
-            strict: section.boolean("strict")?.unwrap_or(false),
+            unhandled: match section.choice("unhandled", &["ack", "reject"])? {
+                Some("ack") => Some(OnUnhandled::Ack),
+                Some(_) => Some(OnUnhandled::Reject),
+                None => None,
+            },
             layers: scope
                 .layers
                 .read_names(&mut section)?

@@ -27,7 +27,7 @@ use aqueduct_routing::Rules;
 pub use aqueduct_core::{Capabilities, Capability, Claim, Claims, Limits};
 
 pub use self::environment::Environment;
-pub(crate) use self::group::{GroupConfig, IdempotencyPlace};
+pub(crate) use self::group::{GroupConfig, IdempotencyPlace, OnUnhandled};
 pub(crate) use self::layers::LayerConfigs;
 pub use self::reference::reference;
 pub(crate) use self::secrets::Secrets;

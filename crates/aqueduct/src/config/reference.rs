@@ -157,9 +157,9 @@ const GROUP: &[OptionDoc] = &[
         "of one call of a handler: longer than any answer takes, short enough that a hang is seen",
     ),
     OptionDoc::new(
-        &["strict"],
-        "`false`",
-        "whether an event of a type that no handler takes is rejected; else it is acknowledged and counted",
+        &["unhandled"],
+        "by kind",
+        "what becomes of an event that no handler takes: `ack` or `reject`. By default another type is acknowledged and counted, and a record that is not a CloudEvent is rejected",
     ),
     OptionDoc::new(
         &["start"],

@@ -6,6 +6,8 @@ use std::task::{Poll, Waker};
 use aqueduct_core::{Consumer, Error};
 use futures::task::AtomicWaker;
 
+use super::unhandled::ForeignRecords;
+
 /// How far a worker is asked to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Level {
@@ -16,11 +18,12 @@ pub(crate) enum Level {
     Abort,
 }
 
-/// What a worker and its handles share.
+/// The state that a worker shares with its handles.
 #[derive(Default)]
 pub(crate) struct Control {
     level: AtomicU8,
     waker: AtomicWaker,
+    pub(crate) foreign: Arc<ForeignRecords>,
     shared: Mutex<Shared>,
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use aqueduct_core::{Assignment, Event, GroupName, Parts, Runtime, panic_message};
+use aqueduct_core::{Assignment, GroupName, Parts, Runtime, panic_message};
 use futures::FutureExt as _;
 
 use super::extract::{Context, Setup};
@@ -12,8 +12,10 @@ use super::metrics::Counters;
 use super::outcome::Outcome;
 use super::routes::{Entry, Routes};
 use super::surround::{Surround, result_of, result_of_all};
+use super::unhandled::ForeignRecords;
+use crate::config::OnUnhandled;
 
-/// Runs handlers: one attempt a call, and nothing that a handler does gets out but an outcome.
+/// Runs handlers: one attempt per call. A panic or a time-out becomes an outcome.
 pub(crate) struct Engine {
     pub(crate) group: GroupName,
     pub(crate) routes: Arc<Routes>,
@@ -22,19 +24,20 @@ pub(crate) struct Engine {
     pub(crate) surround: Surround,
     pub(crate) runtime: Runtime,
     pub(crate) counters: Counters,
+    pub(crate) foreign: Arc<ForeignRecords>,
 }
 
-/// What the group's table says of handling.
+/// The options of the group that concern handling.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Policy {
     pub(crate) timeout: Duration,
-    pub(crate) strict: bool,
+    pub(crate) unhandled: Option<OnUnhandled>,
     pub(crate) concurrency: usize,
     pub(crate) drain: Duration,
 }
 
 impl Engine {
-    /// One attempt at one event, by the handler of that number.
+    /// Makes one attempt at one event, with the handler of that number.
     pub(crate) async fn attempt(
         &self,
         entry: Option<usize>,
@@ -43,7 +46,7 @@ impl Engine {
     ) -> Outcome {
         let context = Context::new(parts, assignment, &self.setup);
         let outcome = match entry.and_then(|entry| self.routes.entry(entry)) {
-            None => self.unhandled(parts),
+            None => self.unhandled(&parts.event),
             Some(Entry::Single(handler)) => {
                 let limit = handler.timeout().unwrap_or(self.policy.timeout);
                 let run = async { handler.call(&context).await };
@@ -62,7 +65,7 @@ impl Engine {
         outcome
     }
 
-    /// One attempt at several events together; an outcome for each, in its place.
+    /// Makes one attempt at several events together; returns an outcome for each, in order.
     pub(crate) async fn attempt_batch(
         &self,
         entry: Option<usize>,
@@ -99,14 +102,14 @@ impl Engine {
         let started = self.runtime.now();
         let run = AssertUnwindSafe(run).catch_unwind();
         futures::pin_mut!(run);
-        // Most handlers of small events never wait: they need no timer.
-        let answer = match futures::poll!(run.as_mut()) {
-            Poll::Ready(answer) => Ok(answer),
+        // A handler that never waits needs no timer.
+        let ended = match futures::poll!(run.as_mut()) {
+            Poll::Ready(ended) => Ok(ended),
             Poll::Pending => self.runtime.timeout(limit, "the handler", run).await,
         };
         let took = self.runtime.now().since(started);
         self.counters.seconds.record(took.as_secs_f64());
-        match answer {
+        match ended {
             Ok(Ok(done)) => Ok(done),
             Ok(Err(panic)) => {
                 let said = panic_message(&*panic);
@@ -116,17 +119,6 @@ impl Engine {
                 after: None,
                 error: Some(late),
             }),
-        }
-    }
-
-    fn unhandled(&self, parts: &Parts) -> Outcome {
-        self.counters.unhandled.increment(1);
-        if parts.event.kind() == Event::DAMAGED.as_str() {
-            return Outcome::reject("the record is damaged".to_owned());
-        }
-        match self.policy.strict {
-            true => Outcome::reject(format!("no handler takes the type {}", parts.event.kind())),
-            false => Outcome::Ack,
         }
     }
 

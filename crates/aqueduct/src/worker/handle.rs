@@ -53,7 +53,13 @@ pub enum Problem {
         /// How long reads have failed.
         since: Duration,
     },
-    /// A partition does not fetch because a key stands still.
+    /// Records that are not CloudEvents came within the last five minutes, and no handler takes
+    /// them: a producer may have changed its format.
+    ForeignRecords {
+        /// The number of them since the worker was created.
+        count: u64,
+    },
+    /// A partition does not fetch because a key is blocked.
     Stuck {
         /// The stream.
         stream: StreamName,
@@ -141,6 +147,9 @@ impl WorkerHandle {
         let log = consumer.capabilities().claims;
         if status.partitions.is_empty() && log.has(aqueduct_core::Capability::Positions) {
             problems.push(Problem::WithoutLease);
+        }
+        if let Some(count) = self.control.foreign.recent(self.runtime.now()) {
+            problems.push(Problem::ForeignRecords { count });
         }
         for partition in status.partitions {
             if let Some(blocked_by) = partition.blocked_by {

@@ -9,6 +9,8 @@ pub(crate) struct Counters {
     pub(crate) rejected: Counter,
     /// Events of a type that no handler takes.
     pub(crate) unhandled: Counter,
+    /// Of these, records that are not CloudEvents.
+    pub(crate) foreign: Counter,
     /// Settlements that were refused: superseded or revoked.
     pub(crate) unsettled: Counter,
     /// How long calls of handlers take.
@@ -26,6 +28,7 @@ impl Counters {
             failed: outcome("retry"),
             rejected: outcome("reject"),
             unhandled: metrics::counter!("aqueduct_worker_unhandled", "group" => group.clone()),
+            foreign: metrics::counter!("aqueduct_worker_foreign_records", "group" => group.clone()),
             unsettled: metrics::counter!("aqueduct_worker_unsettled", "group" => group.clone()),
             seconds: metrics::histogram!("aqueduct_worker_handler_seconds", "group" => group.clone()),
             in_hand: metrics::gauge!("aqueduct_worker_in_hand", "group" => group.clone()),

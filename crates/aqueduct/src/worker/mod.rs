@@ -15,6 +15,7 @@ mod run;
 mod settle;
 mod signals;
 mod surround;
+mod unhandled;
 
 use std::fmt;
 use std::future::Future;
@@ -47,10 +48,14 @@ use crate::config::{GroupConfig, IdempotencyPlace};
 ///
 /// Handlers are async functions, found by event type; the longest match wins. Events of one key are
 /// handled one behind the other, different keys side by side, up to the group's `concurrency`. A
-/// handler answers with an [`Outcome`]; a panic or a time-out is a failed attempt; data that does
-/// not decode is a rejection. An event of a type that no handler takes is acknowledged and counted,
-/// or rejected where the group is `strict`; a damaged record ([`Event::DAMAGED`](crate::Event)) is
-/// rejected unless a handler names that type.
+/// handler returns an [`Outcome`]; a panic or a time-out is a failed attempt; data that does not
+/// decode is a rejection.
+///
+/// An event of a type that no handler takes is acknowledged and counted; a record that is not a
+/// CloudEvent ([`Event::FOREIGN`](crate::Event)) and that no handler takes is rejected, warned of and
+/// reported as a [`Problem`]. The group's option `unhandled` says `ack` or `reject` for both. A damaged
+/// record, or an invalid CloudEvent ([`Event::DAMAGED`](crate::Event)), is rejected unless a handler
+/// names that type.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> aqueduct::Result<()> {
@@ -289,11 +294,12 @@ impl Worker {
             setup,
             policy: Policy {
                 timeout: self.group.timeout,
-                strict: self.group.strict,
+                unhandled: self.group.unhandled,
                 concurrency: self.group.concurrency,
                 drain: self.group.options.drain,
             },
             runtime: self.client.runtime().clone(),
+            foreign: self.control.foreign.clone(),
         }
     }
 

@@ -142,7 +142,7 @@ async fn errors_name_the_key_the_text_and_the_choices() {
         (billing("concurrency = 1.5"), &["groups.billing.concurrency = \"1.5\""]),
         (billing("concurrency = [1]"), &["groups.billing.concurrency: expected a single value, found a list"]),
         (billing("concurrency = { a = 1 }"), &["groups.billing.concurrency: expected a single value, found a table"]),
-        (billing("strict = \"perhaps\""), &["groups.billing.strict = \"perhaps\"", "true or false"]),
+        (billing("unhandled = \"perhaps\""), &["groups.billing.unhandled = \"perhaps\"", "ack, reject"]),
         (billing("redelivery = 5"), &["groups.billing.redelivery: expected a table"]),
         (billing("timeout = \"5 weeks\""), &["groups.billing.timeout = \"5 weeks\"", "200ms, 30s"]),
         (billing("requires = [[\"a\"]]"), &["requires: a list holds single values"]),

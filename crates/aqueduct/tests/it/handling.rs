@@ -8,7 +8,7 @@ use std::time::Duration;
 use aqueduct::testing::TestClient;
 use aqueduct::{
     Batch, BatchOptions, Completion, Event, Json, Key, Meta, Outcome, Permanent, State,
-    dead_letter::DeadLetterReason, within,
+    dead_letter::DeadLetterReason, within, worker::Problem,
 };
 
 use crate::shop::{Log, SHOP, dead_letters, placed, send, shop};
@@ -195,10 +195,14 @@ async fn a_handler_says_when_to_come_again() {
 
 #[tokio::test]
 async fn types_that_no_handler_takes_are_acknowledged_or_refused() {
-    for (strict, buried) in [("false", 0), ("true", 1)] {
-        let test = shop("").await;
-        let strict = format!("{SHOP}\nstrict = {strict}");
-        let test = TestClient::new(&strict).await.unwrap_or(test);
+    for (unhandled, buried) in [
+        ("", 0),
+        ("unhandled = \"ack\"", 0),
+        ("unhandled = \"reject\"", 1),
+    ] {
+        let test = TestClient::new(&format!("{SHOP}\n{unhandled}"))
+            .await
+            .unwrap();
         send(&test, "orders", vec![Event::new("unknown"), placed("a", 1)]).await;
         let worker = test.client().worker("billing").await.unwrap();
         let running = test.start(worker.on("order.placed", |_: Event| async {}));
@@ -212,6 +216,62 @@ async fn types_that_no_handler_takes_are_acknowledged_or_refused() {
                 .all(|it| it.message.contains("no handler takes the type unknown"))
         );
     }
+}
+
+#[tokio::test]
+async fn records_that_are_not_cloudevents_are_rejected_and_a_problem_unless_the_group_acknowledges_them()
+ {
+    for (unhandled, pattern, buried, problem) in [
+        ("", "order.placed", 1, true),
+        ("unhandled = \"reject\"", "order.placed", 1, true),
+        ("unhandled = \"ack\"", "order.placed", 0, true),
+        ("", "*", 0, false),
+        ("", "io.aqueduct.foreign", 0, false),
+    ] {
+        let test = TestClient::new(&format!("{SHOP}\n{unhandled}"))
+            .await
+            .unwrap();
+        send(
+            &test,
+            "orders",
+            vec![Event::new(Event::FOREIGN).with_data("{}")],
+        )
+        .await;
+        let worker = test.client().worker("billing").await.unwrap();
+        let running = test.start(worker.on(pattern, |_: Event| async {}));
+        test.wait_until_drained("billing").await.unwrap();
+        let health = running.control().health();
+        let reported = health
+            .problems
+            .contains(&Problem::ForeignRecords { count: 1 });
+        assert_eq!(reported, problem, "{unhandled} {pattern}: {health:?}");
+        assert!(health.ready, "{health:?}");
+        running.stop().await.unwrap();
+        let dead_letters = dead_letters(&test).await;
+        assert_eq!(dead_letters.len(), buried, "{unhandled} {pattern}");
+        assert!(
+            dead_letters
+                .iter()
+                .all(|it| it.message.contains("not a CloudEvent"))
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_record_becomes_a_dead_letter_with_the_reason() {
+    let test = shop("").await;
+    let damaged = Event::new(Event::FOREIGN).damaged_by("`time` is `yesterday`");
+    send(&test, "orders", vec![damaged]).await;
+    let worker = test.client().worker("billing").await.unwrap();
+    let running = test.start(worker.on("*", |_: Event| async {}));
+    test.wait_until_drained("billing").await.unwrap();
+    running.stop().await.unwrap();
+    let dead_letters = dead_letters(&test).await;
+    assert_eq!(dead_letters[0].reason, DeadLetterReason::Undecodable);
+    assert_eq!(
+        dead_letters[0].message.as_str(),
+        "undecodable: `time` is `yesterday`"
+    );
 }
 
 #[tokio::test]

@@ -32,6 +32,21 @@ pub fn decode_batch(bytes: &Bytes) -> Result<Vec<Event>> {
     Ok(events)
 }
 
+/// Returns whether the message has a version where the format has one. A message that ends within a
+/// later field still claims it.
+pub(in crate::cloudevents) fn claims_version(message: &[u8]) -> bool {
+    let mut fields = Fields(message);
+    while let Ok(Some((number, value))) = fields.next() {
+        if number == field::SPEC_VERSION {
+            let version = value.text().unwrap_or_default();
+            let parts = version.split_once('.');
+            let is_number = |it: &str| !it.is_empty() && it.bytes().all(|it| it.is_ascii_digit());
+            return parts.is_some_and(|(major, minor)| is_number(major) && is_number(minor));
+        }
+    }
+    false
+}
+
 fn read_event(bytes: &Bytes, message: &[u8]) -> Result<Event> {
     let mut event = Event::empty();
     let mut version = "";

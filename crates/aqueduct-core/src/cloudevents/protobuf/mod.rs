@@ -22,6 +22,7 @@ mod decode;
 mod encode;
 mod wire;
 
+pub(super) use self::decode::claims_version;
 pub use self::decode::{decode, decode_batch};
 pub use self::encode::{encode, encode_batch};
 

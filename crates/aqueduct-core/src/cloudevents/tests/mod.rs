@@ -4,4 +4,5 @@ mod hostile;
 mod json;
 mod plain;
 mod protobuf;
+mod receive;
 mod reference;
