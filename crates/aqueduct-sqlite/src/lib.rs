@@ -8,6 +8,7 @@ mod config;
 mod dead_letters;
 mod error;
 mod filesystem;
+mod handle_once;
 mod idempotency;
 mod leases;
 mod outbox;

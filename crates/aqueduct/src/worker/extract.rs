@@ -11,25 +11,25 @@ use serde::de::DeserializeOwned;
 
 use super::outcome::{Outcome, undecodable};
 
-/// An argument of a handler, made of a delivery.
+/// An argument of a handler, made from a delivery.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be an argument of a handler",
-    label = "not made of a delivery",
+    label = "cannot be made from a delivery",
     note = "arguments are `Json<T>` (`T: DeserializeOwned`), `Event`, `Key`, `Option<Key>`, `Meta`, `State<T>` and `Completion`",
     note = "or a type of your own that implements `aqueduct::Extract`"
 )]
 pub trait Extract: Sized + Send + 'static {
-    /// Makes the argument; where that fails, the outcome of the delivery.
+    /// Makes the argument, or returns the outcome of a delivery for which that is impossible.
     fn extract(context: &Context<'_>) -> Result<Self, Outcome>;
 
-    /// Checks, before the worker starts, that what it needs is there.
+    /// Checks, before the worker starts, that the setup has what the argument needs.
     fn check(setup: &Setup) -> Result<()> {
         let _ = setup;
         Ok(())
     }
 }
 
-/// An argument of a batch handler beside its events: the same for every event.
+/// An argument of a batch handler other than its events: the same for every event.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be an argument of a batch handler",
     label = "the same for every event of the batch",
@@ -39,11 +39,11 @@ pub trait ExtractShared: Sized + Send + 'static {
     /// Makes the argument.
     fn extract_shared(setup: &Setup) -> Result<Self, Outcome>;
 
-    /// Checks, before the worker starts, that what it needs is there.
+    /// Checks, before the worker starts, that the setup has what the argument needs.
     fn check_shared(setup: &Setup) -> Result<()>;
 }
 
-/// What arguments are made of: one delivery, and what the worker was given.
+/// The source of arguments: one delivery, and the worker's setup.
 #[derive(Clone, Copy)]
 pub struct Context<'a> {
     parts: &'a Parts,
@@ -60,22 +60,22 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// The event.
+    /// Returns the event.
     pub fn event(&self) -> &'a Event {
         &self.parts.event
     }
 
-    /// What the delivery is.
+    /// Returns the fields of the delivery.
     pub fn parts(&self) -> &'a Parts {
         self.parts
     }
 
-    /// Where the delivery comes from.
+    /// Returns the assignment that the delivery belongs to.
     pub fn assignment(&self) -> &'a Assignment {
         self.assignment
     }
 
-    /// What the worker was given.
+    /// Returns the worker's setup.
     pub fn setup(&self) -> &'a Setup {
         self.setup
     }
@@ -85,7 +85,7 @@ impl<'a> Context<'a> {
 pub(crate) type Claimant =
     Arc<dyn Fn(&Assignment, &Parts) -> (IdempotencyScope, EventClaim) + Send + Sync>;
 
-/// What a worker was given beside its handlers: its states.
+/// The states of a worker, by type.
 #[derive(Clone, Default)]
 pub struct Setup {
     states: BTreeMap<TypeId, Arc<dyn Any + Send + Sync>>,
@@ -94,18 +94,19 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// The state of type `T`, where one was given.
+    /// Returns the state of type `T`, if the worker has one.
     pub fn state<T: Clone + Send + Sync + 'static>(&self) -> Option<T> {
         let state = self.states.get(&TypeId::of::<T>())?;
         state.downcast_ref::<T>().cloned()
     }
 
-    /// Puts a state in, unless there is one of its type.
+    /// Adds a state, unless there is one of its type.
     pub(crate) fn insert<T: Clone + Send + Sync + 'static>(&mut self, state: T) -> Result<()> {
         match self.states.insert(TypeId::of::<T>(), Arc::new(state)) {
             None => Ok(()),
             Some(_) => Err(Error::config(format!(
-                "a worker was given two states of the type {}: make one of them a type of its own",
+                "the worker has two states of the type {} (expected at most one of each type): wrap one of \
+                 them in a type of its own",
                 type_name::<T>()
             ))),
         }
@@ -147,7 +148,7 @@ impl Extract for Key {
     fn extract(context: &Context<'_>) -> Result<Self, Outcome> {
         let key = context.event().key_text().cloned();
         key.map(Self)
-            .ok_or_else(|| Outcome::reject("the event has no key, and its handler needs one"))
+            .ok_or_else(|| Outcome::reject("the event has no key, but its handler requires one"))
     }
 }
 
@@ -157,7 +158,7 @@ impl Extract for Option<Key> {
     }
 }
 
-/// What is known of the delivery beside its event.
+/// The fields of the delivery other than its event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Meta {
@@ -165,17 +166,17 @@ pub struct Meta {
     pub stream: StreamName,
     /// The group that it was read for.
     pub group: GroupName,
-    /// The partition, where the backend has any.
+    /// The partition; `None` on a queue.
     pub partition: Option<PartitionId>,
-    /// Its place in the partition, where the backend has places.
+    /// Its position in the partition; `None` on a queue.
     pub position: Option<Position>,
-    /// 1 at the first time.
+    /// 1 for the first attempt.
     pub attempt: u32,
     /// Rises with each owner of the partition: a fencing number for the handler's own writes.
     pub generation: u64,
     /// Rises with each reset of the group.
     pub replay: u64,
-    /// When the backend stored it, where it says so.
+    /// When the backend stored it; `None` if the backend does not report that.
     pub stored_at: Option<Timestamp>,
 }
 
@@ -213,7 +214,7 @@ impl<T: Clone + Send + Sync + 'static> ExtractShared for State<T> {
     fn extract_shared(setup: &Setup) -> Result<Self, Outcome> {
         setup.state().map(Self).ok_or_else(|| {
             Outcome::failed(format!(
-                "no state of the type {} was given",
+                "the worker has no state of the type {}: add it with `.state(...)`",
                 type_name::<T>()
             ))
         })
@@ -223,7 +224,8 @@ impl<T: Clone + Send + Sync + 'static> ExtractShared for State<T> {
         match setup.state::<T>() {
             Some(_) => Ok(()),
             None => Err(Error::config(format!(
-                "a handler takes State<{0}>, but no state of the type {0} was given: call `.state(...)`",
+                "a handler takes State<{0}>, but the worker has no state of the type {0}: add it with \
+                 `.state(...)`",
                 type_name::<T>()
             ))),
         }
@@ -238,14 +240,21 @@ impl<T> Deref for State<T> {
     }
 }
 
-/// The claim under which the handler runs: what `complete_in` of a store takes to record the event
-/// as handled in the same transaction as the handler's own writes.
+/// The claim under which the handler runs, for a store that records the event as handled in the
+/// transaction of the handler's own writes: `SqliteStore::handle_once` takes it, and so does any store
+/// that takes its two parts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Completion {
-    /// Within what the event counts once.
+    /// The group, handlers and replay within which the event counts once.
     pub scope: IdempotencyScope,
-    /// The event and who handles it.
+    /// The event and its handling process.
     pub claim: EventClaim,
+}
+
+impl From<Completion> for (IdempotencyScope, EventClaim) {
+    fn from(completion: Completion) -> Self {
+        (completion.scope, completion.claim)
+    }
 }
 
 impl Extract for Completion {

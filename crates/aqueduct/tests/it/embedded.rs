@@ -195,3 +195,97 @@ async fn the_completion_and_the_handlers_writes_are_one_transaction() {
     );
     client.close().await.unwrap();
 }
+
+#[tokio::test]
+async fn an_effect_its_record_and_its_events_are_one_call_and_one_transaction() {
+    let folder = tempfile::tempdir().unwrap();
+    let sqlite = SqliteBackend::new();
+    let config = format!("{SHOP}\n[streams.payments]\nurl = \"sqlite:shop.db\"");
+    let client = Client::builder()
+        .toml(config)
+        .folder(folder.path())
+        .backend("sqlite", sqlite.clone())
+        .environment(Environment::empty())
+        .build()
+        .await
+        .unwrap();
+    let store = sqlite
+        .store(
+            folder.path().join("shop.db"),
+            SqliteOptions::default(),
+            client.runtime(),
+        )
+        .await
+        .unwrap();
+    let orders = client.producer("orders").await.unwrap();
+    client.producer("payments").await.unwrap();
+    let event = |n: u32| Event::json("order.placed", &n).unwrap().with_key("a");
+    // Twice, as after a crash of its sender.
+    let first = event(1);
+    orders
+        .send_all(vec![first.clone(), first, event(0), event(2)])
+        .await
+        .unwrap();
+    type Runs = Arc<Mutex<Vec<u32>>>;
+    let runs = Runs::default();
+    let charge = |Json(n): Json<u32>,
+                  cause: Event,
+                  done: Completion,
+                  State(store): State<aqueduct::sqlite::SqliteStore>,
+                  State(runs): State<Runs>| async move {
+        let handled = store.handle_once(done, move |tx| {
+            tx.execute_batch("CREATE TABLE IF NOT EXISTS charges (n INTEGER)")
+                .and_then(|()| tx.execute("INSERT INTO charges VALUES (?1)", [n]))
+                .map_err(|e| aqueduct::Error::config(e.to_string()))?;
+            runs.lock().unwrap().push(n);
+            if n == 0 {
+                return Err(aqueduct::Error::config("declined"));
+            }
+            let paid = Event::json("order.paid", &n)?
+                .with_source("/shop")
+                .caused_by(&cause, 0);
+            Ok(vec![("payments".into(), paid)])
+        });
+        handled.await.map(drop)
+    };
+    let worker = client.worker("billing").await.unwrap();
+    let worker = worker
+        .state(store.clone())
+        .state(runs.clone())
+        .on("order.placed", charge);
+    let control = worker.control();
+    let running = client.runtime().spawn(worker.run_to_end());
+    let name = aqueduct::GroupName::from("billing");
+    let admin = client.admin("orders").await.unwrap();
+    until(&client, async || {
+        admin
+            .lag(&name)
+            .await
+            .unwrap()
+            .iter()
+            .all(|it| it.events == 0)
+    })
+    .await;
+    control.stop();
+    running.await.unwrap().unwrap();
+    assert_eq!(
+        *runs.lock().unwrap(),
+        [1, 0, 0, 2],
+        "what was handled is not called again"
+    );
+    let charges = store.read(|connection| {
+        let sum = connection.query_row("SELECT group_concat(n) FROM charges", [], |row| row.get(0));
+        sum.map_err(|e| aqueduct::Error::config(e.to_string()))
+    });
+    let charges: String = charges.await.unwrap();
+    assert_eq!(charges, "1,2", "what was declined is rolled back");
+    let mut payments = client
+        .reader("payments", aqueduct::Start::Earliest)
+        .await
+        .unwrap();
+    for expected in [1, 2] {
+        let read = payments.next().await.unwrap().unwrap();
+        assert_eq!(read.event.decode_json::<u32>().unwrap(), expected);
+    }
+    client.close().await.unwrap();
+}
