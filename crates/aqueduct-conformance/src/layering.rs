@@ -134,7 +134,7 @@ fn dead_letters(context: &LayerContext) -> Result<Arc<dyn Layer>> {
         attempts: 1_000,
         ..DeadLetterOptions::default()
     };
-    let layer = DeadLetters::with_letters(dead_letters, options, &context.runtime)?;
+    let layer = DeadLetters::with_store(dead_letters, options, &context.runtime)?;
     Ok(Arc::new(layer))
 }
 

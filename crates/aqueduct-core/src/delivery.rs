@@ -10,7 +10,7 @@ use crate::{
     SmallStr, StreamName, Timestamp,
 };
 
-/// One event, handed out to be handled, that owns its settlement.
+/// One event handed out to a receiver; it owns its settlement.
 ///
 /// Settle it once: [`ack`](Self::ack), [`nack`](Self::nack) or [`reject`](Self::reject). A
 /// settlement that fails gives the delivery back. One that is dropped unsettled is redelivered
@@ -53,20 +53,20 @@ pub enum Abandoned {
 pub struct Parts {
     /// The event.
     pub event: Event,
-    /// Its place in the partition, where the backend has places.
+    /// Its position in the partition; `None` on a queue.
     pub position: Option<Position>,
-    /// 1 at the first time; see [`Capability::HandlerAttempts`](crate::Capability) for what counts.
+    /// 1 for the first attempt; [`Capability::HandlerAttempts`](crate::Capability) says what is counted.
     pub attempt: u32,
-    /// When the backend stored it, where it says so.
+    /// When the backend stored it; `None` if the backend does not report that.
     pub stored_at: Option<Timestamp>,
-    /// When the right to settle ends, unless extended; `None` where it does not end by itself.
+    /// When the right to settle ends unless it is extended; `None` if it does not expire.
     pub deadline: Option<Instant>,
-    /// The settler's own mark; nobody else reads anything into it.
+    /// Identifies the delivery to its settler; opaque to all others.
     pub ticket: u64,
 }
 
 impl Parts {
-    /// The first attempt at `event`, with the settler's own mark.
+    /// Creates the first attempt at `event`, with the settler's ticket.
     pub fn new(event: Event, ticket: u64) -> Self {
         Self {
             event,
@@ -79,82 +79,82 @@ impl Parts {
     }
 }
 
-/// What the deliveries of one settler have in common: where they come from, and by which right.
+/// The origin of the deliveries of one settler: stream, group, partition and generation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Assignment {
     /// The stream that they were read from.
     pub stream: StreamName,
     /// The group that they were read for.
     pub group: GroupName,
-    /// The partition, where the backend has any.
+    /// The partition; `None` on a queue.
     pub partition: Option<PartitionId>,
     /// Rises with each owner of the partition: a fencing number for the handler's own writes.
     pub generation: u64,
-    /// Rises with each reset of the group, so that a replay is told from a repetition.
+    /// Rises with each reset of the group, which tells a replay from a repetition.
     pub replay: u64,
 }
 
-/// How a delivery ends.
+/// The outcome of a delivery.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Settlement {
-    /// It is done.
+    /// The event is handled.
     Ack,
-    /// The attempt failed: again after `delay`, or after the consumer's own back-off.
+    /// The attempt failed: the event comes again.
     Nack {
-        /// How long to wait first.
+        /// The wait before the next attempt; `None` for the consumer's back-off.
         delay: Option<Duration>,
-        /// What went wrong, for the dead letter.
+        /// The error, for the dead letter.
         error: Option<Error>,
     },
-    /// It never can be handled: to the dead letters.
+    /// The event can never be handled: it becomes a dead letter.
     Reject {
-        /// Why, for the dead letter.
+        /// The reason, for the dead letter.
         reason: SmallStr,
     },
-    /// Not now, and through no fault of its own: again after `delay`, without counting an attempt.
+    /// The event cannot be handled now, without a failure: it comes again and no attempt counts.
     Defer {
-        /// How long to wait first.
+        /// The wait before the next attempt.
         delay: Duration,
     },
 }
 
-/// Settles the deliveries of one assignment. Backends and the group implement it; there is one for
-/// each assignment, so that settling allocates nothing.
+/// Settles the deliveries of one assignment. Backends and the group implement it, one per assignment,
+/// so that settling allocates nothing.
 pub trait Settler: Send + Sync {
-    /// Where the deliveries come from.
+    /// Returns the origin of the deliveries.
     fn assignment(&self) -> &Assignment;
 
-    /// Settles one. Answers at once where no service has to be asked.
+    /// Settles one delivery; ready at once if no service has to be called.
     fn settle<'a>(&'a self, parts: &'a Parts, settlement: Settlement) -> Settling<'a>;
 
-    /// Moves the deadline to `by` from now. Succeeds where there is no deadline, while the
-    /// delivery may still be settled.
+    /// Moves the deadline to `by` from now. Succeeds without a deadline, too, while the delivery may
+    /// be settled.
     fn extend<'a>(&'a self, parts: &'a Parts, by: Duration) -> Settling<'a>;
 
-    /// Why the delivery may no longer be settled; `None` while it may.
+    /// Returns why the delivery may no longer be settled; `None` while it may.
     fn revocation(&self, parts: &Parts) -> Option<Revocation>;
 
-    /// Wakes when an answer of [`revocation`](Self::revocation) may have changed.
+    /// Returns the signal that [`revocation`](Self::revocation) may have changed.
     fn revocations(&self) -> &Revocations;
 
     /// Takes back a delivery that was not settled. Must not block.
     fn abandon(&self, parts: &Parts, why: Abandoned);
 }
 
-/// The answer of a settlement: there already, or on its way.
+/// The result of a settlement, ready or pending.
 #[must_use = "a settlement under way does nothing unless awaited"]
 pub enum Settling<'a> {
-    /// There already.
+    /// The result.
     Ready(Result<()>),
-    /// On its way.
+    /// The call under way.
     Pending(Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>>),
 }
 
 impl<'a> Settling<'a> {
-    /// An answer that a service has to give.
-    pub fn pending(answer: impl Future<Output = Result<()>> + Send + 'a) -> Self {
-        Self::Pending(Box::pin(answer))
+    /// Creates a pending result.
+    pub fn pending(call: impl Future<Output = Result<()>> + Send + 'a) -> Self {
+        Self::Pending(Box::pin(call))
     }
 }
 
@@ -163,14 +163,14 @@ impl Future for Settling<'_> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.get_mut() {
-            Self::Ready(answer) => Poll::Ready(std::mem::replace(answer, Ok(()))),
-            Self::Pending(answer) => answer.as_mut().poll(cx),
+            Self::Ready(result) => Poll::Ready(std::mem::replace(result, Ok(()))),
+            Self::Pending(call) => call.as_mut().poll(cx),
         }
     }
 }
 
 impl Delivery {
-    /// A delivery of those parts, settled by `settler`.
+    /// Creates a delivery of `parts` that `settler` settles.
     pub fn new(parts: Parts, settler: Arc<dyn Settler>) -> Self {
         Self {
             parts,
@@ -180,52 +180,53 @@ impl Delivery {
         }
     }
 
-    /// The event.
+    /// Returns the event.
     pub fn event(&self) -> &Event {
         &self.parts.event
     }
 
-    /// What the settler is given.
+    /// Returns the fields that the settler receives.
     pub fn parts(&self) -> &Parts {
         &self.parts
     }
 
-    /// Where it comes from.
+    /// Returns its origin.
     pub fn assignment(&self) -> &Assignment {
         self.settler.assignment()
     }
 
-    /// The stream that it was read from.
+    /// Returns the stream that it was read from.
     pub fn stream(&self) -> &StreamName {
         &self.assignment().stream
     }
 
-    /// The partition, where the backend has any.
+    /// Returns the partition; `None` on a queue.
     pub fn partition(&self) -> Option<&PartitionId> {
         self.assignment().partition.as_ref()
     }
 
-    /// Its place in the partition, where the backend has places.
+    /// Returns its position in the partition; `None` on a queue.
     pub fn position(&self) -> Option<Position> {
         self.parts.position
     }
 
-    /// Rises with each owner of the partition: a fencing number for the handler's own writes.
+    /// Returns the generation, which rises with each owner of the partition: a fencing number for the
+    /// handler's own writes.
     pub fn generation(&self) -> u64 {
         self.assignment().generation
     }
 
-    /// 1 at the first time.
+    /// Returns the number of the attempt, from 1.
     pub fn attempt(&self) -> u32 {
         self.parts.attempt
     }
 
-    /// When the right to settle ends, unless extended.
+    /// Returns when the right to settle ends unless it is extended; `None` if it does not expire.
     pub fn deadline(&self) -> Option<Instant> {
         self.parts.deadline
     }
 
-    /// Tells when it may no longer be settled.
+    /// Returns a view that tells when it may no longer be settled.
     pub fn revoked(&self) -> Revoked<'_> {
         Revoked {
             parts: &self.parts,
@@ -233,15 +234,15 @@ impl Delivery {
         }
     }
 
-    /// It is done. On a log this is durable at the next commit.
+    /// Settles it as handled. On a log this is durable with the next commit.
     ///
     /// # Errors
-    /// `Superseded` or `Revoked` where it may no longer be settled; it is given back.
+    /// `Superseded` or `Revoked` if it may no longer be settled; the error holds the delivery.
     pub fn ack(self) -> impl Future<Output = Result<(), SettleError>> + Send {
         self.settle(Settlement::Ack)
     }
 
-    /// The attempt failed: again after `delay`, or after the consumer's own back-off.
+    /// Settles it as failed: it comes again after `delay`, or after the consumer's back-off.
     ///
     /// # Errors
     /// As for [`ack`](Self::ack).
@@ -253,10 +254,10 @@ impl Delivery {
         self.settle(Settlement::Nack { delay, error: None })
     }
 
-    /// It never can be handled: to the dead letters, with `reason`.
+    /// Settles it as one that can never be handled: it becomes a dead letter with `reason`.
     ///
     /// # Errors
-    /// As for [`ack`](Self::ack), and `Unsupported` where nothing was said of rejected events.
+    /// As for [`ack`](Self::ack), and `Unsupported` if no layer handles rejected events.
     pub fn reject(
         self,
         reason: impl Into<SmallStr>,
@@ -265,7 +266,7 @@ impl Delivery {
         self.settle(Settlement::Reject { reason })
     }
 
-    /// Settles it in one of the four ways.
+    /// Settles it.
     ///
     /// # Errors
     /// As for [`ack`](Self::ack).
@@ -282,7 +283,7 @@ impl Delivery {
         }
     }
 
-    /// Moves the deadline to `by` from now; succeeds where there is none while it may be settled.
+    /// Moves the deadline to `by` from now. Succeeds without a deadline, too, while it may be settled.
     ///
     /// # Errors
     /// As for [`ack`](Self::ack).
@@ -349,7 +350,7 @@ pub struct Revoked<'a> {
 }
 
 impl Revoked<'_> {
-    /// Why it may no longer be settled; `None` while it may.
+    /// Returns why it may no longer be settled; `None` while it may.
     pub fn reason(&self) -> Option<Revocation> {
         self.settler.revocation(self.parts)
     }
@@ -372,10 +373,10 @@ impl fmt::Debug for Revoked<'_> {
     }
 }
 
-/// A settlement that failed, and the delivery, to try again or to drop.
+/// A failed settlement, with the delivery to retry or to drop.
 #[derive(Debug)]
 pub struct SettleError {
-    /// Why it failed.
+    /// The error.
     pub error: Error,
     /// The delivery, unsettled.
     pub delivery: Box<Delivery>,
@@ -385,7 +386,7 @@ impl fmt::Display for SettleError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "event {} is not settled: {}",
+            "event {} was not settled: {}",
             self.delivery.event().id(),
             self.error
         )

@@ -105,7 +105,7 @@ impl Destination {
     }
 }
 
-/// A layer's hold on the calls of handlers.
+/// The part of a layer that works on the calls of handlers.
 ///
 /// ```
 /// use aqueduct_core::{HandlerCall, HandlerFuture, HandlerInterceptor};
@@ -189,16 +189,16 @@ impl fmt::Display for Stage {
     }
 }
 
-/// A layer's hold on a consumer. Core owns staging, closing and the folding of capabilities.
+/// The part of a layer that works on a consumer. Core owns staging, closing and the folding of
+/// capabilities.
 #[async_trait]
 pub trait Interceptor: Send + Sync {
-    /// Decides about deliveries before they are handed out; each answer stands under the index of
-    /// its delivery. Must be repeatable: a cancelled `receive_batch` asks again for the same ones.
-    /// One that a layer further in settles when asked again is deferred here, whatever becomes of
-    /// it there.
+    /// Decides about deliveries before they are handed out; returns one admission per delivery, in
+    /// order. Must be repeatable: after a cancelled `receive_batch` it is called again for the same
+    /// deliveries. A delivery that a layer further in settles in such a repetition is deferred here.
     async fn admit(&self, deliveries: &[Delivery]) -> Result<Vec<Admission>>;
 
-    /// Sees a settlement on its way in. Most call `next.settle(parts, settlement)`.
+    /// Intercepts a settlement on its way in. Most layers call `next.settle(parts, settlement)`.
     fn settle<'a>(
         &'a self,
         parts: &'a Parts,
@@ -213,28 +213,28 @@ pub trait Interceptor: Send + Sync {
         let _ = (parts, settler, why);
     }
 
-    /// What is left of the capabilities of what it wraps.
+    /// Returns the capabilities of the layer around a consumer with `inner`.
     fn capabilities(&self, inner: Capabilities) -> Capabilities {
         inner
     }
 
-    /// Makes durable what it still holds, before the inner consumer is flushed or closed.
+    /// Makes pending state durable before the inner consumer is flushed or closed.
     async fn flush(&self) -> Result<()> {
         Ok(())
     }
 }
 
-/// What a layer says of one delivery.
+/// The decision of a layer about one delivery.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Admission {
     /// Hand it out.
     Pass,
-    /// Settle it so, unseen; the layers further in see the settlement.
+    /// Settle it without handing it out; the layers further in see the settlement.
     Settle(Settlement),
 }
 
-/// The rest of the way in: the layers further in, then the settler.
+/// The layers further in, then the settler.
 #[derive(Clone, Copy)]
 pub struct Next<'a> {
     rest: &'a [Arc<dyn Interceptor>],
@@ -242,12 +242,12 @@ pub struct Next<'a> {
 }
 
 impl<'a> Next<'a> {
-    /// The way through `rest`, first to last, to `settler`.
+    /// Creates the way through `rest`, first to last, to `settler`.
     pub fn new(rest: &'a [Arc<dyn Interceptor>], settler: &'a dyn Settler) -> Self {
         Self { rest, settler }
     }
 
-    /// Goes on with that settlement.
+    /// Passes the settlement on.
     pub fn settle(self, parts: &'a Parts, settlement: Settlement) -> Settling<'a> {
         match self.rest.split_first() {
             Some((first, rest)) => first.settle(
@@ -262,7 +262,7 @@ impl<'a> Next<'a> {
         }
     }
 
-    /// The settler at the end: assignment and revocation.
+    /// Returns the settler at the end, for its assignment and revocation.
     pub fn settler(self) -> &'a dyn Settler {
         self.settler
     }

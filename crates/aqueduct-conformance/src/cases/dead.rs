@@ -351,7 +351,7 @@ fn options(attempts: u32, on_exhausted: OnExhausted) -> DeadLetterOptions {
     DeadLetterOptions {
         attempts,
         on_exhausted,
-        bury_backoff: Backoff::new(Duration::from_millis(5), Duration::from_millis(50)),
+        put_backoff: Backoff::new(Duration::from_millis(5), Duration::from_millis(50)),
         refresh: REFRESH,
         ..DeadLetterOptions::default()
     }
@@ -364,7 +364,7 @@ pub(super) fn layer(
     on_exhausted: OnExhausted,
 ) -> Outcome<Arc<dyn Layer>> {
     let options = options(attempts, on_exhausted);
-    let layer = DeadLetters::with_letters(dead_letters.clone(), options, context.runtime)?;
+    let layer = DeadLetters::with_store(dead_letters.clone(), options, context.runtime)?;
     Ok(Arc::new(layer))
 }
 
@@ -400,7 +400,7 @@ async fn buried_by(
     }
 }
 
-/// Waits for `count` dead letters; answers them, oldest first.
+/// Waits for `count` dead letters and returns them, oldest first.
 async fn buried(
     context: &Context<'_>,
     dead_letters: &dyn DeadLetterStore,

@@ -31,12 +31,12 @@ async fn poison_ends_as_a_letter_and_no_innocent_does(context: &Context<'_>) -> 
     while seen.distinct() < events.len() - 1 {
         check!(
             deaths < 10,
-            "after {deaths} deaths the poison is no dead letter yet"
+            "after {deaths} deaths the poison event is not a dead letter yet"
         );
         let member = mortal(&bench, &dead_letters).await?;
         deaths += usize::from(live(context, member, &poison, &mut seen, events.len() - 1).await?);
     }
-    check!(deaths > 0, "the poison never came");
+    check!(deaths > 0, "the poison event never arrived");
     let dead_letter = only_letter(context, &*dead_letters).await?.dead_letter;
     check_eq!(
         dead_letter.event.id(),
@@ -120,7 +120,7 @@ async fn mortal(bench: &Bench<'_>, dead_letters: &Arc<dyn DeadLetterStore>) -> O
     bench.join("group").mortal().behind(layer).open().await
 }
 
-/// One life of a process that dies of `poison`: answers whether it did, or ends in good order once
+/// Runs one process that dies of `poison`: returns whether it died, or closes in good order once
 /// `count` different events were handled.
 async fn live(
     context: &Context<'_>,

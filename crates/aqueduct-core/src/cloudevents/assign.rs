@@ -31,7 +31,7 @@ impl Value<'_> {
     fn into_text(self, name: &str) -> Result<SmallStr> {
         match self {
             Self::String(text) | Self::Uri(text) | Self::UriRef(text) => Ok(text.into()),
-            _ => Err(invalid(format_args!("`{name}` is no string"))),
+            _ => Err(invalid(format_args!("`{name}` is not a string"))),
         }
     }
 
@@ -40,17 +40,16 @@ impl Value<'_> {
             Self::Timestamp(time) => Ok(time),
             Self::String(text) => text.parse().map_err(|_| {
                 invalid(format_args!(
-                    "`{name}` is no RFC 3339 time: {}",
+                    "`{name}` is not an RFC 3339 timestamp: {}",
                     Quoted(text)
                 ))
             }),
-            _ => Err(invalid(format_args!("`{name}` is no time"))),
+            _ => Err(invalid(format_args!("`{name}` is not a time"))),
         }
     }
 }
 
-/// Puts an optional or extension attribute where it belongs in `event`. Answers whether one of
-/// that name was there already.
+/// Sets an optional or extension attribute of `event`. Returns whether it replaced one of that name.
 pub(super) fn assign(event: &mut Event, name: &str, value: Value<'_>) -> Result<bool> {
     let text = match name {
         "subject" => &mut event.subject,
@@ -87,7 +86,7 @@ pub(super) fn assign(event: &mut Event, name: &str, value: Value<'_>) -> Result<
     Ok(text.replace(value.into_text(name)?).is_some())
 }
 
-/// Refuses an event without what every CloudEvent has.
+/// Refuses an event that lacks a required attribute.
 pub(super) fn check_required(event: &Event) -> Result<()> {
     for (missing, name) in [
         (event.id.is_empty(), "id"),
@@ -107,7 +106,7 @@ pub(super) fn check_version(version: &str) -> Result<()> {
         "1.0" => Ok(()),
         "" => Err(invalid("`specversion` is missing")),
         other => Err(invalid(format_args!(
-            "`specversion` is {}, and only `1.0` is read",
+            "`specversion` is {} (expected `1.0`)",
             Quoted(other)
         ))),
     }

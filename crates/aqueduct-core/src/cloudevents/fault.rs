@@ -4,12 +4,12 @@ use crate::{Error, ErrorKind};
 
 /// The error for what breaks a rule of CloudEvents.
 pub(super) fn invalid(what: impl fmt::Display) -> Error {
-    Error::new(ErrorKind::Invalid, format!("no valid CloudEvent: {what}"))
+    Error::new(ErrorKind::Invalid, format!("invalid CloudEvent: {what}"))
 }
 
 /// The error for what is not the format at all.
 pub(super) fn corrupt(what: impl fmt::Display) -> Error {
-    Error::new(ErrorKind::Corrupt, format!("no CloudEvent: {what}"))
+    Error::new(ErrorKind::Corrupt, format!("not a CloudEvent: {what}"))
 }
 
 /// Foreign text in backticks, cut short and with its control characters escaped.
@@ -19,8 +19,8 @@ impl fmt::Display for Quoted<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const LONGEST: usize = 40;
         f.write_str("`")?;
-        for dead_letter in self.0.chars().take(LONGEST) {
-            write!(f, "{}", dead_letter.escape_debug())?;
+        for character in self.0.chars().take(LONGEST) {
+            write!(f, "{}", character.escape_debug())?;
         }
         if self.0.chars().nth(LONGEST).is_some() {
             f.write_str("…")?;

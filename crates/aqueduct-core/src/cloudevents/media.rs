@@ -1,15 +1,15 @@
-/// What a content type says of the data's form.
+/// The form of data, by its content type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Form {
     /// `*/json` or `*/*+json`.
     Json,
     /// `text/*`, `*/xml` or `*/*+xml`, in UTF-8.
-    SmallStr,
+    Text,
     /// Anything else.
     Binary,
 }
 
-/// The form that `content_type` declares.
+/// Returns the form that `content_type` declares.
 pub(crate) fn form(content_type: &str) -> Form {
     if content_type == "application/json" {
         return Form::Json;
@@ -23,13 +23,13 @@ pub(crate) fn form(content_type: &str) -> Form {
     } else if (kind.eq_ignore_ascii_case("text") || is_or_ends_in(subtype, "xml"))
         && is_utf8(parameters)
     {
-        Form::SmallStr
+        Form::Text
     } else {
         Form::Binary
     }
 }
 
-/// Whether the media type of `content_type`, without parameters, is `essence`.
+/// Returns whether the media type of `content_type`, without parameters, is `essence`.
 pub(super) fn is(content_type: &str, essence: &str) -> bool {
     let own = content_type.split(';').next().unwrap_or_default();
     own.trim().eq_ignore_ascii_case(essence)
@@ -64,11 +64,11 @@ mod tests {
             ("application/cloudevents+json", Form::Json),
             ("application/jsonx", Form::Binary),
             ("application/vnd.json.thing", Form::Binary),
-            ("text/plain", Form::SmallStr),
-            ("text/plain; charset=\"UTF-8\"", Form::SmallStr),
+            ("text/plain", Form::Text),
+            ("text/plain; charset=\"UTF-8\"", Form::Text),
             ("text/plain; charset=utf-16", Form::Binary),
-            ("application/xml", Form::SmallStr),
-            ("image/svg+xml", Form::SmallStr),
+            ("application/xml", Form::Text),
+            ("image/svg+xml", Form::Text),
             ("application/vnd.apache.thrift.binary", Form::Binary),
             ("json", Form::Binary),
             ("", Form::Binary),

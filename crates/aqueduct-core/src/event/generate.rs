@@ -6,7 +6,7 @@ use uuid::Uuid;
 /// A clock that steps back by no more than this is waited out, so that ids go on rising.
 const STEP_BACK: u64 = 10_000;
 
-/// What a thread makes ids with.
+/// The state of a thread for making ids.
 #[derive(Clone, Copy)]
 struct Generator {
     /// The state of the steps, with what entropy was drawn so far.

@@ -211,12 +211,12 @@ impl Event {
         &self.source
     }
 
-    /// What happened, such as `order.placed` (CloudEvents: `type`).
+    /// Returns the type, such as `order.placed` (CloudEvents: `type`).
     pub fn kind(&self) -> &str {
         &self.kind
     }
 
-    /// What within the source it is about.
+    /// Returns the subject within the source.
     pub fn subject(&self) -> Option<&str> {
         self.subject.as_deref()
     }
@@ -272,7 +272,7 @@ impl Event {
         })
     }
 
-    /// Whether it was read from a record that is no CloudEvent.
+    /// Returns whether it was read from a record that does not claim to be a CloudEvent.
     pub fn is_foreign(&self) -> bool {
         self.kind == Self::FOREIGN
     }

@@ -15,15 +15,15 @@ use crate::{Backoff, Capabilities, Consumer, ConsumerStatus, Delivery, Error, Re
 /// A consumer behind layers; made by [`LayeredConsumer::wrap`].
 ///
 /// - A dead letter that was redriven for another group is acknowledged before any layer sees it.
-/// - A received delivery is shown to each layer's [`admit`](crate::Interceptor::admit), innermost
-///   first. Those that a layer settles are never handed out; where it settles all of a batch,
-///   `receive_batch` goes on waiting. To a layer further out that an earlier round had asked about
-///   such a delivery, it is deferred: it gives up what it holds for it.
-/// - `receive_batch` is cancel safe: what was received stays staged and comes with the next call,
-///   which asks every layer again. Where a layer fails, its error is answered and the batch stays
-///   staged; a retryable error says how long to wait first, longer with each failure in a row
-///   (100 ms to 10 s), so that a caller who heeds it never spins.
-/// - What is staged when the consumer drains or closes is given back without an attempt.
+/// - A received delivery passes each layer's [`admit`](crate::Interceptor::admit), innermost first.
+///   Deliveries that a layer settles are never handed out; if it settles a whole batch,
+///   `receive_batch` goes on waiting. A layer further out that was asked about such a delivery in an
+///   earlier round sees a deferral, and releases what it holds for it.
+/// - `receive_batch` is cancel safe: received deliveries stay staged and come with the next call, which
+///   asks every layer again. If a layer fails, `receive_batch` returns its error and the batch stays
+///   staged; a retryable error carries a wait that grows with each failure in a row (100 ms to 10 s),
+///   so that a caller that waits never spins.
+/// - Deliveries that are staged when the consumer drains or closes are given back; no attempt counts.
 /// - Closing and flushing flush the layers, outermost first, then the inner consumer.
 pub struct LayeredConsumer {
     inner: Arc<dyn Consumer>,
@@ -99,7 +99,7 @@ impl LayeredConsumer {
                 Ok(false) => {}
                 Ok(true) => {
                     self.settle_owed(staging).await?;
-                    // One that goes back takes the later ones of its key along.
+                    // A deferred delivery supersedes the later ones of its key (rule 2).
                     staging.give_back_revoked();
                     self.settle_owed(staging).await?;
                 }
@@ -129,13 +129,13 @@ impl LayeredConsumer {
         }
     }
 
-    /// Gives back what is staged: here, or in the call that is under way, once it goes on.
+    /// Gives back staged deliveries: here, or in the call under way as soon as it continues.
     async fn give_back(&self) {
         self.gives_back.store(true, Ordering::Release);
         self.changed.notify(usize::MAX);
         if let Some(mut staging) = self.staging.try_lock() {
             staging.give_back_all();
-            // What fails here stays owed, or is revoked when the inner consumer closes.
+            // A failure stays owed, or is revoked when the inner consumer closes.
             let _ = staging.settle_owed().await;
         }
     }
@@ -196,7 +196,7 @@ impl Consumer for LayeredConsumer {
     }
 }
 
-/// Says how long to wait, where the error does not: there is no clock here to wait on.
+/// Adds a wait to a retryable error without one: core has no clock to wait on.
 fn paced(error: Error, staging: &mut Staging) -> Error {
     staging.failures = staging.failures.saturating_add(1);
     match error.retry() {
@@ -205,7 +205,7 @@ fn paced(error: Error, staging: &mut Staging) -> Error {
     }
 }
 
-/// Lets others run, and the caller cancel, where a layer settles everything unseen.
+/// Lets other tasks run, and the caller cancel, while layers settle everything.
 async fn yield_now() {
     let mut yielded = false;
     poll_fn(|context| {

@@ -44,8 +44,8 @@ impl Settler for LayeredSettler {
     }
 }
 
-/// The settler behind the layers outside of one that decided: whatever arrives, the decision goes
-/// further in.
+/// The settler behind the layers outside of a deciding one: it passes the decision on, not the
+/// settlement that arrives.
 pub(super) struct Instead<'a> {
     inside: Next<'a>,
     settlement: Settlement,
@@ -83,7 +83,7 @@ impl Settler for Instead<'_> {
     }
 }
 
-/// The wrapped settlers, one for each assignment: at most eight, or twice as many as are in use.
+/// The wrapped settlers, one per assignment: at most eight, or twice the number in use.
 pub(super) struct Settlers {
     layers: Interceptors,
     // By the inner settler's address, which stays taken while its entry holds it.
@@ -104,7 +104,7 @@ impl Settlers {
         }
     }
 
-    /// Puts the layers around the settler of `delivery`.
+    /// Wraps the settler of `delivery` in the layers.
     pub(super) fn wrap(&mut self, delivery: &mut Delivery) {
         let address = Arc::as_ptr(delivery.settler()).cast::<()>().addr();
         let wrapped = match &self.last {

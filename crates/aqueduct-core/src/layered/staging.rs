@@ -10,28 +10,28 @@ use crate::{
     Abandoned, Admission, DeadLetter, Delivery, Error, ErrorKind, Next, Result, Settlement,
 };
 
-/// What was received and is not handed out yet: it outlives a cancelled call.
+/// Received deliveries that are not handed out yet; survives a cancelled call.
 pub(super) struct Staging {
     layers: Interceptors,
     /// In the order of receipt, around the inner settler still.
     pub(super) waiting: Vec<Delivery>,
-    /// Whether all that wait have passed every layer.
+    /// Whether all waiting deliveries have passed every layer.
     pub(super) admitted: bool,
-    /// The outermost layer that was asked about those that wait, in this round or in one that was
-    /// cancelled or failed: that one and those further in may hold something for them.
+    /// The outermost layer that was asked about the waiting deliveries, in this round or in one that was
+    /// cancelled or failed: it and the layers further in may hold something for them.
     pub(super) reached: usize,
-    /// Never handed out again: a layer has decided, or the delivery goes back.
+    /// Deliveries that are never handed out: a layer has decided, or they go back.
     owed: Vec<Owed>,
     pub(super) settlers: Settlers,
     /// Calls in a row that a layer made fail.
     pub(super) failures: u32,
 }
 
-/// A delivery to be settled unseen, through the layers from `from` on.
+/// A delivery to settle without handing it out, through the layers from `from` on.
 struct Owed {
     delivery: Delivery,
-    /// The layers outside of the one that decided which know of the delivery: to them it is put
-    /// off, so that they give up what they hold before it can come again.
+    /// The layers outside of the deciding one that know of the delivery: they see a deferral, so that
+    /// they release what they hold before it can come again.
     outside: Range<usize>,
     from: usize,
     settlement: Settlement,
@@ -89,11 +89,11 @@ impl Staging {
         self.reached = self.layers.len();
     }
 
-    /// Applies what the layer `at` said of those that wait. Answers whether it settled any.
+    /// Applies the admissions of layer `at`. Returns whether it settled any delivery.
     pub(super) fn decide(&mut self, at: usize, admissions: Vec<Admission>) -> Result<bool> {
         if admissions.len() != self.waiting.len() {
             let message = format!(
-                "it answered {} admissions for {} deliveries",
+                "it returned {} admissions for {} deliveries",
                 admissions.len(),
                 self.waiting.len()
             );
@@ -117,7 +117,7 @@ impl Staging {
         Ok(true)
     }
 
-    /// Gives those back that may no longer be settled: they come again by themselves.
+    /// Gives back deliveries that may no longer be settled: they come again by themselves.
     pub(super) fn give_back_revoked(&mut self) {
         let is_revoked = |delivery: &Delivery| delivery.revoked().reason().is_some();
         if self.waiting.iter().any(is_revoked) {
@@ -130,15 +130,15 @@ impl Staging {
         }
     }
 
-    /// Gives all back that wait: no handler has seen them, so no attempt counts.
+    /// Gives back all waiting deliveries: no handler has seen them, so no attempt counts.
     pub(super) fn give_back_all(&mut self) {
         for delivery in mem::take(&mut self.waiting) {
             self.give_back(delivery);
         }
     }
 
-    /// Settles what is owed. What cannot be settled now stays owed; what never can is redelivered
-    /// after a back-off; what is revoked is forgotten.
+    /// Settles what is owed. A retryable failure stays owed, any other is redelivered, and a revoked
+    /// delivery is forgotten.
     pub(super) async fn settle_owed(&mut self) -> Result<()> {
         if self.owed.is_empty() {
             return Ok(());
@@ -168,7 +168,7 @@ impl Staging {
         first.map_or(Ok(()), Err)
     }
 
-    /// Takes up to `max` of those that wait, behind every layer.
+    /// Takes up to `max` waiting deliveries, wrapped in every layer.
     pub(super) fn hand_out(&mut self, max: usize) -> Vec<Delivery> {
         let mut batch = match self.waiting.len() > max {
             true => self.waiting.drain(..max).collect(),
@@ -193,7 +193,7 @@ impl Staging {
 }
 
 impl Drop for Staging {
-    /// Gives back what can be given back without waiting, so that it does not count as an attempt.
+    /// Gives back what can be given back without waiting.
     fn drop(&mut self) {
         self.give_back_all();
         let _ = self.settle_owed().now_or_never();

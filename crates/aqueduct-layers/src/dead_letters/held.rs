@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use aqueduct_core::{Assignment, GroupName, Instant, PartitionId, SmallStr, StreamName};
 
-/// The keys whose events follow into the dead letters, as far as is known here.
+/// The diverted keys, as far as this process knows them.
 #[derive(Default)]
 pub(super) struct HeldKeys {
     streams: BTreeMap<(GroupName, StreamName), Known>,
@@ -10,11 +10,11 @@ pub(super) struct HeldKeys {
 
 #[derive(Default)]
 struct Known {
-    /// With the moment since when each is known.
+    /// By key, when this process learnt of it.
     keys: BTreeMap<SmallStr, Instant>,
     read_at: Option<Instant>,
-    /// The generation of each partition at the last reading: a new one may come from a process
-    /// that held keys which are not known here.
+    /// The generation of each partition at the last reading: with a new owner the keys may have changed
+    /// elsewhere.
     generations: BTreeMap<Option<PartitionId>, u64>,
 }
 
@@ -32,7 +32,7 @@ impl HeldKeys {
             .insert(key, now);
     }
 
-    /// Whether the keys of that assignment were read, for its generation, after `oldest`.
+    /// Returns whether the keys of that assignment were read for its generation after `oldest`.
     pub(super) fn are_known(&self, assignment: &Assignment, oldest: Instant) -> bool {
         self.streams.get(&place(assignment)).is_some_and(|known| {
             known.read_at.is_some_and(|at| at >= oldest)
@@ -40,8 +40,8 @@ impl HeldKeys {
         })
     }
 
-    /// What the store said of the assignment's stream when it was asked at `at`. A key that became
-    /// held since then may be missing from its answer.
+    /// Takes in the keys that the store had at `at`. A key that was diverted since then may be missing
+    /// from them, and stays.
     pub(super) fn read(&mut self, assignment: &Assignment, keys: Vec<SmallStr>, at: Instant) {
         let known = self.streams.entry(place(assignment)).or_default();
         known.keys.retain(|_, since| *since >= at);

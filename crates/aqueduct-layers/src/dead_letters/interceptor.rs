@@ -7,12 +7,12 @@ use aqueduct_core::{
 };
 use async_trait::async_trait;
 
-use super::burial::Doomed;
 use super::held::HeldKeys;
-use super::records::{Fate, Place, Record, Records};
+use super::records::{Decision, Place, Record, Records};
+use super::write::GivenUp;
 use super::{DeadLetterOptions, OnExhausted, reason_of};
 
-pub(super) struct Burials {
+pub(super) struct DeadLetterInterceptor {
     pub(super) queue: Arc<dyn DeadLetterQueue>,
     pub(super) dead_letters: Option<Arc<dyn DeadLetterStore>>,
     pub(super) options: DeadLetterOptions,
@@ -21,15 +21,15 @@ pub(super) struct Burials {
     pub(super) held: Mutex<HeldKeys>,
 }
 
-impl Burials {
-    /// What is to be done with a delivery before a handler sees it.
+impl DeadLetterInterceptor {
+    /// Decides about a delivery before a handler sees it.
     fn judge(&self, assignment: &Assignment, parts: &Parts) -> Verdict {
         let place = Place::of(assignment, parts);
         let record = self.record(&place);
         let limit = self.options.attempts;
-        match record.as_ref().map(|record| &record.fate) {
-            Some(fate) if fate.is_buried(parts) => return Verdict::Settled,
-            Some(Fate::Doomed {
+        match record.as_ref().map(|record| &record.decision) {
+            Some(decision) if decision.is_stored(parts) => return Verdict::Settled,
+            Some(Decision::GivenUp {
                 reason,
                 message,
                 attempts,
@@ -37,7 +37,7 @@ impl Burials {
             }) => {
                 let (reason, message) = (*reason, message.clone());
                 let dead_letter = self.dead_letter(assignment, parts, reason, message, *attempts);
-                return Verdict::Bury(Box::new(Doomed {
+                return Verdict::Put(Box::new(GivenUp {
                     place,
                     dead_letter,
                     ticket: parts.ticket,
@@ -57,7 +57,7 @@ impl Burials {
                 message,
                 attempts,
             );
-            return Verdict::Bury(Box::new(Doomed {
+            return Verdict::Put(Box::new(GivenUp {
                 place,
                 dead_letter,
                 ticket: parts.ticket,
@@ -75,7 +75,7 @@ impl Burials {
             };
             let attempts = parts.attempt - 1;
             let dead_letter = self.dead_letter(assignment, parts, reason, message, attempts);
-            return Verdict::Bury(Box::new(Doomed {
+            return Verdict::Put(Box::new(GivenUp {
                 place,
                 dead_letter,
                 ticket: parts.ticket,
@@ -85,7 +85,7 @@ impl Burials {
         Verdict::Pass
     }
 
-    /// Reads which keys are held, where that is not known or too old.
+    /// Reads the diverted keys if they are unknown or too old.
     async fn read_held_keys(&self, deliveries: &[Delivery]) -> Result<()> {
         let Some(dead_letters) = &self.dead_letters else {
             return Ok(());
@@ -127,16 +127,15 @@ impl Burials {
 enum Verdict {
     Pass,
     Settled,
-    Bury(Box<Doomed>),
+    Put(Box<GivenUp>),
 }
 
 #[async_trait]
-impl Interceptor for Burials {
+impl Interceptor for DeadLetterInterceptor {
     async fn admit(&self, deliveries: &[Delivery]) -> Result<Vec<Admission>> {
         self.read_held_keys(deliveries).await?;
         let mut admissions = Vec::with_capacity(deliveries.len());
-        // One after the other as far as they are dead letters: a key that becomes held on the way
-        // concerns those behind it.
+        // In order: a key that is diverted by one delivery concerns those behind it.
         let mut at = 0;
         while at < deliveries.len() {
             let delivery = &deliveries[at];
@@ -144,22 +143,24 @@ impl Interceptor for Burials {
             match self.judge(assignment, delivery.parts()) {
                 Verdict::Pass => admissions.push(Admission::Pass),
                 Verdict::Settled => admissions.push(Admission::Settle(Settlement::Ack)),
-                Verdict::Bury(doomed) if doomed.dead_letter.reason == DeadLetterReason::KeyHeld => {
-                    let followers = self.followers(*doomed, &deliveries[at..]);
+                Verdict::Put(given_up)
+                    if given_up.dead_letter.reason == DeadLetterReason::KeyHeld =>
+                {
+                    let followers = self.followers(*given_up, &deliveries[at..]);
                     at += followers.len();
                     admissions.extend(
-                        self.bury_all(&deliveries[at - followers.len()..], followers)
+                        self.put_all(&deliveries[at - followers.len()..], followers)
                             .await,
                     );
                     continue;
                 }
-                Verdict::Bury(doomed) => {
-                    let held = doomed.dead_letter.holds_key;
-                    let settlement = self.put(assignment, *doomed).await;
-                    // Nothing behind it is out yet, so it need not come again.
-                    let buried = held
+                Verdict::Put(given_up) => {
+                    let held = given_up.dead_letter.holds_key;
+                    let settlement = self.put(assignment, *given_up).await;
+                    // Nothing behind it is out yet, so it does not have to come again.
+                    let stored = held
                         && matches!(settlement, Settlement::Defer { delay } if delay.is_zero());
-                    let settlement = if buried { Settlement::Ack } else { settlement };
+                    let settlement = if stored { Settlement::Ack } else { settlement };
                     admissions.push(Admission::Settle(settlement));
                 }
             }
@@ -217,14 +218,16 @@ impl Interceptor for Burials {
     }
 }
 
-impl Burials {
-    /// The dead letters that follow one another from the first of `deliveries` on, for one call.
-    fn followers(&self, first: Doomed, deliveries: &[Delivery]) -> Vec<Doomed> {
+impl DeadLetterInterceptor {
+    /// Returns the consecutive dead letters from the first of `deliveries` on, for one call.
+    fn followers(&self, first: GivenUp, deliveries: &[Delivery]) -> Vec<GivenUp> {
         let mut followers = vec![first];
         for delivery in &deliveries[1..] {
             match self.judge(delivery.assignment(), delivery.parts()) {
-                Verdict::Bury(doomed) if doomed.dead_letter.reason == DeadLetterReason::KeyHeld => {
-                    followers.push(*doomed);
+                Verdict::Put(given_up)
+                    if given_up.dead_letter.reason == DeadLetterReason::KeyHeld =>
+                {
+                    followers.push(*given_up);
                 }
                 _ => break,
             }

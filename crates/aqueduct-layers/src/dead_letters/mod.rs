@@ -1,12 +1,12 @@
-//! What cannot be handled becomes a dead letter, with everything that is known of why.
+//! Turns events that cannot be handled into dead letters, with every failure that is known.
 
-mod burial;
 mod held;
 mod interceptor;
 mod options;
 mod producer_dead_letters;
 mod records;
 mod reject_policy;
+mod write;
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
@@ -16,71 +16,68 @@ use aqueduct_core::{
 };
 
 use self::held::HeldKeys;
-use self::interceptor::Burials;
+use self::interceptor::DeadLetterInterceptor;
 pub use self::options::{DeadLetterOptions, OnExhausted};
 pub use self::producer_dead_letters::ProducerDeadLetters;
 use self::records::Records;
 pub use self::reject_policy::{OnReject, RejectPolicy};
 
-/// The layer that turns what is given up into dead letters. It belongs outside of the group and inside
-/// of idempotency.
+/// Layer that turns events that are given up into dead letters. Place it outside of the group and
+/// inside of idempotency.
 ///
-/// - A nack is kept with its error. After the last attempt the event is buried, with the failures,
-///   and settled; or its key is held, or blocked: see [`OnExhausted`].
-/// - A rejected event is buried at once: as `Undecodable` where the reason begins with
+/// - The error of each nack is kept. After the last attempt the event becomes a dead letter with its
+///   failures and is settled, or its key is diverted or blocked: see [`OnExhausted`].
+/// - A rejected event becomes a dead letter at once: as `Undecodable` if the reason begins with
 ///   [`DeadLetters::UNDECODABLE`], else as `Rejected`.
-/// - An event that comes with more attempts than are allowed is not handled again: it killed the
-///   process, or was abandoned.
-/// - A burial that fails is tried again after a back-off; the event stays unsettled meanwhile and
-///   its handler does not see it again.
-/// - A redriven dead letter that names another group is settled unseen.
+/// - An event that arrives with more attempts than are allowed is not handled again: it killed the
+///   process, or its receivers dropped it.
+/// - A failed write to the dead letter queue is retried after a back-off. Meanwhile the event stays
+///   unsettled, and its handler does not run again.
 ///
-/// The failures of one event are kept in memory: those of an earlier process are counted in
-/// `attempts`, and missing from the list. The dead letters of a key keep their order as far as the queue
-/// keeps that of one `put`.
+/// The failures of an event are kept in memory: failures in an earlier process count in `attempts` but
+/// are not listed. The dead letters of a key keep their order as far as the queue keeps the order of
+/// one `put`.
 #[derive(Clone)]
 pub struct DeadLetters {
-    burials: Arc<Burials>,
+    interceptor: Arc<DeadLetterInterceptor>,
 }
 
 impl DeadLetters {
-    /// How the reason of a rejection begins where the data of the event does not decode.
+    /// The prefix of the reason of a rejection if the data of the event does not decode.
     pub const UNDECODABLE: &str = "undecodable";
 
-    /// A layer that buries in `queue`.
+    /// Creates a layer that writes to `queue`.
     ///
-    /// Such a queue cannot be asked which keys [`OnExhausted::DivertKey`] holds. They are remembered
-    /// in the memory of this layer alone: after a restart, or with another member that takes the
-    /// partition over, the later events of the key are handled although an earlier one is a dead letter;
-    /// and until then no release reaches the layer. That is said once in the log, at `warn`, when
-    /// the layer is made. Where it must not be, use [`with_letters`](Self::with_letters).
+    /// A queue cannot list the keys that [`OnExhausted::DivertKey`] diverts, so this layer keeps them
+    /// in memory: after a restart, or when another member takes the partition over, later events of
+    /// such a key are handled although an earlier one is a dead letter, and a key cannot be released
+    /// before. The layer logs this once, at `warn`. Use [`with_store`](Self::with_store) to avoid it.
     ///
     /// # Errors
-    /// `Config`, as [`DeadLetterOptions::validate`] says.
+    /// `Config`, as for [`DeadLetterOptions::validate`].
     pub fn new(
         queue: Arc<dyn DeadLetterQueue>,
         options: DeadLetterOptions,
         runtime: &Runtime,
     ) -> Result<Self> {
         let layer = Self::build(queue, None, options, runtime)?;
-        if layer.burials.options.on_exhausted == OnExhausted::DivertKey {
+        if layer.interceptor.options.on_exhausted == OnExhausted::DivertKey {
             tracing::warn!(
-                "on_exhausted is divert_key, but these dead letters cannot list the keys that are \
-                 held: they are kept in memory alone. After a restart or a hand-off the later \
-                 events of a key are handled although an earlier one is a dead letter, and a key is \
-                 released by nothing else. Dead letters in a store that lists them (memory, \
-                 sqlite) keep the keys"
+                "on_exhausted is divert_key, but this dead letter queue cannot list the diverted keys: \
+                 they are kept in memory only. After a restart or a hand-off, later events of such a \
+                 key are handled although an earlier one is a dead letter, and nothing else releases \
+                 a key. Use a dead letter store (memory, sqlite) to keep the keys"
             );
         }
         Ok(layer)
     }
 
-    /// A layer that buries in `dead_letters`, and reads from there which keys are held: after a restart
-    /// they still are, and a released one is handled again.
+    /// Creates a layer that writes to `dead_letters` and reads the diverted keys from there: they
+    /// survive a restart, and a released key is handled again.
     ///
     /// # Errors
     /// As for [`new`](Self::new).
-    pub fn with_letters(
+    pub fn with_store(
         dead_letters: Arc<dyn DeadLetterStore>,
         options: DeadLetterOptions,
         runtime: &Runtime,
@@ -96,7 +93,7 @@ impl DeadLetters {
     ) -> Result<Self> {
         options.validate()?;
         Ok(Self {
-            burials: Arc::new(Burials {
+            interceptor: Arc::new(DeadLetterInterceptor {
                 queue,
                 dead_letters,
                 records: Mutex::new(Records::new(options.max_records, options.max_failures)),
@@ -118,14 +115,14 @@ impl Layer for DeadLetters {
     }
 
     fn consumer(&self) -> Option<Arc<dyn Interceptor>> {
-        Some(self.burials.clone())
+        Some(self.interceptor.clone())
     }
 }
 
 impl fmt::Debug for DeadLetters {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("DeadLetters")
-            .field("options", &self.burials.options)
+            .field("options", &self.interceptor.options)
             .finish_non_exhaustive()
     }
 }

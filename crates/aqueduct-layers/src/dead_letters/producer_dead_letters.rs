@@ -4,11 +4,11 @@ use std::sync::Arc;
 use aqueduct_core::{DeadLetter, DeadLetterQueue, Error, ErrorKind, Event, Producer, Result};
 use async_trait::async_trait;
 
-/// A dead letter queue made of any producer: each dead letter is an event of its own, see
+/// Dead letter queue over any producer: each dead letter is sent as an event, see
 /// [`DeadLetter::to_event`]. Give it the application's `aqueduct::Producer`, which retries and batches.
 ///
-/// What was sent cannot be listed again, so no restart knows which keys are held: with
-/// [`OnExhausted::DivertKey`](super::OnExhausted::LetterKey), see
+/// Sent dead letters cannot be listed, so a restart loses the diverted keys: for
+/// [`OnExhausted::DivertKey`](super::OnExhausted::DivertKey), see
 /// [`DeadLetters::new`](super::DeadLetters::new).
 #[derive(Clone)]
 pub struct ProducerDeadLetters {
@@ -16,7 +16,7 @@ pub struct ProducerDeadLetters {
 }
 
 impl ProducerDeadLetters {
-    /// Dead letters that go out through `producer`.
+    /// Creates a queue that sends through `producer`.
     pub fn new(producer: Arc<dyn Producer>) -> Self {
         Self { producer }
     }
@@ -33,7 +33,7 @@ impl DeadLetterQueue for ProducerDeadLetters {
             .into_iter()
             .map(|event| {
                 event?;
-                outcomes.next().unwrap_or_else(|| Err(unanswered()))?;
+                outcomes.next().unwrap_or_else(|| Err(missing_outcome()))?;
                 Ok(())
             })
             .collect()
@@ -42,13 +42,13 @@ impl DeadLetterQueue for ProducerDeadLetters {
 
 impl fmt::Debug for ProducerDeadLetters {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("ProducerLetters")
+        f.write_str("ProducerDeadLetters")
     }
 }
 
-fn unanswered() -> Error {
+fn missing_outcome() -> Error {
     Error::new(
         ErrorKind::Internal,
-        "the producer gave fewer outcomes than it was given dead letters",
+        "the producer returned fewer outcomes than dead letters",
     )
 }

@@ -5,7 +5,7 @@ use aqueduct_core::{
     SmallStr, StreamName,
 };
 
-/// What is known of events that have failed here, bounded: the oldest records go first.
+/// The failures of events in this process, bounded: the oldest records are dropped first.
 pub(super) struct Records {
     records: BTreeMap<Place, Record>,
     order: VecDeque<Place>,
@@ -13,7 +13,7 @@ pub(super) struct Records {
     max_failures: usize,
 }
 
-/// Which event, across its redeliveries. A replay of the group is another one.
+/// Identifies an event across its redeliveries. After a reset of the group it is another one.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Place {
     group: GroupName,
@@ -26,41 +26,41 @@ pub(super) struct Place {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum At {
     Position(Position),
-    /// A queue has no places, and a ticket lasts for one delivery alone.
+    /// A queue has no positions, and a ticket is valid for one delivery only.
     Event(SmallStr, EventId),
 }
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Record {
     pub(super) failures: Vec<Failure>,
-    pub(super) fate: Fate,
+    pub(super) decision: Decision,
 }
 
-/// What has been decided of an event.
+/// The decision about an event.
 #[derive(Clone, Debug, Default)]
-pub(super) enum Fate {
+pub(super) enum Decision {
     #[default]
     Open,
-    /// It is to be buried; `tries` burials have failed.
-    Doomed {
+    /// It is to be stored; `tries` interceptor have failed.
+    GivenUp {
         reason: DeadLetterReason,
         message: SmallStr,
         attempts: u32,
         tries: u32,
     },
-    /// It is a dead letter, and has to be settled yet.
-    Buried {
-        /// The delivery that was buried: where there are no places, an event that comes under
-        /// another ticket may be the dead letter itself, sent again.
+    /// It is a dead letter whose delivery is not settled yet.
+    Stored {
+        /// The delivery that was stored: without positions, an event with another ticket may be the
+        /// dead letter itself, sent again.
         ticket: u64,
     },
 }
 
-impl Fate {
-    /// Whether the delivery of `parts` is a dead letter already.
-    pub(super) fn is_buried(&self, parts: &Parts) -> bool {
+impl Decision {
+    /// Returns whether the delivery of `parts` is a dead letter already.
+    pub(super) fn is_stored(&self, parts: &Parts) -> bool {
         match self {
-            Self::Buried { ticket } => parts.position.is_some() || *ticket == parts.ticket,
+            Self::Stored { ticket } => parts.position.is_some() || *ticket == parts.ticket,
             _ => false,
         }
     }
@@ -99,8 +99,8 @@ impl Records {
         self.records.get(place)
     }
 
-    /// Keeps a failure; one of the same attempt again replaces the earlier one, since a failed
-    /// settlement may be tried again.
+    /// Keeps a failure. A second one of the same attempt replaces the first, since a failed settlement
+    /// may be retried.
     pub(super) fn failed(&mut self, place: Place, failure: Failure) {
         let max_failures = self.max_failures;
         let failures = &mut self.record(place).failures;
@@ -111,8 +111,8 @@ impl Records {
         }
     }
 
-    pub(super) fn decide(&mut self, place: Place, fate: Fate) {
-        self.record(place).fate = fate;
+    pub(super) fn decide(&mut self, place: Place, decision: Decision) {
+        self.record(place).decision = decision;
     }
 
     pub(super) fn forget(&mut self, place: &Place) {

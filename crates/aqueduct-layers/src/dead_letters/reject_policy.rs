@@ -8,7 +8,7 @@ use aqueduct_core::{
 use async_trait::async_trait;
 use metrics::counter;
 
-/// What is done with a rejected event where there are no dead letters.
+/// The action for a rejected event without dead letters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnReject {
     /// The consumer stops with an error, and the event stays unsettled.
@@ -18,25 +18,24 @@ pub enum OnReject {
 }
 
 impl OnReject {
-    /// The choice of that name: `stop` or `drop`.
+    /// Returns the choice of that name: `stop` or `drop`.
     ///
     /// # Errors
-    /// `Config`, with the text as written and the choices.
+    /// `Config`, naming the text and the choices.
     pub fn from_name(name: &str) -> Result<Self> {
         match name {
             "stop" => Ok(Self::Stop),
             "drop" => Ok(Self::Drop),
             _ => Err(Error::config(format!(
-                "on_reject = \"{name}\": it must be \"stop\" or \"drop\""
+                "on_reject = \"{name}\": expected \"stop\" or \"drop\""
             ))),
         }
     }
 }
 
-/// The layer that answers for rejected events where nobody takes dead letters: without it a rejection
-/// is `Unsupported`.
+/// Layer that handles rejected events without dead letters; without it a rejection is `Unsupported`.
 ///
-/// Its place is that of [`DeadLetters`](super::DeadLetters), which it stands in for.
+/// It takes the place of [`DeadLetters`](super::DeadLetters).
 #[derive(Clone, Debug)]
 pub struct RejectPolicy {
     policy: Arc<Policy>,
@@ -49,7 +48,7 @@ struct Policy {
 }
 
 impl RejectPolicy {
-    /// The layer of that choice.
+    /// Creates the layer.
     pub fn new(on_reject: OnReject) -> Self {
         Self {
             policy: Arc::new(Policy {
@@ -59,8 +58,8 @@ impl RejectPolicy {
         }
     }
 
-    /// Why the consumer has stopped, where it has: what `receive_batch` answers as soon as the
-    /// event comes again.
+    /// Returns the error that stopped the consumer, which `receive_batch` returns from then on; `None` if
+    /// it was not stopped.
     pub fn stopped(&self) -> Option<Error> {
         self.policy.stopped()
     }

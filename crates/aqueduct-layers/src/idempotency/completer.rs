@@ -61,7 +61,7 @@ impl Completer {
         answered.await.unwrap_or_else(|_| {
             Err(Error::new(
                 ErrorKind::Unavailable,
-                "the completion had no answer",
+                "the completion was not confirmed",
             ))
         })
     }
@@ -77,7 +77,7 @@ impl Completer {
                 let outcome = outcomes.next().unwrap_or_else(|| {
                     Err(Error::new(
                         ErrorKind::Internal,
-                        "the store gave fewer answers than it was asked",
+                        "the store returned fewer outcomes than completions",
                     ))
                 });
                 let _ = answer.send(outcome);

@@ -86,7 +86,7 @@ impl Once {
             if claimed.len() != claims.len() {
                 return Err(Error::new(
                     ErrorKind::Internal,
-                    "the store gave another number of answers than it was asked",
+                    "the store returned a different number of outcomes than claims",
                 ));
             }
             answers.extend(claimed);
@@ -116,7 +116,7 @@ impl Once {
                 if !still {
                     return Ok(self.later());
                 }
-                // Nobody has renewed it for a life: it is given up in its holder's name.
+                // Not renewed for a life: released in its holder's name (rule 12).
                 let dead = EventClaim {
                     nonce,
                     ..asked.claim.clone()
@@ -125,7 +125,7 @@ impl Once {
                     released?;
                 }
                 tracing::warn!(event = %asked.claim.id, group = %asked.scope.group,
-                    "a claim was taken over whose holder has stopped renewing it");
+                    "a claim whose holder stopped renewing it was taken over");
                 let again = std::slice::from_ref(&asked.claim);
                 match self.store.claim(&asked.scope, again).await?.pop() {
                     Some(Claimed::New | Claimed::Again) => Ok(self.pass(asked)),
@@ -184,7 +184,7 @@ impl Once {
             tries += 1;
             let gone = settler.revocation(parts).is_some();
             if gone || !error.is_retryable() || tries > self.options.retries {
-                return Err(error.context("the event could not be recorded as handled"));
+                return Err(error.context("the event was not recorded as handled"));
             }
             let wait = self.options.backoff.delay(tries, &self.runtime);
             self.runtime.sleep(wait).await;
@@ -300,7 +300,7 @@ async fn release(store: &dyn IdempotencyStore, claims: &Mutex<Claims>, asked: &A
     let claims = std::slice::from_ref(&asked.claim);
     for released in store.release(&asked.scope, claims).await {
         if let Err(error) = released {
-            tracing::debug!(event = %asked.claim.id, %error, "a claim could not be given up");
+            tracing::debug!(event = %asked.claim.id, %error, "a claim was not released");
         }
     }
 }
@@ -330,7 +330,7 @@ async fn beat(
                 .filter_map(|(it, e)| Some((it, e.err()?)))
             {
                 tracing::warn!(event = %claim.id, group = %scope.group, %error,
-                    "a claim could not be renewed");
+                    "a claim was not renewed");
             }
         }
     }

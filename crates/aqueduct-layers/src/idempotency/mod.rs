@@ -1,4 +1,4 @@
-//! An event that comes twice takes effect once.
+//! Handles an event that arrives twice once.
 
 mod claims;
 mod completer;
@@ -16,8 +16,7 @@ use aqueduct_core::{
 use self::interceptor::Once;
 pub use self::options::IdempotencyOptions;
 
-/// The layer that keeps an event which comes twice from being handled twice. It belongs outside of
-/// the dead letters.
+/// Layer that handles an event once although it arrives twice. Place it outside of the dead letters.
 ///
 /// - Before a handler sees an event it is claimed. One that was completed is acknowledged unseen
 ///   and counted; one that another member holds is deferred until it is completed, or until its
@@ -28,7 +27,6 @@ pub use self::options::IdempotencyOptions;
 ///   call of the store. Any other end gives the claim up; so does the ack of a delivery that is
 ///   superseded, which must come again behind the event that failed before it. An ack that comes
 ///   too late for another reason is still recorded: the effect has happened.
-/// - Redriven dead letters that name another group are settled unseen.
 ///
 /// A crash between the effect of a handler and the completion runs the effect again, unless both
 /// are in one transaction: complete [`claim_for`](Self::claim_for) in it; the layer finds the event
@@ -39,10 +37,10 @@ pub struct Idempotency {
 }
 
 impl Idempotency {
-    /// A layer on `store`. Each has a nonce of its own, drawn here.
+    /// Creates a layer over `store`, with a random nonce.
     ///
     /// # Errors
-    /// `Config`, as [`IdempotencyOptions::validate`] says.
+    /// `Config`, as for [`IdempotencyOptions::validate`].
     pub fn new(
         store: Arc<dyn IdempotencyStore>,
         options: IdempotencyOptions,
@@ -54,7 +52,7 @@ impl Idempotency {
         })
     }
 
-    /// The claim that this layer makes for a delivery, to complete it in a transaction.
+    /// Returns the claim that this layer makes for a delivery, to complete it in a transaction.
     pub fn claim_for(
         &self,
         assignment: &Assignment,

@@ -2,27 +2,27 @@ use std::time::Duration;
 
 use aqueduct_core::{Backoff, Error, Result, SmallStr};
 
-/// What counts as handled, and for how long.
+/// Options of [`Idempotency`](super::Idempotency).
 #[derive(Clone, Debug)]
 pub struct IdempotencyOptions {
     /// The name of the handler set: two workers of one group with different handlers are told
     /// apart by it. Default: `default`.
     pub handlers: SmallStr,
-    /// How long a claim may stand still before it counts as dead, on our own clock. Default: 30 s,
-    /// as long as a lease lives.
+    /// The time without a renewal after which a claim counts as dead, on the watcher's clock. Default:
+    /// 30 s, the ttl of a lease.
     pub life: Duration,
-    /// How often a claim that is worked on is renewed. Default: 10 s, so that a claim survives two
+    /// The interval at which a claim in use is renewed. Default: 10 s, so that a claim survives two
     /// lost renewals.
     pub heartbeat: Duration,
-    /// How long the stream keeps events; `None` for ever. Default: `None`.
+    /// The retention of the stream; `None` for unlimited. Default: `None`.
     pub stream_retention: Option<Duration>,
-    /// How long dead letters are kept before they may be redriven; `None` for ever. Default: zero, which
-    /// is right where there are no dead letters.
+    /// The time within which dead letters may be redriven; `None` for unlimited. Default: zero, for a
+    /// group without dead letters.
     pub dead_letter_retention: Option<Duration>,
-    /// How often an answer of the store is asked for again while it is away, before a settlement
-    /// fails. Default: 4, about a second with the default back-off.
+    /// Retries of a call while the store is unavailable, before a settlement fails. Default: 4, about a
+    /// second with the default back-off.
     pub retries: u32,
-    /// The wait between those. Default: 50 ms doubling to 1 s.
+    /// The wait between retries. Default: 50 ms doubling to 1 s.
     pub backoff: Backoff,
 }
 

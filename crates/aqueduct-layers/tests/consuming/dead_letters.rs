@@ -24,7 +24,7 @@ fn options(on_exhausted: OnExhausted) -> DeadLetterOptions {
     DeadLetterOptions {
         attempts: 3,
         on_exhausted,
-        bury_backoff: Backoff::new(Duration::from_secs(1), Duration::from_secs(8)),
+        put_backoff: Backoff::new(Duration::from_secs(1), Duration::from_secs(8)),
         ..DeadLetterOptions::default()
     }
 }
@@ -50,8 +50,8 @@ impl Scene {
         dead_letters: Arc<Flaky<dyn DeadLetterStore>>,
         on_exhausted: OnExhausted,
     ) -> Self {
-        let layer = DeadLetters::with_letters(dead_letters.clone(), options(on_exhausted), runtime)
-            .unwrap();
+        let layer =
+            DeadLetters::with_store(dead_letters.clone(), options(on_exhausted), runtime).unwrap();
         let consumer = LayeredConsumer::wrap(line.clone(), &[Arc::new(layer)]).unwrap();
         Self {
             runtime: runtime.clone(),
@@ -394,7 +394,7 @@ fn what_one_group_buries_another_handles_behind_the_same_layer() {
         let events = [event("a", "a")];
         let scene = Scene::new(runtime, &events, OnExhausted::DeadLetter).await;
         scene.line.set_attempt(0, 4);
-        let layer = DeadLetters::with_letters(
+        let layer = DeadLetters::with_store(
             scene.dead_letters.clone(),
             options(OnExhausted::DeadLetter),
             runtime,

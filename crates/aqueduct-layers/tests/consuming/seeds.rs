@@ -74,7 +74,7 @@ async fn run(seed: u64, runtime: &Runtime) {
         on_exhausted: mode,
         ..DeadLetterOptions::default()
     };
-    let put = DeadLetters::with_letters(dead_letters.clone(), options, runtime).unwrap();
+    let put = DeadLetters::with_store(dead_letters.clone(), options, runtime).unwrap();
     let layers: [Arc<dyn Layer>; 2] = [Arc::new(once), Arc::new(put)];
     let consumer = LayeredConsumer::wrap(line.clone(), &layers).unwrap();
     let mut seen = Seen {

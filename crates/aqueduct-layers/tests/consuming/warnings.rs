@@ -62,7 +62,7 @@ fn held_keys_that_no_restart_would_know_are_warned_of_once() {
     let warnings = Warnings::default();
     tracing::subscriber::with_default(warnings.clone(), || {
         let key = options(OnExhausted::DivertKey);
-        DeadLetters::with_letters(dead_letters.clone(), key.clone(), &runtime).unwrap();
+        DeadLetters::with_store(dead_letters.clone(), key.clone(), &runtime).unwrap();
         DeadLetters::new(
             dead_letters.clone(),
             options(OnExhausted::DeadLetter),

@@ -15,9 +15,9 @@ pub(crate) struct Incoming<'a> {
     pub(crate) id: &'a str,
     pub(crate) body: String,
     pub(crate) attributes: &'a HashMap<String, MessageAttributeValue>,
-    /// The message group, which is the key of who sends no CloudEvents.
+    /// The message group: the key of a message that is not a CloudEvent.
     pub(crate) group: Option<&'a str>,
-    /// The queue, for the source of who sends no CloudEvents.
+    /// The queue: the source of a message that is not a CloudEvent.
     pub(crate) source: &'a SmallStr,
 }
 

@@ -182,13 +182,13 @@ impl Client {
         let options = DeadLetterOptions {
             attempts: group.attempts,
             on_exhausted: group.on_exhausted,
-            bury_backoff: group.redelivery,
+            put_backoff: group.redelivery,
             ..DeadLetterOptions::default()
         };
         let resource = self.resource(target)?;
         let layer = match resource.stores_dead_letters() {
             true => {
-                DeadLetters::with_letters(resource.dead_letters(runtime).await?, options, runtime)?
+                DeadLetters::with_store(resource.dead_letters(runtime).await?, options, runtime)?
             }
             false => DeadLetters::new(
                 resource.dead_letters_as_events(runtime).await?,

@@ -10,9 +10,9 @@ use futures::future::BoxFuture;
 use super::extract::{Context, Extract, ExtractShared, Setup};
 use super::outcome::{HandlerError, IntoOutcome, Outcome};
 
-/// Events that are handled together, in order where they have the same key.
+/// Events that are handled together; those of one key are in order.
 ///
-/// An event of which no `T` can be made gets its outcome alone and is not among them.
+/// An event from which `T` cannot be made has its own outcome and is left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Batch<T>(pub Vec<T>);
 
@@ -33,19 +33,19 @@ impl<T> IntoIterator for Batch<T> {
     }
 }
 
-/// How events are collected for a batch handler.
+/// Options for collecting events for a batch handler.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BatchOptions {
-    /// The most events of one batch.
+    /// The maximum number of events of one batch.
     pub max: usize,
-    /// How long the first event may wait for others.
+    /// The time that the first event waits for others.
     pub max_wait: Duration,
-    /// How long a call may take; `None` is the group's `timeout`.
+    /// The time limit of a call; `None` for the group's `timeout`.
     pub timeout: Option<Duration>,
 }
 
 impl BatchOptions {
-    /// Up to `max` events, of which the first waits for at most `max_wait`.
+    /// Creates options for up to `max` events, of which the first waits for at most `max_wait`.
     pub const fn new(max: usize, max_wait: Duration) -> Self {
         Self {
             max,
@@ -57,7 +57,7 @@ impl BatchOptions {
     pub(crate) fn validate(&self, pattern: &str) -> Result<()> {
         match self.max {
             0 => Err(Error::config(format!(
-                "the batch handler of `{pattern}` has max = 0: it must be at least 1"
+                "the batch handler of `{pattern}` has max = 0: expected at least 1"
             ))),
             _ => Ok(()),
         }
@@ -65,21 +65,21 @@ impl BatchOptions {
 }
 
 impl Default for BatchOptions {
-    /// Up to 100 events within 100 ms: what one statement of a database takes well, and a delay
-    /// that no person notices.
+    /// Returns up to 100 events within 100 ms: a good size for one database statement, and a delay that
+    /// people do not notice.
     fn default() -> Self {
         Self::new(100, Duration::from_millis(100))
     }
 }
 
-/// What a batch handler may return: one answer for all, or one for each event.
+/// The return type of a batch handler: one outcome for all events, or one for each.
 #[diagnostic::on_unimplemented(
     message = "a batch handler cannot return `{Self}`",
     label = "returned by a batch handler",
     note = "a batch handler returns `()`, `Outcome` or `Result<(), E>` for all events, or `Vec<Outcome>`, one for each"
 )]
 pub trait IntoOutcomes {
-    /// The outcomes, `count` of them.
+    /// Converts it to `count` outcomes.
     fn into_outcomes(self, count: usize) -> Vec<Outcome>;
 }
 
@@ -95,7 +95,7 @@ impl IntoOutcomes for Vec<Outcome> {
             return self;
         }
         let said = format!(
-            "a batch handler answered {} outcomes for {count} events",
+            "a batch handler returned {} outcomes for {count} events",
             self.len()
         );
         vec![Outcome::failed(said); count]
@@ -119,7 +119,7 @@ impl<E: HandlerError> IntoOutcomes for Result<Vec<Outcome>, E> {
     note = "it returns `()`, `Outcome` or `Result<(), E>` for all events, or `Vec<Outcome>`, one for each"
 )]
 pub trait BatchHandler<Args>: Send + Sync + 'static {
-    /// Makes the arguments and begins; answers an outcome for each context, in its place.
+    /// Makes the arguments and calls the handler; resolves to one outcome per context, in order.
     fn call(&self, contexts: &[Context<'_>], setup: &Setup) -> BoxFuture<'static, Vec<Outcome>>;
 
     /// Checks, before the worker starts, that what the arguments need is there.
@@ -171,7 +171,7 @@ batch_handler!(A, B);
 batch_handler!(A, B, C);
 batch_handler!(A, B, C, D);
 
-/// The items that could be made, and the outcomes of those that could not, in their places.
+/// Makes the items, and the outcomes of those that cannot be made, in order.
 fn extract_each<T: Extract>(contexts: &[Context<'_>]) -> (Vec<T>, Vec<Option<Outcome>>) {
     let mut items = Vec::with_capacity(contexts.len());
     let early = contexts
@@ -199,7 +199,7 @@ fn fill(early: Vec<Option<Outcome>>, outcomes: Vec<Outcome>) -> Vec<Outcome> {
         .collect()
 }
 
-/// A batch handler whose arguments are forgotten.
+/// A batch handler with its argument types erased.
 pub(crate) trait AnyBatchHandler: Send + Sync {
     fn call(&self, contexts: &[Context<'_>], setup: &Setup) -> BoxFuture<'static, Vec<Outcome>>;
     fn check(&self, setup: &Setup) -> Result<()>;

@@ -8,13 +8,13 @@ use futures::task::AtomicWaker;
 
 use super::unhandled::ForeignRecords;
 
-/// How far a worker is asked to stop.
+/// The state that a worker is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Level {
     Run,
-    /// Finish what runs, commit, give up the partitions.
+    /// Finish running handlers, commit, give up the partitions.
     Drain,
-    /// End at once.
+    /// Cancel running handlers, commit, give up the partitions.
     Abort,
 }
 

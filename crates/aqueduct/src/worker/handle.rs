@@ -8,39 +8,40 @@ use aqueduct_core::{
 
 use super::control::{Control, Level};
 
-/// Stops, pauses and watches a worker. Clones are the same handle.
+/// Stops, pauses and watches a worker; clones are the same handle. Made by
+/// [`Worker::control`](crate::Worker::control).
 #[derive(Clone)]
 pub struct WorkerHandle {
     control: Arc<Control>,
     runtime: Runtime,
 }
 
-/// Whether a worker does its work, for the probes of whoever runs it.
+/// The health of a worker, for liveness and readiness probes.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct WorkerHealth {
-    /// It has not ended. A restart helps where this is false, and nowhere else.
+    /// It has not ended. Restart the process only if this is false.
     pub live: bool,
-    /// It is open, reaches its stores, and is neither paused nor draining. A member without a
-    /// partition is ready: it stands by for those that have one.
+    /// It is open, reaches its stores, and is neither paused nor draining. A member without a partition
+    /// is ready: it stands by.
     pub ready: bool,
-    /// What is not as it should be.
+    /// The problems; some do not affect `ready`.
     pub problems: Vec<Problem>,
 }
 
-/// What is not as it should be with a worker.
+/// A problem of a worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Problem {
-    /// It is not open yet, or has ended.
+    /// The worker is not open yet, or has ended.
     NotRunning,
-    /// It finishes what runs, and ends.
+    /// The worker finishes its running handlers, then ends.
     Draining,
-    /// It is paused.
+    /// The worker is paused.
     Paused,
-    /// The lease store or the service has not been reached for that long.
+    /// The lease store or the service has been unreachable for that long.
     Unreachable(Duration),
-    /// It owns no partition: others have them, or the first leases are still to come.
+    /// The worker owns no partition: other members own them all, or it has just started.
     WithoutLease,
     /// Reading a partition keeps failing.
     Unreadable {
@@ -50,7 +51,7 @@ pub enum Problem {
         partition: PartitionId,
         /// The kind of the last error.
         kind: ErrorKind,
-        /// How long reads have failed.
+        /// The time for which reads have failed.
         since: Duration,
     },
     /// Records that are not CloudEvents came within the last five minutes, and no handler takes
@@ -65,7 +66,7 @@ pub enum Problem {
         stream: StreamName,
         /// The partition.
         partition: PartitionId,
-        /// Which key and event, and since when.
+        /// The key, the event, and the time since when.
         blocked_by: BlockedBy,
     },
 }
@@ -75,18 +76,18 @@ impl WorkerHandle {
         Self { control, runtime }
     }
 
-    /// Asks it to drain and end.
+    /// Drains the worker and ends it.
     pub fn stop(&self) {
         self.control.raise(Level::Drain);
     }
 
-    /// Ends it at once: handlers are cancelled, nothing is committed that was not yet. Loses
-    /// nothing: what was not settled is delivered again.
+    /// Cancels the handlers and ends the worker, which gives up its partitions within a second. Nothing
+    /// is lost: unsettled events are delivered again, without a failed attempt.
     pub fn abort(&self) {
         self.control.raise(Level::Abort);
     }
 
-    /// Holds back further deliveries; those that are out are finished, leases are kept.
+    /// Holds back further deliveries; running handlers finish, and leases are kept.
     pub fn pause(&self) {
         self.control.pause(true);
     }
@@ -96,24 +97,24 @@ impl WorkerHandle {
         self.control.pause(false);
     }
 
-    /// Commits what is settled and waits until that is durable.
+    /// Commits settled events and waits until that is durable.
     ///
     /// # Errors
-    /// `Closed`, where the worker does not run; otherwise what the store answers.
+    /// `Closed` if the worker is not running; otherwise the error of the store.
     pub async fn flush(&self) -> Result<()> {
         match self.control.consumer() {
             Some(consumer) => consumer.flush().await,
-            None => Err(Error::new(ErrorKind::Closed, "the worker does not run")),
+            None => Err(Error::new(ErrorKind::Closed, "the worker is not running")),
         }
     }
 
-    /// Where it stands: partitions, lag, what is unsettled. Empty while it does not run.
+    /// Returns partitions, lag and unsettled events; empty while the worker is not running.
     pub fn status(&self) -> ConsumerStatus {
         let consumer = self.control.consumer();
         consumer.map_or_else(ConsumerStatus::default, |consumer| consumer.status())
     }
 
-    /// Whether it does its work.
+    /// Returns the health of the worker.
     pub fn health(&self) -> WorkerHealth {
         let mut problems = Vec::new();
         let Some(consumer) = self.control.consumer() else {

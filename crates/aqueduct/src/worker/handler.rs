@@ -18,13 +18,13 @@ use super::outcome::{IntoOutcome, Outcome};
     note = "it returns `()`, `Outcome`, or a `Result` of either whose error is a `HandlerError`"
 )]
 pub trait Handler<Args>: Send + Sync + 'static {
-    /// Makes the arguments and begins.
+    /// Makes the arguments and calls the handler.
     fn call(&self, context: &Context<'_>) -> BoxFuture<'static, Outcome>;
 
-    /// Checks, before the worker starts, that what the arguments need is there.
+    /// Checks, before the worker starts, that the setup has what the arguments need.
     fn check(&self, setup: &Setup) -> Result<()>;
 
-    /// How long a call may take; `None` is the group's `timeout`.
+    /// Returns the time limit of a call; `None` for the group's `timeout`.
     fn timeout(&self) -> Option<Duration> {
         None
     }
@@ -71,13 +71,13 @@ handler!(A, B, C, D, E, G);
 handler!(A, B, C, D, E, G, H);
 handler!(A, B, C, D, E, G, H, I);
 
-/// The handler, with a limit of its own on how long a call may take. A call that takes longer is
-/// cancelled at its next await, and counts as a failed attempt.
+/// Gives a handler its own time limit. A call that takes longer is cancelled at its next await and is
+/// a failed attempt.
 pub fn within<H>(limit: Duration, handler: H) -> Within<H> {
     Within { limit, handler }
 }
 
-/// A handler with a limit of its own; see [`within`].
+/// A handler with its own time limit; see [`within`].
 #[derive(Clone, Copy, Debug)]
 pub struct Within<H> {
     limit: Duration,
@@ -98,7 +98,7 @@ impl<H: Handler<Args>, Args: 'static> Handler<Within<Args>> for Within<H> {
     }
 }
 
-/// A handler whose arguments are forgotten.
+/// A handler with its argument types erased.
 pub(crate) trait AnyHandler: Send + Sync {
     fn call(&self, context: &Context<'_>) -> BoxFuture<'static, Outcome>;
     fn check(&self, setup: &Setup) -> Result<()>;

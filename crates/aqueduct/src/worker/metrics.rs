@@ -1,7 +1,7 @@
 use aqueduct_core::GroupName;
 use metrics::{Counter, Gauge, Histogram};
 
-/// The worker's metrics, looked up once: looking one up costs more than counting.
+/// The worker's metrics, looked up once: a look-up costs more than an increment.
 pub(crate) struct Counters {
     /// Outcomes by kind.
     pub(crate) acked: Counter,
@@ -13,7 +13,7 @@ pub(crate) struct Counters {
     pub(crate) foreign: Counter,
     /// Settlements that were refused: superseded or revoked.
     pub(crate) unsettled: Counter,
-    /// How long calls of handlers take.
+    /// The duration of calls of handlers.
     pub(crate) seconds: Histogram,
     /// Deliveries that the worker holds.
     pub(crate) in_hand: Gauge,

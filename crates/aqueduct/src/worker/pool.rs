@@ -7,11 +7,11 @@ use super::batch::BatchOptions;
 use super::engine::Engine;
 use super::routes::Entry;
 
-/// Sorts deliveries into work: events of one key one behind the other, different keys side by side,
-/// those of a batch handler together. No I/O, no time of its own.
+/// Sorts deliveries into work: those of one key in order, different keys concurrently, those of a batch
+/// handler together. Does no I/O and has no clock.
 pub(crate) struct Pool {
     engine: Arc<Engine>,
-    /// The keys that are worked on or collected, and what waits behind them.
+    /// The keys that are being handled or collected, with the deliveries that wait behind them.
     lanes: BTreeMap<LaneKey, VecDeque<Delivery>>,
     collectors: BTreeMap<usize, Collector>,
     waiting: VecDeque<Work>,
@@ -21,7 +21,7 @@ pub(crate) struct Pool {
 /// A stream and a key in it.
 pub(crate) type LaneKey = (StreamName, SmallStr);
 
-/// What one task does.
+/// The deliveries of one task.
 pub(crate) struct Work {
     pub(crate) entry: Option<usize>,
     pub(crate) deliveries: Vec<Delivery>,
@@ -47,7 +47,7 @@ impl Pool {
         }
     }
 
-    /// How many deliveries are held, in whatever state.
+    /// Returns the number of deliveries in any state.
     pub(crate) fn in_hand(&self) -> usize {
         self.in_hand
     }
@@ -79,12 +79,12 @@ impl Pool {
         }
     }
 
-    /// The next work that is ready.
+    /// Takes the next work.
     pub(crate) fn next(&mut self) -> Option<Work> {
         self.waiting.pop_front()
     }
 
-    /// Takes note that `count` deliveries of those lanes are done with.
+    /// Removes `count` finished deliveries and starts what waits behind them.
     pub(crate) fn done(&mut self, count: usize, lanes: Vec<LaneKey>, now: Instant) {
         self.in_hand = self.in_hand.saturating_sub(count);
         for lane in lanes {
@@ -92,12 +92,12 @@ impl Pool {
         }
     }
 
-    /// When the next collected batch is due.
+    /// Returns when the next collected batch is due.
     pub(crate) fn due(&self) -> Option<Instant> {
         self.collectors.values().map(|it| it.due).min()
     }
 
-    /// Makes work of the batches that are due; of all of them, where there is no more to come.
+    /// Makes work of the batches that are due, or of all of them.
     pub(crate) fn flush(&mut self, now: Instant, all: bool) {
         let due: Vec<_> = self
             .collectors
@@ -110,7 +110,7 @@ impl Pool {
         }
     }
 
-    /// Everything that was not begun.
+    /// Takes everything that was not begun.
     pub(crate) fn drain(&mut self) -> Vec<Delivery> {
         let waiting = std::mem::take(&mut self.waiting).into_iter();
         let collected = std::mem::take(&mut self.collectors).into_values();
@@ -126,7 +126,7 @@ impl Pool {
         self.engine.routes.find(delivery.event().kind())
     }
 
-    /// Starts the next events of a lane that go to one handler, or forgets the lane.
+    /// Starts the next deliveries of a lane that go to one handler, or removes an empty lane.
     fn advance(&mut self, lane: LaneKey, now: Instant) {
         let routes = &self.engine.routes;
         let Some(queue) = self.lanes.get_mut(&lane) else {
@@ -171,10 +171,10 @@ impl Pool {
             lanes: Vec::new(),
             due: now + options.max_wait,
         });
-        let room = options.max.saturating_sub(collector.deliveries.len());
-        let rest = run.split_off(room.min(run.len()));
+        let free = options.max.saturating_sub(collector.deliveries.len());
+        let rest = run.split_off(free.min(run.len()));
         collector.deliveries.append(&mut run);
-        // What did not fit goes first when the batch is done.
+        // The rest of the key goes first after this batch: order per key.
         if let (false, Some(lane)) = (rest.is_empty(), lanes.first()) {
             let queue = self.lanes.entry(lane.clone()).or_default();
             for delivery in rest.into_iter().rev() {

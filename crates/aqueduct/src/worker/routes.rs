@@ -7,8 +7,8 @@ use super::batch::{AnyBatchHandler, BatchOptions};
 use super::extract::Setup;
 use super::handler::AnyHandler;
 
-/// The handlers of a worker by event type: exact, by prefix (`order.*`), or all (`*`). The longest
-/// match wins.
+/// The handlers of a worker by event type: exact, by prefix (`order.*`), or all (`*`). The longest match
+/// wins.
 #[derive(Clone, Default)]
 pub(crate) struct Routes {
     exact: BTreeMap<SmallStr, usize>,
@@ -52,7 +52,7 @@ impl Routes {
         Ok(())
     }
 
-    /// The handler of that type, by its number.
+    /// Returns the number of the handler for that type.
     pub(crate) fn find(&self, kind: &str) -> Option<usize> {
         let by_prefix = || {
             let found = self
@@ -62,7 +62,7 @@ impl Routes {
             found.map(|(_, at)| *at)
         };
         let exact = self.exact.get(kind).copied();
-        // Who handles everything does not mean what is damaged.
+        // A handler of all types expects events, not damaged records.
         exact.or_else(|| by_prefix().filter(|_| kind != Event::DAMAGED.as_str()))
     }
 
@@ -88,8 +88,8 @@ impl Routes {
 
 fn refuse(pattern: &str) -> Error {
     Error::config(format!(
-        "`{pattern}` is no event type to handle: write a type such as order.placed, a prefix such \
-         as order.*, or * for all"
+        "invalid event type pattern `{pattern}` (expected a type such as order.placed, a prefix such \
+         as order.*, or * for all)"
     ))
 }
 
@@ -137,9 +137,9 @@ mod tests {
             (&["a", "a"][..], "two handlers take the event type `a`"),
             (&["a.*", "a.*"][..], "`a.*`"),
             (&["*", "*"][..], "`*`"),
-            (&["a*b"][..], "no event type"),
-            (&["**"][..], "no event type"),
-            (&[""][..], "no event type"),
+            (&["a*b"][..], "invalid event type pattern"),
+            (&["**"][..], "invalid event type pattern"),
+            (&[""][..], "invalid event type pattern"),
         ] {
             let error = routes(patterns).err().unwrap().to_string();
             assert!(error.contains(said), "{patterns:?}: {error}");

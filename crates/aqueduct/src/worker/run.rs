@@ -15,19 +15,19 @@ use super::engine::Engine;
 use super::pool::{LaneKey, Pool, Work};
 use super::routes::Entry;
 
-/// Between receives that fail: the service is asked again soon, but not in a hot loop.
+/// The wait between failed receives: short, but not a hot loop.
 const RECEIVE_AGAIN: Backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
 
-/// How long giving up the partitions may take once the time to drain is over.
+/// The time limit for giving up the partitions once the time to drain is over.
 const LAST_CLOSE: Duration = Duration::from_secs(5);
 
-/// How long giving up the partitions may take at an abort.
+/// The time limit for giving up the partitions at an abort.
 const ABORT_CLOSE: Duration = Duration::from_secs(1);
 
-/// How long cancelled handlers may take to end: one that blocks its thread cannot be cancelled.
+/// The wait for cancelled handlers to end: one that blocks its thread cannot be cancelled.
 const CANCEL: Duration = Duration::from_millis(500);
 
-/// What a worker does while nothing comes.
+/// The call of a worker while it receives nothing.
 #[derive(Clone)]
 pub(crate) struct Idle {
     pub(crate) every: Duration,
@@ -48,9 +48,9 @@ pub(crate) struct Run {
     seen: Level,
     ended: bool,
     failures: u32,
-    /// The most events of one receive: enough to fill every slot, and a batch.
+    /// The maximum of one receive: enough for every handler, and for a batch.
     fetch: usize,
-    /// The most events in hand: more are not received.
+    /// The maximum of deliveries in hand.
     limit: usize,
     last_event: Instant,
     drain_ends: Option<Instant>,
@@ -79,7 +79,7 @@ impl Alive {
     }
 }
 
-/// How many deliveries a task had, their lanes, and those that it did not begin.
+/// The number of deliveries of a task, their lanes, and those that it did not begin.
 type Ended = (usize, Vec<LaneKey>, Result<Vec<Delivery>>);
 
 type Running = BoxFuture<'static, Ended>;
@@ -130,7 +130,7 @@ impl Run {
         }
     }
 
-    /// Runs until the consumer ends or the control says so.
+    /// Runs until the consumer ends or the control stops it.
     pub(crate) async fn run(mut self) -> Result<()> {
         loop {
             self.advance();
@@ -156,7 +156,7 @@ impl Run {
                     let now = self.engine.runtime.now();
                     if self.drain_ends.is_some_and(|ends| ends <= now) {
                         let left = self.running.len();
-                        tracing::warn!(group = %self.engine.group, left, "handlers are cancelled: the time to drain is over");
+                        tracing::warn!(group = %self.engine.group, left, "handlers are cancelled: `drain` is over; their events come again without a failed attempt");
                         return self.finish(Level::Abort).await;
                     }
                     self.tick(now);
@@ -165,7 +165,7 @@ impl Run {
         }
     }
 
-    /// Starts what can be started, and receives where there is room.
+    /// Starts what can be started, and receives if there is capacity.
     fn advance(&mut self) {
         let now = self.engine.runtime.now();
         let draining = self.seen != Level::Run;
@@ -176,8 +176,8 @@ impl Run {
             };
             self.start(work);
         }
-        let room = !self.pool.has_waiting() && self.pool.in_hand() < self.limit;
-        if !draining && !self.ended && self.receiving.is_none() && room {
+        let has_capacity = !self.pool.has_waiting() && self.pool.in_hand() < self.limit;
+        if !draining && !self.ended && self.receiving.is_none() && has_capacity {
             self.receiving = Some(self.receive(Duration::ZERO));
         }
         self.engine.counters.in_hand.set(self.pool.in_hand() as f64);
@@ -250,7 +250,7 @@ impl Run {
             return;
         }
         self.failures = self.failures.saturating_add(1);
-        tracing::warn!(group = %self.engine.group, %error, "receiving failed, and is tried again");
+        tracing::warn!(group = %self.engine.group, %error, "receiving failed and is retried");
         let delay = match error.retry() {
             Retry::After(hint) => hint,
             _ => RECEIVE_AGAIN.delay(self.failures, &self.engine.runtime),

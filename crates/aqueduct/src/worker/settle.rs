@@ -10,8 +10,8 @@ use super::control::{Control, Level};
 use super::engine::Engine;
 use super::outcome::Outcome;
 
-/// Between tries of a settlement that the store did not take: quick at first, since the event's
-/// key waits for it.
+/// The wait before a failed settlement is retried: short at first, since the event's key waits for
+/// it.
 const SETTLE_AGAIN: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(5));
 
 impl Engine {
@@ -77,7 +77,7 @@ impl Engine {
         Vec::new()
     }
 
-    /// Gives a delivery back without an attempt.
+    /// Gives a delivery back; no attempt counts.
     pub(crate) async fn give_back(&self, delivery: Delivery) {
         let defer = Settlement::Defer {
             delay: Duration::ZERO,
@@ -87,7 +87,7 @@ impl Engine {
         }
     }
 
-    /// Settles one, and tries again while the store refuses and the delivery may be settled.
+    /// Settles one delivery, with retries while that can help and the delivery may be settled.
     async fn settle(&self, mut delivery: Delivery, outcome: Outcome, control: &Control) {
         // A failure counts even if it cannot be reported; any other outcome does not become one.
         delivery.drop_as(match outcome {
@@ -122,7 +122,7 @@ impl Engine {
         }
     }
 
-    /// Extends the deadlines of deliveries while they are worked on.
+    /// Extends the deadlines of deliveries while `work` runs.
     async fn keeping<T>(&self, deliveries: &[&Delivery], work: impl Future<Output = T>) -> T {
         let deadline = deliveries.iter().filter_map(|it| it.deadline()).min();
         let Some(deadline) = deadline else {

@@ -1,6 +1,6 @@
 use aqueduct_core::{Error, ErrorKind, Result};
 
-/// The signals that ask a process to end.
+/// The signals that end a process.
 pub(super) struct Signals {
     #[cfg(unix)]
     terminate: tokio::signal::unix::Signal,
@@ -36,12 +36,16 @@ impl Signals {
     pub(super) async fn next(&mut self) {
         if let Err(error) = tokio::signal::ctrl_c().await {
             let error = refused(error);
-            tracing::error!(%error, "the worker does not hear ctrl-c");
+            tracing::error!(%error, "ctrl-c cannot be received");
             futures::future::pending::<()>().await;
         }
     }
 }
 
 fn refused(error: std::io::Error) -> Error {
-    Error::new(ErrorKind::Unavailable, "signals cannot be listened to").with_source(error)
+    Error::new(
+        ErrorKind::Unavailable,
+        "signal handlers cannot be installed",
+    )
+    .with_source(error)
 }

@@ -18,8 +18,8 @@ use crate::{Error, Event, EventId, Result, SmallStr};
 /// Reads one event. Its data shares the memory of `bytes` where it stands there as it is.
 ///
 /// # Errors
-/// `Corrupt` where `bytes` are no JSON object; `Invalid`, naming the attribute, where they break a
-/// rule of CloudEvents.
+/// `Corrupt` if `bytes` are not a JSON object; `Invalid`, naming the attribute, if they break a rule of
+/// CloudEvents.
 pub fn decode(bytes: &Bytes) -> Result<Event> {
     let event = decode_unchecked(bytes)?;
     check_required(&event)?;
@@ -185,7 +185,7 @@ impl<'de> Visitor<'de> for Name {
     }
 }
 
-/// What was read of one event.
+/// The members of one event that were read so far.
 struct Members<'de> {
     bytes: &'de Bytes,
     event: Event,
@@ -228,7 +228,7 @@ impl<'de> Members<'de> {
         };
         match twice {
             false => Ok(()),
-            true => Err(invalid(format_args!("{} stands twice", Quoted(name)))),
+            true => Err(invalid(format_args!("{} is given twice", Quoted(name)))),
         }
     }
 
@@ -244,7 +244,7 @@ impl<'de> Members<'de> {
             (None, Some(base64)) => {
                 let text = string("data_base64", base64)?;
                 let bytes = STANDARD.decode(&*text);
-                let bytes = bytes.map_err(|_| invalid("`data_base64` is no Base64"))?;
+                let bytes = bytes.map_err(|_| invalid("`data_base64` is not Base64"))?;
                 Some(shared(bytes))
             }
             (Some(data), None) => self.data(data)?,
@@ -262,7 +262,7 @@ impl<'de> Members<'de> {
         }
         if !data.text.starts_with('"') {
             return Err(invalid(
-                "`data` is no string, and `datacontenttype` is no JSON type",
+                "`data` is not a string, and `datacontenttype` is not a JSON type",
             ));
         }
         Ok(Some(match string("data", data)? {
@@ -289,13 +289,13 @@ fn scalar<'a>(name: &str, value: JsonText<'a>) -> Result<Scalar<'a>> {
         Some(b't') => Ok(Scalar::Boolean(true)),
         Some(b'f') => Ok(Scalar::Boolean(false)),
         Some(b'{' | b'[') => Err(invalid(format_args!(
-            "attribute {} is an object or a list, and has to be one value",
+            "attribute {} is an object or a list (expected a single value)",
             Quoted(name)
         ))),
         _ => match value.text.parse() {
             Ok(number) => Ok(Scalar::Integer(number)),
             Err(_) => Err(invalid(format_args!(
-                "attribute {} is {}, and not a whole number of 32 bits",
+                "attribute {} is {} (expected a whole number of 32 bits)",
                 Quoted(name),
                 Quoted(value.text)
             ))),
@@ -310,13 +310,13 @@ fn string<'a>(name: &str, value: JsonText<'a>) -> Result<Cow<'a, str>> {
         .strip_prefix('"')
         .and_then(|text| text.strip_suffix('"'));
     match inside {
-        None => Err(invalid(format_args!("{} is no string", Quoted(name)))),
+        None => Err(invalid(format_args!("{} is not a string", Quoted(name)))),
         Some(text) if value.plain => Ok(Cow::Borrowed(text)),
         Some(_) => serde_json::from_str(value.text)
             .map(Cow::Owned)
             .map_err(|_| {
                 corrupt(format_args!(
-                    "{} has an escape that is no character",
+                    "{} has an escape that is not a character",
                     Quoted(name)
                 ))
             }),

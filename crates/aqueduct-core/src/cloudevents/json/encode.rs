@@ -83,7 +83,7 @@ fn put_data(out: &mut Vec<u8>, event: &Event, data: &[u8]) {
             out.extend_from_slice(data);
             return;
         }
-        Some(Form::SmallStr) => {
+        Some(Form::Text) => {
             if let Ok(text) = std::str::from_utf8(data) {
                 out.extend_from_slice(br#","data":"#);
                 return put_string(out, text);
@@ -191,7 +191,7 @@ fn escapes(word: u64) -> u64 {
     (control | quote | slash) & (ONES * 0x80)
 }
 
-/// What follows the backslash for each byte; 0 where none is needed.
+/// The character after the backslash for each byte; 0 if the byte needs no escape.
 const ESCAPES: [u8; 256] = {
     let mut table = [0; 256];
     let mut control = 0;

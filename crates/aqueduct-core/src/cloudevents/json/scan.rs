@@ -1,8 +1,8 @@
-/// JSON values that lie deeper than this are left to whoever reads all of JSON.
+/// Deeper JSON values are left to the complete reader.
 const DEPTH: u32 = 32;
 
 /// Walks over JSON without making anything of it. `None` wherever there is something else than
-/// plain JSON: what is wrong with it, or how it has to be read, is for somebody slower to say.
+/// plain JSON: the complete reader decides what is wrong with it, or how to read it.
 pub(super) struct Scan<'a> {
     text: &'a str,
     at: usize,
@@ -74,7 +74,7 @@ impl<'a> Scan<'a> {
         Some(JsonText { text, plain })
     }
 
-    /// Passes a value; answers whether it is free of escapes.
+    /// Passes a value; returns whether it is free of escapes.
     fn skip(&mut self, depth: u32) -> Option<bool> {
         match self.peek()? {
             b'"' => self.string(),
@@ -108,7 +108,7 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// Passes a string; answers whether it is free of escapes.
+    /// Passes a string; returns whether it is free of escapes.
     #[inline]
     fn string(&mut self) -> Option<bool> {
         self.take(b'"')?;

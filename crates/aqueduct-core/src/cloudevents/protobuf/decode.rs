@@ -9,8 +9,8 @@ use crate::{Event, EventId, Result, SmallStr, Timestamp};
 /// Reads one event. Its data shares the memory of `bytes`.
 ///
 /// # Errors
-/// `Corrupt` where `bytes` are no such message; `Invalid`, naming the attribute, where they break a
-/// rule of CloudEvents.
+/// `Corrupt` if `bytes` are not such a message; `Invalid`, naming the attribute, if they break a rule of
+/// CloudEvents.
 pub fn decode(bytes: &Bytes) -> Result<Event> {
     read_event(bytes, bytes)
 }
@@ -136,7 +136,7 @@ fn read_time(message: &[u8], name: &str) -> Result<Timestamp> {
     Timestamp::from_parts(seconds, nanos).map_err(|_| {
         let name = Quoted(name);
         invalid(format_args!(
-            "{name} is no time between the years 1 and 9999"
+            "{name} is not a time between the years 0 and 9999"
         ))
     })
 }

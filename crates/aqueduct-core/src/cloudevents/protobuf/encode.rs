@@ -48,7 +48,7 @@ fn put_data(out: &mut Vec<u8>, event: &Event, data: &[u8]) {
     let content_type = event.content_type.as_deref();
     let is_text = || matches!(event.written, Written::Json) || std::str::from_utf8(data).is_ok();
     match content_type.map(form) {
-        Some(Form::Json | Form::SmallStr) if is_text() => {
+        Some(Form::Json | Form::Text) if is_text() => {
             put_bytes(out, field::TEXT_DATA, data);
         }
         _ => match &event.schema {

@@ -88,7 +88,7 @@ impl<'a> Fields<'a> {
         let tag = self.varint()?;
         let number = u32::try_from(tag >> 3).unwrap_or(0);
         if number == 0 {
-            return Err(corrupt("a field has no valid number"));
+            return Err(corrupt("a field has an invalid number"));
         }
         let field = match tag as u8 & 7 {
             VARINT => Field::Number(self.varint()?),

@@ -1,4 +1,4 @@
-//! What the encoder does not look at byte by byte.
+//! Text that the encoder copies without looking at each byte.
 
 use crate::Event;
 use crate::cloudevents::{json, protobuf};

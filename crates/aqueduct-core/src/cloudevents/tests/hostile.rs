@@ -1,4 +1,4 @@
-//! Bytes that nobody vouches for: any answer but a panic.
+//! Hostile bytes: any result but a panic.
 
 use bytes::Bytes;
 use proptest::collection::vec;

@@ -235,7 +235,7 @@ fn each_fault_is_named() {
         (
             without("specversion").replace('{', r#"{"specversion":1.0,"#),
             ErrorKind::Invalid,
-            "`specversion` is no string",
+            "`specversion` is not a string",
         ),
         (
             with(r#""data":1,"data_base64":"AA==""#),
@@ -245,12 +245,12 @@ fn each_fault_is_named() {
         (
             with(r#""data_base64":"A""#),
             ErrorKind::Invalid,
-            "`data_base64` is no Base64",
+            "`data_base64` is not Base64",
         ),
         (
             with(r#""data_base64":5"#),
             ErrorKind::Invalid,
-            "`data_base64` is no string",
+            "`data_base64` is not a string",
         ),
         (
             with(r#""camelCase":"x""#),
@@ -261,13 +261,17 @@ fn each_fault_is_named() {
         (
             with(r#""a":1,"a":1"#),
             ErrorKind::Invalid,
-            "`a` stands twice",
+            "`a` is given twice",
         ),
-        (with(r#""id":"2""#), ErrorKind::Invalid, "`id` stands twice"),
+        (
+            with(r#""id":"2""#),
+            ErrorKind::Invalid,
+            "`id` is given twice",
+        ),
         (
             with(r#""subject":"2","subject":"3""#),
             ErrorKind::Invalid,
-            "`subject` stands twice",
+            "`subject` is given twice",
         ),
         (with(r#""a":{}"#), ErrorKind::Invalid, "`a` is an object"),
         (
@@ -280,18 +284,22 @@ fn each_fault_is_named() {
         (
             with(r#""subject":7"#),
             ErrorKind::Invalid,
-            "`subject` is no string",
+            "`subject` is not a string",
         ),
         (
             with(r#""time":"yesterday""#),
             ErrorKind::Invalid,
-            "`time` is no RFC 3339 time",
+            "`time` is not an RFC 3339 timestamp",
         ),
-        (with(r#""time":7"#), ErrorKind::Invalid, "`time` is no time"),
+        (
+            with(r#""time":7"#),
+            ErrorKind::Invalid,
+            "`time` is not a time",
+        ),
         (
             with(r#""datacontenttype":"text/plain","data":{}"#),
             ErrorKind::Invalid,
-            "`data` is no string",
+            "`data` is not a string",
         ),
         (
             with(r#""a":"\ud800""#),
@@ -342,7 +350,7 @@ fn lenient_where_others_are() {
     );
 }
 
-/// What JSON makes of an attribute: types that it has no word for become text.
+/// Returns an attribute as JSON carries it: types that JSON lacks become text.
 fn through_json(mut event: Event) -> Event {
     let attributes: Vec<_> = event
         .attributes()

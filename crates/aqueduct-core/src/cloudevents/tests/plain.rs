@@ -8,7 +8,7 @@ use super::any;
 use crate::Event;
 use crate::cloudevents::json::{decode_any, decode_plain, encode};
 
-/// Whatever the short way takes, the long one reads just so; answers whether it took it.
+/// What the fast reader accepts, the complete one reads the same; returns whether it accepted it.
 fn agrees(bytes: Vec<u8>) -> bool {
     let bytes = Bytes::from(bytes);
     let Some(event) = decode_plain(&bytes) else {
@@ -18,7 +18,7 @@ fn agrees(bytes: Vec<u8>) -> bool {
     true
 }
 
-/// What JSON is made of, to put it in wrong places.
+/// Tokens of JSON, to put them in wrong places.
 fn bit() -> impl Strategy<Value = &'static str> {
     prop::sample::select(vec![
         "{",

@@ -166,16 +166,19 @@ fn each_fault_is_named() {
         (with(&[("id", string("x"))]), "`id`"),
         (
             with(&[("subject", Attr::CeInteger(1))]),
-            "`subject` is no string",
+            "`subject` is not a string",
         ),
-        (with(&[("time", Attr::CeInteger(1))]), "`time` is no time"),
+        (
+            with(&[("time", Attr::CeInteger(1))]),
+            "`time` is not a time",
+        ),
         (
             with(&[("time", string("soon"))]),
-            "`time` is no RFC 3339 time",
+            "`time` is not an RFC 3339 timestamp",
         ),
         (
             with(&[("when", Attr::CeTimestamp(too_late))]),
-            "`when` is no time",
+            "`when` is not a time",
         ),
     ] {
         let error = read(&message).unwrap_err();
@@ -196,7 +199,7 @@ fn each_fault_is_named() {
         (Bytes::from_static(b"\x08\x01"), "another type"),
         (Bytes::from_static(b"\x0a\x01\xff"), "not UTF-8"),
         (Bytes::from_static(b"\x0b"), "wire type 3"),
-        (Bytes::from_static(b"\x00\x01"), "no valid number"),
+        (Bytes::from_static(b"\x00\x01"), "invalid number"),
     ] {
         let error = decode(&bytes).unwrap_err();
         assert!(error.to_string().contains(named), "{bytes:?}: {error}");

@@ -174,7 +174,7 @@ fn a_wrong_number_of_answers_is_an_error_that_names_the_layer() {
     assert_eq!(error.kind(), ErrorKind::Internal);
     assert_eq!(
         error.to_string(),
-        "layer short: it answered 1 admissions for 2 deliveries"
+        "layer short: it returned 1 admissions for 2 deliveries"
     );
 }
 

@@ -7,18 +7,18 @@ use aqueduct_core::{
 use metrics::counter;
 
 use super::OnExhausted;
-use super::interceptor::{Burials, lock};
-use super::records::{Fate, Place};
+use super::interceptor::{DeadLetterInterceptor, lock};
+use super::records::{Decision, Place};
 
-/// An event that is to be buried.
-pub(super) struct Doomed {
+/// An event that becomes a dead letter.
+pub(super) struct GivenUp {
     pub(super) place: Place,
     pub(super) dead_letter: DeadLetter,
     pub(super) ticket: u64,
     pub(super) tries: u32,
 }
 
-impl Burials {
+impl DeadLetterInterceptor {
     pub(super) fn dead_letter(
         &self,
         assignment: &Assignment,
@@ -53,33 +53,33 @@ impl Burials {
         dead_letter
     }
 
-    /// Buries one and says how its delivery is settled then.
-    pub(super) async fn put(&self, assignment: &Assignment, doomed: Doomed) -> Settlement {
+    /// Writes one dead letter and returns how its delivery is settled.
+    pub(super) async fn put(&self, assignment: &Assignment, given_up: GivenUp) -> Settlement {
         let outcome = self
             .queue
-            .put(std::slice::from_ref(&doomed.dead_letter))
+            .put(std::slice::from_ref(&given_up.dead_letter))
             .await;
-        let outcome = outcome.into_iter().next().unwrap_or_else(unanswered);
-        self.buried(assignment, doomed, outcome)
+        let outcome = outcome.into_iter().next().unwrap_or_else(missing_outcome);
+        self.stored(assignment, given_up, outcome)
     }
 
-    pub(super) fn buried(
+    pub(super) fn stored(
         &self,
         assignment: &Assignment,
-        doomed: Doomed,
+        given_up: GivenUp,
         outcome: Result<()>,
     ) -> Settlement {
-        let Doomed {
+        let GivenUp {
             place,
             dead_letter,
             ticket,
             tries,
-        } = doomed;
+        } = given_up;
         match outcome {
             Ok(()) => {
                 count(&dead_letter);
-                // Known as a dead letter until it is settled: that may fail, or be asked again.
-                lock(&self.records).decide(place, Fate::Buried { ticket });
+                // Remembered until the delivery is settled, which may fail: it must not be written twice.
+                lock(&self.records).decide(place, Decision::Stored { ticket });
                 match dead_letter.event.key_text() {
                     Some(key) if dead_letter.holds_key => {
                         lock(&self.held).hold(assignment, key.clone(), self.runtime.now());
@@ -90,36 +90,36 @@ impl Burials {
             }
             Err(error) => {
                 let tries = tries.saturating_add(1);
-                let delay = self.options.bury_backoff.delay(tries, &self.runtime);
+                let delay = self.options.put_backoff.delay(tries, &self.runtime);
                 tracing::warn!(
                     event = %dead_letter.event.id(),
                     stream = %dead_letter.stream,
                     group = %dead_letter.group,
                     %error,
                     tries,
-                    "a dead letter could not be buried, the event stays unsettled"
+                    "the dead letter was not written; the event stays unsettled and the write is retried"
                 );
-                counter!("aqueduct_dead_letters_failed_burials_total",
+                counter!("aqueduct_dead_letters_failed_puts_total",
                     "stream" => dead_letter.stream.to_string(), "group" => dead_letter.group.to_string())
                 .increment(1);
-                let fate = Fate::Doomed {
+                let decision = Decision::GivenUp {
                     reason: dead_letter.reason,
                     message: dead_letter.message,
                     attempts: dead_letter.attempts,
                     tries,
                 };
-                lock(&self.records).decide(place, fate);
+                lock(&self.records).decide(place, decision);
                 Settlement::Defer { delay }
             }
         }
     }
 
-    /// How the delivery of a dead letter is settled that has just been given up.
+    /// Returns how the delivery of a stored dead letter is settled.
     fn leave(&self, assignment: &Assignment, event: &Event) -> Settlement {
         let held = |key: &str| lock(&self.held).holds(assignment, key);
         if event.key().is_some_and(held) {
-            // Its later events may be out already: as it comes again, they come behind it, and
-            // follow.
+            // Later events of the key may be out already: a deferral brings them back behind this one,
+            // and they are diverted too (rule 4).
             Settlement::Defer {
                 delay: Duration::ZERO,
             }
@@ -138,19 +138,19 @@ impl Burials {
         Settling::pending(async move {
             let assignment = next.settler().assignment();
             let place = Place::of(assignment, parts);
-            let settlement = match self.record(&place).map(|record| record.fate) {
-                // A settlement that is tried again: the dead letter is there.
-                Some(fate) if fate.is_buried(parts) => self.leave(assignment, &parts.event),
+            let settlement = match self.record(&place).map(|record| record.decision) {
+                // The settlement is retried: the dead letter is stored already.
+                Some(decision) if decision.is_stored(parts) => self.leave(assignment, &parts.event),
                 _ => {
                     let dead_letter =
                         self.dead_letter(assignment, parts, reason, message, parts.attempt);
-                    let doomed = Doomed {
+                    let given_up = GivenUp {
                         place: place.clone(),
                         dead_letter,
                         ticket: parts.ticket,
                         tries: 0,
                     };
-                    self.put(assignment, doomed).await
+                    self.put(assignment, given_up).await
                 }
             };
             let done = matches!(settlement, Settlement::Ack);
@@ -162,20 +162,20 @@ impl Burials {
         })
     }
 
-    pub(super) async fn bury_all(
+    pub(super) async fn put_all(
         &self,
         deliveries: &[Delivery],
-        doomed: Vec<Doomed>,
+        given_up: Vec<GivenUp>,
     ) -> Vec<Admission> {
         let dead_letters: Vec<DeadLetter> =
-            doomed.iter().map(|it| it.dead_letter.clone()).collect();
+            given_up.iter().map(|it| it.dead_letter.clone()).collect();
         let mut outcomes = self.queue.put(&dead_letters).await.into_iter();
-        doomed
+        given_up
             .into_iter()
             .zip(deliveries)
-            .map(|(doomed, delivery)| {
-                let outcome = outcomes.next().unwrap_or_else(unanswered);
-                Admission::Settle(self.buried(delivery.assignment(), doomed, outcome))
+            .map(|(given_up, delivery)| {
+                let outcome = outcomes.next().unwrap_or_else(missing_outcome);
+                Admission::Settle(self.stored(delivery.assignment(), given_up, outcome))
             })
             .collect()
     }
@@ -196,9 +196,9 @@ fn count(dead_letter: &DeadLetter) {
     .increment(1);
 }
 
-fn unanswered() -> Result<()> {
+fn missing_outcome() -> Result<()> {
     Err(Error::new(
         ErrorKind::Internal,
-        "the dead letter queue gave no answer for a dead letter",
+        "the dead letter queue returned fewer outcomes than dead letters",
     ))
 }
