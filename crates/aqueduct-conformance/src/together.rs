@@ -53,4 +53,9 @@ impl Resource for Together {
     async fn admin(&self, runtime: &Runtime) -> Result<Arc<dyn Admin>> {
         self.stream.admin(runtime).await
     }
+
+    async fn close(&self) -> Result<()> {
+        let (stream, keeper) = futures::join!(self.stream.close(), self.keeper.close());
+        stream.and(keeper)
+    }
 }

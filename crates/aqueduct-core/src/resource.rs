@@ -102,6 +102,15 @@ pub trait Resource: Send + Sync {
         Err(self.does_not_offer("administration"))
     }
 
+    /// Makes what was opened through it complete on its own, such as a database file without its log.
+    /// Called once producers and consumers are closed; what is still open may be used further.
+    ///
+    /// # Errors
+    /// `Unavailable` or `Full` where it cannot be done now. Nothing is lost then.
+    async fn close(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// The error for what it does not offer.
     fn does_not_offer(&self, what: &str) -> Error {
         Error::unsupported(format!("{} offers no {what}", self.describe()))

@@ -4,8 +4,8 @@ use rusqlite::{OptionalExtension as _, Transaction};
 
 use crate::codec::{Packed, Packer};
 use crate::error::SqlResultExt as _;
+use crate::notify::Notifier;
 use crate::streams::{PartitionRow, StreamRow, hash, no_stream, partitions_of};
-use crate::tails::Tails;
 use crate::writer::Work;
 
 /// One row holds about this much: rows are cheap per event, and an event that a slow handler keeps
@@ -82,7 +82,7 @@ impl<'a> BatchPacker<'a> {
         }
     }
 
-    /// Answers the index in the layout of the partition that takes it.
+    /// Returns the index in the layout of the partition that takes the event.
     pub(crate) fn push(&mut self, event: &Event) -> usize {
         let place = event
             .key()
@@ -117,7 +117,7 @@ impl<'a> BatchPacker<'a> {
     }
 }
 
-/// What became of a batch.
+/// The result of appending a batch.
 pub(crate) enum Appended {
     /// For each row, the position of its first event.
     At(Vec<i64>),
@@ -167,8 +167,8 @@ impl Work for Append {
         match append_rows(tx, &self.batch, self.now) {
             Ok(firsts) => self.appended = Some(Appended::At(firsts)),
             Err(error) => {
-                // Rows before the one that failed must not stay. Instead of a savepoint around
-                // every batch, the rare failure takes everybody's transaction back.
+                // Rows before the one that failed must not stay. Instead of a savepoint around every
+                // batch, the rare failure rolls the shared transaction back.
                 if !tx.is_autocommit() {
                     let _ = tx.execute_batch("ROLLBACK");
                 }
@@ -178,10 +178,10 @@ impl Work for Append {
         Ok(())
     }
 
-    fn announce(&self, tails: &Tails) {
+    fn announce(&self, notifier: &Notifier) {
         if let Some(Appended::At(firsts)) = &self.appended {
             for (row, first) in self.batch.rows.iter().zip(firsts) {
-                tails.grown(row.partition, first + row.packed.count as i64);
+                notifier.grown(row.partition, first + row.packed.count as i64);
             }
         }
     }
@@ -197,21 +197,28 @@ impl Work for Append {
     }
 }
 
-/// Appends in `tx`. After an error some of the batch may be written.
-pub(crate) fn append(
+/// Appends `events` in `tx`, in order. After an error some of them may be written.
+pub(crate) fn append_events(
     tx: &Transaction<'_>,
-    batch: &Batch,
     stream: &StreamName,
+    row: &StreamRow,
+    events: &[Event],
     now: i64,
-) -> Result<Appended> {
-    if is_current(tx, batch, stream)? {
-        append_rows(tx, batch, now).map(Appended::At)
-    } else {
-        Ok(Appended::LayoutMoved)
+) -> Result<()> {
+    let layout = Layout::read(tx, row)?;
+    let mut packer = BatchPacker::new(&layout, 0);
+    for event in events {
+        packer.push(event);
     }
+    let batch = packer.finish();
+    if !is_current(tx, &batch, stream)? {
+        // The layout was read in this very transaction.
+        return Err(crate::writer::lost());
+    }
+    append_rows(tx, &batch, now).map(drop)
 }
 
-/// Whether the stream still has the layout that the batch was packed for.
+/// Returns whether the stream still has the layout that the batch was packed for.
 fn is_current(tx: &Transaction<'_>, batch: &Batch, stream: &StreamName) -> Result<bool> {
     let layout: Option<i64> = tx
         .prepare_cached("SELECT layout FROM aqueduct_stream WHERE id = ?1")

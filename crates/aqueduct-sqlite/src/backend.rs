@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use aqueduct_core::lease_rows::RowLeases;
@@ -35,18 +35,20 @@ struct Stores {
     /// Held while one is opened, so that a file is opened once.
     opening: futures::lock::Mutex<()>,
     open: Mutex<BTreeMap<PathBuf, Weak<Inner>>>,
+    /// The source of the first client that used this backend, for events without one.
+    source: OnceLock<SmallStr>,
 }
 
 impl SqliteBackend {
-    /// A backend that has no file open.
+    /// Makes a backend that has no file open.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The store of the file at `path`: the one that is open, or a new one.
+    /// Returns the store of the file at `path`; opens it if it is not open.
     ///
     /// # Errors
-    /// As for [`SqliteStore::open`]; `Config` where it is open with other options.
+    /// As for [`SqliteStore::open`]; `Config` if it is open with other options.
     pub async fn store(
         &self,
         path: impl AsRef<Path>,
@@ -55,24 +57,31 @@ impl SqliteBackend {
     ) -> Result<SqliteStore> {
         let _opening = self.0.opening.lock().await;
         let path = path.as_ref();
-        if let Some(store) = self.0.find(path) {
-            return same_options(store, &options);
-        }
-        let store = SqliteStore::open(path, options.clone(), runtime).await?;
-        // Only now is the file's one name known: another name may have opened it.
-        match self.0.find(store.path()) {
-            Some(known) => same_options(known, &options),
+        let store = match self.0.find(path) {
+            Some(store) => same_options(store, &options)?,
             None => {
-                self.0.remember(&store);
-                Ok(store)
+                let store = SqliteStore::open(path, options.clone(), runtime).await?;
+                // Only now is the file's one name known: another name may have opened it.
+                match self.0.find(store.path()) {
+                    Some(known) => same_options(known, &options)?,
+                    None => {
+                        self.0.remember(&store);
+                        store
+                    }
+                }
             }
+        };
+        if let Some(source) = self.0.source.get() {
+            store.0.source.get_or_init(|| source.clone());
         }
+        Ok(store)
     }
 }
 
 impl Stores {
     fn find(&self, path: &Path) -> Option<SqliteStore> {
-        let path = path.canonicalize().ok()?;
+        // Also that of a file which was removed: no new file is created beside what has it open.
+        let path = one_name(path);
         let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.get(&path)?.upgrade().map(SqliteStore)
     }
@@ -118,6 +127,9 @@ impl Backend for SqliteBackend {
     }
 
     fn parse(&self, name: &str, url: &Url, options: Options) -> Result<Arc<dyn Resource>> {
+        if let Some(source) = options.default_source() {
+            self.0.source.get_or_init(|| source.clone());
+        }
         let config = Config::parse(name, url, options)?;
         Ok(Arc::new(SqliteResource {
             backend: self.clone(),
@@ -168,8 +180,8 @@ impl SqliteResource {
             .await
     }
 
-    /// The store with the stream in it, made where it is missing and may be, and the largest event
-    /// that it takes.
+    /// Returns the store and the largest event that the stream takes; creates the stream if it is
+    /// missing and may be created.
     async fn stream(&self, runtime: &Runtime) -> Result<(SqliteStore, usize)> {
         let store = self.store(runtime).await?;
         let Config {
@@ -297,6 +309,13 @@ impl Resource for SqliteResource {
 
     async fn dead_letters(&self, runtime: &Runtime) -> Result<Arc<dyn DeadLetterStore>> {
         Ok(Arc::new(SqliteDeadLetters::new(self.store(runtime).await?)))
+    }
+
+    async fn close(&self) -> Result<()> {
+        match self.backend.0.find(&self.config.path) {
+            Some(store) => store.checkpoint().await,
+            None => Ok(()),
+        }
     }
 
     async fn admin(&self, runtime: &Runtime) -> Result<Arc<dyn Admin>> {

@@ -1,9 +1,10 @@
 use std::path::Path;
+use std::time::Duration;
 
 use aqueduct_core::{Effect, Error, ErrorKind, Result, Retry};
 use rusqlite::ErrorCode;
 
-/// Turns the errors of SQL into those of Aqueduct, so that a closure of
+/// Turns errors of SQL into those of Aqueduct, so that a closure passed to
 /// [`SqliteStore::transaction`](crate::SqliteStore::transaction) can use `?`.
 ///
 /// ```
@@ -16,7 +17,7 @@ use rusqlite::ErrorCode;
 /// }
 /// ```
 pub trait SqlResultExt<T> {
-    /// The same, an error of SQL turned into Aqueduct's; `what` says what was tried.
+    /// Turns an error of SQL into one of Aqueduct; `what` says what was tried.
     ///
     /// # Errors
     /// `Full` where there is no room, `Denied` where the file may not be written, `Unavailable`
@@ -31,21 +32,25 @@ impl<T> SqlResultExt<T> for rusqlite::Result<T> {
     }
 }
 
-/// The error of a statement: nothing of it stays, since its transaction has not been committed.
+/// How long to wait before a write to a full disk is tried again.
+const FULL_WAIT: Duration = Duration::from_secs(1);
+
+/// Returns the error of a statement. It has no effect, since its transaction has not been committed.
 pub(crate) fn from_sql(error: rusqlite::Error, what: &str) -> Error {
     let (kind, why) = classify(&error);
     let made = Error::new(kind, format!("{what}: {why}"));
-    // A violated constraint fails again; what changed under us does not.
-    let made = if is_constraint(&error) {
-        made.with_retry(Retry::Never)
-    } else {
-        made
+    let made = match kind {
+        // A violated constraint fails again; a conflict with another writer does not.
+        _ if is_constraint(&error) => made.with_retry(Retry::Never),
+        // Room comes back when something is removed, so callers wait for it.
+        ErrorKind::Full => made.with_retry(Retry::After(FULL_WAIT)),
+        _ => made,
     };
     made.with_source(error)
 }
 
-/// The error of a COMMIT: what failed while writing may be found written after a crash. Where a
-/// constraint was put off until now, nobody can tell whose it was: trying again may help the rest.
+/// Returns the error of a COMMIT. After a failed write, the transaction may be found stored after a crash.
+/// A deferred constraint does not say whose write violated it, so the rest may be retried.
 pub(crate) fn from_commit(error: rusqlite::Error) -> Error {
     let nothing = matches!(
         error.sqlite_error_code(),
@@ -69,13 +74,13 @@ pub(crate) fn from_commit(error: rusqlite::Error) -> Error {
     }
 }
 
-/// The error of opening the file at `path`, which names it.
+/// Returns the error of opening the file at `path`, which it names.
 pub(crate) fn from_open(error: rusqlite::Error, path: &Path) -> Error {
     let (kind, why) = classify(&error);
     Error::new(kind, format!("{}: {why}", path.display())).with_source(error)
 }
 
-/// The error of the file system at `path`.
+/// Returns the error of the file system at `path`.
 pub(crate) fn from_io(error: std::io::Error, path: &Path, what: &str) -> Error {
     use std::io::ErrorKind as Io;
     let (kind, hint) = match error.kind() {
@@ -146,11 +151,11 @@ fn classify(error: &rusqlite::Error) -> (ErrorKind, String) {
             ErrorKind::Denied,
             "the file cannot be opened; it and its folder must be readable and writable",
         ),
-        ErrorCode::NotADatabase => (ErrorKind::Corrupt, "the file is no SQLite database"),
+        ErrorCode::NotADatabase => (ErrorKind::Corrupt, "the file is not a SQLite database"),
         ErrorCode::DatabaseCorrupt => (ErrorKind::Corrupt, "the file is damaged"),
         ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => (
             ErrorKind::Unavailable,
-            "somebody else holds the file's lock",
+            "another program holds the lock of the file",
         ),
         ErrorCode::SystemIoFailure => (ErrorKind::Unavailable, "the disk failed"),
         ErrorCode::ConstraintViolation => (ErrorKind::Conflict, "a constraint is violated"),

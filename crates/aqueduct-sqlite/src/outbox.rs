@@ -1,5 +1,6 @@
-use std::sync::Arc;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use aqueduct_core::{
@@ -10,16 +11,17 @@ use futures::future::select;
 use metrics::counter;
 use rusqlite::{Connection, Transaction};
 
-use crate::append::as_text;
+use crate::append::{append_events, as_text};
 use crate::codec::{Packed, unpack_one};
 use crate::error::SqlResultExt as _;
 use crate::store::SqliteStore;
+use crate::streams::StreamRow;
 
-/// The events that [`SqliteStore::publish_in`] left for one stream that this file does not hold.
+/// The events that [`SqliteStore::publish_in`] accepted for one stream that is not in this file.
 ///
 /// They are sent in the order in which they were published and removed once they are stored there.
-/// A crash in between sends some again, with the same ids: rule 12 on the other side removes them.
-/// One relay a stream is enough; several send some events twice and keep no order among them.
+/// A crash in between sends some again, with the same ids, and deduplication on the other side removes
+/// them. Run one relay a stream; several send some events twice and keep no order among them.
 #[derive(Clone, Debug)]
 pub struct Outbox {
     store: SqliteStore,
@@ -30,44 +32,58 @@ pub struct Outbox {
 const BATCH_EVENTS: usize = 500;
 const BATCH_BYTES: usize = 1 << 20;
 
-/// The largest event that goes in: what the relayed stream takes is not known here, and this is
-/// what every backend takes by default.
+/// The largest event that is accepted. The limit of the other stream is not known here; every backend
+/// takes this size by default.
 pub(crate) const EVENT_BYTES: usize = 1 << 20;
 
-/// Looks this often for events of other processes; those of this one wake it at once.
+/// The interval of looking for events of other processes; those of this one wake the relay at once.
 const POLL: Duration = Duration::from_millis(100);
 
-/// Wakes the relays when a transaction of this process filled the outbox.
+/// The outbox as this process knows it: which streams it relays, and whether a transaction added events.
 #[derive(Default)]
-pub(crate) struct OutboxSignal {
+pub(crate) struct OutboxState {
     filled: AtomicBool,
     signal: Signal,
+    relayed: Mutex<BTreeSet<StreamName>>,
 }
 
-impl OutboxSignal {
-    /// An open transaction puts events in.
+impl OutboxState {
+    /// Notes that an open transaction adds events.
     pub(crate) fn fill(&self) {
         self.filled.store(true, Ordering::Release);
     }
 
-    /// A transaction has ended.
+    /// Wakes the relays, after a transaction has ended.
     pub(crate) fn wake(&self) {
         if self.filled.swap(false, Ordering::AcqRel) {
             self.signal.notify(usize::MAX);
         }
     }
+
+    /// Returns whether `stream` was declared to be elsewhere, by [`SqliteStore::outbox`].
+    pub(crate) fn relays(&self, stream: &StreamName) -> bool {
+        self.streams().contains(stream)
+    }
+
+    fn streams(&self) -> MutexGuard<'_, BTreeSet<StreamName>> {
+        self.relayed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl SqliteStore {
-    /// The outbox of `stream`.
+    /// Declares that `stream` is not in this file, and returns its outbox.
+    ///
+    /// From then on [`publish_in`](Self::publish_in) accepts events for it; [`Outbox::run`] sends them.
+    /// A process that only publishes, and leaves the relaying to another, calls this too.
     pub fn outbox(&self, stream: StreamName) -> Outbox {
+        self.0.outbox.streams().insert(stream.clone());
         Outbox {
             store: self.clone(),
             stream,
         }
     }
 
-    /// The streams that have events in the outbox.
+    /// Lists the streams that have events in the outbox.
     ///
     /// # Errors
     /// As for [`read`](Self::read).
@@ -87,12 +103,12 @@ impl SqliteStore {
 }
 
 impl Outbox {
-    /// The stream.
+    /// Returns the stream that the events are for.
     pub fn stream(&self) -> &StreamName {
         &self.stream
     }
 
-    /// How many events wait.
+    /// Returns how many events wait.
     ///
     /// # Errors
     /// As for [`SqliteStore::read`].
@@ -112,11 +128,13 @@ impl Outbox {
             .await
     }
 
-    /// Relays what waits, and what comes, to `producer`, until it is dropped: one that orders and
-    /// retries (the producer engine). Failures are logged and tried again with back-off, forever, since an
-    /// event of a committed transaction may not be given up. An event that can never be sent
-    /// (`TooLarge` or `Invalid` there) blocks those behind it: `aqueduct_sqlite_outbox_failures_total`
-    /// rises, and an error in the log names the event, its row and what to do.
+    /// Relays the events that wait, and those that follow, to `producer` until the future is dropped.
+    ///
+    /// `producer` should order and retry, as the client's does. Failures are logged and retried with
+    /// back-off, for ever: an event of a committed transaction must not be given up. An event that can
+    /// never be sent (`TooLarge` or `Invalid` there) blocks those behind it:
+    /// `aqueduct_sqlite_outbox_failures_total` rises, and an error in the log names the event, its row
+    /// and the remedy.
     pub async fn run(&self, producer: Arc<dyn Producer>, runtime: Runtime) {
         let backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(30));
         let mut failures = 0;
@@ -144,10 +162,10 @@ impl Outbox {
         }
     }
 
-    /// Relays until nothing waits; answers how many events were stored.
+    /// Relays until nothing waits; returns how many events were stored.
     ///
     /// # Errors
-    /// The first that a send answered. What was stored by then is removed.
+    /// The first error of a send. The events stored by then are removed from the outbox.
     pub async fn drain(&self, producer: &dyn Producer) -> Result<u64> {
         let mut stored = 0;
         loop {
@@ -158,7 +176,7 @@ impl Outbox {
         }
     }
 
-    /// Sends one batch; answers how many of it are stored.
+    /// Sends one batch; returns how many of its events were stored.
     async fn relay(&self, producer: &dyn Producer) -> Result<usize> {
         let stream = self.stream.clone();
         let waiting = self
@@ -190,7 +208,7 @@ impl Outbox {
             counter!("aqueduct_sqlite_outbox_relayed_total").increment(count as u64);
         }
         match failed {
-            // What is left of it goes first with the next.
+            // The rest of the batch goes first in the next.
             Some(error) if count == 0 => Err(error),
             _ => Ok(count),
         }
@@ -209,7 +227,7 @@ impl Outbox {
     }
 }
 
-/// Whether the event itself is what is wrong.
+/// Returns whether the event itself is at fault, so that retrying cannot help.
 fn is_hopeless(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::TooLarge | ErrorKind::Invalid)
         && error.retry() == Retry::Never
@@ -266,6 +284,25 @@ fn oldest(connection: &Connection, stream: &StreamName) -> Result<Vec<(i64, Even
         }
     }
     Ok(events)
+}
+
+/// Moves the events that wait for `stream` into its log, in order: they were published before the stream
+/// was created in this file, and a later event of their key must not overtake them.
+pub(crate) fn adopt(
+    tx: &Transaction<'_>,
+    stream: &StreamName,
+    row: &StreamRow,
+    now: i64,
+) -> Result<()> {
+    loop {
+        let waiting = oldest(tx, stream)?;
+        if waiting.is_empty() {
+            return Ok(());
+        }
+        let (ids, events): (Vec<i64>, Vec<Event>) = waiting.into_iter().unzip();
+        append_events(tx, stream, row, &events, now)?;
+        remove(tx, &ids)?;
+    }
 }
 
 fn remove(tx: &Transaction<'_>, ids: &[i64]) -> Result<()> {

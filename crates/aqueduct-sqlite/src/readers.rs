@@ -6,11 +6,16 @@ use aqueduct_core::{Error, ErrorKind, Result, panic_message};
 use futures::channel::oneshot;
 use rusqlite::Connection;
 
+use crate::identity::FileIdentity;
+
 /// A few read connections, each on a thread of its own.
-pub(crate) struct Readers(Arc<Shared>);
+pub(crate) struct Readers {
+    queue: Arc<JobQueue>,
+    file: Arc<FileIdentity>,
+}
 
 #[derive(Default)]
-struct Shared {
+struct JobQueue {
     state: Mutex<State>,
     wake: Condvar,
 }
@@ -24,29 +29,43 @@ struct State {
 type Job = Box<dyn FnOnce(&Connection) + Send>;
 
 impl Readers {
-    pub(crate) fn start(connections: Vec<Connection>) -> std::io::Result<Self> {
-        let shared = Arc::new(Shared::default());
-        // Made first, so that those started end where one cannot be.
-        let readers = Self(shared.clone());
+    /// Starts a thread for each connection; each keeps a clone of `alive` until it is closed.
+    pub(crate) fn start(
+        connections: Vec<Connection>,
+        file: Arc<FileIdentity>,
+        alive: &Arc<()>,
+    ) -> std::io::Result<Self> {
+        let queue = Arc::new(JobQueue::default());
+        // Made first, so that the threads already started end where one cannot be started.
+        let readers = Self {
+            queue: queue.clone(),
+            file,
+        };
         for connection in connections {
-            let shared = shared.clone();
+            let (queue, alive) = (queue.clone(), alive.clone());
             std::thread::Builder::new()
                 .name("aqueduct-sqlite-read".into())
                 .spawn(move || {
-                    while let Some(job) = shared.next() {
+                    while let Some(job) = queue.next() {
                         job(&connection);
                         end_transaction(&connection);
                     }
+                    drop(connection);
+                    drop(alive);
                 })?;
         }
         Ok(readers)
     }
 
     /// Runs `read` on one of the connections.
+    ///
+    /// # Errors
+    /// What `read` returns; `Conflict` where the file was replaced.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         read: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
     ) -> Result<T> {
+        self.file.check_now_and_then()?;
         let (reply, answer) = oneshot::channel();
         let job = move |connection: &Connection| {
             let answer = std::panic::catch_unwind(AssertUnwindSafe(|| read(connection)))
@@ -61,25 +80,25 @@ impl Readers {
             let _ = reply.send(answer);
         };
         {
-            let mut state = self.0.lock();
+            let mut state = self.queue.lock();
             if state.closed {
                 return Err(closed());
             }
             state.jobs.push_back(Box::new(job));
         }
-        self.0.wake.notify_one();
+        self.queue.wake.notify_one();
         answer.await.unwrap_or_else(|_| Err(closed()))
     }
 }
 
 impl Drop for Readers {
     fn drop(&mut self) {
-        self.0.lock().closed = true;
-        self.0.wake.notify_all();
+        self.queue.lock().closed = true;
+        self.queue.wake.notify_all();
     }
 }
 
-impl Shared {
+impl JobQueue {
     fn next(&self) -> Option<Job> {
         let mut state = self.lock();
         loop {
@@ -101,7 +120,7 @@ impl Shared {
     }
 }
 
-/// No read transaction outlives its job: it would keep the write-ahead log from being reused.
+/// Ends a transaction that a job left open: it would keep the write-ahead log from being emptied.
 fn end_transaction(connection: &Connection) {
     if !connection.is_autocommit()
         && let Err(error) = connection.execute_batch("ROLLBACK")

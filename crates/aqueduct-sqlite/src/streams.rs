@@ -4,10 +4,11 @@ use aqueduct_core::{
     Error, ErrorKind, HashRange, Partition, PartitionId, PartitionState, Position, Result,
     StreamName, Timestamp,
 };
-use rusqlite::{Connection, OptionalExtension as _, Row};
+use rusqlite::{Connection, OptionalExtension as _, Row, Transaction};
 
 use crate::config::StreamOptions;
 use crate::error::SqlResultExt as _;
+use crate::outbox;
 
 /// A row of `aqueduct_stream`.
 #[derive(Clone, Debug)]
@@ -172,9 +173,10 @@ pub(crate) fn sequence(position: Position) -> i64 {
         .unwrap_or(i64::MAX)
 }
 
-/// Creates the stream where it is missing; answers whether it did.
+/// Creates the stream if it is missing; returns whether it did. Events that wait for it in the outbox are
+/// its first.
 pub(crate) fn create_stream(
-    connection: &Connection,
+    connection: &Transaction<'_>,
     name: &StreamName,
     options: &StreamOptions,
     now: Timestamp,
@@ -201,6 +203,8 @@ pub(crate) fn create_stream(
     for (number, range) in split(options.partitions).enumerate() {
         add_partition(connection, stream, number as i64, range, &[])?;
     }
+    let row = need_stream(connection, name)?;
+    outbox::adopt(connection, name, &row, nanos(now))?;
     Ok(true)
 }
 

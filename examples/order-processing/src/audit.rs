@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize, Serializer};
 use crate::ledger::Books;
 use crate::order::{Status, kind};
 
-/// What was found by looking at what is stored: the streams, event by event, and the books.
+/// The result of the audit, which compares the input with what is stored: the streams, event by event, and
+/// the tables.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Summary {
     pub(crate) orders: u64,
@@ -15,9 +16,9 @@ pub(crate) struct Summary {
     pub(crate) payment_failed: u64,
     pub(crate) dead_lettered: u64,
     pub(crate) charged_twice: u64,
-    /// Orders of which an event or a final state is missing.
+    /// Orders of the input or of the tables of which an event or a final state is missing.
     pub(crate) lost: u64,
-    /// Events that stand before one that they should follow.
+    /// Events stored before one that they should follow.
     pub(crate) out_of_order: u64,
     #[serde(serialize_with = "cents")]
     pub(crate) gross: Decimal,
@@ -25,7 +26,7 @@ pub(crate) struct Summary {
     pub(crate) events_per_second: f64,
 }
 
-/// One stored event, as far as the audit looks at it.
+/// The parts of a stored event that the audit compares.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Seen {
     id: String,
@@ -71,12 +72,12 @@ pub(crate) struct Streams {
 }
 
 impl Streams {
-    /// How many events there are.
+    /// Returns the number of events.
     pub(crate) fn len(&self) -> usize {
         self.orders.len() + self.payments.len() + self.shipments.len() + self.statuses.len()
     }
 
-    /// Leaves out what was published again: only the first of each id counts.
+    /// Keeps the first event of each id: an event may be published again.
     fn deduplicate(&mut self) {
         for stream in [
             &mut self.orders,
@@ -90,8 +91,14 @@ impl Streams {
     }
 }
 
-/// Holds the streams against the books.
-pub(crate) fn audit(mut streams: Streams, books: &Books, dead_lettered: u64) -> Summary {
+/// Compares the streams with the tables and, where this process read it, with the input: a file that
+/// lost half of the orders would agree with itself.
+pub(crate) fn audit(
+    mut streams: Streams,
+    books: &Books,
+    input: Option<&BTreeSet<String>>,
+    dead_lettered: u64,
+) -> Summary {
     streams.deduplicate();
     let mut out_of_order = 0;
     let intake = books
@@ -136,13 +143,16 @@ pub(crate) fn audit(mut streams: Streams, books: &Books, dead_lettered: u64) -> 
         .iter()
         .filter(|(order, ..)| !whole(order))
         .count() as u64;
+    let taken_in: BTreeSet<&String> = books.intake.iter().map(|(order, ..)| order).collect();
+    let missing = input.into_iter().flatten();
+    let missing = missing.filter(|order| !taken_in.contains(order)).count() as u64;
     Summary {
         orders: books.intake.len() as u64,
         shipped: labelled.len() as u64,
         payment_failed: declined.len() as u64,
         dead_lettered,
         charged_twice: books.charged_twice,
-        lost: incomplete.max(books.unfinished),
+        lost: incomplete.max(books.unfinished) + missing,
         out_of_order,
         gross: books.gross,
         seconds: 0.0,
@@ -249,7 +259,7 @@ mod tests {
         let (mut streams, books) = whole_flow();
         let again = streams.payments[0].clone();
         streams.payments.push(again);
-        let summary = audit(streams, &books, 2);
+        let summary = audit(streams, &books, None, 2);
         assert_eq!(
             (summary.orders, summary.shipped, summary.dead_lettered),
             (3, 3, 2)
@@ -263,19 +273,23 @@ mod tests {
     fn it_finds_what_is_missing_and_what_is_misplaced() {
         let (mut streams, books) = whole_flow();
         streams.shipments.remove(1);
-        assert_eq!(audit(streams, &books, 0).lost, 1);
+        assert_eq!(audit(streams, &books, None, 0).lost, 1);
 
         let (mut streams, books) = whole_flow();
         streams.payments.swap(0, 2);
-        assert!(audit(streams, &books, 0).out_of_order > 0);
+        assert!(audit(streams, &books, None, 0).out_of_order > 0);
 
         let (mut streams, books) = whole_flow();
         streams.statuses.swap(0, 1);
-        assert_eq!(audit(streams, &books, 0).out_of_order, 1);
+        assert_eq!(audit(streams, &books, None, 0).out_of_order, 1);
+
+        let (streams, books) = whole_flow();
+        let input = ["1", "2", "3", "4", "5"].map(String::from).into();
+        assert_eq!(audit(streams, &books, Some(&input), 0).lost, 2);
 
         let (mut streams, mut books) = whole_flow();
         books.unfinished = 2;
         streams.orders.remove(0);
-        assert_eq!(audit(streams, &books, 0).lost, 2);
+        assert_eq!(audit(streams, &books, None, 0).lost, 2);
     }
 }

@@ -30,7 +30,7 @@ pub(crate) struct Arguments {
     /// Makes that many orders.
     #[arg(long, value_name = "N", default_value_t = 1_000)]
     pub(crate) count: u64,
-    /// Makes them from that seed: the same seed makes the same orders.
+    /// The seed of the orders that are made: the same seed makes the same orders.
     #[arg(long, value_name = "S", default_value_t = 1)]
     pub(crate) seed: u64,
     /// The folder that keeps all state; made where it is missing.
@@ -47,7 +47,7 @@ pub(crate) struct Arguments {
     pub(crate) credit_limit: Decimal,
     /// Gives up, and says what is missing, when nothing has moved for that many seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
-    pub(crate) batch_wait: u64,
+    pub(crate) stall_timeout: u64,
     /// Ends with one line of JSON instead of the table.
     #[arg(long)]
     pub(crate) json: bool,

@@ -110,9 +110,9 @@ impl Input {
     }
 }
 
-type SmallStr = Result<String, BadLine>;
+type LineText = Result<String, BadLine>;
 
-fn next_line(reader: &mut impl BufRead) -> std::io::Result<Option<SmallStr>> {
+fn next_line(reader: &mut impl BufRead) -> std::io::Result<Option<LineText>> {
     let mut bytes = Vec::new();
     reader
         .by_ref()
@@ -169,7 +169,7 @@ fn count_lines(file: File) -> std::io::Result<u64> {
 mod tests {
     use super::*;
 
-    fn lines(bytes: &[u8]) -> Vec<SmallStr> {
+    fn lines(bytes: &[u8]) -> Vec<LineText> {
         let mut reader = bytes;
         std::iter::from_fn(|| next_line(&mut reader).unwrap()).collect()
     }

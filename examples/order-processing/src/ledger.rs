@@ -1,4 +1,5 @@
 use aqueduct::{Error, ErrorKind, Result};
+use aqueduct_sqlite::SqlResultExt as _;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use rust_decimal::Decimal;
 
@@ -34,8 +35,11 @@ const SCHEMA: &str = "
     CREATE INDEX IF NOT EXISTS charges_order ON charges (order_id);
 ";
 
+/// What a failed statement was about.
+const TABLES: &str = "the tables of the order flow";
+
 pub(crate) fn create(connection: &Connection) -> Result<()> {
-    connection.execute_batch(SCHEMA).map_err(sql)
+    connection.execute_batch(SCHEMA).sql(TABLES)
 }
 
 /// What intake says of an order.
@@ -59,7 +63,7 @@ pub(crate) fn take_in(
             find.query_row([&order.order_id], |row| row.get(0))
                 .optional()
         })
-        .map_err(sql)?;
+        .sql(TABLES)?;
     match known {
         Some(known) if known == content => Ok(Taken::Already),
         Some(_) => Ok(Taken::OtherContent),
@@ -75,7 +79,7 @@ pub(crate) fn take_in(
                         event_id
                     ])
                 })
-                .map_err(sql)?;
+                .sql(TABLES)?;
             Ok(Taken::New)
         }
     }
@@ -88,13 +92,13 @@ pub(crate) fn input_read(connection: &Connection, name: &str, lines: u64) -> Res
             "INSERT INTO input VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET lines = ?2",
             params![name, lines as i64],
         )
-        .map_err(sql)?;
+        .sql(TABLES)?;
     Ok(())
 }
 
 /// Notes that an input is being read, before its end is known.
 pub(crate) fn input_begun(connection: &Connection) -> Result<()> {
-    connection.execute("DELETE FROM input", []).map_err(sql)?;
+    connection.execute("DELETE FROM input", []).sql(TABLES)?;
     Ok(())
 }
 
@@ -108,7 +112,7 @@ pub(crate) fn charge(
     connection
         .prepare_cached("INSERT INTO charges (order_id, amount, event_id) VALUES (?1, ?2, ?3)")
         .and_then(|mut insert| insert.execute(params![order_id, amount.to_string(), event_id]))
-        .map_err(sql)?;
+        .sql(TABLES)?;
     Ok(())
 }
 
@@ -129,7 +133,7 @@ pub(crate) fn advance(
              ON CONFLICT (order_id) DO UPDATE SET status = ?3",
         )
         .and_then(|mut upsert| upsert.execute(params![order_id, customer_id, to.as_str()]))
-        .map_err(sql)?;
+        .sql(TABLES)?;
     Ok(Some(from))
 }
 
@@ -137,7 +141,7 @@ fn status(connection: &Connection, order_id: &str) -> Result<Option<Status>> {
     let text: Option<String> = connection
         .prepare_cached("SELECT status FROM order_state WHERE order_id = ?1")
         .and_then(|mut find| find.query_row([order_id], |row| row.get(0)).optional())
-        .map_err(sql)?;
+        .sql(TABLES)?;
     text.map(|text| {
         Status::from_name(&text).ok_or_else(|| {
             Error::new(
@@ -181,14 +185,14 @@ pub(crate) fn standing(connection: &Connection) -> Result<Standing> {
     };
     let mut by_status = connection
         .prepare_cached("SELECT status, count(*) FROM order_state GROUP BY status")
-        .map_err(sql)?;
+        .sql(TABLES)?;
     let rows = by_status
         .query_map([], |row| {
             Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)? as u64))
         })
-        .map_err(sql)?;
+        .sql(TABLES)?;
     for row in rows {
-        let (name, orders) = row.map_err(sql)?;
+        let (name, orders) = row.sql(TABLES)?;
         match Status::from_name(&name) {
             Some(Status::Placed) => standing.placed = orders,
             Some(Status::Paid) => standing.paid = orders,
@@ -249,7 +253,7 @@ fn count(connection: &Connection, query: &str) -> Result<u64> {
         .prepare_cached(query)
         .and_then(|mut query| query.query_row([], |row| row.get::<_, i64>(0)))
         .map(|count| count as u64)
-        .map_err(sql)
+        .sql(TABLES)
 }
 
 fn rows<T>(
@@ -260,12 +264,7 @@ fn rows<T>(
     connection
         .prepare_cached(query)
         .and_then(|mut query| query.query_map([], read)?.collect())
-        .map_err(sql)
-}
-
-/// A failed statement, as the flow's own error.
-pub(crate) fn sql(error: rusqlite::Error) -> Error {
-    Error::new(ErrorKind::Unavailable, "the tables of the order flow").with_source(error)
+        .sql(TABLES)
 }
 
 #[cfg(test)]
@@ -287,6 +286,16 @@ mod tests {
         assert_eq!(
             (standing.shipped, standing.paid, standing.input_read),
             (1, 1, false)
+        );
+    }
+
+    #[test]
+    fn a_failed_statement_keeps_its_cause() {
+        let db = Connection::open_in_memory().unwrap();
+        let error = standing(&db).unwrap_err().to_string();
+        assert!(
+            error.contains(TABLES) && error.contains("no such table"),
+            "{error}"
         );
     }
 

@@ -11,13 +11,14 @@ mod report;
 mod roles;
 mod shop;
 
+use std::collections::BTreeSet;
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use aqueduct::{Result, WorkerHandle};
 use clap::Parser as _;
-use futures::future::{BoxFuture, FutureExt as _, select_all};
+use futures::future::{BoxFuture, FutureExt as _, TryFutureExt as _, select_all};
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use tokio::sync::watch;
 
@@ -26,15 +27,15 @@ use crate::input::Input;
 use crate::report::{Progress, tell};
 use crate::shop::{Flow, describe};
 
-/// The exit code where the audit found something lost, charged twice or out of order; 2 is that of
-/// wrong arguments.
+/// The exit code if the audit found something lost, charged twice or out of order; wrong arguments have
+/// 2.
 const NOT_WHOLE: u8 = 3;
 
 /// The exit code after a signal, as shells have it.
 const STOPPED: u8 = 130;
 
-/// How often the flow looks how far it is.
-const LOOK: Duration = Duration::from_millis(50);
+/// How often the flow reads how far it is.
+const LOOK: Duration = Duration::from_millis(100);
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -56,9 +57,10 @@ async fn main() -> ExitCode {
     }
 }
 
-/// How the flow came to its end.
+/// How the flow ended.
 enum End {
-    Complete,
+    /// Every order is finished; with the ids of the input's orders, where this process read it.
+    Complete(Option<BTreeSet<String>>),
     Stopped,
 }
 
@@ -81,20 +83,21 @@ async fn run(arguments: &Arguments, mut stop: Stop) -> Result<ExitCode, String> 
         ));
     }
     let quiet = arguments.quiet || arguments.json;
-    let progress = Progress::new(expected, quiet);
-    if let End::Stopped = work(arguments, &flow, input, progress, &mut stop).await? {
-        return Ok(stopped());
-    }
+    let progress = Progress::new(expected, before.finished(), quiet);
+    let orders = match work(arguments, &flow, input, progress, &mut stop).await? {
+        End::Complete(orders) => orders,
+        End::Stopped => return Ok(stopped()),
+    };
     let seconds = begun.elapsed().as_secs_f64();
     let (mut summary, events) = tokio::select! {
-        audited = flow.audit() => audited.map_err(say)?,
+        audited = flow.audit(orders.as_ref()) => audited.map_err(say)?,
         () = stopping(&mut stop) => return Ok(stopped()),
     };
     summary.seconds = (seconds * 1000.0).round() / 1000.0;
     summary.events_per_second = (events as f64 / seconds).round();
     report::print(&match arguments.json {
         true => serde_json::to_string(&summary).map_err(|e| e.to_string())?,
-        false => report::table(&summary),
+        false => report::table(&summary, arguments),
     })?;
     let whole = summary.lost + summary.charged_twice + summary.out_of_order == 0;
     Ok(if whole {
@@ -128,21 +131,18 @@ async fn work(
     relays.push(futures::future::pending().boxed());
     let mut relaying = select_all(relays);
     let dead_letters = flow.dead_letters().await.map_err(say)?;
-    let mut placing: BoxFuture<'_, Result<(), String>> = match input {
-        Some(input) => {
-            async { roles::placement::run(&flow.shop, input, &*dead_letters).await }.boxed()
-        }
-        None => futures::future::ready(Ok(())).boxed(),
+    let mut placing: BoxFuture<'_, Result<Option<BTreeSet<String>>, String>> = match input {
+        Some(input) => roles::placement::run(&flow.shop, input, &*dead_letters)
+            .map_ok(Some)
+            .boxed(),
+        None => futures::future::ready(Ok(None)).boxed(),
     };
-    let mut placed = false;
+    let mut placed = None;
     let mut look = tokio::time::interval(LOOK);
     let mut watch = Watch::new(arguments);
     let end = loop {
         tokio::select! {
-            outcome = &mut placing, if !placed => {
-                outcome?;
-                placed = true;
-            }
+            outcome = &mut placing, if placed.is_none() => placed = Some(outcome?),
             _ = &mut relaying => return Err("a relay of the outbox ended".into()),
             Some(ended) = running.next() => return Err(match ended {
                 Ok(Ok(())) => "a role ended before the flow did".into(),
@@ -151,12 +151,20 @@ async fn work(
             }),
             () = stopping(stop) => break End::Stopped,
             _ = look.tick() => {
-                let standing = flow.standing().await.map_err(say)?;
+                let standing = match flow.standing().await {
+                    Ok(standing) => standing,
+                    // Busy: the next look may tell.
+                    Err(error) if error.is_retryable() => continue,
+                    Err(error) => return Err(say(error)),
+                };
                 progress.show(standing);
-                if placed && standing.is_complete() && flow.is_published().await.map_err(say)? {
-                    break End::Complete;
+                if let Some(orders) = &mut placed
+                    && standing.is_complete()
+                    && flow.is_published().await.map_err(say)?
+                {
+                    break End::Complete(orders.take());
                 }
-                watch.look(standing, placed)?;
+                watch.look(standing, placed.is_some())?;
             }
         }
     };
@@ -168,10 +176,10 @@ async fn work(
     Ok(end)
 }
 
-/// Gives up where nothing moves, and says what is missing. A role that runs alone waits for the
-/// others for ever.
+/// Gives up if nothing moves, and says what is missing. A role that runs alone waits for the others for
+/// ever.
 struct Watch {
-    batch_wait: Option<Duration>,
+    stall_timeout: Option<Duration>,
     last: ledger::Standing,
     since: Instant,
 }
@@ -180,7 +188,7 @@ impl Watch {
     fn new(arguments: &Arguments) -> Self {
         let alone = arguments.role == Role::All;
         Self {
-            batch_wait: alone.then(|| Duration::from_secs(arguments.batch_wait)),
+            stall_timeout: alone.then(|| Duration::from_secs(arguments.stall_timeout)),
             last: ledger::Standing::default(),
             since: Instant::now(),
         }
@@ -191,9 +199,9 @@ impl Watch {
             self.last = standing;
             self.since = Instant::now();
         }
-        match self.batch_wait {
-            Some(batch_wait) if self.since.elapsed() > batch_wait => Err(format!(
-                "nothing has moved for {batch_wait:?}: {} of {} orders are finished ({} placed, {} \
+        match self.stall_timeout {
+            Some(stall_timeout) if self.since.elapsed() > stall_timeout => Err(format!(
+                "nothing has moved for {stall_timeout:?}: {} of {} orders are finished ({} placed, {} \
                  paid). Run it with RUST_LOG=info to see what its workers wait for",
                 standing.finished(),
                 standing.taken_in,
@@ -209,14 +217,14 @@ impl Watch {
 type Stop = watch::Receiver<bool>;
 
 async fn stopping(stop: &mut Stop) {
-    // Nobody sends any more where signals cannot be heard: then nothing asks.
+    // The sender is gone if signals cannot be listened to.
     if stop.wait_for(|stop| *stop).await.is_err() {
         futures::future::pending::<()>().await;
     }
 }
 
-/// Hears SIGTERM and ctrl-c: the first one lets the flow drain, a second one ends it at once. That
-/// loses nothing: every effect is in one transaction with what says that it is done.
+/// Listens to SIGTERM, SIGHUP and ctrl-c: the first signal lets the flow drain, a second one ends it at
+/// once. That loses nothing: every effect is in one transaction with the record that it is done.
 fn stop_on_signals() -> Stop {
     let (sender, stop) = watch::channel(false);
     tokio::spawn(async move {
@@ -229,18 +237,40 @@ fn stop_on_signals() -> Stop {
     stop
 }
 
-/// Ends at SIGTERM or ctrl-c.
+/// Waits for SIGTERM, SIGHUP or ctrl-c.
 async fn stop_signal() {
     #[cfg(unix)]
     {
         use tokio::signal::unix::{SignalKind, signal};
+        // `nohup` ignores SIGHUP: listening would undo that.
+        let mut hangup = match ignores_hangup() {
+            true => None,
+            false => signal(SignalKind::hangup()).ok(),
+        };
+        let closed = async {
+            match &mut hangup {
+                Some(hangup) => hangup.recv().await,
+                None => futures::future::pending().await,
+            }
+        };
         if let Ok(mut terminate) = signal(SignalKind::terminate()) {
             tokio::select! {
                 _ = terminate.recv() => {}
+                _ = closed => {}
                 _ = tokio::signal::ctrl_c() => {}
             }
             return;
         }
     }
     let _ = tokio::signal::ctrl_c().await;
+}
+
+/// Returns whether SIGHUP is ignored; known on Linux only. It is the lowest bit of the mask.
+#[cfg(unix)]
+fn ignores_hangup() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    ignored
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .is_some_and(|mask| mask & 1 == 1)
 }

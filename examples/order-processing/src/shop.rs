@@ -15,11 +15,11 @@ use crate::roles::{Shop, management, payment, shipping};
 /// The streams of the flow.
 pub(crate) const STREAMS: [&str; 4] = ["orders", "payments", "shipments", "order-status"];
 
-/// After that long without another event the audit takes a stream as read, though events are missing:
-/// longer than a service on a busy machine takes for an answer.
+/// The silence after which the audit takes a stream as read although events are missing: longer than a
+/// service takes to respond on a busy machine.
 const SILENCE: Duration = Duration::from_secs(10);
 
-/// After that long it takes a stream as read that has all that there must be.
+/// The silence after which it takes a complete stream as read.
 const EXTRA: Duration = Duration::from_millis(100);
 
 /// Gives a worker the handlers of a role.
@@ -109,23 +109,23 @@ impl Flow {
         Ok(relays)
     }
 
-    /// Where dead letters are.
+    /// Returns the store of the dead letters.
     pub(crate) async fn dead_letters(&self) -> Result<std::sync::Arc<dyn DeadLetterStore>> {
         self.client.dead_letters("payment").await
     }
 
-    /// How far the flow is.
+    /// Returns how far the flow is.
     pub(crate) async fn standing(&self) -> Result<Standing> {
         self.shop.store.read(ledger::standing).await
     }
 
-    /// Whether everything that was published has left the outbox.
+    /// Returns whether every published event has left the outbox.
     pub(crate) async fn is_published(&self) -> Result<bool> {
         Ok(self.shop.store.outbox_streams().await?.is_empty())
     }
 
-    /// Looks at everything that is stored.
-    pub(crate) async fn audit(&self) -> Result<(Summary, usize)> {
+    /// Audits everything that is stored, against the orders of the input where they are known.
+    pub(crate) async fn audit(&self, input: Option<&BTreeSet<String>>) -> Result<(Summary, usize)> {
         let books = self.shop.store.read(ledger::books).await?;
         let orders = books.intake.len();
         let declined = |seen: &[Seen]| {
@@ -151,11 +151,14 @@ impl Flow {
             statuses,
         };
         let events = streams.len();
-        Ok((audit(streams, &books, self.count_letters().await?), events))
+        Ok((
+            audit(streams, &books, input, self.count_dead_letters().await?),
+            events,
+        ))
     }
 
-    /// Reads a stream from its beginning: what is there, and at least until `enough`, unless
-    /// nothing more comes. What was published again is read once.
+    /// Reads a stream from its beginning until `enough` and nothing follows, or until nothing has followed
+    /// for long. An event that was published again is read once.
     async fn read(&self, stream: &str, enough: impl Fn(&[Seen]) -> bool) -> Result<Vec<Seen>> {
         let mut reader = self.client.reader(stream, Start::Earliest).await?;
         let mut seen = Vec::new();
@@ -176,9 +179,9 @@ impl Flow {
         }
     }
 
-    /// How many events and lines have a dead letter. A queue keeps the same dead letter twice where it was
-    /// written twice, by a run that was killed and the one after it.
-    async fn count_letters(&self) -> Result<u64> {
+    /// Counts the events and lines that have a dead letter. A queue keeps a dead letter twice if a run that
+    /// was killed and the next one both wrote it.
+    async fn count_dead_letters(&self) -> Result<u64> {
         let dead_letters = self.dead_letters().await?;
         let mut query = aqueduct::DeadLetterQuery::default();
         let mut known = BTreeSet::new();
@@ -197,18 +200,22 @@ impl Flow {
     }
 }
 
-/// An error with its causes, on one line.
+/// Returns an error with its causes on one line; a cause that the message has already is not repeated.
 pub(crate) fn describe(error: &aqueduct::Error) -> String {
     let mut text = error.to_string();
     let mut cause = std::error::Error::source(error);
     while let Some(next) = cause {
-        text += &format!(": {next}");
+        let said = next.to_string();
+        if !text.contains(&said) {
+            text += &format!(": {said}");
+        }
         cause = next.source();
     }
     text
 }
 
-fn file(data: &Path) -> PathBuf {
+/// Returns the file of the embedded store in the data folder.
+pub(crate) fn file(data: &Path) -> PathBuf {
     data.join("orders.db")
 }
 
@@ -223,7 +230,7 @@ fn state_url(data: &Path) -> Result<String, String> {
         })
 }
 
-/// The path with what a URL would read otherwise written as `%` and two digits.
+/// Returns the path percent-encoded, as a URL has it.
 fn url_path(path: &Path) -> Option<String> {
     Some(
         aqueduct::core::Url::from_file_path(path)

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, OpenFlags};
 use serde_json::Value;
 
-/// Whatever waits longer than this on a busy machine waits for nothing.
+/// The longest wait on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(120);
 
 fn flow(data: &Path, arguments: &[&str]) -> Command {
@@ -54,7 +54,7 @@ fn finished(data: &Path) -> u64 {
         .map_or(0, |count| count as u64)
 }
 
-/// Waits until more than `above` orders are finished; answers how many.
+/// Waits until more than `above` orders are finished; returns how many.
 fn wait_for_more(data: &Path, above: u64, child: &mut Child) -> u64 {
     let begun = Instant::now();
     loop {
@@ -115,7 +115,7 @@ fn each_role_runs_as_a_process_of_its_own() {
 }
 
 #[test]
-fn a_line_that_is_no_order_becomes_a_letter_and_the_rest_goes_on() {
+fn an_invalid_line_becomes_a_dead_letter_and_the_rest_goes_on() {
     let data = tempfile::tempdir().unwrap();
     let good = |id: &str, price: &str| {
         format!(
@@ -212,15 +212,15 @@ fn bad_arguments_say_what_to_do() {
     }
 }
 
+/// Sends a signal to a running flow, which drains and says how to go on.
 #[cfg(unix)]
-#[test]
-fn a_signal_stops_it_and_loses_nothing() {
+fn stopped_by(signal: &str) {
     let data = tempfile::tempdir().unwrap();
     let arguments = ["--count", "20000", "--seed", "3"];
     let mut child = flow(data.path(), &arguments).spawn().unwrap();
     wait_for_more(data.path(), 0, &mut child);
     let terminated = Command::new("kill")
-        .arg(child.id().to_string())
+        .args([signal, &child.id().to_string()])
         .status()
         .unwrap();
     assert!(terminated.success());
@@ -229,6 +229,48 @@ fn a_signal_stops_it_and_loses_nothing() {
     assert_eq!(output.status.code(), Some(130), "{said}");
     assert!(said.contains("start it again"), "{said}");
     assert!(finished(data.path()) > 0);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_signal_stops_it_and_loses_nothing() {
+    stopped_by("-TERM");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_terminal_that_is_closed_stops_it_and_loses_nothing() {
+    stopped_by("-HUP");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_file_that_is_removed_under_it_is_a_failure() {
+    let data = tempfile::tempdir().unwrap();
+    let arguments = ["--count", "20000", "--seed", "3"];
+    let mut child = flow(data.path(), &arguments).spawn().unwrap();
+    wait_for_more(data.path(), 0, &mut child);
+    std::fs::remove_file(data.path().join("orders.db")).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("removed or renamed"), "{said}");
+    assert!(!data.path().join("orders.db").exists());
+}
+
+#[test]
+fn the_table_says_where_data_and_dead_letters_are() {
+    let data = tempfile::tempdir().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_order-processing"))
+        .arg("--data")
+        .arg(data.path())
+        .args(["--count", "5", "--quiet"])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let file = data.path().join("orders.db").display().to_string();
+    assert!(said.contains(&format!("Data: {file}")), "{said}");
+    assert!(said.contains("Dead letters: none"), "{said}");
 }
 
 #[test]
@@ -243,7 +285,7 @@ fn a_reader_that_goes_away_is_no_failure() {
 }
 
 #[test]
-fn bad_lines_of_another_input_are_letters_of_their_own() {
+fn bad_lines_of_another_input_are_dead_letters_of_their_own() {
     let data = tempfile::tempdir().unwrap();
     for (line, dead_letters) in [("first", 1), ("second", 2), ("first", 2)] {
         let mut child = flow(data.path(), &["--orders", "-"])
@@ -264,7 +306,7 @@ fn a_second_signal_ends_it_at_once() {
     let arguments = ["--count", "20000", "--seed", "3"];
     let mut child = flow(data.path(), &arguments).spawn().unwrap();
     wait_for_more(data.path(), 0, &mut child);
-    // Somebody else has the file: nothing can be drained.
+    // Another program has the write lock: nothing can be drained.
     let db = Connection::open(data.path().join("orders.db")).unwrap();
     db.busy_timeout(DEADLINE).unwrap();
     db.execute_batch("BEGIN IMMEDIATE").unwrap();

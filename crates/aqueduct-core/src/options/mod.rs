@@ -37,6 +37,7 @@ pub struct Options {
     known: Vec<&'static str>,
     url: Option<ShownUrl>,
     recorder: Option<OptionRecorder>,
+    default_source: Option<SmallStr>,
 }
 
 /// The key of a URL in the configuration, and the URL as it may be printed.
@@ -62,6 +63,7 @@ impl Options {
             known: Vec::new(),
             url: None,
             recorder: None,
+            default_source: None,
         }
     }
 
@@ -74,6 +76,17 @@ impl Options {
             shown: shown.into(),
         });
         self
+    }
+
+    /// Sets the source that the client gives to events without one.
+    pub fn set_default_source(&mut self, source: impl Into<SmallStr>) {
+        self.default_source = Some(source.into());
+    }
+
+    /// Returns the source that the client gives to events without one, for a backend that stores events
+    /// beside the producer.
+    pub fn default_source(&self) -> Option<&SmallStr> {
+        self.default_source.as_ref()
     }
 
     /// The same and one more.

@@ -135,7 +135,7 @@ impl PartitionedLog for SqliteLog {
             })
             .await?;
         Ok(Box::new(SqliteReader {
-            tail: self.store.0.tails.subscribe(row.id),
+            appended: self.store.0.notifier.subscribe(row.id),
             store: self.store.clone(),
             runtime: self.runtime.clone(),
             stream: self.stream.clone(),

@@ -13,9 +13,9 @@ use rusqlite::Connection;
 use super::{first_since, no_partition};
 use crate::codec::unpack;
 use crate::error::SqlResultExt as _;
+use crate::notify::PartitionSignal;
 use crate::store::SqliteStore;
 use crate::streams::{PartitionRow, from_nanos, name_of, partition_by_id, position, sequence};
-use crate::tails;
 
 pub(super) struct SqliteReader {
     pub(super) store: SqliteStore,
@@ -23,7 +23,7 @@ pub(super) struct SqliteReader {
     pub(super) stream: StreamName,
     pub(super) request: OpenPartition,
     pub(super) partition: i64,
-    pub(super) tail: Arc<tails::Tail>,
+    pub(super) appended: Arc<PartitionSignal>,
     /// What the next fetch begins with.
     pub(super) cursor: Cursor,
     /// Fetched and not answered yet.
@@ -49,7 +49,7 @@ impl PartitionReader for SqliteReader {
         let mut deadline = None;
         while self.fetched.is_empty() && self.end.is_none() {
             // Before the look, so that nothing is stored unseen in between.
-            let moved = self.tail.signal.listen();
+            let moved = self.appended.signal.listen();
             // Nothing is kept of it before it is there: a cancelled fetch is made again.
             let fetched = self.fetch().await?;
             self.cursor = fetched.cursor;

@@ -1,29 +1,28 @@
 mod open;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use aqueduct_core::{Event, Result, Runtime, StreamName};
+use aqueduct_core::{Error, ErrorKind, Event, Result, Runtime, SmallStr, StreamName};
 use rusqlite::{Connection, Transaction};
 
-use crate::append::{Appended, BatchPacker, Layout, append};
+use crate::append::append_events;
 use crate::codec::pack_one;
 use crate::config::SqliteOptions;
 use crate::error::SqlResultExt as _;
-use crate::outbox::{self, OutboxSignal};
+use crate::notify::Notifier;
+use crate::outbox::{self, OutboxState};
 use crate::processes::Process;
 use crate::producer::too_large;
 use crate::readers::Readers;
 use crate::streams::{find_stream, nanos};
-use crate::tails::Tails;
 use crate::writer::Writer;
 
 pub(crate) use self::open::most_bytes;
 
-/// One file, opened once in this process: its writer, its readers and its watcher.
+/// One file, opened once in this process.
 ///
-/// Clones share it; it closes when the last is dropped. What was asked for by then is still
-/// written.
+/// Clones share it. It closes when the last is dropped; the work submitted by then is still written.
 #[derive(Clone)]
 pub struct SqliteStore(pub(crate) Arc<Inner>);
 
@@ -31,24 +30,27 @@ pub(crate) struct Inner {
     pub(crate) path: PathBuf,
     pub(crate) options: SqliteOptions,
     pub(crate) runtime: Runtime,
-    pub(crate) writer: Writer,
+    // Dropped in this order: the writer's connection should be the last.
     pub(crate) readers: Readers,
-    pub(crate) tails: Arc<Tails>,
+    pub(crate) writer: Writer,
+    pub(crate) notifier: Arc<Notifier>,
     pub(crate) process: Process,
-    pub(crate) outbox: OutboxSignal,
+    pub(crate) outbox: OutboxState,
+    /// The source of events that have none, once a client's configuration is known.
+    pub(crate) source: OnceLock<SmallStr>,
 }
 
 impl SqliteStore {
-    /// Opens the file at `path`, creating it and its folder where `options` say so.
+    /// Opens the file at `path`; creates it and its folder if `options` allow it.
     ///
-    /// A process should open each file once and clone the handle: two handles of one file work,
-    /// but do not share their commits. [`SqliteBackend`](crate::SqliteBackend) sees to it.
+    /// A process should open each file once and clone the handle: two handles of one file work, but do
+    /// not share their commits. [`SqliteBackend`](crate::SqliteBackend) takes care of it.
     ///
     /// # Errors
-    /// `NotFound` where it is missing and not to be created; `Denied` for a file or folder that
-    /// may not be written; `Corrupt` for a file that is no database; `Unsupported` for a schema
-    /// of a newer release; `Config` for another application's file, a network file system or
-    /// options that do not fit together.
+    /// `NotFound` for a missing file that must not be created; `Denied` for a file or folder that is
+    /// not writable; `Corrupt` for a file that is not a database; `Unsupported` for the schema of a
+    /// newer release; `Config` for the file of another application, a network file system, or options
+    /// that do not fit together; `Full` where the disk has no room.
     pub async fn open(
         path: impl AsRef<Path>,
         options: SqliteOptions,
@@ -57,16 +59,16 @@ impl SqliteStore {
         open::open(path.as_ref().to_owned(), options, runtime.clone()).await
     }
 
-    /// Runs `work` in a transaction of the file's one writer, and answers once it is durable.
+    /// Runs `work` in a transaction of the file's one writer, and returns once it is durable.
     ///
-    /// The transaction is shared with others' writes, with a savepoint around `work`: its error
-    /// or panic (`Handler`) undoes what it wrote and nothing else. It runs on the writer's thread,
-    /// where everybody waits for it, so it should be short and must not wait for this store. It
-    /// may read and write the application's own tables in the same file.
+    /// The transaction is shared with other writes, with a savepoint around `work`: an error or panic
+    /// (`Handler`) undoes the writes of `work` and nothing else. It runs on the writer's thread, and
+    /// other writes wait for it, so it should be short and must not wait for this store. It may read
+    /// and write the application's own tables in the same file.
     ///
     /// # Errors
-    /// What `work` answers; `Full`, `Unavailable` and the like where the commit fails. With
-    /// `Effect::Unknown` it may be stored all the same.
+    /// The error of `work`; `Full`, `Unavailable` or `Conflict` (the file was replaced) where the
+    /// commit fails. With `Effect::Unknown` it may be stored all the same.
     pub async fn transaction<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Transaction<'_>) -> Result<T> + Send + 'static,
@@ -76,11 +78,11 @@ impl SqliteStore {
         answer
     }
 
-    /// Runs `read` on one of the read connections, which cannot write. A transaction that it
-    /// leaves open is ended.
+    /// Runs `read` on one of the read connections, which cannot write. A transaction that it leaves open
+    /// is ended.
     ///
     /// # Errors
-    /// What `read` answers.
+    /// The error of `read`; `Conflict` where the file was replaced.
     pub async fn read<T: Send + 'static>(
         &self,
         read: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
@@ -90,20 +92,33 @@ impl SqliteStore {
 
     /// Publishes `events` to `stream` within `tx`: with everything else in it, or not at all.
     ///
-    /// A stream that this file holds has them once `tx` is committed. Any other is served from the
-    /// outbox, which [`outbox`](Self::outbox) relays.
+    /// A stream of this file has them once `tx` is committed. A stream elsewhere, declared by
+    /// [`outbox`](Self::outbox), gets them from its relay. Events without a source get the one of the
+    /// client's configuration (`[client] source`).
     ///
     /// # Errors
-    /// `Invalid` where an event lacks id, source or type: nobody stamps a source after this.
-    /// `TooLarge` where an event is larger than the `max_event_bytes` of a stream in this file, or
-    /// than 1 MiB where the stream is elsewhere: what fits there fits every backend, and what no
-    /// stream takes would block the outbox. Either way none of `events` is written.
+    /// `NotFound` for a stream that is neither in this file nor declared: open it first
+    /// (`client.producer`), or call [`outbox`](Self::outbox). `Invalid` for an event without id, type or
+    /// source. `TooLarge` for an event above the `max_event_bytes` of a stream in this file, or above
+    /// 1 MiB for a stream elsewhere. In each case none of `events` is written.
     pub fn publish_in(
         &self,
         tx: &Transaction<'_>,
         stream: &StreamName,
         events: &[Event],
     ) -> Result<()> {
+        let stamped;
+        let events = match self.0.source.get() {
+            Some(source) if events.iter().any(|event| event.source().is_empty()) => {
+                let mut owned = events.to_vec();
+                owned
+                    .iter_mut()
+                    .for_each(|event| event.stamp_source(source));
+                stamped = owned;
+                &stamped
+            }
+            _ => events,
+        };
         for event in events {
             event.validate()?;
         }
@@ -111,42 +126,55 @@ impl SqliteStore {
         let found = find_stream(tx, stream.as_str())?;
         let limit = match &found {
             Some(row) => row.max_event_bytes,
-            None => outbox::EVENT_BYTES,
+            None if self.0.outbox.relays(stream) => outbox::EVENT_BYTES,
+            None => return Err(self.unknown_stream(stream)),
         };
         let fits = |event: &&Event| event.approximate_size() <= limit;
         if let Some(event) = events.iter().find(|event| !fits(event)) {
             return Err(too_large(stream, event, limit));
         }
-        match found {
-            Some(row) => {
-                let layout = Layout::read(tx, &row)?;
-                let mut packer = BatchPacker::new(&layout, 0);
-                for event in events {
-                    packer.push(event);
-                }
-                match append(tx, &packer.finish(), stream, nanos(now))? {
-                    Appended::At(_) => Ok(()),
-                    // It was read in this very transaction.
-                    Appended::LayoutMoved => Err(crate::writer::lost()),
-                }
-            }
-            None => {
-                self.0.outbox.fill();
-                for event in events {
-                    outbox::insert(tx, stream, &pack_one(event), now.as_millis())
-                        .sql("fill the outbox")?;
-                }
-                Ok(())
-            }
+        if let Some(row) = found {
+            outbox::adopt(tx, stream, &row, nanos(now))?;
+            return append_events(tx, stream, &row, events, nanos(now));
         }
+        self.0.outbox.fill();
+        for event in events {
+            outbox::insert(tx, stream, &pack_one(event), now.as_millis())
+                .sql("add to the outbox")?;
+        }
+        Ok(())
     }
 
-    /// The file.
+    fn unknown_stream(&self, stream: &StreamName) -> Error {
+        Error::new(
+            ErrorKind::NotFound,
+            format!(
+                "{}: the file holds no stream `{stream}`, and no outbox was declared for it. Open the \
+                 stream before publishing to it (client.producer), or, if it is elsewhere, call \
+                 store.outbox and run its relay",
+                self.0.path.display()
+            ),
+        )
+    }
+
+    /// Copies the write-ahead log into the file, so that a copy of that one file is the data.
+    ///
+    /// A store does so by itself when its last handle is dropped; a program that ends before, or copies
+    /// the file while it runs, calls this and waits for it.
+    ///
+    /// # Errors
+    /// `Unavailable` where another process keeps the write lock, or another program a read transaction;
+    /// `Full` where the disk has no room; `Conflict` where the file was replaced.
+    pub async fn checkpoint(&self) -> Result<()> {
+        self.0.writer.checkpoint().await
+    }
+
+    /// Returns the path of the file.
     pub fn path(&self) -> &Path {
         &self.0.path
     }
 
-    /// How it is kept.
+    /// Returns the options that the file is open with.
     pub fn options(&self) -> &SqliteOptions {
         &self.0.options
     }
@@ -162,6 +190,6 @@ impl std::fmt::Debug for SqliteStore {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        self.tails.close();
+        self.notifier.close();
     }
 }

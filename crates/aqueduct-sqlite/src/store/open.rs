@@ -1,32 +1,33 @@
-use std::fs::File;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use aqueduct_core::{Error, ErrorKind, Result, Runtime};
 use futures::channel::oneshot;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::{Inner, SqliteStore};
 use crate::config::{SqliteOptions, SyncMode};
 use crate::error::{from_io, from_open};
-use crate::outbox::OutboxSignal;
+use crate::identity::FileIdentity;
+use crate::jitter::Jitter;
+use crate::notify::Notifier;
+use crate::outbox::OutboxState;
 use crate::processes::Process;
 use crate::readers::Readers;
 use crate::schema::{MIGRATIONS, migrate};
-use crate::tails::Tails;
-use crate::turn::{Dice, Turnstile};
-use crate::writer::{Checkpoints, Committer, Writer};
-use crate::{retention, watch};
+use crate::write_lock::WriteLock;
+use crate::writer::{Committer, Reserve, WalCheckpoint, Writer};
+use crate::{poller, retention};
 
 /// One read connection would make a slow batch hold up the others; more than two keep more cores
 /// busy than a log's readers need.
 const READERS: usize = 2;
 
-/// How long a reader waits for the moments in which SQLite locks everybody out: recovery after a
-/// crash, the switch to WAL.
-const READER_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a reader waits while SQLite locks all connections out: recovery after a crash, the switch to
+/// WAL mode.
+const EXCLUSIVE_WAIT: Duration = Duration::from_secs(5);
 
 pub(super) async fn open(
     path: PathBuf,
@@ -38,7 +39,7 @@ pub(super) async fn open(
     std::thread::Builder::new()
         .name("aqueduct-sqlite-open".into())
         .spawn(move || {
-            // The caller may have gone; the store is closed again then.
+            // The caller may have gone; then the store is closed again.
             let _ = reply.send(open_here(path, options, runtime));
         })
         .map_err(|error| no_thread(&error))?;
@@ -51,52 +52,85 @@ pub(super) async fn open(
 
 fn open_here(path: PathBuf, options: SqliteOptions, runtime: Runtime) -> Result<SqliteStore> {
     let path = place(&path, &options)?;
-    check_header(&path)?;
     let locks = with_suffix(&path, "-locks");
     create_folder(&locks)?;
-    let mut turnstile = Turnstile::open(&locks, runtime.random())?;
-    let connect = || connect(&path, &options);
-    let (writer, watcher, readers) = {
-        // One process at a time creates, switches to WAL and migrates.
-        let _turn = turnstile.enter(options.busy_timeout)?;
-        let writer = connect()?;
-        prepare(&writer, &path)?;
-        let watcher = connect()?;
-        read_only(&watcher, &path)?;
-        let mut readers = Vec::with_capacity(READERS);
-        for _ in 0..READERS {
-            let reader = connect()?;
-            read_only(&reader, &path)?;
-            readers.push(reader);
+    let mut write_lock = WriteLock::open(&locks, runtime.random())?;
+    let reserve = Reserve::open(&locks)?;
+    let Connections {
+        writer,
+        poller,
+        readers,
+        file,
+    } = {
+        // One process at a time creates, switches to WAL mode and migrates.
+        let _guard = write_lock.enter(options.busy_timeout)?;
+        match Connections::open(&path, &options) {
+            Err(error) if error.is(ErrorKind::Full) => {
+                // What is reserved for checkpoints is enough to open the file and make one.
+                reserve.release();
+                Connections::open(&path, &options)?
+            }
+            opened => opened?,
         }
-        (writer, watcher, readers)
     };
     let process = Process::announce(&locks, runtime.random())?;
-    let named = |error| from_open(error, &path);
-    let tails = Arc::new(Tails::default());
-    let checkpoints =
-        Checkpoints::new(options.wal_limit, with_suffix(&path, "-wal"), &writer).map_err(named)?;
+    let file = Arc::new(file);
+    let notifier = Arc::new(Notifier::default());
+    let alive = Arc::new(());
     let committer = Committer {
         connection: writer,
-        turnstile,
-        checkpoints,
-        tails: tails.clone(),
+        write_lock,
+        file: file.clone(),
+        wal: WalCheckpoint::new(options.wal_limit, with_suffix(&path, "-wal"), reserve),
+        notifier: notifier.clone(),
         busy_timeout: options.busy_timeout,
-        dice: Dice::seeded(runtime.random()),
+        jitter: Jitter::seeded(runtime.random()),
         most_bytes: most_bytes(&options),
     };
     let inner = Inner {
-        writer: Writer::start(committer).map_err(|error| no_thread(&error))?,
-        readers: Readers::start(readers).map_err(|error| no_thread(&error))?,
-        tails: tails.clone(),
+        readers: Readers::start(readers, file.clone(), &alive)
+            .map_err(|error| no_thread(&error))?,
+        writer: Writer::start(committer, alive.clone()).map_err(|error| no_thread(&error))?,
+        notifier: notifier.clone(),
         process,
-        outbox: OutboxSignal::default(),
-        path: path.clone(),
+        outbox: OutboxState::default(),
+        source: std::sync::OnceLock::new(),
+        path,
         options,
         runtime,
     };
-    watch::start(watcher, tails, path).map_err(|error| no_thread(&error))?;
+    poller::start(poller, notifier, file, alive).map_err(|error| no_thread(&error))?;
     Ok(SqliteStore(Arc::new(inner)))
+}
+
+/// The connections of one store, and the file that they have open.
+struct Connections {
+    writer: Connection,
+    poller: Connection,
+    readers: Vec<Connection>,
+    file: FileIdentity,
+}
+
+impl Connections {
+    fn open(path: &Path, options: &SqliteOptions) -> Result<Self> {
+        let writer = connect(path, options)?;
+        prepare(&writer, path)?;
+        let file = FileIdentity::of(path, &writer)?;
+        let poller = connect(path, options)?;
+        read_only(&poller, path)?;
+        let mut readers = Vec::with_capacity(READERS);
+        for _ in 0..READERS {
+            let reader = connect(path, options)?;
+            read_only(&reader, path)?;
+            readers.push(reader);
+        }
+        Ok(Self {
+            writer,
+            poller,
+            readers,
+            file,
+        })
+    }
 }
 
 /// About how many bytes one commit, and one batch of a producer, writes at most.
@@ -104,7 +138,7 @@ pub(crate) fn most_bytes(options: &SqliteOptions) -> usize {
     (options.wal_limit / 8).min(4 << 20) as usize
 }
 
-/// The file's one name, with folder and links resolved.
+/// Resolves the path: folder and links, so that one file has one name.
 fn place(path: &Path, options: &SqliteOptions) -> Result<PathBuf> {
     let missing = |what: &str| {
         Error::new(
@@ -148,34 +182,8 @@ fn place(path: &Path, options: &SqliteOptions) -> Result<PathBuf> {
     }
 }
 
-/// SQLite would tell only at the first statement, and in its own words.
-fn check_header(path: &Path) -> Result<()> {
-    if !path.exists() {
-        return Ok(());
-    }
-    let mut header = [0; 16];
-    let file = File::options()
-        .read(true)
-        .write(true)
-        .open(path)
-        .map_err(|error| from_io(error, path, "open the file for reading and writing"))?;
-    let mut read = 0;
-    while read < header.len() {
-        match (&file).read(&mut header[read..]) {
-            Ok(0) => break,
-            Ok(more) => read += more,
-            Err(error) => return Err(from_io(error, path, "read the file")),
-        }
-    }
-    if read == 0 || &header == b"SQLite format 3\0" {
-        return Ok(());
-    }
-    Err(Error::new(
-        ErrorKind::Corrupt,
-        format!("{}: the file is no SQLite database", path.display()),
-    ))
-}
-
+/// Opens a connection. The file is never opened by other means: closing it would release the locks that
+/// SQLite holds on it in this process.
 fn connect(path: &Path, options: &SqliteOptions) -> Result<Connection> {
     let named = |error| from_open(error, path);
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
@@ -186,7 +194,28 @@ fn connect(path: &Path, options: &SqliteOptions) -> Result<Connection> {
         SyncMode::Full => "FULL",
         SyncMode::Normal => "NORMAL",
     };
-    connection.busy_timeout(READER_PATIENCE).map_err(named)?;
+    if connection.is_readonly("main").map_err(named)? {
+        return Err(Error::new(
+            ErrorKind::Denied,
+            format!(
+                "{}: the file is read-only; it and its folder must be writable, for readers too",
+                path.display()
+            ),
+        ));
+    }
+    connection.busy_timeout(EXCLUSIVE_WAIT).map_err(named)?;
+    for config in [
+        // Plans do not depend on bound values, so that a cached statement is compiled once.
+        DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG,
+        // Closing would write to the file, and remove its log, even where another took its place.
+        DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE,
+    ] {
+        connection.set_db_config(config, true).map_err(named)?;
+    }
+    // Savepoints copy pages into a temporary file otherwise.
+    connection
+        .pragma_update(None, "temp_store", "MEMORY")
+        .map_err(named)?;
     connection
         .pragma_update(None, "synchronous", sync)
         .map_err(named)?;
@@ -206,7 +235,7 @@ fn prepare(writer: &Connection, path: &Path) -> Result<()> {
         ));
     }
     migrate(writer, MIGRATIONS).map_err(|error| error.context(path.display()))?;
-    // The writer waits by its own rules, and makes its own checkpoints.
+    // The writer has its own rules for waiting and for checkpoints.
     writer.busy_timeout(Duration::ZERO).map_err(named)?;
     writer
         .pragma_update(None, "wal_autocheckpoint", 0)

@@ -1,51 +1,59 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use aqueduct_core::{Error, ErrorKind, Result};
+use aqueduct_core::{Effect, Error, ErrorKind, Result};
 use metrics::{counter, histogram};
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 
-use super::{Checkpoints, Work};
+use super::{WalCheckpoint, Work};
 use crate::error::{from_commit, from_sql};
-use crate::tails::Tails;
-use crate::turn::{Dice, Turnstile};
+use crate::identity::FileIdentity;
+use crate::jitter::Jitter;
+use crate::notify::Notifier;
+use crate::write_lock::WriteLock;
 
-/// One commit takes at most this much, so that nobody waits long for others.
+/// The most that one commit takes, so that other processes do not wait long.
 const MOST_WORK: usize = 4096;
 const MOST_TIME: Duration = Duration::from_millis(25);
 
-/// Writes many callers' work in one transaction.
+/// Writes the work of many callers in one transaction.
 pub(crate) struct Committer {
     pub(crate) connection: Connection,
-    pub(crate) turnstile: Turnstile,
-    pub(crate) checkpoints: Checkpoints,
-    pub(crate) tails: Arc<Tails>,
+    pub(crate) write_lock: WriteLock,
+    pub(crate) file: Arc<FileIdentity>,
+    pub(crate) wal: WalCheckpoint,
+    pub(crate) notifier: Arc<Notifier>,
     pub(crate) busy_timeout: Duration,
-    pub(crate) dice: Dice,
+    pub(crate) jitter: Jitter,
     /// About how many bytes one commit writes at most.
     pub(crate) most_bytes: usize,
 }
 
 impl Committer {
-    /// Writes what `next` gives until it gives none, or until it is enough for one commit, and
-    /// answers each.
+    /// Writes the work that `next` returns, until there is none or it is enough for one commit, and
+    /// replies to each caller.
     pub(crate) fn commit(&mut self, mut next: impl FnMut() -> Option<Box<dyn Work>>) {
         let begun = Instant::now();
-        let turn = match self.turnstile.enter(self.busy_timeout) {
-            Ok(turn) => turn,
+        let guard = match self.write_lock.enter(self.busy_timeout) {
+            Ok(guard) => guard,
             Err(error) => return refuse(next, &error),
         };
         let deadline = begun + self.busy_timeout;
-        let tx = match begin(&self.connection, &mut self.dice, deadline) {
+        let opened = self
+            .file
+            .check()
+            .and_then(|()| begin(&self.connection, &mut self.jitter, deadline));
+        let tx = match opened {
             Ok(tx) => tx,
             Err(error) => return refuse(next, &error),
         };
         histogram!("aqueduct_sqlite_lock_wait_seconds").record(begun.elapsed());
         let begun = Instant::now();
-        let (mut done, bytes) = run(&tx, &mut next, begun, self.most_bytes);
+        let mut done = run(&tx, &mut next, begun, self.most_bytes);
         let touched = done.iter().any(|(work, _)| work.may_touch_the_log());
         let outcome = if tx.is_autocommit() {
-            // What failed last took everybody's transaction with it.
+            // The last failure ended the transaction that all of them share.
             let error = done
                 .iter()
                 .rev()
@@ -57,22 +65,71 @@ impl Committer {
         if outcome.is_err() && !self.connection.is_autocommit() {
             let _ = self.connection.execute_batch("ROLLBACK");
         }
+        // A file that was replaced during the commit may not have it.
+        let outcome = outcome.and_then(|()| {
+            let checked = self.file.check();
+            checked.map_err(|error| error.with_effect(Effect::Unknown))
+        });
         histogram!("aqueduct_sqlite_commit_seconds").record(begun.elapsed());
         counter!("aqueduct_sqlite_commits_total").increment(1);
         counter!("aqueduct_sqlite_committed_work_total").increment(done.len() as u64);
         if outcome.is_ok() {
             for (work, _) in done.iter().filter(|(_, own)| own.is_ok()) {
-                work.announce(&self.tails);
+                work.announce(&self.notifier);
             }
-            if touched && let Err(error) = self.tails.refresh(&self.connection) {
-                tracing::warn!(%error, "readers will learn of new events by the watcher");
+            if touched && let Err(error) = self.notifier.refresh(&self.connection) {
+                tracing::warn!(%error, "readers will learn of new events from the poller");
             }
         }
+        let is_full = |outcome: &Result<()>| {
+            let error = outcome.as_ref().err();
+            error.is_some_and(|error| error.is(ErrorKind::Full))
+        };
+        let full = is_full(&outcome) || done.iter().any(|(_, own)| is_full(own));
         for (work, own) in done.drain(..) {
             work.finish(own.and_then(|()| outcome.clone()));
         }
-        self.checkpoints.after_commit(&self.connection, bytes);
-        drop(turn);
+        if full {
+            self.wal.with_reserve(&self.connection);
+        } else if outcome.is_ok() {
+            self.wal.after_commit(&self.connection);
+        }
+        drop(guard);
+    }
+
+    /// Copies the write-ahead log into the main file, so that a copy of that one file is the data.
+    ///
+    /// # Errors
+    /// `Unavailable` where other processes keep the write lock, or a reader stays; `Conflict` where
+    /// the file was replaced; `Full`.
+    pub(crate) fn checkpoint(&mut self) -> Result<()> {
+        let guard = self.write_lock.enter(self.busy_timeout)?;
+        self.file.check()?;
+        let done = self
+            .wal
+            .truncate(&self.connection)
+            .map_err(|error| from_sql(error, "copy the write-ahead log into the file"))?;
+        drop(guard);
+        if done {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::Unavailable,
+            "cannot copy the write-ahead log into the file: another program keeps a read \
+             transaction open",
+        ))
+    }
+
+    /// Ends the writer: what was written is in the main file afterwards, where that is possible.
+    pub(crate) fn close(mut self) {
+        if let Err(error) = self.checkpoint() {
+            tracing::warn!(path = %self.file.path().display(), %error, "the write-ahead log keeps data");
+        }
+        // The last connection removes the log and its index by name: never those of another file.
+        if !self.file.is_replaced() {
+            let closing = DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
+            let _ = self.connection.set_db_config(closing, false);
+        }
     }
 }
 
@@ -83,7 +140,7 @@ fn run(
     next: &mut impl FnMut() -> Option<Box<dyn Work>>,
     begun: Instant,
     most_bytes: usize,
-) -> (Done, usize) {
+) -> Done {
     let mut done = Vec::new();
     let mut bytes = 0;
     while bytes < most_bytes && done.len() < MOST_WORK && begun.elapsed() < MOST_TIME {
@@ -95,11 +152,11 @@ fn run(
             break;
         }
     }
-    (done, bytes)
+    done
 }
 
-/// What the work of others is told where one of them ended everybody's transaction: they may try
-/// again, whatever was wrong with that one.
+/// Returns the error for the other work of a transaction that one of them ended: it may be retried,
+/// also where the error of that one may not.
 fn undone(error: Error) -> Error {
     match error.kind() {
         ErrorKind::Full | ErrorKind::Unavailable => error,
@@ -111,7 +168,7 @@ fn undone(error: Error) -> Error {
     }
 }
 
-/// Refuses what waits now. What comes because of an answer has not waited, so it is not among it.
+/// Refuses the work that waits now, but not what arrives because of these replies.
 fn refuse(next: impl FnMut() -> Option<Box<dyn Work>>, error: &Error) {
     let waiting: Vec<_> = std::iter::from_fn(next).collect();
     for work in waiting {
@@ -119,17 +176,26 @@ fn refuse(next: impl FnMut() -> Option<Box<dyn Work>>, error: &Error) {
     }
 }
 
-/// Among our own processes the lock is free now; others, such as a shell, may hold it.
+/// Begins the transaction. Among our own processes the lock is free now; other programs, such as a
+/// shell, may hold it.
 fn begin<'a>(
     connection: &'a Connection,
-    dice: &mut Dice,
+    jitter: &mut Jitter,
     deadline: Instant,
 ) -> Result<Transaction<'a>> {
     loop {
         match Transaction::new_unchecked(connection, TransactionBehavior::Immediate) {
             Ok(tx) => return Ok(tx),
             Err(error) if is_busy(&error) && Instant::now() < deadline => {
-                std::thread::sleep(dice.up_to(Duration::from_millis(2)));
+                std::thread::sleep(jitter.up_to(Duration::from_millis(2)));
+            }
+            Err(error) if is_busy(&error) => {
+                return Err(Error::new(
+                    ErrorKind::Unavailable,
+                    "a program outside of Aqueduct, such as a shell with an open transaction, has \
+                     held SQLite's write lock for longer than busy_timeout",
+                )
+                .with_source(error));
             }
             Err(error) => return Err(from_sql(error, "lock the file for writing")),
         }

@@ -4,29 +4,29 @@ use aqueduct_core::{Effect, Error, ErrorKind, Result, panic_message};
 use futures::channel::oneshot;
 use rusqlite::Transaction;
 
-use crate::tails::Tails;
+use crate::notify::Notifier;
 
-/// Something to write, together with what others write.
+/// A write that shares a transaction with others.
 pub(crate) trait Work: Send {
     /// About how many bytes it writes.
     fn bytes(&self) -> usize {
         256
     }
 
-    /// Writes. After an error nothing of it is kept; the others' writes are.
+    /// Writes. After an error nothing of it is kept; the writes of others are.
     fn run(&mut self, tx: &Transaction<'_>) -> Result<()>;
 
-    /// Whether it may have changed partitions that [`announce`](Self::announce) does not tell of.
+    /// Returns whether it may have changed partitions that [`announce`](Self::announce) does not report.
     fn may_touch_the_log(&self) -> bool {
         false
     }
 
-    /// After the commit: wakes those who wait for what it wrote.
-    fn announce(&self, tails: &Tails) {
-        let _ = tails;
+    /// Wakes the readers of what it wrote, after the commit.
+    fn announce(&self, notifier: &Notifier) {
+        let _ = notifier;
     }
 
-    /// Answers the caller: with its own answer, or with the error that undid everybody's.
+    /// Replies to the caller: with the result of the work, or the error of the shared commit.
     fn finish(self: Box<Self>, committed: Result<()>);
 }
 
@@ -109,18 +109,18 @@ fn in_savepoint<T>(
                 Err(_) => Err(ended_by_closure()),
             }
         }
-        // A full disk ended the transaction of everybody, or else the closure did.
+        // A full disk ended the shared transaction, or else the closure did.
         (Err(error), true) if error.is(ErrorKind::Full) => return Err(error),
         (Err(error), true) => Err(error.with_effect(Effect::Unknown)),
     };
     if answer.is_err() && !tx.is_autocommit() {
-        // The savepoint is gone, so this is no longer the transaction that the others wrote in.
+        // The savepoint is gone, so this is not the transaction that the others wrote in.
         let _ = tx.execute_batch("ROLLBACK");
     }
     answer
 }
 
-/// What the others wrote before may be stored, or undone.
+/// Returns the error after which the writes of others may be stored or undone.
 fn ended_by_closure() -> Error {
     Error::new(
         ErrorKind::Invalid,

@@ -97,6 +97,7 @@ async fn role() {
         "hold" => hold(file, &name).await,
         "open" => open(file).await,
         "idle" => idle(file).await,
+        "stay" => stay(file).await,
         other => panic!("no such role: {other}"),
     }
 }
@@ -143,6 +144,21 @@ async fn hold(file: &Path, name: &str) {
         .unwrap();
     say("held");
     std::future::pending::<()>().await;
+}
+
+/// Stays in a transaction, until it is killed.
+async fn stay(file: &Path) {
+    let runtime = aqueduct_runtime::tokio();
+    let store = SqliteBackend::new()
+        .store(file, Default::default(), &runtime)
+        .await
+        .unwrap();
+    let stayed = store.transaction(|_| {
+        say(std::process::id());
+        std::thread::sleep(Duration::from_secs(600));
+        Ok(())
+    });
+    stayed.await.unwrap();
 }
 
 /// Opens the file to send, and says what came of it.

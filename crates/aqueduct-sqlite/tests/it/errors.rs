@@ -1,6 +1,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
+use std::time::Duration;
 
 use aqueduct_core::{Effect, Error, ErrorKind, Retry};
 use aqueduct_sqlite::rusqlite::Connection;
@@ -39,7 +40,7 @@ async fn a_file_that_is_no_database_is_refused_and_kept() {
     std::fs::write(place.file(), &text).unwrap();
     let error = refusal(&place.file(), SqliteOptions::default()).await;
     assert_eq!(error.kind(), ErrorKind::Corrupt);
-    assert!(error.message().contains("no SQLite database"), "{error}");
+    assert!(error.message().contains("not a SQLite database"), "{error}");
     assert_eq!(std::fs::read_to_string(place.file()).unwrap(), text);
     std::fs::write(place.file(), "SQLite format 3\0 and then nonsense").unwrap();
     let error = refusal(&place.file(), SqliteOptions::default()).await;
@@ -123,7 +124,7 @@ async fn a_read_only_folder_or_file_is_denied_in_words() {
     let locks = place.folder.path().join("events.db-locks");
     mode(place.folder.path(), 0o777);
     mode(&locks, 0o777);
-    for lock in ["next", "turn"] {
+    for lock in ["queue", "write", "reserve"] {
         mode(&locks.join(lock), 0o666);
     }
     mode(&place.file(), 0o444);
@@ -172,7 +173,8 @@ async fn a_full_disk_is_told_and_costs_nothing_that_was_stored() {
             (ErrorKind::Full, Effect::None),
             "{error}"
         );
-        assert_eq!(error.retry(), Retry::Never);
+        // It goes on by itself once there is room.
+        assert_eq!(error.retry(), Retry::After(Duration::from_secs(1)));
     }
     let log = place.log(&[]).await;
     assert_eq!(read_stream(&*log).await.len(), 1);

@@ -5,6 +5,7 @@
 mod child;
 mod dead_letters;
 mod errors;
+mod file;
 mod idempotency;
 mod leases;
 mod log;

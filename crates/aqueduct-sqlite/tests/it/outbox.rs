@@ -83,6 +83,7 @@ async fn any_other_stream_is_relayed_in_order_despite_failures() {
         calls: AtomicUsize::new(0),
     });
     let payments = StreamName::new("payments");
+    let outbox = store.outbox(payments.clone());
     let publish = async |from: u64| {
         for n in from..from + 50 {
             let (again, payments) = (store.clone(), payments.clone());
@@ -94,7 +95,6 @@ async fn any_other_stream_is_relayed_in_order_despite_failures() {
         }
     };
     publish(0).await;
-    let outbox = store.outbox(payments.clone());
     assert_eq!(outbox.len().await.unwrap(), 1000);
     assert_eq!(
         store.outbox_streams().await.unwrap(),
@@ -131,6 +131,7 @@ async fn draining_answers_the_failure_and_keeps_what_is_not_stored() {
     let place = Place::new();
     let store = place.store().await;
     let payments = StreamName::new("payments");
+    let outbox = store.outbox(payments.clone());
     let (again, stream) = (store.clone(), payments.clone());
     store
         .transaction(move |tx| again.publish_in(tx, &stream, &[event("a", 1)]))
@@ -139,7 +140,6 @@ async fn draining_answers_the_failure_and_keeps_what_is_not_stored() {
     let elsewhere = Place::new();
     let producer = elsewhere.producer(&[]).await;
     producer.close().await.unwrap();
-    let outbox = store.outbox(payments);
     assert!(
         outbox
             .drain(&*producer)
@@ -206,6 +206,7 @@ async fn an_event_over_the_limit_of_its_stream_is_refused_before_anything_is_wri
 async fn an_event_that_no_stream_takes_does_not_get_into_the_outbox() {
     let place = Place::new();
     let store = place.store().await;
+    let _declared = store.outbox(StreamName::new("payments"));
     let large = event("a", 2).with_data(vec![0; 1 << 20]);
     let id = large.id().to_string();
     let error = refused(&store, "payments", vec![event("a", 1), large]).await;
@@ -221,14 +222,14 @@ async fn an_event_that_the_other_stream_never_takes_is_named_with_what_to_do() {
     let payments = StreamName::new("payments");
     let large = event("a", 1).with_data(vec![0; 4096]);
     let id = large.id().to_string();
-    let (again, stream) = (store.clone(), payments.clone());
+    let outbox = store.outbox(payments.clone());
+    let (again, stream) = (store.clone(), payments);
     store
         .transaction(move |tx| again.publish_in(tx, &stream, &[large, event("a", 2)]))
         .await
         .unwrap();
     let elsewhere = Place::new();
     let small = elsewhere.producer(&[("max_event_bytes", "2KiB")]).await;
-    let outbox = store.outbox(payments);
     let error = outbox.drain(&*small).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::TooLarge);
     let delete = "DELETE FROM aqueduct_outbox WHERE id = 1";
@@ -241,4 +242,43 @@ async fn an_event_that_the_other_stream_never_takes_is_named_with_what_to_do() {
         .await
         .unwrap();
     assert_eq!(outbox.drain(&*small).await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn a_stream_that_nobody_knows_is_refused() {
+    let place = Place::new();
+    let store = place.store().await;
+    for stream in ["payments", "ordres"] {
+        let error = refused(&store, stream, vec![event("a", 1)]).await;
+        assert_eq!(error.kind(), ErrorKind::NotFound);
+        for part in [stream, "client.producer", "store.outbox"] {
+            assert!(error.message().contains(part), "{error}");
+        }
+    }
+    assert!(store.outbox_streams().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn events_that_wait_in_the_outbox_stay_before_those_of_a_stream_created_later() {
+    let place = Place::new();
+    let store = place.store().await;
+    let orders = StreamName::new("orders");
+    let outbox = store.outbox(orders.clone());
+    let publish = async |n: u64| {
+        let (again, orders) = (store.clone(), orders.clone());
+        store
+            .transaction(move |tx| again.publish_in(tx, &orders, &[event("a", n)]))
+            .await
+            .unwrap();
+    };
+    publish(1).await;
+    publish(2).await;
+    // The stream is created in the same file, and used in both ways.
+    let producer = place.producer(&[]).await;
+    send(&*producer, &[event("a", 3)]).await;
+    publish(4).await;
+    assert_eq!(outbox.len().await.unwrap(), 0);
+    let log = place.log(&[]).await;
+    let stored: Vec<_> = read_stream(&*log).await.iter().map(number).collect();
+    assert_eq!(stored, [1, 2, 3, 4]);
 }

@@ -199,3 +199,23 @@ async fn waiting_for_events_costs_under_one_percent_of_a_core() {
     let (used, went_by): (u64, u64) = (used.parse().unwrap(), went_by.parse().unwrap());
     assert!(used * 100 < went_by, "{used} of {went_by} microseconds");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_that_is_stopped_while_it_writes_is_named() {
+    let place = Place::new();
+    let producer = place.producer(&[("busy_timeout", "1s")]).await;
+    let mut stopped = Process::start("stay", &place.file(), "");
+    let pid = stopped.said().unwrap();
+    let refused = producer
+        .send_batch(&[event("a", 0)])
+        .await
+        .into_result()
+        .unwrap_err();
+    assert_eq!(refused.kind(), aqueduct_core::ErrorKind::Unavailable);
+    assert_eq!(refused.effect(), aqueduct_core::Effect::None);
+    assert!(refused.is_retryable());
+    let named = format!("process {pid} has held the write lock since 2");
+    assert!(refused.message().contains(&named), "{refused}");
+    stopped.kill();
+    send(&*producer, &[event("a", 0)]).await;
+}

@@ -217,7 +217,9 @@ impl ClientBuilder {
             .targets
             .iter()
             .map(|(id, target)| {
-                let resource = schemes.parse(id, target).map_err(locate)?;
+                let resource = schemes
+                    .parse(id, target, config.client.source.as_ref())
+                    .map_err(locate)?;
                 let stack = layers.stack(&target.layers, []).map_err(|error| {
                     let place = format!("{}.layers", target.options.place());
                     locate(error.context(place))

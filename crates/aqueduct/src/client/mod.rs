@@ -222,8 +222,10 @@ impl Client {
         for consumer in consumers.iter().filter_map(Weak::upgrade) {
             closed = closed.and(consumer.close().await);
         }
-        for resource in self.0.resources.values() {
-            closed = closed.and(resource.close().await);
+        // Side by side, so that resources which share a file are closed by one write.
+        let resources = self.0.resources.values().map(|resource| resource.close());
+        for outcome in futures::future::join_all(resources).await {
+            closed = closed.and(outcome);
         }
         closed
     }

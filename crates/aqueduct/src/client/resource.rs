@@ -136,10 +136,11 @@ impl NamedResource {
     }
 
     pub(super) async fn close(&self) -> Result<()> {
-        match self.producer.opened().await {
+        let producer = match self.producer.opened().await {
             Some(producer) => producer.close().await,
             None => Ok(()),
-        }
+        };
+        producer.and(self.named(self.resource.close().await))
     }
 
     /// Says in an error which table it is about.

@@ -58,7 +58,12 @@ impl Schemes {
     }
 
     /// The resource of a target. `id` is where the configuration has it.
-    pub(super) fn parse(&self, id: &SmallStr, target: &Target) -> Result<Arc<dyn Resource>> {
+    pub(super) fn parse(
+        &self,
+        id: &SmallStr,
+        target: &Target,
+        source: Option<&SmallStr>,
+    ) -> Result<Arc<dyn Resource>> {
         let scheme = target.url.scheme();
         let place = target.options.place();
         let schemes = match self {
@@ -78,8 +83,12 @@ impl Schemes {
                 list(schemes.keys())
             )));
         };
+        let mut options = target.options.clone();
+        if let Some(source) = source {
+            options.set_default_source(source.clone());
+        }
         backend
-            .parse(&target.name, &target.url, target.options.clone())
+            .parse(&target.name, &target.url, options)
             .map_err(|error| match error.message().contains("no such option") {
                 true if !target.common.is_empty() => {
                     let said = format!("{}, {}", error.message(), target.common.join(", "));

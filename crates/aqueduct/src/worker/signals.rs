@@ -6,6 +6,9 @@ pub(super) struct Signals {
     terminate: tokio::signal::unix::Signal,
     #[cfg(unix)]
     interrupt: tokio::signal::unix::Signal,
+    /// `None` under `nohup`, which wants the process to outlive its terminal.
+    #[cfg(unix)]
+    hangup: Option<tokio::signal::unix::Signal>,
 }
 
 impl Signals {
@@ -15,6 +18,10 @@ impl Signals {
         Ok(Self {
             terminate: signal(SignalKind::terminate()).map_err(refused)?,
             interrupt: signal(SignalKind::interrupt()).map_err(refused)?,
+            hangup: match ignores_hangup() {
+                true => None,
+                false => Some(signal(SignalKind::hangup()).map_err(refused)?),
+            },
         })
     }
 
@@ -26,9 +33,16 @@ impl Signals {
     /// Waits for the next one.
     #[cfg(unix)]
     pub(super) async fn next(&mut self) {
+        let hangup = async {
+            match &mut self.hangup {
+                Some(hangup) => hangup.recv().await,
+                None => futures::future::pending().await,
+            }
+        };
         let (terminate, interrupt) = (self.terminate.recv(), self.interrupt.recv());
-        futures::pin_mut!(terminate, interrupt);
-        futures::future::select(terminate, interrupt).await;
+        futures::pin_mut!(terminate, interrupt, hangup);
+        let asked = futures::future::select(terminate, interrupt);
+        futures::future::select(asked, hangup).await;
     }
 
     /// Waits for the next one.
@@ -40,6 +54,17 @@ impl Signals {
             futures::future::pending::<()>().await;
         }
     }
+}
+
+/// Returns whether SIGHUP was ignored when the process started, as `nohup` does. Known on Linux only.
+#[cfg(unix)]
+fn ignores_hangup() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    // SIGHUP is signal 1, the lowest bit.
+    ignored
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .is_some_and(|mask| mask & 1 == 1)
 }
 
 fn refused(error: std::io::Error) -> Error {

@@ -289,3 +289,54 @@ async fn an_effect_its_record_and_its_events_are_one_call_and_one_transaction() 
     }
     client.close().await.unwrap();
 }
+
+#[tokio::test]
+async fn events_published_in_a_transaction_have_the_source_of_the_configuration() {
+    let folder = tempfile::tempdir().unwrap();
+    let sqlite = SqliteBackend::new();
+    let client = shop(folder.path(), &sqlite).await;
+    client.producer("orders").await.unwrap();
+    let path = folder.path().join("shop.db");
+    let store = sqlite
+        .store(path, SqliteOptions::default(), client.runtime())
+        .await
+        .unwrap();
+    let within = store.clone();
+    store
+        .transaction(move |tx| {
+            let event = Event::json("order.placed", &7)?;
+            within.publish_in(tx, &"orders".into(), &[event])
+        })
+        .await
+        .unwrap();
+    let mut reader = client
+        .reader("orders", aqueduct::Start::Earliest)
+        .await
+        .unwrap();
+    let read = reader.next().await.unwrap().unwrap();
+    assert_eq!(read.event.source(), "/shop");
+}
+
+#[tokio::test]
+async fn after_close_a_copy_of_the_one_file_is_the_data() {
+    let folder = tempfile::tempdir().unwrap();
+    let client = shop(folder.path(), &SqliteBackend::new()).await;
+    let orders = client.producer("orders").await.unwrap();
+    for n in 0..20 {
+        let event = Event::json("order.placed", &n).unwrap();
+        orders.send(event).await.unwrap();
+    }
+    client.close().await.unwrap();
+    let copied = tempfile::tempdir().unwrap();
+    let [from, to] = [folder.path(), copied.path()].map(|folder| folder.join("shop.db"));
+    std::fs::copy(from, to).unwrap();
+
+    let copy = shop(copied.path(), &SqliteBackend::new()).await;
+    let mut reader = copy
+        .reader("orders", aqueduct::Start::Earliest)
+        .await
+        .unwrap();
+    for _ in 0..20 {
+        reader.next().await.unwrap().unwrap();
+    }
+}

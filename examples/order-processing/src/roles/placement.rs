@@ -1,3 +1,7 @@
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
 use aqueduct::{
     DeadLetter, Event, GroupName, Result, StreamName, Timestamp,
     consumer::Position,
@@ -16,19 +20,23 @@ pub(crate) const SOURCE: &str = "/order-processing/placement";
 /// The most lines of one transaction.
 const BATCH: usize = 256;
 
-/// Reads the input to its end: validates each line and publishes `OrderPlaced`. A line that is no
-/// order becomes a dead letter, and the rest goes on. Reading the same input again changes nothing: an
-/// order is taken in once, by its id, in one transaction with its event.
+/// How long placement waits before it tries a transaction again.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// Reads the input to its end: validates each line and publishes `OrderPlaced`. An invalid line becomes
+/// a dead letter, and the rest goes on. Reading the same input again changes nothing: an order is taken
+/// in once, by its id, in one transaction with its event. Returns the ids of the valid orders, which the
+/// audit looks for.
 pub(crate) async fn run(
     shop: &Shop,
     mut input: Input,
     dead_letters: &dyn DeadLetterQueue,
-) -> Result<(), String> {
+) -> Result<BTreeSet<String>, String> {
     let say = |e: aqueduct::Error| format!("placing orders from {}: {e}", input.name);
-    shop.store
-        .transaction(|tx| ledger::input_begun(tx))
+    patiently(|| shop.store.transaction(|tx| ledger::input_begun(tx)))
         .await
         .map_err(say)?;
+    let mut valid = BTreeSet::new();
     let mut read = 0;
     let mut lines = Vec::with_capacity(BATCH);
     while input.lines.recv_many(&mut lines, BATCH).await > 0 {
@@ -37,55 +45,85 @@ pub(crate) async fn run(
             .collect::<std::io::Result<_>>()
             .map_err(|e| format!("reading {}: {e}", input.name))?;
         read += batch.len() as u64;
-        let name = input.name.clone();
-        let store = shop.store.clone();
-        let refused = shop
-            .store
-            .transaction(move |tx| {
-                let (placed, refused) = take_in(tx, &name, batch)?;
-                store.publish_in(tx, &StreamName::new("orders"), &placed)?;
-                Ok(refused)
+        let batch = Arc::new(batch);
+        let (orders, refused) = patiently(|| {
+            let (name, store, batch) = (input.name.clone(), shop.store.clone(), batch.clone());
+            shop.store.transaction(move |tx| {
+                let taken = take_in(tx, &name, &batch)?;
+                store.publish_in(tx, &StreamName::new("orders"), &taken.placed)?;
+                Ok((taken.orders, taken.refused))
             })
-            .await
-            .map_err(say)?;
+        })
+        .await
+        .map_err(say)?;
+        valid.extend(orders);
         for outcome in dead_letters.put(&refused).await {
             outcome.map_err(say)?;
         }
     }
-    let name = input.name.clone();
-    shop.store
-        .transaction(move |tx| ledger::input_read(tx, &name, read))
-        .await
-        .map_err(say)
+    patiently(|| {
+        let name = input.name.clone();
+        shop.store
+            .transaction(move |tx| ledger::input_read(tx, &name, read))
+    })
+    .await
+    .map_err(say)?;
+    Ok(valid)
 }
 
-/// The events of the new orders among `lines`, and dead letters for the lines that are no orders.
-fn take_in(
-    tx: &Transaction<'_>,
-    input: &str,
-    lines: Vec<Line>,
-) -> Result<(Vec<Event>, Vec<DeadLetter>)> {
-    let mut placed = Vec::new();
-    let mut refused = Vec::new();
+/// Runs a transaction until it succeeds or fails for good. The file may be busy, where another process is
+/// stopped, or its disk full; the stall timeout ends the wait.
+async fn patiently<T, F>(mut transaction: impl FnMut() -> F) -> Result<T>
+where
+    F: Future<Output = Result<T>>,
+{
+    loop {
+        match transaction().await {
+            Err(error) if error.is_retryable() => {
+                tracing::warn!(%error, "placement waits");
+                tokio::time::sleep(RETRY).await;
+            }
+            done => return done,
+        }
+    }
+}
+
+/// The lines of one batch, sorted.
+#[derive(Default)]
+struct TakenIn {
+    /// The ids of the valid orders, new or known.
+    orders: Vec<String>,
+    /// The events of the new ones.
+    placed: Vec<Event>,
+    refused: Vec<DeadLetter>,
+}
+
+fn take_in(tx: &Transaction<'_>, input: &str, lines: &[Line]) -> Result<TakenIn> {
+    let mut taken = TakenIn::default();
     for Line { number, text } in lines {
         let (bytes, outcome) = match text {
             Ok(text) if text.trim().is_empty() => continue,
-            Ok(text) => {
-                let outcome = place(tx, text.trim())?;
-                (text.into_bytes(), outcome)
-            }
-            Err(bad) => (bad.start, Err(bad.why)),
+            Ok(text) => (text.as_bytes(), place(tx, text.trim())?),
+            Err(bad) => (&bad.start[..], Err(bad.why.clone())),
         };
         match outcome {
-            Ok(event) => placed.extend(event),
-            Err(why) => refused.push(dead_letter(input, number, bytes, &why)),
+            Ok((order, event)) => {
+                taken.orders.push(order);
+                taken.placed.extend(event);
+            }
+            Err(why) => taken
+                .refused
+                .push(dead_letter(input, *number, bytes.to_vec(), &why)),
         }
     }
-    Ok((placed, refused))
+    Ok(taken)
 }
 
-/// The event of a line: none for an order that was taken in before.
-fn place(tx: &Transaction<'_>, line: &str) -> Result<Result<Option<Event>, String>> {
+/// An order's id and, unless it was taken in before, its event.
+type Placed = (String, Option<Event>);
+
+/// Takes in the order of a line, or returns why the line is not a valid order.
+fn place(tx: &Transaction<'_>, line: &str) -> Result<Result<Placed, String>> {
     let order = match Order::from_line(line.trim_start_matches('\u{feff}')) {
         Ok(order) => order,
         Err(why) => return Ok(Err(why)),
@@ -98,8 +136,8 @@ fn place(tx: &Transaction<'_>, line: &str) -> Result<Result<Option<Event>, Strin
     let gross = order.gross().unwrap_or_default();
     let taken = ledger::take_in(tx, &order, gross, &content, &event.id().to_string())?;
     Ok(match taken {
-        Taken::New => Ok(Some(event)),
-        Taken::Already => Ok(None),
+        Taken::New => Ok((order.order_id, Some(event))),
+        Taken::Already => Ok((order.order_id, None)),
         Taken::OtherContent => Err(format!(
             "order {} was placed before, with other content",
             order.order_id
@@ -107,8 +145,8 @@ fn place(tx: &Transaction<'_>, line: &str) -> Result<Result<Option<Event>, Strin
     })
 }
 
-/// The dead letter of a line: the same line at the same place of the same input is the same dead letter, and
-/// another text there is another.
+/// Makes the dead letter of a line. The same text at the same place of the same input is the same dead
+/// letter.
 fn dead_letter(input: &str, number: u64, bytes: Vec<u8>, why: &str) -> DeadLetter {
     let id = format!("{input}:{number}:{:016x}", fingerprint(&bytes));
     let event = Event::bytes("OrderLine", "text/plain", bytes)

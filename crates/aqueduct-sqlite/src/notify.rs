@@ -5,23 +5,23 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use event_listener::Event as Signal;
 use rusqlite::Connection;
 
-/// Wakes readers when their partition grew, was closed or is gone.
+/// Wakes readers when their partition grew, was closed or was removed.
 ///
-/// The writer tells of its own commits, the watcher of other processes'.
+/// The writer reports its own commits, the poller those of other processes.
 #[derive(Default)]
-pub(crate) struct Tails {
+pub(crate) struct Notifier {
     state: Mutex<State>,
     subscribed: Condvar,
 }
 
 #[derive(Default)]
 struct State {
-    partitions: BTreeMap<i64, Weak<Tail>>,
+    partitions: BTreeMap<i64, Weak<PartitionSignal>>,
     closed: bool,
 }
 
 /// The end of one partition, as last seen.
-pub(crate) struct Tail {
+pub(crate) struct PartitionSignal {
     /// The next position; negative once the partition takes no more events.
     seen: AtomicI64,
     pub(crate) signal: Signal,
@@ -29,35 +29,35 @@ pub(crate) struct Tail {
 
 const CLOSED: i64 = i64::MIN;
 
-impl Tails {
-    pub(crate) fn subscribe(&self, partition: i64) -> Arc<Tail> {
+impl Notifier {
+    pub(crate) fn subscribe(&self, partition: i64) -> Arc<PartitionSignal> {
         let mut state = self.lock();
-        if let Some(tail) = state.partitions.get(&partition).and_then(Weak::upgrade) {
-            return tail;
+        if let Some(signal) = state.partitions.get(&partition).and_then(Weak::upgrade) {
+            return signal;
         }
-        let tail = Arc::new(Tail {
+        let signal = Arc::new(PartitionSignal {
             seen: AtomicI64::new(0),
             signal: Signal::new(),
         });
-        state.partitions.insert(partition, Arc::downgrade(&tail));
+        state.partitions.insert(partition, Arc::downgrade(&signal));
         drop(state);
         self.subscribed.notify_all();
-        tail
+        signal
     }
 
-    /// Says that positions below `next` are there.
+    /// Reports that positions below `next` are stored.
     pub(crate) fn grown(&self, partition: i64, next: i64) {
-        let tail = self
+        let signal = self
             .lock()
             .partitions
             .get(&partition)
             .and_then(Weak::upgrade);
-        if let Some(tail) = tail {
-            tail.moved(next);
+        if let Some(signal) = signal {
+            signal.moved(next);
         }
     }
 
-    /// Looks at every partition, and wakes the readers of those that moved.
+    /// Reads every partition and wakes the readers of those that changed.
     pub(crate) fn refresh(&self, connection: &Connection) -> rusqlite::Result<()> {
         let mut select = connection
             .prepare_cached("SELECT id, next, closed IS NOT NULL FROM aqueduct_partition")?;
@@ -70,20 +70,22 @@ impl Tails {
                 if closed { CLOSED } else { row.get(1)? },
             );
         }
-        for (partition, tail) in self.live() {
-            tail.moved(stored.get(&partition).copied().unwrap_or(CLOSED));
+        for (partition, signal) in self.live() {
+            signal.moved(stored.get(&partition).copied().unwrap_or(CLOSED));
         }
         Ok(())
     }
 
-    /// Waits until a reader is there; `false` when it was closed.
+    /// Waits until there is a reader; returns `false` once closed.
     pub(crate) fn wait_for_reader(&self) -> bool {
         let mut state = self.lock();
         loop {
             if state.closed {
                 return false;
             }
-            state.partitions.retain(|_, tail| tail.strong_count() > 0);
+            state
+                .partitions
+                .retain(|_, signal| signal.strong_count() > 0);
             if !state.partitions.is_empty() {
                 return true;
             }
@@ -99,10 +101,17 @@ impl Tails {
         self.subscribed.notify_all();
     }
 
-    fn live(&self) -> Vec<(i64, Arc<Tail>)> {
+    /// Wakes every reader, so that each learns that the file can no longer be used.
+    pub(crate) fn wake_all(&self) {
+        for (_, partition) in self.live() {
+            partition.signal.notify(usize::MAX);
+        }
+    }
+
+    fn live(&self) -> Vec<(i64, Arc<PartitionSignal>)> {
         let state = self.lock();
         let live = state.partitions.iter();
-        live.filter_map(|(id, tail)| Some((*id, tail.upgrade()?)))
+        live.filter_map(|(id, signal)| Some((*id, signal.upgrade()?)))
             .collect()
     }
 
@@ -111,7 +120,7 @@ impl Tails {
     }
 }
 
-impl Tail {
+impl PartitionSignal {
     fn moved(&self, seen: i64) {
         if self.seen.swap(seen, Ordering::AcqRel) != seen {
             self.signal.notify(usize::MAX);
