@@ -60,7 +60,14 @@ pub struct StoredDeadLetter {
     pub dead_letter: DeadLetter,
 }
 
-/// Which dead letters to list.
+/// Selects the dead letters to list.
+///
+/// ```
+/// use aqueduct_core::DeadLetterQuery;
+///
+/// let query = DeadLetterQuery::new().of_group("billing").of_key("VINET").with_limit(10);
+/// assert_eq!(query.limit, 10);
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct DeadLetterQuery {
@@ -76,8 +83,50 @@ pub struct DeadLetterQuery {
     pub limit: usize,
 }
 
+impl DeadLetterQuery {
+    /// Creates a query for all dead letters, 100 per page.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Selects the dead letters of `group` only.
+    #[must_use]
+    pub fn of_group(mut self, group: impl Into<GroupName>) -> Self {
+        self.group = Some(group.into());
+        self
+    }
+
+    /// Selects the dead letters from `stream` only.
+    #[must_use]
+    pub fn of_stream(mut self, stream: impl Into<StreamName>) -> Self {
+        self.stream = Some(stream.into());
+        self
+    }
+
+    /// Selects the dead letters of `key` only.
+    #[must_use]
+    pub fn of_key(mut self, key: impl Into<SmallStr>) -> Self {
+        self.key = Some(key.into());
+        self
+    }
+
+    /// Selects the dead letters behind `id`: the page after the one that `id` ended.
+    #[must_use]
+    pub fn after(mut self, id: DeadLetterId) -> Self {
+        self.after = Some(id);
+        self
+    }
+
+    /// Sets how many dead letters are returned at most.
+    #[must_use]
+    pub fn with_limit(mut self, limit: usize) -> Self {
+        self.limit = limit;
+        self
+    }
+}
+
 impl Default for DeadLetterQuery {
-    /// All dead letters, 100 a page.
+    /// All dead letters, 100 per page.
     fn default() -> Self {
         Self {
             group: None,
