@@ -7,29 +7,43 @@ use crate::{GroupName, Partition, PartitionId, Result, StreamName, Timestamp};
 /// Creates and describes a stream.
 #[async_trait]
 pub trait Admin: Send + Sync {
-    /// Creates the stream where it is missing; answers whether it did.
-    async fn create(&self, spec: &StreamSpec) -> Result<bool>;
-
-    /// What the stream is now.
+    /// Creates the stream if it does not exist. Returns whether it did.
     ///
     /// # Errors
-    /// `NotFound` where it is missing.
+    /// `Invalid` for a specification that the backend cannot satisfy; `Denied`; `Full` at a quota;
+    /// `Throttled`, `Unavailable` or `TimedOut`, after which the stream may exist.
+    async fn create(&self, spec: &StreamSpec) -> Result<bool>;
+
+    /// Returns the stream's current description.
+    ///
+    /// # Errors
+    /// `NotFound` if it does not exist; `Denied`; `Throttled`, `Unavailable` or `TimedOut`.
     async fn describe(&self) -> Result<StreamDescription>;
 
-    /// How far `group` is behind, a line for each partition; whether it runs or not.
+    /// Returns the lag of `group` for each partition, whether its members run or not.
+    ///
+    /// # Errors
+    /// `NotFound` if the stream does not exist; `Unsupported` if the backend cannot tell; `Denied`;
+    /// `Throttled`, `Unavailable` or `TimedOut`.
     async fn lag(&self, group: &GroupName) -> Result<Vec<PartitionLag>>;
 
     /// Changes the number of open partitions by splitting or merging.
     ///
     /// # Errors
-    /// `Unsupported` where the backend cannot.
+    /// `Unsupported` if the backend cannot; `Invalid` for a number out of its range; `NotFound` if the stream
+    /// does not exist; `Conflict` while it is being changed; `Denied`; `Throttled`, `Unavailable` or
+    /// `TimedOut`, after which the change may go on.
     async fn reshard(&self, partitions: u32) -> Result<()>;
 
     /// Deletes the stream and everything in it.
+    ///
+    /// # Errors
+    /// `NotFound` if it does not exist; `Denied`; `Throttled`, `Unavailable` or `TimedOut`, after which it
+    /// may be deleted.
     async fn delete(&self) -> Result<()>;
 }
 
-/// What a new stream shall be. `None` is the backend's own default.
+/// The specification of a new stream. `None` is the backend's own default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StreamSpec {
@@ -40,7 +54,7 @@ pub struct StreamSpec {
 }
 
 impl StreamSpec {
-    /// A stream of that many partitions.
+    /// Returns the specification of a stream of that many partitions.
     pub fn with_partitions(partitions: u32) -> Self {
         Self {
             partitions: Some(partitions),
@@ -49,7 +63,7 @@ impl StreamSpec {
     }
 }
 
-/// What a stream is.
+/// The description of a stream.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct StreamDescription {
@@ -57,14 +71,14 @@ pub struct StreamDescription {
     pub stream: StreamName,
     /// Its partitions, closed ones too.
     pub partitions: Vec<Partition>,
-    /// How long events are kept, where that is limited.
+    /// How long events are kept; `None` without a limit.
     pub retention: Option<Duration>,
-    /// When it was made, where the backend says so: a stream made anew is told by it.
+    /// When it was created; `None` if the backend does not say.
     pub created: Option<Timestamp>,
 }
 
 impl StreamDescription {
-    /// The description of a stream of those partitions.
+    /// Returns the description of a stream of those partitions.
     pub fn new(stream: StreamName, partitions: Vec<Partition>) -> Self {
         Self {
             stream,
@@ -75,13 +89,13 @@ impl StreamDescription {
     }
 }
 
-/// How far a group is behind in one partition.
+/// The lag of a group in one partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartitionLag {
     /// The partition.
     pub partition: PartitionId,
-    /// Events stored and not settled.
+    /// The number of events that are stored and not settled.
     pub events: u64,
-    /// The age of the oldest of them.
+    /// The age of the oldest of them; `None` if there are none, or the backend does not say.
     pub oldest: Option<Duration>,
 }

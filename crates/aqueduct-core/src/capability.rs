@@ -2,14 +2,14 @@ use std::fmt;
 
 use crate::{Error, ErrorKind, Event, Result, SmallStr};
 
-/// What a backend, or a consumer made of one, may be asked to do.
+/// An ability of a backend, or of a consumer made of one, that a group may require.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 #[repr(u8)]
 pub enum Capability {
     /// Events of one key are delivered in the order in which they were sent.
     KeyOrder,
-    /// What was delivered and settled can be read again.
+    /// Settled events can be read again.
     Replay,
     /// Reading can start at a time.
     StartAtTime,
@@ -17,13 +17,13 @@ pub enum Capability {
     Positions,
     /// The number of partitions can change while it is used.
     Resharding,
-    /// How far a group is behind can be told.
+    /// The lag of a group can be measured.
     Lag,
     /// A nack may ask for a delay.
     DelayedNack,
     /// `attempt` counts runs of the handler, not receipts.
     HandlerAttempts,
-    /// What `send` acknowledged survives a crash of the machine.
+    /// Events that `send` acknowledged survive a crash of the machine.
     Durable,
     /// Several processes share the stream.
     Shared,
@@ -62,7 +62,7 @@ impl Capability {
         Self::Groups,
     ];
 
-    /// The name, as `requires` has it.
+    /// Returns the name, as `requires` has it.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::KeyOrder => "key_order",
@@ -98,7 +98,7 @@ impl fmt::Display for Capability {
     }
 }
 
-/// What somebody says of one capability before, or after, it was opened.
+/// The claim on one capability, before or after opening.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Claim {
     /// It can.
@@ -143,7 +143,7 @@ impl Claims {
         self
     }
 
-    /// What is claimed of `capability`.
+    /// Returns the claim on `capability`.
     pub fn get(&self, capability: Capability) -> &Claim {
         &self.0[capability as usize]
     }
@@ -153,7 +153,7 @@ impl Claims {
         *self.get(capability) == Claim::Yes
     }
 
-    /// What both can do together: the weaker claim of each.
+    /// Returns the weaker claim of each capability: what both can do together.
     #[must_use]
     pub fn and(mut self, other: &Self) -> Self {
         for (mine, theirs) in self.0.iter_mut().zip(&other.0) {
@@ -166,7 +166,7 @@ impl Claims {
     }
 }
 
-/// The sizes that a backend takes; `None` is no limit of its own.
+/// The size limits of a backend; `None` if it has none of its own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
     /// The largest encoded event, in bytes.
@@ -197,7 +197,7 @@ impl Limits {
     }
 }
 
-/// What somebody can do, and the sizes that it takes.
+/// The claims and size limits of something that is open.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Capabilities {
     /// The claims, none of them open once it was opened.

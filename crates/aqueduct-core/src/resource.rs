@@ -11,14 +11,15 @@ use crate::{
 
 /// Turns URLs of its schemes into resources.
 pub trait Backend: Send + Sync {
-    /// The schemes that it serves, such as `sqlite`.
+    /// Returns the schemes that it serves, such as `sqlite`.
     fn schemes(&self) -> &[&'static str];
 
     /// Reads and checks a URL and its options, without I/O. `name` is the stream's (or store's)
     /// name in the configuration; a URL may name another.
     ///
     /// # Errors
-    /// `Config`, naming the key, the text as written and the valid choices.
+    /// `Config`, naming the key, the text as written and the valid choices; never a part of the URL itself,
+    /// which may hold secrets expanded ([`Options::refuse_url`]).
     fn parse(&self, name: &str, url: &Url, options: Options) -> Result<Arc<dyn Resource>>;
 
     /// Returns the documentation of the options that [`parse`](Self::parse) reads; empty if the backend
@@ -29,19 +30,22 @@ pub trait Backend: Send + Sync {
 }
 
 /// Something that a URL names: it offers any of producer, source, leases, idempotency, dead letters and
-/// admin. What it does not offer is `Unsupported`.
+/// admin.
 ///
-/// Every method that opens checks that what it names is there (`NotFound` otherwise, unless it was
-/// told to create what is missing).
+/// # Errors
+/// Every method that opens something returns `Unsupported` if the resource does not offer it; `NotFound` if
+/// it does not exist and may not be created; `Denied` without the rights to open it; `Config` if what exists
+/// contradicts the options; `Full` if there is no room to create it; `Throttled`, `Unavailable` or
+/// `TimedOut` if opening again may help.
 #[async_trait]
 pub trait Resource: Send + Sync {
-    /// What it is, for people: scheme and place, no secrets.
+    /// Returns scheme and place without secrets, for errors.
     fn describe(&self) -> String;
 
-    /// The stream that it names.
+    /// Returns the stream that it names.
     fn stream(&self) -> &StreamName;
 
-    /// What it can do, as far as is known without connecting.
+    /// Returns its claims, as far as they are known without connecting.
     fn claims(&self) -> Claims;
 
     /// Returns the place that it names, to compare it with other resources.
@@ -93,7 +97,7 @@ pub trait Resource: Send + Sync {
     /// Opens its dead letters.
     async fn dead_letters(&self, runtime: &Runtime) -> Result<Arc<dyn DeadLetterStore>> {
         let _ = runtime;
-        Err(self.does_not_offer("dead_letters"))
+        Err(self.does_not_offer("dead letters"))
     }
 
     /// Opens its administration; the stream itself may be missing.
@@ -111,13 +115,13 @@ pub trait Resource: Send + Sync {
         Ok(())
     }
 
-    /// The error for what it does not offer.
+    /// Returns the error for something that it does not offer.
     fn does_not_offer(&self, what: &str) -> Error {
         Error::unsupported(format!("{} offers no {what}", self.describe()))
     }
 }
 
-/// What a resource lets consumers read from.
+/// The source that consumers read from.
 #[derive(Clone)]
 #[non_exhaustive]
 pub enum Source {

@@ -17,7 +17,7 @@ use crate::{Event, SmallStr};
 /// assert_eq!(by_type.route(&Event::new("order.placed")), Route::one("orders"));
 ///
 /// let by_tenant = |event: &Event| {
-///     let tenant = event.subject().unwrap_or("nobody");
+///     let tenant = event.subject().unwrap_or("unknown");
 ///     vec![SmallStr::from(format!("{tenant}-events")), SmallStr::from("audit")]
 /// };
 /// let event = Event::new("order.placed").with_subject("acme");

@@ -60,7 +60,7 @@ pub struct Running {
 struct WorkerTask(Task<Result<()>>);
 
 /// How much a test's clock moves while a group is waited for: a back-off of an hour included.
-const PATIENCE: Duration = Duration::from_secs(24 * 3600);
+const DRAIN_LIMIT: Duration = Duration::from_secs(24 * 3600);
 
 /// How often the tasks get a turn before the clock goes to its next timer.
 const TURNS: usize = 64;
@@ -122,7 +122,7 @@ impl TestClient {
     pub async fn wait_until_drained(&self, group: &str) -> Result<()> {
         let name = GroupName::from(group);
         let streams = self.client.streams_of(group)?;
-        let deadline = self.clock.now() + PATIENCE;
+        let deadline = self.clock.now() + DRAIN_LIMIT;
         loop {
             let mut behind = 0;
             for stream in streams {
@@ -150,9 +150,9 @@ impl TestClient {
     pub async fn published(&self, stream: &str) -> Result<Vec<Event>> {
         let admin = self.client.admin(stream).await?;
         // A group that never ran is behind by all there is.
-        let nobody = GroupName::from("aqueduct-testing-nobody");
+        let unused = GroupName::from("aqueduct-testing-unused");
         let mut reader = self.client.reader(stream, Start::Earliest).await?;
-        let lag = admin.lag(&nobody).await?;
+        let lag = admin.lag(&unused).await?;
         let count: u64 = lag.iter().map(|partition| partition.events).sum();
         let mut events = Vec::new();
         while (events.len() as u64) < count {
@@ -164,10 +164,10 @@ impl TestClient {
         Ok(events)
     }
 
-    /// Asserts that a stream holds an event like that, and answers the first one.
+    /// Asserts that a stream holds an event like that, and returns the first one.
     ///
     /// # Panics
-    /// Where it holds none, listing the types of those that it holds.
+    /// If it holds none, listing the types of those that it holds.
     pub async fn assert_published(&self, stream: &str, like: impl Fn(&Event) -> bool) -> Event {
         let events = match self.published(stream).await {
             Ok(events) => events,
@@ -204,10 +204,10 @@ impl Running {
         &self.handle
     }
 
-    /// Lets the worker drain, and answers how it ended.
+    /// Lets the worker drain, and returns how it ended.
     ///
     /// # Errors
-    /// What stopped the worker.
+    /// The error that stopped the worker.
     pub async fn stop(self) -> Result<()> {
         self.handle.stop();
         self.task.0.await?
@@ -216,7 +216,7 @@ impl Running {
     /// Waits until the worker ends by itself.
     ///
     /// # Errors
-    /// What stopped the worker.
+    /// The error that stopped the worker.
     pub async fn ended(self) -> Result<()> {
         self.task.0.await?
     }

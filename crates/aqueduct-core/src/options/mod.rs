@@ -17,7 +17,7 @@ use crate::{Error, Result, SmallStr};
 /// The options of one resource: its table in the configuration and its URL's query, as one set.
 ///
 /// A backend reads each option that it knows by a typed method, then calls
-/// [`finish`](Self::finish): what nobody read is an error that lists the valid names. Errors print
+/// [`finish`](Self::finish): an option that was not read is an error that lists the valid names. Errors print
 /// each value as it was written, before references to the environment were expanded.
 ///
 /// ```
@@ -224,7 +224,7 @@ impl Options {
     /// Ends the reading.
     ///
     /// # Errors
-    /// `Config` where an option is left that nobody knows, listing those that are valid.
+    /// `Config` if an option is left that was not read, listing the valid ones.
     pub fn finish(self) -> Result<()> {
         match self.values.iter().find(|(_, option)| !option.used) {
             None => Ok(()),

@@ -1,5 +1,5 @@
 use std::cell::RefCell;
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -116,7 +116,10 @@ impl TraceContext {
     pub fn write_to(&self, event: &mut Event) {
         let attributes = event.attributes_mut();
         // Both names are valid, so setting them cannot fail.
-        let _ = attributes.set(SmallStr::literal("traceparent"), self.to_string());
+        let _ = attributes.set(
+            SmallStr::literal("traceparent"),
+            SmallStr::from(text_of(&self.encode())),
+        );
         match &self.state {
             Some(state) => {
                 let _ = attributes.set(SmallStr::literal("tracestate"), state.clone());
@@ -126,6 +129,24 @@ impl TraceContext {
             }
             None => {}
         }
+    }
+
+    /// Writes the text in place: this runs for each event sent.
+    fn encode(&self) -> [u8; TEXT_BYTES] {
+        let mut text = [b'-'; TEXT_BYTES];
+        let fields = [
+            (0, 2, 0),
+            (3, 32, self.trace_id),
+            (36, 16, u128::from(self.span_id)),
+            (53, 2, u128::from(self.flags)),
+        ];
+        for (start, digits, value) in fields {
+            for at in 0..digits {
+                let nibble = (value >> (4 * (digits - 1 - at))) & 15;
+                text[start + at] = b"0123456789abcdef"[nibble as usize];
+            }
+        }
+        text
     }
 
     /// Returns the context of the handler that is running; `None` outside of one.
@@ -162,30 +183,19 @@ impl TraceContext {
     }
 }
 
+/// The length of a `traceparent` of version 0.
+const TEXT_BYTES: usize = 55;
+
 /// Writes the `traceparent`.
 impl fmt::Display for TraceContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // One call of the formatter for the whole: this runs for each event sent.
-        let mut text = [0; 55];
-        let mut at = 0;
-        let mut push = |digits: u32, value: u128| {
-            for digit in (0..digits).rev() {
-                let nibble = (value >> (4 * digit)) as usize & 15;
-                text[at] = b"0123456789abcdef"[nibble];
-                at += 1;
-            }
-            if at < text.len() {
-                text[at] = b'-';
-                at += 1;
-            }
-        };
-        push(2, 0);
-        push(32, self.trace_id);
-        push(16, u128::from(self.span_id));
-        push(2, u128::from(self.flags));
-        text.iter()
-            .try_for_each(|&byte| f.write_char(char::from(byte)))
+        f.write_str(text_of(&self.encode()))
     }
+}
+
+fn text_of(encoded: &[u8; TEXT_BYTES]) -> &str {
+    // It is made of hexadecimal digits and dashes.
+    std::str::from_utf8(encoded).unwrap_or_default()
 }
 
 /// The context of the code that is being polled, and the event that it handles.

@@ -14,7 +14,7 @@ use super::schemes::Schemes;
 use super::{Client, Inner};
 use crate::config::{Config, Environment, Sources};
 
-/// What every partition may hold whatever the others do, where `receive_bytes` is set: a fetch.
+/// The bytes that each partition may always hold under `receive_bytes`: one fetch.
 const SHARE: usize = 1 << 20;
 
 /// Makes a [`Client`]: from a file, TOML and single keys, the environment over all of them.
@@ -170,7 +170,7 @@ impl ClientBuilder {
         self
     }
 
-    /// Serves every URL by `backend`, whatever its scheme.
+    /// Serves every URL of any scheme by `backend`.
     pub(crate) fn only_backend(mut self, backend: MemoryBackend) -> Self {
         self.only = Some(backend);
         self

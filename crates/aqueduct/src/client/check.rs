@@ -5,7 +5,7 @@ use super::{Client, references};
 use crate::config::{GroupConfig, IdempotencyPlace};
 
 impl Client {
-    /// What speaks against opening the group, as far as is known without connecting.
+    /// Returns the reasons not to open the group, as far as they are known without connecting.
     pub(super) fn check_group(&self, group: &GroupConfig) -> Vec<Error> {
         let mut errors = Vec::new();
         for stream in &group.streams {
@@ -60,7 +60,7 @@ impl Client {
         )))
     }
 
-    /// What speaks against using the group as it was opened.
+    /// Compares the opened consumer with what the group requires.
     pub(super) fn check_opened(
         &self,
         group: &GroupConfig,
@@ -100,7 +100,7 @@ impl Client {
     }
 }
 
-/// What one stream of a group is read with.
+/// The resources that one stream of a group is read with.
 struct GroupResources<'a> {
     stream: &'a NamedResource,
     leases: Option<&'a NamedResource>,
@@ -109,7 +109,7 @@ struct GroupResources<'a> {
 }
 
 impl GroupResources<'_> {
-    /// What the group can do with the stream: what each part contributes.
+    /// Returns the claims of the group on the stream: each resource contributes its own.
     fn fold(&self, group: &GroupConfig) -> Claims {
         use Capability::{
             DeadLetters, Durable, Idempotency, Leases, Positions, Shared, Transactions,

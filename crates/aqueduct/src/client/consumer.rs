@@ -4,6 +4,32 @@ use std::sync::Arc;
 use aqueduct_core::{Capabilities, ConsumerStatus, Delivery, Result};
 
 /// A member of a group that the caller pulls from. Clones are the same member.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> aqueduct::Result<()> {
+/// use aqueduct::{Client, Event};
+///
+/// let client = Client::from_toml(r#"
+///     [client]
+///     source = "/shop"
+///
+///     [streams.orders]
+///     url = "memory:"
+///
+///     [groups.archive]
+///     stream = "orders"
+///     on_reject = "drop"
+/// "#).await?;
+/// client.producer("orders").await?.send(Event::new("order.placed")).await?;
+///
+/// let consumer = client.consumer("archive").await?;
+/// for delivery in consumer.receive_batch(100).await? {
+///     delivery.ack().await?;
+/// }
+/// consumer.flush().await?; // what is acked is durable
+/// consumer.close().await
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Consumer(Arc<dyn aqueduct_core::Consumer>);
 
@@ -15,13 +41,13 @@ impl Consumer {
     /// Waits for one delivery; `None` where the consumer has ended. Cancel safe.
     ///
     /// # Errors
-    /// What the backend or the lease store answers; retryable ones may be asked again.
+    /// Errors of the backend or the lease store; a retryable one may be retried.
     pub async fn receive(&self) -> Result<Option<Delivery>> {
         Ok(self.0.receive_batch(1).await?.pop())
     }
 
-    /// Waits for one delivery, then answers up to `max` (at least 1) that are there; empty where
-    /// the consumer has ended. Cancel safe.
+    /// Waits for one delivery, then returns up to `max` (at least 1) that are there; none if the
+    /// consumer has ended. Cancel safe.
     ///
     /// # Errors
     /// As for [`receive`](Self::receive).
@@ -32,7 +58,7 @@ impl Consumer {
     /// Stops fetching and keeps the right to settle what is out.
     ///
     /// # Errors
-    /// What the backend answers.
+    /// Errors of the backend.
     pub async fn drain(&self) -> Result<()> {
         self.0.drain().await
     }
@@ -40,7 +66,7 @@ impl Consumer {
     /// Commits what is settled and waits until that is durable.
     ///
     /// # Errors
-    /// What the lease store answers.
+    /// Errors of the lease store.
     pub async fn flush(&self) -> Result<()> {
         self.0.flush().await
     }
@@ -49,7 +75,7 @@ impl Consumer {
     /// is closing once.
     ///
     /// # Errors
-    /// What the lease store answers.
+    /// Errors of the lease store.
     pub async fn close(&self) -> Result<()> {
         self.0.close().await
     }
@@ -64,17 +90,17 @@ impl Consumer {
         self.0.pause(false);
     }
 
-    /// What it can do, as opened.
+    /// Returns its capabilities, as opened.
     pub fn capabilities(&self) -> Capabilities {
         self.0.capabilities()
     }
 
-    /// Where it stands, for health, readiness and lag.
+    /// Returns its status, for health, readiness and lag.
     pub fn status(&self) -> ConsumerStatus {
         self.0.status()
     }
 
-    /// As the contract has it, for code that is generic over consumers.
+    /// Returns the consumer as the contract defines it, for code that is generic over consumers.
     pub fn into_inner(self) -> Arc<dyn aqueduct_core::Consumer> {
         self.0
     }

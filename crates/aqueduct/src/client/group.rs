@@ -163,7 +163,7 @@ impl Client {
             .map_err(|error| error.context("idempotency"))
     }
 
-    /// How long the stream keeps its events; `None` for ever, or where nobody can tell.
+    /// Returns how long the stream keeps its events; `None` without a limit, or if the backend does not say.
     async fn retention_of(&self, stream: &SmallStr) -> Result<Option<Duration>> {
         match self.resource(stream)?.admin(self.runtime()).await {
             Ok(admin) => Ok(admin.describe().await?.retention),

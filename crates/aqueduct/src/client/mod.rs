@@ -37,6 +37,26 @@ use crate::worker::Worker;
 ///
 /// Making one reads and checks the configuration and opens nothing; each stream and store is opened
 /// when it is first used, once, and shared by all who use it. Clones are the same client.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> aqueduct::Result<()> {
+/// use aqueduct::{Client, Event, Start};
+///
+/// let client = Client::from_toml(r#"
+///     [client]
+///     source = "/shop"
+///
+///     [streams.orders]
+///     url = "memory:"
+/// "#).await?;
+/// client.producer("orders").await?.send(Event::new("order.placed")).await?;
+///
+/// let mut reader = client.reader("orders", Start::Earliest).await?;
+/// let read = reader.next().await?.expect("an event");
+/// assert_eq!(read.event.source(), "/shop");
+/// client.close().await
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Client(Arc<Inner>);
 
@@ -109,10 +129,10 @@ impl Client {
         check::together(errors)
     }
 
-    /// The producer of a stream.
+    /// Returns the producer of a stream.
     ///
     /// # Errors
-    /// `Config` for an unknown name; what opening answers.
+    /// `Config` for an unknown name; errors of opening it.
     pub async fn producer(&self, stream: &str) -> Result<Producer> {
         self.stream(stream)?.producer(&self.0.runtime).await
     }
@@ -138,10 +158,10 @@ impl Client {
         Ok(producer)
     }
 
-    /// A member of a group that the caller pulls from.
+    /// Returns a member of a group that the caller pulls from.
     ///
     /// # Errors
-    /// `Config` for an unknown name; what opening answers.
+    /// `Config` for an unknown name; errors of opening it.
     pub async fn consumer(&self, group: &str) -> Result<Consumer> {
         let group = self.group(group)?;
         check::together(self.check_group(group))?;
@@ -152,13 +172,13 @@ impl Client {
     /// Follows a stream without a group: every partition from `start` on, nothing settled.
     ///
     /// # Errors
-    /// `Config` for an unknown name, `Unsupported` for a queue; what opening answers.
+    /// `Config` for an unknown name, `Unsupported` for a queue; errors of opening it.
     pub async fn reader(&self, stream: &str, start: Start) -> Result<Reader> {
         let log = self.stream(stream)?.log(&self.0.runtime).await?;
         Reader::open(log, start, &self.0.runtime).await
     }
 
-    /// A worker for a group, to be given handlers. Opens nothing until it runs.
+    /// Returns a worker for a group, to be given handlers. Opens nothing until it runs.
     ///
     /// # Errors
     /// `Config` for an unknown name, and what [`check`](Self::check) says of the group.
@@ -185,7 +205,7 @@ impl Client {
         }
     }
 
-    /// The administration of a stream, which may be missing.
+    /// Returns the administration of a stream, which need not exist.
     ///
     /// # Errors
     /// `Config` for an unknown name, `Unsupported` where the backend has none.
@@ -215,7 +235,7 @@ impl Client {
     /// Closing twice is closing once.
     ///
     /// # Errors
-    /// The first that something answered; the rest is closed all the same.
+    /// The first error; everything else is closed all the same.
     pub async fn close(&self) -> Result<()> {
         let consumers = std::mem::take(&mut *self.consumers());
         let mut closed = Ok(());

@@ -27,6 +27,20 @@ const LOOK_AGAIN: Duration = Duration::from_secs(30);
 ///
 /// Events come in order within a partition, so in order per key. It is a futures
 /// [`Stream`] too. It never ends by itself, unless every partition is closed and read to its end.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> aqueduct::Result<()> {
+/// use aqueduct::{Client, Event, Start};
+///
+/// let client = Client::from_toml("[client]\nsource = \"/s\"\n[streams.a]\nurl = \"memory:\"").await?;
+/// client.producer("a").await?.send(Event::new("x").with_key("k")).await?;
+///
+/// let mut reader = client.reader("a", Start::Earliest).await?;
+/// if let Some(read) = reader.next().await? {
+///     println!("{} at {} of {}", read.event.kind(), read.position, read.partition);
+/// }
+/// # Ok(()) }
+/// ```
 pub struct Reader {
     log: Arc<dyn PartitionedLog>,
     runtime: Runtime,
@@ -70,7 +84,7 @@ enum State {
 
 type OpenReader = Box<dyn PartitionReader>;
 
-/// What a partition does when its records are handed out.
+/// The next step of a partition whose records are all handed out.
 enum Next {
     Read(OpenReader),
     End(Vec<PartitionId>),
@@ -80,7 +94,7 @@ enum Step {
     Opened(PartitionId, Result<OpenReader>, u32),
     Read(PartitionId, OpenReader, Result<ReadBatch>, u32),
     Listed(Result<Vec<Partition>>),
-    /// A partition was read to its end, and has children that nobody knew.
+    /// A partition was read to its end, and has children that were not known.
     Ended(PartitionId, Vec<PartitionId>, Result<Vec<Partition>>, u32),
 }
 

@@ -8,10 +8,23 @@ use super::{TABLES, list};
 
 /// The environment that a configuration sees: for `${NAME}` references, and for the variables that
 /// set keys, such as `AQUEDUCT__STREAMS__ORDERS__URL`.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> aqueduct::Result<()> {
+/// use aqueduct::{Client, Environment};
+///
+/// let environment = Environment::from_iter([("AQUEDUCT__STREAMS__ORDERS__PARTITIONS", "8")]);
+/// let client = Client::builder()
+///     .toml("[streams.orders]\nurl = \"memory:\"")
+///     .environment(environment)
+///     .build()
+///     .await?;
+/// # let _ = client; Ok(()) }
+/// ```
 #[derive(Clone, Default)]
 pub struct Environment(BTreeMap<String, String>);
 
-/// What the names of variables that set keys begin with.
+/// The prefix of variables that set keys.
 const PREFIX: &str = "AQUEDUCT__";
 
 impl Environment {
@@ -36,7 +49,7 @@ impl Environment {
     }
 
     /// Sets the keys that variables name. A variable that matches no declared name is an error: it
-    /// would change nothing, and nobody would know.
+    /// would change nothing, silently.
     pub(super) fn overlay(&self, tree: &mut Tree) -> Result<()> {
         let ours = self.0.range(PREFIX.to_string()..);
         for (variable, value) in ours.take_while(|(name, _)| name.starts_with(PREFIX)) {

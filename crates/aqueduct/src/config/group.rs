@@ -9,7 +9,7 @@ use super::section::Section;
 use super::target::{Target, TargetKind};
 use super::{Scope, list};
 
-/// What one table of `[groups]` says.
+/// One table of `[groups]`.
 #[derive(Clone, Debug)]
 pub(crate) struct GroupConfig {
     pub(crate) name: SmallStr,
@@ -36,7 +36,7 @@ pub(crate) struct GroupConfig {
     pub(crate) options: GroupOptions,
 }
 
-/// Where the idempotency records of a group are.
+/// The place of a group's idempotency records.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum IdempotencyPlace {
     /// Nowhere: events that come twice are handled twice.
@@ -204,17 +204,17 @@ fn read_requires(section: &mut Section) -> Result<Vec<Capability>> {
 
 fn read_failure(
     section: &mut Section,
-    has_letters: bool,
+    has_dead_letters: bool,
 ) -> Result<(OnExhausted, Option<OnReject>)> {
     let exhausted = section.choice("on_exhausted", &["dead_letter", "divert_key", "block"])?;
     let on_exhausted = match exhausted {
         Some("dead_letter") => OnExhausted::DeadLetter,
         Some("divert_key") => OnExhausted::DivertKey,
         Some(_) => OnExhausted::Block,
-        None if has_letters => OnExhausted::DeadLetter,
+        None if has_dead_letters => OnExhausted::DeadLetter,
         None => OnExhausted::Block,
     };
-    if !has_letters && on_exhausted != OnExhausted::Block {
+    if !has_dead_letters && on_exhausted != OnExhausted::Block {
         return Err(section.refuse(
             "on_exhausted",
             "it needs dead_letters, a stream's name or a URL; without them only block is possible",
@@ -225,7 +225,7 @@ fn read_failure(
         Some(_) => Some(OnReject::Drop),
         None => None,
     };
-    if has_letters && on_reject.is_some() {
+    if has_dead_letters && on_reject.is_some() {
         return Err(section.refuse(
             "on_reject",
             "dead_letters is set too, and they would take what is rejected: say one of the two",

@@ -9,7 +9,7 @@ use super::{Environment, as_table};
 #[derive(Clone, Debug, Default)]
 pub(crate) struct LayerConfigs {
     pub(crate) tracing: TracingOptions,
-    /// `None` without a table: a time-out without a limit is no layer.
+    /// `None` without a table: a time-out without a limit has no effect.
     pub(crate) timeout: Option<TimeoutOptions>,
 }
 

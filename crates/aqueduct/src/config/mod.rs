@@ -47,7 +47,7 @@ pub(crate) struct Config {
     pub(crate) secrets: Secrets,
 }
 
-/// What `[client]` says.
+/// The table `[client]`.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ClientConfig {
     pub(crate) source: Option<SmallStr>,
@@ -58,7 +58,7 @@ pub(crate) struct ClientConfig {
     pub(crate) layers: Vec<SmallStr>,
 }
 
-/// What every table is read with.
+/// The scope in which every table is read.
 #[derive(Clone, Copy)]
 pub(crate) struct Scope<'a> {
     folder: Option<&'a Path>,
@@ -71,7 +71,7 @@ pub(crate) struct Scope<'a> {
 #[derive(Debug, Default)]
 pub(crate) struct Origins(BTreeMap<String, String>);
 
-/// What a configuration is made of, in the order in which one overrides the other.
+/// The sources of a configuration, in the order in which one overrides the other.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Sources {
     pub(crate) file: Option<(PathBuf, String)>,

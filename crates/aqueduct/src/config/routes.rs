@@ -61,7 +61,7 @@ pub(super) fn read(
     Ok(rules)
 }
 
-/// What targets are looked up in.
+/// The scope in which targets are looked up.
 struct Reader<'a> {
     targets: &'a BTreeMap<SmallStr, Target>,
     environment: &'a Environment,

@@ -161,7 +161,7 @@ impl Section {
         self.options.refuse(name, why)
     }
 
-    /// The options that nobody has read, for a backend, and the names that were.
+    /// Returns the options that were not read, for a backend, and the names that were.
     pub(crate) fn into_options(self) -> Result<(Options, Vec<&'static str>)> {
         match self.rest.iter().next() {
             Some((name, node)) => Err(Error::config(format!(
@@ -173,7 +173,7 @@ impl Section {
         }
     }
 
-    /// Refuses keys that nobody has read, listing those that are valid.
+    /// Refuses keys that were not read, listing those that are valid.
     pub(crate) fn finish(mut self) -> Result<()> {
         for name in std::mem::take(&mut self.known) {
             self.options.text(name)?;

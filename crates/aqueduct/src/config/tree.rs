@@ -7,8 +7,8 @@ use toml::de::{DeTable, DeValue};
 
 use super::Origins;
 
-/// The configuration before anything is known of its keys: every value is the text that somebody
-/// wrote, so that `"64"` and `64` are the same.
+/// The configuration before anything is known of its keys: every value is the text as it was
+/// written, so that `"64"` and `64` are the same.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tree {
     root: Table,
@@ -60,7 +60,7 @@ impl Tree {
         let assignment = format!("{key} = 0");
         let refuse = || {
             Error::config(format!(
-                "`{key}` is no key such as streams.orders.url or streams.\"a.b\".url"
+                "`{key}` is not a key (expected, for example, streams.orders.url or streams.\"a.b\".url)"
             ))
         };
         let parsed = DeTable::parse(&assignment).map_err(|_| refuse())?;

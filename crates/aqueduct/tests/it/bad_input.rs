@@ -328,7 +328,7 @@ async fn files_that_are_not_there_are_named() {
     assert_eq!(error.kind(), ErrorKind::Config);
     let builder = Client::builder().set("streams", "memory:").set("a b", "c");
     let error = builder.build().await.unwrap_err().to_string();
-    assert!(error.contains("`a b` is no key"), "{error}");
+    assert!(error.contains("`a b` is not a key"), "{error}");
 }
 
 #[tokio::test]
