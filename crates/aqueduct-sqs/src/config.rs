@@ -15,7 +15,7 @@ pub(crate) struct Config {
     pub(crate) create: bool,
     /// How long a queue that is made keeps its messages; `None`: the service's 4 days.
     pub(crate) retention: Option<Duration>,
-    /// Whether a standard queue is told the key, to be fair among keys. Default: yes, it is free.
+    /// Whether a standard queue is told the key, to be fair among keys. Default: no, it costs money.
     pub(crate) fair: bool,
     pub(crate) reading: Reading,
 }
@@ -77,7 +77,7 @@ impl Config {
             let why = "it says how a missing queue is made, which needs create = \"missing\"";
             return Err(options.refuse("retention", why));
         }
-        let fair = options.boolean("fair")?.unwrap_or(true);
+        let fair = options.boolean("fair")?.unwrap_or(false);
         let reading = Reading::read(&mut options)?;
         options.finish()?;
         Ok(Self {

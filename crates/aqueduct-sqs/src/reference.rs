@@ -60,7 +60,7 @@ const OPTIONS: &[OptionDoc] = &[
     ),
     OptionDoc::new(
         &["fair"],
-        "`true`",
-        "tells a standard queue the key as message group, so that it is fair among keys",
+        "`false`",
+        "`true` tells a standard queue the key as message group, so that it is fair among keys, which Amazon charges for",
     ),
 ];

@@ -1,6 +1,6 @@
 //! Dead letters in a queue. The README says what a queue cannot do for them.
 
-mod cut;
+mod encode;
 mod keys;
 mod scan;
 mod stored;
@@ -24,7 +24,7 @@ pub(crate) struct SqsDeadLetters {
     queue: Queue,
     largest: usize,
     runtime: Runtime,
-    /// Rises with each burial of this process, as the wall clock does.
+    /// Rises with each dead letter of this process, as the wall clock does.
     order: Mutex<u64>,
     /// Held by whoever looks through the queue: two would hide dead letters from each other.
     looking: futures::lock::Mutex<()>,
@@ -50,7 +50,7 @@ impl SqsDeadLetters {
     }
 
     async fn message(&self, dead_letter: &DeadLetter) -> Result<Outgoing> {
-        let encoded = cut::encode_to_fit(dead_letter, self.largest, self.next_order())?;
+        let encoded = encode::encode(dead_letter, self.largest, self.next_order())?;
         if let (true, Some(key)) = (dead_letter.holds_key, dead_letter.event.key()) {
             let (name, value) = keys::tag_of(&dead_letter.group, &dead_letter.stream, key)?;
             let tagged = self.queue.tag(&name, &value).await;

@@ -4,10 +4,12 @@ use aqueduct_core::{
 };
 use aws_sdk_sqs::types::{Message, MessageSystemAttributeName};
 
-use super::cut::DATA_BYTES;
 use crate::encoding::{Incoming, decode};
 
-/// The attribute that says when a dead letter was buried, among those of its process.
+/// The attribute of an event whose data is only part of what it had: its whole size in bytes.
+const DATA_BYTES: &str = "aqueductdatabytes";
+
+/// The attribute that orders the dead letters of a process.
 pub(super) const ORDER: &str = "aqueduct-order";
 
 /// The group of a dead letter that the service itself has made.

@@ -19,6 +19,9 @@ const CONTENT_TYPE: &str = "content-type";
 const VERSION: &str = "ce-specversion";
 const TYPES: &str = "aqueduct-types";
 
+/// The attribute of a foreign event that holds all attributes of its message.
+const FOREIGN: &str = "sqsattributes";
+
 /// A message to send.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Encoded {

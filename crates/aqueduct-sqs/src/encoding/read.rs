@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 
-use super::{CONTENT_TYPE, TYPES, VERSION};
+use super::{CONTENT_TYPE, FOREIGN, TYPES, VERSION};
 
 /// A message as it was received.
 pub(crate) struct Incoming<'a> {
@@ -52,14 +52,35 @@ pub(crate) fn decode(message: Incoming<'_>) -> Event {
     }
     for (name, value) in message.attributes {
         if let Some(text) = value.string_value() {
-            // Names that CloudEvents does not allow are left out.
+            // A name that CloudEvents does not allow is in `FOREIGN` alone.
             let _ = event.attributes_mut().set(name.as_str(), text);
         }
+    }
+    if !message.attributes.is_empty() {
+        let _ = event
+            .attributes_mut()
+            .set(FOREIGN, whole(message.attributes));
     }
     match damage {
         Some(error) => event.damaged_by(error.message()),
         None => event,
     }
+}
+
+/// Returns all attributes with their types as JSON, as the service's own interface shows them.
+fn whole(attributes: &HashMap<String, MessageAttributeValue>) -> String {
+    let shown = attributes.iter().map(|(name, value)| {
+        let mut shown = serde_json::Map::new();
+        shown.insert("DataType".into(), value.data_type().into());
+        if let Some(text) = value.string_value() {
+            shown.insert("StringValue".into(), text.into());
+        }
+        if let Some(bytes) = value.binary_value() {
+            shown.insert("BinaryValue".into(), STANDARD.encode(bytes).into());
+        }
+        (name.clone(), serde_json::Value::Object(shown))
+    });
+    serde_json::Value::Object(shown.collect()).to_string()
 }
 
 fn text<'a>(attributes: &'a HashMap<String, MessageAttributeValue>, name: &str) -> Option<&'a str> {

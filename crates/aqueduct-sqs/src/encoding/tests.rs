@@ -102,7 +102,12 @@ fn what_is_no_event_says_so_and_keeps_its_body() {
         event.attributes().get("region").unwrap().as_str(),
         Some("eu")
     );
-    assert_eq!(event.attributes().len(), 1);
+    let whole = event.attributes().get(FOREIGN).unwrap().as_str().unwrap();
+    assert!(
+        whole.contains(r#""Not-A-Name":{"DataType":"String","StringValue":"x"}"#),
+        "{whole}"
+    );
+    assert_eq!(event.attributes().len(), 2);
     let mut broken = encode(&Event::new("t").with_source("/s"));
     broken.body.truncate(10);
     let damaged = read(broken);

@@ -1,9 +1,12 @@
 use std::time::Duration;
 
 use aqueduct_core::{
-    DeadLetter, DeadLetterQuery, DeadLetterReason, Event, Revocation, Settlement, Timestamp,
+    DeadLetter, DeadLetterQuery, DeadLetterReason, ErrorKind, Event, Revocation, Settlement,
+    Timestamp,
 };
 use aqueduct_emulators::HttpFault;
+use aws_sdk_sqs::primitives::Blob;
+use aws_sdk_sqs::types::MessageAttributeValue;
 
 use crate::common;
 use crate::support::{queue_url, simulate};
@@ -161,7 +164,7 @@ fn deadlines_are_twelve_hours_and_extensions_reach_the_service() {
 }
 
 #[test]
-fn a_cut_letter_is_shown_and_not_redriven() {
+fn a_dead_letter_that_does_not_fit_is_refused_whole() {
     simulate(async |place| {
         let dead_letters = place
             .resource("sqs://dlq")
@@ -172,30 +175,78 @@ fn a_cut_letter_is_shown_and_not_redriven() {
         let (stream, group) = ("orders".into(), "billing".into());
         let reason = DeadLetterReason::Exhausted;
         let dead_letter = DeadLetter::new(large, stream, group, reason, "boom", Timestamp::EPOCH);
-        dead_letters.put(&[dead_letter]).await.remove(0).unwrap();
-        let found = dead_letters
-            .list(&DeadLetterQuery::default())
-            .await
-            .unwrap();
-        assert_eq!(found.len(), 1);
-        assert!(found[0].dead_letter.message.contains("of 1048576 bytes"));
-        assert_eq!(found[0].dead_letter.stream.as_str(), "orders");
-        let producer = place
-            .resource("sqs://o")
-            .producer(&place.runtime)
-            .await
-            .unwrap();
-        let ids = [found[0].id.clone()];
         let error = dead_letters
-            .redrive(&ids, &*producer)
+            .put(&[dead_letter])
             .await
             .remove(0)
             .unwrap_err();
-        assert!(error.to_string().contains("only part"), "{error}");
-        assert!(
-            dead_letters.show(&ids[0]).await.unwrap().is_some(),
-            "it stays"
-        );
+        assert_eq!(error.kind(), ErrorKind::TooLarge, "{error}");
+        let query = DeadLetterQuery::default();
+        assert!(dead_letters.list(&query).await.unwrap().is_empty());
+    });
+}
+
+#[test]
+fn attributes_of_others_are_delivered_whole() {
+    simulate(async |place| {
+        let orders = place.resource("sqs://o");
+        let consumer = place.consumer(&*orders).await;
+        let client = place.client().await;
+        let url = queue_url(&client, "o").await;
+        let text = |text: &str| {
+            let value = MessageAttributeValue::builder().data_type("String");
+            value.string_value(text).build().unwrap()
+        };
+        let binary = MessageAttributeValue::builder()
+            .data_type("Binary.gzip")
+            .binary_value(Blob::new(b"\x00\xff"))
+            .build()
+            .unwrap();
+        let sent = client
+            .send_message()
+            .queue_url(url)
+            .message_body("{\"Records\":[]}")
+            .message_attributes("An-Attribute", text("one"))
+            .message_attributes("Other_Attribute", text("two"))
+            .message_attributes("third", text("three"))
+            .message_attributes("Blob", binary);
+        sent.send().await.unwrap();
+        let delivery = consumer.receive_batch(1).await.unwrap().remove(0);
+        let attributes = delivery.event().attributes();
+        assert_eq!(attributes.get("third").unwrap().as_str(), Some("three"));
+        let whole = attributes.get("sqsattributes").unwrap().as_str().unwrap();
+        let whole: serde_json::Value = serde_json::from_str(whole).unwrap();
+        let expected = serde_json::json!({
+            "An-Attribute": { "DataType": "String", "StringValue": "one" },
+            "Other_Attribute": { "DataType": "String", "StringValue": "two" },
+            "third": { "DataType": "String", "StringValue": "three" },
+            "Blob": { "DataType": "Binary.gzip", "BinaryValue": "AP8=" },
+        });
+        assert_eq!(whole, expected);
+        delivery.ack().await.unwrap();
+        consumer.close().await.unwrap();
+    });
+}
+
+#[test]
+fn a_role_that_may_not_delete_is_told_to_the_application() {
+    simulate(async |place| {
+        let orders = place.resource("sqs://o.fifo");
+        let producer = orders.producer(&place.runtime).await.unwrap();
+        let events = [event("a", 1)];
+        producer.send_batch(&events).await.into_result().unwrap();
+        let consumer = place.consumer(&*orders).await;
+        for _ in 0..200 {
+            let denied = HttpFault::Error(403, "AccessDenied", "not allowed");
+            place.faults.inject("DeleteMessageBatch", denied);
+        }
+        let delivery = consumer.receive_batch(1).await.unwrap().remove(0);
+        delivery.ack().await.unwrap();
+        let error = consumer.flush().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Denied, "{error}");
+        assert!(consumer.status().unreachable_since.is_some());
+        let error = consumer.receive_batch(1).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Denied, "{error}");
     });
 }
 
