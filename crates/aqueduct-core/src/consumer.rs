@@ -12,16 +12,16 @@ use crate::{
 /// `aqueduct-group` makes one of a log and a lease store, `aqueduct-queue` of a queue service.
 #[async_trait]
 pub trait Consumer: Send + Sync {
-    /// Waits for one delivery, then answers up to `max` (at least 1) that are there. An empty
-    /// answer means that the consumer has ended: drained, closed, or a finite stream read through.
+    /// Waits for one delivery, then returns up to `max` (at least 1) that are there. An empty
+    /// batch means that the consumer has ended: drained, closed, or a finite stream read through.
     ///
     /// Consecutive events of one key may come together, in order; while they are unsettled no
-    /// later event of that key goes to anybody else. Cancel safe: what was received before a
+    /// later event of that key goes to another receiver. Cancel safe: what was received before a
     /// cancellation comes with the next call, without a further attempt.
     async fn receive_batch(&self, max: usize) -> Result<Vec<Delivery>>;
 
-    /// Stops fetching and keeps the right to settle what is out; then `receive_batch` answers
-    /// empty.
+    /// Stops fetching and keeps the right to settle what is out; then `receive_batch` returns
+    /// an empty batch.
     async fn drain(&self) -> Result<()>;
 
     /// Commits what is settled and waits until that is durable.
@@ -34,26 +34,26 @@ pub trait Consumer: Send + Sync {
     /// Holds back deliveries, or lets them flow again; leases are kept.
     fn pause(&self, paused: bool);
 
-    /// What it can do, as opened.
+    /// Returns the capabilities as opened.
     fn capabilities(&self) -> Capabilities;
 
-    /// Where it stands, for health, readiness and lag.
+    /// Returns the status, for health, readiness and lag.
     fn status(&self) -> ConsumerStatus;
 }
 
-/// Where a consumer stands.
+/// The status of a consumer.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct ConsumerStatus {
     /// The partitions that it owns now; empty for queues without partitions.
     pub partitions: Vec<PartitionStatus>,
-    /// Since when the lease store, or the service, cannot be reached.
+    /// When the lease store or service became unreachable; `None` while it is reachable.
     pub unreachable_since: Option<Instant>,
     /// Whether it is paused.
     pub paused: bool,
 }
 
-/// Where one owned partition stands.
+/// The status of one owned partition.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct PartitionStatus {
@@ -71,9 +71,9 @@ pub struct PartitionStatus {
     pub unsettled_bytes: usize,
     /// Events held behind failing keys.
     pub parked: usize,
-    /// Events stored and not settled, where the log can tell.
+    /// Events stored and not settled; `None` if the log cannot count them.
     pub lag_events: Option<u64>,
-    /// How far reading is behind in time, where the log tells it.
+    /// How far reading is behind in time; `None` if the log does not report it.
     pub lag_time: Option<Duration>,
     /// How long the oldest unsettled event has been out.
     pub oldest_unsettled: Option<Duration>,
@@ -127,11 +127,11 @@ pub struct BlockedBy {
     pub key: Option<SmallStr>,
     /// The position of its first unsettled event.
     pub position: Position,
-    /// Since when the partition has not fetched.
+    /// When the partition stopped fetching.
     pub since: Instant,
 }
 
-/// Is told when partitions come and go.
+/// Receives the assignments and revocations of partitions.
 #[async_trait]
 pub trait RebalanceListener: Send + Sync {
     /// A partition was assigned and is read from `start` on; awaited before the first delivery.

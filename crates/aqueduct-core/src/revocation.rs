@@ -5,7 +5,7 @@ use event_listener::{Event as Signal, EventListener};
 
 use crate::{Error, ErrorKind};
 
-/// Why a delivery may no longer be settled, or a partition is no longer ours.
+/// The reason why a delivery may no longer be settled, or a partition is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Revocation {
@@ -24,12 +24,12 @@ pub enum Revocation {
 }
 
 impl Revocation {
-    /// What settling answers from now on.
+    /// Returns the error of later settlements.
     pub fn to_error(self) -> Error {
         match self {
             Self::Superseded => Error::new(
                 ErrorKind::Superseded,
-                "superseded: an earlier event of its run was nacked, it comes again behind it",
+                "superseded: an earlier event of its run was nacked; this one comes again behind it",
             ),
             Self::Lost => Error::new(
                 ErrorKind::Revoked,
@@ -47,12 +47,12 @@ impl Revocation {
         }
     }
 
-    /// The reason in lower case words, as metrics carry it.
+    /// Returns the reason in lower case, as metrics carry it.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Superseded => "superseded",
             Self::Lost => "lost",
-            Self::HandedOff => "handed_over",
+            Self::HandedOff => "handed_off",
             Self::Ended => "ended",
             Self::Expired => "expired",
             Self::Shutdown => "shutdown",
@@ -71,7 +71,7 @@ impl fmt::Display for Revocation {
 pub struct Revocations(Arc<Signal>);
 
 impl Revocations {
-    /// A source that nobody waits on yet.
+    /// Creates a source without waiters.
     pub fn new() -> Self {
         Self::default()
     }

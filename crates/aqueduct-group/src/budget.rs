@@ -15,7 +15,7 @@ pub struct ByteBudget {
 }
 
 impl ByteBudget {
-    /// A limit of `limit` bytes, of which each partition may hold `share` whatever the others do.
+    /// A limit of `limit` bytes, of which each partition may always hold `share`.
     pub const fn new(limit: usize, share: usize) -> Self {
         Self {
             limit,

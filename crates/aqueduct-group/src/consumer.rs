@@ -11,7 +11,7 @@ use futures::channel::{mpsc, oneshot};
 use crate::driver::{self, Driver, Request, Shared};
 use crate::{GroupOptions, offline};
 
-/// Opens groups, and changes them while nobody runs.
+/// Opens groups, and changes them while no member runs.
 pub struct Group;
 
 impl Group {
@@ -19,8 +19,8 @@ impl Group {
     /// way of `leases`. A group that never ran begins at `options.start`.
     ///
     /// # Errors
-    /// `Config`, where the options cannot work; what the log or the store answers, where they
-    /// cannot be reached or the stream is missing.
+    /// `Config` if the options cannot work; the error of the log or the store if one cannot be
+    /// reached or the stream is missing.
     pub async fn open(
         log: Arc<dyn PartitionedLog>,
         leases: Arc<dyn LeaseStore>,
@@ -55,7 +55,7 @@ impl Group {
         }))
     }
 
-    /// Lets the group begin anew at `start`: every partition, as a new replay generation. Answers
+    /// Lets the group begin anew at `start`: every partition, as a new replay generation. Returns
     /// the group's new record.
     ///
     /// Waits up to `options.lease_ttl` to see that no member renews.

@@ -26,7 +26,8 @@ pub(crate) async fn reset(
         .reset_group(&key, current.replay, record.clone())
         .await?;
     if stored != record {
-        let message = format!("{key}: somebody else reset it meanwhile");
+        let message =
+            format!("{key}: another process reset it meanwhile: read its record and decide again");
         return Err(Error::new(ErrorKind::Conflict, message));
     }
     Ok(stored)
@@ -47,7 +48,7 @@ pub(crate) async fn seek(
         None => {
             let listed = log.partitions().await?;
             let Some(listed) = listed.into_iter().find(|it| it.id == *partition) else {
-                let message = format!("{key}: there is no partition {partition}");
+                let message = format!("{key}: unknown partition {partition}");
                 return Err(Error::new(ErrorKind::NotFound, message));
             };
             let mut lease = Lease::new(partition.clone(), to);
@@ -101,7 +102,8 @@ async fn replay_from(
     );
     let stored = leases.reset_group(key, group.replay, next.clone()).await?;
     if stored != next {
-        let message = format!("{key}: somebody else reset it meanwhile");
+        let message =
+            format!("{key}: another process reset it meanwhile: read its record and decide again");
         return Err(Error::new(ErrorKind::Conflict, message));
     }
     // The record names them all; a member that comes first finds the same there.
@@ -128,7 +130,8 @@ pub(crate) async fn skip(
     let key = key_of(log, options);
     alone(leases, &key, options, runtime).await?;
     let Some(lease) = leases.read(&key, partition).await? else {
-        let message = format!("{key}: nobody has read partition {partition} yet");
+        let message =
+            format!("{key}: partition {partition} has no lease: no member has read it yet");
         return Err(Error::new(ErrorKind::NotFound, message));
     };
     let next = match lease.checkpoint.read_from() {

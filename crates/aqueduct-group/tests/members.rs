@@ -125,7 +125,7 @@ fn a_busy_owner_is_asked_drains_and_hands_off() {
     let said = hooks.0.lock().unwrap().clone();
     let count = |what: &str| said.iter().filter(|it| it.contains(what)).count();
     assert_eq!(count("earliest"), 4, "{said:?}");
-    assert_eq!(count("handed_over"), 2, "{said:?}");
+    assert_eq!(count("handed_off"), 2, "{said:?}");
     bench.run(first.close()).unwrap();
     assert_eq!(
         hooks

@@ -36,7 +36,7 @@ impl Slots {
         first
     }
 
-    /// Takes up to `max`, an equal share of each partition first; answers when to look again.
+    /// Takes up to `max`, an equal share of each partition first; returns when to look again.
     fn take<T>(
         &mut self,
         max: usize,
@@ -81,7 +81,7 @@ impl Slots {
 }
 
 impl Shared {
-    /// Waits for deliveries. Nothing is taken from a partition before the poll that answers it,
+    /// Waits for deliveries. Nothing is taken from a partition before the poll that returns it,
     /// but for a batch that waits to fill up; that one stays for the next call.
     pub(crate) async fn receive(&self, max: usize) -> Result<Vec<Delivery>> {
         let max = max.max(1);

@@ -27,7 +27,7 @@ pub(crate) use self::run::{Driver, Start};
 use crate::GroupOptions;
 use crate::gate::Seat;
 
-/// What the driver, the readers, the receivers and the settlers share.
+/// The state shared by driver, readers, receivers and settlers.
 pub(crate) struct Shared {
     pub(crate) runtime: Runtime,
     pub(crate) options: GroupOptions,
@@ -50,7 +50,7 @@ pub(crate) struct Shared {
     /// Whether any partition ever stopped at a gap.
     gaps: AtomicBool,
     failure: Mutex<Option<Error>>,
-    /// What the close could not do.
+    /// The error of the close.
     kept: Mutex<Option<Error>>,
     unreachable_since: Mutex<Option<Instant>>,
     requests: mpsc::UnboundedSender<Request>,
@@ -60,7 +60,7 @@ pub(crate) struct Shared {
     strays: AtomicUsize,
 }
 
-/// What a consumer asks of its driver.
+/// A request of a consumer to its driver.
 pub(crate) enum Request {
     Flush(oneshot::Sender<bool>),
     Close,
@@ -138,7 +138,7 @@ impl Shared {
         self.ended.load(Ordering::Acquire)
     }
 
-    /// Waits for the end, and answers what the close could not do.
+    /// Waits for the end; returns the error of the close.
     pub(crate) async fn ended(&self) -> Result<()> {
         loop {
             let over = self.over.listen();

@@ -16,7 +16,7 @@ use super::slot::Slot;
 use super::{Request, Shared, calls, lock, reader};
 use crate::member::{Command, Input, Member, Opening, Snapshot, Timings, Work};
 
-/// What a driver starts from.
+/// The arguments of a driver.
 pub(crate) struct Start {
     pub(crate) shared: Arc<Shared>,
     pub(crate) record: GroupRecord,

@@ -114,7 +114,7 @@ impl Slot {
         self.stopping.begin(why);
     }
 
-    /// Hands out what is deliverable, where the lease lasts; answers when to look again. `out` is
+    /// Hands out what is deliverable, while the lease lasts; returns when to look again. `out` is
     /// called under the lock.
     pub(super) fn take(&self, max: usize, now: Instant, out: impl FnMut(Parts)) -> Option<Instant> {
         if !self.open.load(Ordering::Acquire) || nanos(now) >= self.until.load(Ordering::Acquire) {
@@ -173,7 +173,7 @@ impl Slot {
         lock(&self.inner).tracker.revocation(ticket).is_some()
     }
 
-    /// Waits until records may be read, and answers how many.
+    /// Waits until records may be read; returns how many.
     pub(super) async fn room(&self) -> usize {
         loop {
             let listener = self.room.listen();
@@ -358,7 +358,7 @@ impl Slot {
         inner.tracker.in_flight()
     }
 
-    /// Takes the mark of an event back that nobody came for.
+    /// Takes back the mark of an event that no receiver took.
     pub(super) fn withdraw(&self) {
         self.marked.store(false, Ordering::Release);
         lock(&self.inner).tracker.withdraw();
@@ -423,7 +423,7 @@ impl Slot {
         }
     }
 
-    /// What follows of a settlement; the lock is given back first.
+    /// Wakes those whom a settlement concerns, after releasing the lock.
     fn settled(&self, mut inner: std::sync::MutexGuard<'_, Inner>, settled: Settled) {
         if self.shared.options.budget.is_some() {
             let held = inner.tracker.bytes();

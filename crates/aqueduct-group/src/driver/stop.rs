@@ -39,7 +39,7 @@ impl Stopping {
         lock(&self.state).finished
     }
 
-    /// Waits until somebody asks to stop.
+    /// Waits until a stop is requested.
     pub(super) async fn begun(&self) -> Revocation {
         self.wait(|state| state.why).await
     }

@@ -34,7 +34,7 @@ impl Member {
         self.steps.rng.shuffle(&mut free);
         for (partition, since) in free {
             let mine = self.owned.len();
-            // What nobody took for long is beyond what the others may own.
+            // A lease that stayed free for long is beyond the limits of the others.
             let left_over = now.since(since) >= self.identity.timings.life * 2;
             if mine < self.identity.timings.max_partitions && (mine < share || left_over) {
                 self.take(&partition, work, now, out);
@@ -60,7 +60,7 @@ impl Member {
             } else {
                 lease.owner.as_ref()
             };
-            // What was asked for counts for whoever asked.
+            // A requested partition counts for the member that asked.
             if let Some(owner) = lease.wanted_by.as_ref().or(owner) {
                 *counts.entry(owner).or_default() += 1;
             }
@@ -154,7 +154,7 @@ impl Member {
     }
 
     /// Takes up a row that names us although we do not own it now: handed off to us, or lost by
-    /// us and taken by nobody since.
+    /// us and not taken since.
     pub(super) fn claim(&mut self, row: Lease, now: Instant, out: &mut Vec<Command>) {
         if self.table.lost.get(&row.partition) == Some(&row.generation) {
             let mut row = row;

@@ -4,7 +4,7 @@ use aqueduct_core::{
 
 use crate::tracker::{Progress, Takeover};
 
-/// What happened outside.
+/// An event outside the member.
 #[derive(Debug)]
 pub(crate) enum Input {
     /// Time went on, or a partition has news.
@@ -23,9 +23,9 @@ pub(crate) enum Input {
     Requested(PartitionId, Result<Option<Lease>>),
     /// The answer of [`Command::Delete`].
     Deleted(PartitionId, Result<Swap>),
-    /// Commit what is settled; [`Command::Flushed`] answers with this number.
+    /// Commit what is settled; [`Command::Flushed`] with this number follows.
     Flush(u64),
-    /// Give everything up; [`Command::Closed`] answers.
+    /// Give everything up; [`Command::Closed`] follows.
     Close,
 }
 
@@ -36,7 +36,7 @@ pub(crate) struct Listing {
     pub(crate) leases: Vec<Lease>,
 }
 
-/// What to do outside.
+/// An action outside the member.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Command {
     /// List the partitions, then the leases; those are the known ones.
@@ -93,14 +93,14 @@ pub(crate) struct Opening {
 }
 
 impl Opening {
-    /// What the tracker shall know of the owner before.
+    /// Returns the traces of the owner before.
     pub(crate) fn takeover(&self) -> Takeover {
         let lease = &self.lease;
         let marked = lease.attempts.is_some_and(|attempts| attempts.started);
         Takeover {
             attempts: lease.attempts,
-            // A mark is found where the last owner died in isolation mode, whatever it had
-            // settled there: what came before the cause does not clear it.
+            // A mark is found where the last owner died in isolation mode, even if it
+            // settled some events there: those before the cause do not clear it.
             isolated_until: lease
                 .handed_out
                 .filter(|_| lease.unclean >= 2 || lease.unclean >= 1 && marked),
@@ -109,7 +109,7 @@ impl Opening {
     }
 }
 
-/// What the owned partitions have done; asked when it is needed.
+/// The owned partitions, asked when a decision needs them.
 pub(crate) trait Work {
     /// Where an open partition stands.
     fn snapshot(&mut self, partition: &PartitionId) -> Option<Snapshot>;
@@ -124,9 +124,9 @@ pub(crate) trait Work {
     fn mark(&mut self, partition: &PartitionId, alone: bool) -> Option<Snapshot>;
     /// Turns the mark of the event that runs alone into one that counts for no event.
     fn keep_company(&mut self, partition: &PartitionId);
-    /// Takes back the mark of an event that nobody came for.
+    /// Takes back the mark of an event that no receiver took.
     fn withdraw(&mut self, partition: &PartitionId);
-    /// Revokes what is out for good, and answers where that leaves the partition.
+    /// Revokes what is out for good; returns where the partition stands then.
     fn stop(&mut self, partition: &PartitionId, why: Revocation) -> Option<Snapshot>;
     /// Whether that member is certainly dead.
     fn is_dead(&self, owner: &OwnerId) -> bool;
@@ -136,14 +136,14 @@ pub(crate) trait Work {
 #[derive(Clone, Debug)]
 pub(crate) struct Snapshot {
     pub(crate) progress: Progress,
-    /// Whether the next event may have to run alone, and somebody waits for it.
+    /// Whether the next event may have to run alone, and a receiver waits for it.
     pub(crate) wants_mark: bool,
     /// Whether an event was chosen to run alone, and the progress, which marks it as started, must
     /// be durable before it is handed out.
     pub(crate) mark: bool,
     /// Whether an event was chosen to run alone and is not settled.
     pub(crate) alone: bool,
-    /// Whether that event is marked and not handed out, and nobody waits for it.
+    /// Whether that event is marked and not handed out, and no receiver waits.
     pub(crate) unclaimed: bool,
     /// Whether nothing is out that a hand-off should wait for.
     pub(crate) drained: bool,

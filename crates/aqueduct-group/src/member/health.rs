@@ -12,7 +12,7 @@ pub(super) struct Health {
     rows: Option<Instant>,
 }
 
-/// What a call was about.
+/// The subject of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Call {
     Listing,

@@ -5,8 +5,8 @@ use aqueduct_core::{Instant, Lease, PartitionId, Revocation};
 use super::{Command, Kind, Member, Owned, Row, Stop, Timings};
 
 impl Owned {
-    /// When it is over with it, whatever the store says: where nobody knows yet what became of a
-    /// take, as long after it was sent first as it would be held.
+    /// Returns when the partition counts as gone, regardless of the store: if the fate of a take is
+    /// unknown, as long after it was sent first as it would be held.
     pub(super) fn ends(&self, closing: bool, timings: &Timings) -> Option<Instant> {
         let taking = self.pending.as_ref().filter(|_| closing);
         self.deadline
@@ -68,7 +68,7 @@ impl Member {
         out.push(Command::Withdraw(row.clone(), self.steps.ops));
     }
 
-    /// Takes our name out of a row that we do not own: lost by us and taken by nobody since, or
+    /// Takes our name out of a row that we do not own: lost by us and not taken since, or
     /// handed off to us while we close. Else it would have to expire.
     pub(super) fn let_row_go(&mut self, row: Lease, now: Instant) {
         let partition = row.partition.clone();
@@ -128,7 +128,7 @@ impl Member {
     }
 
     /// Where its time ended before the write that gives it up was answered, or before there was
-    /// one, which a process meets that stood still: nobody may have taken it yet, so that this one
+    /// one, which a process meets that stood still: no member may have taken it yet, so this one
     /// write has the time of a call, and a life to find out what became of it.
     fn may_still_be_given_up(
         &mut self,

@@ -9,7 +9,7 @@
 //!                       stopping ─final write─> gone
 //! ```
 //!
-//! The driver carries out [`Command`]s and answers with [`Input`]s; what the partitions have done
+//! The driver carries out [`Command`]s and returns [`Input`]s; the state of the partitions
 //! is asked of [`Work`] when it is needed. One write of a lease is under way at a time.
 
 mod allowance;
@@ -301,7 +301,7 @@ impl Member {
         }
     }
 
-    /// Takes in what happened and answers what to do.
+    /// Takes an input and returns the commands that follow.
     pub(crate) fn handle(
         &mut self,
         input: Input,
@@ -316,7 +316,7 @@ impl Member {
             // Before anything is counted as lost, so that the flush tells of it.
             self.on_flush(id, work);
         }
-        // What has expired meanwhile is expired before any answer is looked at.
+        // A lease that expired meanwhile is lost, also if this input renews it (rule 6).
         self.expire(now, &mut out);
         match input {
             Input::Tick | Input::Flush(_) => {}

@@ -209,7 +209,7 @@ impl Member {
             return false;
         };
         if let_go {
-            // Whatever it came to since then is not ours to write.
+            // Progress made since then belongs to the next owner.
         } else if stop.last.is_none() {
             let snapshot = work.snapshot(partition);
             let drained = snapshot

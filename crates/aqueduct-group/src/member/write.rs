@@ -12,7 +12,7 @@ use super::{
 };
 use crate::tracker::Progress;
 
-/// What a write carries beside the renewal.
+/// The progress and flush that a write carries beside the renewal.
 #[derive(Default)]
 pub(super) struct Carried {
     pub(super) progress: Option<Progress>,

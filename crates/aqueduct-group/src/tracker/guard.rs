@@ -1,6 +1,6 @@
 use aqueduct_core::{Position, StoredAttempts};
 
-/// What may be handed out after a take-over without release (rule 5).
+/// Restricts hand-outs after a take-over without release (rule 5).
 ///
 /// ```text
 /// announcing: nothing is handed out that a commit has not announced before
@@ -34,7 +34,7 @@ pub(super) enum Suspects {
     UpTo(Position),
 }
 
-/// What may be handed out while each hand-out is announced first.
+/// The events that may be handed out while each hand-out is announced first.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Announce {
     /// The last commit announced the events up to here.

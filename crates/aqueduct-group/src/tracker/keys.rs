@@ -75,7 +75,7 @@ impl Keys {
         }
     }
 
-    /// Takes a settled event out of its chain; answers who comes first now, where that is new.
+    /// Takes a settled event out of its chain; returns the event that comes first now, if it is another.
     pub(super) fn unlink(&mut self, slots: &mut Slots, at: u32) -> Option<u32> {
         let slot = slots.at(at);
         let (key, before, behind, troubled) = (slot.key, slot.before, slot.behind, slot.troubled);

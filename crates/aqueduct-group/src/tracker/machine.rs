@@ -120,7 +120,7 @@ impl Tracker {
     }
 
     /// Takes records from the reader, in order; drops those at or below the last one seen, so that
-    /// a reader may reconnect. Answers how many bytes more are held now.
+    /// a reader may reconnect. Returns how many more bytes are held now.
     pub(crate) fn fetched(&mut self, records: Vec<Record>, now: Instant) -> usize {
         if self.floor.revoked.is_some() {
             return 0;
@@ -158,7 +158,7 @@ impl Tracker {
     }
 
     /// Ends everything: lost, handed off, shutdown. [`progress`](Self::progress) stays to be
-    /// asked. Answers the bytes that are no longer held.
+    /// asked. Returns the bytes that are no longer held.
     pub(crate) fn revoke_all(&mut self, why: Revocation) -> usize {
         if self.floor.revoked.is_some() {
             return 0;

@@ -15,9 +15,9 @@
 //!   `fetched` and `committed`, at [`Tracker::next_due`], and where [`Settled::deliverable`] says so.
 //! - After an unclean take-over it asks [`Tracker::mark_needed`] before `take`; where that is so, and
 //!   wherever [`Progress::urgent`] is set, it commits the progress at once.
-//! - It commits [`Tracker::progress`] and answers with [`Tracker::committed`].
+//! - It commits [`Tracker::progress`] and reports that with [`Tracker::committed`].
 //! - Giving the partition up, it calls [`Tracker::revoke_all`] first and writes the progress after:
-//!   a mark of an attempt under way is taken back by it, so that a release counts against nobody.
+//!   a mark of an attempt under way is taken back by it, so that a release counts against no event.
 
 mod guard;
 mod keys;
@@ -48,12 +48,12 @@ pub(crate) struct TrackerOptions {
     pub(crate) max_span: usize,
     /// The wait before a nacked event without a delay of its own, or an abandoned one, comes again.
     pub(crate) redelivery: Backoff,
-    /// Seeds the hash of the keys, so that nobody can choose keys that collide. The order of
+    /// Seeds the hash of the keys, so that no producer can choose keys that collide. The order of
     /// hand-out does not depend on it.
     pub(crate) hash_seed: u64,
 }
 
-/// What the lease said of the owner before.
+/// The traces of the owner before, from the lease.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Takeover {
     /// The attempts kept with the lease.
@@ -66,7 +66,7 @@ pub(crate) struct Takeover {
     pub(crate) announce: bool,
 }
 
-/// What a settlement changed, beyond its event.
+/// The effects of a settlement beyond its event.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Settled {
     /// Bytes that are no longer held.
@@ -79,7 +79,7 @@ pub(crate) struct Settled {
     pub(crate) planned: bool,
 }
 
-/// What the next commit stores.
+/// The content of the next commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Progress {
     /// All up to here is settled; `End` once the reader has ended and everything is settled.

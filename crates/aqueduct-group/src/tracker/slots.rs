@@ -18,7 +18,7 @@ pub(super) enum State {
     Retry,
 }
 
-/// What is known of one event from the reader to its settlement; the event itself lies beside it.
+/// The state of one event from the reader to its settlement; the event itself lies beside it.
 #[derive(Debug)]
 pub(super) struct Slot {
     pub(super) position: Position,
@@ -205,7 +205,7 @@ impl Line {
         self.ring.iter().copied().filter(|at| *at != NONE)
     }
 
-    /// Notes that one is settled; answers whether the line begins further on now.
+    /// Notes that one is settled; returns whether the line begins further on now.
     #[inline]
     pub(super) fn settle(&mut self, sequence: u64) -> bool {
         if sequence != self.base {

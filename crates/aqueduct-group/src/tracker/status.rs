@@ -7,7 +7,7 @@ use super::machine::Tracker;
 use super::slots::State;
 
 impl Tracker {
-    /// What to commit now.
+    /// Returns the content of the next commit.
     pub(crate) fn progress(&self) -> Progress {
         let ack_floor = if self.is_settled_to_end() {
             Checkpoint::End

@@ -14,7 +14,7 @@ struct Out<F> {
 
 impl Tracker {
     /// Gives what is deliverable now to `out`, up to `max`, in the order of the log; what had to
-    /// wait for its key comes before what was not looked at yet. Answers how many those are.
+    /// wait for its key comes before what was not looked at yet. Returns how many those are.
     pub(crate) fn take(&mut self, max: usize, now: Instant, out: impl FnMut(Parts)) -> usize {
         let mut out = Out {
             room: max,
