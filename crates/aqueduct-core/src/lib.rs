@@ -16,6 +16,7 @@ mod lease;
 pub mod lease_rows;
 mod log;
 mod options;
+pub mod outcomes;
 mod pins;
 mod position;
 mod producer;

@@ -2,33 +2,39 @@ use async_trait::async_trait;
 
 use crate::{Capabilities, Error, Event, PartitionId, Position, Result};
 
-/// Sends events to one stream, one attempt a call.
+/// Sends events to one stream, one attempt per call.
 ///
-/// Backends implement it; applications hold the producer engine, which batches, orders,
-/// bounds, paces and retries on top of it.
+/// Backends implement it. Applications hold the producer engine's handle, which adds batches, order
+/// across calls, bounds, rate limits per lane and retries.
 #[async_trait]
 pub trait Producer: Send + Sync {
-    /// Tries once to store `events`, and answers for each under its index.
+    /// Tries once to store `events` and returns one outcome for each, in its place.
     ///
     /// The prefix rule holds: of the events of one key in this call, those stored are a prefix;
-    /// after one that is not stored, or whose fate is unknown, the later ones of that key answer
-    /// `Blocked` without effect. An event over the limit fails alone. An empty slice answers an
-    /// empty report. Dropping the future leaves every outcome unknown.
+    /// behind one that is not stored, or may not be, the later ones of that key fail as `Blocked`
+    /// without effect. An event over the size limit fails alone. An empty slice returns an empty
+    /// report. Dropping the future leaves every outcome unknown.
+    /// [`SendOutcomes`](crate::outcomes::SendOutcomes) keeps these rules for implementors.
+    ///
+    /// # Errors
+    /// Per event: `TooLarge` over the limit, `Invalid` where it cannot be encoded, `Throttled` over
+    /// a rate, `Unavailable` or `TimedOut` where the service fails (effect unknown once the request
+    /// was sent), `Denied`, `NotFound`, and `Closed` after [`close`](Self::close).
     async fn send_batch(&self, events: &[Event]) -> SendReport;
 
-    /// The lane of `event`: events of one lane share a throughput limit and a failure, so they are
-    /// paced together. Never blocks.
+    /// Returns the lane of `event`: events of one lane share a throughput limit, so the engine
+    /// limits and pauses them together. Never blocks.
     fn lane(&self, event: &Event) -> Lane;
 
-    /// What the backend can do, as opened.
+    /// Returns the capabilities and limits, as opened.
     fn capabilities(&self) -> Capabilities;
 
-    /// Ends the producer: calls under way finish, later ones answer `Closed`. Closing twice is
-    /// closing once.
+    /// Closes the producer: calls in progress finish, later ones fail as `Closed`. Closing again
+    /// does nothing.
     async fn close(&self) -> Result<()>;
 }
 
-/// The outcomes of one `send_batch`, index-aligned with its events.
+/// Holds the outcomes of one `send_batch`, index-aligned with its events.
 ///
 /// ```
 /// use aqueduct_core::{Error, ErrorKind, Receipt, SendReport};
@@ -43,44 +49,57 @@ pub trait Producer: Send + Sync {
 pub struct SendReport(Vec<Result<Receipt>>);
 
 impl SendReport {
-    /// The report of those outcomes, one for each event in its place.
+    /// Creates a report from the outcomes, one for each event in its place.
     pub fn new(outcomes: Vec<Result<Receipt>>) -> Self {
         Self(outcomes)
     }
 
-    /// The report of a call that failed as a whole: the same error for each of `count` events.
+    /// Creates the report of a call that failed as a whole: the same error for each of `count`
+    /// events.
     pub fn failed(count: usize, error: &Error) -> Self {
         Self((0..count).map(|_| Err(error.clone())).collect())
     }
 
-    /// The outcomes, one for each event in its place.
+    /// Returns the outcomes, one for each event in its place.
     pub fn outcomes(&self) -> &[Result<Receipt>] {
         &self.0
     }
 
-    /// The outcomes, one for each event in its place.
+    /// Returns the outcomes, one for each event in its place.
     pub fn into_outcomes(self) -> Vec<Result<Receipt>> {
         self.0
     }
 
-    /// All receipts, or the first error.
+    /// Returns the outcome of a call of one event.
+    ///
+    /// # Errors
+    /// The event's error; [`no_outcome`](crate::outcomes::no_outcome) if the report is empty.
+    pub fn into_single(self) -> Result<Receipt> {
+        let first = self.0.into_iter().next();
+        first.unwrap_or_else(|| Err(crate::outcomes::no_outcome()))
+    }
+
+    /// Returns all receipts.
+    ///
+    /// # Errors
+    /// The first error.
     pub fn into_result(self) -> Result<Vec<Receipt>> {
         self.0.into_iter().collect()
     }
 }
 
-/// Where an event was stored.
+/// Names the place where an event was stored.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Receipt {
     /// The partition, where the backend has any.
     pub partition: Option<PartitionId>,
-    /// The position, where the backend tells it.
+    /// The position, where the backend reports it.
     pub position: Option<Position>,
 }
 
 impl Receipt {
-    /// The receipt of a log: partition and position.
+    /// Creates the receipt of a log: partition and position.
     pub fn at(partition: PartitionId, position: Position) -> Self {
         Self {
             partition: Some(partition),
@@ -89,6 +108,6 @@ impl Receipt {
     }
 }
 
-/// Events of one lane share a throughput limit: a shard, a link, an ordering key.
+/// Identifies what shares a throughput limit: a shard, a link, an ordering key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Lane(pub u64);

@@ -283,7 +283,7 @@ async fn a_shard_that_nobody_can_name_leaves_the_fate_of_others_open() {
 #[tokio::test]
 async fn each_record_has_an_answer_of_its_own() {
     let server = Server::quick().await;
-    let stream = server.stream(1, &[SINGLE, ("pace", "off")]).await;
+    let stream = server.stream(1, &[SINGLE, ("rate_limit", "off")]).await;
     let producer = stream.producer().await;
     stream.faults.inject(
         "PutRecords",

@@ -1,6 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use aqueduct_core::outcomes::no_outcome;
 use aqueduct_core::{
     DeadLetter, DeadLetterId, DeadLetterQuery, DeadLetterQueue, DeadLetterStore, Error, ErrorKind,
     EventId, GroupKey, GroupName, Producer, Receipt, Result, Runtime, SmallStr, StoredDeadLetter,
@@ -196,15 +197,9 @@ impl DeadLetterStore for MemoryDeadLetters {
             .map(|(_, dead_letter)| dead_letter.redriven())
             .collect();
         let mut outcomes = to.send_batch(&events).await.into_outcomes().into_iter();
-        let missing = || {
-            Error::new(
-                ErrorKind::Internal,
-                "the producer gave no outcome for an event",
-            )
-        };
         let answer = |found: Result<(u64, DeadLetter)>| {
             let (number, _) = found?;
-            let receipt = outcomes.next().unwrap_or_else(|| Err(missing()))?;
+            let receipt = outcomes.next().unwrap_or_else(|| Err(no_outcome()))?;
             self.stream.dead_letters().remove(number);
             Ok(receipt)
         };

@@ -21,22 +21,6 @@ pub(crate) fn closed(stream: &StreamName) -> Error {
     )
 }
 
-pub(crate) fn too_large(stream: &StreamName, size: usize, limit: usize) -> Error {
-    Error::new(
-        ErrorKind::TooLarge,
-        format!(
-            "memory:{stream}: the event has {size} bytes, the limit (max_event_bytes) is {limit}"
-        ),
-    )
-}
-
-pub(crate) fn blocked(stream: &StreamName) -> Error {
-    Error::new(
-        ErrorKind::Blocked,
-        format!("memory:{stream}: an earlier event of the same key is not stored"),
-    )
-}
-
 pub(crate) fn expired(
     stream: &StreamName,
     partition: &PartitionId,

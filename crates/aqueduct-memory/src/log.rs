@@ -1,11 +1,10 @@
-use std::collections::BTreeSet;
-
+use aqueduct_core::outcomes::SendOutcomes;
 use aqueduct_core::{
-    Error, Event, HashRange, PartitionId, Position, Receipt, Result, StreamName, Timestamp,
+    Error, Event, HashRange, Limits, PartitionId, Position, Receipt, SendReport, StreamName,
+    Timestamp,
 };
 
 use crate::config::Settings;
-use crate::error;
 use crate::hash::hash_key;
 use crate::partition::PartitionLog;
 use crate::ranges::{Ranges, reshape, split_evenly};
@@ -22,11 +21,11 @@ pub(crate) struct Log {
     clock: Timestamp,
 }
 
-/// What shall become of an event.
+/// Decides the outcome of an event.
 pub(crate) enum Verdict {
     Store,
     Fail(Error),
-    /// Stored, and its answer lost.
+    /// Stored, and its response lost.
     StoreAndFail(Error),
 }
 
@@ -48,28 +47,30 @@ impl Log {
         log
     }
 
-    /// Stores what `judge` lets pass, in order, and keeps the prefix rule.
+    /// Stores the events that `judge` lets pass, in order, and keeps the prefix rule.
     pub(crate) fn append(
         &mut self,
         stream: &StreamName,
         events: &[Event],
         now: Timestamp,
         mut judge: impl FnMut(&Event) -> Verdict,
-    ) -> Vec<Result<Receipt>> {
+    ) -> SendReport {
         self.clock = self.clock.max(now);
-        let limit = self.settings.max_event_bytes;
-        let mut outcomes = Vec::with_capacity(events.len());
-        let mut blocked: BTreeSet<&str> = BTreeSet::new();
-        for event in events {
-            if !blocked.is_empty() && event.key().is_some_and(|key| blocked.contains(key)) {
-                outcomes.push(Err(error::blocked(stream)));
+        let limits = Limits {
+            event_bytes: Some(self.settings.max_event_bytes),
+            ..Limits::default()
+        };
+        let mut outcomes = SendOutcomes::new(events.len());
+        for (index, event) in events.iter().enumerate() {
+            if !outcomes.admit(index, event.key()) {
                 continue;
             }
             let size = event.approximate_size();
-            let verdict = if size > limit {
-                Verdict::Fail(error::too_large(stream, size, limit))
-            } else {
-                judge(event)
+            let verdict = match limits.check_event(event, size) {
+                Ok(()) => judge(event),
+                Err(error) => {
+                    Verdict::Fail(error.context(format_args!("memory:{stream}, max_event_bytes")))
+                }
             };
             let outcome = match verdict {
                 Verdict::Store => Ok(self.push(event, size)),
@@ -79,13 +80,10 @@ impl Log {
                     Err(error)
                 }
             };
-            if let (Err(_), Some(key)) = (&outcome, event.key()) {
-                blocked.insert(key);
-            }
-            outcomes.push(outcome);
+            outcomes.settle(index, event.key(), outcome);
         }
         self.settle_touched();
-        outcomes
+        outcomes.into_report()
     }
 
     fn push(&mut self, event: &Event, size: usize) -> Receipt {

@@ -9,7 +9,7 @@ use crate::faults::Operation;
 use crate::log::Verdict;
 use crate::stream::Stream;
 
-/// Sends to one stream; a batch is one lock.
+/// Sends to one stream, under one lock per batch.
 pub(crate) struct MemoryProducer {
     stream: Arc<Stream>,
     runtime: Runtime,
@@ -17,8 +17,8 @@ pub(crate) struct MemoryProducer {
     closed: AtomicBool,
 }
 
-/// Where events without a key are paced: they go to every partition in turn, so no partition's own
-/// lane is theirs.
+/// The lane of events without a key: they go to all partitions in turn, so they share no
+/// partition's lane.
 const KEYLESS: Lane = Lane(u64::MAX);
 
 impl MemoryProducer {
@@ -33,7 +33,7 @@ impl MemoryProducer {
 
     fn store(&self, events: &[Event], judge: impl FnMut(&Event) -> Verdict) -> SendReport {
         match self.stream.append(events, self.runtime.wall(), judge) {
-            Ok(outcomes) => SendReport::new(outcomes),
+            Ok(report) => report,
             Err(error) => SendReport::failed(events.len(), &error),
         }
     }

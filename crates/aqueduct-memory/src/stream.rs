@@ -1,6 +1,6 @@
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
-use aqueduct_core::{Event, Receipt, Result, StreamName, Timestamp};
+use aqueduct_core::{Event, Result, SendReport, StreamName, Timestamp};
 
 use crate::config::Settings;
 use crate::dead_letters::DeadLetterBox;
@@ -84,7 +84,7 @@ impl Stream {
         events: &[Event],
         now: Timestamp,
         judge: impl FnMut(&Event) -> Verdict,
-    ) -> Result<Vec<Result<Receipt>>> {
+    ) -> Result<SendReport> {
         self.with_log(|log| Ok(log.append(&self.name, events, now, judge)))
     }
 

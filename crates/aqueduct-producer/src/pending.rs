@@ -3,7 +3,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use aqueduct_core::{Error, ErrorKind, Receipt, Result};
+use aqueduct_core::outcomes::no_outcome;
+use aqueduct_core::{Receipt, Result};
 
 use crate::driver::Shared;
 use crate::engine::{Answer, CallId};
@@ -76,10 +77,6 @@ impl Drop for Waiting {
 
 /// Returns the outcome of a call of one event.
 pub(crate) fn only(answer: Answer) -> Result<Receipt> {
-    answer.outcomes.into_iter().next().unwrap_or_else(|| {
-        Err(Error::new(
-            ErrorKind::Internal,
-            "a call of one event had no outcome",
-        ))
-    })
+    let first = answer.outcomes.into_iter().next();
+    first.unwrap_or_else(|| Err(no_outcome()))
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use aqueduct_core::{
-    Capabilities, Destination, Error, ErrorKind, Event, Lane, Layer, Receipt, Result, Runtime,
+    Capabilities, Destination, Error, Event, Lane, Layer, Receipt, Result, Runtime,
     SendReport, layered_producer,
 };
 use async_trait::async_trait;
@@ -280,16 +280,7 @@ impl Producer {
         event.validate()?;
         // The data alone: the backend knows the encoded size and checks it exactly.
         let bytes = event.data().map_or(0, |data| data.len());
-        match self.shared.capabilities.limits.event_bytes {
-            Some(limit) if bytes > limit => Err(Error::new(
-                ErrorKind::TooLarge,
-                format!(
-                    "event {}: {bytes} bytes of data, and the stream takes {limit}",
-                    event.id()
-                ),
-            )),
-            _ => Ok(()),
-        }
+        self.shared.capabilities.limits.check_event(event, bytes)
     }
 }
 

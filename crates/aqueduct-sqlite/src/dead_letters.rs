@@ -1,3 +1,4 @@
+use aqueduct_core::outcomes::no_outcome;
 use aqueduct_core::{
     DeadLetter, DeadLetterId, DeadLetterQuery, DeadLetterQueue, DeadLetterReason, DeadLetterStore,
     Effect, Error, ErrorKind, Failure, GroupName, PartitionId, Producer, Receipt, Result, SmallStr,
@@ -365,12 +366,5 @@ fn no_letter(id: &DeadLetterId) -> Error {
     Error::new(
         ErrorKind::NotFound,
         format!("dead letter {id}: there is no such dead letter"),
-    )
-}
-
-fn no_outcome() -> Error {
-    Error::new(
-        ErrorKind::Internal,
-        "the producer gave no outcome for an event",
     )
 }

@@ -1,10 +1,10 @@
-use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use aqueduct_core::outcomes::SendOutcomes;
 use aqueduct_core::{
-    Capabilities, Effect, Error, ErrorKind, Event, Lane, Producer, Receipt, Result, Retry,
-    SendReport, StreamName,
+    Capabilities, Error, ErrorKind, Event, Lane, Limits, Producer, Receipt, Result, SendReport,
+    StreamName,
 };
 use async_trait::async_trait;
 
@@ -19,12 +19,13 @@ pub(crate) struct SqliteProducer {
     limit: usize,
     capabilities: Capabilities,
     layout: Mutex<Option<Arc<Layout>>>,
-    turn: AtomicUsize,
+    /// The partition at which the next batch without keys begins.
+    next_partition: AtomicUsize,
     closed: AtomicBool,
 }
 
-/// How often a batch is packed anew since the stream was resharded under it. More often than
-/// anybody reshards in a row.
+/// How often a batch is packed again because the stream was resharded meanwhile. More often than a
+/// stream is resharded in a row.
 const LAYOUTS: usize = 8;
 
 impl SqliteProducer {
@@ -40,7 +41,7 @@ impl SqliteProducer {
             limit,
             capabilities,
             layout: Mutex::default(),
-            turn: AtomicUsize::new(0),
+            next_partition: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
         }
     }
@@ -66,18 +67,18 @@ impl SqliteProducer {
 
     /// Stores some of a batch in one transaction: all of them, or none.
     async fn store(&self, events: &[&Event]) -> Result<Vec<Receipt>> {
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        let first_partition = self.next_partition.fetch_add(1, Ordering::Relaxed);
         let mut anew = false;
         for _ in 0..LAYOUTS {
             let layout = self.layout(anew).await?;
-            let mut packer = BatchPacker::new(&layout, turn);
+            let mut packer = BatchPacker::new(&layout, first_partition);
             let places: Vec<usize> = events.iter().map(|event| packer.push(event)).collect();
             let batch = packer.finish();
             let rows: Vec<usize> = batch.rows.iter().map(|row| row.place).collect();
             let now = nanos(self.store.0.runtime.wall());
-            let (work, answer) = Append::new(batch, self.stream.clone(), now);
+            let (work, response) = Append::new(batch, self.stream.clone(), now);
             self.store.0.writer.submit(Box::new(work));
-            match answer
+            match response
                 .await
                 .unwrap_or_else(|_| Err(crate::writer::lost()))?
             {
@@ -87,7 +88,10 @@ impl SqliteProducer {
         }
         Err(Error::new(
             ErrorKind::Unavailable,
-            format!("stream {}: it is resharded all the time", self.stream),
+            format!(
+                "stream {}: it was resharded {LAYOUTS} times while one batch was sent",
+                self.stream
+            ),
         ))
     }
 }
@@ -123,40 +127,29 @@ impl Producer for SqliteProducer {
             );
             return SendReport::failed(events.len(), &error);
         }
-        let mut outcomes: Vec<Option<Result<Receipt>>> = vec![None; events.len()];
-        let mut blocked = HashSet::new();
+        let mut outcomes = SendOutcomes::new(events.len());
         let mut chunk = Chunk::default();
-        for (at, event) in events.iter().enumerate() {
+        for (index, event) in events.iter().enumerate() {
+            if !outcomes.admit(index, event.key()) {
+                continue;
+            }
             let size = event.approximate_size();
-            if event.key().is_some_and(|key| blocked.contains(key)) {
-                outcomes[at] = Some(Err(behind(&self.stream)));
+            if let Err(error) = check_size(&self.stream, event, self.limit) {
+                outcomes.failed(index, event.key(), error);
                 continue;
             }
-            if size > self.limit {
-                outcomes[at] = Some(Err(too_large(&self.stream, event, self.limit)));
-                blocked.extend(event.key());
-                continue;
-            }
-            chunk.push(at, event, size);
+            chunk.push(index, event, size);
             if chunk.bytes >= most_bytes(self.store.options())
                 && let Err(error) = self.flush(&mut chunk, &mut outcomes).await
             {
-                // Nothing later was tried: so no key has a gap.
-                let untried = error.with_effect(Effect::None);
-                for outcome in outcomes.iter_mut().filter(|outcome| outcome.is_none()) {
-                    *outcome = Some(Err(untried.clone()));
-                }
+                // Trying the rest could store an event behind a gap of its key.
+                outcomes.skip_rest(&error);
                 break;
             }
         }
-        // A failure stands in the outcomes already.
+        // A failure is in the outcomes already.
         let _ = self.flush(&mut chunk, &mut outcomes).await;
-        let outcomes = outcomes.into_iter();
-        SendReport::new(
-            outcomes
-                .map(|outcome| outcome.unwrap_or_else(|| Err(crate::writer::lost())))
-                .collect(),
-        )
+        outcomes.into_report()
     }
 
     /// One file has one writer, so everything shares one lane.
@@ -175,25 +168,28 @@ impl Producer for SqliteProducer {
 }
 
 impl SqliteProducer {
-    async fn flush(
+    /// Stores the chunk and records the outcomes of its events.
+    async fn flush<'a>(
         &self,
-        chunk: &mut Chunk<'_>,
-        outcomes: &mut [Option<Result<Receipt>>],
+        chunk: &mut Chunk<'a>,
+        outcomes: &mut SendOutcomes<&'a str>,
     ) -> Result<()> {
-        let Chunk { places, events, .. } = std::mem::take(chunk);
+        let Chunk {
+            indexes, events, ..
+        } = std::mem::take(chunk);
         if events.is_empty() {
             return Ok(());
         }
         match self.store(&events).await {
             Ok(receipts) => {
-                for (at, receipt) in places.into_iter().zip(receipts) {
-                    outcomes[at] = Some(Ok(receipt));
+                for (index, receipt) in indexes.into_iter().zip(receipts) {
+                    outcomes.stored(index, receipt);
                 }
                 Ok(())
             }
             Err(error) => {
-                for at in places {
-                    outcomes[at] = Some(Err(error.clone()));
+                for (index, event) in indexes.into_iter().zip(events) {
+                    outcomes.failed(index, event.key(), error.clone());
                 }
                 Err(error)
             }
@@ -201,37 +197,29 @@ impl SqliteProducer {
     }
 }
 
-/// Events that one transaction stores, and where in the call they stand.
+/// The events of one transaction, with their indexes in the call.
 #[derive(Default)]
 struct Chunk<'a> {
-    places: Vec<usize>,
+    indexes: Vec<usize>,
     events: Vec<&'a Event>,
     bytes: usize,
 }
 
 impl<'a> Chunk<'a> {
-    fn push(&mut self, at: usize, event: &'a Event, size: usize) {
-        self.places.push(at);
+    fn push(&mut self, index: usize, event: &'a Event, size: usize) {
+        self.indexes.push(index);
         self.events.push(event);
         self.bytes += size;
     }
 }
 
-fn behind(stream: &StreamName) -> Error {
-    Error::new(
-        ErrorKind::Blocked,
-        format!("stream {stream}: an earlier event of the same key is not stored"),
-    )
-    .with_retry(Retry::Never)
-}
-
-pub(crate) fn too_large(stream: &StreamName, event: &Event, limit: usize) -> Error {
-    Error::new(
-        ErrorKind::TooLarge,
-        format!(
-            "stream {stream}: event {} has {} bytes, the limit (max_event_bytes) is {limit}",
-            event.id(),
-            event.approximate_size()
-        ),
-    )
+/// Refuses an event over the stream's limit.
+pub(crate) fn check_size(stream: &StreamName, event: &Event, limit: usize) -> Result<()> {
+    let limits = Limits {
+        event_bytes: Some(limit),
+        ..Limits::default()
+    };
+    limits
+        .check_event(event, event.approximate_size())
+        .map_err(|error| error.context(format_args!("stream {stream}, max_event_bytes")))
 }

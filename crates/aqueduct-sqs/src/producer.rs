@@ -1,6 +1,7 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use aqueduct_core::outcomes::SendOutcomes;
 use aqueduct_core::{
     Capabilities, Error, ErrorKind, Event, Lane, Producer, Receipt, Result, Runtime, SendReport,
 };
@@ -12,7 +13,7 @@ use crate::encoding::encode;
 use crate::ids;
 use crate::queue::{BATCH, BATCH_BYTES, Outgoing, Queue};
 
-/// How many requests of one call are under way at once.
+/// The most requests of one call in flight at once.
 const REQUESTS: usize = 10;
 
 /// The most events of one call: enough for all its requests.
@@ -20,8 +21,8 @@ pub(crate) const CALL: usize = BATCH * REQUESTS;
 
 /// Sends to one queue, ten messages a request.
 ///
-/// A request never holds two events of one key: the service stores or refuses each entry by
-/// itself. The events of one key go out in requests one after the other, side by side with those
+/// A request never holds two events of one key, because the service stores or refuses each entry
+/// separately. The events of one key go out in one request after the other, in parallel with those
 /// of other keys.
 pub(crate) struct SqsProducer {
     queue: Queue,
@@ -29,7 +30,7 @@ pub(crate) struct SqsProducer {
     runtime: Runtime,
     capabilities: Capabilities,
     closed: AtomicBool,
-    under_way: UnderWay,
+    calls: CallsInProgress,
 }
 
 impl SqsProducer {
@@ -45,7 +46,7 @@ impl SqsProducer {
             runtime: runtime.clone(),
             capabilities,
             closed: AtomicBool::new(false),
-            under_way: UnderWay::default(),
+            calls: CallsInProgress::default(),
         }
     }
 
@@ -69,11 +70,13 @@ impl SqsProducer {
     }
 
     async fn send(&self, round: Vec<(usize, Outgoing)>) -> Vec<(usize, Result<()>)> {
-        let requests = fill(round).into_iter().map(|request| async move {
-            let (places, messages): (Vec<_>, Vec<_>) = request.into_iter().unzip();
-            let outcomes = self.queue.send(messages).await;
-            places.into_iter().zip(outcomes).collect::<Vec<_>>()
-        });
+        let requests = split_into_requests(round)
+            .into_iter()
+            .map(|request| async move {
+                let (indexes, messages): (Vec<_>, Vec<_>) = request.into_iter().unzip();
+                let outcomes = self.queue.send(messages).await;
+                indexes.into_iter().zip(outcomes).collect::<Vec<_>>()
+            });
         futures::stream::iter(requests)
             .buffer_unordered(REQUESTS)
             .collect::<Vec<_>>()
@@ -85,22 +88,22 @@ impl SqsProducer {
 #[async_trait]
 impl Producer for SqsProducer {
     async fn send_batch(&self, events: &[Event]) -> SendReport {
-        let _under_way = self.under_way.one_more();
+        let _call = self.calls.begin();
         if self.closed.load(Ordering::Acquire) {
             let closed = Error::new(ErrorKind::Closed, "the producer is closed");
             return SendReport::failed(events.len(), &closed);
         }
         let mut plan = Plan::new(events);
         while let Some(round) = plan.next_round(|event| self.message(event)) {
-            for (at, outcome) in self.send(round).await {
-                plan.settle(at, outcome);
+            for (index, outcome) in self.send(round).await {
+                plan.settle(index, outcome);
             }
         }
-        SendReport::new(plan.into_outcomes())
+        plan.outcomes.into_report()
     }
 
     fn lane(&self, _: &Event) -> Lane {
-        // A queue takes as much of one key as of another.
+        // A queue limits keys no more than itself.
         Lane(0)
     }
 
@@ -110,16 +113,15 @@ impl Producer for SqsProducer {
 
     async fn close(&self) -> Result<()> {
         self.closed.store(true, Ordering::Release);
-        self.under_way.ended().await;
+        self.calls.ended().await;
         Ok(())
     }
 }
 
-/// What is left of one call: rounds in which each key comes once.
+/// Splits a call into rounds in which each key occurs once.
 struct Plan<'a> {
     events: &'a [Event],
-    outcomes: Vec<Option<Result<Receipt>>>,
-    blocked: BTreeSet<&'a str>,
+    outcomes: SendOutcomes<&'a str>,
     left: Vec<usize>,
 }
 
@@ -127,13 +129,12 @@ impl<'a> Plan<'a> {
     fn new(events: &'a [Event]) -> Self {
         Self {
             events,
-            outcomes: events.iter().map(|_| None).collect(),
-            blocked: BTreeSet::new(),
+            outcomes: SendOutcomes::new(events.len()),
             left: (0..events.len()).collect(),
         }
     }
 
-    /// The first of each key that is left, and what has none; `None` at the end.
+    /// Returns the next event of each key and all events without a key; `None` at the end.
     fn next_round<T>(
         &mut self,
         mut message: impl FnMut(&Event) -> Result<T>,
@@ -141,16 +142,16 @@ impl<'a> Plan<'a> {
         while !self.left.is_empty() {
             let mut taken = BTreeSet::new();
             let mut round = Vec::new();
-            for at in std::mem::take(&mut self.left) {
-                let event = &self.events[at];
+            for index in std::mem::take(&mut self.left) {
+                let event = &self.events[index];
+                if !self.outcomes.admit(index, event.key()) {
+                    continue;
+                }
                 match event.key() {
-                    Some(key) if self.blocked.contains(key) => {
-                        self.outcomes[at] = Some(Err(blocked(event)));
-                    }
-                    Some(key) if !taken.insert(key) => self.left.push(at),
+                    Some(key) if !taken.insert(key) => self.left.push(index),
                     _ => match message(event) {
-                        Ok(message) => round.push((at, message)),
-                        Err(error) => self.settle(at, Err(error)),
+                        Ok(message) => round.push((index, message)),
+                        Err(error) => self.settle(index, Err(error)),
                     },
                 }
             }
@@ -161,45 +162,26 @@ impl<'a> Plan<'a> {
         None
     }
 
-    fn settle(&mut self, at: usize, outcome: Result<()>) {
-        if outcome.is_err() {
-            self.blocked.extend(self.events[at].key());
-        }
-        self.outcomes[at] = Some(outcome.map(|()| Receipt::default()));
-    }
-
-    fn into_outcomes(self) -> Vec<Result<Receipt>> {
-        let missing = || Err(Error::new(ErrorKind::Internal, "an event has no outcome"));
-        let outcomes = self.outcomes.into_iter();
-        outcomes
-            .map(|outcome| outcome.unwrap_or_else(missing))
-            .collect()
+    fn settle(&mut self, index: usize, outcome: Result<()>) {
+        let outcome = outcome.map(|()| Receipt::default());
+        self.outcomes
+            .settle(index, self.events[index].key(), outcome);
     }
 }
 
-fn blocked(event: &Event) -> Error {
-    Error::new(
-        ErrorKind::Blocked,
-        format!(
-            "event {} was not tried: an earlier one of its key is not stored",
-            event.id()
-        ),
-    )
-}
-
-/// Requests as full as the service takes them.
-fn fill(messages: Vec<(usize, Outgoing)>) -> Vec<Vec<(usize, Outgoing)>> {
+/// Splits messages into requests as full as the service allows.
+fn split_into_requests(messages: Vec<(usize, Outgoing)>) -> Vec<Vec<(usize, Outgoing)>> {
     let mut requests: Vec<Vec<(usize, Outgoing)>> = Vec::new();
-    let mut room = 0;
+    let mut bytes_left = 0;
     for message in messages {
         let size = message.1.encoded.size();
         match requests.last_mut() {
-            Some(last) if last.len() < BATCH && size <= room => {
-                room -= size;
+            Some(last) if last.len() < BATCH && size <= bytes_left => {
+                bytes_left -= size;
                 last.push(message);
             }
             _ => {
-                room = BATCH_BYTES.saturating_sub(size);
+                bytes_left = BATCH_BYTES.saturating_sub(size);
                 requests.push(vec![message]);
             }
         }
@@ -207,19 +189,19 @@ fn fill(messages: Vec<(usize, Outgoing)>) -> Vec<Vec<(usize, Outgoing)>> {
     requests
 }
 
-/// Calls that have not ended.
+/// Counts the calls that have not ended, so that `close` can wait for them.
 #[derive(Default)]
-struct UnderWay {
+struct CallsInProgress {
     count: std::sync::atomic::AtomicUsize,
     ended: Signal,
 }
 
-struct One<'a>(&'a UnderWay);
+struct CallGuard<'a>(&'a CallsInProgress);
 
-impl UnderWay {
-    fn one_more(&self) -> One<'_> {
+impl CallsInProgress {
+    fn begin(&self) -> CallGuard<'_> {
         self.count.fetch_add(1, Ordering::AcqRel);
-        One(self)
+        CallGuard(self)
     }
 
     async fn ended(&self) {
@@ -233,7 +215,7 @@ impl UnderWay {
     }
 }
 
-impl Drop for One<'_> {
+impl Drop for CallGuard<'_> {
     fn drop(&mut self) {
         if self.0.count.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.0.ended.notify(usize::MAX);
@@ -249,7 +231,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_stored_of_a_key_is_a_prefix(
+        fn the_stored_events_of_a_key_are_a_prefix(
             keys in prop::collection::vec(0..4u8, 0..40),
             fails: Vec<bool>,
         ) {
@@ -273,7 +255,7 @@ mod tests {
                     plan.settle(at, outcome);
                 }
             }
-            let outcomes = plan.into_outcomes();
+            let outcomes = plan.outcomes.into_report().into_outcomes();
             let mut failed = BTreeSet::new();
             for (event, outcome) in events.iter().zip(&outcomes) {
                 let Some(key) = event.key() else { continue };
@@ -288,13 +270,13 @@ mod tests {
         }
 
         #[test]
-        fn requests_keep_to_the_limits(sizes in prop::collection::vec(1..400_000usize, 0..40)) {
+        fn requests_stay_within_the_limits(sizes in prop::collection::vec(1..400_000usize, 0..40)) {
             let messages = sizes.iter().enumerate().map(|(at, size)| {
                 let body = "x".repeat(*size);
                 let encoded = crate::encoding::Encoded { body, attributes: Vec::new() };
                 (at, Outgoing { encoded, group: None, dedup: None })
             });
-            let requests = fill(messages.collect());
+            let requests = split_into_requests(messages.collect());
             let places: Vec<usize> = requests.iter().flatten().map(|it| it.0).collect();
             prop_assert_eq!(places, (0..sizes.len()).collect::<Vec<_>>());
             for request in requests {

@@ -200,7 +200,7 @@ pub(super) fn event(number: u64) -> Result<Event> {
 pub(super) const OFF: (&str, &str) = ("aggregation", "off");
 pub(super) const ON: (&str, &str) = ("aggregation", "on");
 /// Without the rate limiter: the emulator accepts more than a shard, and the SDK has none.
-pub(super) const UNLIMITED: (&str, &str) = ("pace", "off");
+pub(super) const UNLIMITED: (&str, &str) = ("rate_limit", "off");
 pub(super) const RAW: (&str, &str) = ("encoding", "raw");
 pub(super) const JSON: (&str, &str) = ("encoding", "cloudevents-json");
 

@@ -2,6 +2,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use aqueduct_core::outcomes::{blocked_error, no_outcome};
 use aqueduct_core::{
     Capabilities, Effect, Error, ErrorKind, Event, Lane, Producer, Receipt, Result, SendReport,
     SmallStr,
@@ -113,10 +114,7 @@ enum Fate {
 
 impl Fate {
     fn outcome(self, answers: &mut impl Iterator<Item = Result<Receipt>>) -> Result<Receipt> {
-        let mut answer = || {
-            let missing = || Err(Error::new(ErrorKind::Internal, "no outcome at this index"));
-            answers.next().unwrap_or_else(missing)
-        };
+        let mut answer = || answers.next().unwrap_or_else(|| Err(no_outcome()));
         let unavailable = |effect| {
             Err(Error::new(ErrorKind::Unavailable, "made to fail by the suite").with_effect(effect))
         };
@@ -124,10 +122,7 @@ impl Fate {
             Self::Stored => answer(),
             Self::StoredUnseen => answer().and(unavailable(Effect::Unknown)),
             Self::Refused => unavailable(Effect::None),
-            Self::Blocked => Err(Error::new(
-                ErrorKind::Blocked,
-                "an earlier event of its key failed",
-            )),
+            Self::Blocked => Err(blocked_error()),
         }
     }
 }

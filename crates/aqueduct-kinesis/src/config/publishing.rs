@@ -14,7 +14,7 @@ pub(crate) struct Publishing {
     /// The largest record, data and partition key. Default: the limit of the stream, else 1 MiB.
     pub(crate) max_record_bytes: Option<usize>,
     /// Whether the rate limiter keeps a throttling shard within its limits.
-    pub(crate) pace: bool,
+    pub(crate) rate_limit: bool,
     /// The age at which the shard map is read again.
     pub(crate) shards_refresh: Duration,
 }
@@ -38,7 +38,7 @@ impl Default for Publishing {
             aggregation_bytes: 256 << 10,
             request_bytes: 4 << 20,
             max_record_bytes: None,
-            pace: true,
+            rate_limit: true,
             shards_refresh: Duration::from_secs(60),
         }
     }
@@ -59,8 +59,8 @@ impl Publishing {
             read.request_bytes = bytes;
         }
         read.max_record_bytes = bytes_within(options, "max_record_bytes", 4 << 10, LARGEST_RECORD)?;
-        if let Some(pace) = options.choice("pace", &["auto", "off"])? {
-            read.pace = pace == "auto";
+        if let Some(rate_limit) = options.choice("rate_limit", &["auto", "off"])? {
+            read.rate_limit = rate_limit == "auto";
         }
         match options.duration("shards_refresh")? {
             Some(age) if age < Duration::from_secs(1) => {

@@ -33,7 +33,7 @@ fn a_url_names_the_stream_by_its_name_or_its_arn() {
 fn options_are_read() {
     let config = parse(
         "kinesis://orders?create=missing&partitions=3&retention=48h&encoding=raw&aggregation=on\
-         &aggregation_bytes=64KiB&request_bytes=10MiB&max_record_bytes=10MiB&pace=off\
+         &aggregation_bytes=64KiB&request_bytes=10MiB&max_record_bytes=10MiB&rate_limit=off\
          &shards_refresh=5m",
     )
     .unwrap();
@@ -48,7 +48,7 @@ fn options_are_read() {
         aggregation_bytes: 64 << 10,
         request_bytes: 10 << 20,
         max_record_bytes: Some(10 << 20),
-        pace: false,
+        rate_limit: false,
         shards_refresh: Duration::from_secs(300),
     };
     assert_eq!(config.publishing, publishing);
@@ -98,7 +98,7 @@ fn what_cannot_be_is_refused_by_name() {
             "from 64KiB to 10MiB",
         ),
         ("kinesis://orders?max_record_bytes=0", "from 4KiB to 10MiB"),
-        ("kinesis://orders?pace=fast", "auto, off"),
+        ("kinesis://orders?rate_limit=fast", "auto, off"),
         ("kinesis://orders?shards_refresh=1ms", "at least 1s"),
         ("kinesis://orders?region=Europe", "eu-west-1"),
         (

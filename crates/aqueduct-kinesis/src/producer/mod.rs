@@ -1,50 +1,50 @@
-mod answers;
-mod draft;
-mod entries;
-mod fill;
-mod kept_map;
-mod ledger;
-mod outcome;
-mod pace;
-mod put;
+mod aggregator;
+mod outcomes;
+mod put_records;
+mod rate_limiter;
+mod records;
+mod request;
+mod response;
+mod results;
 mod schedule;
+mod shard_map_cache;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use aqueduct_core::{
-    Capabilities, Effect, Error, ErrorKind, Event, Lane, Producer, Result, Runtime, SendReport,
+    Capabilities, Error, ErrorKind, Event, Lane, Producer, Result, Runtime, SendReport,
 };
 use async_trait::async_trait;
 
-use self::draft::Drafter;
-use self::kept_map::KeptMap;
-use self::pace::Pacing;
+use self::rate_limiter::RateLimiter;
+use self::records::RecordBuilder;
 use self::schedule::REQUEST_RECORDS;
+use self::shard_map_cache::ShardMapCache;
 use crate::config::{Aggregation, Encoding, Publishing};
 use crate::metrics::Metrics;
 use crate::stream::Kinesis;
 
-/// Sends to one stream, one attempt a call.
+/// Sends to one stream, one attempt per call.
 pub(crate) struct KinesisProducer {
     kinesis: Kinesis,
     runtime: Runtime,
     capabilities: Capabilities,
     options: Publishing,
-    drafter: Drafter,
-    map: Arc<KeptMap>,
-    pacing: Pacing,
+    builder: RecordBuilder,
+    map: Arc<ShardMapCache>,
+    rate_limiter: RateLimiter,
     metrics: Metrics,
-    /// Calls that hold records for long.
+    /// The calls that hold records for long.
     holding: AtomicUsize,
     closed: AtomicBool,
 }
 
-/// Where events without a key are paced: they go to any shard, so no shard's lane is theirs.
+/// The lane of events without a key: they go to any shard, so they share no shard's lane.
 const KEYLESS: Lane = Lane(u64::MAX);
 
 impl KinesisProducer {
-    /// `record_bytes`: the largest record that the stream takes.
+    /// Lists the shards and creates the producer. `record_bytes` is the largest record of the stream.
     pub(crate) async fn open(
         kinesis: Kinesis,
         encoding: Encoding,
@@ -59,25 +59,25 @@ impl KinesisProducer {
             Aggregation::Auto => encoding != Encoding::Raw,
         };
         if !aggregate {
-            // A call with more is several requests, which are better made side by side.
+            // A larger call is several requests, which the engine better makes in parallel.
             capabilities.limits.batch_events = Some(REQUEST_RECORDS);
         }
-        let drafter = Drafter::new(
+        let builder = RecordBuilder::new(
             encoding,
             aggregate.then_some(options.aggregation_bytes.min(record_bytes - 1)),
             record_bytes,
             capabilities.limits,
         );
         let metrics = Metrics::new(&kinesis);
-        let map = KeptMap::open(kinesis.clone(), options.shards_refresh, runtime).await?;
+        let map = ShardMapCache::open(kinesis.clone(), options.shards_refresh, runtime).await?;
         Ok(Self {
-            pacing: Pacing::new(options.pace),
+            rate_limiter: RateLimiter::new(options.rate_limit),
             map: Arc::new(map),
             kinesis,
             runtime: runtime.clone(),
             capabilities,
             options,
-            drafter,
+            builder,
             metrics,
             holding: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
@@ -89,17 +89,17 @@ impl KinesisProducer {
 impl Producer for KinesisProducer {
     async fn send_batch(&self, events: &[Event]) -> SendReport {
         if self.closed.load(Ordering::Relaxed) {
-            let what = format!("stream {}: the producer was closed", self.kinesis.shown);
-            return SendReport::failed(events.len(), &Error::new(ErrorKind::Closed, what));
+            let message = format!("stream {}: the producer was closed", self.kinesis.shown);
+            return SendReport::failed(events.len(), &Error::new(ErrorKind::Closed, message));
         }
         if events.is_empty() {
             return SendReport::new(Vec::new());
         }
-        self.put_all(events).await
+        self.send_all(events).await
     }
 
     fn lane(&self, event: &Event) -> Lane {
-        match self.drafter.hash_of(event) {
+        match self.builder.hash_of(event) {
             None => KEYLESS,
             Some(hash) => {
                 let map = self.map.current();
@@ -115,14 +115,6 @@ impl Producer for KinesisProducer {
     async fn close(&self) -> Result<()> {
         self.closed.store(true, Ordering::Relaxed);
         Ok(())
-    }
-}
-
-/// The same error for what was not sent because of it.
-fn not_sent(error: &Error) -> Error {
-    match error.effect() {
-        Effect::None => error.clone(),
-        Effect::Unknown => error.clone().with_effect(Effect::None).context("not sent"),
     }
 }
 

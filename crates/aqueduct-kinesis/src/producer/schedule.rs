@@ -1,29 +1,29 @@
-//! Which records go into which request of one call. No I/O, no clock.
+//! Divides the records of one call into requests. No I/O, no clock.
 
 use aqueduct_core::Instant;
 
 /// The most records of one request.
 pub(super) const REQUEST_RECORDS: usize = 500;
 
-/// A record to send, as far as its place in a request depends on it.
+/// The properties of a record that decide when it is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Slot {
-    /// Where it goes: records of one queue share keys at most with each other.
+pub(super) struct Scheduled {
+    /// Its queue: records share keys only within one queue.
     pub(super) queue: u32,
-    /// How many records of its queue must be stored before it, one after the other.
+    /// The number of records of its queue that must complete before it, one after the other.
     pub(super) level: u32,
     pub(super) bytes: u32,
 }
 
 /// The records of one call that wait for a request.
 ///
-/// Two records that hold the same key have different levels, and a level of a queue begins when
-/// the one before has its answers: so no request holds a key twice, and no later event of a key
-/// overtakes an earlier one.
+/// Two records with a common key have different levels, and a level of a queue begins once the one
+/// before has its results: so no request holds a key twice, and no event of a key overtakes an
+/// earlier one (rule 2).
 pub(super) struct Schedule {
     queues: Vec<Queue>,
     request_bytes: usize,
-    /// Where the next request begins to look, so that none starves.
+    /// The queue at which the next request begins, so that none starves.
     first: usize,
 }
 
@@ -33,44 +33,48 @@ struct Queue {
     waiting: Vec<u32>,
     next: usize,
     level: u32,
-    unanswered: u32,
+    in_flight: u32,
 }
 
-/// What may become of the record at the front of a queue.
+/// Decides about the record at the front of a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Gate {
     Go,
-    /// It is not sent in this call, and that is noted already; the next one is looked at.
-    LeaveOut,
+    /// It is not sent in this call and has its outcomes already.
+    Skip,
     /// The queue waits until then.
     Wait(Instant),
-    /// The queue waits for longer than the call: the rest of it is left out.
+    /// The queue would wait for longer than the call lasts: the rest of it is skipped.
     TooLate,
 }
 
-/// What to do next.
+/// The next step of a call.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Step {
-    /// The records of the next request; none where nothing may go now.
+    /// The records of the next request; empty if nothing may be sent now.
     pub(super) request: Vec<u32>,
-    /// Those that wait for too long, and are not sent any more.
-    pub(super) left_out: Vec<u32>,
-    /// When to ask again although no answer came.
+    /// Those that would wait for too long and are not sent.
+    pub(super) skipped: Vec<u32>,
+    /// When to ask again even if no request completes.
     pub(super) wait: Option<Instant>,
 }
 
 impl Schedule {
-    pub(super) fn new(slots: &[Slot], request_bytes: usize) -> Self {
-        let count = slots.iter().map(|slot| slot.queue + 1).max().unwrap_or(0);
+    pub(super) fn new(scheduled: &[Scheduled], request_bytes: usize) -> Self {
+        let count = scheduled
+            .iter()
+            .map(|scheduled| scheduled.queue + 1)
+            .max()
+            .unwrap_or(0);
         let mut queues: Vec<Queue> = Vec::new();
         queues.resize_with(count as usize, || Queue {
-            waiting: Vec::with_capacity(slots.len() / count as usize),
+            waiting: Vec::with_capacity(scheduled.len() / count as usize),
             ..Queue::default()
         });
-        for (at, slot) in slots.iter().enumerate() {
-            queues[slot.queue as usize].waiting.push(at as u32);
+        for (at, scheduled) in scheduled.iter().enumerate() {
+            queues[scheduled.queue as usize].waiting.push(at as u32);
         }
-        let level_of = |at: &u32| slots[*at as usize].level;
+        let level_of = |at: &u32| scheduled[*at as usize].level;
         for queue in &mut queues {
             if !queue.waiting.is_sorted_by_key(level_of) {
                 queue.waiting.sort_by_key(level_of);
@@ -83,50 +87,53 @@ impl Schedule {
         }
     }
 
-    /// The next request, as `gate` lets records go; it is told the record and whether it is the
-    /// first of its queue in the request.
-    pub(super) fn next(&mut self, slots: &[Slot], mut gate: impl FnMut(u32, bool) -> Gate) -> Step {
+    /// Returns the next request. `gate` decides about each record; it is given the record and whether
+    /// it is the first of its queue in the request.
+    pub(super) fn next(
+        &mut self,
+        scheduled: &[Scheduled],
+        mut gate: impl FnMut(u32, bool) -> Gate,
+    ) -> Step {
         let mut step = Step::default();
         let mut bytes = 0;
         let count = self.queues.len();
         let waiting = |queue: &Queue| queue.waiting.len() - queue.next;
         let waiting: usize = self.queues.iter().map(waiting).sum();
         step.request.reserve_exact(waiting.min(REQUEST_RECORDS));
-        for turn in 0..count {
-            let at = (self.first + turn) % count;
+        for offset in 0..count {
+            let at = (self.first + offset) % count;
             let queue = &mut self.queues[at];
             let mut begins = true;
-            while let Some(&item) = queue.waiting.get(queue.next) {
-                let slot = slots[item as usize];
-                if slot.level > queue.level {
-                    if queue.unanswered > 0 {
+            while let Some(&record) = queue.waiting.get(queue.next) {
+                let scheduled = scheduled[record as usize];
+                if scheduled.level > queue.level {
+                    if queue.in_flight > 0 {
                         break;
                     }
-                    queue.level = slot.level;
+                    queue.level = scheduled.level;
                 }
-                let size = slot.bytes as usize;
+                let size = scheduled.bytes as usize;
                 let full = step.request.len() >= REQUEST_RECORDS
                     || (!step.request.is_empty() && bytes + size > self.request_bytes);
                 if full {
                     self.first = at;
                     return step;
                 }
-                match gate(item, begins) {
+                match gate(record, begins) {
                     Gate::Go => {
                         begins = false;
                         bytes += size;
                         queue.next += 1;
-                        queue.unanswered += 1;
-                        step.request.push(item);
+                        queue.in_flight += 1;
+                        step.request.push(record);
                     }
-                    Gate::LeaveOut => queue.next += 1,
+                    Gate::Skip => queue.next += 1,
                     Gate::Wait(until) => {
                         step.wait = Some(step.wait.map_or(until, |known| known.min(until)));
                         break;
                     }
                     Gate::TooLate => {
-                        step.left_out
-                            .extend_from_slice(&queue.waiting[queue.next..]);
+                        step.skipped.extend_from_slice(&queue.waiting[queue.next..]);
                         queue.next = queue.waiting.len();
                     }
                 }
@@ -136,15 +143,15 @@ impl Schedule {
         step
     }
 
-    /// The records of a request have their answers.
-    pub(super) fn answered(&mut self, slots: &[Slot], request: &[u32]) {
-        for &item in request {
-            let queue = &mut self.queues[slots[item as usize].queue as usize];
-            queue.unanswered = queue.unanswered.saturating_sub(1);
+    /// Records that a request has its results.
+    pub(super) fn completed(&mut self, scheduled: &[Scheduled], request: &[u32]) {
+        for &record in request {
+            let queue = &mut self.queues[scheduled[record as usize].queue as usize];
+            queue.in_flight = queue.in_flight.saturating_sub(1);
         }
     }
 
-    /// Takes everything that waits.
+    /// Takes all waiting records.
     pub(super) fn take_rest(&mut self) -> Vec<u32> {
         let mut rest = Vec::new();
         for queue in &mut self.queues {

@@ -1,4 +1,4 @@
-//! Every call answers every event and keeps the prefix rule, whatever becomes of the records.
+//! Every call has an outcome for every event and keeps the prefix rule, whichever records fail.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,8 +7,8 @@ use aqueduct_core::{
 };
 use proptest::prelude::*;
 
-use super::draft::{Draft, Drafter, Way};
-use super::ledger::Ledger;
+use super::outcomes::{Outcomes, skip_if_blocked};
+use super::records::{RecordBuilder, Records, Target};
 use super::schedule::{Gate, REQUEST_RECORDS, Schedule};
 use crate::aggregation::split;
 use crate::config::Encoding;
@@ -37,66 +37,70 @@ fn map(shards: u128) -> ShardMap {
     ShardMap::new(shards.collect()).unwrap()
 }
 
-fn drafter(aggregate: Option<usize>) -> Drafter {
+fn builder(aggregate: Option<usize>) -> RecordBuilder {
     let limits = Limits {
         event_bytes: Some(RECORD - 256),
         ..Limits::default()
     };
-    Drafter::new(Encoding::Raw, aggregate, RECORD, limits)
+    RecordBuilder::new(Encoding::Raw, aggregate, RECORD, limits)
 }
 
-/// What the service keeps of one call, and the report.
+/// Returns the events that the service stores of one call, and the outcomes.
 fn play(
     events: &[Event],
-    draft: &mut Draft,
-    mut ledger: Ledger,
+    records: &mut Records,
+    mut outcomes: Outcomes,
     fails: &mut impl FnMut() -> bool,
 ) -> (Vec<usize>, Vec<Result<Receipt>>) {
-    let mut schedule = Schedule::new(&draft.slots, REQUEST);
-    let mut flights: Vec<Vec<u32>> = Vec::new();
+    let mut schedule = Schedule::new(&records.scheduled, REQUEST);
+    let mut in_flight: Vec<Vec<u32>> = Vec::new();
     let mut stored = Vec::new();
-    let slots = draft.slots.clone();
+    let scheduled = records.scheduled.clone();
     loop {
         let error = Error::new(ErrorKind::Throttled, "refused");
-        let step = schedule.next(&slots, |item, _| {
-            match ledger.leave_out_if_blocked(draft, item, &error) {
-                true => Gate::LeaveOut,
+        let step = schedule.next(&scheduled, |record, _| {
+            match skip_if_blocked(&mut outcomes, records, record, &error) {
+                true => Gate::Skip,
                 false => Gate::Go,
             }
         });
         if !step.request.is_empty() {
-            check_request(events, draft, &step.request);
-            flights.push(step.request);
+            check_request(events, records, &step.request);
+            in_flight.push(step.request);
             if fails() {
                 continue;
             }
         }
-        let Some(request) = flights.pop() else { break };
-        schedule.answered(&slots, &request);
-        for item in request {
+        let Some(request) = in_flight.pop() else {
+            break;
+        };
+        schedule.completed(&scheduled, &request);
+        for record in request {
             let refused = fails();
-            for &at in draft.members(item) {
+            for &at in records.members(record) {
                 let at = at as usize;
                 if refused {
-                    ledger.left_out(at, draft.keys[at], &error);
+                    outcomes.skip(at, records.keys[at], &error);
                 } else {
                     stored.push(at);
-                    ledger.stored(at, Receipt::at("0".into(), Position::MIN));
+                    outcomes.stored(at, Receipt::at("0".into(), Position::MIN));
                 }
             }
         }
     }
-    (stored, ledger.into_report().into_outcomes())
+    (stored, outcomes.into_report().into_outcomes())
 }
 
 /// No key is in two records, and the limits hold.
-fn check_request(events: &[Event], draft: &Draft, request: &[u32]) {
+fn check_request(events: &[Event], records: &Records, request: &[u32]) {
     assert!(request.len() <= REQUEST_RECORDS);
-    let bytes = request.iter().map(|&item| draft.slots[item as usize].bytes);
+    let bytes = request
+        .iter()
+        .map(|&record| records.scheduled[record as usize].bytes);
     assert!(request.len() == 1 || bytes.sum::<u32>() as usize <= REQUEST);
     let mut seen = BTreeSet::new();
-    for &item in request {
-        let members = draft.members(item).iter();
+    for &record in request {
+        let members = records.members(record).iter();
         let keys: BTreeSet<_> = members
             .filter_map(|&at| events[at as usize].key())
             .collect();
@@ -106,27 +110,32 @@ fn check_request(events: &[Event], draft: &Draft, request: &[u32]) {
     }
 }
 
-fn check_records(events: &[Event], draft: &Draft, map: &ShardMap) {
-    assert_eq!(draft.items.len(), draft.entries.whole().len());
-    for (at, (item, entry)) in draft.items.iter().zip(draft.entries.whole()).enumerate() {
+fn check_records(events: &[Event], records: &Records, map: &ShardMap) {
+    assert_eq!(records.outgoing.len(), records.entries.whole().len());
+    for (at, (record, entry)) in records
+        .outgoing
+        .iter()
+        .zip(records.entries.whole())
+        .enumerate()
+    {
         let data = entry.data.as_ref();
         assert!(data.len() + entry.partition_key.as_deref().unwrap_or_default().len() <= RECORD);
-        if !item.aggregated {
+        if !record.aggregated {
             continue;
         }
         let outer: u128 = entry.explicit_hash_key().unwrap().parse().unwrap();
         let shard = map.at(outer);
         let data = bytes::Bytes::copy_from_slice(data);
         let inner = split(&data).unwrap();
-        assert_eq!(inner.len(), draft.members(at as u32).len());
-        for (inner, &index) in inner.iter().zip(draft.members(at as u32)) {
+        assert_eq!(inner.len(), records.members(at as u32).len());
+        for (inner, &index) in inner.iter().zip(records.members(at as u32)) {
             let event = &events[index as usize];
             assert_eq!(Some(&inner.data), event.data());
             let hash = inner
                 .explicit_hash_key
                 .unwrap_or_else(|| hash_of(inner.partition_key));
             assert_eq!(map.at(hash), shard, "an event beside its shard");
-            assert_eq!(draft.hashes[index as usize], hash);
+            assert_eq!(records.hashes[index as usize], hash);
         }
     }
 }
@@ -145,7 +154,7 @@ fn any_events() -> impl Strategy<Value = Vec<Event>> {
 
 proptest! {
     #[test]
-    fn every_event_is_answered_and_those_stored_of_a_key_are_a_prefix(
+    fn every_event_has_an_outcome_and_the_stored_ones_of_a_key_are_a_prefix(
         events in any_events(),
         shards in 1..4u128,
         mode in 0..3u8,
@@ -154,29 +163,29 @@ proptest! {
         odds in 0..80u8,
     ) {
         let map = map(shards);
-        let drafter = drafter((mode == 0).then_some(3000));
-        let rooms = vec![if large { usize::MAX } else { 0 }; shards as usize];
-        let mut ledger = Ledger::new(events.len());
-        let way = match mode {
-            2 => Way::Anywhere,
-            _ => Way::Shards { map: &map, rooms: &rooms },
+        let builder = builder((mode == 0).then_some(3000));
+        let large_bytes = vec![if large { usize::MAX } else { 0 }; shards as usize];
+        let mut outcomes = Outcomes::new(events.len());
+        let target = match mode {
+            2 => Target::Anywhere,
+            _ => Target::Shards { map: &map, large_bytes: &large_bytes },
         };
-        let mut draft = drafter.draft(&events, way, &mut ledger);
+        let mut records = builder.build(&events, target, &mut outcomes);
         if mode != 2 {
-            check_records(&events, &draft, &map);
+            check_records(&events, &records, &map);
         }
         let mut fails = || {
             let drawn = luck[0];
             luck.rotate_left(1);
             drawn < odds
         };
-        let (stored, outcomes) = play(&events, &mut draft, ledger, &mut fails);
+        let (stored, outcomes) = play(&events, &mut records, outcomes, &mut fails);
 
         prop_assert_eq!(outcomes.len(), events.len());
         let mut ends: BTreeMap<&str, bool> = BTreeMap::new();
         for (event, outcome) in events.iter().zip(&outcomes) {
             if let Err(error) = outcome {
-                prop_assert!(error.kind() != ErrorKind::Internal, "unanswered");
+                prop_assert!(error.kind() != ErrorKind::Internal, "an event has no outcome");
             }
             let Some(key) = event.key() else { continue };
             let ended = ends.entry(key).or_default();
@@ -209,56 +218,64 @@ proptest! {
 #[test]
 fn many_small_events_take_few_records() {
     let map = map(4);
-    let drafter = drafter(Some(5000));
+    let builder = builder(Some(5000));
     let event = |n: usize| {
         Event::bytes("t", "text/plain", vec![1; 20])
             .with_source("/s")
             .with_key(format!("key-{n}"))
     };
     let events: Vec<_> = (0..200).map(event).collect();
-    let mut ledger = Ledger::new(events.len());
-    let way = Way::Shards {
+    let mut outcomes = Outcomes::new(events.len());
+    let target = Target::Shards {
         map: &map,
-        rooms: &[usize::MAX; 4],
+        large_bytes: &[usize::MAX; 4],
     };
-    let draft = drafter.draft(&events, way, &mut ledger);
-    assert_eq!(draft.items.len(), 4);
-    assert!(draft.slots.iter().all(|slot| slot.level == 0));
+    let records = builder.build(&events, target, &mut outcomes);
+    assert_eq!(records.outgoing.len(), 4);
+    assert!(records.scheduled.iter().all(|it| it.level == 0));
 
     let keyless = (0..200).map(|_| event(0)).map(|event| {
         Event::bytes("t", "text/plain", event.data().unwrap().clone()).with_source("/s")
     });
     let keyless = keyless.collect::<Vec<_>>();
-    let mut ledger = Ledger::new(keyless.len());
-    let way = Way::Shards {
+    let mut outcomes = Outcomes::new(keyless.len());
+    let target = Target::Shards {
         map: &map,
-        rooms: &[usize::MAX; 4],
+        large_bytes: &[usize::MAX; 4],
     };
-    let draft = drafter.draft(&keyless, way, &mut ledger);
-    assert!(draft.items.len() <= 2, "{} records", draft.items.len());
+    let records = builder.build(&keyless, target, &mut outcomes);
+    assert!(
+        records.outgoing.len() <= 2,
+        "{} records",
+        records.outgoing.len()
+    );
 }
 
 #[test]
 fn a_few_keys_in_more_events_than_a_record_holds_still_take_one_request() {
     let map = map(2);
-    let drafter = drafter(Some(4000));
+    let builder = builder(Some(4000));
     let event = |n: usize| {
         Event::bytes("t", "text/plain", vec![1; 100])
             .with_source("/s")
             .with_key(format!("key-{}", n % 50))
     };
     let events: Vec<_> = (0..200).map(event).collect();
-    let mut ledger = Ledger::new(events.len());
-    let way = Way::Shards {
+    let mut outcomes = Outcomes::new(events.len());
+    let target = Target::Shards {
         map: &map,
-        rooms: &[usize::MAX; 2],
+        large_bytes: &[usize::MAX; 2],
     };
-    let draft = drafter.draft(&events, way, &mut ledger);
-    assert!(draft.items.len() > 4);
-    let levels = draft.slots.iter().map(|slot| slot.level);
-    assert!(levels.max() <= Some(1), "{:?}", draft.slots);
-    let first = draft.slots.iter().filter(|slot| slot.level == 0);
-    assert!(first.count() + 2 >= draft.slots.len(), "{:?}", draft.slots);
+    let records = builder.build(&events, target, &mut outcomes);
+    assert!(records.outgoing.len() > 4);
+    let levels = records.scheduled.iter().map(|it| it.level);
+    assert!(levels.max() <= Some(1), "{:?}", records.scheduled);
+    let first = records.scheduled.iter().filter(|it| it.level == 0);
+    assert!(
+        first.count() + 2 >= records.scheduled.len(),
+        "{:?}",
+        records.scheduled
+    );
 }
 
 /// The figures of the README.

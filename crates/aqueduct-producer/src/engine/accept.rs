@@ -1,10 +1,11 @@
 use std::task::Waker;
 
+use aqueduct_core::outcomes::blocked_error;
 use aqueduct_core::{Error, Event, Instant};
 
 use super::backlog::Whole;
 use super::key_queue::Meta;
-use super::{Answer, CallId, Engine, Rules, blocked, closed};
+use super::{Answer, CallId, Engine, Rules, closed};
 
 impl Engine {
     /// Opens a call of `count` events.
@@ -66,7 +67,7 @@ impl Engine {
             return self.fail(meta, event, closed());
         }
         if self.troubled > 0 && self.is_troubled(&event) {
-            return self.fail(meta, event, blocked());
+            return self.fail(meta, event, blocked_error());
         }
         self.next_seq += 1;
         self.deadlines.note(self.due(now));

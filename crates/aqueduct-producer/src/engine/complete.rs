@@ -1,14 +1,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use aqueduct_core::outcomes::{blocked_error, no_outcome};
 use aqueduct_core::{Effect, Error, ErrorKind, Event, Instant, Lane, Receipt, Result, Retry};
 
 use super::key_queue::{Hold, KeyId, Meta, Resume};
 use super::lanes::Waiting;
 use super::store::Ticket;
-use super::{
-    CallId, Engine, InFlight, LaneOf, RequestId, Timer, Work, blocked, exhausted, unknown_if,
-};
+use super::{CallId, Engine, InFlight, LaneOf, RequestId, Timer, Work, exhausted, unknown_if};
 
 enum Verdict {
     Again(Resume),
@@ -82,7 +81,7 @@ impl Engine {
         let mut metas = request.metas;
         let mut outcomes = outcomes.into_iter();
         for (event, mut meta) in events.drain(..).zip(metas.drain(..)) {
-            let outcome = outcomes.next().unwrap_or_else(|| Err(unanswered()));
+            let outcome = outcomes.next().unwrap_or_else(|| Err(no_outcome()));
             let queue = meta.key;
             let lane = meta.paced.take();
             if let Some(lane) = lane {
@@ -126,7 +125,7 @@ impl Engine {
         let behind = untouched && error.is(ErrorKind::Blocked);
         if gave_up {
             // Retrying would break order: an earlier event of this key failed. (Rule 2)
-            let error = if untouched { blocked() } else { error };
+            let error = if untouched { blocked_error() } else { error };
             let error = unknown_if(meta.unknown, error);
             return self.fail(meta, event, error);
         }
@@ -290,7 +289,7 @@ impl Engine {
     /// Ends an event that waits behind a failure of its key.
     pub(super) fn fail_blocked(&mut self, ticket: Ticket) {
         if let Some((event, meta)) = self.store.take(ticket) {
-            self.fail(meta, event, unknown_if(meta.unknown, blocked()));
+            self.fail(meta, event, unknown_if(meta.unknown, blocked_error()));
         }
     }
 
@@ -375,12 +374,4 @@ impl Engine {
             self.spare.push((events, metas));
         }
     }
-}
-
-fn unanswered() -> Error {
-    Error::new(
-        ErrorKind::Internal,
-        "the backend returned fewer outcomes than events",
-    )
-    .with_effect(Effect::Unknown)
 }

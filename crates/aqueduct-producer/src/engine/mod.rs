@@ -361,13 +361,6 @@ pub(crate) fn closed() -> Error {
     Error::new(ErrorKind::Closed, "the producer was closed")
 }
 
-fn blocked() -> Error {
-    Error::new(
-        ErrorKind::Blocked,
-        "blocked: an earlier event of the same key failed, so this one was not sent",
-    )
-}
-
 fn unknown_if(unknown: bool, error: Error) -> Error {
     if unknown {
         error.with_effect(Effect::Unknown)

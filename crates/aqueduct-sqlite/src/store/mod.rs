@@ -13,7 +13,7 @@ use crate::error::SqlResultExt as _;
 use crate::notify::Notifier;
 use crate::outbox::{self, OutboxState};
 use crate::processes::Process;
-use crate::producer::too_large;
+use crate::producer::check_size;
 use crate::readers::Readers;
 use crate::streams::{find_stream, nanos};
 use crate::writer::Writer;
@@ -129,9 +129,8 @@ impl SqliteStore {
             None if self.0.outbox.relays(stream) => outbox::EVENT_BYTES,
             None => return Err(self.unknown_stream(stream)),
         };
-        let fits = |event: &&Event| event.approximate_size() <= limit;
-        if let Some(event) = events.iter().find(|event| !fits(event)) {
-            return Err(too_large(stream, event, limit));
+        for event in events {
+            check_size(stream, event, limit)?;
         }
         if let Some(row) = found {
             outbox::adopt(tx, stream, &row, nanos(now))?;

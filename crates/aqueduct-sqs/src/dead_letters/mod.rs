@@ -7,6 +7,7 @@ mod stored;
 
 use std::sync::{Mutex, PoisonError};
 
+use aqueduct_core::outcomes::no_outcome;
 use aqueduct_core::{
     DeadLetter, DeadLetterId, DeadLetterQuery, DeadLetterQueue, DeadLetterStore, Effect, Error,
     ErrorKind, GroupName, Producer, Receipt, Result, Runtime, SmallStr, StoredDeadLetter,
@@ -92,7 +93,7 @@ impl DeadLetterQueue for SqsDeadLetters {
         let mut places = Vec::new();
         let mut bytes = 0;
         for (at, dead_letter) in dead_letters.iter().enumerate() {
-            outcomes.push(Err(unanswered()));
+            outcomes.push(Err(no_outcome()));
             let message = match self.message(dead_letter).await {
                 Ok(message) => message,
                 Err(error) => {
@@ -170,7 +171,7 @@ impl DeadLetterStore for SqsDeadLetters {
                     Ok(event) => {
                         events.push(event);
                         places.push(at);
-                        Err(unanswered())
+                        Err(no_outcome())
                     }
                     Err(error) => Err(error),
                 },
@@ -206,7 +207,7 @@ impl DeadLetterStore for SqsDeadLetters {
         let messages: Vec<SmallStr> = messages.map(|it| it.place.message.clone()).collect();
         let mut removed = scan.delete(&messages).await.into_iter();
         let answers = ids.iter().zip(&found).map(|(id, stored)| match stored {
-            Some(_) => removed.next().unwrap_or_else(|| Err(unanswered())),
+            Some(_) => removed.next().unwrap_or_else(|| Err(no_outcome())),
             None => Err(no_letter(id)),
         });
         let answers = answers.collect();
@@ -234,8 +235,4 @@ fn no_letter(id: &DeadLetterId) -> Error {
         ErrorKind::NotFound,
         format!("dead letter {id}: there is no such dead letter, or somebody else looks at it now"),
     )
-}
-
-fn unanswered() -> Error {
-    Error::new(ErrorKind::Internal, "a dead letter has no outcome").with_effect(Effect::Unknown)
 }

@@ -1,11 +1,11 @@
-//! What a shard takes, so that hardly anything is sent to it in vain.
+//! Limits the send rate of a shard, so that few records are throttled.
 //!
-//! A shard takes 1 MiB and 1,000 records a second, and refuses the rest record by record; whatever
-//! is refused is sent twice. Emulators and some streams take more. So a shard is *watched* first:
-//! what it surely takes goes out at once, what lies beyond goes out in probes that double. If it
-//! takes twice what it should, it is *free* and costs nothing any more. If it refuses, it is
-//! *limited*: nothing for the rest of that second, then a little less than what it takes, evenly.
-//! After a while without a refusal it is watched again.
+//! A shard takes 1 MiB and 1,000 records per second and refuses the rest record by record; a refused
+//! record is sent twice. Emulators and some streams take more. So a shard is *watched* first: up to
+//! the limit everything is sent at once, beyond it in probes that double. A shard that takes twice
+//! the limit is *free* and no longer counted. A shard that refuses is *limited*: nothing is sent for
+//! the rest of that second, then an even rate slightly below the limit. After a while without a
+//! refusal it is watched again.
 
 mod amounts;
 #[cfg(test)]
@@ -22,75 +22,75 @@ use self::amounts::{Bucket, Recent};
 use crate::metrics::PAYLOAD_UNIT;
 use crate::shards::ShardMap;
 
-/// Bytes and records that a shard takes in a second.
+/// The bytes and records that a shard takes per second.
 const LIMIT: [f64; 2] = [(1 << 20) as f64, 1000.0];
 
-/// The part of the limit that is used where it is known to hold.
+/// The share of the limit that a limited shard is sent on average.
 const SHARE: f64 = 0.965;
 
-/// The part of the limit that any second may have: requests take different times to arrive.
+/// The share of the limit that any one second may have: requests take different times to arrive.
 const CEILING: f64 = 0.985;
 
-/// How long a limited shard saves up before the next request, in seconds.
+/// How long a limited shard saves up before the next request, in seconds: fewer, larger requests.
 const BURST: f64 = 0.02;
 
-/// How much of what was not used a limited shard may use later, in seconds: machines stall.
-const SAVED: f64 = 0.5;
+/// The unused allowance that a limited shard may use later, in seconds: machines stall.
+const MAX_SAVED: f64 = 0.5;
 
-/// The first probe beyond the limit.
-const PROBE: [f64; 2] = [PAYLOAD_UNIT as f64, 25.0];
+/// The first probe beyond the limit, in bytes and records.
+const FIRST_PROBE: [f64; 2] = [PAYLOAD_UNIT as f64, 25.0];
 
-/// How long nothing is sent to a shard that refused: the service counts by the second.
+/// The pause after a refusal: the service counts by the second.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// The same for a shard that is paced already: it is over the limit at the end of a second.
+/// The same for a shard that is limited already: it is over the limit only at the end of a second.
 const SHORT_PAUSE: Duration = Duration::from_millis(100);
 
-/// How much of the limit a shard that others use too is given back in a second.
+/// The share of the limit that a shard with other senders regains per second.
 const RECOVERY: f64 = 0.05;
 
-/// How long without a refusal until a limited shard is watched again.
-const FORGIVEN: Duration = Duration::from_secs(30);
+/// The time without a refusal after which a limited shard is watched again.
+const RECHECK_AFTER: Duration = Duration::from_secs(30);
 
-/// The paces of a stream's shards, by their lanes.
-pub(super) struct Pacing {
+/// The rate limiters of a stream's shards.
+pub(super) struct RateLimiter {
     enabled: bool,
-    /// Nothing has to be counted.
-    calm: AtomicBool,
-    inner: Mutex<Paces>,
+    /// No shard has to be counted; checked without the lock.
+    unlimited: AtomicBool,
+    inner: Mutex<ShardLimiters>,
 }
 
 #[derive(Default)]
-pub(super) struct Paces {
-    shards: BTreeMap<u64, Pace>,
-    /// What all shards together were sent without being told apart.
+pub(super) struct ShardLimiters {
+    shards: BTreeMap<u64, ShardLimiter>,
+    /// The amounts that were sent to the stream without counting by shard.
     stream: Recent,
 }
 
-impl Pacing {
+impl RateLimiter {
     pub(super) fn new(enabled: bool) -> Self {
         Self {
             enabled,
-            calm: AtomicBool::new(!enabled),
+            unlimited: AtomicBool::new(!enabled),
             inner: Mutex::default(),
         }
     }
 
-    /// Whether nothing has to be counted now.
+    /// Returns whether no shard has to be counted now.
     #[inline]
-    pub(super) fn is_calm(&self) -> bool {
-        self.calm.load(Ordering::Relaxed)
+    pub(super) fn is_unlimited(&self) -> bool {
+        self.unlimited.load(Ordering::Relaxed)
     }
 
-    /// Whether so much may go wherever it belongs, uncounted by shard: all of it fits any one of
-    /// them.
+    /// Returns whether that amount may be sent without counting by shard, because all of it fits into
+    /// any one of them.
     pub(super) fn takes_anywhere(&self, now: Instant, bytes: usize, records: usize) -> bool {
-        if self.is_calm() {
+        if self.is_unlimited() {
             return true;
         }
         let mut inner = self.lock();
         let amount = [bytes as f64, records as f64];
-        if inner.shards.values().any(Pace::is_limited) {
+        if inner.shards.values().any(ShardLimiter::is_limited) {
             return false;
         }
         inner.stream.roll(now);
@@ -98,15 +98,15 @@ impl Pacing {
             return false;
         }
         inner.stream.spend(amount);
-        for pace in inner.shards.values_mut() {
-            pace.recent.roll(now);
-            pace.recent.spend(amount);
+        for limiter in inner.shards.values_mut() {
+            limiter.recent.roll(now);
+            limiter.recent.spend(amount);
         }
         true
     }
 
-    /// Learns of the shards that there are.
-    pub(super) fn know(&self, map: &ShardMap, now: Instant) {
+    /// Adopts the open shards of the map.
+    pub(super) fn update_shards(&self, map: &ShardMap, now: Instant) {
         if !self.enabled {
             return;
         }
@@ -118,95 +118,100 @@ impl Pacing {
             inner
                 .shards
                 .entry(shard.lane)
-                .or_insert_with(|| Pace::new(now));
+                .or_insert_with(|| ShardLimiter::new(now));
         }
-        self.calm.store(inner.all_free(), Ordering::Relaxed);
+        self.unlimited.store(inner.all_free(), Ordering::Relaxed);
     }
 
-    /// The paces; `None` where nothing has to be counted.
-    pub(super) fn paces(&self) -> Option<MutexGuard<'_, Paces>> {
-        (!self.is_calm()).then(|| self.lock())
+    /// Locks the shards' limiters; `None` if no shard has to be counted.
+    pub(super) fn shard_limiters(&self) -> Option<MutexGuard<'_, ShardLimiters>> {
+        (!self.is_unlimited()).then(|| self.lock())
     }
 
-    /// Records that were let go have their answer, whatever it is.
-    pub(super) fn answered(
+    /// Records that a request of that amount has its response, or never gets one.
+    pub(super) fn completed(
         &self,
         lane: u64,
         now: Instant,
         (bytes, records): (usize, usize),
         latency: Duration,
     ) {
-        if self.is_calm() {
+        if self.is_unlimited() {
             return;
         }
         let mut inner = self.lock();
-        if let Some(pace) = inner.shards.get_mut(&lane) {
-            pace.answered(now, [bytes as f64, records as f64], latency);
+        if let Some(limiter) = inner.shards.get_mut(&lane) {
+            limiter.completed(now, [bytes as f64, records as f64], latency);
         }
     }
 
-    /// Some records of one shard were stored.
+    /// Records that a shard stored that amount.
     pub(super) fn stored(&self, lane: u64, now: Instant, bytes: usize, records: usize) {
-        if self.is_calm() {
+        if self.is_unlimited() {
             return;
         }
         let mut inner = self.lock();
-        if let Some(pace) = inner.shards.get_mut(&lane)
-            && pace.stored(now, [bytes as f64, records as f64])
+        if let Some(limiter) = inner.shards.get_mut(&lane)
+            && limiter.stored(now, [bytes as f64, records as f64])
         {
-            self.calm.store(inner.all_free(), Ordering::Relaxed);
+            self.unlimited.store(inner.all_free(), Ordering::Relaxed);
         }
     }
 
-    /// The shard refused a record. Answers when it may be tried again.
+    /// Records that the shard refused a record. Returns when it may be sent to again.
     pub(super) fn refused(&self, lane: u64, now: Instant) -> Instant {
         if !self.enabled {
             return now;
         }
-        self.calm.store(false, Ordering::Relaxed);
+        self.unlimited.store(false, Ordering::Relaxed);
         let mut inner = self.lock();
-        let pace = inner.shards.entry(lane).or_insert_with(|| Pace::new(now));
-        pace.refused(now)
+        let limiter = inner
+            .shards
+            .entry(lane)
+            .or_insert_with(|| ShardLimiter::new(now));
+        limiter.refused(now)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Paces> {
+    fn lock(&self) -> MutexGuard<'_, ShardLimiters> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Paces {
-    pub(super) fn get(&mut self, lane: u64) -> Option<&mut Pace> {
+impl ShardLimiters {
+    pub(super) fn get(&mut self, lane: u64) -> Option<&mut ShardLimiter> {
         self.shards.get_mut(&lane)
     }
 
     fn all_free(&self) -> bool {
-        self.shards.values().all(|pace| pace.state == State::Free)
+        self.shards
+            .values()
+            .all(|limiter| limiter.state == State::Free)
     }
 }
 
-/// What one shard has been sent, and what it may be sent.
+/// Counts the amounts sent to one shard and decides about the next.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(super) struct ShardLimiter {
     state: State,
     recent: Recent,
-    /// What is on its way. The service counts it at some moment before its answer.
+    /// The amount in flight. The service counts it some time before it responds.
     pending: [f64; 2],
-    /// How long an answer takes at the least: a record that is sent now is counted that much later,
-    /// and with what was answered in the rest of the second before.
+    /// The shortest response time: a record that is sent now is counted by the service that much
+    /// later, with what completed in the rest of the second before.
     latency: Duration,
-    /// What a limited shard has saved up.
+    /// The allowance that a limited shard has saved up.
     bucket: Bucket,
-    /// How far beyond the limit a watched shard may be sent.
+    /// How far a watched shard may be sent beyond the limit.
     probe: [f64; 2],
-    /// What it took beyond the limit.
-    beyond: [f64; 2],
-    /// The part of the limit that is left where others send there too.
+    /// The amount that it took beyond the limit.
+    over_limit: [f64; 2],
+    /// The share of the limit that is left if others send to the shard too.
     factor: f64,
     recovered_at: Instant,
-    quiet_until: Instant,
+    paused_until: Instant,
     refused_at: Option<Instant>,
-    /// Refusals without anything stored between them.
-    in_a_row: u32,
+    /// Refusals without a stored record between them.
+    consecutive_refusals: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -216,7 +221,7 @@ enum State {
     Free,
 }
 
-impl Pace {
+impl ShardLimiter {
     fn new(now: Instant) -> Self {
         Self {
             state: State::Watched,
@@ -224,17 +229,17 @@ impl Pace {
             pending: [0.0; 2],
             latency: Duration::ZERO,
             bucket: Bucket::empty(now),
-            probe: PROBE,
-            beyond: [0.0; 2],
+            probe: FIRST_PROBE,
+            over_limit: [0.0; 2],
             factor: 1.0,
             recovered_at: now,
-            quiet_until: now,
+            paused_until: now,
             refused_at: None,
-            in_a_row: 0,
+            consecutive_refusals: 0,
         }
     }
 
-    /// What it surely takes yet; below zero, what went beyond.
+    /// Returns the rest of the limit in this second; below zero, the amount sent beyond it.
     fn left(&self, of: usize) -> f64 {
         LIMIT[of] - self.recent.sum[of] - self.pending[of]
     }
@@ -245,9 +250,9 @@ impl Pace {
         }
     }
 
-    /// What was sent has its answer, or never gets one.
-    fn answered(&mut self, now: Instant, amount: [f64; 2], latency: Duration) {
-        // It falls at once and rises slowly.
+    /// Moves an amount from in flight to sent.
+    fn completed(&mut self, now: Instant, amount: [f64; 2], latency: Duration) {
+        // Falls at once and rises slowly, so that one slow response does not hide the usual time.
         let risen = self.latency + self.latency / 20 + Duration::from_millis(1);
         self.latency = latency.min(risen);
         self.recent.shorten(self.latency);
@@ -262,9 +267,9 @@ impl Pace {
         self.state == State::Limited
     }
 
-    /// How many bytes may be sent in large records; beyond them small ones waste less where the
-    /// shard refuses.
-    pub(super) fn room_for_large(&mut self, now: Instant) -> usize {
+    /// Returns the bytes that may be sent in large records. Beyond them small records waste less when
+    /// the shard refuses.
+    pub(super) fn large_record_bytes(&mut self, now: Instant) -> usize {
         match self.state {
             State::Free => usize::MAX,
             State::Limited => 0,
@@ -275,8 +280,11 @@ impl Pace {
         }
     }
 
-    /// Takes what one record needs, where it may go now; else answers when to ask again.
-    /// `begins`: it is the first of its shard in a request.
+    /// Takes the allowance of one record, or returns when to ask again. `begins` is true for the
+    /// first record of the shard in a request.
+    ///
+    /// # Errors
+    /// The time at which to ask again.
     pub(super) fn take(
         &mut self,
         now: Instant,
@@ -285,17 +293,19 @@ impl Pace {
     ) -> std::result::Result<(), Instant> {
         let amount = [bytes as f64, 1.0];
         if self.state == State::Limited
-            && self.refused_at.is_some_and(|at| now.since(at) >= FORGIVEN)
+            && self
+                .refused_at
+                .is_some_and(|at| now.since(at) >= RECHECK_AFTER)
         {
             self.state = State::Watched;
-            self.probe = PROBE;
-            self.beyond = [0.0; 2];
+            self.probe = FIRST_PROBE;
+            self.over_limit = [0.0; 2];
         }
         match self.state {
             State::Free => Ok(()),
             State::Watched => {
                 self.recent.roll(now);
-                // One record goes beyond however large it is, or it never would.
+                // One record may exceed the limit, or a large one would never be sent.
                 let first = (0..2).all(|at| self.left(at) > 0.0);
                 let probe = |at| self.left(at) - amount[at] >= -self.probe[at];
                 if first || (0..2).all(probe) {
@@ -305,14 +315,14 @@ impl Pace {
                 Err(now + Duration::from_secs_f64(BURST))
             }
             State::Limited => {
-                if now < self.quiet_until {
-                    return Err(self.quiet_until);
+                if now < self.paused_until {
+                    return Err(self.paused_until);
                 }
                 let save = [0, 1].map(|at| (LIMIT[at] * BURST).max(amount[at]));
                 let passed = now.since(self.recovered_at).as_secs_f64();
                 self.recovered_at = now;
                 self.factor = (self.factor + passed * RECOVERY).min(1.0);
-                let most = [0, 1].map(|at| (LIMIT[at] * SAVED * self.factor).max(amount[at]));
+                let most = [0, 1].map(|at| (LIMIT[at] * MAX_SAVED * self.factor).max(amount[at]));
                 self.bucket.refill(now, SHARE * self.factor, most);
                 self.recent.roll(now);
                 let ceiling = CEILING * self.factor;
@@ -322,7 +332,7 @@ impl Pace {
                     return Err(now + Duration::from_secs_f64(BURST));
                 }
                 let wanted = if begins { save } else { amount };
-                // The clock's grain must not keep it from ever being enough.
+                // Rounding of the clock must not keep it from ever being enough.
                 if self.bucket.has(wanted.map(|it| it * 0.999)) {
                     self.bucket.spend(amount);
                     self.send(amount);
@@ -338,9 +348,9 @@ impl Pace {
         }
     }
 
-    /// Answers whether it has become free.
+    /// Records stored records. Returns whether the shard has become free.
     fn stored(&mut self, now: Instant, amount: [f64; 2]) -> bool {
-        self.in_a_row = 0;
+        self.consecutive_refusals = 0;
         if self.state != State::Watched {
             return false;
         }
@@ -348,11 +358,11 @@ impl Pace {
         for (at, amount) in amount.into_iter().enumerate() {
             let over = -self.left(at);
             if over > 0.0 {
-                self.beyond[at] += amount.min(over);
+                self.over_limit[at] += amount.min(over);
                 self.probe[at] *= 2.0;
             }
         }
-        if (0..2).any(|at| self.beyond[at] >= LIMIT[at]) {
+        if (0..2).any(|at| self.over_limit[at] >= LIMIT[at]) {
             self.state = State::Free;
             return true;
         }
@@ -360,15 +370,15 @@ impl Pace {
     }
 
     fn refused(&mut self, now: Instant) -> Instant {
-        // One that is tried again after a while is at the end of a second, like one that is paced.
-        let paced = self.state != State::Free && self.refused_at.is_some();
-        // The refusals of one moment are one.
+        // A shard that is watched again is over the limit at the end of a second, like a limited one.
+        let known_limit = self.state != State::Free && self.refused_at.is_some();
+        // Refusals within 100 ms come from one burst and count once.
         let again = self
             .refused_at
             .is_none_or(|at| now.since(at) >= Duration::from_millis(100));
         self.refused_at = Some(now);
         if self.state == State::Limited && !again {
-            return self.quiet_until;
+            return self.paused_until;
         }
         if self.state == State::Limited {
             self.factor = (self.factor * 0.8).max(0.05);
@@ -376,12 +386,12 @@ impl Pace {
         }
         self.state = State::Limited;
         self.bucket = Bucket::empty(now);
-        let pause = match paced {
-            true => SHORT_PAUSE * 2u32.pow(self.in_a_row.min(3)),
+        let pause = match known_limit {
+            true => SHORT_PAUSE * 2u32.pow(self.consecutive_refusals.min(3)),
             false => PAUSE,
         };
-        self.in_a_row = self.in_a_row.saturating_add(1);
-        self.quiet_until = now + pause;
-        self.quiet_until
+        self.consecutive_refusals = self.consecutive_refusals.saturating_add(1);
+        self.paused_until = now + pause;
+        self.paused_until
     }
 }

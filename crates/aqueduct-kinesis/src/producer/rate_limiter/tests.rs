@@ -1,4 +1,4 @@
-//! A shard that is offered more than it takes, on a simulated clock.
+//! A shard that is offered more than its limit, on a simulated clock.
 
 use super::*;
 
@@ -36,28 +36,34 @@ impl Service {
 }
 
 #[derive(Debug, Default)]
-struct Tally {
+struct Counts {
     stored: usize,
     refused: usize,
     requests: usize,
 }
 
-/// Sends records of `size` for `seconds`, as many as the pace allows; an answer takes 5 ms.
-fn offer(pace: &mut Pace, service: &mut Service, from: u64, seconds: u64, size: usize) -> Tally {
-    offer_with_stalls(pace, service, from, seconds, size, &[0])
+/// Sends records of `size` for `seconds`, as many as the limiter allows; a response takes 5 ms.
+fn offer(
+    limiter: &mut ShardLimiter,
+    service: &mut Service,
+    from: u64,
+    seconds: u64,
+    size: usize,
+) -> Counts {
+    offer_with_stalls(limiter, service, from, seconds, size, &[0])
 }
 
 /// The same on a machine that stalls that many milliseconds before it goes on, in turn.
 fn offer_with_stalls(
-    pace: &mut Pace,
+    limiter: &mut ShardLimiter,
     service: &mut Service,
     from: u64,
     seconds: u64,
     size: usize,
     stalls: &[u64],
-) -> Tally {
+) -> Counts {
     let mut stalls = stalls.iter().cycle();
-    let mut tally = Tally::default();
+    let mut counts = Counts::default();
     let mut clock = Duration::from_secs(from);
     let end = Duration::from_secs(from + seconds);
     while clock < end {
@@ -66,7 +72,7 @@ fn offer_with_stalls(
         let mut request = 0;
         let mut until = None;
         while request < 500 && request * size < 4 << 20 {
-            match pace.take(now, size, request == 0) {
+            match limiter.take(now, size, request == 0) {
                 Ok(()) => request += 1,
                 Err(at) => {
                     until = Some(at);
@@ -81,45 +87,45 @@ fn offer_with_stalls(
                 .max(clock + Duration::from_millis(1));
             continue;
         }
-        tally.requests += 1;
+        counts.requests += 1;
         clock += Duration::from_millis(5);
         let now = Instant::after_origin(clock);
         let latency = Duration::from_millis(5);
-        pace.answered(now, [(request * size) as f64, request as f64], latency);
+        limiter.completed(now, [(request * size) as f64, request as f64], latency);
         let stored = (0..request).filter(|_| service.takes(clock, size)).count();
         if stored > 0 {
-            pace.stored(now, [(stored * size) as f64, stored as f64]);
+            limiter.stored(now, [(stored * size) as f64, stored as f64]);
         }
         if stored < request {
-            pace.refused(now);
+            limiter.refused(now);
         }
-        tally.stored += stored;
-        tally.refused += request - stored;
+        counts.stored += stored;
+        counts.refused += request - stored;
     }
-    tally
+    counts
 }
 
 const SHARD: [usize; 2] = [1 << 20, 1000];
 
-fn new() -> Pace {
-    Pace::new(Instant::after_origin(Duration::ZERO))
+fn new() -> ShardLimiter {
+    ShardLimiter::new(Instant::after_origin(Duration::ZERO))
 }
 
 #[test]
 fn a_limited_shard_is_used_well_and_refuses_little() {
     for (size, full) in [(25_000, 41.9), (120, 1000.0), (3000, 349.0), (262_144, 4.0)] {
-        let tally = offer(&mut new(), &mut Service::new(Some(SHARD)), 0, 20, size);
-        let rate = tally.stored as f64 / 20.0;
+        let counts = offer(&mut new(), &mut Service::new(Some(SHARD)), 0, 20, size);
+        let rate = counts.stored as f64 / 20.0;
         assert!(
             rate >= 0.9 * full,
-            "{size} bytes: {rate}/s of {full}/s: {tally:?}"
+            "{size} bytes: {rate}/s of {full}/s: {counts:?}"
         );
-        let share = tally.refused as f64 / tally.stored as f64;
+        let share = counts.refused as f64 / counts.stored as f64;
         assert!(
             share <= 0.02,
-            "{size} bytes: {share} are refused: {tally:?}"
+            "{size} bytes: {share} are refused: {counts:?}"
         );
-        assert!(tally.requests <= 20 * 70, "{size} bytes: {tally:?}");
+        assert!(counts.requests <= 20 * 70, "{size} bytes: {counts:?}");
     }
 }
 
@@ -128,16 +134,16 @@ fn a_machine_that_stalls_makes_up_for_it() {
     for (size, full) in [(25_000, 41.9), (120, 1000.0)] {
         let mut service = Service::new(Some(SHARD));
         let stalls = [3, 90, 0, 140, 12, 7, 60];
-        let tally = offer_with_stalls(&mut new(), &mut service, 0, 20, size, &stalls);
-        let rate = tally.stored as f64 / 20.0;
+        let counts = offer_with_stalls(&mut new(), &mut service, 0, 20, size, &stalls);
+        let rate = counts.stored as f64 / 20.0;
         assert!(
             rate >= 0.85 * full,
-            "{size} bytes: {rate}/s of {full}/s: {tally:?}"
+            "{size} bytes: {rate}/s of {full}/s: {counts:?}"
         );
-        let share = tally.refused as f64 / tally.stored as f64;
+        let share = counts.refused as f64 / counts.stored as f64;
         assert!(
             share <= 0.02,
-            "{size} bytes: {share} are refused: {tally:?}"
+            "{size} bytes: {share} are refused: {counts:?}"
         );
     }
 }
@@ -145,62 +151,62 @@ fn a_machine_that_stalls_makes_up_for_it() {
 #[test]
 fn a_shard_that_takes_more_is_not_slowed() {
     for size in [25_000, 120] {
-        let mut pace = new();
-        let tally = offer(&mut pace, &mut Service::new(None), 0, 2, size);
-        assert_eq!(pace.state, State::Free);
-        assert_eq!(tally.refused, 0);
+        let mut limiter = new();
+        let counts = offer(&mut limiter, &mut Service::new(None), 0, 2, size);
+        assert_eq!(limiter.state, State::Free);
+        assert_eq!(counts.refused, 0);
         // 500 records or 4 MiB in 5 ms, but for the first moments.
         let full = 2.0 * 200.0 * f64::min(500.0, (4 << 20) as f64 / size as f64);
-        assert!(tally.stored as f64 > 0.8 * full, "{tally:?} of {full}");
+        assert!(counts.stored as f64 > 0.8 * full, "{counts:?} of {full}");
     }
 }
 
 #[test]
 fn a_limit_that_goes_away_is_noticed_and_one_that_comes_back_too() {
-    let mut pace = new();
-    offer(&mut pace, &mut Service::new(Some(SHARD)), 0, 5, 120);
-    assert_eq!(pace.state, State::Limited);
-    offer(&mut pace, &mut Service::new(None), 5, 60, 120);
-    assert_eq!(pace.state, State::Free);
+    let mut limiter = new();
+    offer(&mut limiter, &mut Service::new(Some(SHARD)), 0, 5, 120);
+    assert_eq!(limiter.state, State::Limited);
+    offer(&mut limiter, &mut Service::new(None), 5, 60, 120);
+    assert_eq!(limiter.state, State::Free);
     let mut service = Service::new(Some(SHARD));
     service.began = Duration::from_secs(65);
-    let tally = offer(&mut pace, &mut service, 65, 20, 120);
-    assert_eq!(pace.state, State::Limited);
-    assert!(tally.refused <= tally.stored / 20, "{tally:?}");
+    let counts = offer(&mut limiter, &mut service, 65, 20, 120);
+    assert_eq!(limiter.state, State::Limited);
+    assert!(counts.refused <= counts.stored / 20, "{counts:?}");
 }
 
 #[test]
 fn a_shard_that_others_use_too_gets_what_is_left() {
     let left = [SHARD[0] / 3, SHARD[1] / 3];
-    let tally = offer(&mut new(), &mut Service::new(Some(left)), 0, 60, 120);
-    let rate = tally.stored as f64 / 60.0;
-    assert!(rate > 0.6 * left[1] as f64, "{rate}/s: {tally:?}");
-    assert!(tally.refused <= tally.stored / 5, "{tally:?}");
+    let counts = offer(&mut new(), &mut Service::new(Some(left)), 0, 60, 120);
+    let rate = counts.stored as f64 / 60.0;
+    assert!(rate > 0.6 * left[1] as f64, "{rate}/s: {counts:?}");
+    assert!(counts.refused <= counts.stored / 5, "{counts:?}");
 }
 
 #[test]
 fn a_refusal_pauses_its_shard_alone_and_counts_once() {
-    let pacing = Pacing::new(true);
+    let rate_limiter = RateLimiter::new(true);
     let now = Instant::after_origin(Duration::from_secs(10));
     let map = crate::shards::tests::halves();
-    pacing.know(&map, now);
-    assert!(pacing.takes_anywhere(now, 1000, 10));
-    let until = pacing.refused(map.open()[0].lane, now);
+    rate_limiter.know(&map, now);
+    assert!(rate_limiter.takes_anywhere(now, 1000, 10));
+    let until = rate_limiter.refused(map.open()[0].lane, now);
     assert_eq!(until, now + PAUSE);
-    assert_eq!(pacing.refused(map.open()[0].lane, now), until);
-    assert!(!pacing.takes_anywhere(now, 1000, 10));
-    let mut paces = pacing.paces().unwrap();
-    let hot = paces.get(map.open()[0].lane).unwrap();
+    assert_eq!(rate_limiter.refused(map.open()[0].lane, now), until);
+    assert!(!rate_limiter.takes_anywhere(now, 1000, 10));
+    let mut shard_limiters = rate_limiter.shard_limiters().unwrap();
+    let hot = shard_limiters.get(map.open()[0].lane).unwrap();
     assert_eq!(hot.take(now, 100, true), Err(until));
-    let cold = paces.get(map.open()[1].lane).unwrap();
+    let cold = shard_limiters.get(map.open()[1].lane).unwrap();
     assert_eq!(cold.take(now, 100, true), Ok(()));
 }
 
 #[test]
-fn pacing_that_is_off_counts_nothing() {
-    let pacing = Pacing::new(false);
+fn a_disabled_limiter_counts_nothing() {
+    let rate_limiter = RateLimiter::new(false);
     let now = Instant::after_origin(Duration::from_secs(10));
-    assert_eq!(pacing.refused(1, now), now);
-    assert!(pacing.is_calm() && pacing.paces().is_none());
-    assert!(pacing.takes_anywhere(now, 100 << 20, 100_000));
+    assert_eq!(rate_limiter.refused(1, now), now);
+    assert!(rate_limiter.is_unlimited() && rate_limiter.shard_limiters().is_none());
+    assert!(rate_limiter.takes_anywhere(now, 100 << 20, 100_000));
 }

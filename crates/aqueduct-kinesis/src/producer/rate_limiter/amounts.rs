@@ -4,25 +4,25 @@ use aqueduct_core::Instant;
 
 use super::LIMIT;
 
-/// What was sent in the last second, in slots.
+/// Sums up the amounts of the last second, in slots of 20 ms.
 #[derive(Debug)]
 pub(super) struct Recent {
-    slots: [[f64; 2]; SLOTS],
+    scheduled: [[f64; 2]; SLOTS],
     pub(super) sum: [f64; 2],
-    /// The slot that is being counted.
+    /// The current slot.
     now: u64,
-    /// How many slots at the old end are not counted any more.
+    /// The number of oldest slots that are not counted.
     early: usize,
 }
 
-/// A second and the slot that is being counted.
+/// One second and the current slot.
 const SLOTS: usize = 51;
 const SLOT_MILLIS: u64 = 20;
 
 impl Default for Recent {
     fn default() -> Self {
         Self {
-            slots: [[0.0; 2]; SLOTS],
+            scheduled: [[0.0; 2]; SLOTS],
             sum: [0.0; 2],
             now: 0,
             early: 0,
@@ -37,27 +37,27 @@ impl Recent {
             return;
         }
         if now - self.now >= SLOTS as u64 {
-            self.slots = [[0.0; 2]; SLOTS];
+            self.scheduled = [[0.0; 2]; SLOTS];
         }
-        for slot in (self.now + 1..=now).take(SLOTS) {
-            self.slots[slot as usize % SLOTS] = [0.0; 2];
+        for scheduled in (self.now + 1..=now).take(SLOTS) {
+            self.scheduled[scheduled as usize % SLOTS] = [0.0; 2];
         }
         self.now = now;
         self.add_up();
     }
 
-    /// Counts that much less than a second.
+    /// Counts that much less than a second from now on.
     pub(super) fn shorten(&mut self, by: Duration) {
         let early = (by.as_millis() as u64 / SLOT_MILLIS) as usize;
         self.early = early.min(SLOTS / 2);
     }
 
     fn add_up(&mut self) {
-        let counted = (SLOTS - self.early) as u64;
-        let oldest = (self.now + 1).saturating_sub(counted);
+        let counts = (SLOTS - self.early) as u64;
+        let oldest = (self.now + 1).saturating_sub(counts);
         self.sum = [0.0; 2];
-        for slot in oldest..=self.now {
-            let [bytes, records] = self.slots[slot as usize % SLOTS];
+        for scheduled in oldest..=self.now {
+            let [bytes, records] = self.scheduled[scheduled as usize % SLOTS];
             self.sum[0] += bytes;
             self.sum[1] += records;
         }
@@ -66,13 +66,13 @@ impl Recent {
     pub(super) fn spend(&mut self, amount: [f64; 2]) {
         let at = self.now as usize % SLOTS;
         for (of, amount) in amount.into_iter().enumerate() {
-            self.slots[at][of] += amount;
+            self.scheduled[at][of] += amount;
             self.sum[of] += amount;
         }
     }
 }
 
-/// Bytes and records saved up at a rate.
+/// A token bucket of bytes and records.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bucket {
     pub(super) left: [f64; 2],

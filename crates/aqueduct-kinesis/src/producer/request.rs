@@ -4,12 +4,13 @@ use aws_smithy_types::Blob;
 
 use crate::aggregation::seal;
 
-/// The records of one call as the SDK takes them, until they are sent.
+/// Holds the records of one call in the SDK's form until they are sent.
 #[derive(Default)]
 pub(super) struct Entries {
-    /// While none was taken: most calls are one request, which takes them as they lie.
+    /// All of them, until the first is taken: most calls are one request, which takes the list as
+    /// it is.
     whole: Vec<PutRecordsRequestEntry>,
-    /// From then on.
+    /// Those left, once a request took some.
     left: Vec<Option<PutRecordsRequestEntry>>,
 }
 
@@ -23,7 +24,7 @@ impl Entries {
         self.whole.push(entry);
     }
 
-    /// Those of one request. Where it takes all of them, it is put in their order.
+    /// Takes those of one request. A request of all of them is sorted into their order.
     pub(super) fn take(&mut self, request: &mut [u32]) -> Vec<PutRecordsRequestEntry> {
         if request.len() == self.whole.len() {
             request.sort_unstable();
@@ -33,11 +34,11 @@ impl Entries {
             .extend(std::mem::take(&mut self.whole).into_iter().map(Some));
         request
             .iter()
-            .filter_map(|&item| self.left.get_mut(item as usize)?.take())
+            .filter_map(|&record| self.left.get_mut(record as usize)?.take())
             .collect()
     }
 
-    /// Puts the checksums behind the data of aggregates.
+    /// Appends the checksums to the data of aggregates.
     pub(super) fn seal(&mut self, is_aggregate: impl Fn(usize) -> bool) {
         let mut aggregates: Vec<&mut PutRecordsRequestEntry> = (0..)
             .zip(&mut self.whole)
@@ -72,6 +73,6 @@ pub(super) fn entry(
         entry = entry.explicit_hash_key(hash.to_string());
     }
     entry.build().map_err(|failed| {
-        Error::new(ErrorKind::Internal, "a record could not be put together").with_source(failed)
+        Error::new(ErrorKind::Internal, "a record could not be built").with_source(failed)
     })
 }

@@ -11,22 +11,22 @@ use serde::de::{Deserializer, Visitor};
 
 use crate::direct::Answered;
 
-/// What the service says of one record.
+/// The result of one record.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Outcome {
-    /// Where it is stored; `None` too where what the answer says cannot be read.
+pub(super) struct RecordResult {
+    /// Where it is stored; also `None` if the response cannot be read.
     pub(super) stored: Option<(PartitionId, Position)>,
     pub(super) refusal: Option<Box<Refusal>>,
 }
 
-/// Why the service did not store it.
+/// The service's reason for not storing a record.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Refusal {
     pub(super) code: String,
     pub(super) message: Option<String>,
 }
 
-impl Outcome {
+impl RecordResult {
     fn new(
         sequence: Option<&str>,
         shard: Option<&str>,
@@ -49,19 +49,19 @@ impl Outcome {
     }
 }
 
-/// The answer of one PutRecords, record by record.
-pub(super) struct Outcomes(pub(super) Vec<Outcome>);
+/// The response of one PutRecords, record by record.
+pub(super) struct PutRecordsResponse(pub(super) Vec<RecordResult>);
 
-impl Answered for Outcomes {
+impl Answered for PutRecordsResponse {
     type Output = PutRecordsOutput;
 
     fn read(body: SdkBody) -> Result<Self, String> {
         let text = body.bytes().unwrap_or_default();
-        let answer: WireAnswer = serde_json::from_slice(text).map_err(|error| {
+        let response: WireResponse = serde_json::from_slice(text).map_err(|error| {
             let (line, column) = (error.line(), error.column());
-            format!("not as PutRecords answers at line {line} column {column}")
+            format!("invalid PutRecords response at line {line} column {column}")
         })?;
-        Ok(Self(answer.records))
+        Ok(Self(response.records))
     }
 
     fn nothing_else() -> Result<PutRecordsOutput, BoxError> {
@@ -75,27 +75,27 @@ impl Answered for Outcomes {
     }
 }
 
-impl From<PutRecordsOutput> for Outcomes {
-    fn from(answer: PutRecordsOutput) -> Self {
-        let outcome = |record: &PutRecordsResultEntry| {
-            Outcome::new(
+impl From<PutRecordsOutput> for PutRecordsResponse {
+    fn from(output: PutRecordsOutput) -> Self {
+        let result = |record: &PutRecordsResultEntry| {
+            RecordResult::new(
                 record.sequence_number(),
                 record.shard_id(),
                 record.error_code(),
                 record.error_message(),
             )
         };
-        Self(answer.records.iter().map(outcome).collect())
+        Self(output.records.iter().map(result).collect())
     }
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct WireAnswer {
-    records: Vec<Outcome>,
+struct WireResponse {
+    records: Vec<RecordResult>,
 }
 
-impl<'de> Deserialize<'de> for Outcome {
+impl<'de> Deserialize<'de> for RecordResult {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let record = WireRecord::deserialize(deserializer)?;
         Ok(Self::new(
@@ -111,46 +111,46 @@ impl<'de> Deserialize<'de> for Outcome {
 #[serde(rename_all = "PascalCase")]
 struct WireRecord<'a> {
     #[serde(borrow, default)]
-    sequence_number: Said<'a>,
+    sequence_number: Text<'a>,
     #[serde(borrow, default)]
-    shard_id: Said<'a>,
+    shard_id: Text<'a>,
     #[serde(borrow, default)]
-    error_code: Said<'a>,
+    error_code: Text<'a>,
     #[serde(borrow, default)]
-    error_message: Said<'a>,
+    error_message: Text<'a>,
 }
 
-/// A text in its place, or nothing: left out, or null.
+/// A string, borrowed if it has no escapes; `None` if it is missing or null.
 #[derive(Default)]
-struct Said<'a>(Option<Cow<'a, str>>);
+struct Text<'a>(Option<Cow<'a, str>>);
 
-impl<'de: 'a, 'a> Deserialize<'de> for Said<'a> {
+impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
     #[inline]
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Saying;
+        struct TextVisitor;
 
-        impl<'de> Visitor<'de> for Saying {
-            type Value = Said<'de>;
+        impl<'de> Visitor<'de> for TextVisitor {
+            type Value = Text<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a text or null")
+                f.write_str("a string or null")
             }
 
             #[inline]
-            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Said<'de>, E> {
-                Ok(Said(Some(Cow::Borrowed(text))))
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Text<'de>, E> {
+                Ok(Text(Some(Cow::Borrowed(text))))
             }
 
-            fn visit_str<E>(self, text: &str) -> Result<Said<'de>, E> {
-                Ok(Said(Some(Cow::Owned(text.to_owned()))))
+            fn visit_str<E>(self, text: &str) -> Result<Text<'de>, E> {
+                Ok(Text(Some(Cow::Owned(text.to_owned()))))
             }
 
-            fn visit_unit<E>(self) -> Result<Said<'de>, E> {
-                Ok(Said(None))
+            fn visit_unit<E>(self) -> Result<Text<'de>, E> {
+                Ok(Text(None))
             }
         }
 
-        deserializer.deserialize_any(Saying)
+        deserializer.deserialize_any(TextVisitor)
     }
 }
 
@@ -160,8 +160,8 @@ mod tests {
 
     use super::*;
 
-    fn read(text: &str) -> Result<Vec<Outcome>, String> {
-        Outcomes::read(SdkBody::from(text)).map(|outcomes| outcomes.0)
+    fn read(text: &str) -> Result<Vec<RecordResult>, String> {
+        PutRecordsResponse::read(SdkBody::from(text)).map(|response| response.0)
     }
 
     #[test]
@@ -171,25 +171,25 @@ mod tests {
             {"ErrorCode":"Provisioned\u0054hroughput","ErrorMessage":"slow \"down\""},
             {"SequenceNumber":null,"ShardId":null,"ErrorCode":"InternalFailure"},
             {"SequenceNumber":"x","ShardId":"shardId-000000000003"}, {}]} "#;
-        let outcomes = read(text).unwrap();
+        let results = read(text).unwrap();
         let place = ("shardId-000000000003".into(), Position::new(21));
-        assert_eq!(outcomes[0].stored, Some(place));
-        assert_eq!(outcomes[0].refusal, None);
-        let refusal = outcomes[1].refusal.as_deref().unwrap();
+        assert_eq!(results[0].stored, Some(place));
+        assert_eq!(results[0].refusal, None);
+        let refusal = results[1].refusal.as_deref().unwrap();
         assert_eq!(refusal.code, "ProvisionedThroughput");
         assert_eq!(refusal.message.as_deref(), Some("slow \"down\""));
-        let refusal = outcomes[2].refusal.as_deref().unwrap();
+        let refusal = results[2].refusal.as_deref().unwrap();
         assert_eq!(
             (refusal.code.as_str(), &refusal.message),
             ("InternalFailure", &None)
         );
-        for unreadable in &outcomes[3..] {
+        for unreadable in &results[3..] {
             assert_eq!((&unreadable.stored, &unreadable.refusal), (&None, &None));
         }
     }
 
     #[test]
-    fn what_is_no_answer_is_told_without_its_text() {
+    fn an_invalid_response_is_reported_without_its_content() {
         for text in [
             "",
             "<html>secret</html>",
@@ -204,7 +204,7 @@ mod tests {
         }
     }
 
-    fn said() -> impl Strategy<Value = Option<String>> {
+    fn any_text() -> impl Strategy<Value = Option<String>> {
         prop_oneof![
             Just(None),
             "[0-9]{1,56}".prop_map(Some),
@@ -216,16 +216,16 @@ mod tests {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(64) })]
 
         #[test]
-        fn the_service_s_client_says_the_same(
-            records in prop::collection::vec([said(), said(), said(), said()], 0..20),
+        fn the_sdk_reads_the_same(
+            records in prop::collection::vec([any_text(), any_text(), any_text(), any_text()], 0..20),
             spread: bool,
         ) {
             let names = ["SequenceNumber", "ShardId", "ErrorCode", "ErrorMessage"];
             let list: Vec<_> = records.iter().map(|record| {
-                let said = names.iter().zip(record).filter_map(|(name, text)| {
+                let fields = names.iter().zip(record).filter_map(|(name, text)| {
                     text.as_ref().map(|text| (name.to_string(), serde_json::json!(text)))
                 });
-                serde_json::Value::Object(said.collect())
+                serde_json::Value::Object(fields.collect())
             }).collect();
             let body = serde_json::json!({ "Records": list, "FailedRecordCount": 0 });
             let text = match spread {
@@ -241,7 +241,7 @@ mod tests {
                     .build()
             });
             let theirs = PutRecordsOutput::builder().set_records(Some(theirs.collect())).build();
-            prop_assert_eq!(read(&text).unwrap(), Outcomes::from(theirs.unwrap()).0);
+            prop_assert_eq!(read(&text).unwrap(), PutRecordsResponse::from(theirs.unwrap()).0);
         }
     }
 }

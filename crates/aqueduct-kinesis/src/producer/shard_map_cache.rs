@@ -7,29 +7,29 @@ use aqueduct_core::{Instant, Result, Runtime};
 use crate::shards::{ShardMap, list_shards};
 use crate::stream::Kinesis;
 
-/// The map of the shards as it was read last.
-pub(super) struct KeptMap {
+/// Caches the map of the shards.
+pub(super) struct ShardMapCache {
     kinesis: Kinesis,
     runtime: Runtime,
     age: Duration,
     current: RwLock<Arc<ShardMap>>,
-    /// When it was asked for, in milliseconds of the runtime's clock.
+    /// When the current map was requested, in milliseconds of the runtime's clock.
     read_at: AtomicU64,
-    /// Held while it is read.
+    /// Held while the shards are listed.
     reading: futures::lock::Mutex<()>,
     refreshing: AtomicBool,
 }
 
-impl KeptMap {
+impl ShardMapCache {
     pub(super) async fn open(kinesis: Kinesis, age: Duration, runtime: &Runtime) -> Result<Self> {
-        let asked = runtime.now();
+        let requested = runtime.now();
         let map = ShardMap::new(list_shards(&kinesis).await?)?;
         Ok(Self {
             kinesis,
             runtime: runtime.clone(),
             age,
             current: RwLock::new(Arc::new(map)),
-            read_at: AtomicU64::new(millis(asked)),
+            read_at: AtomicU64::new(millis(requested)),
             reading: futures::lock::Mutex::new(()),
             refreshing: AtomicBool::new(false),
         })
@@ -40,7 +40,8 @@ impl KeptMap {
         current.clone()
     }
 
-    /// The map; one that has grown old is read again beside the caller, who does not wait.
+    /// Returns the map. A map older than `age` is refreshed in the background; the caller does not
+    /// wait for it.
     pub(super) fn fresh(self: &Arc<Self>, now: Instant) -> Arc<ShardMap> {
         let read_at = self.read_at.load(Ordering::Relaxed);
         let old = millis(now).saturating_sub(read_at) >= self.age.as_millis() as u64;
@@ -48,7 +49,7 @@ impl KeptMap {
             let this = self.clone();
             let refresh = async move {
                 if let Err(error) = this.refresh(now).await {
-                    tracing::warn!(stream = %this.kinesis.shown, %error, "shards are not listed");
+                    tracing::warn!(stream = %this.kinesis.shown, %error, "listing the shards failed; the map of before is used");
                 }
                 this.refreshing.store(false, Ordering::Relaxed);
             };
@@ -57,28 +58,28 @@ impl KeptMap {
         self.current()
     }
 
-    /// The map as it is at `since` or later.
+    /// Returns the map as it is at `since` or later.
     pub(super) async fn refresh(&self, since: Instant) -> Result<Arc<ShardMap>> {
         let _reading = self.reading.lock().await;
         if self.read_at.load(Ordering::Relaxed) > millis(since) {
             return Ok(self.current());
         }
-        let asked = self.runtime.now();
+        let requested = self.runtime.now();
         let listed = list_shards(&self.kinesis).await.and_then(ShardMap::new);
-        // After a failure too: the service is not asked for every batch.
+        // A failure counts as half an age, so that an outage does not cost a listing per batch.
         let read = Arc::new(listed.inspect_err(|_| {
             self.read_at.fetch_max(
-                millis(asked).saturating_sub(self.age.as_millis() as u64 / 2),
+                millis(requested).saturating_sub(self.age.as_millis() as u64 / 2),
                 Ordering::Relaxed,
             );
         })?);
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
         *current = read.clone();
-        self.read_at.store(millis(asked), Ordering::Relaxed);
+        self.read_at.store(millis(requested), Ordering::Relaxed);
         Ok(read)
     }
 }
 
-fn millis(moment: Instant) -> u64 {
-    moment.elapsed_since_origin().as_millis() as u64
+fn millis(instant: Instant) -> u64 {
+    instant.elapsed_since_origin().as_millis() as u64
 }
