@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use aqueduct_core::{
-    Capabilities, Destination, Error, Event, Lane, Layer, Receipt, Result, Runtime,
-    SendReport, layered_producer,
+    Capabilities, Destination, Error, Event, Lane, Layer, Receipt, Result, Runtime, SendReport,
+    layered_producer,
 };
 use async_trait::async_trait;
 

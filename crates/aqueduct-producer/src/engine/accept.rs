@@ -10,7 +10,7 @@ use super::{Answer, CallId, Engine, Rules, closed};
 impl Engine {
     /// Opens a call of `count` events.
     pub(crate) fn open(&mut self, now: Instant, count: usize) -> CallId {
-        self.calls.open(count, now)
+        self.callers.calls.open(count, now)
     }
 
     /// Accepts all events of `call`, for which permits were reserved, in one piece:
@@ -32,23 +32,23 @@ impl Engine {
         } = self.rules;
         let fits = count <= batch_events && bytes <= batch_bytes;
         let fills = count * 4 >= batch_events * 3 || bytes * 4 >= batch_bytes * 3;
-        let alone = linger.is_zero() && self.is_at_rest() && self.backlog.is_empty();
-        if self.closed || self.troubled > 0 || !fits || !(fills || alone) {
+        let alone = linger.is_zero() && self.is_at_rest() && self.pending.backlog.is_empty();
+        if self.callers.is_closed() || self.keys.any_troubled() || !fits || !(fills || alone) {
             return Err(events);
         }
-        let (_, mut metas) = self.spare.pop().unwrap_or_default();
-        let epoch = self.epochs.enter_many(count);
+        let (_, mut metas) = self.requests.buffers();
+        let epoch = self.callers.epochs.enter_many(count);
         for (index, &bytes) in sizes.iter().enumerate() {
-            metas.push(Meta::new(now, call, index, self.next_seq, epoch, bytes));
-            self.next_seq += 1;
+            let seq = self.pending.take_seq();
+            metas.push(Meta::new(now, call, index, seq, epoch, bytes));
         }
-        self.deadlines.note(self.due(now));
-        self.backlog.push_call(Whole {
+        self.pending.deadlines.note(self.due(now));
+        self.pending.backlog.push_call(Whole {
             events,
             metas,
             held_since: None,
         });
-        self.waiting_since.get_or_insert(now);
+        self.pending.begin(now);
         Ok(())
     }
 
@@ -63,16 +63,18 @@ impl Engine {
         bytes: usize,
     ) {
         let meta = self.enter(now, call, index, bytes);
-        if self.closed {
+        if self.callers.is_closed() {
             return self.fail(meta, event, closed());
         }
-        if self.troubled > 0 && self.is_troubled(&event) {
+        if self.keys.any_troubled() && self.is_troubled(&event) {
             return self.fail(meta, event, blocked_error());
         }
-        self.next_seq += 1;
-        self.deadlines.note(self.due(now));
-        self.backlog.push(self.store.put(event, meta), bytes);
-        self.waiting_since.get_or_insert(now);
+        self.pending.take_seq();
+        self.pending.deadlines.note(self.due(now));
+        self.pending
+            .backlog
+            .push(self.pending.store.put(event, meta), bytes);
+        self.pending.begin(now);
     }
 
     /// Fails event `index` of `call` at once; later events of its key in the call are blocked.
@@ -91,13 +93,13 @@ impl Engine {
 
     /// Creates the metadata of an accepted event.
     fn enter(&mut self, now: Instant, call: CallId, index: usize, bytes: usize) -> Meta {
-        let epoch = self.epochs.enter();
-        Meta::new(now, call, index, self.next_seq, epoch, bytes)
+        let epoch = self.callers.epochs.enter();
+        Meta::new(now, call, index, self.pending.next_seq(), epoch, bytes)
     }
 
     /// Returns the result of `call` once it is complete. Its failures count as seen then.
     pub(crate) fn poll_call(&mut self, id: CallId, waker: &Waker) -> Option<Answer> {
-        let call = self.calls.get(id)?;
+        let call = self.callers.calls.get(id)?;
         if call.remaining > 0 {
             match &mut call.waker {
                 Some(known) if known.will_wake(waker) => {}
@@ -105,7 +107,7 @@ impl Engine {
             }
             return None;
         }
-        let call = self.calls.remove(id)?;
+        let call = self.callers.calls.remove(id)?;
         self.delivered(&call.failed);
         Some(Answer {
             outcomes: call.outcomes,
@@ -116,7 +118,7 @@ impl Engine {
     /// Notes that the caller of `call` has gone away: its events are still sent, and its failures count
     /// as seen.
     pub(crate) fn abandon(&mut self, id: CallId) {
-        let Some(call) = self.calls.get(id) else {
+        let Some(call) = self.callers.calls.get(id) else {
             return;
         };
         call.abandoned = true;
@@ -124,17 +126,17 @@ impl Engine {
         let failed = std::mem::take(&mut call.failed);
         let errors = failed.first().map(|(at, _)| call.outcomes[*at].clone());
         if call.remaining == 0 {
-            self.calls.remove(id);
+            self.callers.calls.remove(id);
         }
         if let Some(Err(error)) = errors {
-            self.lost.add(error, failed.len());
+            self.callers.lost.add(error, failed.len());
         }
         self.delivered(&failed);
     }
 
     fn is_troubled(&self, event: &Event) -> bool {
         let found = event.key_text().and_then(|key| self.keys.find(key));
-        found.is_some_and(|id| self.keys[id].undelivered > 0)
+        found.is_some_and(|id| self.keys.is_troubled(id))
     }
 
     fn delivered(&mut self, failed: &[(usize, Event)]) {
@@ -143,10 +145,7 @@ impl Engine {
                 continue;
             };
             if let Some(id) = self.keys.find(key) {
-                let queue = &mut self.keys[id];
-                queue.undelivered = queue.undelivered.saturating_sub(1);
-                if queue.undelivered == 0 {
-                    self.troubled = self.troubled.saturating_sub(1);
+                if self.keys.failure_seen(id) {
                     self.tidy(id);
                 }
             }

@@ -1,4 +1,3 @@
-use std::sync::Arc;
 use std::time::Duration;
 
 use aqueduct_core::{Event, Instant, Lane};
@@ -7,8 +6,11 @@ use super::backlog::Whole;
 use super::fill::Taken;
 use super::key_queue::{Hold, KeyId, Meta, Resume};
 use super::lanes::Waiting;
+use super::pending::Work;
+use super::requests::{Request, RequestId};
 use super::store::{Store, Ticket};
-use super::{Engine, InFlight, LaneOf, Request, RequestId, Rules, Timer, Work};
+use super::timers::Timer;
+use super::{Engine, LaneOf, Rules};
 
 /// The factor by which a whole call waits longer than a single event while its first keys are in
 /// flight: 50 ms by default.
@@ -17,6 +19,9 @@ const WHOLE_CALL_FACTOR: u32 = 10;
 /// The longest such wait. While requests are slow, a call waits for twice the time of the last one,
 /// but no longer than this.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
+
+/// The shortest time between two looks for something to send while nothing can be sent.
+const SHORTEST_WAIT: Duration = Duration::from_millis(1);
 
 /// How long a throttled lane is remembered without being used: far longer than the longest pause.
 pub(super) const IDLE_LANE: Duration = Duration::from_secs(60);
@@ -60,7 +65,7 @@ impl Engine {
     fn try_request(&mut self, now: Instant, lane_of: LaneOf<'_>) -> Attempt {
         self.fire(now);
         self.expire(now);
-        if self.requests.len() >= self.rules.in_flight || !self.is_due(now) {
+        if self.requests.is_full() || !self.is_due(now) {
             return Attempt::Nothing;
         }
         let at_rest = self.is_at_rest() && !self.is_late(now);
@@ -68,8 +73,8 @@ impl Engine {
             self.mark_requests();
         }
         if let Some(call) = self.take_call(now) {
-            self.budget.deposit();
-            self.note_waiting(now);
+            self.retries.deposit();
+            self.pending.looked_at(now);
             self.tidy_blocked();
             let request = self.depart(now, call.events, call.metas, false);
             if !at_rest {
@@ -77,9 +82,9 @@ impl Engine {
             }
             return Attempt::Made(request);
         }
-        let (events, metas) = self.spare.pop().unwrap_or_default();
+        let (events, metas) = self.requests.buffers();
         let mut batch = Batch {
-            id: self.next_request,
+            id: self.requests.next_id(),
             events,
             metas,
             bytes: 0,
@@ -92,37 +97,32 @@ impl Engine {
             self.fill_from_waiting(now, &mut batch, lane_of);
             self.fill_from_ready(now, &mut batch, lane_of);
         }
-        self.note_waiting(now);
+        self.pending.looked_at(now);
         self.tidy_blocked();
         self.request(now, batch, !at_rest)
     }
 
-    fn note_waiting(&mut self, now: Instant) {
-        let nothing = self.backlog.is_empty() && self.runnable.is_empty();
-        self.waiting_since = (!nothing).then_some(now);
-    }
-
     /// Returns the whole call at the front, if none of its events has to wait.
     fn take_call(&mut self, now: Instant) -> Option<Whole> {
-        let call = self.backlog.first_call()?;
+        let call = self.pending.backlog.first_call()?;
         let mut keys = call.events.iter().filter_map(Event::key_text);
-        let is_free = self.runnable.is_empty()
+        let is_free = self.pending.runnable.is_empty()
             && self.lanes.is_empty()
             && !self.is_late(now)
             && (self.keys.is_empty() || keys.all(|key| self.keys.find(key).is_none()));
-        is_free.then(|| self.backlog.pop_call()).flatten()
+        is_free.then(|| self.pending.backlog.pop_call()).flatten()
     }
 
     /// Splits the whole call at the front into events, and returns whether it did. A call
     /// whose first keys are in flight stays whole for a while, and may go unchanged when that request
     /// has ended: splitting costs more than the time that it saves.
     fn split_call(&mut self, now: Instant) -> bool {
-        let Some(call) = self.backlog.first_call_mut() else {
+        let Some(call) = self.pending.backlog.first_call_mut() else {
             return false;
         };
         let since = *call.held_since.get_or_insert(now);
         let batch_wait = (self.rules.batch_wait * WHOLE_CALL_FACTOR)
-            .max((self.last_took * 2).min(LONGEST_WAIT))
+            .max((self.requests.last_took() * 2).min(LONGEST_WAIT))
             .min(self.rules.deadline);
         let is_held = |event: &Event| {
             let queue = event.key_text().and_then(|key| self.keys.find(key));
@@ -132,23 +132,24 @@ impl Engine {
             && now < since + batch_wait
             && call.events.iter().take(SAMPLE).all(is_held);
         if !stays {
-            self.backlog.split_first(&mut self.store);
+            self.pending.backlog.split_first(&mut self.pending.store);
         }
         !stays
     }
 
     fn request(&mut self, now: Instant, batch: Batch, marked: bool) -> Attempt {
         if batch.metas.is_empty() {
-            self.spare.push((batch.events, batch.metas));
+            self.requests.recycle(batch.events, batch.metas);
+            self.look_later(now);
             return Attempt::Nothing;
         }
         if batch.fresh > 0 {
-            self.budget.deposit();
-        } else if let Err(wait) = self.budget.take(now) {
+            self.retries.deposit();
+        } else if let Err(wait) = self.retries.pay(now) {
             self.put_back(now, batch, Resume::At(now + wait));
             return Attempt::PutBack;
         }
-        self.stats.retried += (batch.metas.len() - batch.fresh) as u64;
+        self.callers.stats.retried += (batch.metas.len() - batch.fresh) as u64;
         Attempt::Made(self.depart(now, batch.events, batch.metas, marked))
     }
 
@@ -160,20 +161,17 @@ impl Engine {
         mut metas: Vec<Meta>,
         marked: bool,
     ) -> Request {
-        let id = self.next_request;
-        self.next_request += 1;
         for meta in &mut metas {
             meta.tried = true;
         }
-        let events = Arc::new(events);
-        self.requests.push(InFlight {
-            id,
-            departed: now,
-            events: events.clone(),
-            metas,
-            marked,
-        });
-        Request { id, events }
+        self.requests.start(now, events, metas, marked)
+    }
+
+    /// After a look that found nothing to send, looks again once time has passed: without that, a
+    /// `batch_wait` of zero would keep the driver busy while a whole call waits for its keys.
+    fn look_later(&mut self, now: Instant) {
+        let pause = SHORTEST_WAIT.saturating_sub(self.gathering());
+        self.pending.looked_at(now + pause);
     }
 
     /// Returns whether nothing is in flight, held, limited or runnable: order needs no marks then.
@@ -181,27 +179,24 @@ impl Engine {
         self.requests.is_empty()
             && self.keys.is_empty()
             && self.lanes.is_empty()
-            && self.runnable.is_empty()
+            && self.pending.runnable.is_empty()
     }
 
     /// Releases everything whose timer has expired.
     fn fire(&mut self, now: Instant) {
-        while let Some(first) = self.timers.first_entry() {
-            if first.key().0 > now {
-                return;
-            }
-            match first.remove() {
-                Timer::Event(ticket) => self.resume(now, Work::Event(ticket)),
+        while let Some(timer) = self.timers.pop(now) {
+            match timer {
+                Timer::Event(ticket) => self.pending.resume(now, Work::Event(ticket)),
                 Timer::Key(id) => {
                     let queue = &mut self.keys[id];
                     if matches!(queue.hold, Hold::Until(at) if at <= now) {
                         queue.hold = Hold::Runnable;
-                        self.resume(now, Work::Key(id));
+                        self.pending.resume(now, Work::Key(id));
                     }
                 }
                 Timer::IdleLane(lane) => {
                     if let Some(at) = self.lanes.forget_idle(lane, now, IDLE_LANE) {
-                        self.set_timer(at, Timer::IdleLane(lane));
+                        self.timers.set(at, Timer::IdleLane(lane));
                     }
                 }
                 Timer::Lane(lane) => {
@@ -209,16 +204,11 @@ impl Engine {
                         && state.paused_until.is_some_and(|until| until <= now)
                     {
                         state.paused_until = None;
-                        self.resume(now, Work::Lane(lane));
+                        self.pending.resume(now, Work::Lane(lane));
                     }
                 }
             }
         }
-    }
-
-    pub(super) fn resume(&mut self, now: Instant, work: Work) {
-        self.runnable.push_back(work);
-        self.waiting_since.get_or_insert(now);
     }
 
     fn is_due(&self, now: Instant) -> bool {
@@ -226,33 +216,33 @@ impl Engine {
             return false;
         };
         now >= due
-            || self.closed
-            || self.epochs.is_awaited()
-            || self.backlog.len() + self.runnable.len() >= self.rules.batch_events
-            || self.backlog.bytes() >= self.rules.batch_bytes
+            || self.callers.is_closed()
+            || self.callers.epochs.is_awaited()
+            || self.pending.backlog.len() + self.pending.runnable.len() >= self.rules.batch_events
+            || self.pending.backlog.bytes() >= self.rules.batch_bytes
     }
 
     /// Returns whether the deadline of the next event has passed.
     fn is_late(&self, now: Instant) -> bool {
-        let first = self.backlog.first(&self.store);
+        let first = self.pending.backlog.first(&self.pending.store);
         first.is_some_and(|meta| meta.submitted + self.rules.deadline < now)
     }
 
     /// Fills a batch while nothing is in flight, held or limited: order needs no marks.
     fn fill_freely(&mut self, now: Instant, batch: &mut Batch) {
-        while let Some(ticket) = self.backlog.first_event() {
-            let bytes = self.store.meta(ticket).bytes;
+        while let Some(ticket) = self.pending.backlog.first_event() {
+            let bytes = self.pending.store.meta(ticket).bytes;
             if !batch.fits(bytes, &self.rules) || self.is_late(now) {
                 break;
             }
-            self.backlog.pop_event(&self.store);
-            batch.take(&mut self.store, ticket, None);
+            self.pending.backlog.pop_event(&self.pending.store);
+            batch.take(&mut self.pending.store, ticket, None);
         }
     }
 
     /// Marks the keys of requests that went out alone, now that another may go beside them.
     pub(super) fn mark_requests(&mut self) {
-        for request in self.requests.iter_mut().filter(|request| !request.marked) {
+        for request in self.requests.unmarked() {
             request.marked = true;
             for (event, meta) in request.events.iter().zip(&mut request.metas) {
                 let Some(key) = event.key_text() else {
@@ -269,12 +259,12 @@ impl Engine {
 
     fn fill_from_waiting(&mut self, now: Instant, batch: &mut Batch, lane_of: LaneOf<'_>) {
         while !batch.full && batch.metas.len() < self.rules.batch_events {
-            match self.runnable.pop_front() {
+            match self.pending.runnable.pop_front() {
                 None => return,
                 Some(Work::Key(id)) => self.take_key(now, id, batch, lane_of),
                 Some(Work::Event(ticket)) => {
                     if self.take_free(now, ticket, batch, lane_of) == Taken::Full {
-                        self.runnable.push_front(Work::Event(ticket));
+                        self.pending.runnable.push_front(Work::Event(ticket));
                     }
                 }
                 Some(Work::Lane(lane)) => self.release(now, lane),
@@ -284,7 +274,7 @@ impl Engine {
 
     fn fill_from_ready(&mut self, now: Instant, batch: &mut Batch, lane_of: LaneOf<'_>) {
         while !batch.full && batch.metas.len() < self.rules.batch_events {
-            let Some(ticket) = self.backlog.pop_event(&self.store) else {
+            let Some(ticket) = self.pending.backlog.pop_event(&self.pending.store) else {
                 // The events taken so far go first; the call may then follow unchanged.
                 if !batch.metas.is_empty() || !self.split_call(now) {
                     return;
@@ -292,7 +282,7 @@ impl Engine {
                 continue;
             };
             if self.take_keyed(now, ticket, batch, lane_of) == Taken::Full {
-                self.backlog.put_back(ticket, &self.store);
+                self.pending.backlog.put_back(ticket, &self.pending.store);
             }
         }
     }
@@ -317,19 +307,19 @@ impl Engine {
         let more = !state.waiting.is_empty();
         self.let_go(now, released);
         if more {
-            self.resume(now, Work::Lane(lane));
+            self.pending.resume(now, Work::Lane(lane));
         }
     }
 
     pub(super) fn let_go(&mut self, now: Instant, released: impl IntoIterator<Item = Waiting>) {
         for waiting in released {
             match waiting {
-                Waiting::Event(ticket) => self.resume(now, Work::Event(ticket)),
+                Waiting::Event(ticket) => self.pending.resume(now, Work::Event(ticket)),
                 Waiting::Key(id) => {
                     let queue = &mut self.keys[id];
                     if matches!(queue.hold, Hold::Lane(_)) {
                         queue.hold = Hold::Runnable;
-                        self.resume(now, Work::Key(id));
+                        self.pending.resume(now, Work::Key(id));
                     }
                 }
             }
@@ -353,16 +343,11 @@ impl Engine {
         for lane in left {
             self.release(now, lane);
         }
-        self.spare.push((batch.events, batch.metas));
+        self.requests.recycle(batch.events, batch.metas);
     }
 
     fn tidy_blocked(&mut self) {
-        let oldest = self.oldest();
-        while self.blocked.front().is_some_and(|(seq, _)| *seq <= oldest) {
-            if let Some((_, id)) = self.blocked.pop_front() {
-                self.tidy(id);
-            }
-        }
+        self.keys.tidy_blocked(self.pending.oldest());
     }
 }
 

@@ -1,13 +1,15 @@
 use std::sync::Arc;
-use std::time::Duration;
 
 use aqueduct_core::outcomes::{blocked_error, no_outcome};
 use aqueduct_core::{Effect, Error, ErrorKind, Event, Instant, Lane, Receipt, Result, Retry};
 
 use super::key_queue::{Hold, KeyId, Meta, Resume};
 use super::lanes::Waiting;
+use super::pending::Work;
+use super::requests::{InFlight, RequestId};
 use super::store::Ticket;
-use super::{CallId, Engine, InFlight, LaneOf, RequestId, Timer, Work, exhausted, unknown_if};
+use super::timers::Timer;
+use super::{CallId, Engine, LaneOf, exhausted, unknown_if};
 
 enum Verdict {
     Again(Resume),
@@ -23,16 +25,17 @@ impl Engine {
         outcomes: Vec<Result<Receipt>>,
         lane_of: LaneOf<'_>,
     ) {
-        let Some(at) = self.requests.iter().position(|request| request.id == id) else {
+        let Some(request) = self.requests.get(id) else {
             return;
         };
         let all_stored =
-            outcomes.len() == self.requests[at].metas.len() && outcomes.iter().all(Result::is_ok);
+            outcomes.len() == request.metas.len() && outcomes.iter().all(Result::is_ok);
         if !all_stored {
             self.mark_requests();
         }
-        let request = self.requests.swap_remove(at);
-        self.last_took = now.since(request.departed);
+        let Some(request) = self.requests.complete(now, id) else {
+            return;
+        };
         if all_stored && self.lanes.is_empty() {
             self.all_stored(now, request, outcomes);
         } else {
@@ -51,21 +54,20 @@ impl Engine {
         if let Some(first) = request.metas.first().copied()
             && self.is_whole_call(&request.metas)
         {
-            self.epochs.leave_many(first.epoch, count, &mut self.wakes);
+            self.callers.leave(first.epoch, count);
             self.answer_whole(now, first.call, outcomes);
-            self.stats.sent += count as u64;
-            self.permits.free(count, bytes, &mut self.wakes);
+            self.callers.stats.sent += count as u64;
+            self.callers.free(count, bytes);
             return self.recycle(request.events, request.metas);
         }
         for (meta, outcome) in request.metas.iter().zip(outcomes) {
-            self.epochs.leave(meta.epoch, &mut self.wakes);
+            self.callers.leave(meta.epoch, 1);
             if let Ok(receipt) = outcome {
                 self.answer(now, meta, receipt);
             }
         }
-        self.stats.sent += request.metas.len() as u64;
-        self.permits
-            .free(request.metas.len(), bytes, &mut self.wakes);
+        self.callers.stats.sent += request.metas.len() as u64;
+        self.callers.free(request.metas.len(), bytes);
         self.recycle(request.events, request.metas);
     }
 
@@ -92,9 +94,9 @@ impl Engine {
                     if let Some(lane) = lane {
                         self.lane_went_well(now, lane, id);
                     }
-                    self.epochs.leave(meta.epoch, &mut self.wakes);
-                    self.permits.free(1, meta.bytes, &mut self.wakes);
-                    self.stats.sent += 1;
+                    self.callers.leave(meta.epoch, 1);
+                    self.callers.free(1, meta.bytes);
+                    self.callers.stats.sent += 1;
                     self.answer(now, &meta, receipt);
                 }
                 Err(error) => self.failed(now, id, event, meta, error, lane_of),
@@ -106,7 +108,7 @@ impl Engine {
                 self.release(now, lane);
             }
         }
-        self.spare.push((events, metas));
+        self.requests.recycle(events, metas);
     }
 
     fn failed(
@@ -167,7 +169,7 @@ impl Engine {
             let until = self.throttle(now, lane, id, error.retry());
             (until.since(now), Resume::WithLane(lane))
         } else {
-            let wait = self.wait(meta.attempts, error.retry());
+            let wait = self.retries.wait(meta.attempts, error.retry());
             (wait, Resume::At(now + wait))
         };
         if meta.attempts >= self.rules.attempts || now + wait > meta.submitted + self.rules.deadline
@@ -177,27 +179,19 @@ impl Engine {
         Verdict::Again(resume)
     }
 
-    /// Returns the wait before a retry: full jitter, after the server's hint if there is one. (Rule 11)
-    fn wait(&mut self, attempt: u32, retry: Retry) -> Duration {
-        let fraction = self.fraction();
-        match retry {
-            Retry::After(hint) => hint + self.rules.backoff.ceiling(1).mul_f64(fraction),
-            _ => self.rules.backoff.ceiling(attempt).mul_f64(fraction),
-        }
-    }
-
     /// Pauses the lane and narrows its window. Returns the end of the pause.
     fn throttle(&mut self, now: Instant, lane: Lane, id: RequestId, retry: Retry) -> Instant {
         let known = self.lanes.get(lane).is_some();
         let first = self.lanes.throttled(lane, id);
         self.lanes.touch(lane, now);
         if !known {
-            self.set_timer(now + super::batch::IDLE_LANE, Timer::IdleLane(lane));
+            self.timers
+                .set(now + super::batch::IDLE_LANE, Timer::IdleLane(lane));
         }
         let pause = match (first, retry) {
             (Some(times), retry) => {
-                self.stats.throttled += 1;
-                Some(self.wait(times, retry))
+                self.callers.stats.throttled += 1;
+                Some(self.retries.wait(times, retry))
             }
             (None, Retry::After(hint)) => Some(hint),
             (None, _) => None,
@@ -205,7 +199,7 @@ impl Engine {
         if let Some(pause) = pause
             && let Some(until) = self.lanes.pause(lane, now, pause)
         {
-            self.set_timer(until, Timer::Lane(lane));
+            self.timers.set(until, Timer::Lane(lane));
         }
         let paused = self.lanes.get(lane).and_then(|state| state.paused_until);
         paused.unwrap_or(now)
@@ -221,8 +215,8 @@ impl Engine {
 
     /// Schedules a retry at `resume`, in front of the other events of its key.
     pub(super) fn send_again(&mut self, now: Instant, event: Event, meta: Meta, resume: Resume) {
-        self.deadlines.note(self.due(meta.submitted));
-        let ticket = self.store.put(event, meta);
+        self.pending.deadlines.note(self.due(meta.submitted));
+        let ticket = self.pending.store.put(event, meta);
         if let Some(id) = meta.key {
             let queue = &mut self.keys[id];
             queue.resume.get_or_insert(resume);
@@ -230,11 +224,11 @@ impl Engine {
             return;
         }
         match resume {
-            Resume::At(at) => self.set_timer(at, Timer::Event(ticket)),
+            Resume::At(at) => self.timers.set(at, Timer::Event(ticket)),
             Resume::WithLane(lane) if self.lanes.get(lane).is_some() => {
                 self.wait_for_lane(lane, Waiting::Event(ticket));
             }
-            Resume::WithLane(_) => self.resume(now, Work::Event(ticket)),
+            Resume::WithLane(_) => self.pending.resume(now, Work::Event(ticket)),
         }
     }
 
@@ -257,7 +251,7 @@ impl Engine {
         match resume {
             Some(Resume::At(at)) => {
                 queue.hold = Hold::Until(at);
-                self.set_timer(at, Timer::Key(id));
+                self.timers.set(at, Timer::Key(id));
             }
             Some(Resume::WithLane(lane)) if self.lanes.get(lane).is_some() => {
                 queue.hold = Hold::Lane(lane);
@@ -265,7 +259,7 @@ impl Engine {
             }
             _ => {
                 queue.hold = Hold::Runnable;
-                self.resume(now, Work::Key(id));
+                self.pending.resume(now, Work::Key(id));
             }
         }
     }
@@ -275,12 +269,11 @@ impl Engine {
         let queue = event.key_text().map(|key| self.keys.of(key));
         self.fail(meta, event, error);
         let Some(id) = queue else { return };
-        let below = self.next_seq;
+        let below = self.pending.next_seq();
         let queue = &mut self.keys[id];
         queue.gave_up = queue.in_flight > 0;
-        queue.block_below = below;
         let parked = std::mem::take(&mut queue.parked);
-        self.blocked.push_back((below, id));
+        self.keys.block(id, below);
         for ticket in parked {
             self.fail_blocked(ticket);
         }
@@ -288,43 +281,41 @@ impl Engine {
 
     /// Ends an event that waits behind a failure of its key.
     pub(super) fn fail_blocked(&mut self, ticket: Ticket) {
-        if let Some((event, meta)) = self.store.take(ticket) {
+        if let Some((event, meta)) = self.pending.store.take(ticket) {
             self.fail(meta, event, unknown_if(meta.unknown, blocked_error()));
         }
     }
 
     /// Ends the event with `error`. New events of its key are blocked until the caller has seen it.
     pub(super) fn fail(&mut self, meta: Meta, event: Event, error: Error) {
-        self.permits.free(1, meta.bytes, &mut self.wakes);
-        self.epochs.leave(meta.epoch, &mut self.wakes);
-        self.stats.failed.push(error.kind());
-        let Some(call) = self.calls.get(meta.call) else {
+        self.callers.free(1, meta.bytes);
+        self.callers.leave(meta.epoch, 1);
+        self.callers.stats.failed.push(error.kind());
+        let Some(call) = self.callers.calls.get(meta.call) else {
             return;
         };
         call.remaining -= 1;
         let done = call.remaining == 0;
         if call.abandoned {
-            self.lost.add(error, 1);
+            self.callers.lost.add(error, 1);
             if done {
-                self.calls.remove(meta.call);
+                self.callers.calls.remove(meta.call);
             }
             return;
         }
         if let Some(key) = event.key_text() {
             let id = self.keys.of(key);
-            let queue = &mut self.keys[id];
-            queue.undelivered += 1;
-            self.troubled += usize::from(queue.undelivered == 1);
+            self.keys.failure_unseen(id);
         }
         call.outcomes[meta.index as usize] = Err(error);
         call.failed.push((meta.index as usize, event));
         if done {
-            self.wakes.extend(call.waker.take());
+            self.callers.wakes.extend(call.waker.take());
         }
     }
 
     fn answer(&mut self, now: Instant, meta: &Meta, receipt: Receipt) {
-        let Some(call) = self.calls.get(meta.call) else {
+        let Some(call) = self.callers.calls.get(meta.call) else {
             return;
         };
         call.outcomes[meta.index as usize] = Ok(receipt);
@@ -332,10 +323,10 @@ impl Engine {
         if call.remaining > 0 {
             return;
         }
-        self.wakes.extend(call.waker.take());
-        self.stats.latencies.push(now.since(call.submitted));
+        self.callers.wakes.extend(call.waker.take());
+        self.callers.stats.latencies.push(now.since(call.submitted));
         if call.abandoned {
-            self.calls.remove(meta.call);
+            self.callers.calls.remove(meta.call);
         }
     }
 
@@ -348,30 +339,27 @@ impl Engine {
             meta.call == first.call && meta.index as usize == at && meta.epoch == first.epoch
         };
         metas.iter().enumerate().all(is_next)
-            && self.calls.get(first.call).is_some_and(|call| {
+            && self.callers.calls.get(first.call).is_some_and(|call| {
                 call.remaining == metas.len() && call.outcomes.len() == metas.len()
             })
     }
 
     fn answer_whole(&mut self, now: Instant, id: CallId, outcomes: Vec<Result<Receipt>>) {
-        let Some(call) = self.calls.get(id) else {
+        let Some(call) = self.callers.calls.get(id) else {
             return;
         };
         call.outcomes = outcomes;
         call.remaining = 0;
-        self.wakes.extend(call.waker.take());
-        self.stats.latencies.push(now.since(call.submitted));
+        self.callers.wakes.extend(call.waker.take());
+        self.callers.stats.latencies.push(now.since(call.submitted));
         if call.abandoned {
-            self.calls.remove(id);
+            self.callers.calls.remove(id);
         }
     }
 
-    fn recycle(&mut self, events: Arc<Vec<Event>>, mut metas: Vec<Meta>) {
-        let mut events = Arc::try_unwrap(events).unwrap_or_default();
-        events.clear();
-        metas.clear();
-        if self.spare.len() <= self.rules.in_flight {
-            self.spare.push((events, metas));
-        }
+    fn recycle(&mut self, events: Arc<Vec<Event>>, metas: Vec<Meta>) {
+        // The driver may still hold the events.
+        let events = Arc::try_unwrap(events).unwrap_or_default();
+        self.requests.recycle(events, metas);
     }
 }

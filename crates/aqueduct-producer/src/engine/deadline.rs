@@ -3,8 +3,10 @@ use std::time::Duration;
 use aqueduct_core::{Error, ErrorKind, Instant};
 
 use super::key_queue::{Hold, KeyId, Meta};
+use super::pending::Work;
 use super::store::Ticket;
-use super::{Engine, Timer, Work, exhausted, unknown_if};
+use super::timers::Timer;
+use super::{Engine, exhausted, unknown_if};
 
 /// The shortest time between two looks at every event that waits.
 const RECHECK: Duration = Duration::from_millis(100);
@@ -39,17 +41,21 @@ impl Engine {
     /// Looks at every event that waits, but only when an event may be due: at most once per deadline
     /// while events flow.
     pub(super) fn expire(&mut self, now: Instant) {
-        if self.deadlines.next().is_none_or(|next| next > now) {
+        if self.pending.deadlines.next().is_none_or(|next| next > now) {
             return;
         }
-        self.deadlines.next = None;
+        self.pending.deadlines.next = None;
         self.expire_backlog(now);
         self.expire_keys(now);
         self.expire_unkeyed(now);
-        let rest = self.backlog.first(&self.store).map(|meta| meta.submitted);
-        let oldest = self.store.oldest().into_iter().chain(rest).min();
+        let rest = self
+            .pending
+            .backlog
+            .first(&self.pending.store)
+            .map(|meta| meta.submitted);
+        let oldest = self.pending.store.oldest().into_iter().chain(rest).min();
         // Overdue events that are left wait behind a request of their key, which ends by itself.
-        self.deadlines.next = oldest.map(|oldest| self.due(oldest).max(now + RECHECK));
+        self.pending.deadlines.next = oldest.map(|oldest| self.due(oldest).max(now + RECHECK));
     }
 
     /// Returns the deadline of an event that was accepted at `submitted`.
@@ -59,17 +65,17 @@ impl Engine {
     }
 
     fn is_overdue(&self, ticket: Ticket, now: Instant) -> bool {
-        self.due(self.store.meta(ticket).submitted) <= now
+        self.due(self.pending.store.meta(ticket).submitted) <= now
     }
 
     /// The backlog is in the order of acceptance: only its front can be overdue.
     fn expire_backlog(&mut self, now: Instant) {
-        while let Some(first) = self.backlog.first(&self.store) {
+        while let Some(first) = self.pending.backlog.first(&self.pending.store) {
             if self.due(first.submitted) > now {
                 return;
             }
-            match self.backlog.pop_event(&self.store) {
-                None => self.backlog.split_first(&mut self.store),
+            match self.pending.backlog.pop_event(&self.pending.store) {
+                None => self.pending.backlog.split_first(&mut self.pending.store),
                 Some(ticket) => self.expire_accepted(ticket),
             }
         }
@@ -78,12 +84,16 @@ impl Engine {
     /// Fails an overdue event of the backlog. If its key waits, the earlier events of the key fail
     /// with it: they are in the key's queue, and overdue too.
     fn expire_accepted(&mut self, ticket: Ticket) {
-        let key = self.store.event(ticket).and_then(|event| event.key_text());
+        let key = self
+            .pending
+            .store
+            .event(ticket)
+            .and_then(|event| event.key_text());
         let Some(id) = key.and_then(|key| self.keys.find(key)) else {
             return self.give_up_late(ticket);
         };
         let queue = &mut self.keys[id];
-        let blocked = self.store.meta(ticket).seq < queue.block_below;
+        let blocked = self.pending.store.meta(ticket).seq < queue.block_below;
         // Nothing overtakes what is in flight: its outcome decides about the rest of the key.
         if !blocked && queue.hold != Hold::None {
             return queue.parked.push_back(ticket);
@@ -120,7 +130,7 @@ impl Engine {
     /// Fails the events without a key that wait for their turn, a lane or a retry.
     fn expire_unkeyed(&mut self, now: Instant) {
         let mut late = Vec::new();
-        let mut runnable = std::mem::take(&mut self.runnable);
+        let mut runnable = std::mem::take(&mut self.pending.runnable);
         runnable.retain(|work| match work {
             Work::Event(ticket) if self.is_overdue(*ticket, now) => {
                 late.push(*ticket);
@@ -128,9 +138,9 @@ impl Engine {
             }
             _ => true,
         });
-        self.runnable = runnable;
+        self.pending.runnable = runnable;
         let mut timers = std::mem::take(&mut self.timers);
-        timers.retain(|_, timer| match timer {
+        timers.retain(|timer| match timer {
             Timer::Event(ticket) if self.is_overdue(*ticket, now) => {
                 late.push(*ticket);
                 false
@@ -138,19 +148,19 @@ impl Engine {
             _ => true,
         });
         self.timers = timers;
-        let (store, deadline) = (&self.store, self.rules.deadline);
+        let (store, deadline) = (&self.pending.store, self.rules.deadline);
         self.lanes.take_waiting(
             |ticket| store.meta(ticket).submitted + deadline <= now,
             &mut late,
         );
-        late.sort_unstable_by_key(|ticket| self.store.meta(*ticket).seq);
+        late.sort_unstable_by_key(|ticket| self.pending.store.meta(*ticket).seq);
         for ticket in late {
             self.give_up_late(ticket);
         }
     }
 
     pub(super) fn give_up_late(&mut self, ticket: Ticket) {
-        if let Some((event, meta)) = self.store.take(ticket) {
+        if let Some((event, meta)) = self.pending.store.take(ticket) {
             self.give_up(event, meta, too_late(&meta));
         }
     }

@@ -23,11 +23,7 @@ impl Epochs {
         self.first + last as u64
     }
 
-    pub(super) fn leave(&mut self, epoch: u64, wakes: &mut Vec<Waker>) {
-        self.leave_many(epoch, 1, wakes);
-    }
-
-    pub(super) fn leave_many(&mut self, epoch: u64, leaving: usize, wakes: &mut Vec<Waker>) {
+    pub(super) fn leave(&mut self, epoch: u64, leaving: usize, wakes: &mut Vec<Waker>) {
         let Some(at) = epoch.checked_sub(self.first) else {
             return;
         };
@@ -106,7 +102,7 @@ mod tests {
         }
         assert_eq!((epochs.waiters.len(), epochs.outstanding.len()), (1, 2));
         let mut wakes = Vec::new();
-        epochs.leave(epoch, &mut wakes);
+        epochs.leave(epoch, 1, &mut wakes);
         assert_eq!(wakes.len(), 1);
         assert!(epochs.poll(flush, Waker::noop()) && !epochs.is_awaited());
     }
@@ -119,9 +115,9 @@ mod tests {
         let after = epochs.enter();
         assert_ne!(before, after);
         let mut wakes = Vec::new();
-        epochs.leave(after, &mut wakes);
+        epochs.leave(after, 1, &mut wakes);
         assert!(!epochs.poll(flush, Waker::noop()));
-        epochs.leave(before, &mut wakes);
+        epochs.leave(before, 1, &mut wakes);
         assert!(epochs.poll(flush, Waker::noop()));
     }
 }

@@ -4,8 +4,9 @@ use super::batch::Batch;
 use super::deadline::too_late;
 use super::key_queue::{Hold, KeyId};
 use super::lanes::Waiting;
+use super::pending::Work;
 use super::store::Ticket;
-use super::{Engine, LaneOf, Work};
+use super::{Engine, LaneOf};
 
 /// The result of offering an event to a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +36,7 @@ impl Engine {
             let Some(&ticket) = queue.parked.front() else {
                 break Hold::None;
             };
-            let meta = self.store.meta(ticket);
+            let meta = self.pending.store.meta(ticket);
             if meta.submitted + self.rules.deadline < now {
                 queue.parked.pop_front();
                 late = Some(ticket);
@@ -52,14 +53,14 @@ impl Engine {
             queue.parked.pop_front();
             queue.in_flight += 1;
             taken += 1;
-            batch.take(&mut self.store, ticket, Some(id));
+            batch.take(&mut self.pending.store, ticket, Some(id));
         };
         if taken > 0 {
             self.keys[id].hold = Hold::InFlight(batch.id);
         } else {
             self.keys[id].hold = rest;
             match rest {
-                Hold::Runnable => self.runnable.push_front(Work::Key(id)),
+                Hold::Runnable => self.pending.runnable.push_front(Work::Key(id)),
                 Hold::Lane(lane) => self.wait_for_lane(lane, Waiting::Key(id)),
                 _ => {}
             }
@@ -79,12 +80,16 @@ impl Engine {
         batch: &mut Batch,
         lane_of: LaneOf<'_>,
     ) -> Taken {
-        let key = self.store.event(ticket).and_then(|event| event.key_text());
+        let key = self
+            .pending
+            .store
+            .event(ticket)
+            .and_then(|event| event.key_text());
         let Some(key) = key else {
             return self.take_free(now, ticket, batch, lane_of);
         };
         let id = self.keys.of(key);
-        let meta = self.store.meta(ticket);
+        let meta = self.pending.store.meta(ticket);
         let queue = &mut self.keys[id];
         if meta.seq < queue.block_below {
             self.fail_blocked(ticket);
@@ -116,7 +121,7 @@ impl Engine {
         }
         queue.hold = Hold::InFlight(batch.id);
         queue.in_flight += 1;
-        batch.take(&mut self.store, ticket, Some(id));
+        batch.take(&mut self.pending.store, ticket, Some(id));
         Taken::Yes
     }
 
@@ -129,9 +134,9 @@ impl Engine {
         batch: &mut Batch,
         lane_of: LaneOf<'_>,
     ) -> Taken {
-        let meta = self.store.meta(ticket);
+        let meta = self.pending.store.meta(ticket);
         if meta.submitted + self.rules.deadline < now {
-            if let Some((event, meta)) = self.store.take(ticket) {
+            if let Some((event, meta)) = self.pending.store.take(ticket) {
                 self.fail(meta, event, too_late(&meta));
             }
             return Taken::Yes;
@@ -141,7 +146,7 @@ impl Engine {
             return Taken::Full;
         }
         match self.enter_lane(ticket, lane_of) {
-            Ok(()) => batch.take(&mut self.store, ticket, None),
+            Ok(()) => batch.take(&mut self.pending.store, ticket, None),
             Err(lane) => self.wait_for_lane(lane, Waiting::Event(ticket)),
         }
         Taken::Yes
@@ -157,11 +162,11 @@ impl Engine {
         if self.lanes.is_empty() {
             return Ok(());
         }
-        let Some(event) = self.store.event(ticket) else {
+        let Some(event) = self.pending.store.event(ticket) else {
             return Ok(());
         };
         let paced = self.lanes.enter(lane_of(event))?;
-        self.store.meta_mut(ticket).paced = paced;
+        self.pending.store.meta_mut(ticket).paced = paced;
         Ok(())
     }
 }

@@ -2,21 +2,23 @@
 
 use std::collections::BTreeMap;
 
+use super::Engine;
 use super::key_queue::Hold;
 use super::lanes::Waiting;
+use super::pending::Work;
 use super::store::Ticket;
-use super::{Engine, Timer, Work};
+use super::timers::Timer;
 
 impl Engine {
     /// Describes where events wait.
     pub(super) fn describe(&self) -> String {
         format!(
             "backlog {}, runnable {:?}, timers {:?}, deadline {:?}, waiting since {:?}, requests {}",
-            self.backlog.len(),
-            self.runnable,
+            self.pending.backlog.len(),
+            self.pending.runnable,
             self.timers,
-            self.deadlines.next(),
-            self.waiting_since,
+            self.pending.deadlines.next(),
+            self.pending.since(),
             self.requests.len(),
         )
     }
@@ -27,17 +29,17 @@ impl Engine {
     pub(super) fn check(&self) {
         let mut places = BTreeMap::<Ticket, Vec<&'static str>>::new();
         let mut put = |ticket, place| places.entry(ticket).or_default().push(place);
-        for ticket in self.backlog.tickets() {
+        for ticket in self.pending.backlog.tickets() {
             put(ticket, "backlog");
         }
-        for work in &self.runnable {
+        for work in &self.pending.runnable {
             if let Work::Event(ticket) = work {
                 put(*ticket, "runnable");
             }
         }
-        for timer in self.timers.values() {
+        for (_, timer) in self.timers.iter() {
             if let Timer::Event(ticket) = timer {
-                put(*ticket, "timer");
+                put(ticket, "timer");
             }
         }
         for (_, state) in self.lanes.iter() {
@@ -52,14 +54,14 @@ impl Engine {
                 put(*ticket, "key");
             }
         }
-        let stored = self.store.tickets();
+        let stored = self.pending.store.tickets();
         assert_eq!(places.keys().copied().collect::<Vec<_>>(), stored);
         assert!(places.values().all(|it| it.len() == 1), "{places:?}");
         self.check_keys();
         self.check_lanes();
-        let waits = !stored.is_empty() || !self.backlog.is_empty();
+        let waits = !stored.is_empty() || !self.pending.backlog.is_empty();
         assert!(
-            !waits || self.deadlines.next().is_some(),
+            !waits || self.pending.deadlines.next().is_some(),
             "no deadline is watched"
         );
     }
@@ -72,15 +74,13 @@ impl Engine {
             let visited = match queue.hold {
                 Hold::None => false,
                 Hold::Runnable => {
-                    let mut works = self.runnable.iter();
+                    let mut works = self.pending.runnable.iter();
                     works.any(|work| matches!(work, Work::Key(it) if *it == id))
                 }
                 Hold::InFlight(request) => self.requests.iter().any(|it| it.id == request),
                 Hold::Until(at) => {
                     let mut timers = self.timers.iter();
-                    timers.any(|((when, _), it)| {
-                        *when >= at && matches!(it, Timer::Key(it) if *it == id)
-                    })
+                    timers.any(|(when, it)| when >= at && matches!(it, Timer::Key(it) if it == id))
                 }
                 Hold::Lane(lane) => self.lanes.iter().any(|(it, state)| {
                     let mut waiting = state.waiting.iter();
@@ -102,9 +102,10 @@ impl Engine {
             let paused = state.paused_until.is_some()
                 && self
                     .timers
-                    .values()
-                    .any(|it| matches!(it, Timer::Lane(it) if *it == lane));
+                    .iter()
+                    .any(|(_, it)| matches!(it, Timer::Lane(it) if it == lane));
             let turn = self
+                .pending
                 .runnable
                 .iter()
                 .any(|it| matches!(it, Work::Lane(it) if *it == lane));

@@ -5,9 +5,9 @@ use std::ops::{Index, IndexMut};
 use aqueduct_core::{Instant, Lane, SmallStr};
 use hashbrown::HashTable;
 
-use super::RequestId;
 use super::calls::CallId;
 use super::hash::Seeded;
+use super::requests::RequestId;
 use super::store::Ticket;
 
 /// The metadata of an accepted event.
@@ -133,6 +133,10 @@ pub(super) struct KeyQueues {
     slots: Vec<KeyQueue>,
     free: Vec<KeyId>,
     hasher: Seeded,
+    /// The number of keys with failures that their callers have not seen.
+    troubled: usize,
+    /// Queues to keep until the backlog is past that event.
+    blocked: VecDeque<(u64, KeyId)>,
 }
 
 impl KeyQueues {
@@ -142,6 +146,8 @@ impl KeyQueues {
             slots: Vec::new(),
             free: Vec::new(),
             hasher,
+            troubled: 0,
+            blocked: VecDeque::new(),
         }
     }
 
@@ -165,6 +171,7 @@ impl KeyQueues {
             slots,
             free,
             hasher,
+            ..
         } = self;
         let hash = hasher.hash_one(key);
         if let Some(&id) = found.find(hash, |&id| slots[id as usize].key == *key) {
@@ -193,6 +200,47 @@ impl KeyQueues {
             found.remove();
             queue.key = SmallStr::default();
             self.free.push(id);
+        }
+    }
+
+    /// Returns whether any key has a failure that its caller has not seen.
+    pub(super) fn any_troubled(&self) -> bool {
+        self.troubled > 0
+    }
+
+    /// Returns whether the key has a failure that its caller has not seen.
+    pub(super) fn is_troubled(&self, id: KeyId) -> bool {
+        self.slots[id as usize].undelivered > 0
+    }
+
+    /// Notes a failure of the key that its caller has not seen.
+    pub(super) fn failure_unseen(&mut self, id: KeyId) {
+        let queue = &mut self.slots[id as usize];
+        queue.undelivered += 1;
+        self.troubled += usize::from(queue.undelivered == 1);
+    }
+
+    /// Notes that the caller has seen a failure. Returns whether it was the last of the key.
+    pub(super) fn failure_seen(&mut self, id: KeyId) -> bool {
+        let queue = &mut self.slots[id as usize];
+        queue.undelivered = queue.undelivered.saturating_sub(1);
+        let last = queue.undelivered == 0;
+        self.troubled = self.troubled.saturating_sub(usize::from(last));
+        last
+    }
+
+    /// Blocks the events of the key that were accepted before event `below`.
+    pub(super) fn block(&mut self, id: KeyId, below: u64) {
+        self.slots[id as usize].block_below = below;
+        self.blocked.push_back((below, id));
+    }
+
+    /// Forgets the blocked keys that are at rest, now that `oldest` is the first event of the backlog.
+    pub(super) fn tidy_blocked(&mut self, oldest: u64) {
+        while self.blocked.front().is_some_and(|(seq, _)| *seq <= oldest) {
+            if let Some((_, id)) = self.blocked.pop_front() {
+                self.tidy(id, oldest);
+            }
         }
     }
 

@@ -25,6 +25,7 @@ impl Dice {
 
 fn options(dice: &mut Dice) -> ProducerOptions {
     ProducerOptions {
+        batch_wait: Duration::from_millis(dice.pick(&[0, 5])),
         max_batch_events: dice.pick(&[1, 3, 10]),
         in_flight: dice.pick(&[1, 2, 4]),
         attempts: dice.pick(&[2, 5, 1000]),
@@ -148,6 +149,13 @@ impl Machine {
         self.start();
         self.reap();
         self.engine.check();
+        // A driver that is woken at once, again and again, would spin.
+        let wake = self.engine.next_wake();
+        assert!(
+            wake.is_none_or(|wake| wake > self.now),
+            "time stands still: {}",
+            self.engine.describe()
+        );
     }
 
     /// Lets the rest end: requests at once, time from wake to wake.

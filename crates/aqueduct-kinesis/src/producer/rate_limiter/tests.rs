@@ -189,7 +189,7 @@ fn a_refusal_pauses_its_shard_alone_and_counts_once() {
     let rate_limiter = RateLimiter::new(true);
     let now = Instant::after_origin(Duration::from_secs(10));
     let map = crate::shards::tests::halves();
-    rate_limiter.know(&map, now);
+    rate_limiter.update_shards(&map, now);
     assert!(rate_limiter.takes_anywhere(now, 1000, 10));
     let until = rate_limiter.refused(map.open()[0].lane, now);
     assert_eq!(until, now + PAUSE);
