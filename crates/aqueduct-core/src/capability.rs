@@ -187,7 +187,7 @@ impl Limits {
             Some(limit) if encoded_bytes > limit => Err(Error::new(
                 ErrorKind::TooLarge,
                 format!(
-                    "event {} of type {} takes {encoded_bytes} bytes, over the limit of {limit}",
+                    "event {} of type {} takes {encoded_bytes} bytes, and {limit} are allowed",
                     event.id(),
                     event.kind()
                 ),

@@ -48,7 +48,11 @@ const SENDING: &[OptionDoc] = &[
         "what the stream says, else `1MiB`",
         "data and partition key of a record; 256 bytes of it are kept for the key",
     ),
-    OptionDoc::new(&["pace"], "`auto`", "`off` sends without a rate limit"),
+    OptionDoc::new(
+        &["rate_limit"],
+        "`auto`",
+        "`off` sends without a rate limit",
+    ),
     OptionDoc::new(
         &["shards_refresh"],
         "`60s`",

@@ -15,7 +15,7 @@ pub(crate) struct Meter {
     events: Gauge,
     bytes: Gauge,
     in_flight: Gauge,
-    paced: Gauge,
+    limited: Gauge,
     latency: Histogram,
     request: Histogram,
     batch: Histogram,
@@ -32,7 +32,7 @@ impl Meter {
             events: gauge!("aqueduct_producer_buffered_events", "stream" => label()),
             bytes: gauge!("aqueduct_producer_buffered_bytes", "stream" => label()),
             in_flight: gauge!("aqueduct_producer_in_flight_requests", "stream" => label()),
-            paced: gauge!("aqueduct_producer_paced_lanes", "stream" => label()),
+            limited: gauge!("aqueduct_producer_limited_lanes", "stream" => label()),
             latency: histogram!("aqueduct_producer_send_seconds", "stream" => label()),
             request: histogram!("aqueduct_producer_request_seconds", "stream" => label()),
             batch: histogram!("aqueduct_producer_request_events", "stream" => label()),
@@ -49,11 +49,11 @@ impl Meter {
     /// Reads the counts since the last time.
     pub(crate) fn read(&self, engine: &mut Engine) {
         let (events, bytes) = engine.buffered();
-        let (in_flight, paced) = engine.load();
+        let (in_flight, limited) = engine.load();
         self.events.set(events as f64);
         self.bytes.set(bytes as f64);
         self.in_flight.set(in_flight as f64);
-        self.paced.set(paced as f64);
+        self.limited.set(limited as f64);
         let stats = engine.stats();
         self.sent.increment(std::mem::take(&mut stats.sent));
         self.retried.increment(std::mem::take(&mut stats.retried));

@@ -6,7 +6,6 @@ mod closing;
 mod consuming;
 mod dead;
 mod dead_letters;
-mod dispatching;
 mod fields;
 mod idempotency;
 mod leases;
@@ -19,6 +18,7 @@ mod once;
 mod opening;
 mod outcomes;
 mod poison;
+mod producing;
 mod queues;
 mod resharding;
 mod settling;
@@ -31,7 +31,7 @@ pub(crate) const THEMES: &[(&str, &[Case])] = &[
     ("fields", fields::CASES),
     ("opening", opening::CASES),
     ("sending", outcomes::CASES),
-    ("dispatch", dispatching::CASES),
+    ("producer engine", producing::CASES),
     ("log", log::CASES),
     ("changes of a log", log_changes::CASES),
     ("leases", leases::CASES),

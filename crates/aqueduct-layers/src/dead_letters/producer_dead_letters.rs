@@ -1,7 +1,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use aqueduct_core::{DeadLetter, DeadLetterQueue, Error, ErrorKind, Event, Producer, Result};
+use aqueduct_core::outcomes::no_outcome;
+use aqueduct_core::{DeadLetter, DeadLetterQueue, Event, Producer, Result};
 use async_trait::async_trait;
 
 /// Dead letter queue over any producer: each dead letter is sent as an event, see
@@ -33,7 +34,7 @@ impl DeadLetterQueue for ProducerDeadLetters {
             .into_iter()
             .map(|event| {
                 event?;
-                outcomes.next().unwrap_or_else(|| Err(missing_outcome()))?;
+                outcomes.next().unwrap_or_else(|| Err(no_outcome()))?;
                 Ok(())
             })
             .collect()
@@ -44,11 +45,4 @@ impl fmt::Debug for ProducerDeadLetters {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("ProducerDeadLetters")
     }
-}
-
-fn missing_outcome() -> Error {
-    Error::new(
-        ErrorKind::Internal,
-        "the producer returned fewer outcomes than dead letters",
-    )
 }

@@ -330,7 +330,7 @@ impl Engine {
     fn put_back(&mut self, now: Instant, mut batch: Batch, resume: Resume) {
         let mut left = Vec::new();
         for (event, mut meta) in batch.events.drain(..).zip(batch.metas.drain(..)) {
-            if let Some(lane) = meta.paced.take() {
+            if let Some(lane) = meta.limited.take() {
                 self.lanes.leave(lane);
                 left.push(lane);
             }

@@ -85,7 +85,7 @@ impl Engine {
         for (event, mut meta) in events.drain(..).zip(metas.drain(..)) {
             let outcome = outcomes.next().unwrap_or_else(|| Err(no_outcome()));
             let queue = meta.key;
-            let lane = meta.paced.take();
+            let lane = meta.limited.take();
             if let Some(lane) = lane {
                 self.lanes.leave(lane);
             }

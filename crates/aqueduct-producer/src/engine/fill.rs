@@ -165,8 +165,8 @@ impl Engine {
         let Some(event) = self.pending.store.event(ticket) else {
             return Ok(());
         };
-        let paced = self.lanes.enter(lane_of(event))?;
-        self.pending.store.meta_mut(ticket).paced = paced;
+        let limited = self.lanes.enter(lane_of(event))?;
+        self.pending.store.meta_mut(ticket).limited = limited;
         Ok(())
     }
 }

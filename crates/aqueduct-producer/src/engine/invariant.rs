@@ -94,7 +94,7 @@ impl Engine {
     fn check_lanes(&self) {
         for (lane, state) in self.lanes.iter() {
             let carried = self.requests.iter().flat_map(|request| &request.metas);
-            let carried = carried.filter(|meta| meta.paced == Some(lane)).count();
+            let carried = carried.filter(|meta| meta.limited == Some(lane)).count();
             assert!(state.in_flight <= carried, "places of {lane:?} are lost");
             if state.waiting.is_empty() {
                 continue;

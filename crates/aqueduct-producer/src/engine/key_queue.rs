@@ -29,7 +29,7 @@ pub(super) struct Meta {
     /// The queue that counts it while it is in flight.
     pub(super) key: Option<KeyId>,
     /// The lane whose window counts it while it is in flight.
-    pub(super) paced: Option<Lane>,
+    pub(super) limited: Option<Lane>,
 }
 
 impl Meta {
@@ -54,7 +54,7 @@ impl Meta {
             tried: false,
             unknown: false,
             key: None,
-            paced: None,
+            limited: None,
         }
     }
 }

@@ -14,7 +14,7 @@ use super::store::Ticket;
 /// events that the lane may have in flight and pauses it; each request without one adds a
 /// sixteenth of a full batch.
 pub(super) struct Lanes {
-    paced: BTreeMap<Lane, LaneState>,
+    limited: BTreeMap<Lane, LaneState>,
     full: usize,
 }
 
@@ -40,27 +40,27 @@ pub(super) enum Waiting {
 impl Lanes {
     pub(super) fn new(full: usize) -> Self {
         Self {
-            paced: BTreeMap::new(),
+            limited: BTreeMap::new(),
             full,
         }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.paced.is_empty()
+        self.limited.is_empty()
     }
 
     pub(super) fn len(&self) -> usize {
-        self.paced.len()
+        self.limited.len()
     }
 
     pub(super) fn get(&mut self, lane: Lane) -> Option<&mut LaneState> {
-        self.paced.get_mut(&lane)
+        self.limited.get_mut(&lane)
     }
 
     /// Takes a place for one event. Returns `Some` with the lane if the lane is limited, and `Err`
     /// if the event has to wait.
     pub(super) fn enter(&mut self, lane: Lane) -> Result<Option<Lane>, Lane> {
-        let Some(state) = self.paced.get_mut(&lane) else {
+        let Some(state) = self.limited.get_mut(&lane) else {
             return Ok(None);
         };
         if state.is_open() {
@@ -73,7 +73,7 @@ impl Lanes {
 
     /// Returns the place of an event that is no longer in flight.
     pub(super) fn leave(&mut self, lane: Lane) {
-        if let Some(state) = self.paced.get_mut(&lane) {
+        if let Some(state) = self.limited.get_mut(&lane) {
             state.in_flight = state.in_flight.saturating_sub(1);
         }
     }
@@ -82,7 +82,7 @@ impl Lanes {
     pub(super) fn throttled(&mut self, lane: Lane, request: RequestId) -> Option<u32> {
         let full = self.full;
         let state = self
-            .paced
+            .limited
             .entry(lane)
             .or_insert_with(|| LaneState::new(full));
         if state.throttled_in == Some(request) {
@@ -96,7 +96,7 @@ impl Lanes {
 
     /// Pauses the lane. Returns the end of the pause if it is later than before.
     pub(super) fn pause(&mut self, lane: Lane, now: Instant, pause: Duration) -> Option<Instant> {
-        let state = self.paced.get_mut(&lane)?;
+        let state = self.limited.get_mut(&lane)?;
         let until = now + pause;
         if state.paused_until.is_some_and(|earlier| earlier >= until) {
             return None;
@@ -107,7 +107,7 @@ impl Lanes {
 
     /// Notes a request that went through. Returns whether the lane has recovered.
     pub(super) fn stored(&mut self, lane: Lane, request: RequestId) -> bool {
-        let Some(state) = self.paced.get_mut(&lane) else {
+        let Some(state) = self.limited.get_mut(&lane) else {
             return false;
         };
         if state.throttled_in == Some(request) || state.widened_in == Some(request) {
@@ -121,12 +121,12 @@ impl Lanes {
 
     #[cfg(test)]
     pub(super) fn iter(&self) -> impl Iterator<Item = (Lane, &LaneState)> {
-        self.paced.iter().map(|(lane, state)| (*lane, state))
+        self.limited.iter().map(|(lane, state)| (*lane, state))
     }
 
     /// Notes that the lane is in use.
     pub(super) fn touch(&mut self, lane: Lane, now: Instant) {
-        if let Some(state) = self.paced.get_mut(&lane) {
+        if let Some(state) = self.limited.get_mut(&lane) {
             state.used = now;
         }
     }
@@ -139,11 +139,11 @@ impl Lanes {
         now: Instant,
         idle: Duration,
     ) -> Option<Instant> {
-        let state = self.paced.get(&lane)?;
+        let state = self.limited.get(&lane)?;
         let at_rest =
             state.in_flight == 0 && state.waiting.is_empty() && state.paused_until.is_none();
         if at_rest && state.used + idle <= now {
-            self.paced.remove(&lane);
+            self.limited.remove(&lane);
             return None;
         }
         Some((state.used + idle).max(now + idle / 2))
@@ -151,13 +151,13 @@ impl Lanes {
 
     /// Stops limiting the lane, and returns what waited for it.
     pub(super) fn recover(&mut self, lane: Lane) -> VecDeque<Waiting> {
-        let state = self.paced.remove(&lane);
+        let state = self.limited.remove(&lane);
         state.map(|state| state.waiting).unwrap_or_default()
     }
 
     /// Takes out the events without a key that wait for a lane and are due.
     pub(super) fn take_waiting(&mut self, due: impl Fn(Ticket) -> bool, taken: &mut Vec<Ticket>) {
-        for state in self.paced.values_mut() {
+        for state in self.limited.values_mut() {
             state.waiting.retain(|waiting| match waiting {
                 Waiting::Event(ticket) if due(*ticket) => {
                     taken.push(*ticket);
@@ -170,8 +170,8 @@ impl Lanes {
 
     /// Removes everything that waits, for a producer that is closed.
     pub(super) fn take_all(&mut self) -> Vec<Waiting> {
-        let paced = std::mem::take(&mut self.paced);
-        paced
+        let limited = std::mem::take(&mut self.limited);
+        limited
             .into_values()
             .flat_map(|state| state.waiting)
             .collect()
