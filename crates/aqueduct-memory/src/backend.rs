@@ -19,7 +19,8 @@ use crate::leases::MemoryLeases;
 use crate::producer::MemoryProducer;
 use crate::reference;
 use crate::source::MemoryLog;
-use crate::stream::{Stream, lock};
+use crate::stream::Stream;
+use aqueduct_core::sync::lock;
 
 /// A set of streams in the memory of this process, under `memory:` URLs.
 ///

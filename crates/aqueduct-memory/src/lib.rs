@@ -7,7 +7,6 @@ mod config;
 mod dead_letters;
 mod error;
 mod faults;
-mod hash;
 mod idempotency;
 mod leases;
 mod log;
@@ -21,7 +20,6 @@ mod stream;
 
 pub use self::backend::MemoryBackend;
 pub use self::faults::{Applied, Fault, Faults, Operation};
-pub use self::hash::hash_key;
 
 /// The examples of the README compile and run.
 #[cfg(doctest)]

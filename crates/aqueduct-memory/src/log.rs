@@ -5,9 +5,9 @@ use aqueduct_core::{
 };
 
 use crate::config::Settings;
-use crate::hash::hash_key;
 use crate::partition::PartitionLog;
 use crate::ranges::{Ranges, reshape, split_evenly};
+use aqueduct_core::hash::hash_key;
 
 /// The events of one stream. Everything happens under its stream's lock, a batch at a time.
 pub(crate) struct Log {

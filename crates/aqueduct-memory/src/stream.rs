@@ -6,11 +6,12 @@ use crate::config::Settings;
 use crate::dead_letters::DeadLetterBox;
 use crate::error;
 use crate::faults::Plan;
-use crate::hash::hash_key;
 use crate::idempotency::Records;
 use crate::leases::Leases;
 use crate::log::{Log, Verdict};
 use crate::ranges::Ranges;
+use aqueduct_core::hash::hash_key;
+use aqueduct_core::sync::lock;
 
 /// Everything under one name: the log, where there is one, and the three stores beside it.
 pub(crate) struct Stream {
@@ -118,9 +119,4 @@ impl Stream {
         let mut lanes = self.lanes.write().unwrap_or_else(PoisonError::into_inner);
         *lanes = log.ranges.clone();
     }
-}
-
-/// Nothing under these locks is left half done by a panic: each change is one assignment or push.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -6,10 +6,10 @@ mod common;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use aqueduct_core::hash::hash_key;
 use aqueduct_core::{
     Checkpoint, ErrorKind, Event, HashRange, PartitionId, PartitionState, Position, ReadFrom, Start,
 };
-use aqueduct_memory::hash_key;
 use common::{Bench, SECOND, event, request, resource, text};
 
 #[test]

@@ -1,9 +1,10 @@
 use std::future::{Future as _, poll_fn};
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
 
+use aqueduct_core::sync::lock;
 use aqueduct_core::{
     Capabilities, Effect, Error, ErrorKind, Event, Instant, Lane, Layer, Receipt, Result, Runtime,
     SmallStr, panic_message,
@@ -332,8 +333,4 @@ impl Drop for Reserving {
 
 fn failed(count: usize, error: &Error) -> Vec<Result<Receipt>> {
     (0..count).map(|_| Err(error.clone())).collect()
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

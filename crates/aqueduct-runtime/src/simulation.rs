@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::future::Future;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
@@ -10,8 +10,9 @@ use aqueduct_core::{Instant, Platform, Runtime, Timestamp};
 use futures::future::{BoxFuture, FutureExt as _};
 
 use crate::manual_clock::epoch;
-use crate::random::SplitMix64;
 use crate::timers::Timers;
+use aqueduct_core::random::SplitMix64;
+use aqueduct_core::sync::lock;
 
 /// Runs tasks on the calling thread, in an order and with random numbers that follow from a seed,
 /// on a clock that jumps to the next timer when nobody can run: the same seed, the same trace.
@@ -75,8 +76,8 @@ impl Simulation {
     pub fn new(seed: u64) -> Self {
         let mut seeds = SplitMix64::new(seed);
         let state = State {
-            order: SplitMix64::new(seeds.next()),
-            draws: SplitMix64::new(seeds.next()),
+            order: SplitMix64::new(seeds.next_u64()),
+            draws: SplitMix64::new(seeds.next_u64()),
             tasks: BTreeMap::new(),
             made: MAIN,
             processes: 0,
@@ -275,7 +276,7 @@ struct SimulatedTask {
 
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     /// Draws one of the tasks that can run.
@@ -302,7 +303,7 @@ impl Shared {
         };
         let step =
             id ^ (self.timers.now().elapsed_since_origin().as_nanos() as u64).rotate_left(32);
-        state.trace = SplitMix64::new(state.trace ^ step).next();
+        state.trace = SplitMix64::new(state.trace ^ step).next_u64();
         Some(id)
     }
 
@@ -345,7 +346,7 @@ impl Ready {
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<u64>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 
@@ -407,6 +408,6 @@ impl Platform for SimulatedPlatform {
     }
 
     fn random(&self) -> u64 {
-        self.shared.state().draws.next()
+        self.shared.state().draws.next_u64()
     }
 }

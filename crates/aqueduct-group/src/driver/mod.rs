@@ -12,7 +12,7 @@ mod slot;
 mod stop;
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use aqueduct_core::{
     ConsumerStatus, Error, GroupKey, Instant, LeaseStore, OwnerId, PartitionedLog, Result,
@@ -66,9 +66,7 @@ pub(crate) enum Request {
     Close,
 }
 
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
+pub(crate) use aqueduct_core::sync::lock;
 
 impl Shared {
     pub(crate) fn new(

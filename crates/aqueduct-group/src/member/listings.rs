@@ -44,7 +44,7 @@ impl Listings {
             .saturating_mul(1 << self.failures.min(16))
             .min(ttl / 4);
         self.failures += 1;
-        self.next = now + rng.share(ceiling, 50, 100);
+        self.next = now + rng.percent_of(ceiling, 50, 100);
     }
 
     /// Notes a listing: again after half a lease ttl, with jitter (rule 6). Returns for how long
@@ -59,7 +59,7 @@ impl Listings {
         self.health.succeeded(Call::Listing);
         self.failures = 0;
         self.last = Some(now);
-        self.next = now + rng.share(ttl / 2, 80, 120);
+        self.next = now + rng.percent_of(ttl / 2, 80, 120);
         outage
     }
 

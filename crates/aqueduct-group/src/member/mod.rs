@@ -20,7 +20,7 @@ mod health;
 mod leave;
 mod lineage;
 mod listings;
-mod rng;
+
 mod rows;
 #[cfg(test)]
 mod tests;
@@ -39,9 +39,9 @@ use self::alone::{Alone, CLAIM_WITHIN};
 pub(crate) use self::commands::{Command, Input, Listing, Opening, Snapshot, Work, WriteKind};
 use self::health::Call;
 use self::listings::Listings;
-pub(crate) use self::rng::Rng;
 use crate::GroupOptions;
 use crate::tracker::Progress;
+pub(crate) use aqueduct_core::random::SplitMix64 as Rng;
 
 /// The timings and limits of a member.
 #[derive(Clone, Copy, Debug)]
@@ -274,7 +274,7 @@ impl Member {
                 key,
                 owner,
             },
-            alone: Alone::new(rng.next()),
+            alone: Alone::new(rng.next_u64()),
             steps: Steps {
                 last_tick: now,
                 rng,

@@ -109,7 +109,7 @@ impl Member {
             + self
                 .steps
                 .rng
-                .share(self.identity.timings.renew_every, 20, 60);
+                .percent_of(self.identity.timings.renew_every, 20, 60);
         self.asks.open.insert(
             row.partition.clone(),
             Ask {
@@ -169,7 +169,7 @@ impl Member {
             .find(|(named, _)| named == id)
             .map_or(Checkpoint::Start(ReadFrom::Earliest), |(_, start)| *start);
         let mut lease = Lease::new(id.clone(), start);
-        lease.nonce = self.steps.rng.next();
+        lease.nonce = self.steps.rng.next_u64();
         lease.parents = parents.to_vec();
         if let Some(partition) = self.table.partitions.get(id) {
             lease.range = partition.range;
@@ -199,7 +199,8 @@ impl Member {
             Err(error) => {
                 tracing::warn!(key = %self.identity.key, %partition, %error, "lease not created");
                 self.not_reached(now);
-                self.table.create_at = now + self.steps.rng.share(Duration::from_secs(1), 50, 100);
+                self.table.create_at =
+                    now + self.steps.rng.percent_of(Duration::from_secs(1), 50, 100);
                 let again = self.table.create_at;
                 self.listings.next = self.listings.next.min(again);
             }

@@ -48,7 +48,7 @@ impl Member {
     pub(super) fn renewed(&mut self, lease: &Lease, progress: Option<&Progress>) -> Lease {
         let mut next = lease.clone();
         next.counter += 1;
-        next.nonce = self.steps.rng.next();
+        next.nonce = self.steps.rng.next_u64();
         if let Some(progress) = progress {
             if progress.ack_floor != lease.checkpoint {
                 next.unclean = 0;
@@ -163,7 +163,7 @@ impl Member {
             return;
         }
         let renew_every = self.identity.timings.renew_every;
-        let again = now + self.steps.rng.share(renew_every, 50, 100);
+        let again = now + self.steps.rng.percent_of(renew_every, 50, 100);
         if let Some(ask) = self.asks.open.get_mut(partition)
             && ask.reading == Some(op)
         {
@@ -280,7 +280,7 @@ impl Member {
         self.reached();
         let timings = self.identity.timings;
         let deadline = sent + timings.held();
-        let renew_in = self.steps.rng.share(timings.renew_every, 85, 100);
+        let renew_in = self.steps.rng.percent_of(timings.renew_every, 85, 100);
         self.table.rows.insert(
             partition.clone(),
             Row {
@@ -377,7 +377,7 @@ impl Member {
             .saturating_mul(1 << owned.retry.failures.min(16))
             .min(most);
         owned.retry.failures += 1;
-        owned.retry.at = now + self.steps.rng.share(ceiling, 50, 100);
+        owned.retry.at = now + self.steps.rng.percent_of(ceiling, 50, 100);
         owned.pending = pending;
     }
 
@@ -409,7 +409,7 @@ impl Member {
                 + self
                     .steps
                     .rng
-                    .share(self.identity.timings.renew_every, 25, 75);
+                    .percent_of(self.identity.timings.renew_every, 25, 75);
             self.listings.next = self.listings.next.min(soon);
         }
     }

@@ -192,7 +192,7 @@ impl World {
             }
             Action::Restart => {
                 let name = format!("m{}", self.processes.len());
-                let seed = self.rng.next();
+                let seed = self.rng.next_u64();
                 let process = Process::new(name, &self.scenario, seed, self.now);
                 self.processes.push(process);
                 self.handle(self.processes.len() - 1, Input::Tick)
@@ -252,7 +252,7 @@ impl World {
         let process = &mut self.processes[at];
         match command {
             Command::Open(opening) => {
-                let seed = self.rng.next();
+                let seed = self.rng.next_u64();
                 self.check.seen.isolated += u64::from(opening.takeover().isolated_until.is_some());
                 process.open(&opening, seed);
                 let (id, generation) = (opening.lease.partition, opening.lease.generation);
@@ -491,7 +491,7 @@ impl World {
         }
         self.pop(at, chain);
         let fails = self.rng.below(1000) < self.scenario.nacks;
-        let (kind, random) = (self.rng.below(6), self.rng.next());
+        let (kind, random) = (self.rng.below(6), self.rng.next_u64());
         if let Some(slot) = self.processes[at].slot(&id, generation) {
             let tracker = &mut slot.tracker;
             let delay = Duration::from_millis(random % 3_000);

@@ -1,7 +1,7 @@
 use std::hash::BuildHasher as _;
 
+use aqueduct_core::hash::SeededHash;
 use aqueduct_core::{Event, SmallStr};
-use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 
 use super::slots::{NONE, Slots};
@@ -12,7 +12,7 @@ pub(super) struct Keys {
     table: HashTable<u32>,
     all: Vec<Key>,
     free: u32,
-    hasher: FixedState,
+    hasher: SeededHash,
     parked: usize,
 }
 
@@ -43,7 +43,7 @@ impl Keys {
             table: HashTable::new(),
             all: Vec::new(),
             free: NONE,
-            hasher: FixedState::with_seed(seed),
+            hasher: SeededHash::new(seed),
             parked: 0,
         }
     }

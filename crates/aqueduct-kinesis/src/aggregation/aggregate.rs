@@ -2,8 +2,8 @@ use bytes::Bytes;
 
 use super::digest::md5_of_each;
 use super::tables::{Numbers, Slot, Texts};
-use super::wire::{length_tag, put_varint, varint_size, varint_tag};
 use super::{DIGEST, MAGIC};
+use aqueduct_core::protobuf_wire::{length_tag, put_varint, varint_size, varint_tag};
 
 /// Builds an aggregate: records are pushed, then [`take`](Self::take) returns the data of the
 /// record that carries them.
@@ -130,12 +130,12 @@ impl Aggregate {
         let key = self.keys.find(partition_key);
         let hash = explicit_hash.map(|hash| self.hashes.find(hash));
         let body = 1
-            + varint_size(key.index)
-            + hash.map_or(0, |hash| 1 + varint_size(hash.index))
+            + varint_size(key.index as u64)
+            + hash.map_or(0, |hash| 1 + varint_size(hash.index as u64))
             + 1
-            + varint_size(data)
+            + varint_size(data as u64)
             + data;
-        let record = 1 + varint_size(body) + body;
+        let record = 1 + varint_size(body as u64) + body;
         Plan {
             key,
             hash,
@@ -149,16 +149,16 @@ impl Aggregate {
         self.keys.put(1, partition_key, plan.key);
         let out = &mut self.records;
         out.push(length_tag(3));
-        put_varint(out, plan.body);
+        put_varint(out, plan.body as u64);
         out.push(varint_tag(1));
-        put_varint(out, plan.key.index);
+        put_varint(out, plan.key.index as u64);
         if let (Some(hash), Some(slot)) = (explicit_hash, plan.hash) {
             self.hashes.put(2, hash, slot);
             out.push(varint_tag(2));
-            put_varint(out, slot.index);
+            put_varint(out, slot.index as u64);
         }
         out.push(length_tag(3));
-        put_varint(out, data.len());
+        put_varint(out, data.len() as u64);
         out.extend_from_slice(data);
         self.len += 1;
     }

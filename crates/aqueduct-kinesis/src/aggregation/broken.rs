@@ -1,5 +1,7 @@
 use std::fmt;
 
+use aqueduct_core::protobuf_wire::Malformed;
+
 /// The reason why data is not a readable aggregate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -37,3 +39,9 @@ impl fmt::Display for BrokenAggregate {
 }
 
 impl std::error::Error for BrokenAggregate {}
+
+impl From<Malformed> for BrokenAggregate {
+    fn from(_: Malformed) -> Self {
+        Self::Malformed
+    }
+}

@@ -42,7 +42,6 @@ mod broken;
 mod digest;
 mod split;
 mod tables;
-mod wire;
 
 pub use aggregate::Aggregate;
 pub(crate) use aggregate::seal;

@@ -1,10 +1,10 @@
 use std::fmt;
 
 use aqueduct_core::HashRange;
+use aqueduct_core::protobuf_wire::{Field, Fields};
 use bytes::Bytes;
 use md5::{Digest as _, Md5};
 
-use super::wire::{Field, Fields};
 use super::{BrokenAggregate, DIGEST, MAGIC, is_aggregated};
 use crate::hash::{hash_of, parse_hash};
 
@@ -111,15 +111,15 @@ impl<'a> Tables<'a> {
             hashes: Vec::new(),
             records: 0,
         };
-        let mut fields = Fields(message);
+        let mut fields = Fields::new(message);
         while let Some(field) = fields.next()? {
             match field {
-                Field::Bytes(1, key) => tables.keys.push(text(key)?),
-                Field::Bytes(2, hash) => {
+                (1, Field::Bytes(key)) => tables.keys.push(text(key)?),
+                (2, Field::Bytes(hash)) => {
                     let hash = parse_hash(text(hash)?).ok_or(BrokenAggregate::Key)?;
                     tables.hashes.push(hash);
                 }
-                Field::Bytes(3, _) => tables.records += 1,
+                (3, Field::Bytes(_)) => tables.records += 1,
                 _ => {}
             }
         }
@@ -132,10 +132,10 @@ impl<'a> Tables<'a> {
         data: &'a Bytes,
         mut give: impl FnMut(usize, InnerRecord<'a>),
     ) -> Result<(), BrokenAggregate> {
-        let mut fields = Fields(self.message);
+        let mut fields = Fields::new(self.message);
         let mut index = 0;
         while let Some(field) = fields.next()? {
-            let Field::Bytes(3, record) = field else {
+            let (3, Field::Bytes(record)) = field else {
                 continue;
             };
             let raw = RawRecord::read(record)?;
@@ -172,12 +172,12 @@ impl<'a> RawRecord<'a> {
     #[inline]
     fn read(record: &'a [u8]) -> Result<Self, BrokenAggregate> {
         let (mut key, mut hash, mut data) = (None, None, None);
-        let mut fields = Fields(record);
+        let mut fields = Fields::new(record);
         while let Some(field) = fields.next()? {
             match field {
-                Field::Varint(1, index) => key = Some(index),
-                Field::Varint(2, index) => hash = Some(index),
-                Field::Bytes(3, bytes) => data = Some(bytes),
+                (1, Field::Number(index)) => key = Some(index),
+                (2, Field::Number(index)) => hash = Some(index),
+                (3, Field::Bytes(bytes)) => data = Some(bytes),
                 _ => {}
             }
         }

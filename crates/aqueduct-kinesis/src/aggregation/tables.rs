@@ -1,12 +1,11 @@
 //! Builds the key tables of an aggregate: each key once, as a Protobuf field.
 
+use aqueduct_core::protobuf_wire::{length_tag, put_varint, varint_size};
 use std::hash::BuildHasher as _;
 use std::io::Write as _;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
-
-use super::wire::{length_tag, put_varint, varint_size};
 
 /// The index of a key in its table, present or to be added.
 #[derive(Clone, Copy)]
@@ -53,7 +52,7 @@ impl Texts {
             },
             None => Slot {
                 index: self.places.len(),
-                grows: 1 + varint_size(text.len()) + text.len(),
+                grows: 1 + varint_size(text.len() as u64) + text.len(),
                 hash,
             },
         }
@@ -61,13 +60,13 @@ impl Texts {
 
     /// Adds the key unless it is present; `slot` comes from the preceding `find`.
     #[inline]
-    pub(super) fn put(&mut self, field: u8, text: &str, slot: Slot) {
+    pub(super) fn put(&mut self, field: u32, text: &str, slot: Slot) {
         self.last = slot.index;
         if slot.grows == 0 {
             return;
         }
         self.fields.push(length_tag(field));
-        put_varint(&mut self.fields, text.len());
+        put_varint(&mut self.fields, text.len() as u64);
         let from = self.fields.len();
         self.fields.extend_from_slice(text.as_bytes());
         self.places.push((from, self.fields.len()));
@@ -135,12 +134,12 @@ impl Numbers {
     }
 
     #[inline]
-    pub(super) fn put(&mut self, field: u8, number: u128, slot: Slot) {
+    pub(super) fn put(&mut self, field: u32, number: u128, slot: Slot) {
         if slot.grows == 0 {
             return;
         }
         self.fields.push(length_tag(field));
-        put_varint(&mut self.fields, digits(number));
+        put_varint(&mut self.fields, digits(number) as u64);
         let _ = write!(self.fields, "{number}");
         self.all.push(number);
         let Self {

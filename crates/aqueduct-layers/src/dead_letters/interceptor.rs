@@ -1,5 +1,6 @@
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
+use aqueduct_core::sync::lock;
 use aqueduct_core::{
     Abandoned, Admission, Assignment, DeadLetterQueue, DeadLetterReason, DeadLetterStore, Delivery,
     Failure, Interceptor, Next, Parts, Result, Runtime, Settlement, Settler, Settling, SmallStr,
@@ -234,8 +235,4 @@ impl DeadLetterInterceptor {
         }
         followers
     }
-}
-
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

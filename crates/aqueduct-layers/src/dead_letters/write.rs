@@ -7,8 +7,9 @@ use aqueduct_core::{
 use metrics::counter;
 
 use super::OnExhausted;
-use super::interceptor::{DeadLetterInterceptor, lock};
+use super::interceptor::DeadLetterInterceptor;
 use super::records::{Decision, Place};
+use aqueduct_core::sync::lock;
 
 /// An event that becomes a dead letter.
 pub(super) struct GivenUp {

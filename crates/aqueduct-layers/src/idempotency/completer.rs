@@ -1,6 +1,7 @@
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
+use aqueduct_core::sync::lock;
 use aqueduct_core::{
     Error, ErrorKind, EventClaim, IdempotencyScope, IdempotencyStore, Result, Runtime,
 };
@@ -86,7 +87,7 @@ impl Completer {
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.queue)
     }
 }
 

@@ -1,6 +1,7 @@
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use aqueduct_core::sync::lock;
 use aqueduct_core::{
     Abandoned, Admission, Assignment, Claimed, Delivery, Error, ErrorKind, EventClaim,
     IdempotencyScope, IdempotencyStore, Interceptor, Next, Parts, Result, Revocation, Runtime,
@@ -334,8 +335,4 @@ async fn beat(
             }
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

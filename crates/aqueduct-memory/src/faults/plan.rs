@@ -6,7 +6,7 @@ use aqueduct_core::{ErrorKind, Event, Result, Runtime};
 
 use super::{Fault, Operation};
 use crate::log::Verdict;
-use crate::stream::lock;
+use aqueduct_core::sync::lock;
 
 /// The faults arranged for one stream.
 #[derive(Default)]

@@ -6,9 +6,9 @@ use aqueduct_core::{Instant, Lane, SmallStr};
 use hashbrown::HashTable;
 
 use super::calls::CallId;
-use super::hash::Seeded;
 use super::requests::RequestId;
 use super::store::Ticket;
+use aqueduct_core::hash::SeededHash;
 
 /// The metadata of an accepted event.
 #[derive(Clone, Copy, Debug)]
@@ -132,7 +132,7 @@ pub(super) struct KeyQueues {
     found: HashTable<KeyId>,
     slots: Vec<KeyQueue>,
     free: Vec<KeyId>,
-    hasher: Seeded,
+    hasher: SeededHash,
     /// The number of keys with failures that their callers have not seen.
     troubled: usize,
     /// Queues to keep until the backlog is past that event.
@@ -140,7 +140,7 @@ pub(super) struct KeyQueues {
 }
 
 impl KeyQueues {
-    pub(super) fn new(hasher: Seeded) -> Self {
+    pub(super) fn new(hasher: SeededHash) -> Self {
         Self {
             found: HashTable::new(),
             slots: Vec::new(),

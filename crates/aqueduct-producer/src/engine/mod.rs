@@ -11,7 +11,6 @@ mod complete;
 mod deadline;
 mod epochs;
 mod fill;
-mod hash;
 #[cfg(test)]
 mod invariant;
 mod key_queue;
@@ -29,13 +28,13 @@ mod timers;
 use std::task::Waker;
 use std::time::Duration;
 
+use aqueduct_core::hash::SeededHash;
 use aqueduct_core::{Effect, Error, ErrorKind, Event, Instant, Lane, Limits, Retry};
 
 use self::budget::Budget;
 use self::callers::Callers;
 pub(crate) use self::callers::Stats;
 pub(crate) use self::calls::{Answer, CallId};
-use self::hash::Seeded;
 use self::key_queue::{KeyId, KeyQueues};
 use self::lanes::{Lanes, Waiting};
 use self::pending::{Pending, Work};
@@ -88,7 +87,7 @@ impl Engine {
                 resend_unknown: options.resend_unknown,
             },
             pending: Pending::default(),
-            keys: KeyQueues::new(Seeded(seed)),
+            keys: KeyQueues::new(SeededHash::new(seed)),
             lanes: Lanes::new(batch_events),
             timers: Timers::default(),
             requests: Requests::new(options.in_flight),

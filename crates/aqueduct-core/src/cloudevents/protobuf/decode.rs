@@ -2,9 +2,9 @@ use bytes::Bytes;
 
 use super::super::assign::{Value, assign, check_required, check_version};
 use super::super::fault::{Quoted, invalid};
-use super::wire::Fields;
 use super::{PROTOBUF, field};
-use crate::{Event, EventId, Result, SmallStr, Timestamp};
+use crate::protobuf_wire::Fields;
+use crate::{Error, Event, EventId, Result, SmallStr, Timestamp};
 
 /// Reads one event. Its data shares the memory of `bytes`.
 ///
@@ -21,10 +21,11 @@ pub fn decode(bytes: &Bytes) -> Result<Event> {
 /// As for [`decode`].
 pub fn decode_batch(bytes: &Bytes) -> Result<Vec<Event>> {
     let mut events = Vec::new();
-    let mut fields = Fields(bytes);
+    let mut fields = Fields::new(bytes);
     while let Some((number, value)) = fields.next()? {
         if number == field::EVENTS {
-            let event = value.bytes().and_then(|message| read_event(bytes, message));
+            let event =
+                (value.bytes().map_err(Error::from)).and_then(|message| read_event(bytes, message));
             let place = format_args!("event {} of the batch", events.len() + 1);
             events.push(event.map_err(|e| e.context(place))?);
         }
@@ -35,7 +36,7 @@ pub fn decode_batch(bytes: &Bytes) -> Result<Vec<Event>> {
 /// Returns whether the message has a version where the format has one. A message that ends within a
 /// later field still claims it.
 pub(in crate::cloudevents) fn claims_version(message: &[u8]) -> bool {
-    let mut fields = Fields(message);
+    let mut fields = Fields::new(message);
     while let Ok(Some((number, value))) = fields.next() {
         if number == field::SPEC_VERSION {
             let version = value.text().unwrap_or_default();
@@ -51,7 +52,7 @@ fn read_event(bytes: &Bytes, message: &[u8]) -> Result<Event> {
     let mut event = Event::empty();
     let mut version = "";
     let mut type_url = None;
-    let mut fields = Fields(message);
+    let mut fields = Fields::new(message);
     while let Some((number, value)) = fields.next()? {
         match number {
             field::ID => event.id = EventId::from(value.text()?),
@@ -90,7 +91,7 @@ fn read_event(bytes: &Bytes, message: &[u8]) -> Result<Event> {
 fn read_attribute(bytes: &Bytes, entry: &[u8], event: &mut Event) -> Result<()> {
     let mut name = "";
     let mut value = None;
-    let mut fields = Fields(entry);
+    let mut fields = Fields::new(entry);
     while let Some((number, field)) = fields.next()? {
         match number {
             field::ENTRY_KEY => name = field.text()?,
@@ -107,7 +108,7 @@ fn read_attribute(bytes: &Bytes, entry: &[u8], event: &mut Event) -> Result<()> 
 
 fn read_value<'a>(bytes: &Bytes, message: &'a [u8], name: &str) -> Result<Option<Value<'a>>> {
     let mut value = None;
-    let mut fields = Fields(message);
+    let mut fields = Fields::new(message);
     while let Some((number, field)) = fields.next()? {
         value = Some(match number {
             field::CE_BOOLEAN => Value::Boolean(field.number()? != 0),
@@ -125,7 +126,7 @@ fn read_value<'a>(bytes: &Bytes, message: &'a [u8], name: &str) -> Result<Option
 
 fn read_time(message: &[u8], name: &str) -> Result<Timestamp> {
     let (mut seconds, mut nanos) = (0, 0);
-    let mut fields = Fields(message);
+    let mut fields = Fields::new(message);
     while let Some((number, value)) = fields.next()? {
         match number {
             field::TIMESTAMP_SECONDS => seconds = value.number()? as i64,
@@ -143,7 +144,7 @@ fn read_time(message: &[u8], name: &str) -> Result<Timestamp> {
 
 fn read_any(message: &[u8]) -> Result<(&str, &[u8])> {
     let (mut url, mut data) = ("", &message[message.len()..]);
-    let mut fields = Fields(message);
+    let mut fields = Fields::new(message);
     while let Some((number, value)) = fields.next()? {
         match number {
             field::ANY_TYPE_URL => url = value.text()?,

@@ -1,7 +1,7 @@
 use super::super::media::{self, Form, form};
-use super::wire::{bytes_size, number_size, put_bytes, put_length, put_number};
 use super::{PROTOBUF, TYPE_URL, field};
 use crate::event::Written;
+use crate::protobuf_wire::{bytes_size, number_size, put_bytes, put_length, put_number};
 use crate::{AttributeValue, Event, Timestamp};
 
 /// Appends `event` to `out`.

@@ -20,7 +20,6 @@
 
 mod decode;
 mod encode;
-mod wire;
 
 pub(super) use self::decode::claims_version;
 pub use self::decode::{decode, decode_batch};

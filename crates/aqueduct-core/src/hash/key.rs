@@ -1,9 +1,9 @@
-/// The 128-bit hash of a key, which decides its partition: wyhash (final version 4.2, seed 0, its
-/// default secret) in the high half, and in the low half the same times 2^64 divided by the golden
-/// ratio.
+/// Returns the 128-bit hash of a key, for backends that place keys themselves: wyhash (final version
+/// 4.2, seed 0, its default secret) in the high half, and in the low half the same times 2^64
+/// divided by the golden ratio.
 ///
-/// It never changes, so that a key stays in its partition between versions. It is spread evenly and
-/// costs some thirty instructions for a short key; it keeps nothing secret.
+/// It never changes, so a key stays in its partition between versions. It spreads keys evenly and
+/// takes about thirty instructions for a short key. It hides nothing about the key.
 pub fn hash_key(key: &str) -> u128 {
     let hash = wyhash(key.as_bytes(), 0);
     (u128::from(hash) << 64) | u128::from(hash.wrapping_mul(0x9e37_79b9_7f4a_7c15))

@@ -1,30 +1,41 @@
 use std::hash::{BuildHasher, Hasher};
 
-/// Hashes keys quickly, from a seed that the runtime draws: the same in a repeated simulation,
-/// another for each process. No order is ever read from the maps that use it.
-#[derive(Clone, Copy)]
-pub(super) struct Seeded(pub(super) u64);
+/// Builds fast hashers of a seed that the runtime draws: the same in a repeated simulation, another
+/// one in each process.
+///
+/// Never let behaviour follow from the order of a table that uses it.
+#[derive(Clone, Copy, Debug)]
+pub struct SeededHash(u64);
 
-impl BuildHasher for Seeded {
-    type Hasher = Folding;
-
-    fn build_hasher(&self) -> Folding {
-        Folding(self.0)
+impl SeededHash {
+    /// Creates a builder of hashers with the given seed.
+    pub fn new(seed: u64) -> Self {
+        Self(seed)
     }
 }
 
-pub(super) struct Folding(u64);
+impl BuildHasher for SeededHash {
+    type Hasher = SeededHasher;
+
+    fn build_hasher(&self) -> SeededHasher {
+        SeededHasher(self.0)
+    }
+}
+
+/// The hasher of [`SeededHash`].
+#[derive(Clone, Debug)]
+pub struct SeededHasher(u64);
 
 const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
 
-impl Folding {
+impl SeededHasher {
     fn fold(&mut self, word: u64) {
         let wide = u128::from(self.0 ^ word) * u128::from(FACTOR);
         self.0 = (wide as u64) ^ ((wide >> 64) as u64) ^ word.rotate_left(29);
     }
 }
 
-impl Hasher for Folding {
+impl Hasher for SeededHasher {
     fn write(&mut self, bytes: &[u8]) {
         let mut chunks = bytes.chunks_exact(8);
         for chunk in &mut chunks {
@@ -56,7 +67,7 @@ mod tests {
 
     #[test]
     fn keys_that_look_alike_spread() {
-        let seeded = Seeded(7);
+        let seeded = SeededHash::new(7);
         let low: BTreeSet<u64> = (0..10_000)
             .map(|n| seeded.hash_one(format!("customer-{n}")) & 0xffff)
             .collect();
@@ -65,6 +76,6 @@ mod tests {
             .collect();
         assert!(low.len() > 9_000, "{}", low.len());
         assert!(high.len() > 9_000, "{}", high.len());
-        assert_ne!(Seeded(8).hash_one("a"), seeded.hash_one("a"));
+        assert_ne!(SeededHash::new(8).hash_one("a"), seeded.hash_one("a"));
     }
 }
