@@ -3,25 +3,47 @@ use std::time::Instant;
 
 use clap::{Args, ValueEnum};
 
+use crate::command::{cargo, cargo_in, finish, installed, root};
+use crate::{dependencies, new_backend, packages, structure};
+
 /// The flags of `ci`.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Runs those steps alone, in this order.
+    /// Runs only these steps, in this order.
     #[arg(long, value_delimiter = ',')]
     only: Vec<Step>,
-    /// Checks the advisory database too; needs the network.
+    /// Checks the advisory database too, which needs the network.
     #[arg(long)]
     advisories: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Step {
+    /// The format of every file.
     Fmt,
+    /// File names, tables of contents and the arrows between crates.
+    Structure,
+    /// Dependencies that no source names.
+    Dependencies,
+    /// Lints of every target.
     Clippy,
+    /// Each member without default features, and each feature alone.
+    Features,
+    /// The fuzz targets compile.
+    Fuzz,
+    /// The second command of the README.
     Test,
+    /// The suite and the order example on emulators.
     Integration,
+    /// The documentation.
     Doc,
+    /// The packages that would be published.
+    Package,
+    /// Licences, sources and banned crates.
     Deny,
+    /// A generated backend compiles and passes the suite.
+    Backend,
+    /// The examples run.
     Examples,
 }
 
@@ -36,6 +58,8 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
         println!("== {step:?}");
         match step {
             Step::Fmt => cargo(&["fmt", "--all", "--check"])?,
+            Step::Structure => structure::run()?,
+            Step::Dependencies => dependencies::run()?,
             Step::Clippy => {
                 cargo(&[
                     "clippy",
@@ -46,10 +70,14 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
                     "warnings",
                 ])?;
             }
+            Step::Features => packages::features()?,
+            Step::Fuzz => packages::fuzz()?,
             Step::Test => cargo(&["test", "--workspace"])?,
             Step::Integration => crate::emulators::run(&[])?,
             Step::Doc => doc()?,
+            Step::Package => packages::package()?,
             Step::Deny => deny(options.advisories)?,
+            Step::Backend => new_backend::try_skeleton()?,
             Step::Examples => examples()?,
         }
         println!("== {step:?} done in {:.0} s", begun.elapsed().as_secs_f64());
@@ -58,19 +86,14 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
 }
 
 fn doc() -> Result<(), String> {
-    let mut command = Command::new(env!("CARGO"));
-    command
-        .args(["doc", "--workspace", "--no-deps"])
-        .env("RUSTDOCFLAGS", "--deny warnings");
+    let mut command = cargo_in(&root(), &["doc", "--workspace", "--no-deps"]);
+    command.env("RUSTDOCFLAGS", "--deny warnings");
     finish(command)
 }
 
 fn deny(advisories: bool) -> Result<(), String> {
-    let present = Command::new(env!("CARGO"))
-        .args(["deny", "--version"])
-        .output();
-    if !present.is_ok_and(|output| output.status.success()) {
-        return Err("cargo-deny is missing: `cargo install --locked cargo-deny`".into());
+    if !installed("deny") {
+        return Err("cargo-deny is not installed: run `cargo install --locked cargo-deny`".into());
     }
     let mut arguments = vec![
         "deny",
@@ -90,7 +113,7 @@ fn deny(advisories: bool) -> Result<(), String> {
     cargo(&arguments)
 }
 
-/// Runs the order flow as the README does, on a folder of its own, and reads its last line.
+/// Runs the order flow as the README does, in a temporary folder, and checks the last line.
 fn examples() -> Result<(), String> {
     let data = tempfile::tempdir().map_err(|e| format!("no temporary folder: {e}"))?;
     let mut command = Command::new(env!("CARGO"));
@@ -111,7 +134,7 @@ fn examples() -> Result<(), String> {
     }
     let last = text.lines().last().unwrap_or_default();
     let summary: serde_json::Value = serde_json::from_str(last)
-        .map_err(|e| format!("the last line of order-processing is no JSON ({e}): {last}"))?;
+        .map_err(|e| format!("the last line of order-processing is not JSON ({e}): {last}"))?;
     for (field, expected) in [
         ("orders", 500),
         ("lost", 0),
@@ -120,25 +143,10 @@ fn examples() -> Result<(), String> {
     ] {
         if summary[field] != expected {
             return Err(format!(
-                "order-processing: {field} is {}, not {expected}",
+                "order-processing: expected {field} to be {expected}, got {}",
                 summary[field]
             ));
         }
     }
     Ok(())
-}
-
-fn cargo(arguments: &[&str]) -> Result<(), String> {
-    let mut command = Command::new(env!("CARGO"));
-    command.args(arguments);
-    finish(command)
-}
-
-fn finish(mut command: Command) -> Result<(), String> {
-    println!("$ {command:?}");
-    match command.status() {
-        Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(format!("{command:?} failed: {status}")),
-        Err(e) => Err(format!("{command:?} does not start: {e}")),
-    }
 }

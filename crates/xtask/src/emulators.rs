@@ -5,12 +5,12 @@ use clap::Args;
 /// The flags of `emulators`.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// What `cargo run -p integration-tests -- --help` lists.
+    /// The arguments of the integration tests: `cargo run -p integration-tests -- --help`.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     pub(crate) arguments: Vec<String>,
 }
 
-/// Runs the integration tests. What this machine cannot install or start is skipped, and said.
+/// Runs the integration tests. Reports and skips what this machine cannot install or start.
 pub(crate) fn run(arguments: &[String]) -> Result<(), String> {
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(["run", "--quiet", "--package", "integration-tests", "--"]);

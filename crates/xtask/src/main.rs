@@ -1,8 +1,15 @@
-//! Tasks of the workspace, so that CI is what a contributor can run.
+//! Tasks of the workspace: what CI runs is what a contributor can run.
 
+mod check;
 mod ci;
+mod command;
+mod dependencies;
 mod emulators;
+mod new_backend;
+mod packages;
 mod simulate;
+mod structure;
+mod workspace;
 
 use clap::{Parser, Subcommand};
 
@@ -10,7 +17,7 @@ use clap::{Parser, Subcommand};
 #[derive(Parser)]
 #[command(
     name = "cargo xtask",
-    after_help = "Examples:\n  cargo xtask ci                   everything that CI runs\n  cargo xtask ci --only fmt,clippy two of its steps\n  cargo xtask simulate --seeds 50000\n  cargo xtask emulators --only kinesis-mock"
+    after_help = "Examples:\n  cargo xtask check                the inner loop\n  cargo xtask ci                   everything that CI runs\n  cargo xtask ci --only fmt,clippy two of its steps\n  cargo xtask new-backend nats     a skeleton in crates/aqueduct-nats\n  cargo xtask simulate --seeds 50000\n  cargo xtask emulators --only kinesis-mock"
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -19,8 +26,15 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Runs what CI runs: fmt, clippy, test, integration, doc, deny, examples.
+    /// Runs the inner loop: format, structure, lints and the tests that need no cloud SDK.
+    Check,
+    /// Runs what CI runs; `--help` lists the steps.
     Ci(ci::Options),
+    /// Checks file names, tables of contents and the arrows between crates.
+    Structure,
+    /// Writes the skeleton of a backend, which compiles and passes the suite with every part
+    /// `Unsupported`.
+    NewBackend(new_backend::Options),
     /// Runs the simulation of the group over many seeds, or replays one.
     Simulate(simulate::Options),
     /// Runs the suite and the order example on emulators, as far as this machine can install them.
@@ -29,7 +43,10 @@ enum Task {
 
 fn main() -> std::process::ExitCode {
     let outcome = match Arguments::parse().task {
+        Task::Check => check::run(),
         Task::Ci(options) => ci::run(&options),
+        Task::Structure => structure::run(),
+        Task::NewBackend(options) => new_backend::run(&options),
         Task::Simulate(options) => simulate::run(&options),
         Task::Emulators(options) => emulators::run(&options.arguments),
     };

@@ -5,10 +5,10 @@ use clap::Args;
 /// The flags of `simulate`.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// How many seeds to run.
+    /// The number of seeds to run.
     #[arg(long, default_value_t = 20_000)]
     seeds: u64,
-    /// Replays that seed alone.
+    /// Replays only this seed.
     #[arg(long)]
     seed: Option<u64>,
 }

@@ -1,0 +1,151 @@
+//! Checks the rules of ARCHITECTURE.md that files show.
+
+use std::fs;
+use std::path::Path;
+
+use crate::workspace::{Member, members, sources};
+
+/// The longest `lib.rs`: it is a table of contents.
+const LIB: usize = 60;
+
+/// What a provider may depend on of this workspace, besides its vendor's glue.
+const BELOW_PROVIDERS: [&str; 2] = ["aqueduct-core", "aqueduct-queue"];
+
+/// The glue of a vendor that several providers share.
+const GLUE: [&str; 1] = ["aqueduct-aws"];
+
+/// Fails if a rule is broken, and lists all places.
+pub(crate) fn run() -> Result<(), String> {
+    let members = members()?;
+    let mut broken = Vec::new();
+    for member in &members {
+        let source = member.folder.join("src");
+        broken.extend(contents(&member.name, &source));
+        if is_provider(member) {
+            broken.extend(files(&member.name, &source));
+            broken.extend(arrows(member));
+        }
+        if member.name == "aqueduct-core" {
+            broken.extend(arrows(member));
+        }
+    }
+    match broken.is_empty() {
+        true => Ok(()),
+        false => Err(format!("structure:\n  {}", broken.join("\n  "))),
+    }
+}
+
+/// Returns whether a member implements `Backend` for a service.
+fn is_provider(member: &Member) -> bool {
+    member.name.starts_with("aqueduct-")
+        && implements(&member.folder.join("src"), "Backend").is_some()
+}
+
+fn contents(name: &str, source: &Path) -> Option<String> {
+    let lines = fs::read_to_string(source.join("lib.rs"))
+        .ok()?
+        .lines()
+        .count();
+    (lines > LIB).then(|| format!("{name}: lib.rs has {lines} lines, more than {LIB}"))
+}
+
+/// Checks that each job of a provider is in the file of its name, and the files that all have.
+fn files(name: &str, source: &Path) -> Vec<String> {
+    let mut broken = Vec::new();
+    for file in ["lib", "config", "backend", "error"] {
+        if !exists(source, file) {
+            broken.push(format!("{name}: src/{file}.rs is missing"));
+        }
+    }
+    for (contract, file) in [
+        ("Backend", "backend"),
+        ("Producer", "producer"),
+        ("PartitionedLog", "source"),
+        ("Queue", "source"),
+    ] {
+        if let Some(found) = implements(source, contract)
+            && !found.starts_with(&format!("{file}/"))
+            && found != format!("{file}.rs")
+        {
+            broken.push(format!(
+                "{name}: `{contract}` is implemented in src/{found}, expected src/{file}.rs or src/{file}/"
+            ));
+        }
+    }
+    broken
+}
+
+fn exists(source: &Path, file: &str) -> bool {
+    source.join(format!("{file}.rs")).exists() || source.join(file).join("mod.rs").exists()
+}
+
+/// Returns the file, below `source`, that implements a trait of the contract; `None` if there is
+/// none. Tests are not looked at.
+fn implements(source: &Path, contract: &str) -> Option<String> {
+    let line = format!("impl {contract} for ");
+    let found = sources(source).into_iter().find(|path| {
+        let text = fs::read_to_string(path).unwrap_or_default();
+        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+        let test = path.components().any(|it| it.as_os_str() == "tests");
+        !test && path.extension().is_some_and(|it| it == "rs") && code.contains(&line)
+    })?;
+    let below = found.strip_prefix(source).unwrap_or(&found);
+    Some(below.to_string_lossy().replace('\\', "/"))
+}
+
+/// Checks that a member depends only on what lies below it.
+fn arrows(member: &Member) -> Vec<String> {
+    let used = member.dependencies.iter().filter(|it| !it.dev);
+    used.filter(|it| it.name.starts_with("aqueduct"))
+        .filter(|it| {
+            let name = it.name.as_str();
+            member.name == "aqueduct-core"
+                || !(BELOW_PROVIDERS.contains(&name) || GLUE.contains(&name))
+        })
+        .map(|it| format!("{} must not depend on {}", member.name, it.name))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write(folder: &Path, path: &str, text: &str) {
+        let path = folder.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    #[test]
+    fn a_job_in_another_file_is_found() {
+        let folder = tempfile::tempdir().unwrap();
+        for file in ["lib.rs", "config/mod.rs", "error.rs"] {
+            write(folder.path(), file, "");
+        }
+        write(folder.path(), "backend.rs", "impl Backend for Here {}");
+        write(folder.path(), "send.rs", "impl Producer for Sender {}");
+        write(
+            folder.path(),
+            "source/log.rs",
+            "impl PartitionedLog for Log {}",
+        );
+        let broken = files("aqueduct-x", folder.path());
+        assert_eq!(broken.len(), 1, "{broken:?}");
+        assert!(broken[0].contains("src/send.rs"), "{broken:?}");
+    }
+
+    #[test]
+    fn a_missing_file_is_found() {
+        let folder = tempfile::tempdir().unwrap();
+        write(folder.path(), "lib.rs", "");
+        let broken = files("aqueduct-x", folder.path());
+        assert_eq!(broken.len(), 3, "{broken:?}");
+    }
+
+    #[test]
+    fn a_long_table_of_contents_is_found() {
+        let folder = tempfile::tempdir().unwrap();
+        write(folder.path(), "lib.rs", &"mod a;\n".repeat(61));
+        assert!(contents("aqueduct-x", folder.path()).is_some());
+    }
+}
