@@ -79,7 +79,8 @@ impl Place<'_> {
 }
 
 /// Decodes a record: a CloudEvent in either format, else a foreign event, or a damaged one if it
-/// claims to be a CloudEvent, with the unchanged bytes and the partition key as its key.
+/// claims to be a CloudEvent, with the unchanged bytes and the partition key as its key. The service
+/// requires a partition key, so an empty one means that the response had none: no key then.
 pub(crate) fn decode(data: Bytes, partition_key: &str, encoding: Encoding, at: Place<'_>) -> Event {
     let received = match encoding {
         Encoding::Raw => Received::Foreign,
@@ -93,7 +94,7 @@ pub(crate) fn decode(data: Bytes, partition_key: &str, encoding: Encoding, at: P
     };
     let mut event = Event::foreign(at.stream, at.event_id(), data);
     let is_invented = |it: &&str| partition_key.starts_with(*it);
-    if ![KEYLESS, HASHED].iter().any(is_invented) {
+    if !partition_key.is_empty() && ![KEYLESS, HASHED].iter().any(is_invented) {
         event = event.with_key(partition_key);
     }
     match damage {
@@ -197,6 +198,21 @@ mod tests {
         let keys: Vec<_> = (0..64).map(|_| hash_of(&partition_key(&event()))).collect();
         let low = keys.iter().filter(|hash| **hash < u128::MAX / 2).count();
         assert!((8..56).contains(&low), "{low} of 64 in the lower half");
+    }
+
+    #[test]
+    fn a_record_without_a_partition_key_has_no_key() {
+        let (stream, shard) = ("orders".into(), "shardId-000000000000".into());
+        let at = || Place {
+            stream: &stream,
+            shard: &shard,
+            sequence: "7",
+            sub: 0,
+        };
+        let keyed = decode(Bytes::from_static(b"x"), "VINET", Encoding::Raw, at());
+        assert_eq!(keyed.key(), Some("VINET"));
+        let bare = decode(Bytes::from_static(b"x"), "", Encoding::Raw, at());
+        assert_eq!(bare.key(), None);
     }
 
     #[test]

@@ -41,12 +41,31 @@ fn is_provider(member: &Member) -> bool {
         && implements(&member.folder.join("src"), "Backend").is_some()
 }
 
-fn contents(name: &str, source: &Path) -> Option<String> {
-    let lines = fs::read_to_string(source.join("lib.rs"))
-        .ok()?
+/// Checks that `lib.rs` is a short table of contents: modules and names, not definitions.
+fn contents(name: &str, source: &Path) -> Vec<String> {
+    let text = fs::read_to_string(source.join("lib.rs")).unwrap_or_default();
+    // The lists of names are indented: they do not count.
+    let top: Vec<&str> = text
         .lines()
-        .count();
-    (lines > LIB).then(|| format!("{name}: lib.rs has {lines} lines, more than {LIB}"))
+        .filter(|line| !line.is_empty() && !line.starts_with([' ', '}']))
+        .collect();
+    let listed = |line: &&&str| {
+        let line = line.trim_start_matches("pub(crate) ");
+        let line = line.trim_start_matches("pub ");
+        ["mod ", "use ", "extern ", "#", "//"]
+            .iter()
+            .any(|start| line.starts_with(start))
+    };
+    let mut broken = Vec::new();
+    if top.len() > LIB {
+        broken.push(format!(
+            "{name}: lib.rs has {} lines, more than {LIB}",
+            top.len()
+        ));
+    }
+    let defined = top.iter().filter(|line| !listed(line));
+    broken.extend(defined.map(|line| format!("{name}: lib.rs is for modules and names: `{line}`")));
+    broken
 }
 
 /// Checks that each job of a provider is in the file of its name, and the files that all have.
@@ -146,6 +165,19 @@ mod tests {
     fn a_long_table_of_contents_is_found() {
         let folder = tempfile::tempdir().unwrap();
         write(folder.path(), "lib.rs", &"mod a;\n".repeat(61));
-        assert!(contents("aqueduct-x", folder.path()).is_some());
+        assert!(!contents("aqueduct-x", folder.path()).is_empty());
+    }
+
+    #[test]
+    fn a_table_of_contents_defines_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        write(
+            folder.path(),
+            "lib.rs",
+            "mod a;\n\npub use self::a::{\n    A, B,\n};\n",
+        );
+        assert!(contents("aqueduct-x", folder.path()).is_empty());
+        write(folder.path(), "lib.rs", "mod a;\nfn here() {\n}\n");
+        assert_eq!(contents("aqueduct-x", folder.path()).len(), 1);
     }
 }

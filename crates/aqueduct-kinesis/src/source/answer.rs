@@ -161,7 +161,8 @@ impl<'a> Visitor<'a> for Listed<'_, 'a> {
 struct WireRecord<'a> {
     #[serde(borrow)]
     sequence_number: Cow<'a, str>,
-    #[serde(borrow)]
+    /// Empty if the response has none.
+    #[serde(borrow, default)]
     partition_key: Cow<'a, str>,
     #[serde(borrow)]
     data: Cow<'a, str>,
