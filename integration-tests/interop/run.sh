@@ -9,7 +9,7 @@ set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
-vectors=$root/crates/aqueduct-kinesis/tests/aggregation/vectors
+vectors=$root/crates/aqueduct-kinesis/tests/it/aggregation/vectors
 work=${INTEROP_DIR:-${CARGO_TARGET_DIR:-$root/target}/interop}
 required=${INTEROP_REQUIRED:-0}
 failed=0

@@ -1,4 +1,5 @@
-//! After crashes: what it costs, and that "alone" means alone in the process.
+//! Restarts after crashes, and isolation of one handler from all others of the process: a process of
+//! its own, since the isolation gate is shared by the whole process.
 
 #![allow(clippy::unwrap_used)]
 

@@ -1,10 +1,9 @@
 //! What only DynamoDB has: KCL's rows, tables, the service's refusals.
 #![allow(unreachable_pub, clippy::unwrap_used)]
 
-#[path = "../common/mod.rs"]
-mod common;
-
 mod accounts;
+mod common;
+mod conformance;
 mod cost;
 mod errors;
 mod foreign;

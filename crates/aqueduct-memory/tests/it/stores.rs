@@ -1,17 +1,15 @@
 //! Leases, idempotency records, dead letters and lag.
 #![allow(clippy::unwrap_used)]
 
-mod common;
-
 use std::sync::Arc;
 
+use crate::common::{Bench, SECOND, event};
 use aqueduct_core::{
     Checkpoint, Claimed, DeadLetter, DeadLetterId, DeadLetterQuery, DeadLetterReason,
     DeadLetterStore, ErrorKind, EventClaim, GroupKey, GroupName, GroupRecord, IdempotencyScope,
     IdempotencyStore, Lease, LeaseStore, OwnerId, PartitionId, Position, ReadFrom, ResolvedStart,
     SmallStr, StreamName, Swap,
 };
-use common::{Bench, SECOND, event};
 
 fn leases(bench: &Bench) -> (Arc<dyn LeaseStore>, GroupKey) {
     let leases = bench.run(bench.resource.leases(&bench.runtime)).unwrap();

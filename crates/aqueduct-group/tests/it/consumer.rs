@@ -2,17 +2,15 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod common;
-
 use std::sync::Arc;
 
+use crate::common::{Bench, SECOND, number, owned};
 use aqueduct_core::{
     Capability, Checkpoint, ErrorKind, GroupKey, GroupName, LeaseStore, Retry, Revocation,
     Settlement, Start, StreamSpec,
 };
 use aqueduct_group::{ByteBudget, Group, OnGap};
 use aqueduct_memory::{Applied, Fault, Operation};
-use common::{Bench, SECOND, number, owned};
 
 #[test]
 fn all_is_delivered_in_order_and_not_again() {

@@ -1,8 +1,6 @@
 //! What the suite does not know of: requests, records, shards that change, what the service says.
 #![allow(clippy::unwrap_used)]
 
-mod common;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 

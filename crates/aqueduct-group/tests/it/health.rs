@@ -2,13 +2,11 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod common;
-
 use std::time::Duration;
 
+use crate::common::{Bench, SECOND, owned};
 use aqueduct_core::{ErrorKind, GroupKey};
 use aqueduct_memory::{Fault, Operation};
-use common::{Bench, SECOND, owned};
 
 #[test]
 fn reads_that_are_denied_for_hours_are_reported_until_one_succeeds() {

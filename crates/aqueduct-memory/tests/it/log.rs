@@ -1,16 +1,14 @@
 //! The log: placing, reading, starting, keeping, resharding.
 #![allow(clippy::unwrap_used)]
 
-mod common;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use crate::common::{Bench, SECOND, event, request, resource, text};
 use aqueduct_core::hash::hash_key;
 use aqueduct_core::{
     Checkpoint, ErrorKind, Event, HashRange, PartitionId, PartitionState, Position, ReadFrom, Start,
 };
-use common::{Bench, SECOND, event, request, resource, text};
 
 #[test]
 fn a_key_has_one_partition_and_keeps_its_order_at_dense_positions() {

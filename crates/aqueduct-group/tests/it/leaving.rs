@@ -3,13 +3,11 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod common;
-
 use std::time::Duration;
 
+use crate::common::{Bench, SECOND, owned};
 use aqueduct_core::{ErrorKind, GroupKey, OwnerId};
 use aqueduct_memory::{Applied, Fault, Operation};
-use common::{Bench, SECOND, owned};
 
 /// A stream whose leases are there and belong to nobody.
 fn released(partitions: &'static str) -> Bench {

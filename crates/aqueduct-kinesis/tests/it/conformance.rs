@@ -1,8 +1,6 @@
 //! Kinesis passes all that it claims, plain and through all layers, on an emulator in process.
 #![allow(clippy::unwrap_used)]
 
-mod common;
-
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -2,12 +2,11 @@
 //! as the stream.
 #![allow(clippy::unwrap_used)]
 
-mod common;
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use crate::common::{Server, in_process};
 use aqueduct_conformance::{
     Fault, Faults, Fixture, Lack, LayerSet, Options, Subject, Timing, Together, run, run_through,
 };
@@ -18,7 +17,6 @@ use aqueduct_emulators::{HttpFault, HttpFaults};
 use aqueduct_memory::MemoryBackend;
 use aqueduct_runtime::Simulation;
 use async_trait::async_trait;
-use common::{Server, in_process};
 
 /// `AQUEDUCT_CASES=nack,gap` runs only cases named like these.
 #[test]

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 #[test]
 fn aggregates_of_amazons_libraries_are_read_and_made_byte_for_byte() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/aggregation/vectors");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/aggregation/vectors");
     let mut makers = [("node-", 0), ("python-", 0)];
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();

@@ -1,17 +1,15 @@
 //! Everything that can be made to go wrong goes wrong as it was asked to.
 #![allow(clippy::unwrap_used)]
 
-mod common;
-
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::common::{Bench, SECOND, event};
 use aqueduct_core::{
     Checkpoint, DeadLetterQuery, Effect, ErrorKind, Event, GroupKey, Lease, OwnerId, PartitionId,
     Position, ReadFrom, Retry, Swap,
 };
 use aqueduct_memory::{Applied, Fault, Operation};
-use common::{Bench, SECOND, event};
 
 fn kinds(bench: &Bench, events: &[Event]) -> Vec<Option<ErrorKind>> {
     let outcomes = bench.send(events);
@@ -82,7 +80,7 @@ fn a_lost_answer_may_or_may_not_have_stored() {
 fn single_events_fail_and_the_prefix_rule_holds() {
     let bench = Bench::new(&[("partitions", "1")]);
     let faults = bench.backend.faults("orders");
-    let second = |event: &Event| common::text(event) == "2";
+    let second = |event: &Event| crate::common::text(event) == "2";
     faults.fail_events(1, Fault::refused(ErrorKind::Throttled), second);
     let events = [
         event("a", 1),

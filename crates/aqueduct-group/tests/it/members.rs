@@ -2,16 +2,14 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod common;
-
 use std::sync::{Arc, Mutex};
 
+use crate::common::{Bench, SECOND, number, owned};
 use aqueduct_core::{
     Assignment, Checkpoint, ErrorKind, GroupKey, Position, RebalanceListener, Revocation, Start,
 };
 use aqueduct_group::Group;
 use async_trait::async_trait;
-use common::{Bench, SECOND, number, owned};
 
 #[test]
 fn a_killed_member_is_replaced_and_nothing_is_lost() {

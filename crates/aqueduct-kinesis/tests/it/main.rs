@@ -1,0 +1,8 @@
+//! The Kinesis backend on its emulator.
+#![allow(clippy::unwrap_used)]
+
+mod aggregation;
+mod common;
+mod conformance;
+mod producer;
+mod source;
