@@ -1,10 +1,9 @@
-use std::process::Command;
 use std::time::Instant;
 
 use clap::{Args, ValueEnum};
 
 use crate::command::{cargo, cargo_in, finish, installed, root};
-use crate::{dependencies, new_backend, packages, structure};
+use crate::{dependencies, examples, new_backend, packages, structure};
 
 /// The flags of `ci`.
 #[derive(Args)]
@@ -78,7 +77,7 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
             Step::Package => packages::package()?,
             Step::Deny => deny(options.advisories)?,
             Step::Backend => new_backend::try_skeleton()?,
-            Step::Examples => examples()?,
+            Step::Examples => examples::run()?,
         }
         println!("== {step:?} done in {:.0} s", begun.elapsed().as_secs_f64());
     }
@@ -111,42 +110,4 @@ fn deny(advisories: bool) -> Result<(), String> {
         }
     }
     cargo(&arguments)
-}
-
-/// Runs the order flow as the README does, in a temporary folder, and checks the last line.
-fn examples() -> Result<(), String> {
-    let data = tempfile::tempdir().map_err(|e| format!("no temporary folder: {e}"))?;
-    let mut command = Command::new(env!("CARGO"));
-    command
-        .args(["run", "--release", "--package", "order-processing", "--"])
-        .args(["--count", "500", "--json", "--data"])
-        .arg(data.path());
-    let output = command
-        .output()
-        .map_err(|e| format!("cargo does not start: {e}"))?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    println!("{text}");
-    if !output.status.success() {
-        return Err(format!(
-            "order-processing failed:\n{}",
-            String::from_utf8_lossy(&output.stderr)
-        ));
-    }
-    let last = text.lines().last().unwrap_or_default();
-    let summary: serde_json::Value = serde_json::from_str(last)
-        .map_err(|e| format!("the last line of order-processing is not JSON ({e}): {last}"))?;
-    for (field, expected) in [
-        ("orders", 500),
-        ("lost", 0),
-        ("charged_twice", 0),
-        ("out_of_order", 0),
-    ] {
-        if summary[field] != expected {
-            return Err(format!(
-                "order-processing: expected {field} to be {expected}, got {}",
-                summary[field]
-            ));
-        }
-    }
-    Ok(())
 }

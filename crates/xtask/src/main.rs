@@ -5,6 +5,7 @@ mod ci;
 mod command;
 mod dependencies;
 mod emulators;
+mod examples;
 mod new_backend;
 mod packages;
 mod simulate;

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use aqueduct::sqlite::{Completion as Completed, SqlResultExt as _, SqliteOptions, SqliteStore};
+use aqueduct::sqlite::{SqlResultExt as _, SqliteOptions, SqliteStore};
 use aqueduct::{Client, Completion, Event, Json, Result, SqliteBackend, State, StreamName};
 use tokio::sync::watch;
 
@@ -38,21 +38,16 @@ async fn charge(
     completion: Completion,
     State(store): State<SqliteStore>,
 ) -> Result<()> {
-    let within = store.clone();
-    store
-        .transaction(move |tx| {
-            if within.complete_in(tx, &completion.scope, &completion.claim)? == Completed::Already {
-                return Ok(());
-            }
-            tx.execute("INSERT INTO charge (number) VALUES (?1)", [order])
-                .sql("charge an order")?;
-            // The id comes from the cause, so a repetition would publish the same event.
-            let paid = Event::json("order.paid", &order)?
-                .with_source("/examples/exactly-once")
-                .caused_by(&cause, 0);
-            within.publish_in(tx, &StreamName::new("payments"), &[paid])
-        })
-        .await
+    let handled = store.handle_once(completion, move |tx| {
+        tx.execute("INSERT INTO charge (number) VALUES (?1)", [order])
+            .sql("charge an order")?;
+        // The id comes from the cause, so a repetition would publish the same event.
+        let paid = Event::json("order.paid", &order)?
+            .with_source("/examples/exactly-once")
+            .caused_by(&cause, 0);
+        Ok(vec![(StreamName::new("payments"), paid)])
+    });
+    handled.await.map(drop)
 }
 
 async fn finished(mut stop: watch::Receiver<bool>) {

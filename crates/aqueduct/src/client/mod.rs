@@ -8,6 +8,7 @@ mod layers;
 mod lazy;
 mod merged;
 mod reader;
+mod redrive;
 mod references;
 mod resource;
 mod router;

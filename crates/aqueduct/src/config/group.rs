@@ -101,9 +101,7 @@ impl GroupConfig {
             attempts,
             redelivery,
             concurrency: section.number("concurrency", 1..=65_536)?.unwrap_or(64),
-            timeout: section
-                .duration("timeout")?
-                .unwrap_or(Duration::from_secs(300)),
+            timeout: section.duration("timeout")?.unwrap_or(options.drain),
             unhandled: match section.choice("unhandled", &["ack", "reject"])? {
                 Some("ack") => Some(OnUnhandled::Ack),
                 Some(_) => Some(OnUnhandled::Reject),

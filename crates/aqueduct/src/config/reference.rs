@@ -153,8 +153,8 @@ const GROUP: &[OptionDoc] = &[
     ),
     OptionDoc::new(
         &["timeout"],
-        "`5m`",
-        "of one call of a handler: longer than any answer takes, short enough that a hang is seen",
+        "`drain`",
+        "of one call of a handler: with a longer one, a deployment would cancel handlers that run",
     ),
     OptionDoc::new(
         &["unhandled"],

@@ -4,7 +4,7 @@ pub(crate) mod placement;
 pub(crate) mod shipping;
 
 use aqueduct::{Completion, Event, Result, StreamName};
-use aqueduct_sqlite::{Completion as Completed, SqliteStore};
+use aqueduct_sqlite::SqliteStore;
 use rusqlite::Transaction;
 
 /// What every role works with.
@@ -16,25 +16,19 @@ pub(crate) struct Shop {
 }
 
 impl Shop {
-    /// Handles one event in one transaction: `work`'s writes, the events that it answers, and the
-    /// record that the event was handled. An event that was handled before changes nothing.
+    /// Handles one event once: the writes of `work`, the events that it returns and the record that
+    /// the event was handled are one transaction.
     pub(crate) async fn once(
         &self,
         completion: Completion,
         publish_to: &'static str,
         work: impl FnOnce(&Transaction<'_>) -> Result<Vec<Event>> + Send + 'static,
     ) -> Result<()> {
-        let store = self.store.clone();
-        self.store
-            .transaction(move |tx| {
-                match store.complete_in(tx, &completion.scope, &completion.claim)? {
-                    Completed::Already => Ok(()),
-                    Completed::Now => {
-                        let events = work(tx)?;
-                        store.publish_in(tx, &StreamName::new(publish_to), &events)
-                    }
-                }
-            })
-            .await
+        let to = StreamName::new(publish_to);
+        let handled = self.store.handle_once(completion, move |tx| {
+            let events = work(tx)?.into_iter();
+            Ok(events.map(|event| (to.clone(), event)).collect())
+        });
+        handled.await.map(drop)
     }
 }
