@@ -101,6 +101,12 @@ pub(crate) fn from_io(error: std::io::Error, path: &Path, what: &str) -> Error {
     .with_source(error)
 }
 
+/// Returns the error of a file that cannot be opened for writing since too many files are open.
+pub(crate) fn open_limit(path: &Path) -> Error {
+    let message = format!("{}: too many open files{OPEN_LIMIT_HINT}", path.display());
+    Error::new(ErrorKind::Unavailable, message)
+}
+
 const OPEN_LIMIT_HINT: &str =
     "; raise the limit of open files of the process (ulimit -n), or open fewer";
 

@@ -19,6 +19,17 @@ fn refusal(folder: &Path, name: &str) -> Error {
     ))
 }
 
+/// Returns whether this process may write to the file, without opening it.
+#[cfg(target_os = "linux")]
+pub(crate) fn is_writable(path: &Path) -> bool {
+    rustix::fs::access(path, rustix::fs::Access::WRITE_OK).is_ok()
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn is_writable(_: &Path) -> bool {
+    false
+}
+
 #[cfg(target_os = "linux")]
 fn network_name(folder: &Path) -> Option<&'static str> {
     // Where the kernel does not tell, opening the file will.

@@ -9,7 +9,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::{Inner, SqliteStore};
 use crate::config::{SqliteOptions, SyncMode};
-use crate::error::{from_io, from_open};
+use crate::error::{from_io, from_open, open_limit};
 use crate::identity::FileIdentity;
 use crate::jitter::Jitter;
 use crate::notify::Notifier;
@@ -19,7 +19,7 @@ use crate::readers::Readers;
 use crate::schema::{MIGRATIONS, migrate};
 use crate::write_lock::WriteLock;
 use crate::writer::{Committer, Reserve, WalCheckpoint, Writer};
-use crate::{poller, retention};
+use crate::{filesystem, poller, retention};
 
 /// One read connection would make a slow batch hold up the others; more than two keep more cores
 /// busy than a log's readers need.
@@ -195,6 +195,10 @@ fn connect(path: &Path, options: &SqliteOptions) -> Result<Connection> {
         SyncMode::Normal => "NORMAL",
     };
     if connection.is_readonly("main").map_err(named)? {
+        // SQLite falls back to reading if the process may not open one more file.
+        if filesystem::is_writable(path) {
+            return Err(open_limit(path));
+        }
         return Err(Error::new(
             ErrorKind::Denied,
             format!(
