@@ -20,7 +20,9 @@ pub(crate) fn run() -> Result<(), String> {
     let mut broken = Vec::new();
     for member in &members {
         let source = member.folder.join("src");
-        broken.extend(contents(&member.name, &source));
+        if member.name.starts_with("aqueduct") {
+            broken.extend(contents(&member.name, &source));
+        }
         if is_provider(member) {
             broken.extend(files(&member.name, &source));
             broken.extend(arrows(member));
@@ -44,10 +46,12 @@ fn is_provider(member: &Member) -> bool {
 /// Checks that `lib.rs` is a short table of contents: modules and names, not definitions.
 fn contents(name: &str, source: &Path) -> Vec<String> {
     let text = fs::read_to_string(source.join("lib.rs")).unwrap_or_default();
-    // The lists of names are indented: they do not count.
+    // The lists of names are indented: they do not count. `Readme` holds the examples of a README.
     let top: Vec<&str> = text
         .lines()
-        .filter(|line| !line.is_empty() && !line.starts_with([' ', '}']))
+        .filter(|line| {
+            !line.is_empty() && !line.starts_with([' ', '}']) && *line != "struct Readme;"
+        })
         .collect();
     let listed = |line: &&&str| {
         let line = line.trim_start_matches("pub(crate) ");
