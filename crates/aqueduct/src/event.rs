@@ -3,11 +3,11 @@
 //! ```
 //! use aqueduct::Event;
 //!
-//! let event = Event::json("order.placed", &serde_json::json!({"total": 5}))?
+//! let event = Event::json("order.placed", &["total", "5"])?
 //!     .with_key("VINET")
 //!     .with_subject("order 7")
 //!     .with_attribute("priority", 3)?;
-//! let total: serde_json::Value = event.decode_json()?;
+//! let total: Vec<String> = event.decode_json()?;
 //! assert_eq!(total["total"], 5);
 //! # Ok::<(), aqueduct::Error>(())
 //! ```
