@@ -32,7 +32,9 @@ impl Address {
                 Some(host) => match percent_decode(host) {
                     Some(host) => host,
                     None => {
-                        return refuse("invalid percent-encoding: `%` needs two hexadecimal digits");
+                        return refuse(
+                            "invalid percent-encoding: `%` needs two hexadecimal digits",
+                        );
                     }
                 },
             };
