@@ -34,8 +34,8 @@ use self::service::{Answer, Service};
 /// from the runtime, so it also runs on a virtual clock.
 ///
 /// A standard queue returns its messages in no exact order. Every access key is accepted except the
-/// one of [`Sqs::denied_credentials`]. Policies, encryption and permissions are accepted and ignored; retention
-/// is not enforced.
+/// one of [`Sqs::denied_credentials`]. Policies, encryption and permissions are accepted and
+/// ignored; retention is not enforced.
 #[derive(Clone)]
 pub struct Sqs(Arc<Shared>);
 

@@ -171,7 +171,7 @@ async fn give_back(queue: &Queue, found: Vec<Stored>) {
     for batch in handles.chunks(BATCH) {
         for outcome in queue.hide(batch).await {
             if let Err(error) = outcome {
-                tracing::debug!(%error, "cannot make a dead letter visible again; it stays hidden for up to 5 minutes");
+                tracing::debug!(%error, "a dead letter stays hidden for up to 5 minutes");
             }
         }
     }
