@@ -165,9 +165,9 @@ impl Fault {
         match self {
             Self::Throttle => "throttle",
             Self::Refuse => "refuse a send",
-            Self::LoseSendAnswer => "lose the answer of a send",
+            Self::LoseSendAnswer => "lose the response of a send",
             Self::Cut => "cut connections",
-            Self::LoseLeaseAnswer => "lose the answer of a lease write",
+            Self::LoseLeaseAnswer => "lose the response of a lease write",
             Self::Expire => "let events expire",
         }
     }

@@ -22,7 +22,7 @@ fn fails_through(fixture: Memory, through: LayerSet, cases: &[&str]) -> Report {
                 println!("{case}: {why}");
                 assert!(!why.contains("opens no stream"), "{case}: {why}");
             }
-            other => panic!("{case} answers {other:?}"),
+            other => panic!("{case} reported {other:?}"),
         }
     }
     report

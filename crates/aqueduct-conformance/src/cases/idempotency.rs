@@ -257,7 +257,7 @@ async fn batches_of_claims_are_index_aligned(context: &Context<'_>) -> Outcome {
         } else {
             Claimed::New
         };
-        check_eq!(*answer, expected, "the answer at index {at}");
+        check_eq!(*answer, expected, "the outcome at index {at}");
     }
     check!(
         store.claim(&scope(0), &[]).await?.is_empty(),

@@ -113,7 +113,7 @@ async fn lease_keeps_every_checkpoint(context: &Context<'_>) -> Outcome {
         next.nonce += 1;
         next.checkpoint = checkpoint;
         row = swapped(leases.commit(&key, &row, next).await?)?;
-        check_eq!(row.checkpoint, checkpoint, "the answer");
+        check_eq!(row.checkpoint, checkpoint, "the returned checkpoint");
         let read = leases.read(&key, &partition()).await?;
         let read = read.map(|row| row.checkpoint);
         check_eq!(read, Some(checkpoint), "what is stored");

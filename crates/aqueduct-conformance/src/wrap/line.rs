@@ -54,10 +54,8 @@ impl Line {
             .fetch_update(Ordering::SeqCst, Ordering::SeqCst, less)
         {
             Err(_) => Ok(answer),
-            Ok(_) => {
-                Err(Error::new(ErrorKind::TimedOut, "the answer is lost")
-                    .with_effect(Effect::Unknown))
-            }
+            Ok(_) => Err(Error::new(ErrorKind::TimedOut, "the response is lost")
+                .with_effect(Effect::Unknown)),
         }
     }
 }
