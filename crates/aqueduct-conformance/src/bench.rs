@@ -12,7 +12,7 @@ use crate::fixture::{Fault, Faults, Subject};
 use crate::stop::{During as _, Outcome, Stop};
 use crate::tap::Tap;
 
-/// One stream under test, and what a case does with it.
+/// One stream under test, with the operations of a case.
 pub(crate) struct Bench<'a> {
     pub(crate) context: &'a Context<'a>,
     pub(crate) subject: Subject,
@@ -27,17 +27,17 @@ impl<'a> Bench<'a> {
         self.context.runtime
     }
 
-    /// The key of `group` on this stream.
+    /// Returns the key of `group` on this stream.
     pub(crate) fn key(&self, group: &str) -> GroupKey {
         GroupKey::new(group, self.subject.stream.stream().text())
     }
 
-    /// The backend's producer behind the run's layers.
+    /// Opens the backend's producer behind the run's layers.
     pub(crate) async fn producer(&self) -> Outcome<Arc<dyn Producer>> {
         self.producer_of(&self.subject.stream).await
     }
 
-    /// That resource's producer behind the run's layers.
+    /// Opens the resource's producer behind the run's layers.
     pub(crate) async fn producer_of(
         &self,
         resource: &Arc<dyn Resource>,
@@ -53,7 +53,7 @@ impl<'a> Bench<'a> {
     pub(crate) async fn log(&self) -> Outcome<Arc<dyn PartitionedLog>> {
         match self.source().await? {
             Source::Log(log) => Ok(log),
-            _ => Err(Stop::NotClaimed("it is no log".to_owned())),
+            _ => Err(Stop::NotClaimed("the stream is not a log".to_owned())),
         }
     }
 
@@ -90,7 +90,7 @@ impl<'a> Bench<'a> {
         admin.during("opening the administration")
     }
 
-    /// Something that will see every event sent from now on, once each.
+    /// Opens a tap that sees every event sent from now on, once each.
     pub(crate) async fn tap(&self) -> Outcome<Tap<'_>> {
         Tap::open(self).await
     }
@@ -101,7 +101,7 @@ impl<'a> Bench<'a> {
         self.send_by(&*producer, events).await
     }
 
-    /// Sends `events` by `producer`, in calls as large as it takes, again where that can help.
+    /// Sends `events` with `producer`, in calls as large as it allows, and retries retryable failures.
     pub(crate) async fn send_by(
         &self,
         producer: &dyn Producer,
@@ -118,7 +118,7 @@ impl<'a> Bench<'a> {
         Ok(receipts)
     }
 
-    /// Makes that go wrong.
+    /// Injects the fault.
     pub(crate) async fn inject(&self, fault: Fault) -> Outcome {
         match &self.subject.faults {
             Some(faults) => faults.inject(fault).await.during(fault.as_str()),
@@ -126,7 +126,7 @@ impl<'a> Bench<'a> {
         }
     }
 
-    /// What can be shown with this subject.
+    /// Returns what can be tested with this subject.
     pub(crate) async fn abilities(&self) -> Outcome<Abilities> {
         let fixture = self.context.fixture;
         let stream = &self.subject.stream;
@@ -159,7 +159,7 @@ impl<'a> Bench<'a> {
         let log = matches!(source, Some(Source::Log(_)));
         let queue = matches!(source, Some(Source::Queue(_)));
         if log {
-            // Who reads a log takes nothing from it.
+            // Reading a log does not take events from other readers.
             claims = claims.with(Capability::Groups, Claim::Yes);
         }
         if queue || (log && leases) {
@@ -217,7 +217,7 @@ impl<'a> Bench<'a> {
     }
 }
 
-/// What a consumer, rather than the stream below it, decides.
+/// The capabilities that the consumer decides, not the stream below it.
 const FLOW: [Capability; 4] = [
     Capability::KeyOrder,
     Capability::Replay,
@@ -225,7 +225,7 @@ const FLOW: [Capability; 4] = [
     Capability::HandlerAttempts,
 ];
 
-/// What can be shown of a backend in a place.
+/// The properties of a backend and its environment that decide which cases run.
 pub(crate) struct Abilities {
     limits: Option<Limits>,
     producer: bool,
@@ -240,12 +240,12 @@ pub(crate) struct Abilities {
 }
 
 impl Abilities {
-    /// Why `need` is not met; `None` where it is.
+    /// Returns why `need` is not met; `None` if it is.
     pub(crate) fn missing(&self, need: Need) -> Option<String> {
         let unless = |met: bool, why: &str| (!met).then(|| why.to_owned());
         match need {
-            Need::Producer => unless(self.producer, "it offers no producer"),
-            Need::Log => unless(self.log, "it is no log"),
+            Need::Producer => unless(self.producer, "the backend has no producer"),
+            Need::Log => unless(self.log, "the stream is not a log"),
             Need::Group => unless(
                 self.log && self.leases,
                 "a group needs a log and a lease store",
@@ -271,7 +271,10 @@ impl Abilities {
             }
             Need::Missing => unless(self.missing, "the fixture names no missing stream"),
             Need::Denied => unless(self.denied, "the fixture has no insufficient credentials"),
-            Need::Peer => unless(self.peer, "the fixture opens a stream only once"),
+            Need::Peer => unless(
+                self.peer,
+                "the fixture cannot open a stream as another process",
+            ),
         }
     }
 }

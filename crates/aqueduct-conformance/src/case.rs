@@ -16,16 +16,16 @@ pub(crate) struct Case {
     pub(crate) run: for<'a> fn(&'a Context<'a>) -> LocalBoxFuture<'a, Outcome>,
 }
 
-/// What layers mean to a case.
+/// How layers affect a case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Scope {
-    /// It shows a store or a log as it is: layers change nothing.
+    /// The case tests a store or a log directly: layers change nothing.
     Store,
-    /// It shows what a producer or a consumer does, through any layers.
+    /// The case tests a producer or a consumer, through any layers.
     Flow,
 }
 
-/// What a case needs to be shown.
+/// A requirement of a case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Need {
@@ -37,21 +37,21 @@ pub enum Need {
     Consumer,
     /// A group over a log and a lease store.
     Group,
-    /// That capability.
+    /// The backend claims the capability.
     Can(Capability),
     /// A limit on the size of an event.
     EventLimit,
-    /// That fault.
+    /// The subject can inject the fault.
     Fault(Fault),
-    /// A stream that is missing.
+    /// A stream that does not exist.
     Missing,
-    /// Credentials that do not suffice.
+    /// Credentials without sufficient permissions.
     Denied,
-    /// The same stream as another process opens it.
+    /// The same stream, opened as by another process.
     Peer,
 }
 
-/// What a case is, for listings.
+/// The description of a case, for listings.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct CaseInfo {
@@ -59,13 +59,13 @@ pub struct CaseInfo {
     pub name: &'static str,
     /// Its theme.
     pub theme: &'static str,
-    /// The rules that it shows.
+    /// The numbers of the rules that it tests.
     pub rules: &'static [u8],
-    /// What it needs.
+    /// Its requirements.
     pub needs: &'static [Need],
 }
 
-/// Every case of the suite.
+/// Returns every case of the suite.
 pub fn cases() -> impl Iterator<Item = CaseInfo> {
     THEMES.iter().flat_map(|&(theme, cases)| {
         cases.iter().map(move |case| CaseInfo {
@@ -77,7 +77,7 @@ pub fn cases() -> impl Iterator<Item = CaseInfo> {
     })
 }
 
-/// A case named as its function.
+/// Defines a case named after its function.
 macro_rules! case {
     ($scope:ident $run:ident, [$($rule:literal),*], [$($need:expr),* $(,)?]) => {
         $crate::case::Case {
@@ -101,7 +101,7 @@ mod tests {
     #[test]
     fn every_rule_that_a_backend_can_show_has_a_case() {
         let shown: BTreeSet<u8> = cases().flat_map(|case| case.rules).copied().collect();
-        // The 16th is determinism: a property of the runtime that the suite runs on.
+        // Rule 16 is determinism, a property of the runtime that the suite runs on.
         assert_eq!(shown, (1..=15).collect());
     }
 

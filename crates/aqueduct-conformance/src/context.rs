@@ -9,7 +9,7 @@ use crate::fixture::{Fixture, Timing};
 use crate::layering::LayerSet;
 use crate::stop::{During as _, Outcome, Stop};
 
-/// What one case runs with.
+/// The environment of one case.
 pub(crate) struct Context<'a> {
     pub(crate) fixture: &'a dyn Fixture,
     pub(crate) runtime: &'a Runtime,
@@ -33,25 +33,25 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// A new stream of that many partitions.
+    /// Opens a new stream with that many partitions.
     pub(crate) async fn bench(&self, partitions: u32) -> Outcome<Bench<'_>> {
         self.bench_of(&StreamSpec::with_partitions(partitions))
             .await
     }
 
-    /// A new stream of that specification.
+    /// Opens a new stream with that specification.
     pub(crate) async fn bench_of(&self, spec: &StreamSpec) -> Outcome<Bench<'_>> {
         let opening = self.fixture.open(spec, self.runtime);
         let subject = self.within("a new stream", opening).await?;
         Ok(Bench::new(self, subject.during("opening a new stream")?))
     }
 
-    /// What the case waits for now: named when it hangs.
+    /// Records what the case waits for, for the report if it hangs.
     pub(crate) fn step(&self, what: impl Into<String>) {
         *self.step.lock().unwrap_or_else(PoisonError::into_inner) = what.into();
     }
 
-    /// What the case waited for last.
+    /// Returns what the case waited for last.
     pub(crate) fn last_step(&self) -> String {
         self.step
             .lock()
@@ -59,7 +59,7 @@ impl<'a> Context<'a> {
             .clone()
     }
 
-    /// Awaits what must come in time.
+    /// Awaits `future`; fails the case at the deadline.
     pub(crate) async fn within<T>(
         &self,
         what: &str,
@@ -70,16 +70,16 @@ impl<'a> Context<'a> {
         self.runtime
             .timeout(limit, what, future)
             .await
-            .map_err(|_| Stop::failed(format!("waited {limit:?} in vain for {what}")))
+            .map_err(|_| Stop::failed(format!("timed out after {limit:?} waiting for {what}")))
     }
 
-    /// Awaits what must not come: answers `None` when it stayed away long enough.
+    /// Awaits something that must not happen; returns `None` if it did not within the quiet time.
     pub(crate) async fn quiet<T>(&self, future: impl Future<Output = T>) -> Option<T> {
         let limit = self.timing.quiet;
         self.runtime.timeout(limit, "quiet", future).await.ok()
     }
 
-    /// Looks again and again until `look` has an answer.
+    /// Calls `look` repeatedly until it returns a value.
     pub(crate) async fn until<T>(
         &self,
         what: &str,
@@ -98,7 +98,7 @@ impl<'a> Context<'a> {
         self.within(what, looking).await?
     }
 
-    /// Runs `future` beside the case.
+    /// Runs `future` concurrently with the case.
     pub(crate) fn spawn<T: Send + 'static>(
         &self,
         future: impl Future<Output = T> + Send + 'static,

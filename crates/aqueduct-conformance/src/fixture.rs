@@ -5,34 +5,34 @@ use std::time::Duration;
 use aqueduct_core::{Resource, Result, Runtime, StreamSpec};
 use async_trait::async_trait;
 
-/// Makes what the suite tests: implement it for your backend.
+/// Creates the subjects of the suite. Implement it for your backend.
 #[async_trait]
 pub trait Fixture: Send + Sync {
-    /// The name of what is tested, for the report: the backend and the emulator that it runs on.
+    /// Returns the name for the report: the backend and the emulator that it runs on.
     fn name(&self) -> &str;
 
-    /// Makes a stream that is empty and that nobody else uses. Cases run side by side, each with
-    /// streams of its own. Where `spec` says nothing of retention, events stay.
+    /// Creates an empty stream that nothing else uses. Cases run concurrently, each with its own
+    /// streams. If `spec` sets no retention, events must not expire.
     async fn open(&self, spec: &StreamSpec, runtime: &Runtime) -> Result<Subject>;
 
-    /// Something that names a stream which is not there; `None` where nothing can be missing.
+    /// Returns a stream that does not exist; `None` if the backend cannot have a missing stream.
     async fn missing(&self) -> Option<Arc<dyn Resource>> {
         None
     }
 
-    /// Something that names a stream which is there, with credentials that do not suffice; `None`
-    /// where there are none.
+    /// Returns an existing stream opened with insufficient credentials; `None` if the backend has no
+    /// credentials.
     async fn denied(&self) -> Option<Arc<dyn Resource>> {
         None
     }
 
-    /// What this place lacks though the backend claims it: these cases are not run, and the report
-    /// says why.
+    /// Returns the cases that cannot run in this environment although the backend claims them. They
+    /// are skipped, and the report says why.
     fn lacks(&self) -> Vec<Lack> {
         Vec::new()
     }
 
-    /// How patient the suite is.
+    /// Returns the time limits of the suite.
     fn timing(&self) -> Timing {
         Timing::default()
     }
@@ -43,36 +43,36 @@ const _: () = {
     object_safe(None, None);
 };
 
-/// A case that cannot be shown here, and why.
+/// A case that cannot run in this environment, and the reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lack {
     /// The name of the case.
     pub case: &'static str,
-    /// Why, for the report.
+    /// The reason, for the report.
     pub reason: &'static str,
 }
 
-/// One stream to test, and what belongs to it.
+/// One stream to test, with its stores and faults.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct Subject {
     /// The stream.
     pub stream: Arc<dyn Resource>,
-    /// Who keeps its leases.
+    /// Stores its leases.
     pub leases: Arc<dyn Resource>,
-    /// Who keeps its idempotency records.
+    /// Stores its idempotency records.
     pub idempotency: Arc<dyn Resource>,
-    /// Who keeps its dead letters.
+    /// Stores its dead letters.
     pub dead_letters: Arc<dyn Resource>,
-    /// The same stream as another process would open it.
+    /// The same stream, opened as by another process.
     pub peer: Option<Arc<dyn Resource>>,
-    /// Makes things go wrong.
+    /// Injects faults.
     pub faults: Option<Arc<dyn Faults>>,
     guard: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 impl Subject {
-    /// A stream that keeps its leases, records and dead letters itself, where it keeps any.
+    /// Creates a subject whose leases, records and dead letters, if any, are stored by the stream.
     pub fn new(stream: Arc<dyn Resource>) -> Self {
         Self {
             leases: stream.clone(),
@@ -85,43 +85,43 @@ impl Subject {
         }
     }
 
-    /// Keeps its leases there.
+    /// Stores its leases in `leases`.
     #[must_use]
     pub fn with_leases(mut self, leases: Arc<dyn Resource>) -> Self {
         self.leases = leases;
         self
     }
 
-    /// Keeps its idempotency records there.
+    /// Stores its idempotency records in `idempotency`.
     #[must_use]
     pub fn with_idempotency(mut self, idempotency: Arc<dyn Resource>) -> Self {
         self.idempotency = idempotency;
         self
     }
 
-    /// Keeps its dead letters there.
+    /// Stores its dead letters in `dead_letters`.
     #[must_use]
     pub fn with_letters(mut self, dead_letters: Arc<dyn Resource>) -> Self {
         self.dead_letters = dead_letters;
         self
     }
 
-    /// Names the same stream as another process would open it.
+    /// Sets the same stream, opened as by another process.
     #[must_use]
     pub fn with_peer(mut self, peer: Arc<dyn Resource>) -> Self {
         self.peer = Some(peer);
         self
     }
 
-    /// Lets the suite make things go wrong.
+    /// Lets the suite inject faults.
     #[must_use]
     pub fn with_faults(mut self, faults: Arc<dyn Faults>) -> Self {
         self.faults = Some(faults);
         self
     }
 
-    /// Keeps `guard` until the last case that uses the subject has ended: a temporary directory,
-    /// a server.
+    /// Keeps `guard`, such as a temporary directory or a server, until the last case that uses the
+    /// subject has ended.
     #[must_use]
     pub fn with_guard(mut self, guard: impl Any + Send + Sync) -> Self {
         self.guard = Some(Arc::new(guard));
@@ -129,63 +129,65 @@ impl Subject {
     }
 }
 
-/// Makes things go wrong in one subject.
+/// Injects faults into one subject.
 #[async_trait]
 pub trait Faults: Send + Sync {
-    /// Whether it can make that go wrong.
+    /// Returns whether it can inject the fault.
     fn offers(&self, fault: Fault) -> bool;
 
-    /// Makes it go wrong.
+    /// Injects the fault.
     async fn inject(&self, fault: Fault) -> Result<()>;
 }
 
-/// What can go wrong in a service.
+/// A fault of a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Fault {
-    /// The next call that sends is throttled, as a whole or for each event, without effect.
+    /// The next send is throttled, as a whole or for each event, and stores nothing.
     Throttle,
-    /// The next call that sends is refused as unavailable, without effect.
+    /// The next send is refused as unavailable and stores nothing.
     Refuse,
-    /// The next call that sends stores its events, and its answer is lost.
+    /// The next send stores its events, and its response is lost.
     LoseSendAnswer,
-    /// Every connection is cut once: calls and reads under way fail or reconnect by themselves,
-    /// later ones work.
+    /// Every connection is cut once: calls and reads in progress fail or reconnect by themselves,
+    /// later ones succeed.
     Cut,
-    /// The next lease write is done, and its answer is lost.
+    /// The next lease write is executed, and its response is lost.
     LoseLeaseAnswer,
-    /// Retention removes every event that is stored now, the newest of each partition excepted
-    /// where the service must keep one.
+    /// Retention removes every event that is stored now, except the newest of each partition if
+    /// the service must keep one.
     Expire,
 }
 
 impl Fault {
-    /// What it does, in the words of the report.
+    /// Returns the description of the fault in the report.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Throttle => "throttle",
             Self::Refuse => "refuse a send",
-            Self::LoseSendAnswer => "lose the answer of a send",
+            Self::LoseSendAnswer => "lose the response of a send",
             Self::Cut => "cut connections",
-            Self::LoseLeaseAnswer => "lose the answer of a lease write",
+            Self::LoseLeaseAnswer => "lose the response of a lease write",
             Self::Expire => "let events expire",
         }
     }
 }
 
-/// How patient the suite is. A slow emulator multiplies; a virtual clock may keep the defaults.
+/// The time limits of the suite. Scale them up for a slow emulator; a virtual clock can use the
+/// defaults.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Timing {
-    /// How long something that must come is waited for. Default: 20 s, since a busy machine may
-    /// hold back a task for seconds.
+    /// The limit for something that must happen. Default: 20 s, since a busy machine may delay a
+    /// task for seconds.
     pub deadline: Duration,
-    /// How long something that must not come is watched for. Default: 250 ms, far above the time
-    /// that it takes where it is wrong.
+    /// How long to watch for something that must not happen. Default: 250 ms, far longer than a
+    /// fault takes to show.
     pub quiet: Duration,
-    /// The life of a lease where a member dies. Default: 2 s: short, and still many renewals.
+    /// The lease duration in cases in which a member dies. Default: 2 s, short but many renewals
+    /// long.
     pub lease_ttl: Duration,
-    /// How long one case may take. Default: 90 s.
+    /// The limit for one case. Default: 90 s.
     pub case: Duration,
     /// The number of events of the backlog case. Default: 100,000.
     pub backlog: usize,
@@ -204,7 +206,7 @@ impl Default for Timing {
 }
 
 impl Timing {
-    /// The same, `factor` times as patient.
+    /// Multiplies every duration by `factor`.
     #[must_use]
     pub fn scaled(mut self, factor: u32) -> Self {
         for duration in [

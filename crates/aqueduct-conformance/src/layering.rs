@@ -20,21 +20,21 @@ pub struct LayerSet {
 
 type Make = dyn Fn(&LayerContext) -> Result<Vec<Arc<dyn Layer>>> + Send + Sync;
 
-/// What layers are made with.
+/// The context in which layers are made.
 #[non_exhaustive]
 pub struct LayerContext {
     /// The runtime of the run.
     pub runtime: Runtime,
     /// The group that the consumer belongs to; `producer` for producers.
     pub group: String,
-    /// Where dead letters go; `None` where the subject keeps none.
+    /// Stores dead letters; `None` if the subject has no store for them.
     pub dead_letters: Option<Arc<dyn DeadLetterStore>>,
-    /// Where handled events are remembered; `None` where the subject keeps none.
+    /// Stores idempotency records; `None` if the subject has no store for them.
     pub idempotency: Option<Arc<dyn IdempotencyStore>>,
 }
 
 impl LayerSet {
-    /// No layers: the backend as it is.
+    /// Returns a set without layers: the backend alone.
     pub fn plain() -> Self {
         Self {
             name: "plain".to_owned(),
@@ -42,8 +42,8 @@ impl LayerSet {
         }
     }
 
-    /// The usual sets: plain, each consumer layer of `aqueduct-layers` alone, and all of them. The
-    /// subject must keep dead letters and idempotency records, its own or elsewhere.
+    /// Returns the usual sets: plain, each consumer layer of `aqueduct-layers` alone, and all of them.
+    /// The subject must have stores for dead letters and idempotency records.
     pub fn standard() -> Vec<Self> {
         vec![
             Self::plain(),
@@ -56,8 +56,8 @@ impl LayerSet {
         ]
     }
 
-    /// All layers at once: for backends on which running each set would only repeat what the memory
-    /// backend shows.
+    /// Returns one set with all layers, for backends on which each set alone would only repeat the
+    /// tests of the memory backend.
     pub fn combined() -> Self {
         Self::new("all layers", |context| {
             Ok(vec![
@@ -69,8 +69,8 @@ impl LayerSet {
         })
     }
 
-    /// The layers that `make` makes, outermost first, anew for each producer and each consumer. A
-    /// layer must let every delivery through that the suite did not ask it to hold back.
+    /// Creates a set of the layers that `make` returns, outermost first; it is called for each
+    /// producer and consumer. A layer must pass on every delivery that the suite did not ask it to hold.
     pub fn new(
         name: impl Into<String>,
         make: impl Fn(&LayerContext) -> Result<Vec<Arc<dyn Layer>>> + Send + Sync + 'static,
@@ -81,7 +81,7 @@ impl LayerSet {
         }
     }
 
-    /// The name, for the report.
+    /// Returns the name for the report.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -125,10 +125,12 @@ const UNREACHED: TimeoutOptions = TimeoutOptions {
     handler: None,
 };
 
-/// Dead letters that no case of others ever needs: they allow more attempts than any makes.
+/// Returns a dead letter layer that allows more attempts than any case makes.
 fn dead_letters(context: &LayerContext) -> Result<Arc<dyn Layer>> {
     let Some(dead_letters) = context.dead_letters.clone() else {
-        return Err(Error::unsupported("the subject keeps no dead letters"));
+        return Err(Error::unsupported(
+            "the subject has no store for dead letters",
+        ));
     };
     let options = DeadLetterOptions {
         attempts: 1_000,

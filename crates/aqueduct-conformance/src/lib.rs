@@ -1,5 +1,5 @@
-//! The conformance suite: one list of cases that shows, on any backend and through any layer, what
-//! Aqueduct promises.
+//! The conformance suite: one list of cases that tests Aqueduct's guarantees on any backend and
+//! through any layer.
 #![doc = include_str!("../README.md")]
 
 mod bench;

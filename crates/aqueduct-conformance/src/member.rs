@@ -25,8 +25,8 @@ pub(crate) struct Join<'a> {
 }
 
 impl<'a> Bench<'a> {
-    /// A member of `group` with timings that suit a test: commits at once, retries soon, and a
-    /// lease that outlives every hold-up of a busy machine.
+    /// Creates a member of `group` with timings for tests: it commits at once, retries soon, and has
+    /// a lease that outlives the delays of a busy machine.
     pub(crate) fn join(&'a self, group: &str) -> Join<'a> {
         let life = self.context.timing.lease_ttl * 5;
         let mut options = GroupOptions::new(GroupName::new(group)).with_lease_ttl(life);
@@ -52,7 +52,7 @@ impl Join<'_> {
         self
     }
 
-    /// Takes the short life, for cases in which a member dies.
+    /// Uses the short lease duration, for cases in which a member dies.
     pub(crate) fn mortal(mut self) -> Self {
         self.options = self
             .options
@@ -61,13 +61,13 @@ impl Join<'_> {
         self
     }
 
-    /// Reads behind `layer` as well; a layer of the run with the same name gives way.
+    /// Adds `layer`; replaces a layer of the run with the same name.
     pub(crate) fn behind(mut self, layer: Arc<dyn Layer>) -> Self {
         self.layers.push(layer);
         self
     }
 
-    /// Opens the stream as another process would, where the fixture can.
+    /// Opens the stream as another process would, if the fixture can.
     pub(crate) fn elsewhere(mut self) -> Self {
         if let Some(peer) = &self.bench.subject.peer {
             self.stream = peer.clone();
@@ -135,14 +135,14 @@ impl Member {
         &self.consumer
     }
 
-    /// What it will be seen to receive.
+    /// Returns an empty record for the events that it will receive.
     pub(crate) fn seen(&self) -> Seen {
         let mut seen = Seen::default();
         seen.expect_of(&self.consumer.capabilities().claims);
         seen
     }
 
-    /// The line to its lease store.
+    /// Returns the connection to its lease store.
     pub(crate) fn line(&self) -> &Line {
         &self.line
     }
@@ -179,7 +179,7 @@ impl Member {
         Ok(taken)
     }
 
-    /// Checks that nothing comes for a while.
+    /// Checks that no delivery arrives for the quiet time.
     pub(crate) async fn silent(&self, context: &Context<'_>) -> Outcome {
         match context.quiet(self.consumer.receive_batch(1)).await {
             None => Ok(()),
@@ -204,7 +204,7 @@ impl Member {
         self.work_on(context, seen, count, handle).await
     }
 
-    /// As [`work`](Self::work), with a look at each event before it is acknowledged.
+    /// Like [`work`](Self::work), but calls `handle` on each event before it is acknowledged.
     pub(crate) async fn work_on(
         &self,
         context: &Context<'_>,
@@ -231,25 +231,25 @@ impl Member {
         Ok(())
     }
 
-    /// Closes in good order.
+    /// Closes the member gracefully.
     pub(crate) async fn close(self, context: &Context<'_>) -> Outcome {
         let closing = self.consumer.close();
         let closed = context.within("the consumer to close", closing).await?;
         match closed {
-            // So short a life is over before a busy machine has an answer, and the close says so.
+            // On a busy machine so short a lease may expire before the close, which then fails.
             Err(error) if self.mortal && error.effect() == Effect::Unknown => Ok(()),
             closed => closed.during("closing the consumer"),
         }
     }
 
-    /// Dies as a process does: nothing that it holds is settled, committed or given up.
+    /// Dies like a process: nothing that it holds is settled, committed or released.
     pub(crate) fn crash(self) {
         self.line.cut();
         drop(self.consumer);
     }
 }
 
-/// Acknowledges every one.
+/// Acknowledges every delivery.
 pub(crate) async fn ack_all(deliveries: Vec<Delivery>) -> Outcome {
     for delivery in deliveries {
         delivery.ack().await.during("acknowledging")?;
@@ -257,8 +257,8 @@ pub(crate) async fn ack_all(deliveries: Vec<Delivery>) -> Outcome {
     Ok(())
 }
 
-/// Settles a delivery that may no longer be settled; answers what that fails with. An ack says that
-/// the event was handled, which a layer may remember: behind layers the delivery is nacked.
+/// Settles a delivery that may no longer be settled; returns the error. Uses a nack behind layers,
+/// because a layer may record an acknowledged event as handled.
 pub(crate) async fn settle_late(context: &Context<'_>, late: Delivery) -> Option<ErrorKind> {
     let settled = match context.layers.is_plain() {
         true => late.ack().await,

@@ -2,52 +2,52 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// What a run of the suite found.
+/// The report of one run of the suite.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Report {
-    /// What was tested.
+    /// The name of the fixture.
     pub subject: String,
-    /// The layers that it was tested through.
+    /// The name of the layer set.
     pub through: String,
-    /// One line for each case.
+    /// One row for each case.
     pub cases: Vec<CaseReport>,
 }
 
-/// What one case found.
+/// The result of one case.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct CaseReport {
-    /// The case.
+    /// The name of the case.
     pub case: String,
-    /// The rules that it shows.
+    /// The numbers of the rules that it tests.
     pub rules: Vec<u8>,
-    /// What it found.
+    /// The verdict.
     #[serde(flatten)]
     pub verdict: Verdict,
     /// How long it ran.
     pub seconds: f64,
 }
 
-/// What a case found.
+/// The outcome of a case.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "verdict", rename_all = "snake_case")]
 pub enum Verdict {
-    /// It holds.
+    /// The promise holds.
     Passed,
     /// The backend does not claim it.
     NotClaimed {
-        /// What is not claimed, and why.
+        /// The missing capability, and why it is not claimed.
         reason: String,
     },
-    /// It cannot be shown in this place.
+    /// The case cannot run in this environment.
     Lacking {
-        /// What this place lacks.
+        /// What the environment lacks.
         reason: String,
     },
-    /// It does not hold.
+    /// The promise does not hold.
     Failed {
-        /// What was seen, or what was waited for in vain.
+        /// What was observed, or what the case waited for until the deadline.
         why: String,
     },
 }
@@ -61,20 +61,20 @@ impl Report {
         }
     }
 
-    /// What that case found; `None` where no such case ran.
+    /// Returns the verdict of a case; `None` if it is not in the report.
     pub fn verdict(&self, case: &str) -> Option<&Verdict> {
         let line = self.cases.iter().find(|line| line.case == case)?;
         Some(&line.verdict)
     }
 
-    /// The cases that failed.
+    /// Returns the cases that failed.
     pub fn failed(&self) -> impl Iterator<Item = &CaseReport> {
         self.cases
             .iter()
             .filter(|line| matches!(line.verdict, Verdict::Failed { .. }))
     }
 
-    /// How many cases passed.
+    /// Returns the number of cases that passed.
     pub fn passed(&self) -> usize {
         let passed = |line: &&CaseReport| line.verdict == Verdict::Passed;
         self.cases.iter().filter(passed).count()
@@ -84,7 +84,7 @@ impl Report {
     /// shows nothing, so it counts as a failure.
     ///
     /// # Panics
-    /// Where a case failed, or none passed.
+    /// If a case failed, or none passed.
     pub fn assert_passed(&self) {
         let failures: Vec<String> = self.failed().map(ToString::to_string).collect();
         assert!(

@@ -12,17 +12,17 @@ use crate::layering::LayerSet;
 use crate::report::{CaseReport, Report, Verdict};
 use crate::stop::Stop;
 
-/// How to run the suite.
+/// The options of a run.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Options {
     /// Runs only the cases whose name contains one of these. Default: empty, which is all.
     pub only: Vec<String>,
-    /// How many cases run side by side. Default: 16, since most of a case is waiting.
+    /// How many cases run concurrently. Default: 16, since cases mostly wait.
     pub parallel: usize,
     /// The layers between the cases and the backend. Default: none.
     pub through: LayerSet,
-    /// Prints the table. Default: yes.
+    /// Whether to print the table. Default: yes.
     pub print: bool,
 }
 
@@ -45,14 +45,14 @@ impl Options {
         self
     }
 
-    /// Runs the cases through those layers. Cases that show a store alone are left out then.
+    /// Runs the cases through those layers. Leaves out cases that test only a store.
     #[must_use]
     pub fn through(mut self, layers: LayerSet) -> Self {
         self.through = layers;
         self
     }
 
-    /// Runs that many cases side by side.
+    /// Runs that many cases concurrently.
     #[must_use]
     pub fn parallel(mut self, cases: usize) -> Self {
         self.parallel = cases;
@@ -60,10 +60,10 @@ impl Options {
     }
 }
 
-/// Runs the suite on what `fixture` makes, prints the table, and answers it.
+/// Runs the suite on the subjects of `fixture`, prints the table, and returns the report.
 ///
-/// The cases run on the caller's task, side by side; the backends and groups that they open run on
-/// `runtime`. On a runtime with a virtual clock the whole run takes no longer than its work.
+/// The cases run concurrently on the caller's task; the backends and groups that they open run on
+/// `runtime`. On a runtime with a virtual clock the run does not wait.
 pub async fn run(fixture: &dyn Fixture, runtime: &Runtime, options: Options) -> Report {
     let chosen = |case: &Case| {
         let scope = options.through.is_plain() || case.scope == Scope::Flow;
@@ -142,7 +142,7 @@ async fn probe(
     }
 }
 
-/// What is known of a case without running it.
+/// Returns the verdict of a case that cannot run; `None` if it can.
 fn judge(case: &Case, abilities: &Result<Abilities, String>, lacks: &[Lack]) -> Option<Verdict> {
     if let Some(lack) = lacks.iter().find(|lack| lack.case == case.name) {
         let reason = lack.reason.to_owned();
@@ -189,7 +189,7 @@ async fn attempt(
     }
 }
 
-/// A lack that names no case hides nothing and so is a mistake in the fixture.
+/// Returns a failed row for each lack that names an unknown case: a mistake in the fixture.
 fn unknown_lacks(lacks: &[Lack]) -> Vec<CaseReport> {
     let known = |name: &str| {
         THEMES
@@ -200,7 +200,8 @@ fn unknown_lacks(lacks: &[Lack]) -> Vec<CaseReport> {
         .iter()
         .filter(|lack| !known(lack.case))
         .map(|lack| {
-            let why = "the fixture lacks this case, and the suite has none of that name".to_owned();
+            let why = "the fixture's `lacks` names an unknown case: correct or remove the name"
+                .to_owned();
             CaseReport::new(lack.case, &[], Verdict::Failed { why }, 0.0)
         })
         .collect()

@@ -10,7 +10,7 @@ pub(crate) enum Stop {
     Lacking(String),
 }
 
-/// What a step of a case answers.
+/// The result of a step of a case.
 pub(crate) type Outcome<T = ()> = Result<T, Stop>;
 
 impl Stop {
@@ -32,7 +32,7 @@ impl From<SettleError> for Stop {
     }
 }
 
-/// Says what a step was about when it fails.
+/// Adds the purpose of a step to its failure.
 pub(crate) trait During<T> {
     fn during(self, what: impl Display) -> Outcome<T>;
 }

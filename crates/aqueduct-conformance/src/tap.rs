@@ -12,7 +12,7 @@ use crate::bench::Bench;
 use crate::stop::{During as _, Outcome, Stop};
 use crate::workload::Seen;
 
-/// Sees all that is stored, without a group where there is a log.
+/// Reads everything that is stored; reads a log without a group.
 pub(crate) struct Tap<'a> {
     bench: &'a Bench<'a>,
     from: From,
@@ -56,8 +56,8 @@ impl<'a> Tap<'a> {
         })
     }
 
-    /// Reads until `count` different events were seen, and a while longer for those that should
-    /// not come. Answers all that was seen since the tap was opened.
+    /// Reads until `count` different events were seen, and a while longer to detect unexpected
+    /// ones. Returns all events seen since the tap was opened.
     pub(crate) async fn collect(&mut self, count: usize) -> Outcome<&Seen> {
         let context = self.bench.context;
         let deadline = context.runtime.now() + context.timing.deadline;
@@ -78,7 +78,7 @@ impl<'a> Tap<'a> {
         Ok(&self.seen)
     }
 
-    /// Where each different event lies, in the order of [`Seen::firsts`].
+    /// Returns the position of each different event, in the order of [`Seen::firsts`].
     pub(crate) fn places(&self) -> &[(PartitionId, Position)] {
         &self.places
     }

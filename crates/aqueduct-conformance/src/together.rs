@@ -6,13 +6,13 @@ use aqueduct_core::{
 };
 use async_trait::async_trait;
 
-/// A stream, and the keeper of its leases and records, as one resource.
-/// [`Subject::with_peer`](crate::Subject::with_peer) takes one where a backend stores leases and
-/// records, and the stream is another's.
+/// Combines a stream and the store of its leases and records into one resource.
+/// Pass one to [`Subject::with_peer`](crate::Subject::with_peer) if the stream belongs to one backend
+/// and its leases and records to another.
 pub struct Together {
-    /// The stream, and who keeps its dead letters.
+    /// The stream, which also stores its dead letters.
     pub stream: Arc<dyn Resource>,
-    /// Who keeps leases and idempotency records.
+    /// Stores leases and idempotency records.
     pub keeper: Arc<dyn Resource>,
 }
 

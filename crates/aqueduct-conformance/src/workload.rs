@@ -8,27 +8,27 @@ use crate::stop::{Outcome, Stop, check_eq};
 /// The source of every event of the suite.
 pub(crate) const SOURCE: &str = "/conformance";
 
-/// The type of the events that only count.
+/// The type of the numbered events.
 pub(crate) const COUNTED: &str = "conformance.counted";
 
-/// The `n`th event of `key`.
+/// Returns the `n`th event of `key`.
 pub(crate) fn keyed(key: &str, n: u64) -> Event {
     counted(n).with_key(key)
 }
 
-/// The `n`th event, without a key.
+/// Returns the `n`th event, without a key.
 pub(crate) fn counted(n: u64) -> Event {
     Event::bytes(COUNTED, Event::JSON, json!({ "n": n }).to_string()).with_source(SOURCE)
 }
 
-/// `count` events for each of `keys`, round robin.
+/// Returns `count` events for each of `keys`, round robin.
 pub(crate) fn interleaved(keys: &[&str], count: u64) -> Vec<Event> {
     (0..count)
         .flat_map(|n| keys.iter().map(move |key| keyed(key, n)))
         .collect()
 }
 
-/// The number that an event was made with.
+/// Returns the number that an event was made with.
 pub(crate) fn number(event: &Event) -> Outcome<u64> {
     let data: serde_json::Value = event.decode_json()?;
     data["n"]
@@ -36,7 +36,7 @@ pub(crate) fn number(event: &Event) -> Outcome<u64> {
         .ok_or_else(|| Stop::failed(format!("event {} lost its number: {data}", event.id())))
 }
 
-/// What was received, in the order of receipt.
+/// The received events, in the order of receipt.
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
     times: BTreeMap<EventId, usize>,
@@ -45,12 +45,12 @@ pub(crate) struct Seen {
 }
 
 impl Seen {
-    /// What comes from a consumer that claims no order, where there is none to check.
+    /// Disables the order check if the consumer claims no order.
     pub(crate) fn expect_of(&mut self, claims: &Claims) {
         self.unordered |= !claims.has(Capability::KeyOrder);
     }
 
-    /// Takes note of one event; answers whether it is the first of its id.
+    /// Records one event; returns whether it is the first with its id.
     pub(crate) fn note(&mut self, event: &Event) -> bool {
         let times = self.times.entry(event.id().clone()).or_insert(0);
         *times += 1;
@@ -61,22 +61,22 @@ impl Seen {
         first
     }
 
-    /// How many different events came.
+    /// Returns the number of different events.
     pub(crate) fn distinct(&self) -> usize {
         self.firsts.len()
     }
 
-    /// How often that event came.
+    /// Returns how often the event was received.
     pub(crate) fn times(&self, event: &Event) -> usize {
         self.times.get(event.id()).copied().unwrap_or(0)
     }
 
-    /// Each event once, in the order in which it came first.
+    /// Returns each event once, in the order of first receipt.
     pub(crate) fn firsts(&self) -> &[Event] {
         &self.firsts
     }
 
-    /// Checks that all of `sent` came and nothing else.
+    /// Checks that exactly the events of `sent` were received.
     pub(crate) fn check_complete(&self, sent: &[Event]) -> Outcome {
         let lost: Vec<_> = sent.iter().filter(|event| self.times(event) == 0).collect();
         if let Some(first) = lost.first() {
@@ -95,7 +95,7 @@ impl Seen {
         }
     }
 
-    /// Checks that no event came twice.
+    /// Checks that no event was received twice.
     pub(crate) fn check_once(&self) -> Outcome {
         match self.times.iter().find(|(_, times)| **times > 1) {
             None => Ok(()),
@@ -103,8 +103,8 @@ impl Seen {
         }
     }
 
-    /// Checks that the events of each key came first in the order of `sent`.
-    /// Order is checked only where it is claimed.
+    /// Checks that the first receipts of each key are in the order of `sent`, if the consumer
+    /// claims order.
     pub(crate) fn check_order(&self, sent: &[Event]) -> Outcome {
         if self.unordered {
             return Ok(());
@@ -133,7 +133,7 @@ impl Seen {
     }
 }
 
-/// Checks that `received` is `sent` in every field.
+/// Checks that `received` equals `sent` in every field.
 pub(crate) fn check_same(sent: &Event, received: &Event) -> Outcome {
     check_eq!(received.id(), sent.id(), "id");
     check_eq!(received.source(), sent.source(), "source");

@@ -1,4 +1,4 @@
-//! The suite fails where it must: each broken backend fails the cases that show its fault.
+//! Checks that the suite fails if it must: each broken backend fails the cases that test its fault.
 
 mod common;
 
@@ -9,7 +9,7 @@ use self::common::broken::{self, Broken};
 use self::common::layer::{LayerFault, through};
 use self::common::{Break, Memory};
 
-/// Runs `cases` on a backend with that fault, and checks that every one of them fails.
+/// Runs `cases` on a backend with that fault and checks that each of them fails.
 fn fails(fault: Break, cases: &[&str]) -> Report {
     fails_through(Memory::broken(fault), LayerSet::plain(), cases)
 }
@@ -22,7 +22,7 @@ fn fails_through(fixture: Memory, through: LayerSet, cases: &[&str]) -> Report {
                 println!("{case}: {why}");
                 assert!(!why.contains("opens no stream"), "{case}: {why}");
             }
-            other => panic!("{case} answers {other:?}"),
+            other => panic!("{case} reported {other:?}"),
         }
     }
     report

@@ -10,7 +10,7 @@ use self::common::Memory;
 fn passes_through(name: &str) {
     let named = |set: &LayerSet| set.name() == name;
     let Some(set) = LayerSet::standard().into_iter().find(named) else {
-        panic!("there is no standard set `{name}`");
+        panic!("no standard set is named `{name}`");
     };
     let simulation = Simulation::new(5);
     let runtime = simulation.runtime();

@@ -14,7 +14,7 @@ async fn memory_passes_what_it_claims() {
     report.assert_passed();
 }
 
-/// Virtual time: the order of events is drawn from the seed, and nothing waits.
+/// Runs in virtual time: the seed determines the order of events, and nothing waits.
 #[test]
 fn memory_passes_in_simulation() {
     for seed in 1..=2 {
@@ -26,7 +26,7 @@ fn memory_passes_in_simulation() {
     }
 }
 
-/// The same seed gives the same run.
+/// Checks that the same seed gives the same run.
 #[test]
 fn a_run_is_repeatable() {
     let trace = |seed| {

@@ -1,5 +1,5 @@
-//! A queue is tested as a log is, by what it claims: here one in memory, behind the engine of queue
-//! consumers.
+//! Runs the suite on an in-memory queue behind the queue consumer: like a log, it is tested by its
+//! claims.
 
 mod common;
 
@@ -66,7 +66,7 @@ impl Fixture for Queues {
     }
 }
 
-/// A queue whose dead letters and idempotency records are in the memory backend.
+/// A queue whose dead letters and idempotency records are stored in the memory backend.
 struct QueueResource {
     topic: Topic,
     memory: Arc<dyn Resource>,

@@ -5,33 +5,37 @@ use aqueduct_core::{Error, Result, SmallStr, StreamName, Url, percent_decode};
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Address {
     pub(crate) queue: StreamName,
-    /// The ARN's account, where the URL is one: the queue may be another account's.
+    /// The account in the ARN, which may be another one; `None` without an ARN.
     pub(crate) account: Option<SmallStr>,
-    /// The ARN's region.
+    /// The region in the ARN; `None` without an ARN.
     pub(crate) region: Option<SmallStr>,
 }
 
 impl Address {
-    /// Reads `sqs://QUEUE` or `sqs:arn:…`; a URL that names nothing is for the queue `name`.
-    /// Where `fifo` asks for it, a name without `.fifo` gets it.
+    /// Parses `sqs://QUEUE` or `sqs:arn:…`; a URL without a queue names the queue `name`.
+    /// Appends `.fifo` to the name if `fifo` is `true` and it is missing.
     pub(crate) fn parse(name: &str, url: &Url, fifo: Option<bool>, place: &str) -> Result<Self> {
         let refuse = |why: &str| Err(Error::config(format!("{place}.url: {why}")));
         if !url.username().is_empty() || url.password().is_some() || url.port().is_some() {
-            return refuse("a queue has no user, password or port: write sqs://QUEUE");
+            return refuse("a queue URL has no user, password or port: write sqs://QUEUE");
         }
         if url.fragment().is_some() {
-            return refuse("it has a fragment (`#`), which means nothing here");
+            return refuse("a queue URL has no fragment (`#`): remove it");
         }
         let mut address = if url.path().starts_with("arn:") {
             Self::from_arn(url.path(), place)?
         } else if !matches!(url.path(), "" | "/") {
-            return refuse("write sqs://QUEUE, or sqs: and the queue's ARN");
+            return refuse("expected sqs://QUEUE, or sqs: followed by the ARN of a queue");
         } else {
             let queue = match url.host_str() {
                 None | Some("") => name.to_owned(),
                 Some(host) => match percent_decode(host) {
                     Some(host) => host,
-                    None => return refuse("its `%` are not followed by two hexadecimal digits"),
+                    None => {
+                        return refuse(
+                            "invalid percent-encoding: `%` needs two hexadecimal digits",
+                        );
+                    }
                 },
             };
             Self {
@@ -66,8 +70,8 @@ impl Address {
         let arn = Arn::parse(text, "sqs").filter(|arn| !arn.resource.contains(':'));
         let Some(arn) = arn else {
             return Err(Error::config(format!(
-                "{place}.url: `{text}` is no ARN of a queue, such as \
-                 arn:aws:sqs:eu-west-1:123456789012:orders.fifo"
+                "{place}.url: invalid ARN of a queue `{text}` (expected, for example, \
+                 arn:aws:sqs:eu-west-1:123456789012:orders.fifo)"
             )));
         };
         Ok(Self {
@@ -78,7 +82,7 @@ impl Address {
     }
 }
 
-/// The service's rule for names.
+/// Checks a queue name against the service's rules.
 fn check_name(name: &str, place: &str) -> Result<()> {
     let stem = name.strip_suffix(".fifo").unwrap_or(name);
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
@@ -86,7 +90,7 @@ fn check_name(name: &str, place: &str) -> Result<()> {
         return Ok(());
     }
     Err(Error::config(format!(
-        "{place}.url: `{name}` is no name of a queue: 1 to 80 letters, digits, `_` or `-`, with \
+        "{place}.url: invalid queue name `{name}`: expected 1 to 80 letters, digits, `_` or `-`, with \
          .fifo at the end for a FIFO queue"
     )))
 }
@@ -130,12 +134,12 @@ mod tests {
             (
                 "sqs:arn:aws:sns:eu-west-1:123456789012:o",
                 None,
-                "no ARN of a queue",
+                "invalid ARN of a queue",
             ),
             (
                 "sqs:arn:aws:sqs:eu-west-1:1234:o",
                 None,
-                "no ARN of a queue",
+                "invalid ARN of a queue",
             ),
             ("sqs://orders.fifo", Some(false), "FIFO queue"),
             (

@@ -64,7 +64,7 @@ impl Admin for SqsAdmin {
     }
 
     async fn reshard(&self, _: u32) -> Result<()> {
-        Err(Error::unsupported("a queue of SQS has no partitions"))
+        Err(Error::unsupported("an SQS queue has no partitions"))
     }
 
     async fn delete(&self) -> Result<()> {
@@ -75,7 +75,7 @@ impl Admin for SqsAdmin {
     }
 }
 
-/// What stands for the whole queue where a partition is asked for.
+/// Returns the partition id that stands for the whole queue.
 fn whole() -> PartitionId {
     PartitionId::new("queue")
 }

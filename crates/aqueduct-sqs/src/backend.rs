@@ -19,19 +19,19 @@ use crate::source::SqsSource;
 
 /// Queues of Amazon SQS, under `sqs://QUEUE` and `sqs:ARN` URLs.
 ///
-/// Queues of one set of credentials, region and endpoint share their connections.
+/// Queues with the same credentials, region and endpoint share connections.
 #[derive(Clone, Default)]
 pub struct SqsBackend {
     aws: Aws,
 }
 
 impl SqsBackend {
-    /// A backend with the credentials of the SDK's chain.
+    /// Creates a backend that uses the SDK's credential chain.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// A backend whose clients `aws` configures.
+    /// Creates a backend whose clients are configured by `aws`.
     pub fn with(aws: Aws) -> Self {
         Self { aws }
     }
@@ -97,7 +97,7 @@ impl Resource for SqsResource {
         self.config.aws.identify(queue, self.config.account.clone())
     }
 
-    /// Dead letters are messages: who reads the queue receives them.
+    /// Dead letters are messages: a consumer of the queue receives them.
     fn dead_letters_are_events(&self) -> bool {
         true
     }
@@ -113,21 +113,27 @@ impl Resource for SqsResource {
         ]);
         let order = match self.config.is_fifo() {
             true => Claim::Yes,
-            false => no("a standard queue keeps no order: name a FIFO queue"),
+            false => no("a standard queue does not keep order: use a FIFO queue"),
         };
         let attempts = match self.config.reading.count_receipts {
             false => Claim::Yes,
-            true => no("attempts = \"receipts\" counts messages that were only held too"),
+            true => no("attempts = \"receipts\" also counts messages that only waited"),
         };
         [
             (Capability::KeyOrder, order),
             (Capability::HandlerAttempts, attempts),
             (
                 Capability::Groups,
-                no("all who read a queue share its messages"),
+                no("all consumers of a queue share its messages"),
             ),
-            (Capability::Replay, no("a queue forgets what is settled")),
-            (Capability::StartAtTime, no("a queue has one end")),
+            (
+                Capability::Replay,
+                no("a queue deletes messages when they are settled"),
+            ),
+            (
+                Capability::StartAtTime,
+                no("a queue is always read from its oldest message"),
+            ),
             (Capability::Positions, no("a queue has no positions")),
             (Capability::Resharding, no("a queue has no partitions")),
         ]
@@ -150,9 +156,9 @@ impl Resource for SqsResource {
         if let Some(most) = attributes.max_receive_count() {
             if queue.fifo && !reading.native_redrive {
                 return Err(Error::config(format!(
-                    "queue {}: its own redrive policy moves a message away after {most} receipts, \
-                     which counts those that only waited behind a failing one of their key; \
-                     remove the policy and set `dead_letters`, or accept it by native_redrive = \
+                    "queue {}: its redrive policy moves a message away after {most} receipts, \
+                     which includes messages that only waited behind a failing one of their key; \
+                     remove the policy and set `dead_letters`, or accept it with native_redrive = \
                      \"accept\"",
                     queue.name
                 )));
@@ -160,8 +166,8 @@ impl Resource for SqsResource {
             tracing::warn!(
                 queue = %queue.name,
                 max_receive_count = most,
-                "the queue's own redrive policy counts receipts, also of messages that were held \
-                 and returned"
+                "the queue's own redrive policy counts every receipt, including those of messages \
+                 that only waited"
             );
         }
         let capabilities = self.capabilities(&attributes);
@@ -174,8 +180,8 @@ impl Resource for SqsResource {
         let (queue, attributes) = self.open(runtime).await?;
         if let Some(most) = attributes.max_receive_count() {
             return Err(Error::config(format!(
-                "queue {}: its own redrive policy would move dead letters away that were listed {most} \
-                 times; a queue for dead letters has none",
+                "queue {}: its redrive policy would move dead letters away after they were listed \
+                 {most} times; remove the policy from a queue for dead letters",
                 queue.name
             )));
         }

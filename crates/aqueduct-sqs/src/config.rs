@@ -5,43 +5,45 @@ use aqueduct_core::{AttemptCount, Options, QueueSettings, Result, SmallStr, Stre
 
 use crate::address::Address;
 
-/// What a URL and its options say.
+/// The settings parsed from a URL and its options.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
     pub(crate) queue: StreamName,
     pub(crate) account: Option<SmallStr>,
     pub(crate) aws: AwsOptions,
-    /// Whether a missing queue is made. Default: no, since queues belong to whoever provisions.
+    /// Whether a missing queue is created. Default: no, since queues are provisioned elsewhere.
     pub(crate) create: bool,
-    /// How long a queue that is made keeps its messages; `None`: the service's 4 days.
+    /// The retention of a queue that is created; `None` for the service's default of 4 days.
     pub(crate) retention: Option<Duration>,
-    /// Whether a standard queue is told the key, to be fair among keys. Default: no, it costs money.
+    /// Whether a standard queue gets the key as message group, for fairness among keys. Default: no,
+    /// because it costs money.
     pub(crate) fair: bool,
     pub(crate) reading: Reading,
 }
 
-/// How a consumer reads.
+/// The settings of a consumer.
 #[derive(Clone, Debug)]
 pub(crate) struct Reading {
-    /// For how long a message is hidden from others before that is renewed. Default 60 s: a dead
-    /// consumer's messages come again within a minute, and one that is handled within 20 s is
+    /// The visibility time-out of a message, renewed while it is unsettled. Default 60 s: messages
+    /// of a dead consumer are redelivered within a minute, and one that is handled within 20 s is
     /// never renewed.
     pub(crate) visibility: Duration,
     /// How long one request waits for messages. Default 20 s, the longest and cheapest.
     pub(crate) wait: Duration,
-    /// The most requests that wait side by side. Default 4: a busy queue gives 10 messages each,
-    /// an idle one is asked by one alone.
+    /// The most receive requests at once. Default 4, each of up to 10 messages; an idle queue gets
+    /// only one.
     pub(crate) receivers: usize,
-    /// The most messages held, in any state. Default 1,000.
+    /// The most messages in flight, in any state. Default 1,000.
     pub(crate) max_unsettled: usize,
-    /// The most bytes held. Default 64 MiB.
+    /// The most bytes in flight. Default 64 MiB.
     pub(crate) max_unsettled_bytes: usize,
-    /// The longest delay of a nack for which a message, and its followers, are held here. Default
-    /// 15 min. Longer ones wait in the queue.
+    /// The longest nack delay that a message and its followers spend in this process. Default
+    /// 15 min. With a longer delay they return to the queue.
     pub(crate) hold: Duration,
-    /// Whether the queue's own redrive policy is accepted where it can bury innocents.
+    /// Whether a FIFO queue may have its own redrive policy, which can move messages that only waited.
     pub(crate) native_redrive: bool,
-    /// Whether attempts count receipts, those of other consumers and of mere holding too.
+    /// Whether attempts count receipts, including those of other consumers and of messages that
+    /// only waited.
     pub(crate) count_receipts: bool,
 }
 
@@ -97,7 +99,7 @@ impl Config {
 }
 
 impl Reading {
-    /// Returns what the engine of queue consumers keeps to.
+    /// Returns the settings for the queue consumer of `aqueduct-queue`.
     pub(crate) fn settings(&self, fifo: bool) -> QueueSettings {
         let mut settings = QueueSettings::new(fifo);
         settings.wait = self.wait;
@@ -123,7 +125,7 @@ impl Reading {
         if let Some(wait) = seconds(options, "wait", second, 20 * second)? {
             read.wait = wait;
         }
-        // So that two thirds are left of a message's time when it arrives, at the least.
+        // A message that arrives late in a long poll must still have most of its visibility left.
         read.wait = read.wait.min(read.visibility / 3).max(second);
         read.wait = Duration::from_secs(read.wait.as_secs());
         if let Some(receivers) = options.number("receivers", 1..=64)? {
@@ -153,7 +155,7 @@ impl Reading {
     }
 }
 
-/// A duration of whole seconds within a range, as the service counts.
+/// Takes a duration in whole seconds, within a range of the service.
 fn seconds(
     options: &mut Options,
     name: &'static str,

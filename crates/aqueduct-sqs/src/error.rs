@@ -7,7 +7,7 @@ use aqueduct_core::{Effect, Error, ErrorKind, Retry};
 use aws_sdk_sqs::error::ProvideErrorMetadata;
 use aws_sdk_sqs::types::BatchResultErrorEntry;
 
-/// The error of a request that failed as a whole.
+/// Converts the error of a request that failed as a whole.
 pub(crate) fn failed<E>(what: impl Display, error: SdkError<E>) -> Error
 where
     E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
@@ -16,13 +16,13 @@ where
         if failure.err().code().is_some_and(|code| code.ends_with("QueueDeletedRecently")));
     let error = error_with(what, error, kind_of);
     match deleted {
-        // The service's own rule for a name that was just deleted.
+        // The service refuses the name of a deleted queue for 60 s.
         true => error.with_retry(Retry::After(Duration::from_secs(60))),
         false => error,
     }
 }
 
-/// The error of one entry of a batch.
+/// Converts the error of one entry of a batch.
 pub(crate) fn entry_failed(what: impl Display, entry: &BatchResultErrorEntry) -> Error {
     let code = entry.code();
     let kind = kind_of(code).unwrap_or(match entry.sender_fault() {
@@ -37,16 +37,16 @@ pub(crate) fn entry_failed(what: impl Display, entry: &BatchResultErrorEntry) ->
     }
 }
 
-/// An entry of which the answer says nothing.
+/// Returns the error of an entry that is missing from the response.
 pub(crate) fn unanswered(what: impl Display) -> Error {
     Error::new(
         ErrorKind::Unavailable,
-        format!("{what}: the answer says nothing of this entry"),
+        format!("{what}: the response has no result for this entry"),
     )
     .with_effect(Effect::Unknown)
 }
 
-/// What the service's own codes mean.
+/// Maps the service's error codes.
 fn kind_of(code: &str) -> Option<ErrorKind> {
     let code = code.strip_prefix("AWS.SimpleQueueService.").unwrap_or(code);
     Some(match code {

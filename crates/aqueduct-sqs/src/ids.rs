@@ -1,14 +1,14 @@
-//! Group and deduplication ids: 1 to 128 characters of ASCII without spaces.
+//! Message group and deduplication ids: 1 to 128 printable ASCII characters without spaces.
 
 use aqueduct_core::{DeadLetter, Event, Runtime};
 use uuid::Uuid;
 
 const LONGEST: usize = 128;
 
-/// What stands before an id that is a hash, so that it is no key.
+/// The prefix of hashed ids; a key that begins with it is hashed too, so the two cannot collide.
 const HASHED: &str = "aqueduct-hash:";
 
-/// The message group of a key: the key itself where it can be one.
+/// Returns the message group of a key: the key itself if the service accepts it, otherwise a hash.
 pub(crate) fn group_of_key(key: &str) -> String {
     match is_id(key) && !key.starts_with(HASHED) {
         true => key.to_owned(),
@@ -16,16 +16,17 @@ pub(crate) fn group_of_key(key: &str) -> String {
     }
 }
 
-/// The message group of an event without a key: its own, since such events have no order.
+/// Returns a message group for an event without a key. Each event has its own, since such events
+/// have no order.
 pub(crate) fn group_of_keyless(event: &Event) -> String {
     let id = identity(event);
     hashed(b"event", id.as_bytes())
 }
 
-/// The deduplication id of an event: its source and id, as they are where they fit.
+/// Returns the deduplication id of an event: its source and id, hashed if they do not fit.
 ///
-/// A redriven event gets one by chance: within five minutes of its first sending the queue would
-/// drop it as a repetition of that.
+/// A redriven event gets a random one: within five minutes of the first send the queue would drop
+/// it as a duplicate.
 pub(crate) fn dedup_of(event: &Event, runtime: &Runtime) -> String {
     if DeadLetter::target_group(event).is_some() {
         return random(runtime);
@@ -37,12 +38,12 @@ pub(crate) fn dedup_of(event: &Event, runtime: &Runtime) -> String {
     }
 }
 
-/// An id that never came before.
+/// Returns a new random id.
 pub(crate) fn random(runtime: &Runtime) -> String {
     format!("{:016x}{:016x}", runtime.random(), runtime.random())
 }
 
-/// Source and id, as one text that no other pair has.
+/// Joins source and id into a text that is unique for the pair.
 fn identity(event: &Event) -> String {
     let source = event.source();
     event
@@ -79,7 +80,7 @@ mod tests {
             .with_attribute(DeadLetter::TARGET_GROUP, "billing")
             .unwrap();
         let ids = [0, 1].map(|_| dedup_of(&redriven, &runtime));
-        assert_ne!(ids[0], ids[1], "a redriven event is no repetition");
+        assert_ne!(ids[0], ids[1], "a redriven event must not be deduplicated");
     }
 
     proptest! {

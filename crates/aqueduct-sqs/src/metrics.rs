@@ -1,7 +1,7 @@
 use metrics::{Counter, counter};
 
-/// Metrics of a queue. The handles are taken once, when the queue is opened: install the recorder
-/// before. Requests are `aqueduct_sqs_requests_total`, by operation.
+/// Metrics of a queue. The handles are registered once, when the queue is opened, so install the
+/// recorder before. Requests are counted as `aqueduct_sqs_requests_total`, by operation.
 pub(crate) struct Metrics {
     pub(crate) get_queue: Counter,
     pub(crate) send: Counter,
@@ -10,7 +10,7 @@ pub(crate) struct Metrics {
     pub(crate) delete: Counter,
     pub(crate) change_visibility: Counter,
     pub(crate) tags: Counter,
-    /// Messages, not requests.
+    /// Counts messages, not requests.
     pub(crate) sent: Counter,
     pub(crate) received: Counter,
     pub(crate) deleted: Counter,

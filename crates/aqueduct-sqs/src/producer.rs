@@ -103,7 +103,7 @@ impl Producer for SqsProducer {
     }
 
     fn lane(&self, _: &Event) -> Lane {
-        // A queue limits keys no more than itself.
+        // The service has no limit per key, only per queue.
         Lane(0)
     }
 

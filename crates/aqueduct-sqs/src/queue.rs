@@ -22,10 +22,10 @@ use crate::metrics::Metrics;
 /// The most entries of one request.
 pub(crate) const BATCH: usize = 10;
 
-/// The most bytes of one request, and of one message unless the queue takes less.
+/// The most bytes of one request, and of one message unless the queue has a lower limit.
 pub(crate) const BATCH_BYTES: usize = 1 << 20;
 
-/// A client and the queue that it is for. Clones are the same.
+/// A client for one queue. Clones share it.
 #[derive(Clone)]
 pub(crate) struct Queue(Arc<Inner>);
 
@@ -53,23 +53,23 @@ pub(crate) struct Outgoing {
     pub(crate) dedup: Option<String>,
 }
 
-/// What to receive.
+/// The parameters of one receive request.
 pub(crate) struct Receipt {
     pub(crate) max: usize,
     pub(crate) wait: Duration,
     pub(crate) visibility: Duration,
-    /// The same for a repetition, where the queue repeats receipts.
+    /// The receive request attempt id: a FIFO queue returns the same messages for the same id.
     pub(crate) attempt: Option<String>,
 }
 
-/// What the queue is, by the service's own names.
+/// The attributes of a queue, by the service's names.
 pub(crate) struct Attributes(HashMap<QueueAttributeName, String>);
 
 impl Queue {
-    /// Finds the queue, without looking at it.
+    /// Resolves the URL of the queue, without reading its attributes.
     ///
     /// # Errors
-    /// `NotFound` where it is missing.
+    /// `NotFound` if it does not exist.
     pub(crate) async fn find(aws: &Aws, config: &Config) -> Result<Self> {
         let client = client(aws, config).await?;
         let what = What("GetQueueUrl", &config.queue);
@@ -85,7 +85,7 @@ impl Queue {
         Ok(Self::of(client, url, config))
     }
 
-    /// Makes the queue; answers whether it was missing.
+    /// Creates the queue; returns whether it was missing.
     pub(crate) async fn create(
         aws: &Aws,
         config: &Config,
@@ -115,7 +115,7 @@ impl Queue {
         Ok(true)
     }
 
-    /// Finds the queue, makes it where it is missing and may be, and says what it is.
+    /// Finds the queue and reads its attributes. Creates it first if it is missing and `create` allows.
     pub(crate) async fn open(
         aws: &Aws,
         config: &Config,
@@ -128,7 +128,7 @@ impl Queue {
             }
             found => found,
         }?;
-        // A queue that was just made may be unknown for a moment.
+        // A queue that was just created may be unknown for a moment.
         for _ in 0..5 {
             match found.attributes().await {
                 Err(error) if config.create && error.is(ErrorKind::NotFound) => {
@@ -209,7 +209,7 @@ impl Queue {
 
     pub(crate) async fn receive(&self, receipt: Receipt) -> Result<Vec<Message>> {
         self.metrics.receive.increment(1);
-        // A request that waits for messages is not one that hangs.
+        // The time-out must exceed the long poll, or a waiting request would fail.
         let batch_wait = TimeoutConfig::builder()
             .operation_attempt_timeout(self.timeout + receipt.wait)
             .build();
@@ -330,7 +330,7 @@ impl Queue {
 }
 
 async fn client(aws: &Aws, config: &Config) -> Result<Client> {
-    // A request that waits for messages looks stalled, and is not; every request has a time-out.
+    // A long poll would trip the stalled-stream protection; every request has a time-out instead.
     let config = aws_sdk_sqs::config::Builder::from(&aws.config(&config.aws).await?)
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
         .build();
@@ -346,14 +346,14 @@ impl Attributes {
         self.text(name)?.parse().ok()
     }
 
-    /// The largest message, in bytes.
+    /// Returns the size limit of a message, in bytes.
     pub(crate) fn largest(&self) -> usize {
         self.number(QueueAttributeName::MaximumMessageSize)
             .map_or(BATCH_BYTES, |it| it as usize)
             .min(BATCH_BYTES)
     }
 
-    /// After how many receipts the queue itself moves a message away.
+    /// Returns the receive count of the queue's own redrive policy; `None` without one.
     pub(crate) fn max_receive_count(&self) -> Option<u64> {
         let policy = self.text(QueueAttributeName::RedrivePolicy)?;
         let policy: serde_json::Value = serde_json::from_str(policy).ok()?;
@@ -362,7 +362,7 @@ impl Attributes {
     }
 }
 
-/// A request on a queue, for messages.
+/// Describes a request on a queue, for error messages.
 #[derive(Clone, Copy)]
 pub(crate) struct What<'a>(&'static str, &'a StreamName);
 
@@ -386,7 +386,7 @@ fn built<T, E: fmt::Display>(
         .map_err(|error| Error::new(ErrorKind::Internal, format!("{what}: {error}")))
 }
 
-/// An answer for each entry, in its place.
+/// Returns one outcome for each entry, in order.
 fn outcomes<'a>(
     count: usize,
     done: impl Iterator<Item = &'a str>,

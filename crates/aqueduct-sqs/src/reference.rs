@@ -16,7 +16,7 @@ const OPTIONS: &[OptionDoc] = &[
     OptionDoc::new(
         &["retention"],
         "the service's 4 days",
-        "how long a queue that is created keeps messages, 1m to 14d; only with `create = \"missing\"`",
+        "retention of a created queue, 1m to 14d; only with `create = \"missing\"`",
     ),
     OptionDoc::new(
         &["fifo"],
@@ -26,32 +26,32 @@ const OPTIONS: &[OptionDoc] = &[
     OptionDoc::new(
         &["visibility"],
         "`60s`",
-        "how long a message stays hidden before that is renewed: what a dead consumer held comes again after it",
+        "visibility time-out of a message, renewed while it is unsettled; messages of a dead consumer are redelivered after it",
     ),
     OptionDoc::new(
         &["wait"],
         "`20s`",
-        "how long a request waits for messages; never more than a third of `visibility`",
+        "long-poll time of a receive request; at most a third of `visibility`",
     ),
     OptionDoc::new(
         &["receivers"],
         "`4`",
-        "the most requests that wait side by side while the queue is full",
+        "the most receive requests at once while the queue is busy",
     ),
     OptionDoc::new(
         &["max_unsettled", "max_unsettled_bytes"],
         "`1000`, `64MiB`",
-        "what a consumer holds at the most",
+        "the most messages and bytes in flight per consumer",
     ),
     OptionDoc::new(
         &["hold"],
         "`15m`",
-        "a longer delay of a nack waits in the queue instead of here",
+        "a nack with a longer delay returns the message to the queue instead of waiting in this process",
     ),
     OptionDoc::new(
         &["native_redrive"],
         "`refuse`",
-        "`accept` opens a FIFO queue that has a redrive policy of its own",
+        "`accept` opens a FIFO queue that has its own redrive policy",
     ),
     OptionDoc::new(
         &["attempts"],
@@ -61,6 +61,6 @@ const OPTIONS: &[OptionDoc] = &[
     OptionDoc::new(
         &["fair"],
         "`false`",
-        "`true` tells a standard queue the key as message group, so that it is fair among keys, which Amazon charges for",
+        "`true` sends the key to a standard queue as message group, for fairness among keys; Amazon charges for it",
     ),
 ];

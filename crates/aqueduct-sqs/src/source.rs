@@ -12,11 +12,11 @@ use aws_sdk_sqs::types::{Message, MessageSystemAttributeName};
 use crate::encoding::{Incoming, decode};
 use crate::queue::{Queue, Receipt};
 
-/// A queue, for consumers. Clones are the same.
+/// Receives from one queue. Clones share it.
 #[derive(Clone)]
 pub(crate) struct SqsSource {
     queue: Queue,
-    /// The source of messages that are not CloudEvents.
+    /// The event source of messages that are not CloudEvents.
     event_source: SmallStr,
     settings: QueueSettings,
     capabilities: Capabilities,
@@ -32,7 +32,7 @@ impl SqsSource {
         }
     }
 
-    /// Returns `None` for a message without what every message has.
+    /// Converts a message; `None` if it has no id or receipt handle.
     fn read(&self, message: Message) -> Option<QueueMessage> {
         let attributes = message.message_attributes.unwrap_or_default();
         let system = message.attributes.unwrap_or_default();
@@ -49,7 +49,7 @@ impl SqsSource {
             group,
             source: &self.event_source,
         });
-        // Some services that speak this protocol leave the group out: the key orders as well.
+        // Some compatible services omit the group; the key orders the messages as well.
         let order_key = group.or(event.key()).map(SmallStr::from);
         let mut read = QueueMessage::new(id.into(), message.receipt_handle?.into(), event);
         read.order_key = order_key;

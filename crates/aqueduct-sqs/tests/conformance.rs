@@ -1,5 +1,5 @@
-//! The suite on queues of the emulator, on a virtual clock; with `AQUEDUCT_TEST_SQS_ENDPOINT` on
-//! what is there, in real time.
+//! Runs the conformance suite on the emulator with a virtual clock, or on the endpoint in
+//! `AQUEDUCT_TEST_SQS_ENDPOINT` in real time.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -68,7 +68,7 @@ fn queues_of_the_endpoint_pass() {
 }
 
 fn through(seed: u64, fifo: bool) {
-    // Layers wrap consumers: what only sends is the same as without them.
+    // Layers wrap consumers: cases that only send are the same without them.
     let sends = ["fields", "sending", "producer engine"];
     let others = cases().filter(|case| !sends.contains(&case.theme));
     let options = Options::default().only(others.map(|case| case.name));
@@ -81,7 +81,7 @@ fn on_emulator(seed: u64, fifo: bool, layers: LayerSet) -> Report {
 
 fn on_emulator_with(seed: u64, fifo: bool, options: Options) -> Report {
     let (tokio, _) = real_time();
-    // The SDK's own time-outs need a timer, though none of them ends here.
+    // The SDK needs a timer for its time-outs, even if none of them fires.
     let _entered = tokio.enter();
     let simulation = Simulation::new(seed).with_horizon(Duration::from_secs(7 * 86_400));
     let runtime: Runtime = simulation.runtime();

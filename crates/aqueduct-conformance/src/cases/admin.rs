@@ -18,10 +18,7 @@ async fn stream_is_created_once(context: &Context<'_>) -> Outcome {
     let bench = context.bench(2).await?;
     let admin = bench.admin().await?;
     let made = admin.create(&StreamSpec::with_partitions(2)).await?;
-    check!(
-        !made,
-        "creating a stream that is there says that it was made"
-    );
+    check!(!made, "creating an existing stream reports it as created");
     Ok(())
 }
 
@@ -31,7 +28,7 @@ async fn stream_is_described(context: &Context<'_>) -> Outcome {
     check_eq!(described.stream, *bench.subject.stream.stream(), "its name");
     check!(
         !described.partitions.is_empty(),
-        "it describes no partitions"
+        "the description has no partitions"
     );
     Ok(())
 }
@@ -89,7 +86,7 @@ async fn stream_made_anew_is_empty(context: &Context<'_>) -> Outcome {
     bench.send(&[counted(0)]).await?;
     context.within("deleting", admin.delete()).await??;
     context
-        .until("the stream to be made anew", async || {
+        .until("the stream to be created again", async || {
             let made = admin.create(&StreamSpec::with_partitions(1)).await;
             Ok(matches!(made, Ok(true)).then_some(()))
         })

@@ -35,7 +35,7 @@ async fn blocked_key_is_named_and_bounded(context: &Context<'_>) -> Outcome {
         let delivery = member
             .next(context)
             .await
-            .during("others flow beside a blocked key")?;
+            .during("receiving other keys beside a blocked one")?;
         if delivery.event().key() == Some("stuck") {
             check_eq!(
                 number(delivery.event())?,
@@ -55,8 +55,8 @@ async fn blocked_key_is_named_and_bounded(context: &Context<'_>) -> Outcome {
     let consumer = member.consumer().clone();
     let mut asking = Box::pin(consumer.receive_batch(10));
     let (blocked, held) = context
-        .until("the partition to say who blocks it", async || {
-            // A consumer that is asked for more is blocked, one that is not asked is idle.
+        .until("the status to name the blocking key", async || {
+            // Only a consumer that is asked for more can be blocked; otherwise it is idle.
             let came = futures::poll!(asking.as_mut()).is_ready();
             check!(
                 !came,
@@ -78,11 +78,13 @@ async fn blocked_key_is_named_and_bounded(context: &Context<'_>) -> Outcome {
     );
     check!(
         held <= 60 + 40 + 20,
-        "{held} events are held, 60 and 40 were allowed"
+        "{held} events are in flight, 60 and 40 were allowed"
     );
     stuck.ack().await?;
     let mut seen = Seen::default();
-    let first = context.within("the partition to go on", asking).await??;
+    let first = context
+        .within("the partition to continue", asking)
+        .await??;
     for delivery in first {
         seen.note(delivery.event());
         delivery.ack().await?;
@@ -91,7 +93,7 @@ async fn blocked_key_is_named_and_bounded(context: &Context<'_>) -> Outcome {
     seen.check_order(&events)?;
     let status = member.consumer().status();
     let free = status.partitions.iter().all(|it| it.blocked_by.is_none());
-    check!(free, "it still says that it is blocked");
+    check!(free, "the status still says blocked");
     member.close(context).await
 }
 
@@ -142,7 +144,7 @@ async fn unsettled_events_are_bounded(context: &Context<'_>) -> Outcome {
     }
     check!(
         out.len() <= 40,
-        "{} events are out, 30 are allowed",
+        "{} events are in flight, 30 are allowed",
         out.len()
     );
     let mut seen = Seen::default();
@@ -184,7 +186,7 @@ async fn backlog_is_read_in_order(context: &Context<'_>) -> Outcome {
             let held = partition.unsettled + partition.parked;
             check!(
                 held <= 4_000 + 5_000 + 1_000,
-                "{held} events are held at once"
+                "{held} events are in flight at once"
             );
         }
     }
@@ -193,7 +195,7 @@ async fn backlog_is_read_in_order(context: &Context<'_>) -> Outcome {
     member.close(context).await
 }
 
-/// Acknowledges what comes until nothing comes any more.
+/// Acknowledges deliveries until none arrives for the quiet time.
 async fn ack_until_quiet(context: &Context<'_>, member: &Member) -> Outcome<usize> {
     let mut count = 0;
     while let Some(received) = context.quiet(member.consumer().receive_batch(10)).await {

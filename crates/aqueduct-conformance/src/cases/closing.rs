@@ -53,7 +53,7 @@ async fn drained_consumer_settles_and_closes(context: &Context<'_>) -> Outcome {
     let began = context.runtime.now();
     let successor = bench.join("group").elsewhere().open().await?;
     let left = events.len() - seen.distinct();
-    check!(left > 0, "a drained consumer went on to the end");
+    check!(left > 0, "a drained consumer kept handing out events");
     let settled = seen.distinct();
     for done in 0..left {
         let delivery = successor.next(context).await?;
@@ -73,7 +73,7 @@ async fn drained_consumer_settles_and_closes(context: &Context<'_>) -> Outcome {
     let took = context.runtime.now().since(began);
     check!(
         took < context.timing.lease_ttl * 4,
-        "a successor waited {took:?} for what was given up in good order"
+        "a successor waited {took:?} for a partition that was released"
     );
     seen.check_complete(&events)?;
     seen.check_order(&events)?;
@@ -93,7 +93,7 @@ async fn closed_consumer_revokes_what_is_out(context: &Context<'_>) -> Outcome {
     member.close(context).await?;
     let failed = settle_late(context, delivery).await;
     let refused = matches!(failed, Some(ErrorKind::Closed | ErrorKind::Revoked));
-    check!(refused, "settling after close answers {failed:?}");
+    check!(refused, "settling after close returned {failed:?}");
     match context
         .within("a closed consumer", consumer.receive_batch(1))
         .await?
@@ -103,7 +103,7 @@ async fn closed_consumer_revokes_what_is_out(context: &Context<'_>) -> Outcome {
     }
     let successor = bench.join("group").elsewhere().open().await?;
     let again = successor.next(context).await?;
-    check_eq!(number(again.event())?, 0, "the event that was out");
+    check_eq!(number(again.event())?, 0, "the event that was in flight");
     again.ack().await?;
     successor.close(context).await
 }
@@ -128,7 +128,7 @@ async fn paused_consumer_hands_out_nothing(context: &Context<'_>) -> Outcome {
     member.silent(context).await.during("while it is paused")?;
     check!(
         member.consumer().status().paused,
-        "it does not say that it is paused"
+        "the status does not say paused"
     );
     member.consumer().pause(false);
     let next = member.next(context).await?;
@@ -160,7 +160,7 @@ async fn status_tells_the_lag(context: &Context<'_>) -> Outcome {
     check_eq!(partition.unsettled, 10, "unsettled events");
     check!(
         partition.oldest_unsettled.is_some(),
-        "the age of the oldest unsettled is not told"
+        "the age of the oldest unsettled event is missing"
     );
     ack_all(taken).await?;
     let status = context.until("a lag of 0 events", lag(0)).await?;

@@ -56,7 +56,7 @@ async fn consumer_keeps_key_order(context: &Context<'_>) -> Outcome {
 async fn delivery_says_where_it_comes_from(context: &Context<'_>) -> Outcome {
     let bench = context.bench(2).await?;
     let member = bench.join("group").open().await?;
-    // One of each key: a second one need not come while the first is out.
+    // One event of each key: a second need not be delivered while the first is in flight.
     let events = interleaved(&["a", "b", "c", "d", "e", "f", "g", "h"], 1);
     let receipts = bench.send(&events).await?;
     for delivery in member.take(context, events.len()).await? {
@@ -71,7 +71,7 @@ async fn delivery_says_where_it_comes_from(context: &Context<'_>) -> Outcome {
             "group",
             "the group of {key}"
         );
-        check!(delivery.generation() > 0, "{key} has no fencing number");
+        check!(delivery.generation() > 0, "{key} has no generation");
         check_eq!(delivery.attempt(), 1, "the attempt at {key}");
         let at = events
             .iter()
@@ -83,13 +83,13 @@ async fn delivery_says_where_it_comes_from(context: &Context<'_>) -> Outcome {
         let place = (delivery.partition().cloned(), delivery.position());
         check!(
             place.0.is_some() && place.1.is_some(),
-            "{key} has no place: {place:?}"
+            "{key} has no position: {place:?}"
         );
         if receipt.position.is_some() {
             check_eq!(
                 place,
                 (receipt.partition, receipt.position),
-                "the place of {key}"
+                "the position of {key}"
             );
         }
         check!(
@@ -127,7 +127,7 @@ async fn key_that_is_out_comes_to_nobody_else(context: &Context<'_>) -> Outcome 
             member
                 .silent(context)
                 .await
-                .during("while a run of its key is out")?;
+                .during("while a run of its key is in flight")?;
         }
         ack_all(run).await?;
     }
@@ -160,7 +160,7 @@ async fn out_of_order_acks_resume_at_the_first_unsettled(context: &Context<'_>) 
     let later = context.quiet(successor.take(context, 6)).await;
     check!(
         later.is_none(),
-        "events before the first unsettled came again"
+        "events before the first unsettled one were redelivered"
     );
     successor.close(context).await
 }
@@ -209,7 +209,7 @@ async fn acks_are_committed_in_time(context: &Context<'_>) -> Outcome {
     check_eq!(
         number(next.event())?,
         6,
-        "the first event after what was acknowledged long ago"
+        "the first event after those acknowledged long ago"
     );
     next.ack().await?;
     successor.close(context).await
@@ -237,7 +237,7 @@ async fn commits_do_not_follow_the_event_rate(context: &Context<'_>) -> Outcome 
     let fit = (took.as_secs_f64() / min.as_secs_f64()) as usize + 4;
     check!(
         writes <= fit,
-        "{writes} commits in {took:?}, at most one each {min:?} was asked"
+        "{writes} commits in {took:?}, expected at most one every {min:?}"
     );
     member.close(context).await
 }
@@ -285,7 +285,7 @@ async fn cancelled_receive_gains_no_attempt(context: &Context<'_>) -> Outcome {
             note(&delivery)?;
             delivery.ack().await?;
         }
-        check!(left > 0, "deliveries without end");
+        check!(left > 0, "deliveries do not stop");
     }
     seen.check_complete(&events)?;
     seen.check_order(&events)?;

@@ -46,7 +46,7 @@ async fn exhausted_event_becomes_a_letter(context: &Context<'_>) -> Outcome {
     member.work(context, &mut seen, 2).await?;
     seen.check_order(&events)?;
     member.silent(context).await?;
-    let dead_letter = only_letter(context, &*dead_letters).await?.dead_letter;
+    let dead_letter = only_dead_letter(context, &*dead_letters).await?.dead_letter;
     check_same(&events[0], &dead_letter.event)?;
     check_eq!(
         dead_letter.reason,
@@ -70,7 +70,7 @@ async fn exhausted_event_becomes_a_letter(context: &Context<'_>) -> Outcome {
         .iter()
         .map(|it| (it.attempt, it.error.clone()))
         .collect();
-    check_eq!(said.len(), 3, "the failures that it tells");
+    check_eq!(said.len(), 3, "the failures that it lists");
     for (at, (attempt, error)) in said.iter().enumerate() {
         check_eq!(*attempt as usize, at + 1, "the attempt that failed");
         check!(
@@ -86,7 +86,7 @@ async fn exhausted_event_becomes_a_letter(context: &Context<'_>) -> Outcome {
     member.close(context).await
 }
 
-/// A receiver of a run that cannot go on after a failure gives the rest back: no attempt of it counts.
+/// A receiver that cannot continue a run after a failure gives the rest back, without an attempt.
 async fn rest_of_a_run_goes_on_behind_a_dead_letter(context: &Context<'_>) -> Outcome {
     for attempts in [1, 2] {
         let (bench, dead_letters) = super::dead_letters::dead_letters(context).await?;
@@ -101,7 +101,7 @@ async fn rest_of_a_run_goes_on_behind_a_dead_letter(context: &Context<'_>) -> Ou
             let mut run = received.into_iter();
             while let Some(delivery) = run.next() {
                 if number(delivery.event())? != 0 {
-                    check_eq!(delivery.attempt(), 1, "an attempt that nothing failed");
+                    check_eq!(delivery.attempt(), 1, "an attempt without a failure");
                     handled.note(delivery.event());
                     delivery.ack().await?;
                     continue;
@@ -114,7 +114,7 @@ async fn rest_of_a_run_goes_on_behind_a_dead_letter(context: &Context<'_>) -> Ou
         check_eq!(failed, attempts, "attempts of the failing event");
         handled.check_order(&events[1..])?;
         member.silent(context).await?;
-        let dead_letter = only_letter(context, &*dead_letters).await?.dead_letter;
+        let dead_letter = only_dead_letter(context, &*dead_letters).await?.dead_letter;
         check_eq!(number(&dead_letter.event)?, 0, "the dead letter");
         member.close(context).await?;
     }
@@ -265,14 +265,14 @@ async fn failed_burial_is_tried_again(context: &Context<'_>) -> Outcome {
             (Some("bad"), 0) => {
                 check!(
                     first,
-                    "an event that waits for its burial was handled again"
+                    "an event that waits to become a dead letter was handled again"
                 );
                 fail(delivery, "boom").await?;
             }
             _ => delivery.ack().await?,
         }
     }
-    let dead_letter = only_letter(context, &*dead_letters).await?.dead_letter;
+    let dead_letter = only_dead_letter(context, &*dead_letters).await?.dead_letter;
     check_eq!(
         number(&dead_letter.event)?,
         0,
@@ -290,7 +290,7 @@ async fn redriven_letter_is_for_its_group_alone(context: &Context<'_>) -> Outcom
     bench.send(&[keyed("k", 0)]).await?;
     other.next(context).await?.ack().await?;
     fail(failing.next(context).await?, "boom").await?;
-    let dead_letter = only_letter(context, &*dead_letters).await?;
+    let dead_letter = only_dead_letter(context, &*dead_letters).await?;
     let producer = bench.producer().await?;
     for receipt in dead_letters
         .redrive(std::slice::from_ref(&dead_letter.id), &*producer)
@@ -386,7 +386,7 @@ async fn fail(delivery: Delivery, why: &str) -> Outcome {
     Ok(delivery.settle(settlement).await?)
 }
 
-/// Waits for `count` dead letters that `member` makes of what it is asked for, handing none of it out.
+/// Waits until `member`, while receiving, has made `count` dead letters and handed out none of them.
 async fn buried_by(
     context: &Context<'_>,
     member: &Member,
@@ -416,7 +416,7 @@ async fn buried(
     Ok(found)
 }
 
-pub(super) async fn only_letter(
+pub(super) async fn only_dead_letter(
     context: &Context<'_>,
     dead_letters: &dyn DeadLetterStore,
 ) -> Outcome<StoredDeadLetter> {

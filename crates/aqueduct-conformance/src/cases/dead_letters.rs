@@ -49,7 +49,7 @@ async fn dead_letter_keeps_its_provenance(context: &Context<'_>) -> Outcome {
         let found = listed(&*dead_letters, &DeadLetterQuery::default()).await?;
         let same = |it: &&StoredDeadLetter| it.dead_letter.event.id() == buried.event.id();
         let id = found.iter().find(same).map(|it| it.id.clone());
-        let id = id.ok_or_else(|| Stop::failed("a buried dead letter is not listed"))?;
+        let id = id.ok_or_else(|| Stop::failed("a stored dead letter is not listed"))?;
         let shown = dead_letters.show(&id).await?;
         let shown = shown.ok_or_else(|| Stop::failed("a listed dead letter cannot be shown"))?;
         check_eq!(shown.id, id, "its id");
@@ -168,7 +168,7 @@ async fn redriven_letter_moves(context: &Context<'_>) -> Outcome {
     check_eq!(
         receipts.len(),
         2,
-        "answers to a redrive of two dead letters"
+        "outcomes of a redrive of two dead letters"
     );
     for receipt in receipts {
         receipt.during("redriving")?;
@@ -184,7 +184,7 @@ async fn redriven_letter_moves(context: &Context<'_>) -> Outcome {
         check_eq!(
             DeadLetter::target_group(event),
             Some("billing"),
-            "the group that it is for"
+            "its target group"
         );
     }
     let left = listed(&*dead_letters, &DeadLetterQuery::default()).await?;
@@ -204,10 +204,10 @@ async fn dead_letter_stays_when_its_redrive_fails(context: &Context<'_>) -> Outc
     let receipts = dead_letters.redrive(&ids, &refusing).await;
     check!(
         matches!(receipts[..], [Err(_)]),
-        "a redrive that failed answers {receipts:?}"
+        "a failed redrive returned {receipts:?}"
     );
     let left = dead_letters.show(&ids[0]).await?;
-    check!(left.is_some(), "the dead letter is lost with its redrive");
+    check!(left.is_some(), "a failed redrive removed the dead letter");
     Ok(())
 }
 
@@ -217,7 +217,10 @@ async fn unknown_letter_is_not_found(context: &Context<'_>) -> Outcome {
     let known = ids(&*dead_letters).await?.remove(0);
     dead_letters.purge(std::slice::from_ref(&known)).await;
     let shown = dead_letters.show(&known).await?;
-    check!(shown.is_none(), "a dead letter that is not there is shown");
+    check!(
+        shown.is_none(),
+        "a dead letter that does not exist is shown"
+    );
     let producer = bench.producer().await?;
     let driven = dead_letters
         .redrive(std::slice::from_ref(&known), &*producer)
@@ -229,7 +232,7 @@ async fn unknown_letter_is_not_found(context: &Context<'_>) -> Outcome {
     check_eq!(
         kinds,
         vec![Some(ErrorKind::NotFound)],
-        "redriving a dead letter that is not there"
+        "redriving a dead letter that does not exist"
     );
     Ok(())
 }
@@ -245,12 +248,12 @@ async fn no_key_is_held_at_first(context: &Context<'_>) -> Outcome {
     let held = dead_letters.held_keys(&group, &stream).await?;
     check!(
         held.is_empty(),
-        "a dead letter alone holds no key, but held are {held:?}"
+        "a dead letter by itself must hold no key, but the held keys are {held:?}"
     );
     dead_letters
         .release_key(&group, &stream, "k")
         .await
-        .during("releasing a key that is free")
+        .during("releasing a key that is not held")
 }
 
 async fn held_key_stays_until_released(context: &Context<'_>) -> Outcome {
@@ -314,7 +317,7 @@ async fn put(dead_letters: &dyn DeadLetterStore, batch: &[DeadLetter]) -> Outcom
     check_eq!(
         outcomes.len(),
         batch.len(),
-        "answers to a batch of dead letters"
+        "outcomes of a batch of dead letters"
     );
     for outcome in outcomes {
         outcome.during("burying")?;

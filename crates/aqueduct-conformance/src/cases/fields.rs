@@ -142,7 +142,7 @@ fn full() -> Outcome<Event> {
     Ok(event)
 }
 
-/// Base64 in the structured format makes 4 bytes of 3; the fields around the data need little.
+/// Base64 in the structured format makes 4 bytes of 3; the other fields need few bytes.
 fn largest_data(limits: Limits) -> usize {
     let sizes = [limits.event_bytes, limits.batch_bytes];
     let limit = sizes.into_iter().flatten().min().unwrap_or(2 << 20);

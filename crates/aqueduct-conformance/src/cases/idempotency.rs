@@ -37,10 +37,10 @@ async fn claim_is_new_once(context: &Context<'_>) -> Outcome {
     );
     let repeated = claim(&*store, &mine).await?;
     let once = matches!(repeated, Claimed::New | Claimed::Again);
-    check!(once, "the same claim again answers {repeated:?}");
+    check!(once, "repeating a claim returned {repeated:?}");
     match claim(&*store, &theirs).await? {
         Claimed::Held { nonce, .. } => check_eq!(nonce, mine.nonce, "the nonce of the claimer"),
-        other => check!(false, "a second claimer is answered {other:?}"),
+        other => check!(false, "a second claimer got {other:?}"),
     }
     Ok(())
 }
@@ -61,7 +61,7 @@ async fn completed_stays_completed(context: &Context<'_>) -> Outcome {
         );
     }
     let released = store.release(&scope(0), std::slice::from_ref(&mine)).await;
-    check_eq!(released.len(), 1, "answers to a release");
+    check_eq!(released.len(), 1, "outcomes of a release");
     check_eq!(
         claim(&*store, &theirs).await?,
         Claimed::Completed,
@@ -113,12 +113,12 @@ async fn newer_generation_takes_over(context: &Context<'_>) -> Outcome {
     let other = claim(&*store, &elsewhere).await?;
     check!(
         matches!(other, Claimed::Held { .. }),
-        "generations of two partitions do not compare, but a claim answers {other:?}"
+        "generations of two partitions must not be compared, but a claim returned {other:?}"
     );
     Ok(())
 }
 
-/// A group over several streams has a partition `0` in each.
+/// Partition ids repeat across streams: a group over several streams has a partition `0` in each.
 async fn generations_compare_within_one_stream(context: &Context<'_>) -> Outcome {
     let store = store(context).await?;
     let (mine, _) = two_claims();
@@ -173,7 +173,7 @@ async fn fenced_completion_is_refused(context: &Context<'_>) -> Outcome {
     let late = store.complete(&scope(0), std::slice::from_ref(&mine)).await;
     check!(
         matches!(late[..], [Ok(())]),
-        "completing what is completed: {late:?}"
+        "completing a completed record: {late:?}"
     );
     Ok(())
 }
@@ -185,7 +185,7 @@ async fn heartbeat_shows_a_living_claimer(context: &Context<'_>) -> Outcome {
     let mut last = heartbeat(&*store, &theirs).await?;
     for _ in 0..3 {
         let still = heartbeat(&*store, &theirs).await?;
-        check_eq!(still, last, "the heartbeat of a claimer that is silent");
+        check_eq!(still, last, "the heartbeat of an idle claimer");
         let beat = store
             .heartbeat(&scope(0), std::slice::from_ref(&mine))
             .await;
@@ -250,18 +250,18 @@ async fn batches_of_claims_are_index_aligned(context: &Context<'_>) -> Outcome {
         "completions: {done:?}"
     );
     let answers = store.claim(&scope(0), &claims).await?;
-    check_eq!(answers.len(), claims.len(), "answers to a batch of claims");
+    check_eq!(answers.len(), claims.len(), "outcomes of a batch of claims");
     for (at, answer) in answers.iter().enumerate() {
         let expected = if at % 3 == 0 {
             Claimed::Completed
         } else {
             Claimed::New
         };
-        check_eq!(*answer, expected, "the answer at index {at}");
+        check_eq!(*answer, expected, "the outcome at index {at}");
     }
     check!(
         store.claim(&scope(0), &[]).await?.is_empty(),
-        "no claim has an answer"
+        "an empty batch of claims returned outcomes"
     );
     Ok(())
 }
@@ -298,12 +298,12 @@ async fn purge_removes_the_old_alone(context: &Context<'_>) -> Outcome {
     check_eq!(
         claim(&*store, &old).await?,
         Claimed::Completed,
-        "what was completed just now"
+        "a claim completed just now"
     );
     store
         .purge(wall.saturating_add(Duration::from_secs(3600)))
         .await?;
-    check_eq!(claim(&*store, &old).await?, Claimed::New, "what was purged");
+    check_eq!(claim(&*store, &old).await?, Claimed::New, "a purged record");
     let mut other = running.clone();
     other.nonce = 77;
     let held = claim(&*store, &other).await?;
@@ -319,12 +319,12 @@ async fn peer_sees_the_same_records(context: &Context<'_>) -> Outcome {
     let store = bench.idempotency().await?;
     let Some(peer) = &bench.subject.peer else {
         return Err(Stop::Lacking(
-            "the fixture opens a stream only once".to_owned(),
+            "the fixture cannot open a stream as another process".to_owned(),
         ));
     };
     let Ok(theirs) = peer.idempotency(context.runtime).await else {
         return Err(Stop::NotClaimed(
-            "the records are kept elsewhere".to_owned(),
+            "the records are stored outside the stream".to_owned(),
         ));
     };
     let (mine, rival) = two_claims();
@@ -332,7 +332,7 @@ async fn peer_sees_the_same_records(context: &Context<'_>) -> Outcome {
     let held = claim(&*theirs, &rival).await?;
     check!(
         matches!(held, Claimed::Held { .. }),
-        "the peer's claim answers {held:?}"
+        "the peer's claim returned {held:?}"
     );
     let _ = store.complete(&scope(0), std::slice::from_ref(&mine)).await;
     check_eq!(
@@ -355,7 +355,7 @@ fn scope(replay: u64) -> IdempotencyScope {
     }
 }
 
-/// Two claimers of one event in one partition and generation.
+/// Returns two claimers of one event in the same partition and generation.
 fn two_claims() -> (EventClaim, EventClaim) {
     let event = keyed("k", 0);
     let claim = |nonce| {
@@ -373,15 +373,13 @@ fn newer(claim: &EventClaim) -> EventClaim {
 
 async fn claim(store: &dyn IdempotencyStore, claim: &EventClaim) -> Outcome<Claimed> {
     let mut answers = store.claim(&scope(0), std::slice::from_ref(claim)).await?;
-    check_eq!(answers.len(), 1, "answers to one claim");
+    check_eq!(answers.len(), 1, "outcomes of one claim");
     Ok(answers.remove(0))
 }
 
 async fn heartbeat(store: &dyn IdempotencyStore, stranger: &EventClaim) -> Outcome<u64> {
     match claim(store, stranger).await? {
         Claimed::Held { heartbeat, .. } => Ok(heartbeat),
-        other => Err(Stop::failed(format!(
-            "a second claimer is answered {other:?}"
-        ))),
+        other => Err(Stop::failed(format!("a second claimer got {other:?}"))),
     }
 }

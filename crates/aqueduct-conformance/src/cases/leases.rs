@@ -30,7 +30,7 @@ async fn lease_is_created_if_absent(context: &Context<'_>) -> Outcome {
     check_eq!(
         leases.read(&key, &partition()).await?,
         None,
-        "a lease before it was made"
+        "a lease before it was created"
     );
     let mut first = lease();
     first.nonce = 1;
@@ -113,7 +113,7 @@ async fn lease_keeps_every_checkpoint(context: &Context<'_>) -> Outcome {
         next.nonce += 1;
         next.checkpoint = checkpoint;
         row = swapped(leases.commit(&key, &row, next).await?)?;
-        check_eq!(row.checkpoint, checkpoint, "the answer");
+        check_eq!(row.checkpoint, checkpoint, "the returned checkpoint");
         let read = leases.read(&key, &partition()).await?;
         let read = read.map(|row| row.checkpoint);
         check_eq!(read, Some(checkpoint), "what is stored");
@@ -134,7 +134,10 @@ async fn lost_race_answers_the_winner(context: &Context<'_>) -> Outcome {
         .await?
     {
         Swap::Lost(Some(row)) => check_eq!(row, winner, "the row that the loser is shown"),
-        other => check!(false, "the second swap from the same row answers {other:?}"),
+        other => check!(
+            false,
+            "the second swap from the same row returned {other:?}"
+        ),
     }
     let stored = leases.read(&key, &partition()).await?;
     check_eq!(stored, Some(winner), "the stored row");
@@ -143,7 +146,11 @@ async fn lost_race_answers_the_winner(context: &Context<'_>) -> Outcome {
     let swap = leases
         .swap(&key, &elsewhere, taken(&elsewhere, "a", 12))
         .await?;
-    check_eq!(swap, Swap::Lost(None), "a swap of a row that is not there");
+    check_eq!(
+        swap,
+        Swap::Lost(None),
+        "a swap of a row that does not exist"
+    );
     Ok(())
 }
 
@@ -182,7 +189,7 @@ async fn stale_commit_is_fenced(context: &Context<'_>) -> Outcome {
     commit.checkpoint = Checkpoint::At(Position::new(99));
     match leases.commit(&key, &mine, commit.clone()).await? {
         Swap::Lost(Some(row)) => check_eq!(row, thief, "the row that the fenced owner is shown"),
-        other => check!(false, "the commit of a fenced owner answers {other:?}"),
+        other => check!(false, "the commit of a fenced owner returned {other:?}"),
     }
     let mut renewed = thief.clone();
     renewed.counter += 1;
@@ -207,7 +214,7 @@ async fn lease_is_deleted_unchanged_only(context: &Context<'_>) -> Outcome {
     let row = swapped(leases.swap(&key, &old, taken(&old, "me", 60)).await?)?;
     match leases.delete(&key, &old).await? {
         Swap::Lost(Some(found)) => check_eq!(found, row, "the row that was changed meanwhile"),
-        other => check!(false, "deleting a changed row answers {other:?}"),
+        other => check!(false, "deleting a changed row returned {other:?}"),
     }
     swapped(leases.delete(&key, &row).await?)?;
     check_eq!(
@@ -245,7 +252,7 @@ async fn listing_shows_what_is_stored(context: &Context<'_>) -> Outcome {
     swapped(leases.delete(&key, &known[0]).await?)?;
     let fresh = sorted(leases.list(&key, &[]).await?);
     let cheap = sorted(leases.list(&key, &known).await?);
-    check_eq!(cheap, fresh, "a listing that may reuse what is known");
+    check_eq!(cheap, fresh, "a listing that may be cached");
     check_eq!(fresh.len(), 2, "leases that are left");
     check_eq!(fresh[0].owner, Some(OwnerId::new("me")), "the owner of b");
     check_eq!(
@@ -312,7 +319,7 @@ async fn lost_lease_answer_is_told_by_its_nonce(context: &Context<'_>) -> Outcom
     check_eq!(
         effect,
         Some(Effect::Unknown),
-        "a commit whose answer is lost"
+        "a commit whose response is lost"
     );
     let row = leases.read(&key, &partition()).await?;
     let row = row.ok_or_else(|| Stop::failed("the row is gone"))?;
@@ -330,11 +337,13 @@ async fn peer_sees_the_same_leases(context: &Context<'_>) -> Outcome {
     let leases = bench.leases().await?;
     let Some(peer) = &bench.subject.peer else {
         return Err(Stop::Lacking(
-            "the fixture opens a stream only once".to_owned(),
+            "the fixture cannot open a stream as another process".to_owned(),
         ));
     };
     let Ok(theirs) = peer.leases(context.runtime).await else {
-        return Err(Stop::NotClaimed("the leases are kept elsewhere".to_owned()));
+        return Err(Stop::NotClaimed(
+            "the leases are stored outside the stream".to_owned(),
+        ));
     };
     let mine = owned(&*leases, &key, "me").await?;
     check_eq!(
@@ -349,7 +358,7 @@ async fn peer_sees_the_same_leases(context: &Context<'_>) -> Outcome {
         Swap::Lost(Some(row)) => check_eq!(row, stolen, "the row that the owner is shown"),
         other => check!(
             false,
-            "a commit after the peer took the lease answers {other:?}"
+            "a commit after the peer took the lease returned {other:?}"
         ),
     }
     Ok(())
@@ -369,7 +378,7 @@ pub(super) fn lease() -> Lease {
     Lease::new(partition(), Checkpoint::Start(ReadFrom::Earliest))
 }
 
-/// `current` in the hands of `owner`.
+/// Returns `current` with `owner` as its owner.
 pub(super) fn taken(current: &Lease, owner: &str, nonce: u64) -> Lease {
     let mut next = current.clone();
     next.owner = Some(OwnerId::new(owner));
@@ -380,7 +389,7 @@ pub(super) fn taken(current: &Lease, owner: &str, nonce: u64) -> Lease {
     next
 }
 
-/// A lease that `owner` just took.
+/// Returns a lease that `owner` just acquired.
 pub(super) async fn owned(leases: &dyn LeaseStore, key: &GroupKey, owner: &str) -> Outcome<Lease> {
     let current = leases.create(key, lease()).await?;
     swapped(
@@ -394,7 +403,7 @@ pub(super) fn swapped(swap: Swap) -> Outcome<Lease> {
     match swap {
         Swap::Swapped(row) => Ok(row),
         Swap::Lost(row) => Err(Stop::failed(format!(
-            "a write without a rival is lost: {row:?}"
+            "a write without a concurrent one was rejected: {row:?}"
         ))),
     }
 }
@@ -404,7 +413,7 @@ fn sorted(mut leases: Vec<Lease>) -> Vec<Lease> {
     leases
 }
 
-/// Checks all that a writer sets; the version is the store's own.
+/// Compares the fields that a writer sets; the version belongs to the store.
 fn check_same(stored: &Lease, written: &Lease) -> Outcome {
     check_eq!(stored.partition, written.partition, "partition");
     check_eq!(stored.owner, written.owner, "owner");

@@ -23,10 +23,10 @@ async fn group_is_recorded_once(context: &Context<'_>) -> Outcome {
     check_eq!(leases.group(&key).await?, None, "a group before it began");
     let first = record(0, Vec::new())?;
     let stored = leases.create_group(&key, first.clone()).await?;
-    check_eq!(stored, first, "the record that was made");
+    check_eq!(stored, first, "the created record");
     let places = vec![(partition(), Checkpoint::At(Position::new(3)))];
     let answered = leases.create_group(&key, record(5, places)?).await?;
-    check_eq!(answered, first, "the record that was there");
+    check_eq!(answered, first, "the existing record");
     check_eq!(leases.group(&key).await?, Some(first), "the stored record");
     let other = GroupKey::new("other", key.stream.text());
     check_eq!(leases.group(&other).await?, None, "another group");
@@ -72,7 +72,7 @@ async fn reset_deletes_leases_in_one_step(context: &Context<'_>) -> Outcome {
         vec![(partition(), Checkpoint::Start(ReadFrom::Earliest))],
     )?;
     let stored = leases.reset_group(&key, 0, next.clone()).await?;
-    check_eq!(stored, next, "the answer of the reset");
+    check_eq!(stored, next, "the result of the reset");
     check_eq!(leases.group(&key).await?, Some(next), "the stored record");
     check!(
         leases.list(&key, &[]).await?.is_empty(),
@@ -95,11 +95,11 @@ async fn reset_that_comes_late_changes_nothing(context: &Context<'_>) -> Outcome
     leases.create(&key, lease()).await?;
     let late = vec![(partition(), Checkpoint::End)];
     let answered = leases.reset_group(&key, 0, record(1, late)?).await?;
-    check_eq!(answered, first, "the answer to a reset that came late");
+    check_eq!(answered, first, "the result of a late reset");
     check_eq!(
         leases.list(&key, &[]).await?.len(),
         1,
-        "leases after a reset that came late"
+        "leases after a late reset"
     );
     Ok(())
 }
@@ -129,7 +129,7 @@ async fn living_member_is_not_dead(context: &Context<'_>) -> Outcome {
     leases.join(&me).await?;
     check!(
         !leases.is_dead(&me),
-        "a member that just joined is taken for dead"
+        "a member that just joined counts as dead"
     );
     let row = owned(&*leases, &key, me.as_str()).await?;
     swapped(release(&*leases, &key, &row).await?)?;

@@ -19,8 +19,8 @@ async fn request_does_not_disturb_the_owner(context: &Context<'_>) -> Outcome {
     let (guest, other) = (OwnerId::new("guest"), OwnerId::new("other"));
     let asked = leases.request(&key, &mine, &guest).await?;
     let wanted = asked.clone().and_then(|row| row.wanted_by);
-    check_eq!(wanted.as_ref(), Some(&guest), "who wants it");
-    let row = asked.ok_or_else(|| Stop::failed("the request answers no row"))?;
+    check_eq!(wanted.as_ref(), Some(&guest), "who requested it");
+    let row = asked.ok_or_else(|| Stop::failed("the request returned no row"))?;
     check!(
         mine.is_same_row(&row),
         "a request changed what the owner's condition compares"
@@ -34,7 +34,7 @@ async fn request_does_not_disturb_the_owner(context: &Context<'_>) -> Outcome {
     check_eq!(
         renewed.wanted_by.as_ref(),
         Some(&guest),
-        "who wants it, after a renewal"
+        "who requested it, after a renewal"
     );
     check_eq!(
         renewed.checkpoint,
@@ -44,7 +44,7 @@ async fn request_does_not_disturb_the_owner(context: &Context<'_>) -> Outcome {
 
     let again = leases.request(&key, &renewed, &other).await?;
     let wanted = again.and_then(|row| row.wanted_by);
-    check_eq!(wanted.as_ref(), Some(&guest), "who asked first");
+    check_eq!(wanted.as_ref(), Some(&guest), "who requested it first");
     Ok(())
 }
 
@@ -53,7 +53,7 @@ async fn request_is_bound_to_its_generation(context: &Context<'_>) -> Outcome {
     let mine = owned(&*leases, &key, "me").await?;
     let next = swapped(leases.swap(&key, &mine, taken(&mine, "next", 40)).await?)?;
     let asked = leases.request(&key, &mine, &OwnerId::new("late")).await?;
-    check_eq!(asked, Some(next), "a request to an owner that is gone");
+    check_eq!(asked, Some(next), "a request to a previous owner");
     Ok(())
 }
 
@@ -79,18 +79,23 @@ async fn request_is_withdrawn_by_its_asker(context: &Context<'_>) -> Outcome {
     renewed.nonce = 31;
     let row = leases.withdraw(&key, &mine, &guest).await?;
     let row = row.ok_or_else(|| Stop::failed("the withdrawal returned no row"))?;
-    check_eq!(row.wanted_by, None, "who wants it, after the withdrawal");
+    check_eq!(
+        row.wanted_by,
+        None,
+        "who requested it, after the withdrawal"
+    );
     check!(
         mine.is_same_row(&row) && row.nonce == mine.nonce,
         "a withdrawal changed what the owner's condition compares, or its nonce"
     );
-    // The owner read the row before the withdrawal: its renewal must neither fail nor ask again.
+    // The owner read the row before the withdrawal: its renewal must neither fail nor restore the
+    // request.
     let row = swapped(leases.commit(&key, &asked, renewed).await?)?;
-    check_eq!(row.wanted_by, None, "who wants it, after a renewal");
+    check_eq!(row.wanted_by, None, "who requested it, after a renewal");
 
     let again = leases.request(&key, &row, &other).await?;
     let wanted = again.and_then(|row| row.wanted_by);
-    check_eq!(wanted.as_ref(), Some(&other), "who asks next");
+    check_eq!(wanted.as_ref(), Some(&other), "who requests it next");
     let mut elsewhere = lease();
     elsewhere.partition = PartitionId::new("never-made");
     let gone = leases.withdraw(&key, &elsewhere, &guest).await?;
@@ -119,7 +124,7 @@ async fn transfer_to_a_member_that_withdrew_is_lost(context: &Context<'_>) -> Ou
     let owner = stored.and_then(|row| row.owner);
     check_eq!(owner, Some(OwnerId::new("me")), "its owner");
 
-    // Withdrawn too late: the row says that it is the asker's, which has to release it.
+    // Withdrawn too late: the row already belongs to the requester, which has to release it.
     let asked = leases.request(&key, &mine, &guest).await?;
     let asked = asked.ok_or_else(|| Stop::failed("the request returned no row"))?;
     let given = swapped(
@@ -139,7 +144,7 @@ async fn transfer_ends_the_request(context: &Context<'_>) -> Outcome {
     let mut next = taken(&mine, "guest", 50);
     next.checkpoint = Checkpoint::At(Position::new(12));
     let row = swapped(leases.swap(&key, &mine, next).await?)?;
-    check_eq!(row.wanted_by, None, "who wants it, after the transfer");
+    check_eq!(row.wanted_by, None, "who requested it, after the transfer");
     check_eq!(row.owner, Some(OwnerId::new("guest")), "its owner");
     check_eq!(
         row.checkpoint,

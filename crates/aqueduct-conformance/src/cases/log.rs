@@ -75,7 +75,7 @@ async fn positions_rise_as_told(context: &Context<'_>) -> Outcome {
     for (pair, (event, _)) in read.windows(2).zip(&read) {
         check!(
             pair[0].1 < pair[1].1,
-            "position falls behind event {}",
+            "the position went backwards after event {}",
             event.id()
         );
     }
@@ -148,7 +148,11 @@ async fn latest_resolves_once(context: &Context<'_>) -> Outcome {
             .iter()
             .find(|(id, _)| *id == partition.id);
         let Some((_, checkpoint)) = place else {
-            check!(false, "latest names no place in partition {}", partition.id);
+            check!(
+                false,
+                "`latest` resolves to no position in partition {}",
+                partition.id
+            );
             return Ok(());
         };
         let Some(from) = checkpoint.read_from() else {
@@ -160,7 +164,10 @@ async fn latest_resolves_once(context: &Context<'_>) -> Outcome {
     }
     seen.check_complete(&later)?;
     let earliest = log.resolve(&Start::Earliest).await?;
-    check!(earliest.at >= resolved.at, "the server's time falls");
+    check!(
+        earliest.at >= resolved.at,
+        "the server's time went backwards"
+    );
     Ok(())
 }
 
@@ -172,7 +179,7 @@ async fn tail_is_the_last_position(context: &Context<'_>) -> Outcome {
     bench.send(&[counted(0), counted(1), counted(2)]).await?;
     let read = read_some(&bench, &*log, &partition, ReadFrom::Earliest, 3).await?;
     let last = context
-        .until("the tail to be told", async || {
+        .until("the tail to be reported", async || {
             Ok(log
                 .tail(&partition)
                 .await?
@@ -195,7 +202,7 @@ async fn read_waits_and_wakes(context: &Context<'_>) -> Outcome {
         .await??;
     check!(
         batch.records.is_empty() && batch.end.is_none(),
-        "an empty partition answers {batch:?}"
+        "a read of an empty partition returned {batch:?}"
     );
 
     let mut patient = open(&partition, ReadFrom::Earliest);
@@ -326,12 +333,12 @@ async fn peer_sees_the_same_log(context: &Context<'_>) -> Outcome {
     let bench = context.bench(1).await?;
     let Some(peer) = &bench.subject.peer else {
         return Err(Stop::Lacking(
-            "the fixture opens a stream only once".to_owned(),
+            "the fixture cannot open a stream as another process".to_owned(),
         ));
     };
     let (_, partition) = single(&bench).await?;
     let aqueduct_core::Source::Log(theirs) = peer.source(context.runtime).await? else {
-        return Err(Stop::failed("the peer is no log"));
+        return Err(Stop::failed("the peer is not a log"));
     };
     let mut patient = open(&partition, ReadFrom::Earliest);
     patient.max_wait = context.timing.deadline;
@@ -351,7 +358,7 @@ async fn peer_sees_the_same_log(context: &Context<'_>) -> Outcome {
     Ok(())
 }
 
-/// The stream's log and its only partition.
+/// Returns the stream's log and its only partition.
 pub(super) async fn single(
     bench: &Bench<'_>,
 ) -> Outcome<(
@@ -368,7 +375,7 @@ pub(super) async fn single(
     Ok((log, partitions.remove(0).id))
 }
 
-/// The first record from `from` on.
+/// Reads the first record from `from` on.
 pub(super) async fn first_of(
     bench: &Bench<'_>,
     from: ReadFrom,
@@ -382,7 +389,7 @@ pub(super) async fn first_of(
     }
 }
 
-/// All records from `from` on, until none comes any more.
+/// Reads all records from `from` on, until a read returns none.
 pub(super) async fn read_quietly(
     bench: &Bench<'_>,
     partition: &PartitionId,
@@ -400,7 +407,7 @@ pub(super) async fn read_quietly(
     let mut read = Vec::new();
     loop {
         let batch = context
-            .within("the records there are", reader.read(100))
+            .within("all stored records", reader.read(100))
             .await??;
         if batch.records.is_empty() {
             return Ok(read);

@@ -36,7 +36,7 @@ async fn expired_position_says_so(context: &Context<'_>) -> Outcome {
             }
         };
         let read = context
-            .within("a read from a place that is gone", reader.read(10))
+            .within("a read from an expired position", reader.read(10))
             .await?;
         let kind = read.err().map(|error| error.kind());
         check_eq!(kind, Some(ErrorKind::PositionExpired), "reading {from:?}");
@@ -67,9 +67,9 @@ async fn cut_reader_goes_on_behind_the_last(context: &Context<'_>) -> Outcome {
                 }
             }
             Err(error) => {
-                check!(error.is_retryable(), "a cut connection answers {error:?}");
+                check!(error.is_retryable(), "a cut connection returned {error:?}");
                 errors += 1;
-                check!(errors < 100, "the reader stays cut");
+                check!(errors < 100, "the reader does not reconnect");
                 context.runtime.sleep(Duration::from_millis(20)).await;
             }
         }
@@ -144,7 +144,7 @@ async fn merging_keeps_key_order(context: &Context<'_>) -> Outcome {
     seen.check_order(&events)
 }
 
-/// Changes the number of open partitions and waits until it shows.
+/// Changes the number of open partitions and waits until it is visible.
 async fn reshard(bench: &Bench<'_>, partitions: u32) -> Outcome {
     let resharding = bench.admin().await?;
     let resharding = async { resharding.reshard(partitions).await };
@@ -155,5 +155,8 @@ async fn reshard(bench: &Bench<'_>, partitions: u32) -> Outcome {
         let open = |it: &&aqueduct_core::Partition| it.state == PartitionState::Open;
         Ok((listed.iter().filter(open).count() == partitions as usize).then_some(()))
     };
-    bench.context.until("resharding to show", open).await
+    bench
+        .context
+        .until("resharding to become visible", open)
+        .await
 }

@@ -64,7 +64,7 @@ async fn members_join_under_load(context: &Context<'_>) -> Outcome {
         owns(context, &one, 4).await?;
         let two = bench.join("group").mortal().elsewhere().open().await?;
         let (seen, shares) = pump(context, &[&one, &two], events.len()).await?;
-        check!(shares[1] > 0, "the member that joined got nothing");
+        check!(shares[1] > 0, "the member that joined received nothing");
         two.close(context).await?;
         Ok(seen)
     };
@@ -88,7 +88,7 @@ async fn leaving_member_hands_off_at_once(context: &Context<'_>) -> Outcome {
     let took = context.runtime.now().since(began);
     check!(
         took < context.timing.lease_ttl * 4,
-        "what was given up came after {took:?}, as if its owner had died"
+        "a released partition was taken over after {took:?}, as if its owner had died"
     );
     two.silent(context).await?;
     seen.check_complete(&events)?;
@@ -127,7 +127,7 @@ async fn lost_lease_revokes_what_is_out(context: &Context<'_>) -> Outcome {
         .during("while another member holds the partition")?;
     one.line().cut();
     let again = two.next(context).await?;
-    check_eq!(number(again.event())?, 0, "the event that was out");
+    check_eq!(number(again.event())?, 0, "the event that was in flight");
     let reason = held.revoked().reason();
     check_eq!(
         reason,
@@ -171,7 +171,7 @@ async fn new_owner_has_a_higher_generation(context: &Context<'_>) -> Outcome {
 
 async fn lost_lease_answers_do_no_harm(context: &Context<'_>) -> Outcome {
     let bench = context.bench(1).await?;
-    // It loses answers, not time: its successor alone is in a hurry.
+    // The member loses responses, not its lease, so only its successor uses the short lease.
     let member = bench.join("group").open().await?;
     let events: Vec<Event> = (0..60).map(|n| keyed("k", n)).collect();
     bench.send(&events[..5]).await?;
@@ -187,14 +187,14 @@ async fn lost_lease_answers_do_no_harm(context: &Context<'_>) -> Outcome {
         let count = seen.distinct() + call.len();
         member.work(context, &mut seen, count).await?;
         context
-            .until("a lease write whose answer is lost", async || {
+            .until("a lease write whose response is lost", async || {
                 Ok((member.line().to_lose() == 0).then_some(()))
             })
             .await?;
     }
     check!(
         held.revoked().reason().is_none(),
-        "a lost answer cost the lease"
+        "the lease was lost with a response"
     );
     held.ack().await?;
     context
@@ -254,7 +254,11 @@ async fn lifecycle_is_told(context: &Context<'_>) -> Outcome {
         Entry::Assigned(partition.clone()),
         Entry::Revoked(partition, Revocation::Shutdown),
     ];
-    check_eq!(diary.read(), expected, "what was told until the end");
+    check_eq!(
+        diary.read(),
+        expected,
+        "the assignment events until the close"
+    );
     Ok(())
 }
 
@@ -276,8 +280,8 @@ async fn member_keeps_to_its_maximum(context: &Context<'_>) -> Outcome {
     other.close(context).await
 }
 
-/// Lets every member receive and acknowledge until `count` different events came together; answers
-/// them in the order of receipt, and how many each member got.
+/// Lets every member receive and acknowledge until they have received `count` different events in
+/// total. Returns the events in the order of receipt, and how many each member received.
 async fn pump(
     context: &Context<'_>,
     members: &[&Member],
@@ -319,7 +323,7 @@ async fn pump(
     Ok(seen.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
 
-/// Waits until the member owns that many partitions.
+/// Waits until the member owns `count` partitions.
 pub(super) async fn owns(context: &Context<'_>, member: &Member, count: usize) -> Outcome {
     let what = format!("a member to own {count} partitions");
     let mut last = 0;
@@ -338,7 +342,7 @@ enum Entry {
     Revoked(Option<String>, Revocation),
 }
 
-/// Keeps what it is told.
+/// Records the assignment events.
 #[derive(Default)]
 struct Diary(Mutex<Vec<Entry>>);
 

@@ -39,7 +39,7 @@ async fn repeated_event_is_handled_once(context: &Context<'_>) -> Outcome {
     plain
         .silent(context)
         .await
-        .during("what was suppressed is settled too")?;
+        .during("checking that suppressed duplicates are settled")?;
     plain.close(context).await
 }
 
@@ -103,7 +103,7 @@ async fn handled_event_stays_handled_after_a_crash(context: &Context<'_>) -> Out
 
 async fn new_owner_handles_what_the_dead_one_claimed(context: &Context<'_>) -> Outcome {
     let bench = context.bench(1).await?;
-    // Its claim stands for longer than the suite waits: only the generation frees it.
+    // The claim outlives the suite's deadline, so only a newer generation can take it.
     let life = context.timing.case * 3;
     let joining = bench.join("group").mortal();
     let member = once_for(&bench, joining, life).await?.open().await?;
@@ -111,7 +111,7 @@ async fn new_owner_handles_what_the_dead_one_claimed(context: &Context<'_>) -> O
     bench.send(&events).await?;
     let held = member.next(context).await?;
     member.crash();
-    // Not dropped: a process that dies gives no claim up.
+    // Not dropped: a process that dies does not release its claim.
     std::mem::forget(held);
     let successor = bench.join("group").mortal().elsewhere();
     let successor = once_for(&bench, successor, life).await?.open().await?;
@@ -150,12 +150,12 @@ async fn handles_all(bench: &Bench<'_>, events: &[Event]) -> Outcome {
     member.close(context).await
 }
 
-/// The same member behind a layer that handles each event once.
+/// Adds an idempotency layer to the member.
 async fn once<'a>(bench: &Bench<'_>, join: Join<'a>) -> Outcome<Join<'a>> {
     once_for(bench, join, bench.context.timing.lease_ttl).await
 }
 
-/// The same, with claims that live for `life`.
+/// Adds an idempotency layer whose claims live for `life`.
 async fn once_for<'a>(bench: &Bench<'_>, join: Join<'a>, life: Duration) -> Outcome<Join<'a>> {
     let options = IdempotencyOptions {
         life,

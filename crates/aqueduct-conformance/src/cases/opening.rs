@@ -96,7 +96,7 @@ async fn opens_to(
         let other = told == Some(ErrorKind::Unsupported) && kind != ErrorKind::Unsupported;
         check!(
             other || told == Some(kind),
-            "opening {what} answers {told:?}, not {kind}"
+            "opening {what} returned {told:?}, expected {kind}"
         );
     }
     Ok(())

@@ -64,7 +64,7 @@ async fn empty_batch_is_nothing(context: &Context<'_>) -> Outcome {
     let outcomes = attempt(&bench, &[]).await?;
     check!(
         outcomes.is_empty(),
-        "no event has {} outcomes",
+        "sending no events returned {} outcomes",
         outcomes.len()
     );
     Ok(())
@@ -88,10 +88,10 @@ async fn too_large_fails_alone(context: &Context<'_>) -> Outcome {
                     ErrorKind::TooLarge,
                     "the event over the limit"
                 );
-                check_eq!(error.retry(), Retry::Never, "trying it again");
+                check_eq!(error.retry(), Retry::Never, "whether it can be retried");
                 check_eq!(error.effect(), Effect::None, "its effect");
             }
-            (1, Ok(_)) => check!(false, "an event over the stated limit was taken"),
+            (1, Ok(_)) => check!(false, "an event over the stated limit was accepted"),
             (_, outcome) => check!(outcome.is_ok(), "event {at} beside it failed: {outcome:?}"),
         }
     }
@@ -228,7 +228,7 @@ async fn closed_producer_says_so(context: &Context<'_>) -> Outcome {
 async fn throttled_send_says_so(context: &Context<'_>) -> Outcome {
     let error = sends_to(context, Fault::Throttle).await?;
     check_eq!(error.kind(), ErrorKind::Throttled, "a throttled send");
-    check!(error.is_retryable(), "a throttled send can be tried again");
+    check!(error.is_retryable(), "a throttled send is retryable");
     check_eq!(
         error.effect(),
         Effect::None,
@@ -239,7 +239,7 @@ async fn throttled_send_says_so(context: &Context<'_>) -> Outcome {
 
 async fn refused_send_says_so(context: &Context<'_>) -> Outcome {
     let error = sends_to(context, Fault::Refuse).await?;
-    check!(error.is_retryable(), "a refused send can be tried again");
+    check!(error.is_retryable(), "a refused send is retryable");
     check_eq!(error.effect(), Effect::None, "the effect of a refused send");
     Ok(())
 }
@@ -252,19 +252,19 @@ async fn lost_answer_says_unknown(context: &Context<'_>) -> Outcome {
     let events = [keyed("k", 0)];
     let sending = producer.send_batch(&events);
     let outcomes = context
-        .within("a send without answer", sending)
+        .within("a send whose response is lost", sending)
         .await?
         .into_outcomes();
     let effect = outcomes[0].as_ref().map_err(aqueduct_core::Error::effect);
     check_eq!(
         effect.err(),
         Some(Effect::Unknown),
-        "the effect of a send without answer"
+        "the effect of a send whose response is lost"
     );
     tap.collect(1).await?.check_complete(&events)
 }
 
-/// Injects a fault without effect, and answers the first error; checks that nothing is stored
+/// Injects a fault that stores nothing, and returns the first error. Checks that nothing is stored
 /// twice when the rest is sent again.
 async fn sends_to(context: &Context<'_>, fault: Fault) -> Outcome<aqueduct_core::Error> {
     let bench = context.bench(2).await?;
@@ -291,7 +291,8 @@ async fn sends_to(context: &Context<'_>, fault: Fault) -> Outcome<aqueduct_core:
         (!error.is(ErrorKind::Blocked)).then_some(error)
     };
     let error = outcomes.into_iter().find_map(said);
-    let error = error.ok_or_else(|| crate::stop::Stop::failed("the fault did not show"))?;
+    let error =
+        error.ok_or_else(|| crate::stop::Stop::failed("the injected fault had no effect"))?;
     bench.send_by(&*producer, &rest).await?;
     let seen = tap.collect(events.len()).await?;
     seen.check_complete(&events)?;
@@ -301,7 +302,7 @@ async fn sends_to(context: &Context<'_>, fault: Fault) -> Outcome<aqueduct_core:
 }
 
 /// Checks the prefix rule on the outcomes of one call. A call that failed as a whole has equal
-/// outcomes, so what is behind a failed event may also answer as that one does.
+/// outcomes, so an event behind a failed one may also have the same error.
 fn check_prefix_rule(events: &[Event], outcomes: &[Result<Receipt>]) -> Outcome {
     let mut failed = BTreeMap::new();
     for (event, outcome) in events.iter().zip(outcomes) {

@@ -5,7 +5,7 @@ use aqueduct_core::{
 };
 use aqueduct_layers::OnExhausted;
 
-use super::dead::{layer, only_letter};
+use super::dead::{layer, only_dead_letter};
 use super::dead_letters::listed;
 use crate::bench::Bench;
 use crate::case::{Case, Need, case};
@@ -37,7 +37,7 @@ async fn poison_ends_as_a_letter_and_no_innocent_does(context: &Context<'_>) -> 
         deaths += usize::from(live(context, member, &poison, &mut seen, events.len() - 1).await?);
     }
     check!(deaths > 0, "the poison event never arrived");
-    let dead_letter = only_letter(context, &*dead_letters).await?.dead_letter;
+    let dead_letter = only_dead_letter(context, &*dead_letters).await?.dead_letter;
     check_eq!(
         dead_letter.event.id(),
         poison.id(),
@@ -57,7 +57,7 @@ async fn poison_ends_as_a_letter_and_no_innocent_does(context: &Context<'_>) -> 
     seen.check_order(&events)
 }
 
-/// A process that stops cancels its handlers; however often it does, nothing has failed.
+/// A process that stops cancels its handlers, which must never count as failures.
 async fn released_with_something_running_six_times(context: &Context<'_>) -> Outcome {
     let (bench, dead_letters) = super::dead_letters::dead_letters(context).await?;
     let events = interleaved(&["a", "b"], 3);
@@ -108,7 +108,7 @@ async fn crashes_alone_bury_nothing(context: &Context<'_>) -> Outcome {
         let id = dead_letter.dead_letter.event.id();
         check!(
             !innocent.iter().any(|event| event.id() == id),
-            "an innocent became a dead letter"
+            "a harmless event became a dead letter"
         );
     }
     seen.check_order(&events)?;
@@ -120,8 +120,8 @@ async fn mortal(bench: &Bench<'_>, dead_letters: &Arc<dyn DeadLetterStore>) -> O
     bench.join("group").mortal().behind(layer).open().await
 }
 
-/// Runs one process that dies of `poison`: returns whether it died, or closes in good order once
-/// `count` different events were handled.
+/// Runs one process that dies when it handles `poison`. Returns whether it died; otherwise it
+/// closes after `count` different events were handled.
 async fn live(
     context: &Context<'_>,
     member: Member,

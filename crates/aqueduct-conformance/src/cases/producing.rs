@@ -58,13 +58,16 @@ async fn unknown_outcome_is_told_not_resent(context: &Context<'_>) -> Outcome {
     bench.inject(Fault::LoseSendAnswer).await?;
     let event = keyed("k", 0);
     let sent = context
-        .within("a send without answer", producer.send(event.clone()))
+        .within(
+            "a send whose response is lost",
+            producer.send(event.clone()),
+        )
         .await?;
     let effect = sent.err().map(|error| error.effect());
     check_eq!(
         effect,
         Some(Effect::Unknown),
-        "the effect of a send without answer"
+        "the effect of a send whose response is lost"
     );
     let later = keyed("k", 1);
     context
@@ -112,11 +115,13 @@ async fn given_up_is_exhausted_and_blocks_its_key(context: &Context<'_>) -> Outc
     options.attempts = 3;
     let producer = Producer::new(inner, options, context.runtime);
     let sending = producer.send_all(vec![keyed("a", 0), keyed("a", 1), keyed("b", 0)]);
-    let sent = context.within("a send that is given up", sending).await?;
+    let sent = context
+        .within("a send that runs out of retries", sending)
+        .await?;
     let failure = match sent {
         Err(failure) => failure,
         Ok(_) => {
-            check!(false, "events that nobody stored are acknowledged");
+            check!(false, "events that were not stored are acknowledged");
             return Ok(());
         }
     };
@@ -226,7 +231,7 @@ pub(super) async fn send_all(bench: &Bench<'_>, producer: &Producer, events: &[E
     Ok(())
 }
 
-/// Retries that wait little and cost nothing.
+/// Returns options for retries with short waits and an ample budget.
 pub(super) fn eager() -> ProducerOptions {
     ProducerOptions {
         attempts: 100,

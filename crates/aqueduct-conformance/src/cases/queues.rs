@@ -1,12 +1,12 @@
-//! What a queue has to show of its own (rule 13): without order where it claims none, and behind a
-//! failing key where it does. A log shows the same.
+//! Tests queues (rule 13): free delivery if the queue claims no order, and followers that wait
+//! behind a failing event if it does. Logs run the same cases.
 
 use std::time::Duration;
 
 use aqueduct_core::{Capability, DeadLetterQuery, DeadLetterReason, Event};
 use aqueduct_layers::OnExhausted;
 
-use super::dead::{layer, only_letter};
+use super::dead::{layer, only_dead_letter};
 use super::dead_letters::listed;
 use crate::case::{Case, Need, case};
 use crate::context::Context;
@@ -55,7 +55,7 @@ async fn exhausted_event_alone_becomes_a_letter(context: &Context<'_>) -> Outcom
         delivery.nack(Duration::from_millis(5)).await?;
     }
     member.silent(context).await?;
-    let dead_letter = only_letter(context, &*dead_letters).await?.dead_letter;
+    let dead_letter = only_dead_letter(context, &*dead_letters).await?.dead_letter;
     check_eq!(
         dead_letter.event.id(),
         event.id(),
@@ -76,7 +76,7 @@ async fn long_handling_keeps_its_event(context: &Context<'_>) -> Outcome {
     let other = bench.join("group").mortal().elsewhere().open().await?;
     bench.send(&[keyed("k", 0)]).await?;
     let (member, other) = match context.quiet(other.next(context)).await {
-        // Either may have been given it.
+        // Either consumer may receive it.
         Some(delivery) => hold(context, delivery?, member, other).await?,
         None => {
             let delivery = member.next(context).await?;
@@ -87,7 +87,7 @@ async fn long_handling_keeps_its_event(context: &Context<'_>) -> Outcome {
     other.close(context).await
 }
 
-/// Handles for three lives, while another looks for the same event.
+/// Handles an event for three visibility time-outs, while another consumer looks for it.
 async fn hold(
     context: &Context<'_>,
     delivery: aqueduct_core::Delivery,
@@ -100,7 +100,7 @@ async fn hold(
     }
     check!(
         delivery.revoked().reason().is_none(),
-        "a handler that works has lost its event"
+        "a running handler lost its event"
     );
     delivery
         .ack()
@@ -133,7 +133,7 @@ async fn delayed_event_comes_to_nobody_before(context: &Context<'_>) -> Outcome 
     let waited = context.runtime.now().since(nacked);
     check!(
         waited >= delay.mul_f64(0.9),
-        "came again after {waited:?}, not {delay:?}"
+        "redelivered after {waited:?}, expected {delay:?}"
     );
     delivery.ack().await?;
     member.close(context).await?;
@@ -167,7 +167,7 @@ async fn followers_of_a_failing_event_stay_innocent(context: &Context<'_>) -> Ou
         delivery.ack().await?;
     }
     let found = listed(&*dead_letters, &DeadLetterQuery::default()).await?;
-    check!(found.is_empty(), "an innocent became a dead letter");
+    check!(found.is_empty(), "a follower became a dead letter");
     member.close(context).await
 }
 
@@ -200,7 +200,7 @@ async fn dead_consumers_key_comes_again_in_order(context: &Context<'_>) -> Outco
     while seen.distinct() < events.len() {
         let receiving = successor.consumer().receive_batch(3);
         let received = context
-            .within("what the dead one held", receiving)
+            .within("the events of the dead consumer", receiving)
             .await??;
         for delivery in &received {
             seen.note(delivery.event());

@@ -70,7 +70,7 @@ async fn reshard_under_load(context: &Context<'_>, from: u32, to: u32) -> Outcom
     member.close(context).await
 }
 
-/// New events of every key still arrive.
+/// Checks that new events of every key still arrive.
 async fn check_flows_on(bench: &Bench<'_>, member: &crate::member::Member) -> Outcome {
     let more: Vec<Event> = interleaved(&KEYS, 1);
     bench.send(&more).await?;

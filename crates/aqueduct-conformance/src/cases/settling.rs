@@ -56,7 +56,7 @@ async fn nack_waits_for_its_delay(context: &Context<'_>) -> Outcome {
         let waited = context.runtime.now().since(nacked);
         check!(
             waited >= delay.mul_f64(0.9),
-            "came again after {waited:?}, not {delay:?}"
+            "redelivered after {waited:?}, expected {delay:?}"
         );
         again.nack(None).await?;
     }
@@ -167,7 +167,7 @@ async fn nack_supersedes_the_rest_of_its_run(context: &Context<'_>) -> Outcome {
         check_eq!(
             number(again.event())?,
             n as u64,
-            "what comes again, in order"
+            "the redelivered events, in order"
         );
         again.ack().await?;
     }
@@ -220,8 +220,11 @@ async fn rejection_without_letters_is_refused(context: &Context<'_>) -> Outcome 
     let member = bench.join("group").open().await?;
     bench.send(&[keyed("k", 0)]).await?;
     let delivery = member.next(context).await?;
-    match delivery.reject("it makes no sense").await {
-        Ok(()) => check!(false, "a rejection went nowhere and was accepted"),
+    match delivery.reject("invalid order").await {
+        Ok(()) => check!(
+            false,
+            "a rejection was accepted although there is no dead letter store"
+        ),
         Err(failed) => {
             check_eq!(
                 failed.error.kind(),
@@ -232,7 +235,7 @@ async fn rejection_without_letters_is_refused(context: &Context<'_>) -> Outcome 
                 .delivery
                 .ack()
                 .await
-                .during("acknowledging what was given back")?;
+                .during("acknowledging the rejected delivery")?;
         }
     }
     member.silent(context).await?;

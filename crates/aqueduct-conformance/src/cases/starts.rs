@@ -197,14 +197,14 @@ async fn gap_is_never_silent(context: &Context<'_>) -> Outcome {
     let member = bench.join("group").open().await?;
     for time in ["at first", "later"] {
         let receiving = member.consumer().receive_batch(10);
-        let received = context.within("the gap to be told", receiving).await?;
+        let received = context.within("the gap to be reported", receiving).await?;
         let kind = received
             .map(|received| received.len())
             .map_err(|error| error.kind());
         check_eq!(
             kind,
             Err(ErrorKind::PositionExpired),
-            "what a gap answers {time}"
+            "the result of a gap {time}"
         );
     }
     member.close(context).await
@@ -243,7 +243,8 @@ async fn gap_goes_on_at_the_latest(context: &Context<'_>) -> Outcome {
     member.close(context).await
 }
 
-/// A group that settled 3 events, whose next ones are gone, with events 100 and 101 behind them.
+/// Prepares a group that settled 3 events, whose next ones have expired, followed by events 100 and
+/// 101.
 async fn gap<'a>(context: &'a Context<'a>) -> Outcome<Bench<'a>> {
     let bench = context.bench(1).await?;
     let events: Vec<Event> = (0..12).map(|n| keyed("k", n)).collect();

@@ -10,7 +10,7 @@ use aqueduct_core::{
 use async_trait::async_trait;
 
 /// A producer that keeps the prefix rule and fails often: some events of a call are not stored,
-/// some are stored and their answers lost.
+/// some are stored and their responses lost.
 pub(crate) struct Flaky {
     inner: Arc<dyn Producer>,
     draws: AtomicU64,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use aqueduct_core::{Capabilities, Event, Lane, Producer, Result, Runtime, SendReport};
 use async_trait::async_trait;
 
-/// A producer that holds every call back while its gate is shut.
+/// A producer that delays every call while its gate is shut.
 pub(crate) struct Gated {
     inner: Arc<dyn Producer>,
     runtime: Runtime,
@@ -23,12 +23,12 @@ impl Gated {
         })
     }
 
-    /// Lets all calls through.
+    /// Opens the gate for all calls.
     pub(crate) fn open(&self) {
         self.shut.store(false, Ordering::SeqCst);
     }
 
-    /// How many events it was given so far.
+    /// Returns the number of events sent to it so far.
     pub(crate) fn taken(&self) -> usize {
         self.held.load(Ordering::SeqCst)
     }

@@ -7,7 +7,7 @@ use aqueduct_core::{
 };
 use async_trait::async_trait;
 
-/// The line between one member and its lease store.
+/// The connection between one member and its lease store.
 #[derive(Clone, Default)]
 pub(crate) struct Line(Arc<State>);
 
@@ -19,22 +19,22 @@ struct State {
 }
 
 impl Line {
-    /// From now on nothing gets through: to its store the member is as good as dead.
+    /// Blocks every further call, so that the store sees the member as dead.
     pub(crate) fn cut(&self) {
         self.0.cut.store(true, Ordering::SeqCst);
     }
 
-    /// Does the next `count` writes and loses their answers.
+    /// Executes the next `count` writes and loses their responses.
     pub(crate) fn lose_answers(&self, count: usize) {
         self.0.lose.store(count, Ordering::SeqCst);
     }
 
-    /// How many answers are still to be lost.
+    /// Returns how many responses are still to be lost.
     pub(crate) fn to_lose(&self) -> usize {
         self.0.lose.load(Ordering::SeqCst)
     }
 
-    /// How many renewals and commits went through.
+    /// Returns how many renewals and commits went through.
     pub(crate) fn writes(&self) -> usize {
         self.0.writes.load(Ordering::SeqCst)
     }
@@ -54,15 +54,13 @@ impl Line {
             .fetch_update(Ordering::SeqCst, Ordering::SeqCst, less)
         {
             Err(_) => Ok(answer),
-            Ok(_) => {
-                Err(Error::new(ErrorKind::TimedOut, "the answer is lost")
-                    .with_effect(Effect::Unknown))
-            }
+            Ok(_) => Err(Error::new(ErrorKind::TimedOut, "the response is lost")
+                .with_effect(Effect::Unknown)),
         }
     }
 }
 
-/// A lease store at the end of a line.
+/// A lease store behind a [`Line`].
 pub(crate) struct LinedLeases {
     inner: Arc<dyn LeaseStore>,
     line: Line,

@@ -1,4 +1,4 @@
-//! Faults that the suite makes itself, so that they can be shown on every backend.
+//! Faults that the suite injects itself, so that they can be tested on every backend.
 
 mod flaky;
 mod gate;

@@ -3,11 +3,10 @@ use std::task::Poll;
 
 use futures::FutureExt as _;
 
-/// Polls `future` up to `polls` times, each time when it was woken, and drops it there; answers
-/// what it made where it was ready by then.
+/// Polls `future` up to `polls` times, each time after it was woken, then drops it. Returns its
+/// output if it was ready by then.
 ///
-/// Waits at most for `limit` between two polls: a future that nothing wakes is dropped where it
-/// stands.
+/// Waits at most `limit` between two polls: a future that is not woken by then is dropped.
 pub(crate) async fn cancel_after<T>(
     polls: usize,
     future: impl Future<Output = T>,

@@ -4,14 +4,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use aqueduct_core::{DeadLetter, DeadLetterQueue, DeadLetterStore, Error, ErrorKind, Result};
 use async_trait::async_trait;
 
-/// A dead letter queue that refuses at first.
+/// A dead letter queue whose first calls fail.
 pub(crate) struct Stubborn {
     inner: Arc<dyn DeadLetterStore>,
     refusals: AtomicUsize,
 }
 
 impl Stubborn {
-    /// Refuses `refusals` calls.
+    /// Fails the first `refusals` calls.
     pub(crate) fn new(inner: Arc<dyn DeadLetterStore>, refusals: usize) -> Self {
         Self {
             inner,

@@ -12,7 +12,7 @@ use aqueduct_core::{
 };
 use async_trait::async_trait;
 
-/// What a producer does with the events of a call and the one below it.
+/// Sends the events of a call with the inner producer, breaking a promise.
 type Send = for<'a> fn(&'a dyn Producer, &'a [Event]) -> futures::future::BoxFuture<'a, SendReport>;
 
 /// A resource that breaks one promise.
@@ -87,7 +87,7 @@ impl Broken {
         })
     }
 
-    /// Claims nothing and offers a producer alone.
+    /// Claims nothing and offers only a producer.
     pub(crate) fn mute(inner: Arc<dyn Resource>) -> Arc<dyn Resource> {
         Arc::new(Self {
             mute: true,
@@ -207,7 +207,7 @@ pub(crate) fn loses_one<'a>(
     })
 }
 
-/// Sends each event alone, so that nothing knows of the failure before it.
+/// Sends each event by itself, so that an earlier failure does not stop later ones.
 pub(crate) fn goes_on_behind_a_failure<'a>(
     inner: &'a dyn Producer,
     events: &'a [Event],
@@ -236,7 +236,7 @@ pub(crate) fn forgets_the_subject<'a>(
     })
 }
 
-/// Sends every call again, as a client does whose retries nobody counts.
+/// Sends every call twice, like a client with hidden retries.
 pub(crate) fn stores_twice<'a>(
     inner: &'a dyn Producer,
     events: &'a [Event],
@@ -247,7 +247,7 @@ pub(crate) fn stores_twice<'a>(
     })
 }
 
-/// Answers for the last event first.
+/// Returns the outcomes in reverse order.
 pub(crate) fn turns_outcomes_round<'a>(
     inner: &'a dyn Producer,
     events: &'a [Event],
@@ -322,7 +322,7 @@ struct BrokenLeases {
 }
 
 impl BrokenLeases {
-    /// Writes `next` whatever is stored.
+    /// Writes `next` without comparing the stored row.
     async fn force(&self, key: &GroupKey, next: Lease) -> Result<Swap> {
         loop {
             let Some(current) = self.inner.read(key, &next.partition).await? else {

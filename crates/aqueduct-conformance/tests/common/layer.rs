@@ -15,7 +15,7 @@ pub(crate) enum LayerFault {
     DefersAcks,
 }
 
-/// The layer of that fault alone.
+/// Returns a set with only the layer of that fault.
 pub(crate) fn through(fault: LayerFault) -> LayerSet {
     LayerSet::new("a broken layer", move |_| {
         Ok(vec![Arc::new(BrokenLayer(fault))])

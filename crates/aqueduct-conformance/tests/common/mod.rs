@@ -1,4 +1,4 @@
-//! The suite's own subject: the memory backend, as it is or broken on purpose.
+//! The suite's own subject: the memory backend, intact or broken on purpose.
 #![allow(dead_code)]
 
 pub(crate) mod broken;
@@ -39,14 +39,14 @@ impl Memory {
         }
     }
 
-    /// With a small backlog: a simulation runs on one thread, and its time is its work.
+    /// Sets a small backlog: a simulation runs on one thread, so its run time is its work.
     pub(crate) fn small() -> Self {
         let mut memory = Self::new();
         memory.timing.backlog = 5_000;
         memory
     }
 
-    /// With every stream broken in that way.
+    /// Breaks every stream with `broken`.
     pub(crate) fn broken(broken: Break) -> Self {
         Self {
             broken: Some(broken),
@@ -54,7 +54,7 @@ impl Memory {
         }
     }
 
-    /// With little patience, for what is going to fail.
+    /// Sets short limits, for cases that are expected to fail.
     pub(crate) fn impatient() -> Self {
         let mut timing = Timing::default();
         timing.deadline = Duration::from_secs(12);
@@ -66,7 +66,7 @@ impl Memory {
         }
     }
 
-    /// That lacks these cases.
+    /// Declares that these cases cannot run.
     pub(crate) fn lacking(cases: &[&'static str]) -> Self {
         let reason = "left out on purpose";
         let lack = |case: &&'static str| Lack { case, reason };

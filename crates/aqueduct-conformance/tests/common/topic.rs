@@ -1,5 +1,5 @@
-//! A topic in memory that each group reads as a queue, as Pub/Sub's subscriptions do: messages are
-//! leased, and those of a key go out only while none of it is leased.
+//! An in-memory topic that each group reads as a queue, like the subscriptions of Pub/Sub: messages
+//! are leased, and a message is delivered only while no other of its key is leased.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,7 +13,7 @@ use aqueduct_core::{
 };
 use async_trait::async_trait;
 
-/// How often an empty queue is looked at.
+/// The polling interval of an empty queue.
 const LOOK: Duration = Duration::from_millis(20);
 
 /// The most events of one send.
@@ -34,7 +34,7 @@ struct Stored {
     groups: BTreeMap<GroupName, BTreeMap<usize, Lease>>,
 }
 
-/// Whether a group has a message, and until when it is hidden from its other consumers.
+/// The lease of a message in a group, which hides it from the group's other consumers until `end`.
 #[derive(Clone, Copy, Default)]
 struct Lease {
     acked: bool,
@@ -194,7 +194,7 @@ impl TopicSubscription {
         taken.into_iter().map(|(_, message)| message).collect()
     }
 
-    /// Changes the lease of a receipt that still counts.
+    /// Changes the lease of a receipt that is still valid.
     fn change(&self, receipt: &SmallStr, change: impl FnOnce(&mut Lease, Instant)) -> Result<()> {
         let now = self.topic.runtime.now();
         let mut stored = self.topic.stored();

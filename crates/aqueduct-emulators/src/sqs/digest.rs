@@ -4,12 +4,12 @@ use md5::{Digest as _, Md5};
 
 use super::message::{AttributeData, MessageAttribute};
 
-/// The MD5 of a body, in hexadecimal digits.
+/// Returns the MD5 of a body in hexadecimal digits.
 pub(super) fn of_body(body: &str) -> String {
     hex(&Md5::digest(body.as_bytes()))
 }
 
-/// The MD5 of attributes, as the service computes it; `None` where there are none.
+/// Returns the MD5 of attributes as the service computes it; `None` if there are none.
 pub(super) fn of_attributes(attributes: &BTreeMap<String, MessageAttribute>) -> Option<String> {
     if attributes.is_empty() {
         return None;

@@ -1,12 +1,12 @@
 use serde_json::{Value, json};
 
-/// What an operation answers where it fails.
+/// The error response of an operation.
 #[derive(Clone, Debug)]
 pub(super) struct Fault {
     pub(super) status: u16,
-    /// As the JSON protocol names it.
+    /// The error type of the JSON protocol.
     pub(super) shape: &'static str,
-    /// As the older protocol named it, which clients still prefer.
+    /// The error code of the older query protocol, which clients still prefer.
     pub(super) code: &'static str,
     pub(super) message: String,
 }
@@ -62,7 +62,7 @@ impl Fault {
         json!({ "__type": kind, "message": self.message })
     }
 
-    /// The entry of a batch that failed.
+    /// Returns the result of a batch entry that failed.
     pub(super) fn entry(&self, id: &str) -> Value {
         let (code, message) = (self.code, &self.message);
         json!({ "Id": id, "SenderFault": true, "Code": code, "Message": message })

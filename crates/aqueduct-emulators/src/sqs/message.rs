@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::digest;
 use super::fault::Fault;
 
-/// A message that the queue holds.
+/// A message stored in a queue.
 #[derive(Clone, Debug)]
 pub(super) struct Message {
     pub(super) id: String,
@@ -17,7 +17,7 @@ pub(super) struct Message {
     pub(super) sent: i64,
     pub(super) group: Option<String>,
     pub(super) dedup: Option<String>,
-    /// Hidden until then: received, or delayed.
+    /// The end of its visibility time-out or delay; `None` while it can be received.
     pub(super) hidden_until: Option<Instant>,
     pub(super) in_flight: bool,
     pub(super) received: u32,
@@ -39,7 +39,7 @@ pub(super) enum AttributeData {
     Binary(Vec<u8>),
 }
 
-/// What a sender gives.
+/// A message to store, parsed from a send request.
 pub(super) struct NewMessage {
     pub(super) body: String,
     pub(super) attributes: BTreeMap<String, MessageAttribute>,
@@ -72,7 +72,7 @@ impl NewMessage {
         })
     }
 
-    /// What counts towards the limits.
+    /// Returns the size that counts towards the limits, in bytes.
     pub(super) fn size(&self) -> usize {
         let attributes: usize = self
             .attributes
@@ -90,7 +90,7 @@ impl NewMessage {
 }
 
 impl Message {
-    /// As `ReceiveMessage` shows it.
+    /// Returns the message in the format of a `ReceiveMessage` response.
     pub(super) fn shown(&self, sequence: u64, request: &Value) -> Value {
         let mut system = Map::new();
         let wants = |name: &str| {
@@ -166,7 +166,7 @@ impl MessageAttribute {
     }
 }
 
-/// 20 digits, as the service writes them.
+/// Formats a sequence number with 20 digits, as the service does.
 pub(super) fn sequence_text(sequence: u64) -> String {
     format!("188700{sequence:014}")
 }

@@ -30,19 +30,19 @@ use self::fault::Fault;
 pub use self::server::SqsServer;
 use self::service::{Answer, Service};
 
-/// An SQS of its own: standard and FIFO queues, as far as they can be told from the service's.
-/// Clones are the same. Time and randomness are the runtime's, so it also runs on a virtual clock.
+/// Emulates the standard and FIFO queues of SQS. Clones share state. Time and randomness come
+/// from the runtime, so it also runs on a virtual clock.
 ///
-/// A standard queue hands out its messages in no exact order. Every access key is good, but the
-/// one of [`Sqs::denied_credentials`]. Policies, encryption and permissions are taken and mean nothing; retention
-/// is not enforced.
+/// A standard queue returns its messages in no exact order. Every access key is accepted except the
+/// one of [`Sqs::denied_credentials`]. Policies, encryption and permissions are accepted and
+/// ignored; retention is not enforced.
 #[derive(Clone)]
 pub struct Sqs(Arc<Shared>);
 
 struct Shared {
     runtime: Runtime,
     service: Mutex<Service>,
-    /// By the queue's name.
+    /// The queues, by name.
     changed: Mutex<BTreeMap<String, Arc<Signal>>>,
 }
 
@@ -54,7 +54,7 @@ pub struct SqsLimits {
     pub standard_in_flight: usize,
     /// The most messages of a FIFO queue that are in flight. Default: 20,000.
     pub fifo_in_flight: usize,
-    /// How long the name of a deleted queue cannot be used. Default: 60 s.
+    /// How long the name of a deleted queue cannot be reused. Default: 60 s.
     pub deleted_name: Duration,
 }
 
@@ -69,12 +69,12 @@ impl Default for SqsLimits {
 }
 
 impl Sqs {
-    /// One without queues.
+    /// Creates an emulator without queues.
     pub fn new(runtime: &Runtime) -> Self {
         Self::with_limits(runtime, SqsLimits::default())
     }
 
-    /// One without queues, with those limits.
+    /// Creates an emulator without queues, with those limits.
     pub fn with_limits(runtime: &Runtime, limits: SqsLimits) -> Self {
         Self(Arc::new(Shared {
             runtime: runtime.clone(),
@@ -83,13 +83,13 @@ impl Sqs {
         }))
     }
 
-    /// Credentials that it refuses.
+    /// Returns credentials that it refuses.
     pub fn denied_credentials() -> SharedCredentialsProvider {
         let denied = Credentials::new("denied", "denied", None, None, "emulator");
         SharedCredentialsProvider::new(denied)
     }
 
-    /// The client to give to `Aws::with_http_client`: it answers itself.
+    /// Returns a client for `Aws::with_http_client` that calls the emulator in process.
     pub fn client(&self) -> SharedHttpClient {
         SharedHttpClient::new(self.clone())
     }
@@ -108,7 +108,7 @@ impl Sqs {
         service.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Answers one request: status, the error's code for the header, body.
+    /// Handles one request; returns the status, the error code for the header, and the body.
     async fn answer(&self, request: Request) -> (u16, Option<String>, String) {
         match self.serve(request).await {
             Ok(answer) => (200, None, answer.to_string()),
@@ -128,7 +128,7 @@ impl Sqs {
             return Err(Fault::new("InvalidAction", "The action is not valid."));
         };
         let body: Value = serde_json::from_slice(&request.body)
-            .map_err(|_| Fault::new("SerializationException", "The body is no JSON."))?;
+            .map_err(|_| Fault::new("SerializationException", "The body is not valid JSON."))?;
         let began = self.0.runtime.now();
         loop {
             let queue = body["QueueUrl"].as_str().unwrap_or_default();
@@ -159,7 +159,7 @@ impl Sqs {
     }
 }
 
-/// What counts of a request.
+/// The parts of a request that matter.
 struct Request {
     /// Scheme and authority, for the URLs of queues.
     host: String,

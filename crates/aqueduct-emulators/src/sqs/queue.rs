@@ -7,10 +7,10 @@ use serde_json::Value;
 use super::fault::Fault;
 use super::message::{Message, NewMessage};
 
-/// Within this a FIFO queue takes a deduplication id once, and repeats a receipt.
+/// How long a FIFO queue remembers deduplication ids and receive request attempts.
 const REMEMBERED: Duration = Duration::from_secs(300);
 
-/// The longest that a message stays in flight.
+/// The service's limit for the time that a message stays in flight.
 const LONGEST: Duration = Duration::from_secs(43_200);
 
 /// One queue.
@@ -23,16 +23,16 @@ pub(super) struct Queue {
     pub(super) created: i64,
     messages: BTreeMap<u64, Message>,
     next: u64,
-    /// Of a standard queue: those that can be received.
+    /// The visible messages of a standard queue.
     visible: BTreeSet<u64>,
     hidden: BTreeSet<(Instant, u64)>,
-    /// Of a FIFO queue.
+    /// The message groups of a FIFO queue.
     groups: BTreeMap<String, Group>,
-    /// The groups that are not locked, by their first message.
+    /// The groups that are not locked, by the sequence number of their first message.
     heads: BTreeSet<(u64, String)>,
     deduplicated: BTreeMap<String, (Instant, String, u64)>,
     receipts: BTreeMap<String, (Instant, Vec<(u64, String)>)>,
-    /// How many deduplication ids there are when old ones are looked for.
+    /// The number of deduplication ids at which expired ones are removed.
     sweep_at: usize,
 }
 
@@ -43,7 +43,7 @@ struct Group {
     head: Option<u64>,
 }
 
-/// What a receipt is asked for.
+/// The parameters of a receive request.
 pub(super) struct Asked {
     pub(super) max: usize,
     pub(super) visibility: Duration,
@@ -80,7 +80,7 @@ impl Queue {
             .unwrap_or(default)
     }
 
-    /// Visible, in flight, delayed.
+    /// Returns the number of visible, in-flight and delayed messages.
     pub(super) fn counts(&mut self, now: Instant) -> [usize; 3] {
         self.show_due(now);
         let flying = self.in_flight();
@@ -88,7 +88,7 @@ impl Queue {
         [self.messages.len() - hidden, flying, hidden - flying]
     }
 
-    /// The ARN of its dead letter queue, and after how many receipts.
+    /// Returns the ARN of its dead letter queue and the maximum receive count.
     pub(super) fn redrive(&self) -> Option<(String, u32)> {
         let policy: Value = serde_json::from_str(self.attributes.get("RedrivePolicy")?).ok()?;
         let count = &policy["maxReceiveCount"];
@@ -97,7 +97,7 @@ impl Queue {
         Some((target.to_owned(), u32::try_from(count).ok()?))
     }
 
-    /// When the next hidden message can be received again.
+    /// Returns when the next hidden message becomes visible.
     pub(super) fn next_due(&self) -> Option<Instant> {
         self.hidden.first().map(|(at, _)| *at)
     }
@@ -111,7 +111,7 @@ impl Queue {
         self.receipts.clear();
     }
 
-    /// Stores a message; answers its id and sequence number.
+    /// Stores a message; returns its id and sequence number.
     pub(super) fn send(
         &mut self,
         new: NewMessage,
@@ -198,7 +198,7 @@ impl Queue {
         Ok((id, self.put(message)))
     }
 
-    /// Takes over a message that another queue gave up.
+    /// Stores a message that was moved from another queue.
     pub(super) fn take_over(&mut self, mut message: Message, from: &str) {
         message.hidden_until = None;
         message.in_flight = false;
@@ -207,7 +207,8 @@ impl Queue {
         self.put(message);
     }
 
-    /// Receives up to `max`; also those that have been received too often, to be moved away.
+    /// Receives up to `max` messages. Also returns those that exceed the maximum receive count, for
+    /// the dead letter queue.
     pub(super) fn receive(
         &mut self,
         asked: &Asked,
@@ -276,7 +277,7 @@ impl Queue {
         self.messages.get(&sequence)
     }
 
-    /// Deletes by the newest receipt; an older one deletes nothing, and says nothing of it.
+    /// Deletes a message by its newest receipt handle; an older handle is ignored without an error.
     pub(super) fn delete(&mut self, handle: &str, now: Instant) -> Result<(), Fault> {
         check_handle(handle)?;
         self.show_due(now);
@@ -358,7 +359,7 @@ impl Queue {
         sequence
     }
 
-    /// The same messages for the same attempt, while nothing happened to them.
+    /// Repeats the result of an earlier receive with the same attempt id, unless a message changed.
     fn receipt_again(&mut self, asked: &Asked, now: Instant) -> Option<Vec<u64>> {
         self.receipts
             .retain(|_, (at, _)| now.since(*at) < REMEMBERED);
@@ -382,8 +383,8 @@ impl Queue {
         Some(again)
     }
 
-    /// What is received next: in a FIFO queue the first of a group that is free or locked by this
-    /// very receipt, in a standard queue any of the oldest.
+    /// Returns the next message to receive. In a FIFO queue this is the first of a group that is
+    /// free or locked by this receive, in a standard queue one of the oldest at random.
     fn candidate(&self, mine: &BTreeSet<String>, random: &mut impl FnMut() -> u64) -> Option<u64> {
         if !self.fifo {
             let window = self.visible.len().min(12) as u64;
@@ -447,7 +448,7 @@ impl Queue {
         }
     }
 
-    /// Takes a message from wherever it is listed.
+    /// Removes a message from every index.
     fn unlist(&mut self, sequence: u64) {
         let Some(message) = self.messages.get(&sequence) else {
             return;

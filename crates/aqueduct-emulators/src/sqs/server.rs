@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 
 use super::{Request, Sqs};
 
-/// An [`Sqs`] on the loopback interface, for other processes; it ends with this value.
+/// Serves an [`Sqs`] on the loopback interface, for other processes, until it is dropped.
 #[derive(Debug)]
 pub struct SqsServer {
     endpoint: String,
@@ -17,10 +17,10 @@ pub struct SqsServer {
 }
 
 impl Sqs {
-    /// Serves it on that port, 0 for a free one, on the current Tokio runtime.
+    /// Listens on `port`, 0 for a free one, on the current Tokio runtime.
     ///
     /// # Errors
-    /// Where the port cannot be opened.
+    /// If the port cannot be opened.
     pub async fn serve_on(&self, port: u16) -> io::Result<SqsServer> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
         let endpoint = format!("http://{}", listener.local_addr()?);
@@ -32,7 +32,7 @@ impl Sqs {
         });
         let serving = async move { axum::serve(listener, app).await };
         tokio::spawn(async move {
-            // The sender's end says the same as a message.
+            // A dropped sender ends the server as well as a message does.
             futures::future::select(Box::pin(serving), stopped).await;
         });
         Ok(SqsServer {
@@ -43,14 +43,14 @@ impl Sqs {
 }
 
 impl SqsServer {
-    /// Where it listens, as the option `endpoint` takes it.
+    /// Returns its URL, for the option `endpoint`.
     pub fn endpoint(&self) -> &str {
         &self.endpoint
     }
 }
 
 async fn serve(sqs: &Sqs, host: String, request: http::Request<Body>) -> Response {
-    /// Far above what a full batch takes.
+    /// The limit of a request body, far above the size of a full batch.
     const LARGEST: usize = 8 << 20;
     let (parts, body) = request.into_parts();
     let header = |headers: &HeaderMap, name: &str| {

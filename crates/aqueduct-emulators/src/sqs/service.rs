@@ -23,10 +23,10 @@ pub(super) struct Service {
     touched: Vec<String>,
 }
 
-/// What an operation answers.
+/// The result of an operation.
 pub(super) enum Answer {
     Now(Value),
-    /// Nothing is there to receive: again when something changes, at that time, or at the end.
+    /// No message to receive: retry after a change, at the given time, or when the wait ends.
     Wait {
         due: Option<Instant>,
         most: Duration,
@@ -167,7 +167,7 @@ impl Service {
             })),
             other => Err(Fault::new(
                 "UnsupportedOperation",
-                format!("The emulator has no operation {other}."),
+                format!("The emulator does not support the operation {other}."),
             )),
         }
     }

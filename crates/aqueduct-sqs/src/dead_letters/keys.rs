@@ -1,5 +1,5 @@
-//! The keys that `divert_key` holds, as tags of the queue: a name that is a hash, and a value that
-//! says which key of which group and stream it is.
+//! Stores the keys that `divert_key` holds as tags of the queue. The name of a tag is a hash; its
+//! value encodes group, stream and key.
 
 use aqueduct_core::{Error, ErrorKind, GroupName, Result, SmallStr, StreamName};
 use base64::Engine as _;
@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 const PREFIX: &str = "aqueduct-held-";
 
-/// The longest value of a tag.
+/// The service's limit for the value of a tag, in bytes.
 const LONGEST: usize = 256;
 
 pub(super) fn name_of(group: &GroupName, stream: &StreamName, key: &str) -> String {
@@ -26,14 +26,14 @@ pub(super) fn tag_of(
     if value.len() > LONGEST {
         return Err(Error::new(
             ErrorKind::TooLarge,
-            "a key this long cannot be held in a queue: group, stream and key together take at \
-             most about 180 bytes",
+            "the key is too long to be held as a tag of the queue: group, stream and key \
+             together may have about 180 bytes; use a shorter key",
         ));
     }
     Ok((name_of(group, stream, key), value))
 }
 
-/// The key that a tag holds, where it is of that group and stream.
+/// Returns the key that a tag holds, or `None` if it belongs to another group or stream.
 pub(super) fn key_of(
     name: &str,
     value: &str,

@@ -1,4 +1,4 @@
-//! Dead letters in a queue. The README says what a queue cannot do for them.
+//! Stores dead letters in a queue. The README lists the limits.
 
 mod encode;
 mod keys;
@@ -25,9 +25,9 @@ pub(crate) struct SqsDeadLetters {
     queue: Queue,
     largest: usize,
     runtime: Runtime,
-    /// Rises with each dead letter of this process, as the wall clock does.
+    /// The order of the last dead letter of this process, in microseconds of the wall clock.
     order: Mutex<u64>,
-    /// Held by whoever looks through the queue: two would hide dead letters from each other.
+    /// Held during a scan: two scans at once would hide dead letters from each other.
     looking: futures::lock::Mutex<()>,
 }
 
@@ -42,7 +42,7 @@ impl SqsDeadLetters {
         }
     }
 
-    /// Microseconds of the wall clock, or one more than the last.
+    /// Returns the wall clock in microseconds, or one more than the last value if that is later.
     fn next_order(&self) -> u64 {
         let wall = u64::try_from(self.runtime.wall().as_millis()).unwrap_or_default();
         let mut order = self.order.lock().unwrap_or_else(PoisonError::into_inner);
@@ -55,11 +55,12 @@ impl SqsDeadLetters {
         if let (true, Some(key)) = (dead_letter.holds_key, dead_letter.event.key()) {
             let (name, value) = keys::tag_of(&dead_letter.group, &dead_letter.stream, key)?;
             let tagged = self.queue.tag(&name, &value).await;
-            tagged
-                .map_err(|error| error.context("a queue holds at most 50 keys of dead letters"))?;
+            tagged.map_err(|error| {
+                error.context("a queue can hold at most 50 diverted keys, one tag each")
+            })?;
         }
-        // A group of its own, so that no dead letter hides another; and never a repetition: an event
-        // that fails again after its redrive makes the same dead letter again.
+        // A message group per dead letter, so that none locks another, and a fresh deduplication id:
+        // an event that fails again after its redrive produces an equal dead letter.
         let id = || self.queue.fifo.then(|| ids::random(&self.runtime));
         Ok(Outgoing {
             encoded,
@@ -68,7 +69,8 @@ impl SqsDeadLetters {
         })
     }
 
-    /// Takes out the dead letters of those names; with every copy, where they are to go.
+    /// Scans for the dead letters of those ids. With `every`, scans the whole queue, so that all
+    /// copies of a dead letter that was stored twice are found.
     async fn find(&self, ids: &[DeadLetterId], every: bool) -> Result<(Scan, Vec<Option<Stored>>)> {
         let wanted: Vec<Option<SmallStr>> = ids.iter().map(stored::message_of).collect();
         let all: Vec<SmallStr> = wanted.iter().flatten().cloned().collect();
@@ -129,7 +131,7 @@ impl DeadLetterStore for SqsDeadLetters {
         let after = match &query.after {
             None => None,
             Some(id) => Some(Place::of(id).ok_or_else(|| {
-                let what = format!("dead letter {id}: no such name");
+                let what = format!("dead letter {id}: malformed id (expected ORDER.MESSAGE)");
                 Error::new(ErrorKind::Invalid, what)
             })?),
         };
@@ -185,7 +187,7 @@ impl DeadLetterStore for SqsDeadLetters {
             }
             answers[at] = outcome;
         }
-        // Sent and not removed, a dead letter may be sent again: its id lets the consumer know.
+        // If the removal fails, the dead letter may be redriven again; consumers see the same id.
         let messages: Vec<SmallStr> = sent.iter().map(|it| it.1.clone()).collect();
         let removed = scan.delete(&messages).await;
         for ((at, _), outcome) in sent.into_iter().zip(removed) {
@@ -233,6 +235,8 @@ impl DeadLetterStore for SqsDeadLetters {
 fn no_letter(id: &DeadLetterId) -> Error {
     Error::new(
         ErrorKind::NotFound,
-        format!("dead letter {id}: there is no such dead letter, or somebody else looks at it now"),
+        format!(
+            "dead letter {id} not found: it was removed, or another process is scanning the queue"
+        ),
     )
 }

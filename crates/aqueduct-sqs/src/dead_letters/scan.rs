@@ -7,23 +7,23 @@ use super::stored::{Place, Stored};
 use crate::ids;
 use crate::queue::{BATCH, Queue, Receipt};
 
-/// How long dead letters are hidden from others while somebody looks: a thousand take some seconds.
+/// How long a scan hides dead letters from other consumers: reading 1,000 takes some seconds.
 const HIDDEN: Duration = Duration::from_secs(300);
 
-/// How long the queue is asked for more. A request that waits asks all of its servers, so that an
-/// empty answer says that nothing is left.
+/// How long a receive waits. Long polling asks all servers of the queue, so an empty response means
+/// that the queue is empty.
 const WAIT: Duration = Duration::from_secs(1);
 
-/// The most dead letters that are looked through; the service lets nobody hold more of a FIFO queue.
+/// The most dead letters of one scan: the service's limit of messages in flight for a FIFO queue.
 const MOST: usize = 20_000;
 
-/// Dead letters that are taken out to be looked at. They go back in the end, also where that is
-/// cancelled.
+/// The dead letters received by one scan. Dropping it makes them visible again, also when the scan
+/// is cancelled.
 pub(super) struct Scan {
     queue: Queue,
     runtime: Runtime,
     found: BTreeMap<SmallStr, Stored>,
-    /// Of one that was found, buried twice.
+    /// Further copies of a dead letter that was stored twice, by the message id of the first.
     copies: BTreeMap<SmallStr, Vec<Stored>>,
 }
 
@@ -41,7 +41,7 @@ impl Scan {
         &self.found
     }
 
-    /// Takes out dead letters until those messages are found; all there are, where none are named.
+    /// Receives dead letters until the wanted messages are found, or all of them if `wanted` is `None`.
     pub(super) async fn look_for(&mut self, wanted: Option<&Vec<SmallStr>>) -> Result<()> {
         let source: SmallStr = format!("sqs://{}", self.queue.name).into();
         loop {
@@ -72,8 +72,8 @@ impl Scan {
                 return Err(Error::new(
                     ErrorKind::Full,
                     format!(
-                        "queue {}: more than {MOST} dead letters cannot be looked through; redrive or \
-                         purge some, or move them by the service's own redrive",
+                        "queue {}: more than {MOST} dead letters cannot be listed; redrive or purge \
+                         some, or move them with the service's own redrive",
                         self.queue.name
                     ),
                 ));
@@ -81,7 +81,7 @@ impl Scan {
         }
     }
 
-    /// Deletes those messages; each answer stands under its index.
+    /// Deletes those messages; returns one outcome for each, in order.
     pub(super) async fn delete(&mut self, messages: &[SmallStr]) -> Vec<Result<()>> {
         let mut outcomes = Vec::with_capacity(messages.len());
         for batch in messages.chunks(BATCH) {
@@ -91,11 +91,11 @@ impl Scan {
                 .flatten()
                 .map(|copy| copy.handle)
                 .collect();
-            // Before the dead letter itself, so that none is left where this is cut short.
+            // Copies first: if this is interrupted, the dead letter itself is still listed.
             for copies in copies.chunks(BATCH) {
                 for outcome in self.queue.delete(copies).await {
                     if let Err(error) = outcome {
-                        tracing::warn!(%error, "a dead letter that was buried twice is left once");
+                        tracing::warn!(%error, "cannot delete a copy of a dead letter that was stored twice");
                     }
                 }
             }
@@ -111,7 +111,7 @@ impl Scan {
         outcomes
     }
 
-    /// Lets others see again what is left.
+    /// Makes the remaining dead letters visible to others again.
     pub(super) async fn give_back(mut self) {
         let found = self.take_all();
         give_back(&self.queue, found).await;
@@ -123,7 +123,7 @@ impl Scan {
         found.chain(copies).collect()
     }
 
-    /// Of dead letters that were buried twice, the first stays.
+    /// Keeps the first of each dead letter that was stored twice, and moves the others to `copies`.
     fn set_copies_aside(&mut self) {
         let mut firsts: BTreeMap<DeadLetterId, Place> = BTreeMap::new();
         for stored in self.found.values() {
@@ -144,7 +144,7 @@ impl Scan {
             .filter_map(|(message, stored)| Some((message.clone(), is_copy(stored)?)))
             .collect();
         for (message, first) in copies {
-            // What was a first until now brings its own copies along.
+            // A message that was first until now takes its own copies along.
             let mut moved = self.copies.remove(&message).unwrap_or_default();
             moved.extend(self.found.remove(&message));
             self.copies.entry(first).or_default().extend(moved);
@@ -171,7 +171,7 @@ async fn give_back(queue: &Queue, found: Vec<Stored>) {
     for batch in handles.chunks(BATCH) {
         for outcome in queue.hide(batch).await {
             if let Err(error) = outcome {
-                tracing::debug!(%error, "a dead letter stays hidden for some minutes");
+                tracing::debug!(%error, "a dead letter stays hidden for up to 5 minutes");
             }
         }
     }

@@ -6,16 +6,16 @@ use aws_sdk_sqs::types::{Message, MessageSystemAttributeName};
 
 use crate::encoding::{Incoming, decode};
 
-/// The attribute of an event whose data is only part of what it had: its whole size in bytes.
+/// The attribute of an event whose data was truncated: the original size in bytes.
 const DATA_BYTES: &str = "aqueductdatabytes";
 
-/// The attribute that orders the dead letters of a process.
+/// The message attribute that orders the dead letters of a process.
 pub(super) const ORDER: &str = "aqueduct-order";
 
-/// The group of a dead letter that the service itself has made.
-const NOBODY: &str = "sqs";
+/// The group of dead letters that the service's own redrive policy moved here.
+const NATIVE_GROUP: &str = "sqs";
 
-/// Where a dead letter stands, as its name has it: `ORDER.MESSAGE`.
+/// The position of a dead letter, encoded in its id as `ORDER.MESSAGE`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Place {
     order: u64,
@@ -32,21 +32,21 @@ impl Place {
     }
 }
 
-/// The message that a dead letter of that name is in.
+/// Returns the message id of a dead letter, or `None` if its id is malformed.
 pub(super) fn message_of(id: &DeadLetterId) -> Option<SmallStr> {
     Place::of(id).map(|place| place.message)
 }
 
-/// A message of the queue, as the dead letter that it is.
+/// A message of the queue, read as a dead letter.
 #[derive(Clone, Debug)]
 pub(super) struct Stored {
     pub(super) place: Place,
     pub(super) handle: SmallStr,
     dead_letter: DeadLetter,
-    /// Moved here by a redrive policy of the service, or sent by somebody else.
+    /// Not written by this crate: moved here by a redrive policy, or sent by another producer.
     native: bool,
-    /// The name of the dead letter itself, where another of that name is the same, buried twice: not
-    /// where its event was redriven and failed again.
+    /// Identifies copies of a dead letter that was stored twice; `None` for a native one, and for
+    /// one whose event was redriven before: its next failure is a new dead letter.
     pub(super) same: Option<DeadLetterId>,
 }
 
@@ -74,7 +74,7 @@ impl Stored {
         let native = carried.is_none();
         let dead_letter = carried.unwrap_or_else(|| {
             let from = said(MessageSystemAttributeName::DeadLetterQueueSourceArn);
-            native_letter(event, from, sent)
+            native_dead_letter(event, from, sent)
         });
         let redriven = DeadLetter::target_group(&dead_letter.event).is_some();
         Some(Self {
@@ -116,10 +116,10 @@ impl Stored {
                 .is_none_or(|it| dead_letter.event.key() == Some(it.as_str()))
     }
 
-    /// The event to send again.
+    /// Returns the event to redrive.
     ///
     /// # Errors
-    /// `Corrupt`, where part of its data is missing.
+    /// `Corrupt` if part of its data is missing.
     pub(super) fn redriven(&self) -> Result<Event> {
         if let Some(bytes) = self.dead_letter.event.attributes().get(DATA_BYTES) {
             return Err(Error::new(
@@ -138,16 +138,16 @@ impl Stored {
     }
 }
 
-fn native_letter(event: Event, from: Option<&str>, sent: i64) -> DeadLetter {
+fn native_dead_letter(event: Event, from: Option<&str>, sent: i64) -> DeadLetter {
     let queue = from.and_then(|arn| arn.rsplit(':').next());
     let message = match queue {
         Some(_) => "moved here by the redrive policy of its queue",
-        None => "sent here by somebody else: it is no dead letter",
+        None => "sent here by another producer, not as a dead letter",
     };
     DeadLetter::new(
         event,
         queue.unwrap_or_default().into(),
-        NOBODY.into(),
+        NATIVE_GROUP.into(),
         DeadLetterReason::Exhausted,
         message,
         Timestamp::from_millis(sent),

@@ -1,4 +1,4 @@
-//! An event as a message, version 1 of the format: the README describes it.
+//! Encodes events as messages, in version 1 of the format that the README describes.
 
 mod read;
 mod write;
@@ -12,7 +12,7 @@ use aws_sdk_sqs::types::MessageAttributeValue;
 pub(crate) use self::read::{Incoming, decode};
 pub(crate) use self::write::{encode, structured};
 
-/// The most attributes that a message has.
+/// The service's limit of attributes per message.
 const MOST_ATTRIBUTES: usize = 10;
 
 const CONTENT_TYPE: &str = "content-type";
@@ -30,14 +30,14 @@ pub(crate) struct Encoded {
 }
 
 impl Encoded {
-    /// Adds an attribute of text.
+    /// Adds a text attribute.
     pub(crate) fn add(&mut self, name: &str, text: &str) {
         let value = attribute("String", Some(text.to_owned()), None);
         self.attributes
             .extend(value.map(|value| (name.to_owned(), value)));
     }
 
-    /// What counts towards the service's limits.
+    /// Returns the size that counts towards the service's limits, in bytes.
     pub(crate) fn size(&self) -> usize {
         let attributes: usize = self
             .attributes
@@ -65,7 +65,7 @@ fn attribute(
         .ok()
 }
 
-/// Whether the service takes that text: the characters of XML 1.0.
+/// Returns whether the service accepts the text: only the characters of XML 1.0.
 fn is_text(text: &str) -> bool {
     text.chars().all(is_character)
 }

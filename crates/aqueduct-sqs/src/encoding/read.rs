@@ -10,19 +10,19 @@ use bytes::Bytes;
 
 use super::{CONTENT_TYPE, FOREIGN, TYPES, VERSION};
 
-/// A message as it was received.
+/// A received message.
 pub(crate) struct Incoming<'a> {
     pub(crate) id: &'a str,
     pub(crate) body: String,
     pub(crate) attributes: &'a HashMap<String, MessageAttributeValue>,
-    /// The message group: the key of a message that is not a CloudEvent.
+    /// The message group, used as the key of a message that is not a CloudEvent.
     pub(crate) group: Option<&'a str>,
-    /// The queue: the source of a message that is not a CloudEvent.
+    /// The queue, used as the source of a message that is not a CloudEvent.
     pub(crate) source: &'a SmallStr,
 }
 
-/// Decodes a message. One that does not claim to be a CloudEvent becomes a foreign event, and one
-/// that is not a valid one a damaged event with the reason.
+/// Decodes a message. One that does not claim to be a CloudEvent becomes a foreign event; an invalid
+/// CloudEvent becomes a damaged event that carries the reason.
 pub(crate) fn decode(message: Incoming<'_>) -> Event {
     let content_type = text(message.attributes, CONTENT_TYPE);
     let body = Bytes::from(message.body);
@@ -140,7 +140,7 @@ fn invalid(attribute: &str, why: impl fmt::Display) -> Error {
     )
 }
 
-/// Restores the types that JSON does not have: such attributes came as text.
+/// Restores the attribute types that JSON lacks, whose values arrive as text.
 fn with_types(attributes: &HashMap<String, MessageAttributeValue>, mut event: Event) -> Event {
     for pair in text(attributes, TYPES).unwrap_or_default().split(' ') {
         let Some((name, of)) = pair.split_once('=') else {
@@ -151,7 +151,7 @@ fn with_types(attributes: &HashMap<String, MessageAttributeValue>, mut event: Ev
             .get(name)
             .and_then(|it| typed(of, it.as_str()?));
         if let Some(value) = value {
-            // The name is one that the event has.
+            // Cannot fail: the event already has an attribute of this name.
             let _ = event.attributes_mut().set(name, value);
         }
     }

@@ -5,12 +5,12 @@ use super::{
     CONTENT_TYPE, Encoded, MOST_ATTRIBUTES, TYPES, VERSION, attribute, is_character, is_text,
 };
 
-/// The message of an event: in attributes where they suffice, else in the structured format.
+/// Encodes an event: in message attributes if they suffice, otherwise in the structured format.
 pub(crate) fn encode(event: &Event) -> Encoded {
     binary(event).unwrap_or_else(|| structured(event))
 }
 
-/// Data as the body, the rest in attributes.
+/// Encodes the data as the body and the rest as message attributes.
 fn binary(event: &Event) -> Option<Encoded> {
     let body = std::str::from_utf8(event.data()?).ok()?;
     if body.is_empty() || !is_text(body) {
@@ -68,12 +68,12 @@ fn binary(event: &Event) -> Option<Encoded> {
     })
 }
 
-/// Everything in the JSON format of CloudEvents.
+/// Encodes the whole event in the JSON format of CloudEvents.
 pub(crate) fn structured(event: &Event) -> Encoded {
     let mut body = Vec::new();
     json::encode(event, &mut body);
     let body = String::from_utf8_lossy(&body).into_owned();
-    // Two characters that JSON takes as they are, and the service does not.
+    // JSON allows these characters unescaped, the service rejects them.
     let body = match is_text(&body) {
         true => body,
         false => body

@@ -1,4 +1,4 @@
-//! Queues to test: of the emulator in process, or of an endpoint.
+//! Queues to test: on the emulator in process, or on an endpoint.
 
 #![allow(dead_code, reason = "each test file uses some of it")]
 #![allow(clippy::unwrap_used, reason = "tests")]
@@ -20,7 +20,7 @@ pub(crate) fn endpoint() -> Option<String> {
     std::env::var("AQUEDUCT_TEST_SQS_ENDPOINT").ok()
 }
 
-/// A Tokio runtime, and it as ours.
+/// Returns a Tokio runtime, and the Aqueduct runtime on it.
 pub(crate) fn real_time() -> (tokio::runtime::Runtime, Runtime) {
     let tokio = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -34,14 +34,14 @@ pub(crate) fn real_time() -> (tokio::runtime::Runtime, Runtime) {
     (tokio, runtime)
 }
 
-/// An SQS without limits that would slow tests down.
+/// Returns an emulator with limits that do not slow down tests.
 pub(crate) fn sqs(runtime: &Runtime) -> Sqs {
     let mut limits = SqsLimits::default();
     limits.deleted_name = Duration::ZERO;
     Sqs::with_limits(runtime, limits)
 }
 
-/// Clients of that SQS, with faults between.
+/// Returns clients of the emulator, with injectable faults.
 pub(crate) fn aws(sqs: &Sqs) -> (Aws, HttpFaults) {
     let faults = HttpFaults::over(sqs.client());
     let aws = Aws::new()
@@ -50,7 +50,7 @@ pub(crate) fn aws(sqs: &Sqs) -> (Aws, HttpFaults) {
     (aws, faults)
 }
 
-/// The resource of a URL, with short times.
+/// Parses the resource of a URL, with short timings.
 pub(crate) fn resource(aws: &Aws, url: &str) -> Arc<dyn Resource> {
     let url = Url::parse(url).unwrap();
     let mut options = Options::new("streams.orders");
@@ -62,7 +62,7 @@ pub(crate) fn resource(aws: &Aws, url: &str) -> Arc<dyn Resource> {
         .unwrap()
 }
 
-/// Makes a queue for each case.
+/// Creates a queue for each case.
 #[derive(Debug)]
 pub(crate) struct Queues {
     name: String,
@@ -107,7 +107,7 @@ impl Queues {
         let suffix = if fifo { ".fifo" } else { "" };
         let endpoint = match &self.endpoint {
             Some(endpoint) => format!("&endpoint={endpoint}"),
-            // The clock of the SDK's time-outs is not the tests'.
+            // The SDK's time-outs do not run on the virtual clock.
             None => "&request_timeout=1h&connect_timeout=1h".to_owned(),
         };
         format!("sqs://{name}{suffix}?create=missing&visibility=2s{endpoint}")
@@ -147,7 +147,7 @@ impl Fixture for Queues {
     }
 
     fn lacks(&self) -> Vec<Lack> {
-        // Thousands of requests one after the other, at tens of milliseconds each.
+        // Sends thousands of requests in sequence, at tens of milliseconds each.
         let slow = |case| Lack {
             case,
             reason: "it takes minutes at the pace of an endpoint",
@@ -179,10 +179,10 @@ impl Fixture for Queues {
 
     fn timing(&self) -> Timing {
         let mut timing = Timing::default();
-        // A message is a request of its own here, and ten make one.
+        // Smaller than the default: a request holds at most ten messages.
         timing.backlog = 1_000;
         if self.endpoint.is_some() {
-            // Some take tens of milliseconds for a request.
+            // Some endpoints take tens of milliseconds per request.
             timing.deadline *= 5;
             timing.case *= 5;
         }
@@ -194,7 +194,7 @@ fn kind(fifo: bool) -> &'static str {
     if fifo { "fifo" } else { "standard" }
 }
 
-/// Faults, and how many requests of each operation there were when one was cut last.
+/// Injects faults. Tracks how many requests of each operation there were at the last cut.
 struct Wire(HttpFaults, Mutex<BTreeMap<&'static str, u64>>);
 
 #[async_trait]
@@ -224,7 +224,7 @@ impl Faults for Wire {
                     "DeleteMessageBatch",
                     "ChangeMessageVisibilityBatch",
                 ] {
-                    // One that still waits is enough: a connection is cut once.
+                    // One pending fault is enough: a connection is cut once.
                     let requests = wire.requests(operation);
                     if cut.insert(operation, requests + 1) == Some(requests + 1) {
                         continue;

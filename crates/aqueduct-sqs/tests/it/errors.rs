@@ -46,13 +46,13 @@ fn a_redrive_policy_that_would_bury_innocents_is_refused_or_accepted_by_name() {
         assert!(accepted.source(&place.runtime).await.is_ok());
         assert!(
             plain.source(&place.runtime).await.is_ok(),
-            "nothing waits behind another there"
+            "a standard queue accepts the policy: messages do not wait behind others"
         );
         let error = plain.dead_letters(&place.runtime).await.err().unwrap();
         assert!(
             error
                 .to_string()
-                .contains("a queue for dead letters has none"),
+                .contains("remove the policy from a queue for dead letters"),
             "{error}"
         );
     });
@@ -80,7 +80,7 @@ fn each_entry_of_a_request_has_an_outcome_of_its_own() {
             [Some(ErrorKind::Unavailable), None, Some(ErrorKind::Blocked)]
         );
         assert_eq!(place.faults.requests("SendMessageBatch"), 1);
-        // Sent again, what was stored once is stored once.
+        // The queue drops the retry as a duplicate.
         for _ in 0..2 {
             producer.send_batch(&events).await.into_result().unwrap();
         }

@@ -1,4 +1,4 @@
-//! What SQS alone has: its own errors, its redrive policy, foreign messages, lost answers.
+//! Tests specific to SQS: its errors, its redrive policy, foreign messages, lost responses.
 
 #[path = "../common/mod.rs"]
 mod common;

@@ -114,7 +114,7 @@ fn what_cannot_be_renewed_is_revoked_and_comes_again() {
         assert_eq!(first.revoked().wait().await, Revocation::Expired);
         assert!(
             run[0].revoked().reason().is_some(),
-            "what was behind it comes again too"
+            "the followers are redelivered too"
         );
         assert!(first.ack().await.is_err());
         drop(run);

@@ -13,7 +13,7 @@ use aws_sdk_sqs::Client;
 
 use crate::common;
 
-/// An emulator on a virtual clock, and ways to it.
+/// An emulator on a virtual clock, and clients of it.
 pub(crate) struct Place {
     pub(crate) runtime: Runtime,
     pub(crate) aws: Aws,
@@ -29,7 +29,7 @@ impl Place {
         )
     }
 
-    /// The service's own client.
+    /// Returns a client of the SDK.
     pub(crate) async fn client(&self) -> Client {
         let mut options = aqueduct_core::Options::new("raw").with("region", "us-east-1");
         let options = aqueduct_aws::AwsOptions::read(&mut options).unwrap();
@@ -43,7 +43,7 @@ impl Place {
                 let opening = aqueduct_queue::open(&*queue, options, &self.runtime);
                 opening.await.unwrap()
             }
-            _ => panic!("it is no queue"),
+            _ => panic!("expected a queue"),
         }
     }
 }
