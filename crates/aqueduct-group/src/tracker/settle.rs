@@ -8,8 +8,8 @@ use super::machine::Tracker;
 use super::slots::{NONE, State};
 
 impl Tracker {
-    /// Settles what was handed out as `parts`. A reject is refused by the caller; here it is a
-    /// nack. An ack does not look at `now`; `random` is drawn for the jitter of a back-off alone.
+    /// Settles the delivery handed out as `parts`. The caller refuses a reject; here it is a nack.
+    /// An ack ignores `now`; `random` is drawn only for the jitter of a back-off.
     pub(crate) fn settle(
         &mut self,
         parts: &Parts,
@@ -31,7 +31,7 @@ impl Tracker {
         })
     }
 
-    /// A delivery was dropped unsettled: a failed attempt. A stale one changes nothing.
+    /// Counts a delivery dropped unsettled as a failed attempt. A stale one changes nothing.
     pub(crate) fn abandon(
         &mut self,
         parts: &Parts,
@@ -53,7 +53,7 @@ impl Tracker {
         }
     }
 
-    /// Why that ticket may no longer be settled; `None` while it may.
+    /// Returns why that ticket may no longer be settled; `None` while it may.
     pub(crate) fn revocation(&self, ticket: u64) -> Option<Revocation> {
         match self.slots.out(ticket) {
             _ if self.floor.revoked.is_some() => self.floor.revoked,
@@ -163,7 +163,7 @@ impl Tracker {
     }
 }
 
-/// A random part of `limit`.
+/// Returns a random part of `limit`.
 fn jitter(limit: Duration, random: u64) -> Duration {
     limit.mul_f64((random >> 11) as f64 / (1u64 << 53) as f64)
 }
