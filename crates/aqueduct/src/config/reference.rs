@@ -1,7 +1,7 @@
 use aqueduct_core::{OptionDoc, OptionTable};
 
-/// Returns the documentation of every key of a configuration but those of a backend, which
-/// [`Backend::options`](crate::Backend::options) has.
+/// Returns the documentation of every configuration key except those of a backend, which
+/// [`Backend::options`](crate::Backend::options) returns.
 ///
 /// ```
 /// let tables = aqueduct::config::reference();
@@ -56,7 +56,7 @@ const PRODUCER: &[OptionDoc] = &[
     OptionDoc::new(
         &["max_batch_events"],
         "5000",
-        "fills the requests of a service that takes many events in a record; no request waits to be full, and the backend's limit applies where it is lower",
+        "fills the requests of a service that takes many events in a record; no request waits to be full, and the backend's limit applies if it is lower",
     ),
     OptionDoc::new(&["max_batch_bytes"], "`4MiB`", "the same in bytes"),
     OptionDoc::new(&["max_buffered_events"], "20000", "callers wait beyond it"),
@@ -65,7 +65,7 @@ const PRODUCER: &[OptionDoc] = &[
     OptionDoc::new(
         &["attempts"],
         "10",
-        "with this back-off the deadline comes first where a service is away",
+        "with this back-off the deadline comes first while a service is unavailable",
     ),
     OptionDoc::new(
         &["deadline"],
@@ -80,7 +80,7 @@ const PRODUCER: &[OptionDoc] = &[
     OptionDoc::new(
         &["resend_unknown"],
         "`false`",
-        "an event whose fate is unknown may be stored twice; say `true` where consumers deduplicate",
+        "an event whose fate is unknown may be stored twice; set `true` if consumers deduplicate",
     ),
     OptionDoc::new(
         &["request_timeout"],
@@ -149,17 +149,17 @@ const GROUP: &[OptionDoc] = &[
     OptionDoc::new(
         &["concurrency"],
         "64",
-        "runs of handlers side by side: most wait for others' answers",
+        "concurrent runs of handlers: most of them wait for other services",
     ),
     OptionDoc::new(
         &["timeout"],
         "`5m`",
-        "of one call of a handler: longer than any answer takes, short enough that a hang is seen",
+        "of one call of a handler: longer than any normal call, short enough that a hang is noticed",
     ),
     OptionDoc::new(
         &["unhandled"],
         "by kind",
-        "what becomes of an event that no handler takes: `ack` or `reject`. By default another type is acknowledged and counted, and a record that is not a CloudEvent is rejected",
+        "the action for an event that no handler takes: `ack` or `reject`. By default another type is acknowledged and counted, and a record that is not a CloudEvent is rejected",
     ),
     OptionDoc::new(
         &["start"],
@@ -169,7 +169,7 @@ const GROUP: &[OptionDoc] = &[
     OptionDoc::new(
         &["on_gap"],
         "`fail`",
-        "what to do where retention was faster: `earliest` and `latest` go on",
+        "the action if retention removed events before they were read: `earliest` and `latest` continue",
     ),
     OptionDoc::new(
         &["drain"],

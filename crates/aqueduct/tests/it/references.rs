@@ -1,4 +1,4 @@
-//! What a group refers to is compared by identity before anything is opened.
+//! References of a group are compared by identity before anything is opened.
 
 use aqueduct::{Client, Environment, ErrorKind};
 
