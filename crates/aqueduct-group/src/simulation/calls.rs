@@ -35,7 +35,7 @@ impl World {
         } else {
             Answer::Comes
         };
-        // Some of the lost answers are lost calls.
+        // Some of the lost responses are lost calls.
         if answer == Answer::Comes || self.rng.below(3) > 0 {
             self.after(delay, Action::Store(at, command, answer));
         }
@@ -101,7 +101,7 @@ impl World {
                 self.check.seen.deleted += 1;
                 Input::Deleted(lease.partition.clone(), Ok(store.delete(&lease)))
             }
-            other => return Err(format!("{other:?} is no call")),
+            other => return Err(format!("{other:?} is not a call")),
         };
         if answer == Answer::Comes {
             let delay = Duration::from_millis(1 + self.rng.below(20) as u64);

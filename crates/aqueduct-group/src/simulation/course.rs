@@ -68,7 +68,7 @@ impl World {
             return Some("not all is settled".to_owned());
         }
         if !self.check.poison_is_buried(&self.log) {
-            return Some("poison is no dead letter".to_owned());
+            return Some("a poisonous event did not become a dead letter".to_owned());
         }
         for (id, partition) in &self.log.partitions {
             let Some(row) = self.store.rows.get(id) else {

@@ -228,7 +228,7 @@ fn read_failure(
     if has_dead_letters && on_reject.is_some() {
         return Err(section.refuse(
             "on_reject",
-            "dead_letters is set too, and they would take what is rejected: say one of the two",
+            "dead_letters is set too and would take rejected events: set only one of the two",
         ));
     }
     Ok((on_exhausted, on_reject))

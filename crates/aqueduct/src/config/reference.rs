@@ -22,17 +22,17 @@ const CLIENT: &[OptionDoc] = &[
     OptionDoc::new(
         &["source"],
         "none",
-        "the source of events that name none, stamped once; without it they are refused, as CloudEvents requires one",
+        "the source of events without one, set when they are sent; without it they are refused, as CloudEvents requires one",
     ),
     OptionDoc::new(
         &["create"],
         "the backend's",
-        "`\"missing\"` or `\"never\"` for every stream, store and URL of a group that does not say it itself",
+        "`\"missing\"` or `\"never\"` for every stream, store and URL of a group that does not set it",
     ),
     OptionDoc::new(
         &["layers"],
         "none",
-        "the layers of every stream, store and group that names none itself; see `[layers.NAME]`",
+        "the layers of every stream, store and group that names none; see `[layers.NAME]`",
     ),
     OptionDoc::new(
         &["receive_bytes"],
@@ -51,7 +51,7 @@ const PRODUCER: &[OptionDoc] = &[
     OptionDoc::new(
         &["batch_wait"],
         "`5ms`",
-        "how long an event waits for company while a request is in flight, so that a slow one does not stop the rest",
+        "how long an event waits for others while a request is in flight, so that a slow one does not stop the rest",
     ),
     OptionDoc::new(
         &["max_batch_events"],
@@ -99,7 +99,7 @@ const GROUP: &[OptionDoc] = &[
     OptionDoc::new(
         &["requires"],
         "none",
-        "capabilities that the group cannot do without: `Client::check()` compares them without connecting",
+        "capabilities that the group needs: `Client::check()` compares them without connecting",
     ),
     OptionDoc::new(
         &["leases"],
@@ -139,7 +139,7 @@ const GROUP: &[OptionDoc] = &[
     OptionDoc::new(
         &["redelivery.attempts"],
         "5",
-        "enough to outlast a restart of what the handler calls",
+        "enough to outlast a restart of a service that the handler calls",
     ),
     OptionDoc::new(
         &["redelivery.first", "redelivery.max"],
@@ -238,7 +238,7 @@ const LAYERS: &[OptionDoc] = &[
     OptionDoc::new(
         &["timeout"],
         "–",
-        "ends what takes too long with `TimedOut`; at least one of its limits must be set",
+        "ends operations that take too long with `TimedOut`; at least one of its limits must be set",
     ),
     OptionDoc::new(
         &["timeout.send"],

@@ -170,7 +170,7 @@ fn read_url(
                     || "is in the query twice, with different values".to_string(),
                     |other| {
                         format!(
-                            "is \"{}\" in the table and \"{}\" in the URL's query: say it once",
+                            "is \"{}\" in the table and \"{}\" in the URL's query: set it only once",
                             other.shown, value.shown
                         )
                     },

@@ -177,7 +177,7 @@ async fn errors_name_the_key_the_text_and_the_choices() {
         ),
         (
             "[streams.a]\nurl = \"memory:?partitions=4\"\npartitions = 8".into(),
-            &["streams.a.partitions", "\"8\"", "\"4\"", "say it once"],
+            &["streams.a.partitions", "\"8\"", "\"4\"", "set it only once"],
         ),
         (
             "[streams.a]\nurl = \"memory:?partitions=4&partitions=8\"".into(),
