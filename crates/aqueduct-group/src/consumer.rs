@@ -15,8 +15,8 @@ use crate::{GroupOptions, offline};
 pub struct Group;
 
 impl Group {
-    /// Joins the group: a consumer of `log` that shares its partitions with the other members by
-    /// way of `leases`. A group that never ran begins at `options.start`.
+    /// Joins the group: returns a consumer of `log` that shares its partitions with the other
+    /// members through `leases`. A group that never ran begins at `options.start`.
     ///
     /// # Errors
     /// `Config` if the options cannot work; the error of the log or the store if one cannot be
@@ -73,8 +73,8 @@ impl Group {
     }
 
     /// Moves one partition of the group to `to`. If that is back, it raises the group's replay
-    /// generation, so that what was handled is handled again; in the other partitions that
-    /// concerns what was handled and not committed when the last member died.
+    /// generation, so that handled events are handled again; in the other partitions these are
+    /// the events that were handled but not committed when the last member died.
     ///
     /// # Errors
     /// `Conflict` if a member lives; `NotFound` for an unknown partition.
@@ -131,8 +131,8 @@ async fn check_same_stream(
         Some(created) if created > began => Err(Error::new(
             ErrorKind::Conflict,
             format!(
-                "{key}: the stream was made anew at {created}, and the group began at {began}: its \
-                 places belong to the stream before. Reset the group to begin in the new one"
+                "{key}: the stream was recreated at {created}, after the group began at {began}: its \
+                 positions belong to the old stream. Reset the group to read the new one"
             ),
         )
         .with_retry(Retry::Never)),

@@ -27,7 +27,7 @@ impl Client {
             (
                 "leases",
                 group.leases.as_ref(),
-                "each process would read every event, and a restart would begin anew",
+                "each process would read every event, and a restart would start over",
             ),
             (
                 "idempotency",
@@ -37,7 +37,7 @@ impl Client {
             (
                 "dead_letters",
                 group.dead_letters.as_ref(),
-                "they would be gone with the process",
+                "they would be lost when the process ends",
             ),
         ];
         for (key, target, so) in stores {
