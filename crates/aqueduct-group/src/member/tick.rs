@@ -100,6 +100,7 @@ impl Member {
             return true;
         };
         if let Some(pending) = &mut owned.pending {
+            // Repeating a write whose response was lost is only safe once the row is known.
             if pending.idle && now >= owned.retry.at {
                 pending.idle = false;
                 pending.op = op;
@@ -215,6 +216,7 @@ impl Member {
             let drained = snapshot
                 .as_ref()
                 .is_none_or(|snapshot| snapshot.drained && snapshot.ended.is_none());
+            // Handlers get the drain time; after it their deliveries are revoked.
             if !drained && now < stop.since + drain {
                 return false;
             }

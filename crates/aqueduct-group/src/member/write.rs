@@ -201,6 +201,7 @@ impl Member {
             return;
         };
         let next = &pending.next;
+        // The new owner may have written since the hand-off, which proves that it went through.
         let moved_on = pending.kind == Kind::Last
             && next.owner.is_some()
             && row.owner == next.owner
@@ -279,6 +280,7 @@ impl Member {
     ) {
         self.reached();
         let timings = self.identity.timings;
+        // Counted from when the write was sent: others may see the row from then on (rule 6).
         let deadline = sent + timings.held();
         let renew_in = self.steps.rng.percent_of(timings.renew_every, 85, 100);
         self.table.rows.insert(
@@ -353,6 +355,7 @@ impl Member {
         now: Instant,
     ) {
         tracing::warn!(key = %self.identity.key, %partition, %error, kind = ?pending.kind, "lease not written");
+        // A write of unknown effect may still arrive: read the row before anything else is written.
         let unknown = pending.doubt || error.effect() == Effect::Unknown;
         if unknown {
             pending.doubt = true;
