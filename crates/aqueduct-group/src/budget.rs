@@ -15,7 +15,7 @@ pub struct ByteBudget {
 }
 
 impl ByteBudget {
-    /// A limit of `limit` bytes, of which each partition may always hold `share`.
+    /// Creates a limit of `limit` bytes, of which each partition may always hold `share`.
     pub const fn new(limit: usize, share: usize) -> Self {
         Self {
             limit,
@@ -25,17 +25,17 @@ impl ByteBudget {
         }
     }
 
-    /// The bytes held now, about.
+    /// Returns approximately the bytes held now.
     pub fn used(&self) -> usize {
         self.used.load(Ordering::Relaxed)
     }
 
-    /// Whether a partition that holds `held` bytes may fetch more.
+    /// Returns whether a partition that holds `held` bytes may fetch more.
     pub(crate) fn allows(&self, held: usize) -> bool {
         held < self.share || self.used() < self.limit
     }
 
-    /// Takes note that a partition which held `before` bytes now holds `after`.
+    /// Records that a partition which held `before` bytes now holds `after`.
     pub(crate) fn change(&self, before: usize, after: usize) {
         if after >= before {
             self.used.fetch_add(after - before, Ordering::Relaxed);

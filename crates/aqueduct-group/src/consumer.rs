@@ -15,8 +15,8 @@ use crate::{GroupOptions, offline};
 pub struct Group;
 
 impl Group {
-    /// Joins the group: a consumer of `log` that shares its partitions with the other members by
-    /// way of `leases`. A group that never ran begins at `options.start`.
+    /// Joins the group: returns a consumer of `log` that shares its partitions with the other
+    /// members through `leases`. A group that never ran begins at `options.start`.
     ///
     /// # Errors
     /// `Config` if the options cannot work; the error of the log or the store if one cannot be
@@ -55,13 +55,13 @@ impl Group {
         }))
     }
 
-    /// Lets the group begin anew at `start`: every partition, as a new replay generation. Returns
+    /// Resets the group to `start`: every partition, as a new replay generation. Returns
     /// the group's new record.
     ///
     /// Waits up to `options.lease_ttl` to see that no member renews.
     ///
     /// # Errors
-    /// `Conflict`, where a member lives.
+    /// `Conflict` if a member lives.
     pub async fn reset(
         log: &dyn PartitionedLog,
         leases: &dyn LeaseStore,
@@ -72,12 +72,12 @@ impl Group {
         offline::reset(log, leases, start, options, runtime).await
     }
 
-    /// Moves one partition of the group to `to`. Where that is back, it raises the group's replay
-    /// generation, so that what was handled is handled again; in the other partitions that
-    /// concerns what was handled and not committed when the last member died.
+    /// Moves one partition of the group to `to`. If that is back, it raises the group's replay
+    /// generation, so that handled events are handled again; in the other partitions these are
+    /// the events that were handled but not committed when the last member died.
     ///
     /// # Errors
-    /// `Conflict`, where a member lives; `NotFound` for an unknown partition.
+    /// `Conflict` if a member lives; `NotFound` for an unknown partition.
     pub async fn seek(
         log: &dyn PartitionedLog,
         leases: &dyn LeaseStore,
@@ -92,7 +92,7 @@ impl Group {
     /// Skips the event at `position`, which must be the next one that the partition would deliver.
     ///
     /// # Errors
-    /// `Conflict`, where a member lives; `Invalid`, naming the next position, where it is another.
+    /// `Conflict` if a member lives; `Invalid`, naming the next position, if it is another.
     pub async fn skip(
         log: &dyn PartitionedLog,
         leases: &dyn LeaseStore,
@@ -120,7 +120,7 @@ impl Group {
     }
 }
 
-/// Refuses a stream that was made anew since the group began: its positions are others.
+/// Refuses a stream that was recreated since the group began: its positions differ.
 async fn check_same_stream(
     log: &dyn PartitionedLog,
     key: &GroupKey,
@@ -131,8 +131,8 @@ async fn check_same_stream(
         Some(created) if created > began => Err(Error::new(
             ErrorKind::Conflict,
             format!(
-                "{key}: the stream was made anew at {created}, and the group began at {began}: its \
-                 places belong to the stream before. Reset the group to begin in the new one"
+                "{key}: the stream was recreated at {created}, after the group began at {began}: its \
+                 positions belong to the old stream. Reset the group to read the new one"
             ),
         )
         .with_retry(Retry::Never)),
@@ -140,7 +140,7 @@ async fn check_same_stream(
     }
 }
 
-/// The record of a group that begins at `start` now.
+/// Returns the record of a group that begins at `start` now.
 pub(crate) async fn resolve(
     log: &dyn PartitionedLog,
     start: &Start,

@@ -27,7 +27,7 @@ pub struct RequestCost {
     pub listings: f64,
 }
 
-/// The stated cost of a group of `members` on `partitions`.
+/// Returns the stated cost of a group of `members` on `partitions`.
 pub fn request_cost(options: &GroupOptions, partitions: usize, members: usize) -> RequestCost {
     let hourly = |every: Duration| 3600.0 / every.as_secs_f64();
     // Renewals come up to 15 % early, so that partitions do not renew in step.

@@ -24,7 +24,7 @@ struct State {
     /// Rises each time the gate is taken.
     turn: u64,
     ids: u64,
-    /// The last turn of which each member said that nothing of it is out.
+    /// The last turn for which each member reported that no delivery of it is out.
     quiet: BTreeMap<u64, u64>,
 }
 
@@ -80,7 +80,7 @@ impl Seat {
     }
 
     /// Returns whether any member holds the gate. Look after taking the lock of what is handed out:
-    /// then nothing slips out between a member's word that it is quiet and the hand-out.
+    /// then no event is handed out after the member has reported that it is quiet.
     pub(crate) fn is_held(&self) -> bool {
         self.gate.held.load(Ordering::SeqCst)
     }
@@ -95,7 +95,7 @@ impl Seat {
         by_other && state.quiet.get(&self.id) != Some(&state.turn)
     }
 
-    /// Says that nothing of this member is out.
+    /// Reports that no delivery of this member is out.
     pub(crate) fn be_quiet(&self) {
         let mut state = lock(&self.gate.state);
         let turn = state.turn;
@@ -104,7 +104,7 @@ impl Seat {
         self.gate.changed.notify(usize::MAX);
     }
 
-    /// Wakes when the gate changes hands, or a member grew quiet.
+    /// Wakes when the gate changes hands, or a member became quiet.
     pub(crate) fn changed(&self) -> EventListener {
         self.gate.changed.listen()
     }
@@ -118,7 +118,7 @@ impl Drop for Seat {
             self.gate.set_holder(&mut state, None);
         }
         drop(state);
-        // The holder may have waited for this member alone.
+        // The holder may have waited only for this member.
         self.gate.changed.notify(usize::MAX);
     }
 }

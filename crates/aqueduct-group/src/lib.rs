@@ -1,4 +1,4 @@
-//! Makes a consumer of any log and any lease store: leases, balance, order per key, commits.
+//! Makes a consumer from any log and any lease store: leases, balance, order per key, commits.
 
 mod budget;
 mod consumer;

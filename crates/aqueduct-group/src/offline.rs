@@ -66,7 +66,7 @@ pub(crate) async fn seek(
     move_to(leases, &key, lease, to, runtime).await
 }
 
-/// Whether `to` brings events again that were settled.
+/// Returns whether `to` delivers settled events again.
 fn is_before(to: Checkpoint, settled: Checkpoint) -> bool {
     match (to, settled) {
         (Checkpoint::At(to), Checkpoint::At(settled)) => to < settled,
@@ -76,8 +76,8 @@ fn is_before(to: Checkpoint, settled: Checkpoint) -> bool {
     }
 }
 
-/// Begins a new replay generation in which one partition is at `to` and the others stay where they
-/// are: what was handled is handled again there, also where events are told apart by their ids.
+/// Begins a new replay generation in which one partition is at `to` and the others keep their
+/// positions: handled events are handled again there, even if idempotency records have their ids.
 async fn replay_from(
     leases: &dyn LeaseStore,
     key: &GroupKey,
@@ -106,7 +106,7 @@ async fn replay_from(
             format!("{key}: another process reset it meanwhile: read its record and decide again");
         return Err(Error::new(ErrorKind::Conflict, message));
     }
-    // The record names them all; a member that comes first finds the same there.
+    // The record names them all, so a member that is faster finds the same positions there.
     for lease in kept {
         let mut fresh = Lease::new(lease.partition, lease.checkpoint);
         fresh.generation = lease.generation;
@@ -184,8 +184,8 @@ async fn move_to(
     }
 }
 
-/// Makes sure that no member lives: each lease is free, its owner is dead, or it stands still for
-/// a whole life.
+/// Makes sure that no member lives: each lease is free, its owner is dead, or it is unchanged for a
+/// whole ttl.
 async fn alone(
     leases: &dyn LeaseStore,
     key: &GroupKey,

@@ -1,7 +1,7 @@
-//! Layers of Aqueduct: what every team writes around a stream, once, above the providers.
+//! Layers of Aqueduct: common functions around a stream, independent of its provider.
 //!
-//! - [`dead_letters`]: what cannot be handled becomes a dead letter.
-//! - [`idempotency`]: what comes twice takes effect once.
+//! - [`dead_letters`]: events that cannot be handled become dead letters.
+//! - [`idempotency`]: an event that arrives twice is handled once.
 //! - [`tracing`](crate::tracing): spans around sending and handling, one trace across both.
 //! - [`timeout`]: sending, settling and handling end in time.
 

@@ -31,12 +31,12 @@ pub struct ManualClock {
 }
 
 impl ManualClock {
-    /// A clock that stands at 2026-01-01T00:00:00Z.
+    /// Creates a clock that stands at 2026-01-01T00:00:00Z.
     pub fn new() -> Self {
         Self::starting_at(epoch())
     }
 
-    /// A clock that stands at `wall`.
+    /// Creates a clock that stands at `wall`.
     pub fn starting_at(wall: Timestamp) -> Self {
         Self {
             timers: Arc::default(),
@@ -44,7 +44,7 @@ impl ManualClock {
         }
     }
 
-    /// The runtime that follows this clock, on the current Tokio runtime.
+    /// Returns a runtime that follows this clock, on the current Tokio runtime.
     ///
     /// # Panics
     /// Outside of a Tokio runtime.
@@ -55,12 +55,12 @@ impl ManualClock {
         })
     }
 
-    /// What the monotonic clock says.
+    /// Returns the time of the monotonic clock.
     pub fn now(&self) -> Instant {
         self.timers.now()
     }
 
-    /// What the wall clock says.
+    /// Returns the time of the wall clock.
     pub fn wall(&self) -> Timestamp {
         self.epoch.saturating_add(self.now().elapsed_since_origin())
     }
@@ -77,7 +77,7 @@ impl ManualClock {
         self.timers.advance_to(moment);
     }
 
-    /// The earliest moment that somebody sleeps until.
+    /// Returns when the earliest sleep ends; `None` if no task sleeps.
     pub fn next_timer(&self) -> Option<Instant> {
         self.timers.next()
     }
@@ -95,7 +95,7 @@ impl std::fmt::Debug for ManualClock {
     }
 }
 
-/// Where clocks made for tests start: 2026-01-01T00:00:00Z.
+/// Returns the start of clocks made for tests: 2026-01-01T00:00:00Z.
 pub(crate) fn epoch() -> Timestamp {
     Timestamp::from_millis(1_767_225_600_000)
 }

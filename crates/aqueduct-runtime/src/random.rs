@@ -3,7 +3,7 @@ use std::hash::{BuildHasher as _, RandomState};
 
 use aqueduct_core::random::SplitMix64;
 
-/// 64 random bits from a generator of this thread. The standard library takes the keys of
+/// Returns 64 random bits from a generator of this thread. The standard library takes the keys of
 /// `RandomState` from the operating system; the process id keeps forks apart.
 pub(crate) fn thread_random() -> u64 {
     thread_local! {

@@ -15,7 +15,7 @@ use aqueduct_core::random::SplitMix64;
 use aqueduct_core::sync::lock;
 
 /// Runs tasks on the calling thread, in an order and with random numbers that follow from a seed,
-/// on a clock that jumps to the next timer when nobody can run: the same seed, the same trace.
+/// on a clock that jumps to the next timer when no task can run: the same seed, the same trace.
 ///
 /// That holds as long as the tasks take time, tasks and randomness from its [`Runtime`] alone. The
 /// wall clock starts at 2026-01-01T00:00:00Z.
@@ -44,7 +44,7 @@ pub struct Process {
     id: u64,
 }
 
-/// Why [`Simulation::block_on`] cannot go on.
+/// The reason why [`Simulation::block_on`] cannot go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Stalled {
@@ -72,7 +72,7 @@ const SPINNING: u64 = 10_000_000;
 const MAIN: u64 = 0;
 
 impl Simulation {
-    /// A simulation that follows from `seed`.
+    /// Creates a simulation that follows from `seed`.
     pub fn new(seed: u64) -> Self {
         let mut seeds = SplitMix64::new(seed);
         let state = State {
@@ -96,19 +96,19 @@ impl Simulation {
         }
     }
 
-    /// The same, but `block_on` gives up where the clock would pass that time after its start.
+    /// Limits `block_on`: it fails if the clock would pass that time after its start.
     #[must_use]
     pub fn with_horizon(mut self, horizon: Duration) -> Self {
         self.horizon = Some(Instant::after_origin(horizon));
         self
     }
 
-    /// The runtime for code under test. It belongs to no [`Process`].
+    /// Returns the runtime for code under test. It belongs to no [`Process`].
     pub fn runtime(&self) -> Runtime {
         runtime(&self.shared, 0)
     }
 
-    /// A process of its own: what is spawned on its runtime stalls and dies with it.
+    /// Creates a process: tasks spawned on its runtime stall and die with it.
     pub fn process(&self) -> Process {
         let mut state = self.shared.state();
         state.processes += 1;
@@ -118,11 +118,11 @@ impl Simulation {
         }
     }
 
-    /// Runs `future`, and whatever was spawned, until `future` ends. What is not done then stays,
-    /// and goes on with the next call.
+    /// Runs `future` and all spawned tasks until `future` ends. Unfinished tasks go on with the
+    /// next call.
     ///
     /// # Errors
-    /// [`Stalled`] where it cannot end.
+    /// [`Stalled`] if it cannot end.
     pub fn block_on<T>(&self, future: impl Future<Output = T>) -> Result<T, Stalled> {
         let mut main = pin!(future);
         let waker = self.shared.waker(MAIN);
@@ -148,13 +148,13 @@ impl Simulation {
         }
     }
 
-    /// Moves the clock forward, as if every task had been held up; due timers wake.
+    /// Moves the clock forward, as if every task had been delayed; due timers wake.
     pub fn advance(&self, by: Duration) {
         self.shared.timers.advance(by);
     }
 
-    /// A number that stands for every step taken so far: which task ran, and when. Two runs with
-    /// the same number took the same way.
+    /// Returns a hash of every step taken so far: which task ran, and when. Two runs with the same
+    /// number took the same steps.
     pub fn fingerprint(&self) -> u64 {
         self.shared.state().trace
     }
@@ -173,7 +173,7 @@ impl Simulation {
 }
 
 impl Drop for Simulation {
-    /// Tasks hold the runtime that holds them: they are dropped here, so that nothing leaks.
+    /// Drops the tasks: they hold the runtime that holds them, and would leak.
     fn drop(&mut self) {
         self.shared.state().ended = true;
         loop {
@@ -196,14 +196,14 @@ impl fmt::Debug for Simulation {
 }
 
 impl Process {
-    /// The runtime of this process.
+    /// Returns the runtime of this process.
     pub fn runtime(&self) -> Runtime {
         runtime(&self.shared, self.id)
     }
 
-    /// Ends the process as SIGKILL does: its tasks are gone, without a chance to say anything.
+    /// Ends the process as SIGKILL does: its tasks stop where they are.
     ///
-    /// They are dropped, so destructors run; what those spawn does not run any more.
+    /// They are dropped, so destructors run; tasks spawned by those do not run.
     pub fn kill(&self) {
         let mut state = self.shared.state();
         state.killed.insert(self.id);
@@ -269,7 +269,7 @@ struct State {
 
 struct SimulatedTask {
     process: u64,
-    /// Away while it is being polled.
+    /// `None` while it is being polled.
     future: Option<BoxFuture<'static, ()>>,
     waker: Waker,
 }
@@ -279,7 +279,7 @@ impl Shared {
         lock(&self.state)
     }
 
-    /// Draws one of the tasks that can run.
+    /// Picks a random task of those that can run.
     fn choose(&self) -> Option<u64> {
         let mut state = self.state();
         let mut ready = self.ready.lock();

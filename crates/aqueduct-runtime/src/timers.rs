@@ -8,7 +8,7 @@ use std::time::Duration;
 use aqueduct_core::Instant;
 use aqueduct_core::sync::lock;
 
-/// A clock that stands still until it is told to move, and those who wait on it.
+/// A clock that moves only when told to, with its waiters.
 #[derive(Default)]
 pub(crate) struct Timers(Mutex<State>);
 
@@ -24,7 +24,7 @@ impl Timers {
         self.lock().now
     }
 
-    /// The earliest deadline that somebody waits for.
+    /// Returns the earliest deadline; `None` without waiters.
     pub(crate) fn next(&self) -> Option<Instant> {
         self.lock()
             .armed
@@ -32,13 +32,13 @@ impl Timers {
             .map(|((deadline, _), _)| *deadline)
     }
 
-    /// Moves the clock by that much and wakes who is due, the earliest first.
+    /// Moves the clock by that much and wakes the due waiters, the earliest first.
     pub(crate) fn advance(&self, by: Duration) {
         let now = self.now();
         self.advance_to(now + by);
     }
 
-    /// Moves the clock to `moment` (never back) and wakes who is due, the earliest first.
+    /// Moves the clock to `moment` (never back) and wakes the due waiters, the earliest first.
     pub(crate) fn advance_to(&self, moment: Instant) {
         let mut state = self.lock();
         state.now = state.now.max(moment);

@@ -7,18 +7,18 @@ use tokio::runtime::Handle;
 use crate::clock::uptime;
 use crate::random::thread_random;
 
-/// The runtime on the current Tokio runtime, which needs its time driver.
+/// Returns a runtime on the current Tokio runtime, which needs its time driver.
 ///
 /// The clock counts suspension; a sleep that a suspension interrupts ends at most ten seconds of
 /// uptime late.
 ///
 /// # Panics
-/// Outside of a Tokio runtime, as `tokio::spawn` does. [`try_tokio`] answers an error instead.
+/// Outside of a Tokio runtime, as `tokio::spawn` does. [`try_tokio`] returns an error instead.
 pub fn tokio() -> Runtime {
     on(Handle::current())
 }
 
-/// The runtime on the current Tokio runtime.
+/// Returns a runtime on the current Tokio runtime.
 ///
 /// # Errors
 /// `Config` outside of a Tokio runtime.

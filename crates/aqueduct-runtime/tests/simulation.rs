@@ -1,4 +1,4 @@
-//! What a simulation promises: repeatable, jumping, honest about a stall.
+//! Guarantees of a simulation: it repeats, jumps in time, and reports a stall.
 #![allow(clippy::unwrap_used)]
 
 use std::sync::{Arc, Mutex};

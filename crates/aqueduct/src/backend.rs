@@ -1,7 +1,8 @@
-//! Backends: the services behind URLs, and how a client is given others.
+//! Backends: the services behind URLs, and how to add others.
 //!
 //! Memory and the features' backends are known by their schemes.
-//! [`ClientBuilder::backend`](crate::ClientBuilder::backend) adds one, or shares one between clients:
+//! [`ClientBuilder::backend`](crate::ClientBuilder::backend) adds one, or shares one between
+//! clients:
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")] async fn main() -> aqueduct::Result<()> {

@@ -3,12 +3,12 @@
 //! ```
 //! use aqueduct::Event;
 //!
-//! let event = Event::json("order.placed", &["total", "5"])?
+//! let event = Event::json("order.placed", &7)?
 //!     .with_key("VINET")
 //!     .with_subject("order 7")
 //!     .with_attribute("priority", 3)?;
-//! let total: Vec<String> = event.decode_json()?;
-//! assert_eq!(total["total"], 5);
+//! let number: u32 = event.decode_json()?;
+//! assert_eq!(number, 7);
 //! # Ok::<(), aqueduct::Error>(())
 //! ```
 

@@ -1,7 +1,7 @@
 //! Routing: which stream takes an event, by configuration or by a closure.
 //!
-//! [`Client::router`](crate::Client::router) sends by the rules of `[routes.NAME]`, or by what
-//! [`ClientBuilder::router`](crate::ClientBuilder::router) was given.
+//! [`Client::router`](crate::Client::router) sends by the rules of `[routes.NAME]`, or by code
+//! given to [`ClientBuilder::router`](crate::ClientBuilder::router).
 
 #[doc(inline)]
 pub use aqueduct_core::{Route, Router};

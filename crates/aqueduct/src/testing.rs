@@ -1,5 +1,5 @@
-//! For tests of applications: a client on memory, a clock to advance, and questions about what was
-//! published and handled.
+//! For tests of applications: a client on memory, a clock to advance, and assertions on published
+//! and handled events.
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")] async fn main() -> aqueduct::Result<()> {
@@ -59,15 +59,15 @@ pub struct Running {
 
 struct WorkerTask(Task<Result<()>>);
 
-/// How much a test's clock moves while a group is waited for: a back-off of an hour included.
+/// The most that the clock moves while waiting for a group: longer than any back-off.
 const DRAIN_LIMIT: Duration = Duration::from_secs(24 * 3600);
 
-/// How often the tasks get a turn before the clock goes to its next timer.
+/// How often the tasks are polled before the clock moves to its next timer.
 const TURNS: usize = 64;
 
 impl TestClient {
-    /// The client of a configuration in TOML, whose URLs are all read as `memory:`. It sees no
-    /// environment.
+    /// Creates a client from a configuration in TOML, whose URLs are all read as `memory:`. It
+    /// ignores the environment.
     ///
     /// # Errors
     /// `Config`, as for [`Client::from_toml`].
@@ -88,17 +88,17 @@ impl TestClient {
         })
     }
 
-    /// The client.
+    /// Returns the client.
     pub fn client(&self) -> &Client {
         &self.client
     }
 
-    /// The clock. It stands still unless the test moves it, or waits for a group.
+    /// Returns the clock. It stands still unless the test moves it or waits for a group.
     pub fn clock(&self) -> &ManualClock {
         &self.clock
     }
 
-    /// The streams, to make things go wrong in them.
+    /// Returns the backend of the streams, to inject faults.
     pub fn backend(&self) -> &MemoryBackend {
         &self.backend
     }
@@ -143,13 +143,13 @@ impl TestClient {
         }
     }
 
-    /// Everything that a stream holds, oldest first within each key.
+    /// Returns all events of a stream, oldest first within each key.
     ///
     /// # Errors
     /// `Config` for an unknown stream.
     pub async fn published(&self, stream: &str) -> Result<Vec<Event>> {
         let admin = self.client.admin(stream).await?;
-        // A group that never ran is behind by all there is.
+        // A group that never ran is behind by every stored event.
         let unused = GroupName::from("aqueduct-testing-unused");
         let mut reader = self.client.reader(stream, Start::Earliest).await?;
         let lag = admin.lag(&unused).await?;

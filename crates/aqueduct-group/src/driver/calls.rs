@@ -7,7 +7,7 @@ use futures::future::BoxFuture;
 use super::Shared;
 use crate::member::{Command, Input, Listing, WriteKind, call_limit};
 
-/// The call that a command asks for, answering with its input; `None` where it asks for none.
+/// Returns the call for a command, which resolves to its input; `None` if it needs no call.
 pub(super) fn call(shared: &Arc<Shared>, command: Command) -> Option<BoxFuture<'static, Input>> {
     let shared = shared.clone();
     let (leases, key) = (shared.leases.clone(), shared.key.clone());
@@ -84,8 +84,8 @@ async fn read(shared: Arc<Shared>, partition: PartitionId, op: u64) -> Input {
 }
 
 impl Shared {
-    /// One call to the store, counted, and given up after a part of a lease's life: its effect is
-    /// unknown then.
+    /// Makes one counted call to the store. It times out after a part of the lease ttl; its effect
+    /// is then unknown.
     async fn limited<T>(
         &self,
         what: &'static str,

@@ -6,16 +6,16 @@ use aqueduct_core::{Delivery, Error, Instant, Parts, Result};
 use super::slot::Slot;
 use super::{Shared, lock};
 
-/// Deliveries that a batch has room for from the start, at most.
+/// The largest initial capacity of a batch.
 const ROOM: usize = 256;
 
 /// The partitions that deliver.
 #[derive(Default)]
 pub(super) struct Slots {
     pub(super) list: Vec<Arc<Slot>>,
-    /// Whose turn it is.
+    /// The partition to ask first.
     turn: usize,
-    /// Taken, and waiting for the batch to fill up.
+    /// Taken deliveries of a batch that is not full yet.
     staged: Vec<(Parts, Arc<Slot>)>,
     staged_since: Instant,
 }
@@ -27,7 +27,7 @@ impl Slots {
         }
     }
 
-    /// Returns a gap if every owned partition stopped at one: if not, the others flow (rule 9).
+    /// Returns a gap if every owned partition stopped at one; otherwise the others go on (rule 9).
     fn gap_of_all(&self) -> Option<Error> {
         let mut first = None;
         for slot in &self.list {
@@ -51,7 +51,7 @@ impl Slots {
         } else {
             (self.turn + 1) % count
         };
-        // While it waits it is marked as started: a crash would count against it.
+        // It is marked as started while it waits, so a crash would count against it.
         if let Some(marked) = self.list.iter().position(|slot| slot.is_marked()) {
             self.turn = marked;
         }
@@ -65,7 +65,7 @@ impl Slots {
                 let slot = &self.list[(self.turn + at) % count];
                 let next = slot.take(room, now, |parts| {
                     if out.capacity() == 0 {
-                        // Growing step by step would copy what is there already.
+                        // Growing step by step would copy the deliveries already taken.
                         out.reserve(max.min(ROOM));
                     }
                     out.push(make(parts, slot));

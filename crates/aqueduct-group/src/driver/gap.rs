@@ -4,8 +4,8 @@ use super::slot::Slot;
 use crate::OnGap;
 
 impl Slot {
-    /// Decides how to go on if events are gone before they were read (rule 9). Returns a reader
-    /// behind the gap, or `None` if nothing is left to read.
+    /// Handles events that expired before they were read (rule 9). Returns a reader behind the gap,
+    /// or `None` if nothing is left to read.
     pub(super) async fn cross_gap(
         &self,
         error: &Error,

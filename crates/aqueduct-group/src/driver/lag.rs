@@ -2,10 +2,10 @@ use std::time::Duration;
 
 use aqueduct_core::{Instant, Position, Tail};
 
-/// How far reading is behind the end of its partition, also while the reader stands still.
+/// Measures how far reading is behind the end of its partition, also while the reader is paused.
 #[derive(Debug, Default)]
 pub(super) struct Lag {
-    /// Reported by the last read, or by a question for the tail since then.
+    /// Reported by the last read, or by a tail request since then.
     tail: Option<Tail>,
     at: Instant,
     /// Whether consecutive events have consecutive positions, so that positions can be subtracted.
@@ -33,7 +33,7 @@ impl Lag {
         }
         let dense = self.dense.then(|| distance(seen, tail.last)).flatten();
         tail.events_behind = tail.events_behind.or(dense);
-        // What was behind then is at least as far behind now.
+        // The lag has not become smaller since then.
         let waited = self.tail.and_then(|before| before.time_behind);
         let waited = waited.map(|behind| behind + now.since(self.at));
         tail.time_behind = tail.time_behind.or(waited);

@@ -1,5 +1,5 @@
-//! Carries out what a member decides: calls to the store, one task per open partition, and the
-//! deliveries in between.
+//! Executes the commands of a member: calls to the store, one task per open partition, and the
+//! deliveries between them.
 
 mod calls;
 mod deliver;
@@ -40,9 +40,9 @@ pub(crate) struct Shared {
     ready: Signal,
     /// Wakes the driver.
     wake: Signal,
-    /// Wakes those who wait for the end.
+    /// Wakes the callers that wait for the end.
     over: Signal,
-    /// Receivers that found nothing.
+    /// The number of waiting receivers.
     waiting: AtomicUsize,
     paused: AtomicBool,
     draining: AtomicBool,
@@ -56,7 +56,8 @@ pub(crate) struct Shared {
     requests: mpsc::UnboundedSender<Request>,
     delivered: Counter,
     pub(super) seat: Seat,
-    /// Deliveries of lost partitions that handlers still hold: they are company, too.
+    /// Deliveries of lost partitions that handlers still hold; an isolated event waits for these
+    /// too.
     strays: AtomicUsize,
 }
 
@@ -111,7 +112,7 @@ impl Shared {
     }
 
     pub(crate) fn request(&self, request: Request) {
-        // Where the driver has ended there is nothing left to ask of it.
+        // If the driver has ended, the request has no effect.
         self.requests.unbounded_send(request).ok();
     }
 
@@ -147,7 +148,7 @@ impl Shared {
         }
     }
 
-    /// Ends everything at once: what is out is revoked, nothing is committed.
+    /// Ends everything at once: revokes all deliveries and commits nothing.
     pub(crate) fn end(&self, failure: Option<Error>) {
         if let Some(failure) = failure {
             self.fail(failure);
@@ -166,13 +167,13 @@ impl Shared {
         self.ready.notify(usize::MAX);
     }
 
-    /// Every `receive_batch` answers that error from now on.
+    /// Makes every later `receive_batch` return that error.
     fn fail(&self, error: Error) {
         lock(&self.failure).get_or_insert(error);
         self.ready.notify(usize::MAX);
     }
 
-    /// Notes that a delivery of a partition that is gone was dropped.
+    /// Notes that a delivery of a lost partition was dropped.
     fn stray_dropped(&self) {
         let fewer = |strays: usize| strays.checked_sub(1);
         let order = Ordering::AcqRel;

@@ -8,11 +8,11 @@ use futures::future::{Either, select};
 
 use super::slot::Slot;
 
-/// Between two questions for the tail of a partition whose reads do not tell it.
+/// The interval of tail requests for a partition whose reads do not report it.
 const TAIL_EVERY: Duration = Duration::from_secs(5);
 const BACKOFF: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
 
-/// Attends an open partition from the first hook to the last.
+/// Runs an open partition from its first hook to its last.
 pub(super) async fn attend(slot: Arc<Slot>, previous: Option<Arc<Slot>>) {
     if let Some(previous) = previous {
         previous.stopping.finished().await;
@@ -91,8 +91,8 @@ async fn read_on(slot: &Slot) {
     }
 }
 
-/// Waits for room and returns how many records to read. A reader that stands still, since its
-/// partition is full or blocked, keeps asking for the tail, so that lag never freezes.
+/// Waits for room and returns how many records to read. While the partition is full or blocked it
+/// keeps requesting the tail, so that the reported lag stays current.
 async fn room(slot: &Slot, tail_at: &mut Instant) -> usize {
     let most = slot.shared.options.fetch_events;
     if let Some(room) = slot.room_now() {
@@ -113,13 +113,13 @@ async fn room(slot: &Slot, tail_at: &mut Instant) -> usize {
 }
 
 async fn ask_tail(slot: &Slot) {
-    // A failure here changes nothing: reads report theirs, and the lag stays as it was.
+    // Ignore a failure: reads report their own, and the lag keeps its last value.
     if let Ok(tail) = slot.shared.log.tail(&slot.partition).await {
         slot.tail_asked(tail, slot.shared.runtime.now());
     }
 }
 
-/// Opens where the last reader stopped; `None` where everything is read.
+/// Opens a reader where the last one stopped; `None` if everything is read.
 async fn open(slot: &Slot) -> aqueduct_core::Result<Option<Box<dyn PartitionReader>>> {
     match slot.read_from() {
         None => Ok(None),

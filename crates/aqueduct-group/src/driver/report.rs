@@ -5,10 +5,10 @@ use aqueduct_core::{Instant, PartitionId, PartitionStatus};
 
 use super::Shared;
 
-/// How often gauges are set; a look at every event held, so not at every wake.
+/// How often gauges are set. It visits every held event, so not at every wake.
 const EVERY: Duration = Duration::from_secs(10);
 
-/// Tells metrics and log where the partitions stand.
+/// Reports the state of the partitions to metrics and log.
 pub(super) struct Reports {
     next: Instant,
     blocked: BTreeSet<PartitionId>,
@@ -53,7 +53,7 @@ impl Reports {
         metrics::gauge!("aqueduct_group_lag_seconds", &labels).set(seconds(status.lag_time));
         metrics::gauge!("aqueduct_group_oldest_unsettled_seconds", &labels)
             .set(seconds(status.oldest_unsettled));
-        // A consumer that is only slow fills its limits too, but not for long at a time.
+        // A slow consumer also reaches its limits, but only for short periods.
         let blocked = status
             .blocked_by
             .as_ref()

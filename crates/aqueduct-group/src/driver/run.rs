@@ -32,16 +32,16 @@ pub(crate) struct Driver {
     requests: mpsc::UnboundedReceiver<Request>,
     flushes: BTreeMap<u64, Flushing>,
     flush_ids: u64,
-    /// Tasks of partitions that are gone, while their hooks run.
+    /// Tasks of lost partitions, while their hooks run.
     leaving: FuturesUnordered<Task<()>>,
     reports: Reports,
     closed: bool,
 }
 
-/// A flush under way.
+/// A flush in progress.
 struct Flushing {
     done: oneshot::Sender<bool>,
-    /// Settlements were lost with a lease since the flush before.
+    /// Settlements were lost with a lease since the previous flush.
     lost: bool,
 }
 
@@ -191,7 +191,7 @@ impl Driver {
         }
     }
 
-    /// Waits for the last hooks, and takes back the announcement of this member.
+    /// Waits for the last hooks, then withdraws this member's announcement.
     async fn leave(mut self) {
         let shared = self.shared.clone();
         let hooks = async { while self.leaving.next().await.is_some() {} };
@@ -260,7 +260,7 @@ impl OwnedSlots {
         Some(task)
     }
 
-    /// Counts what is with receivers, of all partitions.
+    /// Counts the deliveries with receivers, over all partitions.
     fn in_flight(&self) -> usize {
         let open = self.open.values().map(|(slot, _)| slot.watch_in_flight());
         open.sum::<usize>() + self.shared.strays.load(Ordering::Acquire)
@@ -332,7 +332,7 @@ impl Work for OwnedSlots {
     }
 }
 
-/// Ends the consumer when its driver ends, however that came.
+/// Ends the consumer when its driver ends, also if it panics.
 struct EndOnDrop(Arc<Shared>);
 
 impl Drop for EndOnDrop {

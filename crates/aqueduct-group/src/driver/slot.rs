@@ -25,11 +25,11 @@ pub(crate) struct Slot {
     caught_up_at: Option<Timestamp>,
     inner: Mutex<Inner>,
     revocations: Revocations,
-    /// Nothing is handed out from then on, in nanoseconds of the runtime's clock.
+    /// When handing out stops, in nanoseconds of the runtime's clock.
     until: AtomicU64,
-    /// Whether events may be handed out: the hook knows of the partition, and it is not going.
+    /// Whether events may be handed out: its first hook has run, and it is not being given up.
     open: AtomicBool,
-    /// An event is marked as started and waits for a receiver, who should come here first.
+    /// An event is marked as started and waits for a receiver, which should look here first.
     marked: AtomicBool,
     /// Wakes the reader when there may be room.
     room: Signal,
@@ -45,7 +45,7 @@ struct Inner {
     /// Bytes charged to the process's budget.
     charged: usize,
     lag: Lag,
-    /// Reads in a row that failed, and the last failure.
+    /// Consecutive failed reads, and the last failure.
     failing: Option<(u32, ReadFailure)>,
     /// Reading stopped at a gap.
     gap: bool,
@@ -100,14 +100,14 @@ impl Slot {
         })
     }
 
-    /// Lets deliveries out, once the hook knows of the partition.
+    /// Starts handing out, once the first hook has run.
     pub(super) fn open(&self) {
         self.open.store(true, Ordering::Release);
         self.shared.ready.notify(usize::MAX);
         self.shared.wake.notify(usize::MAX);
     }
 
-    /// Holds deliveries back from now on, and asks the reader's task to end.
+    /// Stops handing out, and asks the reader's task to end.
     pub(super) fn stop(&self, why: Revocation) {
         self.open.store(false, Ordering::Release);
         lock(&self.inner).watched = true;
@@ -162,7 +162,7 @@ impl Slot {
             delay: Duration::ZERO,
         };
         let now = self.shared.runtime.now();
-        // A revoked one comes again anyway.
+        // A revoked delivery comes again anyway.
         lock(&self.inner)
             .tracker
             .settle(parts, &later, now, || 0)
@@ -214,7 +214,7 @@ impl Slot {
         self.room.notify(usize::MAX);
     }
 
-    /// Takes what a read brought.
+    /// Adds the records of a read.
     pub(super) fn fetched(
         &self,
         records: Vec<Record>,
@@ -230,7 +230,7 @@ impl Slot {
             let seen = inner.tracker.last_seen();
             inner.lag.read(tail, seen, now);
             if tail.events_behind == Some(0) || tail.last.is_some() && tail.last <= seen {
-                // As of the beginning of the read: what came during it may be missing.
+                // As of the beginning of the read: records stored during it may be missing.
                 inner.tracker.at_end(began);
             }
         }
@@ -246,7 +246,7 @@ impl Slot {
         }
     }
 
-    /// Takes the tail that was asked for beside the reads.
+    /// Notes the tail that was requested beside the reads.
     pub(super) fn tail_asked(&self, tail: Tail, now: Instant) {
         let mut inner = lock(&self.inner);
         let seen = inner.tracker.last_seen();
@@ -291,8 +291,8 @@ impl Slot {
         self.shared.wake.notify(usize::MAX);
     }
 
-    /// Returns whether an expired position loses nothing: all that was stored until a time within
-    /// the retention is settled, so that the partition was merely quiet (rule 9).
+    /// Returns whether an expired position loses nothing: everything stored until a time within the
+    /// retention is settled, so the partition was only idle (rule 9).
     pub(super) fn is_quiet(&self) -> bool {
         let Some(retention) = self.shared.options.retention else {
             return false;
@@ -304,7 +304,7 @@ impl Slot {
         settled && age.is_some_and(|age| age < retention)
     }
 
-    /// Where a new reader goes on.
+    /// Returns where a new reader goes on.
     pub(super) fn read_from(&self) -> Option<ReadFrom> {
         lock(&self.inner).tracker.read_from()
     }
@@ -351,14 +351,14 @@ impl Slot {
         lock(&self.inner).tracker.keep_company();
     }
 
-    /// Returns how many events are with receivers, and has the driver woken when that changes.
+    /// Returns how many events are with receivers, and wakes the driver when that changes.
     pub(super) fn watch_in_flight(&self) -> usize {
         let mut inner = lock(&self.inner);
         inner.watched = true;
         inner.tracker.in_flight()
     }
 
-    /// Takes back the mark of an event that no receiver took.
+    /// Removes the mark of an event that no receiver took.
     pub(super) fn withdraw(&self) {
         self.marked.store(false, Ordering::Release);
         lock(&self.inner).tracker.withdraw();
@@ -380,13 +380,13 @@ impl Slot {
         if self.stopping.why().is_none() {
             let mut inner = lock(&self.inner);
             let tracker = &inner.tracker;
-            // Not before: those who wait for a mark or an announcement depend on the driver.
+            // Only now: receivers that wait for a mark or an announcement depend on the driver.
             inner.watched &=
                 tracker.is_guarded() || tracker.children().is_some() || self.shared.seat.is_held();
         }
     }
 
-    /// Revokes everything that is out. What is committed after it stands.
+    /// Revokes all deliveries. A commit after this is final.
     pub(super) fn revoke(&self, why: Revocation) {
         self.open.store(false, Ordering::Release);
         let mut inner = lock(&self.inner);
@@ -409,7 +409,7 @@ impl Slot {
         inner.tracker.fill_status(now, &mut status);
         status.lag_events = inner.lag.events(inner.tracker.held());
         status.lag_time = inner.lag.time();
-        // One failed read is tried again at once; only a second one is worth a report.
+        // One failed read is retried at once; report only a second one.
         let failing = inner.failing.as_ref().filter(|(count, _)| *count > 1);
         status.read_failure = failing.map(|(_, failure)| failure.clone());
         status
@@ -423,11 +423,11 @@ impl Slot {
         }
     }
 
-    /// Wakes those whom a settlement concerns, after releasing the lock.
+    /// Wakes the waiters that a settlement concerns, after releasing the lock.
     fn settled(&self, mut inner: std::sync::MutexGuard<'_, Inner>, settled: Settled) {
         if self.shared.options.budget.is_some() {
             let held = inner.tracker.bytes();
-            // In steps, so that not every settlement touches what all partitions share.
+            // In steps, so that not every settlement writes to state shared by all partitions.
             if inner.charged >= held + (64 << 10) || held == 0 {
                 self.charge(&mut inner);
             }
@@ -513,7 +513,7 @@ impl Settler for Slot {
             // A handler that a shutdown or hand-off cancels has not failed (rule 5).
             inner.tracker.give_back(parts, now, Duration::ZERO)
         } else if why == Abandoned::Cancelled {
-            // Not at once: what keeps being cancelled must not become a hot loop.
+            // With a delay: an event cancelled again and again must not become a hot loop.
             let pause = self.shared.options.redelivery.ceiling(1);
             inner.tracker.give_back(parts, now, pause)
         } else {

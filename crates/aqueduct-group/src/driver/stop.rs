@@ -5,7 +5,7 @@ use event_listener::Event as Signal;
 
 use super::lock;
 
-/// The way of a partition out: asked to stop, then finished with its hooks.
+/// The two steps that end a partition: a stop request, then the end of its hooks.
 #[derive(Default)]
 pub(super) struct Stopping {
     state: Mutex<State>,
@@ -19,7 +19,7 @@ struct State {
 }
 
 impl Stopping {
-    /// Asks to stop; the first reason stands.
+    /// Requests a stop; the first reason is kept.
     pub(super) fn begin(&self, why: Revocation) {
         lock(&self.state).why.get_or_insert(why);
         self.changed.notify(usize::MAX);

@@ -22,7 +22,7 @@ impl Allowance {
         }
     }
 
-    /// Returns whether `writes` may come now.
+    /// Returns whether `writes` are allowed now.
     pub(super) fn allows(&mut self, writes: u32, every: Duration, now: Instant) -> bool {
         if self.left == crate::cost::CRASH_WRITES {
             self.next = now + every;

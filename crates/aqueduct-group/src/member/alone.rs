@@ -4,11 +4,11 @@ use aqueduct_core::{Instant, PartitionId};
 
 use super::{Member, Snapshot, Work};
 
-/// A mark is taken back if no receiver comes for its event within this time.
+/// A mark is removed if no receiver takes its event within this time.
 pub(super) const CLAIM_WITHIN: Duration = Duration::from_millis(250);
 
-/// How many drain times an event may run alone: longer than handlers take, even those that use up
-/// the memory slowly.
+/// How many drain times an event may run alone: longer than handlers take, including those that
+/// exhaust the memory slowly.
 const RUNS_FOR: u32 = 10;
 
 /// The partition whose event runs alone: one at a time, so that a crash counts against one event.
@@ -23,7 +23,7 @@ pub(super) struct Alone {
 #[derive(Debug)]
 struct Suspect {
     partition: PartitionId,
-    /// When it was last seen to get on: the process grows quiet, or a receiver has its event.
+    /// When it last progressed: the process became quiet, or a receiver took its event.
     since: Instant,
     /// When it began to wait for a quiet process, or to run in it.
     began: Instant,
@@ -64,10 +64,10 @@ impl Alone {
         }
         if !work.needs_alone(partition) {
             if self.current.take().is_some() {
-                // It waited to run an event alone, and others came up that go first.
+                // It waited to run an event alone, and other partitions now go first.
                 work.release();
             }
-            // A death in a batch counts against nothing, so it needs no quiet process.
+            // A crash in a batch counts against no event, so it needs no quiet process.
             return work.mark(partition, false);
         }
         let suspect = self.current.get_or_insert_with(|| Suspect {
@@ -89,7 +89,7 @@ impl Alone {
         let marked = work.mark(partition, quiet);
         if !quiet || marked.as_ref().is_none_or(|marked| !marked.alone) {
             // A handler that does not end must not keep the process quiet for ever: the suspect
-            // runs in company, and its death counts against nothing.
+            // runs beside it, and a crash counts against no event.
             self.current = None;
             work.release();
         }
@@ -121,7 +121,8 @@ impl Alone {
         }
         let endless = suspect.marked && now >= suspect.began + drain * RUNS_FOR;
         if endless && !over && !unclaimed {
-            // A handler that hangs must not stop the process: from now on it has company.
+            // A handler that hangs must not stop the process: other events run beside it from now
+            // on.
             work.keep_company(&suspect.partition);
         }
         if over || unclaimed || endless {
@@ -132,8 +133,8 @@ impl Alone {
 }
 
 impl Member {
-    /// Puts the next suspects of the partition on trial, if it is its turn; returns where the
-    /// partition stands then.
+    /// Puts the next suspects of the partition on trial, if it is its turn; returns the state of
+    /// the partition after that.
     pub(super) fn try_suspects(
         &mut self,
         partition: &PartitionId,
@@ -142,7 +143,7 @@ impl Member {
         work: &mut dyn Work,
     ) -> Option<Snapshot> {
         let every = self.identity.timings.commit_interval;
-        // The mark, and taking it back: without both, nothing is begun.
+        // Two writes, the mark and its removal: do not begin unless both are allowed.
         let Some(owned) = self.owned.get_mut(partition) else {
             return snapshot;
         };

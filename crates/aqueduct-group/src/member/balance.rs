@@ -42,7 +42,7 @@ impl Member {
         }
     }
 
-    /// Asks the busiest member for one partition, where that brings both closer.
+    /// Asks the busiest member for one partition, if that brings both closer to a fair share.
     pub(super) fn ask_for_one(&mut self, now: Instant, work: &dyn Work, out: &mut Vec<Command>) {
         let lineage = Lineage::new(&self.table.rows, &self.table.partitions);
         let mut counts: BTreeMap<&OwnerId, usize> = BTreeMap::from([(&self.identity.owner, 0)]);
@@ -120,8 +120,8 @@ impl Member {
         }
     }
 
-    /// Looks after the partitions that were asked for: reads them, and takes them by force from an
-    /// owner that lives and does not answer.
+    /// Follows up on requested partitions: reads their rows, and takes them by force from an owner
+    /// that lives but does not respond.
     pub(super) fn watch_asks(&mut self, now: Instant, out: &mut Vec<Command>) {
         let batch_wait = self.identity.timings.drain + self.identity.timings.life;
         let partitions: Vec<_> = self.asks.open.keys().cloned().collect();
@@ -153,8 +153,8 @@ impl Member {
         }
     }
 
-    /// Takes up a row that names us although we do not own it now: handed off to us, or lost by
-    /// us and not taken since.
+    /// Accepts a row that names us although we do not own it now: handed off to us, or lost by us
+    /// and not taken since.
     pub(super) fn claim(&mut self, row: Lease, now: Instant, out: &mut Vec<Command>) {
         if self.table.lost.get(&row.partition) == Some(&row.generation) {
             let mut row = row;

@@ -7,7 +7,7 @@ use crate::tracker::{Progress, Takeover};
 /// An event outside the member.
 #[derive(Debug)]
 pub(crate) enum Input {
-    /// Time went on, or a partition has news.
+    /// Time passed, or the state of a partition changed.
     Tick,
     /// The answer of [`Command::List`].
     Listed(Result<Listing>),
@@ -25,7 +25,7 @@ pub(crate) enum Input {
     Deleted(PartitionId, Result<Swap>),
     /// Commit what is settled; [`Command::Flushed`] with this number follows.
     Flush(u64),
-    /// Give everything up; [`Command::Closed`] follows.
+    /// Give up all partitions; [`Command::Closed`] follows.
     Close,
 }
 
@@ -63,9 +63,9 @@ pub(crate) enum Command {
 
     /// Read the partition from now on.
     Open(Opening),
-    /// The lease is ours until then.
+    /// The lease is ours until this time.
     Extended(PartitionId, Instant),
-    /// That progress is durable.
+    /// This progress is durable.
     Committed(PartitionId, Progress),
     /// Stop fetching and handing out: the partition is about to go.
     Drain(PartitionId, Revocation),
@@ -73,7 +73,7 @@ pub(crate) enum Command {
     Gone(PartitionId, Revocation),
     /// The flush of that number is done; or a partition was lost before its commit.
     Flushed { id: u64, lost: bool },
-    /// Everything is given up, but for those leases: they run out.
+    /// All leases are given up except these, which will expire.
     Closed { kept: Vec<PartitionId> },
 }
 
@@ -99,7 +99,7 @@ impl Opening {
         let marked = lease.attempts.is_some_and(|attempts| attempts.started);
         Takeover {
             attempts: lease.attempts,
-            // A mark is found where the last owner died in isolation mode, even if it
+            // A mark means that the last owner died in isolation mode, even if it
             // settled some events there: those before the cause do not clear it.
             isolated_until: lease
                 .handed_out
@@ -111,24 +111,24 @@ impl Opening {
 
 /// The owned partitions, asked when a decision needs them.
 pub(crate) trait Work {
-    /// Where an open partition stands.
+    /// Returns the state of an open partition.
     fn snapshot(&mut self, partition: &PartitionId) -> Option<Snapshot>;
     /// Returns whether the next suspect of the partition is to run alone, rather than in a batch.
     fn needs_alone(&mut self, partition: &PartitionId) -> bool;
-    /// Asks the process to hand out nothing more; returns whether nothing is out any more.
+    /// Asks the process to stop handing out; returns whether no delivery is out any more.
     fn quiet(&mut self) -> bool;
     /// Lets the process hand out events again.
     fn release(&mut self);
-    /// Chooses the next event to run alone, or the next batch, where there is one:
+    /// Chooses the next event to run alone, or the next batch, if there is one:
     /// [`Snapshot::mark`] says so. The mark counts as an attempt if `alone`.
     fn mark(&mut self, partition: &PartitionId, alone: bool) -> Option<Snapshot>;
     /// Turns the mark of the event that runs alone into one that counts for no event.
     fn keep_company(&mut self, partition: &PartitionId);
-    /// Takes back the mark of an event that no receiver took.
+    /// Removes the mark of an event that no receiver took.
     fn withdraw(&mut self, partition: &PartitionId);
-    /// Revokes what is out for good; returns where the partition stands then.
+    /// Revokes all deliveries for good; returns the state of the partition after that.
     fn stop(&mut self, partition: &PartitionId, why: Revocation) -> Option<Snapshot>;
-    /// Whether that member is certainly dead.
+    /// Returns whether that member is certainly dead.
     fn is_dead(&self, owner: &OwnerId) -> bool;
 }
 
@@ -145,8 +145,8 @@ pub(crate) struct Snapshot {
     pub(crate) alone: bool,
     /// Whether that event is marked and not handed out, and no receiver waits.
     pub(crate) unclaimed: bool,
-    /// Whether nothing is out that a hand-off should wait for.
+    /// Whether no delivery is out that a hand-off should wait for.
     pub(crate) drained: bool,
-    /// The partitions that go on with its keys, once it is settled to its end.
+    /// The partitions that continue its keys, once it is settled to its end.
     pub(crate) ended: Option<Vec<PartitionId>>,
 }

@@ -2,10 +2,10 @@ use std::time::Duration;
 
 use aqueduct_core::Instant;
 
-/// One failed call is tried again within a fraction of this time: only what lasts is an outage.
+/// Failures shorter than this are not an outage: one failed call is retried well within it.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// When calls began to fail, by kind: renewals that succeed say nothing of a listing that is denied.
+/// When calls began to fail, by kind: renewals may succeed while listings are denied.
 #[derive(Debug, Default)]
 pub(super) struct Health {
     listing: Option<Instant>,

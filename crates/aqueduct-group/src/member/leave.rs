@@ -13,13 +13,13 @@ impl Owned {
             .or_else(|| taking.map(|pending| pending.first_sent + timings.held()))
     }
 
-    /// Whether nothing of it is ours any more but the name in its row.
+    /// Whether only our name in its row is left.
     pub(super) fn is_let_go(&self) -> bool {
         let why = self.stop.as_ref().map(|stop| stop.why);
         why == Some(Revocation::Lost)
     }
 
-    /// Has `limit` for taking our name out of its row.
+    /// Allows `limit` to remove our name from its row.
     fn let_go(&mut self, limit: Duration, now: Instant) {
         self.deadline = Some(now + limit);
         self.stop = Some(Stop {
@@ -44,7 +44,7 @@ impl Member {
                 None => Command::Read(partition.clone(), self.steps.ops),
             });
         }
-        // What is being taken may be ours by now: it is given up once that is known.
+        // A take in progress may have succeeded: the partition is given up once that is known.
         let open = self.owned.iter().filter(|(_, it)| it.deadline.is_some());
         let open: Vec<_> = open.map(|(partition, _)| partition.clone()).collect();
         for partition in open {
@@ -59,7 +59,7 @@ impl Member {
         }
     }
 
-    /// Takes back a request that was answered while the member closes.
+    /// Withdraws a request that was granted while the member closes.
     pub(super) fn withdraw(&mut self, row: &Lease, out: &mut Vec<Command>) {
         self.steps.ops += 1;
         if let Some(ask) = self.asks.open.get_mut(&row.partition) {
@@ -68,8 +68,8 @@ impl Member {
         out.push(Command::Withdraw(row.clone(), self.steps.ops));
     }
 
-    /// Takes our name out of a row that we do not own: lost by us and not taken since, or
-    /// handed off to us while we close. Else it would have to expire.
+    /// Removes our name from a row that we do not own: lost by us and not taken since, or handed
+    /// off to us while we close. Otherwise it would have to expire.
     pub(super) fn let_row_go(&mut self, row: Lease, now: Instant) {
         let partition = row.partition.clone();
         let mut owned = Owned::new(row, now);
@@ -101,7 +101,7 @@ impl Member {
         }
     }
 
-    /// Counts as lost what was not renewed in time, whether or not the store can be reached.
+    /// Counts leases that were not renewed in time as lost, even if the store is unreachable.
     pub(super) fn expire(&mut self, now: Instant, out: &mut Vec<Command>) {
         let closing = self.ending.closing;
         let is_over = |owned: &Owned| {

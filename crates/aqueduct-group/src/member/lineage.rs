@@ -4,7 +4,7 @@ use aqueduct_core::{Checkpoint, Lease, Partition, PartitionId};
 
 use super::Row;
 
-/// Which partitions may start, by their parents. Built once for all partitions, since each partition
+/// Decides which partitions may start, by their parents. Built once for all, since each partition
 /// has two paths to each ancestor two generations up: asking per partition doubles the work with
 /// each generation.
 pub(super) struct Lineage<'a> {

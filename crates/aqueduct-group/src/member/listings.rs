@@ -8,7 +8,7 @@ use super::health::{Call, Health};
 /// When partitions and leases are listed.
 #[derive(Debug)]
 pub(super) struct Listings {
-    /// When the listing under way was sent.
+    /// When the listing in progress was sent.
     pub(super) under_way: Option<Instant>,
     pub(super) next: Instant,
     /// When the last listing succeeded.

@@ -105,7 +105,7 @@ pub(crate) struct Member {
 
 struct Identity {
     timings: Timings,
-    /// For messages: a process may have many members.
+    /// Used in messages: a process may have many members.
     key: GroupKey,
     owner: OwnerId,
 }
@@ -115,7 +115,7 @@ struct Steps {
     last_tick: Instant,
     rng: Rng,
     ops: u64,
-    /// Leases became free: the next step takes a share of them.
+    /// Whether leases became free: the next step takes a share of them.
     balance_due: bool,
 }
 
@@ -134,7 +134,7 @@ struct Table {
 /// The record of the group.
 struct GroupState {
     record: GroupRecord,
-    /// Whether it was read since leases were last found missing: a reset replaces it.
+    /// Whether it was read since leases were last missing: a reset replaces it.
     fresh: bool,
     asking: bool,
 }
@@ -145,11 +145,11 @@ struct Asks {
     open: BTreeMap<PartitionId, Ask>,
     /// When each partition was last asked for, so that no owner is asked again too soon (rule 6).
     recent: BTreeMap<PartitionId, Instant>,
-    /// Requests under way: a member that closes waits for them, to withdraw them.
+    /// Requests in progress: a member that closes waits for them, to withdraw them.
     sent: usize,
 }
 
-/// The end of flushes and of the member.
+/// The state of flushes and of closing.
 #[derive(Default)]
 struct Ending {
     flushes: Vec<Flush>,
@@ -159,18 +159,18 @@ struct Ending {
     closed: bool,
 }
 
-/// A lease as the store last showed it, and since when it stands so.
+/// A lease as last read from the store, and since when it is unchanged.
 #[derive(Clone, Debug)]
 struct Row {
     lease: Lease,
     since: Instant,
 }
 
-/// A partition that is ours, or on its way to be.
+/// A partition that is ours, or being taken.
 #[derive(Debug)]
 struct Owned {
     lease: Lease,
-    /// When it counts as lost unless renewed; `None` before the first write went through.
+    /// When it counts as lost unless renewed; `None` before the first successful write.
     deadline: Option<Instant>,
     pending: Option<Pending>,
     retry: Retry,
@@ -196,7 +196,7 @@ struct Writes {
     last_sent: Instant,
     renew_at: Instant,
     allowance: Allowance,
-    /// Nothing runs alone before: what kills a process as soon as it starts is no event.
+    /// No event runs alone before this time: a crash right at the start is not caused by an event.
     alone_from: Instant,
 }
 
@@ -207,7 +207,7 @@ struct FlushMarks {
     covered: u64,
 }
 
-/// A write under way.
+/// A write in progress.
 #[derive(Debug)]
 struct Pending {
     op: u64,
@@ -218,9 +218,9 @@ struct Pending {
     next: Lease,
     progress: Option<Progress>,
     flush: u64,
-    /// The answer was lost: the row is read to find out.
+    /// The response was lost: the row is read to find out.
     doubt: bool,
-    /// No call is under way; the next one starts when `retry_at` is due.
+    /// No call is in progress; the next one starts when `retry_at` is due.
     idle: bool,
 }
 
@@ -313,7 +313,7 @@ impl Member {
             return out;
         }
         if let Input::Flush(id) = input {
-            // Before anything is counted as lost, so that the flush tells of it.
+            // Before any lease is counted as lost, so that the flush reports it.
             self.on_flush(id, work);
         }
         // A lease that expired meanwhile is lost, also if this input renews it (rule 6).
@@ -339,7 +339,7 @@ impl Member {
         out
     }
 
-    /// When to call again with [`Input::Tick`] at the latest.
+    /// Returns when to call again with [`Input::Tick`] at the latest.
     pub(crate) fn next_wake(&self) -> Instant {
         let timings = &self.identity.timings;
         let mut wake = self.steps.last_tick + timings.life;

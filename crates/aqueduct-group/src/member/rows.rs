@@ -26,8 +26,8 @@ impl Member {
                 return;
             }
         };
-        // While the store is away no owner can renew: a lease stands still without expiring, so that
-        // an outage does not look like the crash of every owner (rule 5).
+        // While the store is unreachable no owner can renew: leases do not expire meanwhile, so
+        // that an outage does not look like the crash of every owner (rule 5).
         let outage = self.listings.succeeded(life, now, rng);
         self.table.partitions = listing
             .partitions
@@ -54,7 +54,7 @@ impl Member {
         }
     }
 
-    /// Takes note of a row as the store showed it to a call sent at `sent`.
+    /// Records a row as returned by a call sent at `sent`.
     pub(super) fn observe(
         &mut self,
         row: Lease,
@@ -230,7 +230,7 @@ impl Member {
         }
     }
 
-    /// Whether the leases of all children are there; creates those that are not.
+    /// Returns whether all children have leases; creates the missing ones.
     pub(super) fn has_children(
         &mut self,
         parent: &PartitionId,

@@ -5,10 +5,10 @@ use super::{Command, Flush, Kind, Member, Owned, Snapshot, Stop, Timings, Work};
 use crate::tracker::Progress;
 
 impl Member {
-    /// Does what is due.
+    /// Performs the work that is due.
     pub(super) fn tick(&mut self, now: Instant, work: &mut dyn Work, out: &mut Vec<Command>) {
         self.steps.last_tick = now;
-        // Also while closing, where the children of what has ended must be known.
+        // Also while closing: the children of an ended partition must be known to give it up.
         let lists = !self.ending.closing || self.owned.values().any(|it| it.ended_since.is_some());
         if lists && self.listings.begin(now) {
             let known = self
@@ -87,7 +87,7 @@ impl Member {
         self.commit_if_due(partition, snapshot, now, out);
     }
 
-    /// Returns whether a write is under way, or put off; reads the row again where its answer was
+    /// Returns whether a write is in progress or postponed; re-reads the row if a response was
     /// lost.
     fn is_writing(
         &mut self,
@@ -100,6 +100,7 @@ impl Member {
             return true;
         };
         if let Some(pending) = &mut owned.pending {
+            // Repeating a write whose response was lost is only safe once the row is known.
             if pending.idle && now >= owned.retry.at {
                 pending.idle = false;
                 pending.op = op;
@@ -215,6 +216,7 @@ impl Member {
             let drained = snapshot
                 .as_ref()
                 .is_none_or(|snapshot| snapshot.drained && snapshot.ended.is_none());
+            // Handlers get the drain time; after it their deliveries are revoked.
             if !drained && now < stop.since + drain {
                 return false;
             }

@@ -44,7 +44,7 @@ impl Owned {
 }
 
 impl Member {
-    /// The row that renews `lease` and carries `progress` with it.
+    /// Returns the row that renews `lease` and stores `progress`.
     pub(super) fn renewed(&mut self, lease: &Lease, progress: Option<&Progress>) -> Lease {
         let mut next = lease.clone();
         next.counter += 1;
@@ -56,13 +56,13 @@ impl Member {
             next.checkpoint = progress.ack_floor;
             next.handed_out = progress.handed_out;
             next.attempts = progress.attempts;
-            // An earlier time stays true: the checkpoint never falls.
+            // An earlier time stays valid: the checkpoint never moves back.
             next.caught_up_at = next.caught_up_at.max(progress.caught_up_at);
         }
         next
     }
 
-    /// The row that gives `lease` up in one write with what was settled last.
+    /// Returns the row that gives `lease` up and commits the last progress in one write.
     pub(super) fn given_up(
         &mut self,
         lease: &Lease,
@@ -80,9 +80,9 @@ impl Member {
             next.children.clone_from(children);
         }
         match why {
-            // It was never opened here: what is said of the owner before stands.
+            // It was never opened here: keep the traces of the previous owner.
             Revocation::Shutdown if last.is_none() => {}
-            // Nothing is left behind by a crash, so there is nothing to be isolated about.
+            // A clean release leaves no traces of a crash, so the next owner needs no isolation.
             _ => next.handed_out = None,
         }
         if why == Revocation::Lost {
@@ -180,7 +180,7 @@ impl Member {
         }
     }
 
-    /// Decides what a row says of the write whose answer was lost or refused.
+    /// Decides from a row whether the write whose response was lost or refused went through.
     fn resolve(
         &mut self,
         partition: &PartitionId,
@@ -201,6 +201,7 @@ impl Member {
             return;
         };
         let next = &pending.next;
+        // The new owner may have written since the hand-off, which proves that it went through.
         let moved_on = pending.kind == Kind::Last
             && next.owner.is_some()
             && row.owner == next.owner
@@ -279,6 +280,7 @@ impl Member {
     ) {
         self.reached();
         let timings = self.identity.timings;
+        // Counted from when the write was sent: others may see the row from then on (rule 6).
         let deadline = sent + timings.held();
         let renew_in = self.steps.rng.percent_of(timings.renew_every, 85, 100);
         self.table.rows.insert(
@@ -320,7 +322,7 @@ impl Member {
                 out.push(Command::Gone(partition.clone(), why));
             }
             Kind::Take | Kind::Accept if self.ending.closing => {
-                // It was never opened: also where the answer came late it may be given up.
+                // It was never opened: it may be given up even if the response came late.
                 owned.deadline = Some(deadline.max(now + timings.call_limit()));
                 self.stop_one(partition, now, out);
             }
@@ -353,6 +355,7 @@ impl Member {
         now: Instant,
     ) {
         tracing::warn!(key = %self.identity.key, %partition, %error, kind = ?pending.kind, "lease not written");
+        // A write of unknown effect may still arrive: read the row before anything else is written.
         let unknown = pending.doubt || error.effect() == Effect::Unknown;
         if unknown {
             pending.doubt = true;
@@ -366,7 +369,7 @@ impl Member {
         }
     }
 
-    /// The store did not answer as hoped: again after a back-off.
+    /// Schedules another try with back-off after a failed call.
     fn put_off(&mut self, partition: &PartitionId, pending: Option<Pending>, now: Instant) {
         self.not_reached(now);
         let most = self.identity.timings.renew_every / 2;

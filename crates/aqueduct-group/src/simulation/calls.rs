@@ -6,11 +6,11 @@ use super::schedule::{Action, Answer};
 use super::world::World;
 use crate::member::{Command, Input, Listing};
 
-/// After that long a caller no longer waits.
+/// The time after which a caller stops waiting.
 const CALL_LIMIT: Duration = Duration::from_millis(7_500);
 
 impl World {
-    /// Sends a call to the store, through everything that can go wrong on the way.
+    /// Sends a call to the store and injects faults on the way.
     pub(super) fn send(&mut self, at: usize, command: Command) {
         let scenario = &self.scenario;
         let trouble = self.in_trouble();
@@ -35,7 +35,7 @@ impl World {
         } else {
             Answer::Comes
         };
-        // Some of the lost answers are lost calls.
+        // Some of the lost responses are lost calls.
         if answer == Answer::Comes || self.rng.below(3) > 0 {
             self.after(delay, Action::Store(at, command, answer));
         }
@@ -69,7 +69,7 @@ impl World {
                 if let (Some(before), Swap::Swapped(after)) = (before, &swap) {
                     self.check.seen.moves += u64::from(before.owner != after.owner);
                     self.check.written(&self.log, &before, after)?;
-                    // What another hands off is seen when the row is read next.
+                    // A hand-off by another member is seen when the row is read next.
                     if after.owner.as_ref() == Some(&self.processes[at].owner) {
                         self.given.remove(&id);
                         self.nobody_left_owns(Some(&id))?;
@@ -101,7 +101,7 @@ impl World {
                 self.check.seen.deleted += 1;
                 Input::Deleted(lease.partition.clone(), Ok(store.delete(&lease)))
             }
-            other => return Err(format!("{other:?} is no call")),
+            other => return Err(format!("{other:?} is not a call")),
         };
         if answer == Answer::Comes {
             let delay = Duration::from_millis(1 + self.rng.below(20) as u64);
@@ -111,7 +111,7 @@ impl World {
     }
 }
 
-/// The answer of a call that failed.
+/// Returns the input for a failed call.
 fn failed(command: &Command, unknown: bool) -> Input {
     let mut error = Error::new(ErrorKind::Unavailable, "simulated");
     if unknown {

@@ -2,7 +2,7 @@ use aqueduct_core::{Checkpoint, Lease, OwnerId, PartitionId};
 
 use super::log::Log;
 
-/// The rules, as invariants over everything that happened.
+/// Checks the rules as invariants over the whole run.
 #[derive(Default)]
 pub(super) struct Check {
     events: Vec<Fate>,
@@ -12,14 +12,14 @@ pub(super) struct Check {
     finished: usize,
 }
 
-/// What became of one event.
+/// The history of one event.
 #[derive(Clone, Debug, Default)]
 struct Fate {
     settled: bool,
     dead_letter: bool,
-    /// Handlers that failed.
+    /// Failed handler runs.
     nacked: u32,
-    /// Processes that died while it, and nothing else, ran in them.
+    /// Processes that died while only this event ran in them.
     died: u32,
     /// Processes that died, or lost their lease, with its mark stored while it did not run: between
     /// mark and handler, or between handler and the write that takes the mark back.
@@ -75,7 +75,7 @@ impl Check {
         self.events.push(Fate::default());
     }
 
-    /// A handler starts, or the layer above buries the event instead.
+    /// Notes that a handler starts, or that the layer above dead-letters the event instead.
     pub(super) fn starts(
         &mut self,
         log: &Log,
@@ -115,17 +115,17 @@ impl Check {
         Ok(())
     }
 
-    /// A handler failed.
+    /// Notes that a handler failed.
     pub(super) fn nacked(&mut self, event: usize) {
         self.events[event].nacked += 1;
     }
 
-    /// Its process died while it, and nothing else, ran in it.
+    /// Notes that the process died while only this event ran in it.
     pub(super) fn died(&mut self, event: usize) {
         self.events[event].died += 1;
     }
 
-    /// Its mark was left behind although it did not run.
+    /// Notes that its mark was left behind although it did not run.
     pub(super) fn nearly_ran(&mut self, event: usize) {
         self.seen.near += 1;
         self.events[event].near += 1;
@@ -144,8 +144,8 @@ impl Check {
         attempts: u32,
     ) -> Result<(), String> {
         let fate = &mut self.events[event];
-        // By what the scenario did, not by the marks. One death may come so close to a run that no
-        // engine can tell: a mark is durable before its handler starts.
+        // Counted by what the scenario did, not by the marks. One death may come so close to a run
+        // that no engine can tell: a mark is durable before its handler starts.
         if fate.failed() + 1 < attempts || fate.failed() == 0 {
             return Err(format!("event {event} became a dead letter after {fate:?}"));
         }
@@ -158,7 +158,7 @@ impl Check {
         Ok(())
     }
 
-    /// A lease was written.
+    /// Notes that a lease was written.
     pub(super) fn written(
         &mut self,
         log: &Log,
@@ -191,7 +191,7 @@ impl Check {
         Ok(())
     }
 
-    /// Nobody may think that it owns what another thinks it owns.
+    /// Checks that no two members believe they own the same partition.
     pub(super) fn owned_once(
         &self,
         id: &PartitionId,
@@ -204,7 +204,7 @@ impl Check {
         }
     }
 
-    /// One crash may count against one event of a member.
+    /// Checks that one crash counts against at most one event of a member.
     pub(super) fn one_alone<'a, T: 'a>(
         &self,
         alone: impl Iterator<Item = (&'a PartitionId, T)>,

@@ -33,8 +33,8 @@ fn hour(events: usize) -> (f64, f64) {
 }
 
 impl World {
-    /// Writes stay within the stated cost, whatever went wrong: per hour, and per take-over without
-    /// release. A move, a flush and a lost or refused write cost a few each.
+    /// Checks that writes stay within the stated cost, with or without faults: per hour, and per
+    /// take-over without release. A move, a flush and a lost or refused write cost a few each.
     pub(super) fn costs_what_is_stated(&self) -> Result<(), String> {
         let options = GroupOptions::new("simulated".into());
         let stated = request_cost(&options, self.log.partitions.len(), 1);

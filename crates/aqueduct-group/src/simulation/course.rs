@@ -6,7 +6,7 @@ use aqueduct_core::{Checkpoint, OwnerId};
 use super::schedule::Action;
 use super::world::World;
 
-/// How long after the last fault everything must be as it should be.
+/// The time after the last fault within which the group must have recovered.
 const PATIENCE: Duration = Duration::from_secs(3_600);
 
 impl World {
@@ -38,7 +38,7 @@ impl World {
         }
     }
 
-    /// Ends the run where everything is as it should be, and complains where it never is.
+    /// Ends the run once the group has recovered, and fails it if that takes too long.
     pub(super) fn look(&mut self) -> Result<(), String> {
         for (id, partition) in &mut self.log.partitions {
             let row = self.store.rows.get(id);
@@ -68,7 +68,7 @@ impl World {
             return Some("not all is settled".to_owned());
         }
         if !self.check.poison_is_buried(&self.log) {
-            return Some("poison is no dead letter".to_owned());
+            return Some("a poisonous event did not become a dead letter".to_owned());
         }
         for (id, partition) in &self.log.partitions {
             let Some(row) = self.store.rows.get(id) else {

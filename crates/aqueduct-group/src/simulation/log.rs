@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use aqueduct_core::{Event, Partition, PartitionId, PartitionState, Position, ReadFrom, Record};
 
-/// The events of the stream, and what is known of each.
+/// The events of the stream, with the facts about each.
 pub(super) struct Log {
     pub(super) partitions: BTreeMap<PartitionId, LogPartition>,
     pub(super) events: Vec<LogEvent>,
@@ -17,7 +17,7 @@ pub(super) struct LogPartition {
     pub(super) closed: bool,
     pub(super) parents: Vec<PartitionId>,
     pub(super) children: Vec<PartitionId>,
-    /// Still in the listing.
+    /// Whether it is still listed.
     pub(super) listed: bool,
 }
 

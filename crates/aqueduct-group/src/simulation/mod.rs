@@ -1,4 +1,4 @@
-//! A seeded simulation: members and trackers as they are, between a simulated log, a simulated
+//! A seeded simulation: real members and trackers, between a simulated log, a simulated
 //! lease store and simulated processes that crash, stall, join and leave. One thread, virtual time.
 //!
 //! `AQUEDUCT_SEED=n cargo test -p aqueduct-group simulation -- --nocapture` replays one seed and
@@ -21,7 +21,7 @@ use std::sync::Mutex;
 use self::scenario::Scenario;
 use self::world::World;
 
-/// As many as fit into the tests; more with `AQUEDUCT_SEEDS`.
+/// The default number of seeds; `AQUEDUCT_SEEDS` sets another.
 const SEEDS: u64 = 2_000;
 
 fn number(name: &str) -> Option<u64> {

@@ -22,11 +22,11 @@ pub(super) struct Process {
     pub(super) held: bool,
     /// The only event that ran in it when it died.
     pub(super) died_of: Option<(PartitionId, usize)>,
-    /// What it could not give up, once it has left in good order.
+    /// The partitions it could not give up, once it has left in good order.
     pub(super) left: Option<Vec<PartitionId>>,
     pub(super) stalled_until: Instant,
     pub(super) wake_at: Instant,
-    /// What each flush has to make durable.
+    /// The progress that each flush has to make durable.
     pub(super) flushes: BTreeMap<u64, Vec<(PartitionId, usize)>>,
 }
 
@@ -100,7 +100,7 @@ impl Process {
     }
 }
 
-/// What a member sees of its process.
+/// The [`Work`] of a simulated process.
 pub(super) struct View<'a> {
     pub(super) slots: &'a mut BTreeMap<PartitionId, SimSlot>,
     pub(super) dead: &'a BTreeSet<OwnerId>,

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use crate::member::{Rng, Timings};
 
-/// What one seed simulates.
+/// The setup that one seed simulates.
 #[derive(Clone, Debug)]
 pub(super) struct Scenario {
     pub(super) partitions: usize,
@@ -21,14 +21,14 @@ pub(super) struct Scenario {
     pub(super) refused_calls: usize,
     pub(super) slow_calls: usize,
     pub(super) crashes: usize,
-    /// Kills of everybody in quick succession.
+    /// Kills of all processes in quick succession.
     pub(super) storm: usize,
     pub(super) stalls: usize,
     pub(super) joins: usize,
     pub(super) outages: usize,
-    /// The store knows the dead.
+    /// Whether the store knows which members are dead.
     pub(super) knows_dead: bool,
-    /// How long faults go on.
+    /// How long faults are injected.
     pub(super) trouble: Duration,
     pub(super) timings: Timings,
 }
@@ -48,7 +48,7 @@ impl Scenario {
         let outages = fault(2);
         let poison = fault(1);
         let storm = fault(24).saturating_sub(12);
-        // What a storm counts against an event is then what it ran through.
+        // A storm then counts against an event exactly what it ran through.
         let answers = usize::from(storm == 0);
         Self {
             partitions: 1 + up_to(5),

@@ -2,7 +2,7 @@ use aqueduct_core::{Instant, PartitionId};
 
 use crate::member::{Command, Input};
 
-/// What happens at some time.
+/// A scheduled action.
 #[derive(Debug)]
 #[allow(clippy::large_enum_variant, reason = "few of them live at a time")]
 pub(super) enum Action {
@@ -15,7 +15,7 @@ pub(super) enum Action {
     Produce,
     Reshard,
     Crash(usize),
-    /// Kill everybody, and that often again.
+    /// Kill all processes, and repeat it that often.
     Storm(usize),
     Stall,
     Restart,
@@ -30,7 +30,7 @@ pub(super) enum Action {
     Look,
 }
 
-/// How the answer of a store call comes back.
+/// How the response of a store call arrives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Answer {
     Comes,
@@ -43,7 +43,7 @@ pub(super) struct Scheduled {
     pub(super) action: Action,
 }
 
-/// What happened, as a number, and in words where somebody reads them.
+/// The trace of a run: a number, and text if it is to be printed.
 pub(super) struct Trace {
     hash: u64,
     print: bool,

@@ -15,7 +15,7 @@ use super::schedule::{Action, Scheduled, Trace};
 use super::store::Store;
 use crate::member::{Command, Input, Rng};
 
-/// Everything that is simulated.
+/// The whole simulated system.
 pub(super) struct World {
     pub(super) scenario: Scenario,
     pub(super) now: Instant,
@@ -108,7 +108,7 @@ impl World {
         for _ in 0..scenario.joins {
             self.some_time(Action::Restart);
             self.some_time(Action::Leave);
-            // Not in a storm, where each death has to be one of the storm's.
+            // Not in a storm, in which each death has to be one of the storm's.
             if scenario.storm == 0 {
                 self.some_time(Action::Visit);
             }
@@ -220,7 +220,7 @@ impl World {
         }
     }
 
-    /// Gives an input to a member and carries out what it decides.
+    /// Gives an input to a member and executes its commands.
     fn handle(&mut self, at: usize, input: Input) -> Result<(), String> {
         let concurrency = self.scenario.concurrency;
         let process = &mut self.processes[at];
@@ -329,7 +329,7 @@ impl World {
         Ok(())
     }
 
-    /// Hands out what may be handed out, and starts handlers.
+    /// Hands out deliverable events, and starts handlers.
     fn deliver(&mut self, at: usize) -> Result<(), String> {
         let slots = self.processes[at].slots.iter();
         self.check
@@ -524,7 +524,7 @@ impl World {
     fn crash(&mut self, at: usize) {
         let process = &mut self.processes[at];
         process.alive = false;
-        // What ran in it, if it was one event: also a handler whose lease was lost is company.
+        // The event that ran in it, if only one did; a handler whose lease was lost also counts.
         let running = match process.chains.values().collect::<Vec<_>>()[..] {
             [chain] => chain.parts.front().and_then(|parts| {
                 let event = self.log.event_at(&chain.partition, parts.position?);
@@ -548,8 +548,8 @@ impl World {
         self.after(back, Action::Restart);
     }
 
-    /// A lease was taken from an owner that did not release it. A mark in it is right where its
-    /// event, and nothing else, ran in the process that died.
+    /// Notes that a lease was taken from an owner that did not release it. A mark in it is right if
+    /// only its event ran in the process that died.
     pub(super) fn taken_over(&mut self, before: &Lease) {
         self.check.seen.unclean += 1;
         let counts = |attempts: &StoredAttempts| attempts.started && attempts.count > 0;
@@ -565,7 +565,7 @@ impl World {
         }
     }
 
-    /// Kills whoever lives, again and again, faster than anybody gets on.
+    /// Kills all live processes again and again, faster than any can make progress.
     fn storm(&mut self, left: usize) {
         self.storming = left > 0;
         if left == 0 {
@@ -581,7 +581,7 @@ impl World {
         self.after(next, Action::Storm(left - 1));
     }
 
-    /// That member, or any, leaves as long as another one stays.
+    /// Lets that member, or any, leave as long as another one stays.
     fn leave(&mut self, at: Option<usize>) -> Result<(), String> {
         let staying: Vec<_> = (0..self.processes.len())
             .filter(|at| self.processes[*at].alive && !self.processes[*at].leaving)
@@ -618,7 +618,7 @@ impl World {
         Ok(())
     }
 
-    /// What a member that left did not say it keeps has another owner, or none: now and later.
+    /// Checks that a member that left owns only the leases it reported as kept, now and later.
     pub(super) fn nobody_left_owns(&self, only: Option<&PartitionId>) -> Result<(), String> {
         let rows = self.store.rows.values();
         let rows = rows.filter(|row| !self.given.contains(&row.partition));

@@ -30,7 +30,7 @@ pub(super) struct Trial {
 pub(super) enum Suspects {
     /// One event, alone in the process: a death counts against it.
     One(u32),
-    /// The events up to a position, in company: a death counts for none and narrows the range.
+    /// The events up to a position, together: a death counts for none and narrows the range.
     UpTo(Position),
 }
 
@@ -64,7 +64,7 @@ impl Guard {
     /// Returns whether an event at `position` may be handed out now, in its turn.
     pub(super) fn lets_out(&self, position: Position, troubled: bool) -> bool {
         if let Some(trial) = self.trial {
-            // Nothing runs beside suspects: a death must point at them.
+            // Nothing runs beside suspects, so that a death points at them.
             return match trial.suspects {
                 Suspects::UpTo(up_to) => {
                     let in_turn = position < up_to && !troubled || position == up_to;

@@ -63,7 +63,7 @@ impl Keys {
             .is_some_and(|key| key.troubled > 0)
     }
 
-    /// Puts the event at `at` behind the others of its key, where it has one.
+    /// Appends the event at `at` to the chain of its key, if it has one.
     #[inline]
     pub(super) fn append(&mut self, slots: &mut Slots, at: u32) {
         if let Some(key) = slots.event_mut(at).as_ref().and_then(Event::key_text) {
@@ -75,7 +75,8 @@ impl Keys {
         }
     }
 
-    /// Takes a settled event out of its chain; returns the event that comes first now, if it is another.
+    /// Takes a settled event out of its chain; returns the event that comes first now, if it is
+    /// another.
     pub(super) fn unlink(&mut self, slots: &mut Slots, at: u32) -> Option<u32> {
         let slot = slots.at(at);
         let (key, before, behind, troubled) = (slot.key, slot.before, slot.behind, slot.troubled);
@@ -102,7 +103,7 @@ impl Keys {
         }
     }
 
-    /// Notes that an event of that key holds back those behind it from now on.
+    /// Notes that an event of that key now holds back those behind it.
     pub(super) fn trouble(&mut self, key: u32) {
         if let Some(chain) = self.all.get_mut(key as usize) {
             self.parked -= chain.parked();

@@ -35,13 +35,13 @@ pub(super) struct Ready {
     pub(super) takes: u32,
 }
 
-/// How far the partition is read, handed out, settled and committed.
+/// The positions up to which the partition is read, handed out, settled and committed.
 #[derive(Debug)]
 pub(super) struct Floor {
     pub(super) last_seen: Option<Position>,
     pub(super) ack_floor: Checkpoint,
     pub(super) handed_out: Option<Position>,
-    /// Attempts kept with the lease for an event that is not read yet.
+    /// Attempts from the lease for an event that is not read yet.
     pub(super) stored: Option<StoredAttempts>,
     pub(super) committed: (Checkpoint, Option<StoredAttempts>),
     /// The children, once the reader has ended.
@@ -104,8 +104,8 @@ impl Tracker {
         }
     }
 
-    /// How many more records it takes now; 0 while the reader shall wait. Small refills wait until
-    /// a quarter of the events is free, unless nothing is left to hand out.
+    /// Returns how many more records fit now; 0 while the reader should wait. Small refills wait
+    /// until a quarter of the events is free, unless nothing is left to hand out.
     pub(crate) fn room(&self) -> usize {
         if self.floor.ended.is_some() || self.floor.revoked.is_some() {
             return 0;
@@ -157,14 +157,14 @@ impl Tracker {
         self.load.bytes - before
     }
 
-    /// Ends everything: lost, handed off, shutdown. [`progress`](Self::progress) stays to be
-    /// asked. Returns the bytes that are no longer held.
+    /// Ends the partition here: lost, handed off or shut down. [`progress`](Self::progress) remains
+    /// available. Returns the bytes that are no longer held.
     pub(crate) fn revoke_all(&mut self, why: Revocation) -> usize {
         if self.floor.revoked.is_some() {
             return 0;
         }
         self.floor.ack_floor = self.progress().ack_floor;
-        // Taken back, so that the last write does not leave a started attempt behind (rule 5).
+        // Remove the mark, so that the last write does not leave a started attempt behind (rule 5).
         self.guard.trial = None;
         self.floor.stored = self.attempts();
         self.floor.revoked = Some(why);
@@ -181,14 +181,14 @@ impl Tracker {
         released
     }
 
-    /// When the next retry becomes deliverable, where nothing before it has to be settled first.
-    /// Stays in the past until a take: wait for it only while a receiver waits.
+    /// Returns when the next retry becomes deliverable, of those that wait for no earlier event.
+    /// It stays in the past until a take: wait for it only while a receiver waits.
     pub(crate) fn next_due(&self) -> Option<Instant> {
         self.ready.retries.peek().map(|Reverse((due, ..))| *due)
     }
 
-    /// Notes that reading reached the end at `at`: if nothing is unsettled, all stored until then is
-    /// settled. Returns whether that is so.
+    /// Notes that reading reached the end at `at`: if nothing is unsettled, all stored until then
+    /// is settled. Returns whether that is so.
     pub(crate) fn at_end(&mut self, at: Timestamp) -> bool {
         let caught_up = self.line.len() == 0 && !self.is_revoked();
         if caught_up {
@@ -202,12 +202,12 @@ impl Tracker {
         self.floor.caught_up_at
     }
 
-    /// The partition is closed and read to its end.
+    /// Notes that the partition is closed and read to its end.
     pub(crate) fn reader_ended(&mut self, children: Vec<PartitionId>) {
         self.floor.ended = Some(children);
     }
 
-    /// Where a new reader goes on: behind the last record seen; `None` at the end.
+    /// Returns where a new reader goes on: behind the last record seen; `None` at the end.
     pub(crate) fn read_from(&self) -> Option<ReadFrom> {
         match self.floor.last_seen {
             _ if self.floor.ended.is_some() => None,
@@ -225,7 +225,7 @@ impl Tracker {
         self.floor.revoked.is_some()
     }
 
-    /// The room without regard to the size of refills.
+    /// Returns the room, regardless of the size of refills.
     pub(super) fn room_at_all(&self) -> usize {
         let options = &self.options;
         let parked = self.keys.parked();

@@ -1,5 +1,5 @@
-//! What happens to the records of one owned partition between reader and ack floor: a state
-//! machine without I/O, clock or randomness of its own.
+//! Tracks the records of one owned partition between reader and ack floor: a state machine without
+//! I/O, clock or randomness of its own.
 //!
 //! ```text
 //! fetched ─> waiting ─take─> out ─ack──> settled ─> ack floor
@@ -12,12 +12,12 @@
 //! - It asks [`Tracker::room`] before each read and gives what it read to [`Tracker::fetched`].
 //!   Room opens again with `take`, `settle`, `abandon`: it looks after each where its reader waits.
 //! - It calls [`Tracker::take`] when a receiver waits and something may be deliverable: after
-//!   `fetched` and `committed`, at [`Tracker::next_due`], and where [`Settled::deliverable`] says so.
-//! - After an unclean take-over it asks [`Tracker::mark_needed`] before `take`; where that is so, and
-//!   wherever [`Progress::urgent`] is set, it commits the progress at once.
+//!   `fetched` and `committed`, at [`Tracker::next_due`], and if [`Settled::deliverable`] is set.
+//! - After an unclean take-over it asks [`Tracker::mark_needed`] before `take`. If that is true, or
+//!   [`Progress::urgent`] is set, it commits the progress at once.
 //! - It commits [`Tracker::progress`] and reports that with [`Tracker::committed`].
 //! - Giving the partition up, it calls [`Tracker::revoke_all`] first and writes the progress after:
-//!   a mark of an attempt under way is taken back by it, so that a release counts against no event.
+//!   this removes the mark of a running attempt, so that a release counts against no event.
 
 mod guard;
 mod keys;
@@ -71,11 +71,11 @@ pub(crate) struct Takeover {
 pub(crate) struct Settled {
     /// Bytes that are no longer held.
     pub(crate) released: usize,
-    /// Later members of the run are revoked: those who wait for revocations look again.
+    /// Later members of the run are revoked: waiters for revocations look again.
     pub(crate) superseded: bool,
-    /// Something became deliverable now: a waiting receiver takes.
+    /// Whether an event became deliverable now: a waiting receiver should take.
     pub(crate) deliverable: bool,
-    /// A retry was planned: `next_due` may be earlier than before.
+    /// Whether a retry was planned: `next_due` may be earlier than before.
     pub(crate) planned: bool,
 }
 
@@ -88,7 +88,7 @@ pub(crate) struct Progress {
     pub(crate) handed_out: Option<Position>,
     /// Attempts to store with the lease.
     pub(crate) attempts: Option<StoredAttempts>,
-    /// Differs from what was committed last.
+    /// Whether it differs from the last commit.
     pub(crate) dirty: bool,
     /// Do not wait for the commit interval: a hand-out waits for this commit, or it follows an
     /// attempt in isolation mode.

@@ -8,8 +8,8 @@ use super::machine::Tracker;
 use super::slots::{NONE, State};
 
 impl Tracker {
-    /// Settles what was handed out as `parts`. A reject is refused by the caller; here it is a
-    /// nack. An ack does not look at `now`; `random` is drawn for the jitter of a back-off alone.
+    /// Settles the delivery handed out as `parts`. The caller refuses a reject; here it is a nack.
+    /// An ack ignores `now`; `random` is drawn only for the jitter of a back-off.
     pub(crate) fn settle(
         &mut self,
         parts: &Parts,
@@ -17,6 +17,7 @@ impl Tracker {
         now: Instant,
         random: impl FnOnce() -> u64,
     ) -> Result<Settled, Revocation> {
+        // The next owner may hold the event already, so this settlement must not count.
         if let Some(why) = self.floor.revoked {
             return Err(why);
         }
@@ -31,7 +32,7 @@ impl Tracker {
         })
     }
 
-    /// A delivery was dropped unsettled: a failed attempt. A stale one changes nothing.
+    /// Counts a delivery dropped unsettled as a failed attempt. A stale one changes nothing.
     pub(crate) fn abandon(
         &mut self,
         parts: &Parts,
@@ -53,7 +54,7 @@ impl Tracker {
         }
     }
 
-    /// Why that ticket may no longer be settled; `None` while it may.
+    /// Returns why that ticket may no longer be settled; `None` while it may.
     pub(crate) fn revocation(&self, ticket: u64) -> Option<Revocation> {
         match self.slots.out(ticket) {
             _ if self.floor.revoked.is_some() => self.floor.revoked,
@@ -79,6 +80,7 @@ impl Tracker {
         }
         self.no_longer_alone(at);
         let mut deliverable = was_guarded && (self.load.in_flight == 0 || !self.is_guarded());
+        // Takes do not look back, so an event behind the cursor that comes first now is queued.
         if let Some(next) = next {
             let slot = self.slots.at(next);
             if slot.state == State::Waiting && slot.sequence < self.ready.cursor {
@@ -120,6 +122,7 @@ impl Tracker {
         let slot = self.slots.at_mut(at);
         slot.state = State::Retry;
         slot.failed = slot.failed.saturating_add(u32::from(failed));
+        // From now on this event runs alone in its key, so that nothing overtakes its retry.
         if !std::mem::replace(&mut slot.troubled, true) {
             self.keys.trouble(slot.key);
         }
@@ -128,6 +131,7 @@ impl Tracker {
         let event = self.slots.event_mut(at);
         event.get_or_insert_with(|| parts.event.clone());
         self.load.in_flight -= 1;
+        // Later events of the key in the same run are revoked: this one must come first (rule 2).
         let mut superseded = false;
         while next != NONE && self.slots.at(next).state == State::Out {
             let slot = self.slots.at_mut(next);
@@ -163,7 +167,7 @@ impl Tracker {
     }
 }
 
-/// A random part of `limit`.
+/// Returns a random part of `limit`.
 fn jitter(limit: Duration, random: u64) -> Duration {
     limit.mul_f64((random >> 11) as f64 / (1u64 << 53) as f64)
 }

@@ -5,7 +5,7 @@ use aqueduct_core::{Event, Instant, Position, Timestamp};
 /// No slot, no key.
 pub(super) const NONE: u32 = u32::MAX;
 
-/// Where an event that is not settled stands.
+/// The state of an event that is not settled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
     /// The slot holds no event.
@@ -33,7 +33,7 @@ pub(super) struct Slot {
     /// The unsettled events of its key before and behind it.
     pub(super) before: u32,
     pub(super) behind: u32,
-    /// Told from an earlier use of the slot, or an earlier hand-out.
+    /// Distinguishes this hand-out from earlier ones and from earlier uses of the slot.
     pub(super) round: u32,
     /// The take that handed it out last.
     pub(super) take: u32,
@@ -53,9 +53,9 @@ impl Slot {
 #[derive(Debug)]
 pub(super) struct Slots {
     all: Vec<Slot>,
-    /// Apart from the slots, so that what is done to these touches little memory. `None` while the
+    /// Stored apart from the slots, so that work on these touches little memory. `None` while the
     /// first of its key, or an event without one, is with a receiver: nothing can supersede it
-    /// there, and whoever settles it brings it along.
+    /// there, and its settlement returns it.
     events: Vec<Option<Event>>,
     free: u32,
     held: usize,
@@ -75,7 +75,7 @@ impl Slots {
         self.held
     }
 
-    /// Room for that many more without allocating in between.
+    /// Reserves room for that many more, so that no later push allocates.
     pub(super) fn reserve(&mut self, more: usize) {
         let more = (self.held + more).saturating_sub(self.all.len());
         self.all.reserve(more);
@@ -148,7 +148,7 @@ impl Slots {
         &mut self.all[at as usize]
     }
 
-    /// The slot that was handed out with that ticket, while it is with that receiver.
+    /// Returns the slot handed out with that ticket, while it is with that receiver.
     #[inline]
     pub(super) fn out(&self, ticket: u64) -> Option<u32> {
         let at = ticket as u32;
@@ -181,7 +181,7 @@ impl Line {
         self.ring.reserve(more);
     }
 
-    /// The sequence that the next event gets.
+    /// Returns the sequence of the next event.
     pub(super) fn end(&self) -> u64 {
         self.base + self.ring.len() as u64
     }
@@ -200,7 +200,7 @@ impl Line {
         self.ring.front().copied()
     }
 
-    /// The slots not settled, in order.
+    /// Returns the unsettled slots, in order.
     pub(super) fn unsettled(&self) -> impl Iterator<Item = u32> {
         self.ring.iter().copied().filter(|at| *at != NONE)
     }

@@ -16,7 +16,7 @@ impl Tracker {
         };
         let attempts = self.attempts();
         let dirty = self.floor.committed != (ack_floor, attempts);
-        // Until it is taken back, the mark of an event that ran alone counts at every crash.
+        // Until it is removed, the mark of an event that ran alone counts at every crash.
         let counts = |it: StoredAttempts| it.started && it.count > 0;
         let marked = self.floor.committed.1.is_some_and(counts);
         let stale = marked && self.floor.committed.1 != attempts;
@@ -42,7 +42,8 @@ impl Tracker {
         self.guard.committed(progress.attempts, progress.handed_out)
     }
 
-    /// Whether hand-outs wait for marks or announcements: every change concerns the committer.
+    /// Returns whether hand-outs wait for marks or announcements, so that the committer needs to
+    /// know of every change.
     pub(crate) fn is_guarded(&self) -> bool {
         self.guard.is_up()
     }
@@ -52,17 +53,17 @@ impl Tracker {
         self.floor.last_seen
     }
 
-    /// Events fetched and not settled.
+    /// Returns the number of events fetched and not settled.
     pub(crate) fn held(&self) -> usize {
         self.slots.held()
     }
 
-    /// The partitions that go on with this one's keys, once the reader has ended.
+    /// Returns the partitions that continue this one's keys, once the reader has ended.
     pub(crate) fn children(&self) -> Option<&[PartitionId]> {
         self.floor.ended.as_deref()
     }
 
-    /// Whether the reader has ended and everything is settled.
+    /// Returns whether the reader has ended and everything is settled.
     pub(crate) fn is_settled_to_end(&self) -> bool {
         match self.is_revoked() {
             true => self.floor.ack_floor == Checkpoint::End,
@@ -70,17 +71,17 @@ impl Tracker {
         }
     }
 
-    /// Events that are with receivers. A drain waits for these and not for retries.
+    /// Returns the number of events with receivers. A drain waits for these and not for retries.
     pub(crate) fn in_flight(&self) -> usize {
         self.load.in_flight
     }
 
-    /// Bytes held.
+    /// Returns the bytes held.
     pub(crate) fn bytes(&self) -> usize {
         self.load.bytes
     }
 
-    /// Who keeps the partition from fetching, while a limit is reached.
+    /// Returns which key keeps the partition from fetching, while a limit is reached.
     pub(crate) fn blocked_by(&self) -> Option<BlockedBy> {
         let since = self.load.blocked_since?;
         let mut unsettled = self.line.unsettled().map(|at| self.slots.at(at));
@@ -117,8 +118,8 @@ impl Tracker {
         }
     }
 
-    /// The mark of the event that runs alone; else what failed at the event behind the ack floor;
-    /// else what the lease said of an event not read yet.
+    /// Returns the mark of the event that runs alone; otherwise the failed attempts of the event
+    /// behind the ack floor; otherwise those stored in the lease for an event not read yet.
     pub(super) fn attempts(&self) -> Option<StoredAttempts> {
         if let Some(trial) = self.guard.trial {
             return Some(trial.mark);

@@ -6,15 +6,15 @@ use super::guard::{Suspects, Trial};
 use super::machine::Tracker;
 use super::slots::{NONE, State};
 
-/// Where a take puts what it hands out, and how many more it may.
+/// The output of a take, and how many more events it may hand out.
 struct Out<F> {
     room: usize,
     give: F,
 }
 
 impl Tracker {
-    /// Gives what is deliverable now to `out`, up to `max`, in the order of the log; what had to
-    /// wait for its key comes before what was not looked at yet. Returns how many those are.
+    /// Gives up to `max` deliverable events to `out`, in the order of the log; those that had to
+    /// wait for their key come before those not visited yet. Returns their number.
     pub(crate) fn take(&mut self, max: usize, now: Instant, out: impl FnMut(Parts)) -> usize {
         let mut out = Out {
             room: max,
@@ -39,7 +39,7 @@ impl Tracker {
         max - out.room
     }
 
-    /// Returns whether the event may be handed out, as far as a crash before concerns it.
+    /// Returns whether the restrictions after a crash allow handing out the event.
     fn is_open(&self, at: u32) -> bool {
         if !self.guard.is_up() {
             return true;

@@ -18,8 +18,8 @@ impl Tracker {
         self.mark(now, alone)
     }
 
-    /// Returns whether the next event should run alone in the process; `false` for a batch, or
-    /// where nothing is to be chosen.
+    /// Returns whether the next event should run alone in the process; `false` for a batch, or if
+    /// there is nothing to choose.
     pub(crate) fn needs_alone(&mut self, now: Instant) -> bool {
         if !self.may_need_mark() {
             return false;
@@ -69,7 +69,7 @@ impl Tracker {
         true
     }
 
-    /// Takes back the choice of an event that was not handed out; the next commit says so.
+    /// Withdraws the choice of an event that was not handed out; the next commit stores that.
     pub(crate) fn withdraw(&mut self) {
         if let Some(at) = self.guard.alone()
             && self.slots.at(at).state == State::Waiting

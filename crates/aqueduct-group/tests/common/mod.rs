@@ -96,7 +96,7 @@ impl Bench {
         self.run(Group::open(self.log(), self.leases(), options, runtime))
     }
 
-    /// Receives and acknowledges until nothing comes for a minute; answers the types.
+    /// Receives and acknowledges until nothing comes for a minute; returns the types.
     pub fn drink(&self, consumer: &Arc<dyn Consumer>) -> Vec<usize> {
         let mut seen = Vec::new();
         self.run(async {

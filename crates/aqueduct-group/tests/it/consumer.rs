@@ -344,7 +344,7 @@ fn a_stream_made_anew_is_not_read_with_the_places_of_the_one_before() {
         refused.is(ErrorKind::Conflict) && !refused.is_retryable(),
         "{refused:?}"
     );
-    assert!(refused.to_string().contains("made anew"), "{refused}");
+    assert!(refused.to_string().contains("recreated"), "{refused}");
 
     let (log, options) = (bench.log(), bench.options());
     bench

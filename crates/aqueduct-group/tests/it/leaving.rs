@@ -1,5 +1,5 @@
-//! A member that leaves gives up what it has, also what it was about to take, and says what it could
-//! not give up.
+//! A member that leaves gives up what it has, also what it was about to take, and says what it
+//! could not give up.
 
 #![allow(clippy::unwrap_used)]
 
@@ -9,7 +9,7 @@ use crate::common::{Bench, SECOND, owned};
 use aqueduct_core::{ErrorKind, GroupKey, OwnerId};
 use aqueduct_memory::{Applied, Fault, Operation};
 
-/// A stream whose leases are there and belong to nobody.
+/// A stream whose leases exist and have no owner.
 fn released(partitions: &'static str) -> Bench {
     let bench = Bench::new(partitions);
     bench.send(0, 40, 20);
@@ -35,7 +35,7 @@ fn check_handed_off(bench: &Bench, partitions: usize) {
     assert_eq!(owned(&next), partitions);
 }
 
-/// What goes wrong with the writes that take the leases while their member closes.
+/// The fault of the writes that take the leases while their member closes.
 fn leave_while_taking(fault: Fault) -> (Bench, Duration) {
     let bench = released("3");
     let faults = bench.backend.faults("orders");

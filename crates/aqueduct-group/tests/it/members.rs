@@ -1,4 +1,4 @@
-//! Several members: take-over, hand-off, resharding, hooks, and changes while nobody runs.
+//! Several members: take-over, hand-off, resharding, hooks, and changes while no member runs.
 
 #![allow(clippy::unwrap_used)]
 
@@ -283,7 +283,7 @@ fn poison_is_found_and_nobody_else_gains_an_attempt() {
     panic!("never found: {done:?}");
 }
 
-/// Two members, one killed in the middle; answers what was handled, and the trace.
+/// Runs two members and kills one in the middle; returns the handled events and the trace.
 fn crash(seed: u64) -> (Vec<usize>, u64) {
     let bench = Bench::seeded(seed, "3");
     bench.send(0, 200, 20);

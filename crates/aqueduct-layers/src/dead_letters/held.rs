@@ -13,8 +13,8 @@ struct Known {
     /// By key, when this process learnt of it.
     keys: BTreeMap<SmallStr, Instant>,
     read_at: Option<Instant>,
-    /// The generation of each partition at the last reading: with a new owner the keys may have changed
-    /// elsewhere.
+    /// The generation of each partition at the last reading: with a new owner the keys may have
+    /// changed elsewhere.
     generations: BTreeMap<Option<PartitionId>, u64>,
 }
 
@@ -40,8 +40,8 @@ impl HeldKeys {
         })
     }
 
-    /// Takes in the keys that the store had at `at`. A key that was diverted since then may be missing
-    /// from them, and stays.
+    /// Replaces the keys by those that the store had at `at`. A key diverted since then may be
+    /// missing from them, and is kept.
     pub(super) fn read(&mut self, assignment: &Assignment, keys: Vec<SmallStr>, at: Instant) {
         let known = self.streams.entry(place(assignment)).or_default();
         known.keys.retain(|_, since| *since >= at);
@@ -77,7 +77,7 @@ mod tests {
         let second = |n| Instant::default() + Duration::from_secs(n);
         let mut held = HeldKeys::default();
         held.hold(&assignment, "before".into(), second(1));
-        // Asked at 2, held at 3, answered at 4 with what was so at 2.
+        // Asked at 2, held at 3, answered at 4 with the keys as of 2.
         held.hold(&assignment, "meanwhile".into(), second(3));
         held.read(&assignment, vec!["stored".into()], second(2));
         assert!(held.holds(&assignment, "stored") && held.holds(&assignment, "meanwhile"));

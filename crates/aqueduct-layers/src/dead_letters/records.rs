@@ -41,7 +41,7 @@ pub(super) struct Record {
 pub(super) enum Decision {
     #[default]
     Open,
-    /// It is to be stored; `tries` interceptor have failed.
+    /// It is to be stored; `tries` writes have failed.
     GivenUp {
         reason: DeadLetterReason,
         message: SmallStr,
@@ -99,8 +99,8 @@ impl Records {
         self.records.get(place)
     }
 
-    /// Keeps a failure. A second one of the same attempt replaces the first, since a failed settlement
-    /// may be retried.
+    /// Keeps a failure. A second one of the same attempt replaces the first, since a failed
+    /// settlement may be retried.
     pub(super) fn failed(&mut self, place: Place, failure: Failure) {
         let max_failures = self.max_failures;
         let failures = &mut self.record(place).failures;
@@ -117,7 +117,7 @@ impl Records {
 
     pub(super) fn forget(&mut self, place: &Place) {
         self.records.remove(place);
-        // Places of forgotten records leave the order in bulk, so that each costs little.
+        // Forgotten records are removed from the order in bulk, so that each costs little.
         if self.order.len() > 2 * self.records.len() + 16 {
             let records = &self.records;
             self.order.retain(|place| records.contains_key(place));

@@ -6,7 +6,7 @@ use aqueduct_core::{
     SmallStr, StreamName,
 };
 
-/// What this process has claimed and not settled, and what it has seen others hold.
+/// The unsettled claims of this process, and the claims that it has seen others hold.
 #[derive(Default)]
 pub(super) struct Claims {
     ours: BTreeMap<EventKey, Ours>,
@@ -24,7 +24,7 @@ pub(super) struct EventKey {
     id: EventId,
 }
 
-/// Which delivery: the same event may be in the stream twice.
+/// The delivery: the same event may be in the stream twice.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Origin {
     stream: StreamName,
@@ -50,9 +50,9 @@ struct Theirs {
     since: Instant,
 }
 
-/// What is known of an event before the store is asked.
+/// The local state of an event, checked before the store is asked.
 pub(super) enum Local {
-    /// Nothing that stands in the way.
+    /// No other delivery of it is handled here.
     Free,
     /// Another delivery of it is being handled here, for that long.
     Busy(Duration),
@@ -76,7 +76,8 @@ impl Origin {
             partition: assignment.partition.clone(),
             generation: assignment.generation,
             place: parts.position,
-            // Only a queue's delivery is told by its ticket: a redelivery in place may get another.
+            // Only a queue's delivery is identified by its ticket: a redelivery in place may get
+            // another.
             ticket: if parts.position.is_some() {
                 0
             } else {
@@ -85,7 +86,7 @@ impl Origin {
         }
     }
 
-    /// Whether `self` is read by a later owner of the same partition.
+    /// Returns whether `self` was read by a later owner of the same partition.
     fn succeeds(&self, other: &Self) -> bool {
         self.partition.is_some()
             && self.stream == other.stream
@@ -104,8 +105,8 @@ impl Claims {
         }
     }
 
-    /// Whether another delivery than that one works on the event: its claim is not that one's to
-    /// give up.
+    /// Returns whether another delivery works on the event: then this one must not give up its
+    /// claim.
     pub(super) fn is_with_another(&self, key: &EventKey, origin: &Origin, ticket: u64) -> bool {
         self.ours
             .get(key)
@@ -133,7 +134,7 @@ impl Claims {
         );
     }
 
-    /// The delivery is no longer handled here. Another delivery's claim stays.
+    /// Forgets a delivery that is no longer handled here. Another delivery's claim stays.
     pub(super) fn drop_ours(&mut self, key: &EventKey, origin: &Origin, ticket: u64) {
         if !self.is_with_another(key, origin, ticket) {
             self.ours.remove(key);
@@ -144,7 +145,8 @@ impl Claims {
         self.theirs.remove(key);
     }
 
-    /// Somebody else holds the event. Answers whether their heartbeat has stood still for `life`.
+    /// Notes that another process holds the event. Returns whether its heartbeat is unchanged for
+    /// `life`.
     pub(super) fn see_theirs(
         &mut self,
         key: &EventKey,
@@ -153,7 +155,8 @@ impl Claims {
         now: Instant,
         life: Duration,
     ) -> bool {
-        // What nobody asks about any more would stay for ever: an event whose delivery went away.
+        // Entries of deliveries that went away are never asked for again, and must not stay for
+        // ever.
         if self.theirs.len() >= 10_000 {
             self.theirs
                 .retain(|_, seen| now.since(seen.since) < life * 4);
@@ -177,7 +180,7 @@ impl Claims {
         self.ours.is_empty()
     }
 
-    /// The claims that have been held for `age` and longer, by scope.
+    /// Returns the claims that have been held for `age` or longer, by scope.
     pub(super) fn older_than(
         &self,
         age: Duration,

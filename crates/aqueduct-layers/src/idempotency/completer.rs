@@ -7,11 +7,11 @@ use aqueduct_core::{
 };
 use futures::channel::oneshot;
 
-/// The most completions of one call.
+/// The maximum number of completions in one call.
 const BATCH: usize = 1000;
 
-/// Completes claims: those that come while a call is under way share the next one, so that a
-/// store whose call takes long is asked seldom.
+/// Completes claims: those that arrive during a call share the next one, so that a slow store
+/// gets few calls.
 pub(super) struct Completer {
     store: Arc<dyn IdempotencyStore>,
     runtime: Runtime,
@@ -56,7 +56,7 @@ impl Completer {
             !std::mem::replace(&mut queue.running, true)
         };
         if starts {
-            // A task of its own: the caller may go away while others share its call.
+            // A task of its own: the caller may be dropped while others share its call.
             self.runtime.spawn(self.clone().run()).detach();
         }
         answered.await.unwrap_or_else(|_| {
@@ -97,10 +97,10 @@ type Batch = (
     Vec<oneshot::Sender<Result<()>>>,
 );
 
-/// The right to ask the store; given back however the task ends.
+/// The right to call the store; given back however the task ends.
 struct Running<'a> {
     completer: &'a Completer,
-    /// The right is given back: another task may have it already.
+    /// Whether the right is given back: another task may have it already.
     ended: bool,
 }
 
@@ -128,7 +128,7 @@ impl Running<'_> {
 impl Drop for Running<'_> {
     fn drop(&mut self) {
         if !self.ended {
-            // The store panicked: those who wait are told, by their answers being dropped.
+            // The store panicked: dropping the senders tells the waiters.
             let mut queue = self.completer.queue();
             queue.running = false;
             queue.waiting.clear();
@@ -185,7 +185,7 @@ mod tests {
             ended: false,
         };
         assert!(ending.next().is_none());
-        // Between its last look and its end, another thread asks.
+        // Another thread asks between its last look and its end.
         let scope = IdempotencyScope {
             group: "billing".into(),
             handlers: "default".into(),

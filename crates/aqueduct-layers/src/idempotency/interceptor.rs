@@ -26,7 +26,7 @@ pub(super) struct Once {
 /// The shortest wait for a delivery that is being handled here. Most handlers are done by then.
 const SOON: Duration = Duration::from_millis(50);
 
-/// A delivery whose event the store is asked about.
+/// A delivery whose event is looked up in the store.
 struct Asked {
     at: usize,
     key: EventKey,
@@ -78,7 +78,7 @@ impl Once {
         }
     }
 
-    /// One call for each scope; in practice there is one.
+    /// Makes one call for each scope; in practice there is one.
     async fn claim(&self, asked: &[Asked]) -> Result<Vec<Claimed>> {
         let mut answers = Vec::with_capacity(asked.len());
         for same in asked.chunk_by(|one, next| one.scope == next.scope) {
@@ -101,7 +101,7 @@ impl Once {
             Claimed::Completed => {
                 let mut claims = self.claims();
                 claims.forget_theirs(&asked.key);
-                // Claimed in a round that was interrupted, and completed by others since.
+                // Claimed in an interrupted round, and completed by another process since.
                 claims.drop_ours(&asked.key, &asked.origin, asked.ticket);
                 drop(claims);
                 counter!("aqueduct_idempotency_repetitions_total",
@@ -158,22 +158,23 @@ impl Once {
         Admission::Pass
     }
 
-    /// It has been handled here for `busy`: look again soon, since no store is asked for that, and
-    /// less and less often, since a queue is asked for each delay.
+    /// Returns the delay if the event has been handled here for `busy`: short at first, since no
+    /// store call is needed, then longer, since each delay is a request to a queue.
     fn soon(&self, busy: Duration) -> Admission {
         let short = (busy / 4).max(SOON).min(self.options.heartbeat / 4);
         let delay = short + self.runtime.jitter(short);
         Admission::Settle(Settlement::Defer { delay })
     }
 
-    /// Another member is at it: look again, jittered, a few times in a life.
+    /// Returns the delay if another member handles it: jittered, a few looks in a claim's life.
     fn later(&self) -> Admission {
         let short = self.options.heartbeat / 4;
         let delay = short + self.runtime.jitter(short);
         Admission::Settle(Settlement::Defer { delay })
     }
 
-    /// Completes, asking again while the store is away and the delivery may be settled.
+    /// Completes a claim, with retries while the store is unavailable and the delivery may be
+    /// settled.
     async fn complete(&self, parts: &Parts, settler: &dyn Settler) -> Result<()> {
         let mut tries = 0;
         loop {
@@ -237,8 +238,8 @@ impl Interceptor for Once {
                     .drop_ours(&asked.key, &asked.origin, asked.ticket);
                 return next.settle(parts, settlement).await;
             }
-            // Dropped at the end, or with this future: not before the claim is given up, so that
-            // the event's return does not cross the release.
+            // Dropped at the end, or with this future, but after the claim is given up: otherwise
+            // the redelivered event could meet its own claim.
             let _dropping = Dropping {
                 claims: &self.claims,
                 asked: &asked,
@@ -263,7 +264,7 @@ impl Interceptor for Once {
     }
 }
 
-/// Takes a claim off the list of those held here.
+/// Removes a claim from those held here.
 struct Dropping<'a> {
     claims: &'a Mutex<Claims>,
     asked: &'a Asked,
@@ -281,19 +282,19 @@ impl Drop for Dropping<'_> {
     }
 }
 
-/// Whether an ack records the event as handled, given why it may no longer be settled.
+/// Returns whether an ack records the event as handled, given why it may no longer be settled.
 ///
-/// Not where it is superseded: an earlier event of its key is to be handled first and this one
-/// again behind it, which a record would prevent. With every other reason the effect has happened
-/// in its order, and only the right to say so in the stream is gone: the lease is lost or handed
-/// over, the deadline has passed, the consumer is closed. Whoever gets the event next is kept from
-/// repeating it, unless they hold the claim already: then the store refuses the record.
+/// It does not if the delivery is superseded: an earlier event of its key must be handled first and
+/// this one again after it, which a record would prevent. For every other reason (the lease is lost
+/// or handed over, the deadline has passed, the consumer is closed) the effect has happened in
+/// order, and only the settlement in the stream is refused. The record keeps the next receiver from
+/// repeating it, unless that one holds the claim already: then the store refuses the record.
 fn is_recorded(parts: &Parts, settler: &dyn Settler) -> bool {
     settler.revocation(parts) != Some(Revocation::Superseded)
 }
 
-/// Gives a claim up, unless a later delivery of the event works on it. Where that fails it lapses,
-/// or is claimed again by this process.
+/// Gives a claim up, unless a later delivery of the event works on it. If that fails, the claim
+/// expires or is claimed again by this process.
 async fn release(store: &dyn IdempotencyStore, claims: &Mutex<Claims>, asked: &Asked) {
     if lock(claims).is_with_another(&asked.key, &asked.origin, asked.ticket) {
         return;
@@ -306,7 +307,7 @@ async fn release(store: &dyn IdempotencyStore, claims: &Mutex<Claims>, asked: &A
     }
 }
 
-/// Renews what is worked on for long, until nothing is.
+/// Renews the claims of long-running handlers, until none is left.
 async fn beat(
     store: Arc<dyn IdempotencyStore>,
     claims: Arc<Mutex<Claims>>,

@@ -1,4 +1,4 @@
-//! Handles an event that arrives twice once.
+//! Idempotency: an event that arrives twice is handled once.
 
 mod claims;
 mod completer;
@@ -16,17 +16,18 @@ use aqueduct_core::{
 use self::interceptor::Once;
 pub use self::options::IdempotencyOptions;
 
-/// Layer that handles an event once although it arrives twice. Place it outside of the dead letters.
+/// Layer that handles an event once although it arrives twice. Place it outside of the dead
+/// letters.
 ///
 /// - Before a handler sees an event it is claimed. One that was completed is acknowledged unseen
 ///   and counted; one that another member holds is deferred until it is completed, or until its
 ///   heartbeat has stood still for a life: by a quarter to half a heartbeat each time. One that is
 ///   being handled behind this very layer is deferred by 50 to 100 ms at first, later by a quarter
 ///   to half of how long that has taken so far.
-/// - An `ack` completes the claim, then goes further in. Completions that come together share a
-///   call of the store. Any other end gives the claim up; so does the ack of a delivery that is
-///   superseded, which must come again behind the event that failed before it. An ack that comes
-///   too late for another reason is still recorded: the effect has happened.
+/// - An `ack` completes the claim, then goes on to the inner layers. Concurrent completions share a
+///   call of the store. Any other settlement gives the claim up; so does the ack of a superseded
+///   delivery, which must come again after the event that failed before it. An ack that is too late
+///   for another reason is still recorded: the effect has happened.
 ///
 /// A crash between the effect of a handler and the completion runs the effect again, unless both
 /// are in one transaction: complete [`claim_for`](Self::claim_for) in it; the layer finds the event

@@ -5,22 +5,22 @@ use aqueduct_core::{Backoff, Error, Result, SmallStr};
 /// Options of [`Idempotency`](super::Idempotency).
 #[derive(Clone, Debug)]
 pub struct IdempotencyOptions {
-    /// The name of the handler set: two workers of one group with different handlers are told
-    /// apart by it. Default: `default`.
+    /// The name of the handler set: it distinguishes two workers of one group with different
+    /// handlers. Default: `default`.
     pub handlers: SmallStr,
-    /// The time without a renewal after which a claim counts as dead, on the watcher's clock. Default:
-    /// 30 s, the ttl of a lease.
+    /// The time without a renewal after which a claim counts as dead, on the watcher's clock.
+    /// Default: 30 s, the ttl of a lease.
     pub life: Duration,
     /// The interval at which a claim in use is renewed. Default: 10 s, so that a claim survives two
     /// lost renewals.
     pub heartbeat: Duration,
     /// The retention of the stream; `None` for unlimited. Default: `None`.
     pub stream_retention: Option<Duration>,
-    /// The time within which dead letters may be redriven; `None` for unlimited. Default: zero, for a
-    /// group without dead letters.
+    /// The time within which dead letters may be redriven; `None` for unlimited. Default: zero, for
+    /// a group without dead letters.
     pub dead_letter_retention: Option<Duration>,
-    /// Retries of a call while the store is unavailable, before a settlement fails. Default: 4, about a
-    /// second with the default back-off.
+    /// Retries of a call while the store is unavailable, before a settlement fails. Default: 4,
+    /// about a second with the default back-off.
     pub retries: u32,
     /// The wait between retries. Default: 50 ms doubling to 1 s.
     pub backoff: Backoff,

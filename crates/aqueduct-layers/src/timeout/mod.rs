@@ -1,4 +1,4 @@
-//! Limits in time for sending, settling and handling.
+//! Time limits for sending, settling and handling.
 
 mod consumer;
 mod options;
@@ -15,12 +15,12 @@ use self::consumer::Limits;
 pub use self::options::TimeoutOptions;
 use self::producer::TimedProducer;
 
-/// The layer that ends what takes too long, with `TimedOut`.
+/// Layer that ends operations beyond a time limit with `TimedOut`.
 ///
 /// - **Sending**: the events of the attempt have an unknown fate. The producer's own
 ///   `resend_unknown` decides whether they are sent again.
-/// - **Settling**: the settlement fails and may be tried again. It may have taken effect all the
-///   same; settling twice is harmless.
+/// - **Settling**: the settlement fails and may be retried. It may have taken effect nevertheless;
+///   settling twice is harmless.
 /// - **Handling**: the handler is cancelled at its next await, and the attempt has failed.
 ///
 /// A handler that blocks its thread cannot be cancelled.
@@ -45,10 +45,10 @@ pub struct Timeout {
 }
 
 impl Timeout {
-    /// Returns a layer with those limits.
+    /// Creates a layer with those limits.
     ///
     /// # Errors
-    /// `Config`, as [`TimeoutOptions::validate`] says.
+    /// `Config`, as for [`TimeoutOptions::validate`].
     pub fn new(options: TimeoutOptions, runtime: &Runtime) -> Result<Self> {
         options.validate()?;
         Ok(Self {

@@ -16,7 +16,7 @@ pub struct TimeoutOptions {
 }
 
 impl TimeoutOptions {
-    /// Checks that something is limited, and by more than nothing.
+    /// Checks that at least one limit is set, and that each is greater than zero.
     ///
     /// # Errors
     /// `Config`, naming the option and what is allowed.
@@ -36,7 +36,7 @@ impl TimeoutOptions {
             .find(|(_, limit)| *limit == Some(Duration::ZERO))
         {
             Some((name, _)) => Err(Error::config(format!(
-                "{name} = 0s: it must be longer than nothing, or be left out"
+                "{name} = 0s: it must be greater than zero, or be left out"
             ))),
             None => Ok(()),
         }

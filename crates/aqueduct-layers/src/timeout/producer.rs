@@ -4,7 +4,7 @@ use std::time::Duration;
 use aqueduct_core::{Capabilities, Event, Lane, Producer, Result, Runtime, SendReport};
 use async_trait::async_trait;
 
-/// A producer whose attempts end in time.
+/// A producer with a time limit for each attempt.
 pub(super) struct TimedProducer {
     inner: Arc<dyn Producer>,
     limit: Duration,

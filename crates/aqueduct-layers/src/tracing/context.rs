@@ -7,7 +7,8 @@ use std::task::{Context, Poll};
 use aqueduct_core::{AttributeValue, Event, Runtime, SmallStr};
 use futures::future::BoxFuture;
 
-/// One place in a trace, as W3C Trace Context writes it: trace, span, flags, and the vendors' state.
+/// One place in a trace, as W3C Trace Context writes it: trace, span, flags, and the vendors'
+/// state.
 ///
 /// ```
 /// use aqueduct_core::Event;
@@ -32,7 +33,7 @@ const SAMPLED: u8 = 1;
 /// The members that a tracestate may have, by the specification.
 const STATE_MEMBERS: usize = 32;
 
-/// The longest tracestate that is carried on: what the specification requires at the least.
+/// The longest tracestate that is propagated: the minimum that the specification requires.
 const STATE_BYTES: usize = 512;
 
 impl TraceContext {
@@ -107,12 +108,12 @@ impl TraceContext {
         self.flags & SAMPLED != 0
     }
 
-    /// Returns the vendors' state, unchanged from where the trace came from.
+    /// Returns the vendors' state, unchanged since it was received.
     pub fn state(&self) -> Option<&str> {
         self.state.as_deref()
     }
 
-    /// Writes the context into an event, over the one that it has.
+    /// Writes the context into an event, replacing the one that it has.
     pub fn write_to(&self, event: &mut Event) {
         let attributes = event.attributes_mut();
         // Both names are valid, so setting them cannot fail.
@@ -241,7 +242,7 @@ impl<T> Future for Scoped<'_, T> {
     }
 }
 
-/// Swaps a context in, and out again when it is dropped.
+/// Sets a context, and restores the outer one when it is dropped.
 struct Guard<'a>(&'a mut Option<Current>);
 
 impl<'a> Guard<'a> {
@@ -261,7 +262,7 @@ fn non_zero(runtime: &Runtime) -> u64 {
     runtime.random().max(1)
 }
 
-/// Lower case digits alone: upper case is malformed.
+/// Accepts lower case digits only: upper case is malformed.
 fn hex(text: &str) -> Option<u128> {
     let digit = |byte: &u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(byte);
     match text.as_bytes().iter().all(digit) {
@@ -274,7 +275,7 @@ fn starts_field(more: &str) -> bool {
     more.is_empty() || more.starts_with('-')
 }
 
-/// A light check: members `key=value`, printable, not too many. Vendors read their own.
+/// Checks lightly: members `key=value`, printable, not too many. Vendors parse their own.
 fn is_state(text: &str) -> bool {
     let printable = |byte: u8| (b' '..=b'~').contains(&byte) || byte == b'\t';
     text.len() <= STATE_BYTES

@@ -19,8 +19,8 @@ impl HandlerSpans {
         Self { tracer }
     }
 
-    /// The context of the call: a child of a single event's. A batch has many parents, and belongs
-    /// to none of their traces.
+    /// Returns the context of the call: a child of a single event's. A batch has many parents and
+    /// belongs to none of their traces.
     fn context(&self, call: &HandlerCall<'_>) -> (Option<TraceContext>, TraceContext) {
         let runtime = &self.tracer.runtime;
         let parent = match call.deliveries {

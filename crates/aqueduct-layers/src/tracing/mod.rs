@@ -1,4 +1,4 @@
-//! Spans around sending and handling, and one trace across both.
+//! Tracing: spans around sending and handling, and one trace across both.
 
 mod context;
 mod handler;
@@ -18,8 +18,8 @@ pub use self::options::TracingOptions;
 use self::producer::TracedProducer;
 pub use self::propagator::Propagator;
 
-/// The layer that traces: spans through the `tracing` facade, named as OpenTelemetry's messaging
-/// conventions name them, and a W3C trace context in each event.
+/// Layer that traces: spans through the `tracing` facade with the names of OpenTelemetry's
+/// messaging conventions, and a W3C trace context in each event.
 ///
 /// - An event that is sent carries `traceparent` and `tracestate` in the CloudEvents attributes of
 ///   those names, on every backend. It continues the trace of the handler that sends it, or starts
@@ -48,7 +48,7 @@ pub struct Tracing {
     tracer: Arc<Tracer>,
 }
 
-/// What the parts of the layer share.
+/// The state shared by the parts of the layer.
 struct Tracer {
     options: TracingOptions,
     runtime: Runtime,
@@ -56,7 +56,7 @@ struct Tracer {
 }
 
 impl Tracing {
-    /// Returns a layer that makes its own span ids, from the runtime's randomness.
+    /// Creates a layer that makes its own span ids from the runtime's randomness.
     pub fn new(options: TracingOptions, runtime: &Runtime) -> Self {
         Self {
             tracer: Arc::new(Tracer {

@@ -2,7 +2,7 @@
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TracingOptions {
     /// Whether a trace that begins here is marked as recorded. A trace that is continued keeps its
-    /// mark. Default: `true`; say `false` where most requests are not recorded.
+    /// mark. Default: `true`; set `false` if most requests are not recorded.
     pub sampled: bool,
 }
 

@@ -7,7 +7,7 @@ use tracing::{Instrument as _, Span, info_span};
 
 use super::TraceContext;
 
-/// A producer each of whose attempts is a span.
+/// A producer that makes each attempt a span.
 pub(super) struct TracedProducer {
     destination: Destination,
     span_name: String,
@@ -54,7 +54,7 @@ impl TracedProducer {
     }
 }
 
-/// Records what is known of a single event.
+/// Records the fields of a single event.
 pub(super) fn describe(span: &Span, event: &Event) {
     span.record("messaging.message.id", display(event.id()));
     span.record("cloudevents.event_type", event.kind());

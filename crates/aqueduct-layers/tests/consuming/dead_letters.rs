@@ -66,7 +66,7 @@ impl Scene {
         batch.pop().unwrap()
     }
 
-    /// Handles until all is settled: nacks what `fails` says, and answers what was seen.
+    /// Handles until all is settled: nacks the events chosen by `fails`; returns the events seen.
     async fn run(&self, fails: impl Fn(&str) -> bool) -> Vec<(String, u32)> {
         self.line.end();
         let mut seen = Vec::new();
@@ -246,7 +246,7 @@ fn the_rest_of_a_held_key_follows_in_order_until_it_is_released() {
             .map(|(id, _)| id)
             .filter(|id| id.starts_with('a'))
             .collect();
-        assert_eq!(runs, ["a1", "a1", "a1"], "nobody sees what follows");
+        assert_eq!(runs, ["a1", "a1", "a1"], "no later event is handled");
         let dead_letters = scene.dead_letters().await;
         assert_eq!(ids(&dead_letters), ["a1", "a2", "a3"]);
         let buried: usize = scene.dead_letters.calls_of("bury").iter().sum();
@@ -262,7 +262,7 @@ fn the_rest_of_a_held_key_follows_in_order_until_it_is_released() {
         );
         assert!(dead_letters[0].holds_key);
 
-        // Another process, which knows nothing but what the dead letters say.
+        // Another process, which knows only the stored dead letters.
         let line = Line::new(runtime, vec![event("a4", "a"), event("b3", "b")]);
         let scene = Scene::over(
             runtime,

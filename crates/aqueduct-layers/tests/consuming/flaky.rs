@@ -17,7 +17,7 @@ pub(crate) fn resource(name: &str) -> Arc<dyn Resource> {
     MemoryBackend::new().parse(name, &url, options).unwrap()
 }
 
-/// A store that answers late, and fails as often as it is told (in thousandths).
+/// A store that responds late, and fails at a given rate (in thousandths).
 pub(crate) struct Flaky<S: ?Sized> {
     runtime: Runtime,
     thousandths: Mutex<u64>,
@@ -39,7 +39,7 @@ impl<S: ?Sized> Flaky<S> {
         *self.thousandths.lock().unwrap() = thousandths;
     }
 
-    /// How often `what` was called, and with how many.
+    /// Returns how often `what` was called, and with how many.
     pub(crate) fn calls_of(&self, what: &str) -> Vec<usize> {
         let calls = self.calls.lock().unwrap();
         calls
@@ -139,7 +139,7 @@ impl DeadLetterStore for Flaky<dyn DeadLetterStore> {
     }
 }
 
-/// Every dead letter there is, oldest first.
+/// Returns every dead letter, oldest first.
 pub(crate) async fn all_letters(dead_letters: &dyn DeadLetterStore) -> Vec<DeadLetter> {
     let mut query = DeadLetterQuery::default();
     query.limit = 10_000;

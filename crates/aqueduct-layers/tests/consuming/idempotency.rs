@@ -168,7 +168,7 @@ fn on_a_queue_a_claim_lapses_when_its_heartbeat_stands_still_and_not_before() {
         assert_eq!(second.unsettled(), ["a"], "the handler is slow, not dead");
         assert!(store.calls_of("heartbeat").len() > 10);
 
-        // It dies: nobody renews its claim, and nobody gives it up.
+        // It dies: its claim is neither renewed nor given up.
         store.fail(1000);
         drop(slow);
         runtime.sleep(Duration::from_millis(10)).await;

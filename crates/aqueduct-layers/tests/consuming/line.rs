@@ -103,30 +103,30 @@ impl Line {
         self.shared.changed.notify(usize::MAX);
     }
 
-    /// As after a restart whose store knows of `attempt` attempts.
+    /// Sets the state after a restart whose store knows of `attempt` attempts.
     pub(crate) fn set_attempt(&self, at: usize, attempt: u32) {
         self.shared.state.lock().unwrap().items[at].attempt = attempt;
     }
 
-    /// The ids of what is not settled.
+    /// Returns the ids of the unsettled events.
     pub(crate) fn unsettled(&self) -> Vec<String> {
         let state = self.shared.state.lock().unwrap();
         let open = state.items.iter().filter(|item| item.place != Place::Done);
         open.map(|item| item.event.id().to_string()).collect()
     }
 
-    /// The lease is lost: nothing may be settled any more.
+    /// Loses the lease: nothing may be settled any more.
     pub(crate) fn lose(&self) {
         self.shared.state.lock().unwrap().lost = true;
         self.shared.revocations.notify();
     }
 
-    /// How often a delivery was put off.
+    /// Returns how often a delivery was deferred.
     pub(crate) fn defers(&self) -> usize {
         self.shared.state.lock().unwrap().defers
     }
 
-    /// `receive_batch` answers empty once all is settled.
+    /// Makes `receive_batch` return nothing once all is settled.
     pub(crate) fn end(&self) {
         self.shared.state.lock().unwrap().ended = true;
         self.shared.changed.notify(usize::MAX);
@@ -134,7 +134,7 @@ impl Line {
 }
 
 impl Shared {
-    /// What may go out now, or when to look again.
+    /// Returns the deliveries that may go out now, or when to look again.
     fn take(self: &Arc<Self>, max: usize) -> Result<Vec<Delivery>, Option<Instant>> {
         let now = self.runtime.now();
         let mut state = self.state.lock().unwrap();

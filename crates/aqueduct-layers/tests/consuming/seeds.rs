@@ -18,7 +18,7 @@ use super::line::Line;
 
 const ATTEMPTS: u32 = 3;
 
-/// What the handler does with an event, whatever the attempt.
+/// The result of the handler for an event, the same at every attempt.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Fate {
     Fine,
@@ -85,7 +85,7 @@ async fn run(seed: u64, runtime: &Runtime) {
     loop {
         let max = 1 + runtime.random() as usize % 8;
         let batch_wait = runtime.jitter(Duration::from_millis(30));
-        // Cancelled wherever it stands, often.
+        // Often cancelled, at any point.
         let received = futures::select_biased! {
             received = consumer.receive_batch(max).fuse() => received,
             () = runtime.sleep(batch_wait).fuse() => continue,

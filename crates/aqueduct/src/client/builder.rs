@@ -17,7 +17,7 @@ use crate::config::{Config, Environment, Sources};
 /// The bytes that each partition may always hold under `receive_bytes`: one fetch.
 const SHARE: usize = 1 << 20;
 
-/// Makes a [`Client`]: from a file, TOML and single keys, the environment over all of them.
+/// Builds a [`Client`] from a file, TOML and single keys; the environment overrides all of them.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> aqueduct::Result<()> {
@@ -57,7 +57,7 @@ impl ClientBuilder {
                     std::io::ErrorKind::NotFound => ErrorKind::NotFound,
                     std::io::ErrorKind::PermissionDenied => ErrorKind::Denied,
                     _ if matches!(error.raw_os_error(), Some(23 | 24)) && cfg!(unix) => {
-                        // Too many open files: the file itself may be well.
+                        // Too many open files: the file itself may be fine.
                         ErrorKind::Unavailable
                     }
                     _ => ErrorKind::Config,
@@ -70,28 +70,28 @@ impl ClientBuilder {
         self
     }
 
-    /// Reads TOML, over the file.
+    /// Reads TOML, which overrides the file.
     #[must_use]
     pub fn toml(mut self, text: impl Into<String>) -> Self {
         self.sources.text = Some(text.into());
         self
     }
 
-    /// Sets one key, such as `streams.orders.url`, over file and TOML.
+    /// Sets one key, such as `streams.orders.url`, which overrides file and TOML.
     #[must_use]
     pub fn set(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.sources.settings.push((key.into(), value.into()));
         self
     }
 
-    /// Where relative paths start; the file's folder unless this is said.
+    /// Sets where relative paths start; default: the folder of the file.
     #[must_use]
     pub fn folder(mut self, folder: impl AsRef<Path>) -> Self {
         self.sources.folder = Some(folder.as_ref().to_path_buf());
         self
     }
 
-    /// Serves URLs of `scheme` by `backend`, in place of the one that is compiled in.
+    /// Serves URLs of `scheme` by `backend`, instead of the one that is compiled in.
     #[must_use]
     pub fn backend(mut self, scheme: impl Into<SmallStr>, backend: impl Backend + 'static) -> Self {
         self.backends.insert(scheme.into(), Arc::new(backend));
@@ -100,9 +100,10 @@ impl ClientBuilder {
 
     /// Adds a layer around every producer and every group, inside of those added before.
     ///
-    /// The order is fixed by the layers' [stages](Stage): observe, idempotency, dead letters, backend,
-    /// from the outside. A group's own layers (idempotency, dead letters) take the place of their stage, and
-    /// the layers that the configuration names come inside of these within one stage.
+    /// The order is fixed by the layers' [stages](Stage): observe, idempotency, dead letters,
+    /// backend, from the outside. A group's own layers (idempotency, dead letters) take the place
+    /// of their stage, and the layers that the configuration names come inside of these within one
+    /// stage.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> aqueduct::Result<()> {
@@ -128,8 +129,8 @@ impl ClientBuilder {
     /// # let _ = client; Ok(()) }
     /// ```
     ///
-    /// [`build`](Self::build) refuses a stage outside of an earlier one, and a name that comes twice, with
-    /// `Config`.
+    /// [`build`](Self::build) refuses a stage outside of an earlier one, and a name that comes
+    /// twice, with `Config`.
     #[must_use]
     pub fn layer(mut self, layer: impl Layer + 'static) -> Self {
         self.layers.push(Arc::new(layer));
@@ -176,15 +177,15 @@ impl ClientBuilder {
         self
     }
 
-    /// The environment, for `${NAME}` and for variables that set keys; the process's own unless
-    /// this is said.
+    /// Sets the environment, for `${NAME}` and for variables that set keys; default: that of the
+    /// process.
     #[must_use]
     pub fn environment(mut self, environment: Environment) -> Self {
         self.environment = Some(environment);
         self
     }
 
-    /// Time, tasks and randomness; the current Tokio runtime unless this is said.
+    /// Sets the runtime for time, tasks and randomness; default: the current Tokio runtime.
     #[must_use]
     pub fn runtime(mut self, runtime: Runtime) -> Self {
         self.runtime = Some(runtime);

@@ -33,8 +33,8 @@ impl Client {
             .collect()
     }
 
-    /// The error of a stream that hands each event to one of its groups alone, and is read by
-    /// another group too.
+    /// Returns the error of a stream that hands each event to only one group, but is read by
+    /// several.
     fn shared_queue(
         &self,
         group: &GroupConfig,
@@ -148,7 +148,7 @@ impl GroupResources<'_> {
         claims
     }
 
-    /// The parts that the group cannot do without, and that are not there.
+    /// Returns errors for the required parts that are missing.
     fn missing(&self, group: &GroupConfig, stream: &SmallStr) -> Vec<Error> {
         use Capability::{Idempotency, Leases, Positions};
         let mut errors = Vec::new();
@@ -175,7 +175,7 @@ impl GroupResources<'_> {
         errors
     }
 
-    /// A place for leases that stands beside such a stream.
+    /// Returns an example of a lease store for such a stream.
     fn lease_example(&self, stream: &SmallStr) -> String {
         match self.stream.scheme() {
             "kinesis" => format!(", such as leases = \"dynamodb://{stream}-leases\""),
@@ -191,7 +191,7 @@ fn lacks(group: &GroupConfig, stream: &SmallStr, capability: Capability, why: &S
     ))
 }
 
-/// Nothing, the one error, or one error that tells all of them.
+/// Combines the errors: none, the single one, or one error that lists all of them.
 pub(super) fn together(mut errors: Vec<Error>) -> Result<()> {
     match errors.len() {
         0 => Ok(()),

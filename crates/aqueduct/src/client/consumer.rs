@@ -38,7 +38,7 @@ impl Consumer {
         Self(inner)
     }
 
-    /// Waits for one delivery; `None` where the consumer has ended. Cancel safe.
+    /// Waits for one delivery; `None` if the consumer has ended. Cancel safe.
     ///
     /// # Errors
     /// Errors of the backend or the lease store; a retryable one may be retried.
@@ -46,7 +46,7 @@ impl Consumer {
         Ok(self.0.receive_batch(1).await?.pop())
     }
 
-    /// Waits for one delivery, then returns up to `max` (at least 1) that are there; none if the
+    /// Waits for one delivery, then returns up to `max` (at least 1) available ones; none if the
     /// consumer has ended. Cancel safe.
     ///
     /// # Errors
@@ -55,7 +55,7 @@ impl Consumer {
         self.0.receive_batch(max.max(1)).await
     }
 
-    /// Stops fetching and keeps the right to settle what is out.
+    /// Stops fetching; deliveries that are out may still be settled.
     ///
     /// # Errors
     /// Errors of the backend.
@@ -63,7 +63,7 @@ impl Consumer {
         self.0.drain().await
     }
 
-    /// Commits what is settled and waits until that is durable.
+    /// Commits the settled events and waits until that is durable.
     ///
     /// # Errors
     /// Errors of the lease store.
@@ -71,8 +71,8 @@ impl Consumer {
         self.0.flush().await
     }
 
-    /// Commits, gives up every partition, and ends: deliveries still out are revoked. Closing twice
-    /// is closing once.
+    /// Commits, gives up every partition, and ends: deliveries still out are revoked. Closing again
+    /// has no effect.
     ///
     /// # Errors
     /// Errors of the lease store.

@@ -6,7 +6,7 @@ use aqueduct_layers::{Timeout, Tracing};
 
 use crate::config::{GroupConfig, IdempotencyPlace, LayerConfigs};
 
-/// The layers that code gave and those that the configuration names, made once for the client.
+/// The layers added by code and those named by the configuration, made once for the client.
 pub(super) struct Layers {
     given: Vec<Arc<dyn Layer>>,
     configured: BTreeMap<&'static str, Arc<dyn Layer>>,
@@ -29,8 +29,8 @@ impl Layers {
         Ok(Self { given, configured })
     }
 
-    /// Returns the whole stack, outermost first: the layers that code gave, those of `names`, then
-    /// `own`; stages decide among them.
+    /// Returns the whole stack, outermost first: the layers added by code, those of `names`, then
+    /// `own`, sorted by stage.
     pub(super) fn stack(
         &self,
         names: &[SmallStr],

@@ -3,8 +3,8 @@ use std::future::Future;
 use aqueduct_core::Result;
 use futures::lock::Mutex;
 
-/// A value that is opened when it is first asked for, by one caller while the others wait. A failed
-/// opening is tried again by the next who asks.
+/// A value that is opened at its first use, by one caller while the others wait. The next caller
+/// retries a failed opening.
 pub(super) struct Lazy<T>(Mutex<Option<T>>);
 
 impl<T: Clone> Lazy<T> {

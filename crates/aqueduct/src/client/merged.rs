@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use futures::FutureExt as _;
 
 /// The consumers of several streams as one. Each in turn is asked first, so that a busy stream does
-/// not starve the others; one that fails rests for itself, so that it does not stop them.
+/// not starve the others; one that fails backs off alone, so that it does not stop them.
 pub(super) struct Merged {
     consumers: Vec<Arc<dyn Consumer>>,
     rests: Mutex<Vec<Rest>>,
@@ -20,14 +20,14 @@ pub(super) struct Merged {
     turn: AtomicUsize,
 }
 
-/// How long a consumer that failed is left alone.
+/// The back-off of a consumer that failed.
 #[derive(Clone, Copy, Default)]
 struct Rest {
     failures: u32,
     until: Instant,
 }
 
-/// Between receives of one stream that fail.
+/// The wait between failed receives of one stream.
 const RECEIVE_AGAIN: Backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
 
 impl Merged {
@@ -61,7 +61,7 @@ impl Merged {
             }
             _ => *rest = Rest::default(),
         });
-        // Its own wait is kept here; the caller may ask for what the others have at once.
+        // Its own wait is kept here; the caller may receive from the others at once.
         let at_once = |error: Error| match error.is_retryable() {
             true => error.with_retry(Retry::After(Duration::ZERO)),
             false => error,
@@ -84,7 +84,7 @@ impl Consumer for Merged {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let count = self.consumers.len().max(1);
         let in_turn = (0..count).map(|at| at.wrapping_add(turn) % count);
-        // Dropping those that did not answer first is safe: receiving is.
+        // Dropping the futures that did not finish first is safe: receiving is cancel safe.
         let mut waiting: Vec<_> = in_turn
             .map(|at| Some(self.receive_from(at, max).boxed()))
             .collect();

@@ -1,4 +1,4 @@
-//! The client: configuration, and what was opened by it.
+//! The client: the configuration, and the resources opened by it.
 
 mod builder;
 mod check;
@@ -34,10 +34,10 @@ pub use self::router::{Routed, RoutingProducer};
 use crate::config::{Config, GroupConfig, TargetKind, list};
 use crate::worker::Worker;
 
-/// Everything that an application does with its streams, by the names of its configuration.
+/// The entry point of an application to its streams, by the names of its configuration.
 ///
-/// Making one reads and checks the configuration and opens nothing; each stream and store is opened
-/// when it is first used, once, and shared by all who use it. Clones are the same client.
+/// Building one reads and checks the configuration and opens nothing; each stream and store is
+/// opened once, at its first use, and shared. Clones are the same client.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> aqueduct::Result<()> {
@@ -73,8 +73,8 @@ struct Inner {
 }
 
 impl Client {
-    /// The client of a configuration file, on the current Tokio runtime. Relative paths in it start
-    /// at its folder.
+    /// Creates a client from a configuration file, on the current Tokio runtime. Relative paths
+    /// start at its folder.
     ///
     /// # Errors
     /// `NotFound`, or `Config` with the key, the text as written and the valid choices.
@@ -82,7 +82,7 @@ impl Client {
         Self::builder().file(path).build().await
     }
 
-    /// The client of a configuration in TOML, on the current Tokio runtime. Relative paths in it
+    /// Creates a client from a configuration in TOML, on the current Tokio runtime. Relative paths
     /// start at the process's folder.
     ///
     /// # Errors
@@ -91,16 +91,16 @@ impl Client {
         Self::builder().toml(text).build().await
     }
 
-    /// A client that code has a say in.
+    /// Returns a builder, to configure the client in code.
     pub fn builder() -> ClientBuilder {
         ClientBuilder::default()
     }
 
-    /// Checks, without connecting, that every group can work: that it can do what it `requires`, that
-    /// rejected events have a place to go, and that streams, leases, idempotency records and dead letters do
-    /// not stand in each other's way.
+    /// Checks, without connecting, that every group can work: that it can do what it `requires`,
+    /// that rejected events have a place to go, and that streams, leases, idempotency records and
+    /// dead letters do not conflict.
     ///
-    /// What only a service can tell is verified when the group is opened.
+    /// Facts known only to a service are verified when the group is opened.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> aqueduct::Result<()> {
@@ -139,8 +139,8 @@ impl Client {
     }
 
     /// Returns a producer that sends each event to the streams that a router names: one of
-    /// `[routes.NAME]`, whose streams are opened now, or one given to [`ClientBuilder::router`], whose
-    /// streams are opened when they are first named.
+    /// `[routes.NAME]`, whose streams are opened now, or one given to [`ClientBuilder::router`],
+    /// whose streams are opened when they are first named.
     ///
     /// # Errors
     /// `Config` for an unknown name, listing those that exist; errors of opening a stream.
@@ -179,22 +179,23 @@ impl Client {
         Reader::open(log, start, &self.0.runtime).await
     }
 
-    /// Returns a worker for a group, to be given handlers. Opens nothing until it runs.
+    /// Returns a worker for a group, to which handlers are added. Opens nothing until it runs.
     ///
     /// # Errors
-    /// `Config` for an unknown name, and what [`check`](Self::check) says of the group.
+    /// `Config` for an unknown name; the errors of [`check`](Self::check) for the group.
     pub async fn worker(&self, group: &str) -> Result<Worker> {
         let group = self.group(group)?;
         check::together(self.check_group(group))?;
         Ok(Worker::new(self.clone(), group.clone()))
     }
 
-    /// The dead letters of a group. Where several groups bury in one place, a query's `group` tells them
-    /// apart.
+    /// Returns the dead letters of a group. If several groups share one place, filter by the
+    /// query's
+    /// `group`.
     ///
     /// # Errors
-    /// `Config` for an unknown name or a group without `dead_letters`; `Unsupported` where they are
-    /// in a stream that only takes them.
+    /// `Config` for an unknown name or a group without `dead_letters`; `Unsupported` if they are
+    /// sent to a stream, which cannot list them.
     pub async fn dead_letters(&self, group: &str) -> Result<Arc<dyn DeadLetterStore>> {
         let group = self.group(group)?;
         match &group.dead_letters {
@@ -209,12 +210,12 @@ impl Client {
     /// Returns the administration of a stream, which need not exist.
     ///
     /// # Errors
-    /// `Config` for an unknown name, `Unsupported` where the backend has none.
+    /// `Config` for an unknown name, `Unsupported` if the backend has none.
     pub async fn admin(&self, stream: &str) -> Result<Arc<dyn Admin>> {
         self.stream(stream)?.admin(&self.0.runtime).await
     }
 
-    /// The names of the streams, in alphabetical order.
+    /// Returns the names of the streams, in alphabetical order.
     pub fn streams(&self) -> impl Iterator<Item = &str> {
         let targets = self.0.config.targets.values();
         targets
@@ -222,28 +223,28 @@ impl Client {
             .map(|target| target.name.as_str())
     }
 
-    /// The names of the groups, in alphabetical order.
+    /// Returns the names of the groups, in alphabetical order.
     pub fn groups(&self) -> impl Iterator<Item = &str> {
         self.0.config.groups.keys().map(SmallStr::as_str)
     }
 
-    /// The time, tasks and randomness that it uses.
+    /// Returns the runtime: time, tasks and randomness.
     pub fn runtime(&self) -> &Runtime {
         &self.0.runtime
     }
 
-    /// Ends what it opened: members of groups commit and leave, producers send what they accepted.
-    /// Closing twice is closing once.
+    /// Closes everything it opened: members of groups commit and leave, producers send the accepted
+    /// events. Closing again has no effect.
     ///
     /// # Errors
-    /// The first error; everything else is closed all the same.
+    /// The first error; everything else is closed nevertheless.
     pub async fn close(&self) -> Result<()> {
         let consumers = std::mem::take(&mut *self.consumers());
         let mut closed = Ok(());
         for consumer in consumers.iter().filter_map(Weak::upgrade) {
             closed = closed.and(consumer.close().await);
         }
-        // Side by side, so that resources which share a file are closed by one write.
+        // Concurrently, so that resources which share a file are closed by one write.
         let resources = self.0.resources.values().map(|resource| resource.close());
         for outcome in futures::future::join_all(resources).await {
             closed = closed.and(outcome);
@@ -251,7 +252,7 @@ impl Client {
         closed
     }
 
-    /// The streams of a group.
+    /// Returns the streams of a group.
     pub(crate) fn streams_of(&self, group: &str) -> Result<&[SmallStr]> {
         Ok(&self.group(group)?.streams)
     }

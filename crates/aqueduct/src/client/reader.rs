@@ -17,16 +17,16 @@ use futures::stream::{FuturesUnordered, Stream, StreamExt as _};
 /// The most records of one read.
 const READ_EVENTS: usize = 1_000;
 
-/// Between reads that fail.
+/// The wait between failed reads.
 const READ_AGAIN: Backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
 
-/// How often partitions that came without a parent are looked for: some services add them.
+/// The interval at which new partitions without a parent are looked for: some services add them.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
 
 /// Follows a stream without a group: every partition, children after their parents.
 ///
 /// Events come in order within a partition, so in order per key. It is a futures
-/// [`Stream`] too. It never ends by itself, unless every partition is closed and read to its end.
+/// [`Stream`] too. It ends only when every partition is closed and read to its end.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> aqueduct::Result<()> {
@@ -53,7 +53,7 @@ pub struct Reader {
     alive: usize,
 }
 
-/// One event, and where it was read.
+/// An event with its partition and position.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ReadEvent {
@@ -63,7 +63,7 @@ pub struct ReadEvent {
     pub partition: PartitionId,
     /// Its place in the partition.
     pub position: Position,
-    /// When the backend stored it, where it says so.
+    /// When the backend stored it; `None` if the backend does not report that.
     pub stored_at: Option<Timestamp>,
 }
 
@@ -121,7 +121,7 @@ impl Reader {
         for partition in listed {
             let place = places.get(&partition.id).copied();
             let closed = partition.state == PartitionState::Closed;
-            // "Latest" names the partitions open then; the closed ones have nothing that is new.
+            // "Latest" means the partitions open then; the closed ones have no new events.
             let place = place.unwrap_or(match start {
                 Start::Latest if closed => Checkpoint::End,
                 _ => Checkpoint::Start(ReadFrom::Earliest),
@@ -133,11 +133,11 @@ impl Reader {
         Ok(reader)
     }
 
-    /// Waits for the next event; `None` where every partition is read to its end. Cancel safe.
+    /// Waits for the next event; `None` if every partition is read to its end. Cancel safe.
     ///
     /// # Errors
-    /// What a partition answered that reading again does not help: `PositionExpired` where
-    /// retention was faster. That partition is given up, the others go on.
+    /// The error of a partition that a retry does not help, such as `PositionExpired` if retention
+    /// removed events before they were read. That partition is given up, the others go on.
     pub async fn next(&mut self) -> Result<Option<ReadEvent>> {
         futures::future::poll_fn(|cx| self.poll_event(cx))
             .await
@@ -163,7 +163,7 @@ impl Reader {
         }
     }
 
-    /// Partitions take turns, an event each.
+    /// Returns the next buffered event; partitions take turns, one event each.
     fn pop_ready(&mut self) -> Option<ReadEvent> {
         while let Some((partition, mut records, next)) = self.ready.pop_front() {
             let record = records.pop_front();
@@ -237,7 +237,7 @@ impl Reader {
         }
     }
 
-    /// Learns of partitions that came after the opening.
+    /// Adds partitions created after the opening.
     fn learn_new(&mut self, listed: Vec<Partition>) {
         for partition in listed {
             if !self.known.contains_key(&partition.id) {
@@ -300,7 +300,7 @@ impl Reader {
         match next {
             Some(Next::Read(reader)) => self.read(partition.clone(), reader, 0, at_once()),
             Some(Next::End(children)) => {
-                // A child may have further parents, which only the listing tells.
+                // A child may have further parents, which only the listing shows.
                 match children.iter().all(|child| self.known.contains_key(child)) {
                     true => self.end(partition),
                     false => self.list_children(partition.clone(), children, 0, at_once()),
@@ -334,7 +334,7 @@ impl Reader {
         self.work.push(listing.boxed());
     }
 
-    /// Ends a partition, and learns of children that the listing did not have.
+    /// Ends a partition, and adds children missing from the listing.
     fn end_before(&mut self, partition: &PartitionId, children: Vec<PartitionId>) {
         for child in children {
             if !self.known.contains_key(&child) {
@@ -368,7 +368,7 @@ impl Reader {
         self.work.push(looking.boxed());
     }
 
-    /// The wait after that many failures, the last of which was `error`.
+    /// Returns the wait after that many failures, the last of which was `error`.
     fn wait(&self, failures: u32, error: &Error) -> Wait {
         self.runtime.sleep(match error.retry() {
             Retry::After(hint) => hint,

@@ -13,8 +13,8 @@ struct Edge<'a> {
 }
 
 impl Client {
-    /// Returns the references of a group that name a place which cannot serve: its own stream, or the
-    /// memory of one process for a stream that processes share.
+    /// Returns the references of a group that name a place which cannot serve: its own stream, or
+    /// the memory of one process for a stream that processes share.
     pub(super) fn check_references(&self, group: &GroupConfig) -> Vec<Error> {
         let mut errors = Vec::new();
         errors.extend(self.dead_letters_in_a_circle(group));
@@ -27,7 +27,7 @@ impl Client {
             (
                 "leases",
                 group.leases.as_ref(),
-                "each process would read every event, and a restart would begin anew",
+                "each process would read every event, and a restart would start over",
             ),
             (
                 "idempotency",
@@ -37,7 +37,7 @@ impl Client {
             (
                 "dead_letters",
                 group.dead_letters.as_ref(),
-                "they would be gone with the process",
+                "they would be lost when the process ends",
             ),
         ];
         for (key, target, so) in stores {
@@ -90,7 +90,7 @@ impl Client {
             .collect()
     }
 
-    /// The error of dead letters that become events of a stream from which they come back.
+    /// Returns the error of dead letters that would return to the group as events of its stream.
     fn dead_letters_in_a_circle(&self, group: &GroupConfig) -> Option<Error> {
         let edges = self.dead_letter_edges();
         let own = edges.iter().filter(|edge| edge.group.name == group.name);
@@ -144,7 +144,8 @@ impl Client {
         edges
     }
 
-    /// The error of a lease store that serves one group on one stream, and is named for another.
+    /// Returns the error of a lease store that serves one group on one stream, but is used for
+    /// another.
     fn lease_store_of_another(&self, group: &GroupConfig) -> Option<Error> {
         let store = self.resource(group.leases.as_ref()?).ok()?.get();
         if !store.leases_are_exclusive() {
@@ -174,12 +175,12 @@ impl Client {
     }
 }
 
-/// Whether it is gone with its process, and no other sees it.
+/// Returns whether it lives in the memory of one process.
 fn is_local(resource: &dyn Resource) -> bool {
     matches!(resource.claims().get(Capability::Shared), Claim::No(_))
 }
 
-/// The error of a group whose rejected events have no place to go.
+/// Returns the error of a group whose rejected events have no place to go.
 pub(super) fn missing_on_reject(group: &GroupConfig) -> Option<Error> {
     let missing = group.dead_letters.is_none() && group.on_reject.is_none();
     missing.then(|| {

@@ -11,7 +11,7 @@ use super::lazy::Lazy;
 use super::schemes;
 use crate::config::{Secrets, Target, TargetKind};
 
-/// One stream or store, and what of it is open.
+/// One stream or store, with its open parts.
 pub(super) struct NamedResource {
     target: Target,
     resource: Arc<dyn Resource>,
@@ -50,7 +50,7 @@ impl NamedResource {
         self.target.kind
     }
 
-    /// Returns where the configuration has it.
+    /// Returns its place in the configuration, for errors.
     pub(super) fn place(&self) -> &str {
         self.target.options.place()
     }
@@ -114,7 +114,7 @@ impl NamedResource {
         self.named(self.dead_letters.get_or_open(open).await)
     }
 
-    /// Whether dead letters are stored as such; else they are events of the stream.
+    /// Returns whether dead letters are stored as such; otherwise they are events of the stream.
     pub(super) fn stores_dead_letters(&self) -> bool {
         !matches!(
             self.resource.claims().get(Capability::DeadLetters),
@@ -143,7 +143,7 @@ impl NamedResource {
         producer.and(self.named(self.resource.close().await))
     }
 
-    /// Says in an error which table it is about.
+    /// Adds the name of its table to an error.
     fn named<T>(&self, opened: Result<T>) -> Result<T> {
         opened.map_err(|error| {
             let placed = error.context(self.target.options.place());

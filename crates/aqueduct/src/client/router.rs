@@ -46,13 +46,13 @@ pub struct RoutingProducer {
     targets: Arc<RwLock<BTreeMap<SmallStr, Target>>>,
 }
 
-/// Where an event was stored.
+/// The stream and place in which an event was stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Routed {
     /// The stream's name in the configuration.
     pub stream: SmallStr,
-    /// The place in it.
+    /// The place in the stream.
     pub receipt: Receipt,
 }
 
@@ -118,7 +118,7 @@ impl RoutingProducer {
         &self.name
     }
 
-    /// The streams of an event, in the route's order, all of them open.
+    /// Returns the open streams for an event, in the route's order.
     async fn targets_of(&self, event: &Event) -> Result<Vec<(SmallStr, Target)>> {
         let route = self.router.route(event);
         let names: Vec<SmallStr> = match &route {
@@ -156,7 +156,7 @@ impl RoutingProducer {
         Ok(targets)
     }
 
-    /// Chooses one of several: a key always has the same, so that it keeps its order.
+    /// Chooses one of several: always the same one for a key, so that it keeps its order.
     fn choose<'a>(&self, event: &Event, names: &'a [SmallStr]) -> Option<&'a SmallStr> {
         if let Some(key) = event.key() {
             let count = u64::try_from(names.len()).ok().filter(|count| *count > 0)?;
@@ -225,7 +225,7 @@ impl Drop for InFlight<'_> {
     }
 }
 
-/// FNV-1a: the same in every process, so that a key has one target everywhere.
+/// Hashes with FNV-1a: equal in every process, so that a key has one target everywhere.
 fn hash(key: &str) -> u64 {
     key.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)

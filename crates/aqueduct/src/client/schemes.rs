@@ -6,10 +6,10 @@ use aqueduct_memory::MemoryBackend;
 
 use crate::config::{Target, list};
 
-/// The backends by scheme: those compiled in, and those that code brought.
+/// The backends by scheme: those compiled in, and those added by code.
 pub(super) enum Schemes {
     ByName(BTreeMap<SmallStr, Arc<dyn Backend>>),
-    /// Everything is in memory, for tests of applications.
+    /// Whether every scheme is in memory, for tests of applications.
     Only(MemoryBackend),
 }
 
@@ -19,8 +19,8 @@ const FEATURES: [&str; 4] = ["dynamodb", "kinesis", "sqlite", "sqs"];
 /// The schemes that are reserved for backends which this version does not have.
 const PLANNED: [&str; 5] = ["az", "eventhubs", "gs", "pubsub", "s3"];
 
-/// Returns the name that OpenTelemetry's conventions have for the system behind a scheme; the scheme
-/// itself if they have none.
+/// Returns the name that OpenTelemetry's conventions have for the system behind a scheme; the
+/// scheme itself if they have none.
 pub(super) fn messaging_system(scheme: &str) -> SmallStr {
     match scheme {
         "kinesis" => SmallStr::literal("aws_kinesis"),
@@ -57,7 +57,7 @@ impl Schemes {
         Self::Only(memory)
     }
 
-    /// The resource of a target. `id` is where the configuration has it.
+    /// Returns the resource of a target. `id` is its place in the configuration.
     pub(super) fn parse(
         &self,
         id: &SmallStr,
@@ -71,7 +71,7 @@ impl Schemes {
             Self::Only(memory) => return in_memory(memory, target),
         };
         let Some(backend) = schemes.get(scheme) else {
-            // An inline URL stands under its own key, a table's under `url`.
+            // An inline URL has its own key; a table's is under `url`.
             let key = match id.strip_prefix("groups.") {
                 Some(_) => id.to_string(),
                 None => format!("{place}.url"),
@@ -99,7 +99,7 @@ impl Schemes {
     }
 }
 
-/// The target in memory. Of its options only the number of partitions means the same everywhere.
+/// Returns the target in memory. It keeps only the number of partitions, the one common option.
 fn in_memory(memory: &MemoryBackend, target: &Target) -> Result<Arc<dyn Resource>> {
     let mut given = target.options.clone();
     let mut options = Options::new(given.place());

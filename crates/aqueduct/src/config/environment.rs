@@ -28,7 +28,7 @@ pub struct Environment(BTreeMap<String, String>);
 const PREFIX: &str = "AQUEDUCT__";
 
 impl Environment {
-    /// The environment of this process, as it is now. Variables that are not Unicode are left out.
+    /// Reads the environment of this process. Variables that are not Unicode are left out.
     pub fn process() -> Self {
         let unicode = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
             Some((name.into_string().ok()?, value.into_string().ok()?))
@@ -36,7 +36,7 @@ impl Environment {
         Self(std::env::vars_os().filter_map(unicode).collect())
     }
 
-    /// An environment without variables.
+    /// Creates an environment without variables.
     pub fn empty() -> Self {
         Self::default()
     }
@@ -157,7 +157,7 @@ fn resolve(variable: &str, root: &Table) -> Result<Vec<SmallStr>> {
     Ok(path)
 }
 
-/// Whether two names are the same but for case and `-`, `_`, `.`: what an environment can spell.
+/// Returns whether two names differ only in case and `-`, `_`, `.`, which variables cannot spell.
 fn same_name(one: &str, other: &str) -> bool {
     fn plain(name: &str) -> impl Iterator<Item = char> + '_ {
         name.chars()

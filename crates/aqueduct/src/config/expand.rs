@@ -1,4 +1,4 @@
-/// Why a text with references cannot be expanded.
+/// The reason why a text with references cannot be expanded.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Refused {
     /// The environment has no such variable.
@@ -7,7 +7,7 @@ pub(super) enum Refused {
     Malformed,
 }
 
-/// Replaces `${NAME}` by what `lookup` knows of it; `$${` stands for `${`.
+/// Replaces `${NAME}` by the result of `lookup`; `$${` stands for `${`.
 pub(super) fn expand(
     text: &str,
     lookup: impl Fn(&str) -> Option<String>,
@@ -36,7 +36,7 @@ pub(super) fn expand(
     Ok(expanded)
 }
 
-/// Whether the text is nothing but references: it tells no secret.
+/// Returns whether the text consists only of references and so contains no secret.
 pub(super) fn is_reference(text: &str) -> bool {
     let mut rest = text;
     while let Some(name) = rest.strip_prefix("${") {

@@ -24,7 +24,7 @@ pub(crate) struct GroupConfig {
     /// How long dead letters may wait before they are redriven; `None` for ever.
     pub(crate) dead_letter_retention: Option<Duration>,
     pub(crate) on_exhausted: OnExhausted,
-    /// What becomes of a rejected event where there are no dead letters.
+    /// The action for a rejected event without dead letters.
     pub(crate) on_reject: Option<OnReject>,
     pub(crate) attempts: u32,
     pub(crate) redelivery: Backoff,
@@ -39,7 +39,7 @@ pub(crate) struct GroupConfig {
 /// The place of a group's idempotency records.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum IdempotencyPlace {
-    /// Nowhere: events that come twice are handled twice.
+    /// Nowhere: events that arrive twice are handled twice.
     Off,
     /// In each stream's own store.
     Stream,
@@ -47,7 +47,7 @@ pub(crate) enum IdempotencyPlace {
     Target(SmallStr),
 }
 
-/// What becomes of an event that no handler takes, if the group says so.
+/// The configured action for an event that no handler takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum OnUnhandled {
     /// It is acknowledged.
@@ -226,7 +226,7 @@ fn read_failure(
     if has_dead_letters && on_reject.is_some() {
         return Err(section.refuse(
             "on_reject",
-            "dead_letters is set too, and they would take what is rejected: say one of the two",
+            "dead_letters is set too and would take rejected events: set only one of the two",
         ));
     }
     Ok((on_exhausted, on_reject))

@@ -2,8 +2,8 @@ use super::expand::is_reference;
 
 const MASK: &str = "***";
 
-/// The text of `key` as errors may print it: as written, without what could be a secret.
-/// References such as `${SAS_KEY}` tell nothing and stay.
+/// Returns the text of `key` as errors may print it: as written, without possible secrets.
+/// References such as `${SAS_KEY}` are not secret and stay.
 pub(crate) fn mask(key: &str, written: &str) -> String {
     if is_reference(written) {
         return written.into();
@@ -14,8 +14,8 @@ pub(crate) fn mask(key: &str, written: &str) -> String {
     mask_url(written)
 }
 
-/// The text of a URL without user info and without the values of its query and fragment. What was
-/// written in its place may be a connection string: that loses its secrets too.
+/// Returns the text of a URL without user info and without the values of its query and fragment. A
+/// connection string written in its place loses its secrets too.
 pub(crate) fn mask_url(written: &str) -> String {
     let written = match looks_like_connection_string(written) {
         true => mask_pairs(written, ';', is_secret),
@@ -34,7 +34,7 @@ pub(crate) fn mask_url(written: &str) -> String {
     masked
 }
 
-/// Whether a key of that name holds a secret.
+/// Returns whether a key of that name holds a secret.
 fn is_secret(key: &str) -> bool {
     const PARTS: [&str; 9] = [
         "key",

@@ -1,9 +1,9 @@
-//! The configuration: TOML, the environment over it, and code, as one tree that is read once.
+//! The configuration: TOML, overrides from the environment, and code, as one tree that is read
+//! once.
 //!
 //! The `toml` crate parses, with spans; the overlay is our own. The general configuration crates
-//! merge sources into one untyped map and lose on the way what errors must tell here: the text as
-//! it was written before `${...}` was expanded, the line or variable that it came from, and which
-//! variables matched nothing.
+//! merge sources into one untyped map and lose what errors must show here: the text as written
+//! before `${...}` was expanded, its line or variable, and the variables that matched nothing.
 
 mod environment;
 mod expand;
@@ -35,7 +35,7 @@ use self::section::Section;
 pub(crate) use self::target::{Target, TargetKind};
 use self::tree::{Node, Table, Tree};
 
-/// Everything that was configured, read and checked for itself; nothing of it is opened.
+/// The whole configuration, each part read and checked by itself; nothing is opened.
 #[derive(Debug)]
 pub(crate) struct Config {
     pub(crate) client: ClientConfig,
@@ -51,14 +51,14 @@ pub(crate) struct Config {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ClientConfig {
     pub(crate) source: Option<SmallStr>,
-    /// Whether what is missing is made, where its own table or URL does not say.
+    /// Whether missing resources are created, unless their own table or URL says.
     pub(crate) create: Option<&'static str>,
     pub(crate) receive_bytes: Option<usize>,
     /// The layers of every stream, store and group that names none itself.
     pub(crate) layers: Vec<SmallStr>,
 }
 
-/// The scope in which every table is read.
+/// The scope for reading every table.
 #[derive(Clone, Copy)]
 pub(crate) struct Scope<'a> {
     folder: Option<&'a Path>,
@@ -67,11 +67,11 @@ pub(crate) struct Scope<'a> {
     layers: &'a LayerConfigs,
 }
 
-/// Where each key was written, to say so in errors.
+/// Where each key was written, for errors.
 #[derive(Debug, Default)]
 pub(crate) struct Origins(BTreeMap<String, String>);
 
-/// The sources of a configuration, in the order in which one overrides the other.
+/// The sources of a configuration; later ones override earlier ones.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Sources {
     pub(crate) file: Option<(PathBuf, String)>,
@@ -196,7 +196,7 @@ impl ClientConfig {
 }
 
 impl Origins {
-    /// Says in `error` where the key was written that its message begins with.
+    /// Adds to `error` where the key at the beginning of its message was written.
     pub(crate) fn locate(&self, error: Error) -> Error {
         let message = error.message();
         let found = self
@@ -252,7 +252,7 @@ fn as_table(place: &str, node: Node) -> Result<Table> {
     }
 }
 
-/// The names, for an error that lists what is valid.
+/// Returns the names, for an error that lists the valid ones.
 pub(crate) fn list<'a>(names: impl IntoIterator<Item = &'a SmallStr>) -> String {
     let names: Vec<_> = names.into_iter().map(SmallStr::as_str).collect();
     match names.is_empty() {

@@ -1,7 +1,7 @@
 use aqueduct_core::{OptionDoc, OptionTable};
 
-/// Returns the documentation of every key of a configuration but those of a backend, which
-/// [`Backend::options`](crate::Backend::options) has.
+/// Returns the documentation of every configuration key except those of a backend, which
+/// [`Backend::options`](crate::Backend::options) returns.
 ///
 /// ```
 /// let tables = aqueduct::config::reference();
@@ -22,17 +22,17 @@ const CLIENT: &[OptionDoc] = &[
     OptionDoc::new(
         &["source"],
         "none",
-        "the source of events that name none, stamped once; without it they are refused, as CloudEvents requires one",
+        "the source of events without one, set when they are sent; without it they are refused, as CloudEvents requires one",
     ),
     OptionDoc::new(
         &["create"],
         "the backend's",
-        "`\"missing\"` or `\"never\"` for every stream, store and URL of a group that does not say it itself",
+        "`\"missing\"` or `\"never\"` for every stream, store and URL of a group that does not set it",
     ),
     OptionDoc::new(
         &["layers"],
         "none",
-        "the layers of every stream, store and group that names none itself; see `[layers.NAME]`",
+        "the layers of every stream, store and group that names none; see `[layers.NAME]`",
     ),
     OptionDoc::new(
         &["receive_bytes"],
@@ -51,12 +51,12 @@ const PRODUCER: &[OptionDoc] = &[
     OptionDoc::new(
         &["batch_wait"],
         "`5ms`",
-        "how long an event waits for company while a request is in flight, so that a slow one does not stop the rest",
+        "how long an event waits for others while a request is in flight, so that a slow one does not stop the rest",
     ),
     OptionDoc::new(
         &["max_batch_events"],
         "5000",
-        "fills the requests of a service that takes many events in a record; no request waits to be full, and the backend's limit applies where it is lower",
+        "fills the requests of a service that takes many events in a record; no request waits to be full, and the backend's limit applies if it is lower",
     ),
     OptionDoc::new(&["max_batch_bytes"], "`4MiB`", "the same in bytes"),
     OptionDoc::new(&["max_buffered_events"], "20000", "callers wait beyond it"),
@@ -65,7 +65,7 @@ const PRODUCER: &[OptionDoc] = &[
     OptionDoc::new(
         &["attempts"],
         "10",
-        "with this back-off the deadline comes first where a service is away",
+        "with this back-off the deadline comes first while a service is unavailable",
     ),
     OptionDoc::new(
         &["deadline"],
@@ -80,7 +80,7 @@ const PRODUCER: &[OptionDoc] = &[
     OptionDoc::new(
         &["resend_unknown"],
         "`false`",
-        "an event whose fate is unknown may be stored twice; say `true` where consumers deduplicate",
+        "an event whose fate is unknown may be stored twice; set `true` if consumers deduplicate",
     ),
     OptionDoc::new(
         &["request_timeout"],
@@ -99,7 +99,7 @@ const GROUP: &[OptionDoc] = &[
     OptionDoc::new(
         &["requires"],
         "none",
-        "capabilities that the group cannot do without: `Client::check()` compares them without connecting",
+        "capabilities that the group needs: `Client::check()` compares them without connecting",
     ),
     OptionDoc::new(
         &["leases"],
@@ -139,7 +139,7 @@ const GROUP: &[OptionDoc] = &[
     OptionDoc::new(
         &["redelivery.attempts"],
         "5",
-        "enough to outlast a restart of what the handler calls",
+        "enough to outlast a restart of a service that the handler calls",
     ),
     OptionDoc::new(
         &["redelivery.first", "redelivery.max"],
@@ -149,7 +149,7 @@ const GROUP: &[OptionDoc] = &[
     OptionDoc::new(
         &["concurrency"],
         "64",
-        "runs of handlers side by side: most wait for others' answers",
+        "concurrent runs of handlers: most of them wait for other services",
     ),
     OptionDoc::new(
         &["timeout"],
@@ -159,7 +159,7 @@ const GROUP: &[OptionDoc] = &[
     OptionDoc::new(
         &["unhandled"],
         "by kind",
-        "what becomes of an event that no handler takes: `ack` or `reject`. By default another type is acknowledged and counted, and a record that is not a CloudEvent is rejected",
+        "the action for an event that no handler takes: `ack` or `reject`. By default another type is acknowledged and counted, and a record that is not a CloudEvent is rejected",
     ),
     OptionDoc::new(
         &["start"],
@@ -169,7 +169,7 @@ const GROUP: &[OptionDoc] = &[
     OptionDoc::new(
         &["on_gap"],
         "`fail`",
-        "what to do where retention was faster: `earliest` and `latest` go on",
+        "the action if retention removed events before they were read: `earliest` and `latest` continue",
     ),
     OptionDoc::new(
         &["drain"],
@@ -238,7 +238,7 @@ const LAYERS: &[OptionDoc] = &[
     OptionDoc::new(
         &["timeout"],
         "–",
-        "ends what takes too long with `TimedOut`; at least one of its limits must be set",
+        "ends operations that take too long with `TimedOut`; at least one of its limits must be set",
     ),
     OptionDoc::new(
         &["timeout.send"],

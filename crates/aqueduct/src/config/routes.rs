@@ -30,7 +30,7 @@ pub(super) fn read(
         None => {
             return Err(Error::config(format!(
                 "{place}.default: it is missing; name the stream that takes events which match no \
-                 rule, or say \"{REFUSE}\" to make sending them an error; declared: {}",
+                 rule, or set it to \"{REFUSE}\" to make sending them an error; declared: {}",
                 reader.declared()
             )));
         }

@@ -3,8 +3,8 @@ use aqueduct_core::{Error, SmallStr};
 use super::Environment;
 use super::tree::{Leaf, Node, Table};
 
-/// The values of the variables that a configuration refers to. An error that quotes one, from whatever
-/// backend it comes, gets the reference back.
+/// The values of the variables that a configuration refers to. In an error of any backend that
+/// quotes one, it is replaced by the reference.
 #[derive(Clone, Default)]
 pub(crate) struct Secrets(Vec<Variable>);
 
@@ -15,7 +15,7 @@ struct Variable {
     value: String,
 }
 
-/// The shortest value that is replaced. A shorter one is no secret, and stands in many words.
+/// The shortest value that is replaced. A shorter one is not a secret, and occurs in many words.
 const SHORTEST: usize = 4;
 
 impl Secrets {
@@ -23,7 +23,8 @@ impl Secrets {
     pub(super) fn collect(root: &Table, environment: &Environment) -> Self {
         let mut secrets = Self::default();
         secrets.visit(root, environment);
-        // A value within another must not leave the rest of that one behind.
+        // If one value contains another, replace the longer one first, so that no rest of it
+        // remains.
         secrets
             .0
             .sort_by_key(|variable| std::cmp::Reverse(variable.value.len()));

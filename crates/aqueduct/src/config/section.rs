@@ -86,10 +86,10 @@ impl Section {
         self.options.number(name, range)
     }
 
-    /// A duration longer than nothing.
+    /// Reads a duration greater than zero.
     pub(crate) fn duration(&mut self, name: &'static str) -> Result<Option<Duration>> {
         match self.duration_or_zero(name)? {
-            Some(Duration::ZERO) => Err(self.refuse(name, "it must be longer than nothing")),
+            Some(Duration::ZERO) => Err(self.refuse(name, "it must be greater than zero")),
             duration => Ok(duration),
         }
     }
@@ -99,7 +99,7 @@ impl Section {
         self.options.duration(name)
     }
 
-    /// A size of at least one byte, that the machine can address.
+    /// Reads a size of at least one byte that the machine can address.
     pub(crate) fn bytes(&mut self, name: &'static str) -> Result<Option<usize>> {
         self.know(name)?;
         match self.options.bytes(name)?.map(usize::try_from) {
@@ -119,12 +119,12 @@ impl Section {
         self.options.choice(name, choices)
     }
 
-    /// A single value as it was written.
+    /// Reads a single value as written.
     pub(crate) fn leaf(&self, name: &str) -> Option<Leaf> {
         self.leaves.get(name).cloned()
     }
 
-    /// Texts: a list, or one text with commas between them, as the environment has it.
+    /// Reads texts: a list, or one text separated by commas, as in the environment.
     pub(crate) fn list(&mut self, name: &'static str) -> Result<Option<Vec<SmallStr>>> {
         self.known.push(name);
         if let Some(Node::List(items, _)) = self.rest.get(name) {
@@ -144,7 +144,7 @@ impl Section {
         Ok(text.map(|text| text.split(',').map(|item| item.trim().into()).collect()))
     }
 
-    /// A table within this one; empty where there is none.
+    /// Returns a table within this one; empty if there is none.
     pub(crate) fn table(&mut self, name: &'static str) -> Result<Self> {
         self.known.push(name);
         let place = format!("{}.{name}", self.place);
@@ -156,7 +156,7 @@ impl Section {
         Self::new(place, table, &self.environment)
     }
 
-    /// The error for a value that was read and cannot be used.
+    /// Returns the error for a value that was read and cannot be used.
     pub(crate) fn refuse(&self, name: &str, why: impl fmt::Display) -> Error {
         self.options.refuse(name, why)
     }
@@ -201,7 +201,7 @@ impl Section {
     }
 }
 
-/// The value of `leaf`, its references replaced.
+/// Returns the value of `leaf` with its references replaced.
 pub(super) fn read_leaf(
     place: &str,
     name: &str,

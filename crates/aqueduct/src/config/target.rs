@@ -9,11 +9,11 @@ use super::section::{Section, read_leaf, read_text};
 use super::tree::{Leaf, Node, Table};
 use super::{ClientConfig, Scope, check_source};
 
-/// Something that a URL names: a stream, or a store beside the streams.
+/// The target of a URL: a stream, or a store beside the streams.
 #[derive(Clone, Debug)]
 pub(crate) struct Target {
     pub(crate) kind: TargetKind,
-    /// The name that its backend is told: its table's.
+    /// The name that its backend receives: that of its table.
     pub(crate) name: SmallStr,
     pub(crate) url: Url,
     /// The URL as errors may print it.
@@ -91,7 +91,7 @@ impl Target {
         })
     }
 
-    /// The target of a URL that stands in a group's table.
+    /// Returns the target of a URL in a group's table.
     pub(super) fn inline(
         place: &str,
         key: &str,
@@ -113,7 +113,7 @@ impl Target {
     }
 }
 
-/// The options with what `[client]` says of creating, where they say nothing of it.
+/// Returns the options; `create` is taken from `[client]` if they do not set it.
 fn created(mut options: Options, client: &ClientConfig) -> Options {
     if let (Some(create), false) = (client.create, options.contains("create")) {
         options.set("create", create, create);
@@ -170,7 +170,7 @@ fn read_url(
                     || "is in the query twice, with different values".to_string(),
                     |other| {
                         format!(
-                            "is \"{}\" in the table and \"{}\" in the URL's query: say it once",
+                            "is \"{}\" in the table and \"{}\" in the URL's query: set it only once",
                             other.shown, value.shown
                         )
                     },
@@ -220,7 +220,7 @@ fn rebase(url: Url, folder: Option<&Path>) -> Option<Url> {
     }
     let joined = Path::new(&plain).join(path);
     let mut rebased = Url::parse(&format!("{}:{}", url.scheme(), joined.to_str()?)).ok()?;
-    // A fragment is refused by the backend. Without it, another file would be opened.
+    // The backend refuses a fragment. If it were dropped here, another file would be opened.
     rebased.set_fragment(url.fragment());
     Some(rebased)
 }

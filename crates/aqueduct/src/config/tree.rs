@@ -7,8 +7,8 @@ use toml::de::{DeTable, DeValue};
 
 use super::Origins;
 
-/// The configuration before anything is known of its keys: every value is the text as it was
-/// written, so that `"64"` and `64` are the same.
+/// The configuration before its keys are interpreted: every value is the text as written, so that
+/// `"64"` and `64` are the same.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tree {
     root: Table,
@@ -27,7 +27,7 @@ pub(crate) enum Node {
 #[derive(Clone, Debug)]
 pub(crate) struct Leaf {
     pub(crate) written: SmallStr,
-    /// Whether `${...}` in it is a reference; text that comes from the environment has none.
+    /// Whether `${...}` in it is a reference; text from the environment has none.
     pub(crate) references: bool,
     pub(crate) origin: Origin,
 }
@@ -46,7 +46,7 @@ impl Node {
 }
 
 impl Tree {
-    /// Reads TOML over what is there.
+    /// Reads TOML, overriding existing values.
     pub(crate) fn read_toml(&mut self, name: &str, text: &str) -> Result<()> {
         let parsed = DeTable::parse(text).map_err(|error| syntax_error(name, text, &error))?;
         let place =
@@ -55,7 +55,7 @@ impl Tree {
         Ok(())
     }
 
-    /// Sets one key, such as `streams.orders.url`, as code does.
+    /// Sets one key, such as `streams.orders.url`, from code.
     pub(crate) fn set(&mut self, key: &str, value: &str) -> Result<()> {
         let assignment = format!("{key} = 0");
         let refuse = || {
@@ -85,7 +85,7 @@ impl Tree {
         self.set_leaf(&path, leaf)
     }
 
-    /// Puts `leaf` at `path`, making tables on the way.
+    /// Puts `leaf` at `path`, creating the tables above it.
     pub(crate) fn set_leaf(&mut self, path: &[SmallStr], leaf: Leaf) -> Result<()> {
         let Some((last, tables)) = path.split_last() else {
             return Ok(());
@@ -125,7 +125,7 @@ impl Tree {
         self.root
     }
 
-    /// Where each value was written, by its dotted key.
+    /// Returns where each value was written, by its dotted key.
     pub(crate) fn origins(&self) -> Origins {
         let mut origins = BTreeMap::new();
         collect_origins("", &self.root, &mut origins);
@@ -213,7 +213,7 @@ fn merge(into: &mut Table, from: Table) {
     }
 }
 
-/// The parser's own message quotes the line; that line may hold a secret.
+/// Returns an error without the quoted line of the parser's message: it may hold a secret.
 fn syntax_error(name: &str, text: &str, error: &toml::de::Error) -> Error {
     let place = error.span().map_or_else(
         || name.to_string(),

@@ -8,7 +8,7 @@ use futures::task::AtomicWaker;
 
 use super::unhandled::ForeignRecords;
 
-/// The state that a worker is asked for.
+/// The requested state of a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Level {
     Run,

@@ -52,10 +52,10 @@ use crate::config::{GroupConfig, IdempotencyPlace};
 /// decode is a rejection.
 ///
 /// An event of a type that no handler takes is acknowledged and counted; a record that is not a
-/// CloudEvent ([`Event::FOREIGN`](crate::Event)) and that no handler takes is rejected, warned of and
-/// reported as a [`Problem`]. The group's option `unhandled` says `ack` or `reject` for both. A damaged
-/// record, or an invalid CloudEvent ([`Event::DAMAGED`](crate::Event)), is rejected unless a handler
-/// names that type.
+/// CloudEvent ([`Event::FOREIGN`](crate::Event)) and that no handler takes is rejected, warned of
+/// and reported as a [`Problem`]. The group's option `unhandled` says `ack` or `reject` for both. A
+/// damaged record, or an invalid CloudEvent ([`Event::DAMAGED`](crate::Event)), is rejected unless
+/// a handler names that type.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> aqueduct::Result<()> {
@@ -133,8 +133,8 @@ impl Worker {
         this.add(pattern, Entry::Batch(Arc::new(handler), options))
     }
 
-    /// Calls `tick` each time nothing was received or handled for `every`, which must be greater than
-    /// zero.
+    /// Calls `tick` each time nothing was received or handled for `every`, which must be greater
+    /// than zero.
     pub fn on_idle<F, Fut>(mut self, every: Duration, tick: F) -> Self
     where
         F: Fn() -> Fut + Send + Sync + 'static,
@@ -176,8 +176,8 @@ impl Worker {
 
     /// Runs until SIGTERM or ctrl-c, then drains: stops fetching, finishes running handlers within
     /// the group's `drain`, commits, and gives up its partitions. Handlers that take longer are
-    /// cancelled, and their events come again without a failed attempt. A second signal cancels them
-    /// at once, and gives up the partitions within a second; nothing is lost.
+    /// cancelled, and their events come again without a failed attempt. A second signal cancels
+    /// them at once, and gives up the partitions within a second; nothing is lost.
     ///
     /// # Errors
     /// `Config` if the handlers and the group's table do not fit together; the error of opening the
@@ -226,11 +226,11 @@ impl Worker {
     /// unit tests, functions that a cloud calls, and push endpoints.
     ///
     /// Events of one key are handled in order; after a retry, the later events of its key are not
-    /// handled and are retries too. Nothing is connected, deduplicated, redelivered or dead-lettered:
-    /// that is left to the caller's own queue.
+    /// handled and are retries too. Nothing is connected, deduplicated, redelivered or
+    /// dead-lettered: that is left to the caller's own queue.
     ///
     /// # Errors
-    /// `Config`, where the handlers and the group's table do not fit together.
+    /// `Config`, if the handlers and the group's table do not fit together.
     pub async fn handle(&self, events: Vec<Event>) -> Result<Vec<Outcome>> {
         self.check()?;
         let engine = self.engine(self.setup.clone());
@@ -258,7 +258,7 @@ impl Worker {
             .await
     }
 
-    /// Says at the start what would surprise at a deploy.
+    /// Logs at the start what could surprise at a deployment.
     fn warn_of_cancellation(&self) {
         let (timeout, drain) = (self.group.timeout, self.group.options.drain);
         if timeout > drain {

@@ -7,7 +7,8 @@ use aqueduct_layers::DeadLetters;
 
 /// The outcome of handling an event.
 ///
-/// As the error type of a handler's `Result` it lets `?` decide: implement `From<YourError>` for it.
+/// As the error type of a handler's `Result` it lets `?` decide: implement `From<YourError>` for
+/// it.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Outcome {
@@ -203,7 +204,7 @@ impl HandlerError for Outcome {
 #[derive(Debug)]
 pub struct Permanent(Cause);
 
-/// The error inside a [`Permanent`], found by its type where something else wraps that.
+/// The error inside a [`Permanent`], found by its type if another error wraps it.
 #[derive(Debug)]
 struct Cause(Box<dyn StdError + Send + Sync>);
 

@@ -27,7 +27,7 @@ const ABORT_CLOSE: Duration = Duration::from_secs(1);
 /// The wait for cancelled handlers to end: one that blocks its thread cannot be cancelled.
 const CANCEL: Duration = Duration::from_millis(500);
 
-/// The call of a worker while it receives nothing.
+/// The action of a worker while it receives nothing.
 #[derive(Clone)]
 pub(crate) struct Idle {
     pub(crate) every: Duration,
@@ -358,8 +358,8 @@ impl Run {
         };
         let close = runtime.timeout(left.max(LAST_CLOSE), "closing the consumer", close);
         futures::pin_mut!(close);
-        // An abort shortens the close and does not skip it: a lease that nobody gave up looks like a
-        // crash to its next owner.
+        // An abort shortens the close and does not skip it: a lease that was not given up looks
+        // like a crash to its next owner.
         let closed = match select(control.aborted(), close).await {
             Either::Right((closed, _)) => closed.and_then(|closed| closed),
             Either::Left(((), close)) => {

@@ -8,7 +8,7 @@ async fn load(toml: &str) -> Result<Client> {
     builder.build().await
 }
 
-/// What speaks against a configuration, when it is read or when it is checked.
+/// Returns the error of a configuration, from reading or from checking it.
 async fn refusal(toml: &str) -> String {
     let refused = match load(toml).await {
         Ok(client) => client.check(),

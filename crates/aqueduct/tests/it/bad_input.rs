@@ -151,7 +151,7 @@ async fn errors_name_the_key_the_text_and_the_choices() {
         // Zero and contradictory limits.
         (billing("concurrency = 0"), &["groups.billing.concurrency = \"0\"", "from 1 to"]),
         (billing("redelivery = { attempts = 0 }"), &["groups.billing.redelivery.attempts = \"0\"", "from 1 to"]),
-        (billing("timeout = \"0s\""), &["groups.billing.timeout = \"0s\"", "longer than nothing"]),
+        (billing("timeout = \"0s\""), &["groups.billing.timeout = \"0s\"", "greater than zero"]),
         (billing("max_unsettled_bytes = 0"), &["groups.billing.max_unsettled_bytes = \"0\"", "at least 1"]),
         ("[client]\nreceive_bytes = 0".into(), &["client.receive_bytes = \"0\"", "at least 1"]),
         ("[client]\nsource = \"\"".into(), &["client.source = \"\""]),
@@ -177,7 +177,7 @@ async fn errors_name_the_key_the_text_and_the_choices() {
         ),
         (
             "[streams.a]\nurl = \"memory:?partitions=4\"\npartitions = 8".into(),
-            &["streams.a.partitions", "\"8\"", "\"4\"", "say it once"],
+            &["streams.a.partitions", "\"8\"", "\"4\"", "set it only once"],
         ),
         (
             "[streams.a]\nurl = \"memory:?partitions=4&partitions=8\"".into(),
@@ -370,7 +370,7 @@ async fn paths_that_cannot_be_reached_are_named() {
     std::fs::write(folder.path().join("file"), "").unwrap();
     std::fs::write(
         folder.path().join("no.db"),
-        "this is no database, but long enough to be one".repeat(40),
+        "this is not a database, but as long as one".repeat(40),
     )
     .unwrap();
     for (path, part) in [("file/shop.db", "file"), ("no.db", "no.db")] {

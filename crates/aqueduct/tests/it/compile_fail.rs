@@ -1,4 +1,4 @@
-//! What the compiler says of wrong handlers names what is wrong and what would be right.
+//! Compiler errors for wrong handlers name the fault and the valid choices.
 //!
 //! Each case is compiled against the library that this test was linked with, and must fail with
 //! every phrase that its `//~` lines tell. A tool that checks the cases as a crate of their own
@@ -34,8 +34,8 @@ fn wrong_handlers_are_explained() {
     assert_eq!(count, 3);
 }
 
-/// What the compiler says of `case`. Libraries of other features may lie beside the one of this
-/// test; one that does not fit is told by its error codes, and the next one is taken.
+/// Returns the compiler's messages for `case`. Libraries of other features may lie beside the one
+/// of this test; one that does not fit is recognised by its error codes, and the next one is used.
 fn refusal(case: &Path) -> String {
     let mut last = String::new();
     for library in libraries() {

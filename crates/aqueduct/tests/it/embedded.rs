@@ -1,4 +1,4 @@
-//! The same on the embedded store: files, restarts, several members.
+//! Producing and consuming on the embedded store: files, restarts, several members.
 
 use std::collections::BTreeMap;
 use std::path::Path;

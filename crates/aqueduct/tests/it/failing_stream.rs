@@ -16,7 +16,7 @@ use aqueduct::{
     config::{Capabilities, Claims},
 };
 
-/// How long the failing stream asks to be left alone.
+/// The retry delay that the failing stream asks for.
 const HINT: Duration = Duration::from_secs(3600);
 
 /// `broken:opening` never opens, `broken:failing` opens and fails.

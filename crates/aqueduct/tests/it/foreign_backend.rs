@@ -1,4 +1,4 @@
-//! A backend of somebody else: its claims are folded before connecting and verified when opened.
+//! A third-party backend: its claims are combined before connecting and verified when opened.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use aqueduct::{
 /// Memory that can only be told to be durable when it is opened, and then is not.
 struct Undecided(MemoryBackend);
 
-/// Stores leases only where its URL says so.
+/// Stores leases only if its URL says so.
 struct UndecidedResource(Arc<dyn Resource>, bool);
 
 impl Backend for Undecided {

@@ -1,4 +1,4 @@
-//! What becomes of events and of what handlers answer, on memory and a clock of its own.
+//! Outcomes of handlers and their effects on events, on memory and a manual clock.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,4 +1,4 @@
-//! What a group refers to is compared by identity before anything is opened.
+//! References of a group are compared by identity before anything is opened.
 
 use aqueduct::{Client, Environment, ErrorKind};
 
@@ -89,9 +89,9 @@ async fn dead_letters_that_are_stored_beside_the_events_may_be_in_the_same_file(
 #[tokio::test]
 async fn the_memory_of_one_process_cannot_serve_a_file() {
     for (key, so) in [
-        ("leases", "a restart would begin anew"),
+        ("leases", "a restart would start over"),
         ("idempotency", "handle an event again"),
-        ("dead_letters", "gone with the process"),
+        ("dead_letters", "lost when the process ends"),
     ] {
         let toml = format!(
             "[streams.a]\nurl = \"sqlite:a.db\"\n[groups.g]\nstream = \"a\"\n{key} = \"memory:\"\n"

@@ -24,7 +24,8 @@ const EACH: u32 = 12;
 
 type Log = Arc<Mutex<Vec<(String, u32)>>>;
 
-/// Handlers that take their time, fail at random, and now and then hang; answers who finished what.
+/// Handlers that take their time, fail at random, and now and then hang; returns who finished which
+/// event.
 async fn shop(runtime: Runtime) -> Vec<(String, u32)> {
     let builder = Client::builder()
         .toml(SHOP)

@@ -4,10 +4,10 @@ use super::*;
 
 const BATCH: u64 = 64;
 
-/// By then the table of keys has grown to where it sweeps in place.
+/// By then the table of keys has grown to its final size and sweeps in place.
 const WARM: u64 = 50;
 
-/// Fetches, takes and settles one batch; answers the allocations of the tracker alone.
+/// Fetches, takes and settles one batch; returns the allocations of the tracker alone.
 fn turn(tracker: &mut Tracker, out: &mut Vec<Parts>, first: u64, keys: u64) -> u64 {
     let records: Vec<_> = (first..first + BATCH)
         .map(|position| record(position, Some(&format!("customer-{}", position % keys))))

@@ -193,7 +193,7 @@ struct Partition {
 }
 
 impl Partition {
-    /// Runs one owner; answers whether it lived until everything was settled.
+    /// Runs one owner; returns whether it lived until everything was settled.
     fn own(&mut self, takeover: Takeover, width: usize, mut random: u64) -> bool {
         let mut tracker = Tracker::new(OPTIONS, self.ack_floor, self.handed_out, takeover);
         let all: Vec<_> = (1..)
@@ -231,7 +231,7 @@ impl Partition {
         true
     }
 
-    /// Answers whether it killed the process.
+    /// Returns whether it killed the process.
     fn handle(&mut self, parts: &Parts) -> bool {
         let position = position(parts);
         if parts.attempt > 3 {

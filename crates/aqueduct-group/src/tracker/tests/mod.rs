@@ -38,7 +38,7 @@ fn record(position: u64, key: Option<&str>) -> Record {
     Record::new(event, Position::new(position), None)
 }
 
-/// Records at 1, 2, 3 of the keys that the dead letters say; `-` is none.
+/// Returns records at 1, 2, 3 … with one character of the text as the key of each; `-` is no key.
 fn records(keys: &str) -> Vec<Record> {
     records_from(1, keys)
 }

@@ -1,4 +1,4 @@
-//! What the tracker should do, written the slow and obvious way.
+//! A model of the tracker, written the slow and obvious way.
 
 use std::collections::BTreeMap;
 
@@ -40,7 +40,7 @@ impl Model {
         });
     }
 
-    /// Checks a hand-out against every rule, and takes note of it; answers which take it was.
+    /// Checks a hand-out against every rule and records it; returns the number of the take.
     pub(super) fn taken(&mut self, parts: &[Parts], max: usize, now: Instant) -> usize {
         assert!(parts.len() <= max);
         self.takes += 1;
@@ -80,7 +80,7 @@ impl Model {
         self.takes
     }
 
-    /// Notes the settlement of what that take handed out; answers whether the tracker should accept
+    /// Records the settlement of a delivery of that take; returns whether the tracker should accept
     /// it. `due` is the time of the retry, `None` for an ack.
     pub(super) fn settled(
         &mut self,
@@ -129,7 +129,7 @@ impl Model {
         let out = |entry: &&Entry| matches!(entry.place, Where::Out { .. });
         assert_eq!(tracker.in_flight(), self.entries.iter().filter(out).count());
         assert_eq!(self.held() == 0, tracker.bytes() == 0);
-        // What was parked may be free again at any time.
+        // A parked event may become free at any time.
         assert!(self.held() <= OPTIONS.max_unsettled + OPTIONS.max_parked);
         assert_eq!(tracker.keys.parked(), self.parked());
     }
@@ -138,7 +138,7 @@ impl Model {
         self.held() == 0
     }
 
-    /// How many are held and wait behind no failing key.
+    /// Returns how many are held and wait behind no failing key.
     pub(super) fn unparked(&self) -> usize {
         self.held() - self.parked()
     }

@@ -128,7 +128,7 @@ impl Pair {
         assert_eq!(is_revoked, !accepts);
     }
 
-    /// Settles everything, as handlers do once all is well again.
+    /// Settles everything, as handlers do once all faults are over.
     fn finish(&mut self) {
         for _ in 0..10_000 {
             while let Some(held) = self.held.pop() {

@@ -68,7 +68,10 @@ fn a_nack_supersedes_what_follows_it_and_lets_other_keys_flow() {
     assert!(settled.deliverable);
     let last = take(&mut tracker, 9, at(500));
     assert_eq!(positions(&last), [3]);
-    assert_eq!(last[0].attempt, 1, "superseded is no failure");
+    assert_eq!(
+        last[0].attempt, 1,
+        "a superseded delivery counts no attempt"
+    );
 }
 
 #[test]
