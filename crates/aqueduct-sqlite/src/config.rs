@@ -146,7 +146,10 @@ impl Config {
         log.retention = longer_than_zero(&mut options, "retention")?;
         if let Some(limit) = options.bytes("max_bytes")? {
             if limit == 0 {
-                return Err(options.refuse("max_bytes", "must be at least 1 byte; leave it out for no limit"));
+                return Err(options.refuse(
+                    "max_bytes",
+                    "must be at least 1 byte; leave it out for no limit",
+                ));
             }
             log.max_bytes = Some(limit);
         }
@@ -243,10 +246,14 @@ fn path_of(url: &Url, options: &Options) -> Result<PathBuf> {
         return refuse("its path contains `#`: write it as %23");
     }
     let Some(path) = percent_decode(url.path()) else {
-        return refuse("its path does not decode: expected `%` and two hexadecimal digits, in UTF-8");
+        return refuse(
+            "its path does not decode: expected `%` and two hexadecimal digits, in UTF-8",
+        );
     };
     if path.rsplit('/').next() == Some(":memory:") {
-        return refuse("it would create a file named `:memory:`: for a stream in memory write memory:");
+        return refuse(
+            "it would create a file named `:memory:`: for a stream in memory write memory:",
+        );
     }
     if path.starts_with("file:") {
         return refuse("it is a URI of SQLite's own: write sqlite:PATH, and options in the query");
