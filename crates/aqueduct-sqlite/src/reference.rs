@@ -30,7 +30,7 @@ const OPTIONS: &[OptionDoc] = &[
     OptionDoc::new(
         &["max_event_bytes"],
         "`1MiB`",
-        "the largest event; what fits here fits the clouds. It is kept with the stream: a configuration that names another value changes it for all who open the stream from then on and for `publish_in` at once; one that names none takes what the stream has",
+        "the largest event; an event within the default fits every cloud service. It is kept with the stream: a configuration that names another value changes it for all who open the stream from then on and for `publish_in` at once; one that names none takes what the stream has",
     ),
     OptionDoc::new(
         &["create"],

@@ -7,16 +7,16 @@ use aqueduct::{Completion, Event, Result, StreamName};
 use aqueduct_sqlite::{Completion as Completed, SqliteStore};
 use rusqlite::Transaction;
 
-/// What every role works with.
+/// The resources that every role uses.
 #[derive(Clone)]
 pub(crate) struct Shop {
-    /// The file of the roles' own tables, and of the streams where these are embedded.
+    /// The file of the roles' own tables, and of the streams if these are embedded.
     pub(crate) store: SqliteStore,
     pub(crate) credit_limit: rust_decimal::Decimal,
 }
 
 impl Shop {
-    /// Handles one event in one transaction: `work`'s writes, the events that it answers, and the
+    /// Handles one event in one transaction: the writes of `work`, the events that it returns, and the
     /// record that the event was handled. An event that was handled before changes nothing.
     pub(crate) async fn once(
         &self,
