@@ -198,7 +198,7 @@ fn file_options(options: &mut Options, retention: Option<Duration>) -> Result<Sq
     }
     if let Some(limit) = options.bytes("wal_limit")? {
         if limit < SMALLEST_WAL_LIMIT {
-            return Err(options.refuse("wal_limit", "at least 1MiB"));
+            return Err(options.refuse("wal_limit", "must be at least 1MiB"));
         }
         file.wal_limit = limit;
     }

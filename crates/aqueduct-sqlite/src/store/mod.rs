@@ -148,7 +148,7 @@ impl SqliteStore {
         Error::new(
             ErrorKind::NotFound,
             format!(
-                "{}: the file holds no stream `{stream}`, and no outbox was declared for it. Open the \
+                "{}: the file has no stream `{stream}`, and no outbox was declared for it. Open the \
                  stream before publishing to it (client.producer), or, if it is elsewhere, call \
                  store.outbox and run its relay",
                 self.0.path.display()
