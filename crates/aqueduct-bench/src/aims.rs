@@ -3,11 +3,11 @@ use serde_json::json;
 use crate::Contestant;
 use crate::measure::{Figures, median, round};
 
-/// What a scenario has to show, as a number and its bound.
+/// An aim of a scenario: a number and its bound.
 pub(crate) struct Aim {
     pub(crate) what: &'static str,
     pub(crate) bound: Bound,
-    /// `None` where a contestant did not run.
+    /// Computes the number; `None` if a contestant did not run.
     pub(crate) value: fn(&Round<'_>) -> Option<f64>,
 }
 
@@ -15,7 +15,7 @@ pub(crate) struct Aim {
 pub(crate) enum Bound {
     AtLeast(f64),
     AtMost(f64),
-    /// Shown, and not judged.
+    /// Printed without a bound.
     None,
 }
 
@@ -27,7 +27,7 @@ impl Round<'_> {
         self.directed(name, None)
     }
 
-    /// The figures of a contestant, in that direction where it has several.
+    /// Returns the figures of a contestant, in `direction` if it has several.
     pub(crate) fn directed(&self, name: &str, direction: Option<&str>) -> Option<&Figures> {
         let found = self.0.iter().find(|(contestant, _)| {
             contestant.name == name && (direction.is_none() || contestant.direction == direction)
@@ -53,8 +53,8 @@ impl Round<'_> {
 }
 
 impl Aim {
-    /// Prints the median over the rounds, each of which is a comparison of its own: the load of the
-    /// machine changes from one to the next.
+    /// Prints the median over the rounds. Each round is compared separately, because the load of the
+    /// machine changes between rounds.
     pub(crate) fn print(&self, scenario: &str, rounds: &[Round<'_>], json: bool) {
         let Some(value) = median(rounds.iter().filter_map(self.value)) else {
             return;

@@ -5,17 +5,17 @@ use aqueduct_core::{Error, ErrorKind, Result};
 
 use crate::Contestant;
 
-/// Instructions of one event.
+/// The instructions of one event.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Instructions {
     pub(crate) all: f64,
-    /// Those of SHA-256, which signs the requests of AWS. Processors have instructions for it that
-    /// valgrind does not have: there it takes many times as many.
+    /// Those of SHA-256, which signs AWS requests. Valgrind lacks the processor's instructions for it, so
+    /// it takes many times as many there.
     pub(crate) sha256: f64,
 }
 
-/// Counts the instructions of one event: this program runs itself under callgrind with two numbers
-/// of events, and the difference leaves start-up out.
+/// Counts the instructions of one event: runs this program under callgrind with two numbers of events,
+/// whose difference excludes start-up.
 pub(crate) fn instructions_per_event(
     scenario: &str,
     contestant: &Contestant,
@@ -35,7 +35,8 @@ pub(crate) fn instructions_per_event(
 
 fn count(scenario: &str, contestant: &Contestant, events: u64) -> Result<Instructions> {
     let myself = std::env::current_exe().map_err(|e| failed("this program").with_source(e))?;
-    let folder = tempfile::tempdir().map_err(|e| failed("no temporary folder").with_source(e))?;
+    let folder = tempfile::tempdir()
+        .map_err(|e| failed("the temporary folder could not be created").with_source(e))?;
     let profile = folder.path().join("callgrind.out");
     let direction = contestant.direction.map(|it| ["--direction", it]);
     let output = Command::new("valgrind")
@@ -53,8 +54,7 @@ fn count(scenario: &str, contestant: &Contestant, events: u64) -> Result<Instruc
         ])
         .output()
         .map_err(|e| {
-            failed("valgrind does not start; install it, or leave --instructions out")
-                .with_source(e)
+            failed("valgrind did not start: install it, or leave --instructions out").with_source(e)
         })?;
     let said = String::from_utf8_lossy(&output.stderr);
     if !output.status.success() {
@@ -63,14 +63,14 @@ fn count(scenario: &str, contestant: &Contestant, events: u64) -> Result<Instruc
     let all = said
         .lines()
         .find_map(|line| line.split_once("Collected : ")?.1.trim().parse().ok())
-        .ok_or_else(|| failed("callgrind did not say how many instructions it collected"))?;
+        .ok_or_else(|| failed("callgrind did not print how many instructions it collected"))?;
     Ok(Instructions {
         all,
         sha256: sha256(&profile)?,
     })
 }
 
-/// Adds up what callgrind's file says of the functions of SHA-256 themselves.
+/// Sums the instructions of the SHA-256 functions in callgrind's file, without their callees.
 fn sha256(profile: &Path) -> Result<f64> {
     let text = std::fs::read_to_string(profile)
         .map_err(|e| failed("callgrind wrote no profile").with_source(e))?;
@@ -78,7 +78,7 @@ fn sha256(profile: &Path) -> Result<f64> {
     let (mut inside, mut of_a_call) = (false, false);
     let mut sum = 0.0;
     for line in text.lines() {
-        // Names are written once, behind a number that stands for them from there on.
+        // A name is written once, after a number that refers to it from then on.
         if let Some(name) = ["fn=", "cfn="].iter().find_map(|it| line.strip_prefix(it)) {
             let (number, name) = name.split_once(')').unwrap_or((name, ""));
             if name.contains("sha2::sha256") {

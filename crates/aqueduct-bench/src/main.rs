@@ -1,4 +1,4 @@
-//! Every figure that the README quotes: one JSON object a line, one for each contestant.
+//! Measures every figure that the README quotes: one JSON object per line and contestant.
 
 mod aims;
 mod aws;
@@ -20,12 +20,11 @@ use crate::measure::Figures;
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-/// Measures Aqueduct beside others in the same run.
+/// Measures Aqueduct and its alternatives in the same run.
 ///
-/// Prints one line for each contestant, then what the scenario has to show and whether it does.
-/// Seconds depend on the machine and its other load: read them as ratios between the lines of one
-/// run. CPU time is that of this process, servers run in another one. Allocations and instructions
-/// hold.
+/// Prints one line for each contestant, then the aims of the scenario and whether they are met. Seconds
+/// depend on the machine and its other load: compare them only within one run. CPU time is that of this
+/// process; servers run in another one. Allocations and instructions do not depend on the load.
 #[derive(Parser)]
 #[command(
     name = "aqueduct-bench",
@@ -40,63 +39,63 @@ static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
         are in process, unless AQUEDUCT_BENCH_DYNAMODB or AQUEDUCT_BENCH_SQS names an endpoint."
 )]
 struct Arguments {
-    /// What to measure.
+    /// The scenario to measure.
     scenario: Scenario,
     /// Prints JSON lines instead of a table.
     #[arg(long)]
     json: bool,
-    /// Counts instructions too, with valgrind's callgrind (slow; valgrind must be there).
+    /// Also counts instructions, with valgrind's callgrind (slow; needs valgrind).
     #[arg(long)]
     instructions: bool,
-    /// How many events; each scenario has a default. Of kinesis-limited it is the time that a shard
-    /// takes for them unaggregated: a second for each thousand.
+    /// The number of events; each scenario has a default. For kinesis-limited it sets the time: one
+    /// second per thousand events, the rate of a shard without aggregation.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     events: Option<u64>,
-    /// How often everything is done; the median is printed. Each scenario has a default.
+    /// The number of rounds, of which the median is printed; each scenario has a default.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: Option<u32>,
-    /// Runs that contestant alone.
+    /// Runs only this contestant.
     #[arg(long)]
     contestant: Option<String>,
-    /// Runs that direction alone, `in` or `out`, where the scenario has both.
+    /// Runs only this direction, `in` or `out`, if the scenario has both.
     #[arg(long, value_parser = ["in", "out"])]
     direction: Option<String>,
-    /// Runs that number of events a batch alone.
+    /// Runs only this number of events per batch.
     #[arg(long)]
     batch: Option<usize>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Scenario {
-    /// 100 B of JSON: produce, decode and ack in memory; beside JSON alone and a tokio channel.
+    /// 100 B of JSON: produce, decode and ack in memory; compared with JSON alone and a tokio channel.
     Memory,
-    /// Durable events into a file and out of it; beside a bare rusqlite loop.
+    /// Durable events into a file and out of it; compared with a bare rusqlite loop.
     Sqlite,
-    /// 100 B events into 4 shards, aggregated and not; beside PutRecords of the AWS SDK.
+    /// 100 B events into 4 shards, aggregated and not; compared with PutRecords of the AWS SDK.
     KinesisPublish,
-    /// The same into one shard that takes 1 MiB/s and 1,000 records/s.
+    /// The same into one shard that accepts 1 MiB/s and 1,000 records/s.
     KinesisLimited,
-    /// Events out of 4 shards; beside a bare loop of GetRecords.
+    /// Events out of 4 shards; compared with a bare loop of GetRecords.
     KinesisConsume,
-    /// The same with leases in DynamoDB, and what they cost in writes.
+    /// The same with leases in DynamoDB, and the number of writes for them.
     KinesisLeases,
-    /// The client's side alone, with answers from memory: for `--instructions`.
+    /// The client side alone, with responses from memory: for `--instructions`.
     KinesisAdapter,
-    /// Events into a queue and out of it; beside SendMessageBatch and ReceiveMessage of the AWS SDK.
+    /// Events into a queue and out of it; compared with SendMessageBatch and ReceiveMessage of the AWS SDK.
     Sqs,
 }
 
-/// One contestant of a scenario at one size of batch.
+/// One contestant of a scenario at one batch size.
 #[derive(Clone, Copy, Debug)]
 struct Contestant {
     name: &'static str,
-    /// `in` or `out`, where the scenario has both.
+    /// `in` or `out`, if the scenario has both.
     direction: Option<&'static str>,
     batch: usize,
     run: fn(u64, usize) -> aqueduct_core::Result<Figures>,
 }
 
-/// How a scenario is run.
+/// The options of a run.
 struct Plan {
     name: &'static str,
     contestants: &'static [Contestant],
@@ -202,7 +201,7 @@ fn run(arguments: &Arguments) -> aqueduct_core::Result<()> {
         for contestant in &wanted {
             let mut figures = (contestant.run)(events, contestant.batch)?;
             if arguments.instructions {
-                // They are the same in every round.
+                // Instructions are the same in every round.
                 figures.instructions = match rounds.first() {
                     Some(first) => first[done.len()].1.instructions,
                     None => Some(callgrind::instructions_per_event(plan.name, contestant)?),

@@ -7,7 +7,7 @@ use stats_alloc::Region;
 use crate::callgrind::Instructions;
 use crate::{ALLOCATOR, Contestant};
 
-/// What was measured of one contestant.
+/// The measurement of one contestant.
 #[derive(Clone, Debug)]
 pub(crate) struct Figures {
     events: u64,
@@ -15,19 +15,19 @@ pub(crate) struct Figures {
     cpu_seconds: f64,
     allocations_per_event: f64,
     pub(crate) instructions: Option<Instructions>,
-    /// What one scenario alone counts.
+    /// Figures that only one scenario has.
     extra: Vec<(&'static str, f64)>,
 }
 
 impl Figures {
-    /// The same with one more figure, which only this scenario has.
+    /// Adds a figure that only this scenario has.
     #[must_use]
     pub(crate) fn with(mut self, name: &'static str, value: f64) -> Self {
         self.extra.push((name, value));
         self
     }
 
-    /// The same at a rate that was found otherwise than by dividing.
+    /// Sets a rate that was not found by dividing events by seconds.
     #[must_use]
     pub(crate) fn at_rate(mut self, events_per_second: f64) -> Self {
         self.seconds = self.events as f64 / events_per_second;
@@ -38,7 +38,7 @@ impl Figures {
         self.events as f64 / self.seconds
     }
 
-    /// CPU time of this process, in microseconds an event.
+    /// Returns the CPU time of this process, in microseconds per event.
     pub(crate) fn cpu_per_event(&self) -> f64 {
         self.cpu_seconds * 1e6 / self.events as f64
     }
@@ -48,7 +48,7 @@ impl Figures {
         found.map(|(_, value)| *value)
     }
 
-    /// The median of several rounds, figure by figure.
+    /// Returns the median of several rounds, figure by figure.
     pub(crate) fn median(mut rounds: Vec<Self>) -> Option<Self> {
         rounds.sort_by(|a, b| a.events_per_second().total_cmp(&b.events_per_second()));
         let mut middle = rounds.get((rounds.len().max(1) - 1) / 2)?.clone();
@@ -112,7 +112,7 @@ impl Figures {
     }
 }
 
-/// Times work on a number of events, once it is under way.
+/// Measures the work on a number of events, once it has started.
 pub(crate) struct Meter {
     region: Region<'static, std::alloc::System>,
     cpu: Duration,
@@ -158,7 +158,7 @@ pub(crate) fn round(value: f64, decimals: i32) -> f64 {
     (value * factor).round() / factor
 }
 
-/// What all threads of this process have used of the processors; children are not in it.
+/// Returns the CPU time of all threads of this process, without child processes.
 fn cpu_time() -> Duration {
     let time = clock_gettime(ClockId::ProcessCPUTime);
     Duration::new(

@@ -45,12 +45,12 @@ pub(crate) const CONTESTANTS: &[Contestant] = &[
     },
 ];
 
-/// A tenth of the events first: tables and buffers have their size when the measuring begins.
+/// Runs a tenth of the events unmeasured first, so that tables and buffers have their final size.
 fn warm_up(events: u64) -> u64 {
     (events / 10).clamp(100, 10_000)
 }
 
-/// JSON there and back, and nothing else.
+/// Serializes and deserializes JSON, and nothing else.
 fn json(events: u64, _batch: usize) -> Result<Figures> {
     let round_trip = |number| {
         let text = serde_json::to_vec(&Reading::new(number)).map_err(bad_json)?;
@@ -70,7 +70,7 @@ fn json(events: u64, _batch: usize) -> Result<Figures> {
     Ok(figures)
 }
 
-/// JSON through a bounded tokio channel, in batches, by one task.
+/// Sends JSON through a bounded tokio channel, in batches, by one task.
 fn channel(events: u64, batch: usize) -> Result<Figures> {
     block_on(async {
         let (sender, mut receiver) = tokio::sync::mpsc::channel::<Vec<u8>>(batch.max(2));
@@ -105,7 +105,7 @@ fn channel(events: u64, batch: usize) -> Result<Figures> {
     })
 }
 
-/// Producer, the memory backend, the group: produce, receive, decode, ack.
+/// Produces, receives, decodes and acknowledges through the producer, the memory backend and a group.
 fn aqueduct(events: u64, batch: usize) -> Result<Figures> {
     block_on(async {
         let runtime = aqueduct_runtime::tokio();
@@ -177,13 +177,19 @@ pub(crate) fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
         .enable_all()
         .build()
         .map_err(|e| {
-            aqueduct_core::Error::new(aqueduct_core::ErrorKind::Internal, "no tokio runtime")
-                .with_source(e)
+            aqueduct_core::Error::new(
+                aqueduct_core::ErrorKind::Internal,
+                "the tokio runtime did not start",
+            )
+            .with_source(e)
         })?;
     runtime.block_on(work)
 }
 
 pub(crate) fn bad_json(error: serde_json::Error) -> aqueduct_core::Error {
-    aqueduct_core::Error::new(aqueduct_core::ErrorKind::Internal, "a reading is no JSON")
-        .with_source(error)
+    aqueduct_core::Error::new(
+        aqueduct_core::ErrorKind::Internal,
+        "a reading is not valid JSON",
+    )
+    .with_source(error)
 }

@@ -1,9 +1,9 @@
 use serde::{Deserialize, Serialize};
 
-/// When the first reading was taken.
+/// The time of the first reading.
 const FIRST: u64 = 1_700_000_000_000;
 
-/// 100 bytes of JSON, with the fields that telemetry usually has.
+/// A reading with the usual fields of telemetry: 100 bytes as JSON.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Reading {
     sensor: String,
@@ -14,7 +14,7 @@ pub(crate) struct Reading {
 }
 
 impl Reading {
-    /// The reading of that number: its JSON is 100 bytes long.
+    /// Returns the reading of that number; its JSON is 100 bytes long.
     pub(crate) fn new(number: u64) -> Self {
         Self {
             sensor: format!("s-{:04}", number % 1000),
@@ -25,7 +25,7 @@ impl Reading {
         }
     }
 
-    /// Its key: one of 1,000 sensors.
+    /// Returns its key, one of 1,000 sensors.
     pub(crate) fn key(&self) -> &str {
         &self.sensor
     }
@@ -35,7 +35,7 @@ impl Reading {
         self.at.saturating_sub(FIRST)
     }
 
-    /// A number that depends on every field, so that decoding cannot be left out.
+    /// Returns a number that depends on every field, so that decoding cannot be optimised away.
     pub(crate) fn checksum(&self) -> u64 {
         self.at + self.sensor.len() as u64 + self.unit.len() as u64 + self.note.len() as u64
     }

@@ -15,7 +15,7 @@ use crate::measure::{Figures, Meter};
 use crate::memory::block_on;
 use crate::payload::Reading;
 
-/// Both keep `synchronous=FULL` in WAL mode: an event is durable when its batch is answered.
+/// Both use `synchronous=FULL` in WAL mode: an event is durable when its batch returns.
 pub(crate) const CONTESTANTS: &[Contestant] = &[
     Contestant {
         name: "rusqlite",
@@ -43,10 +43,10 @@ pub(crate) const CONTESTANTS: &[Contestant] = &[
     },
 ];
 
-/// How many batches are under way at once, so that a commit has company.
+/// The number of batches in flight, so that commits are shared.
 const PIPELINE: usize = 8;
 
-/// The loop that one writes by hand: a row for each event, a transaction for each batch.
+/// A hand-written loop: a row for each event, a transaction for each batch.
 fn rusqlite_in(events: u64, batch: usize) -> Result<Figures> {
     let folder = folder()?;
     let mut file = bare_file(&folder.path().join("bare.db"))?;
@@ -235,16 +235,21 @@ fn event(number: u64) -> Result<Event> {
 }
 
 fn folder() -> Result<tempfile::TempDir> {
-    // Beside the build's output and not in a folder that may be memory: `fsync` must cost.
+    // Beside the build's output, since a temporary folder may be in memory, where `fsync` is free.
     let here = std::env::current_dir().and_then(|here| tempfile::tempdir_in(here.join("target")));
-    here.or_else(|_| tempfile::tempdir())
-        .map_err(|e| Error::new(ErrorKind::Unavailable, "no temporary folder").with_source(e))
+    here.or_else(|_| tempfile::tempdir()).map_err(|e| {
+        Error::new(
+            ErrorKind::Unavailable,
+            "the temporary folder could not be created",
+        )
+        .with_source(e)
+    })
 }
 
 pub(crate) fn invalid_url(error: impl std::error::Error + Send + Sync + 'static) -> Error {
-    Error::new(ErrorKind::Internal, "a URL of the bench").with_source(error)
+    Error::new(ErrorKind::Internal, "invalid URL of the bench").with_source(error)
 }
 
 fn sql(error: rusqlite::Error) -> Error {
-    Error::new(ErrorKind::Unavailable, "the bare SQLite file").with_source(error)
+    Error::new(ErrorKind::Unavailable, "the plain SQLite file failed").with_source(error)
 }

@@ -25,7 +25,7 @@ fn contestants(lines: &[Value]) -> Vec<&str> {
     names.collect()
 }
 
-/// The value of the aim that begins so.
+/// Returns the value of the aim whose text begins with `what`.
 fn aim(lines: &[Value], what: &str) -> f64 {
     let found = lines
         .iter()

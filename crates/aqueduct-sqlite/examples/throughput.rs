@@ -79,7 +79,7 @@ async fn main() -> Result<()> {
     bare.map_err(|error| aqueduct_core::Error::config(error.to_string()))
 }
 
-/// What people write by hand: a row an event, a transaction a batch.
+/// Runs a hand-written loop: a row for each event, a transaction for each batch.
 fn bare(path: &std::path::Path, events: &[Event], batch: usize) -> rusqlite::Result<()> {
     let mut connection = rusqlite::Connection::open(path)?;
     connection.execute_batch(

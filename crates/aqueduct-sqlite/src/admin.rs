@@ -96,7 +96,7 @@ impl Admin for SqliteAdmin {
         self.store
             .transaction(move |tx| {
                 let row = need_stream(tx, &stream)?;
-                // Its partitions point nowhere now; retention clears them in small steps.
+                // Its events may be many: retention removes the orphaned partitions in small steps.
                 for sql in [
                     "DELETE FROM aqueduct_stream WHERE name = ?1",
                     "DELETE FROM aqueduct_lease WHERE stream = ?1",
@@ -105,7 +105,7 @@ impl Admin for SqliteAdmin {
                 ] {
                     tx.execute(sql, [stream.as_str()]).sql("delete a stream")?;
                 }
-                // Readers see at once that there is nothing more to come.
+                // Closed, so that readers see the end of the stream at once.
                 tx.execute(
                     "UPDATE aqueduct_partition SET closed = coalesce(closed, 0) WHERE stream = ?1",
                     [row.id],
@@ -117,8 +117,8 @@ impl Admin for SqliteAdmin {
     }
 }
 
-/// Closes every open partition and makes new ones that share the space of hashes evenly; each has
-/// those as parents whose ranges it overlaps.
+/// Closes every open partition and creates new ones that share the hash space evenly. The parents of
+/// each are the closed partitions whose ranges it overlaps.
 fn reshard(tx: &Transaction<'_>, stream: &StreamName, count: u32, now: Timestamp) -> Result<()> {
     let row = need_stream(tx, stream)?;
     let mut open = partitions_of(tx, row.id)?;
@@ -174,7 +174,7 @@ fn lag(connection: &Connection, key: &GroupKey, now: Timestamp) -> Result<Vec<Pa
                 .find(|(named, _)| *named == id)
                 .map(|(_, checkpoint)| *checkpoint)
         });
-        // A closed partition without a lease is settled once the group has begun.
+        // Once the group has begun, a closed partition without a lease has been read to its end.
         let closed = partition.to_partition().state == PartitionState::Closed;
         let settled = match (lease, started) {
             (Some(lease), _) => lease.checkpoint,

@@ -8,16 +8,16 @@ use crate::notify::Notifier;
 use crate::streams::{PartitionRow, StreamRow, hash, no_stream, partitions_of};
 use crate::writer::Work;
 
-/// One row holds about this much: rows are cheap per event, and an event that a slow handler keeps
-/// does not keep much beside itself.
+/// The approximate size of a row: large enough that a row costs little per event, small enough that an
+/// event kept by a slow handler does not keep much other data in memory.
 const SEGMENT_BYTES: usize = 32 << 10;
 
-/// Where the events of a stream go, as last read.
+/// The open partitions of a stream, as last read.
 #[derive(Debug)]
 pub(crate) struct Layout {
     pub(crate) stream: i64,
     pub(crate) version: i64,
-    /// Those that take events, by range.
+    /// The partitions that accept events, by range.
     pub(crate) open: Vec<PartitionRow>,
 }
 
@@ -29,7 +29,7 @@ impl Layout {
         if open.is_empty() {
             return Err(Error::new(
                 ErrorKind::Corrupt,
-                "the stream has no partition that takes events",
+                "the stream has no open partition",
             ));
         }
         Ok(Self {
@@ -39,7 +39,7 @@ impl Layout {
         })
     }
 
-    /// The index of the open partition that takes `key`.
+    /// Returns the index of the open partition of `key`.
     pub(crate) fn place(&self, key: &str) -> usize {
         let hash = hash(key);
         self.open
@@ -48,14 +48,14 @@ impl Layout {
     }
 }
 
-/// Events on their way into the log, packed by partition.
+/// Events to append, packed by partition.
 pub(crate) struct Batch {
     stream: i64,
     layout: i64,
     pub(crate) rows: Vec<SegmentRow>,
 }
 
-/// Consecutive events on their way into one row.
+/// Consecutive events to append as one row.
 pub(crate) struct SegmentRow {
     /// The partition's index in the layout.
     pub(crate) place: usize,
@@ -68,7 +68,7 @@ pub(crate) struct BatchPacker<'a> {
     layout: &'a Layout,
     packers: Vec<Packer>,
     rows: Vec<SegmentRow>,
-    /// Where events without a key go.
+    /// The index of the partition for events without a key.
     keyless: usize,
 }
 
@@ -82,7 +82,7 @@ impl<'a> BatchPacker<'a> {
         }
     }
 
-    /// Returns the index in the layout of the partition that takes the event.
+    /// Packs an event; returns the index of its partition in the layout.
     pub(crate) fn push(&mut self, event: &Event) -> usize {
         let place = event
             .key()
@@ -121,7 +121,7 @@ impl<'a> BatchPacker<'a> {
 pub(crate) enum Appended {
     /// For each row, the position of its first event.
     At(Vec<i64>),
-    /// The stream was resharded meanwhile: pack it anew.
+    /// The stream was resharded meanwhile: the batch must be packed again.
     LayoutMoved,
 }
 
@@ -155,7 +155,7 @@ impl Append {
 impl Work for Append {
     fn bytes(&self) -> usize {
         let rows = self.batch.rows.iter();
-        // A row ends within a page, and touches its indexes.
+        // Besides its own bytes, a row takes part of a page and touches the indexes' pages.
         rows.map(|row| row.packed.size() + 8192).sum()
     }
 
@@ -192,7 +192,7 @@ impl Work for Append {
             (Ok(()), Some(appended)) => Ok(appended),
             (Ok(()), None) => Err(crate::writer::lost()),
         };
-        // The caller may have gone; the events are stored all the same.
+        // The caller may have been cancelled; the events are stored all the same.
         let _ = self.reply.send(answer);
     }
 }
@@ -212,7 +212,7 @@ pub(crate) fn append_events(
     }
     let batch = packer.finish();
     if !is_current(tx, &batch, stream)? {
-        // The layout was read in this very transaction.
+        // Cannot happen: the layout was read in this transaction.
         return Err(crate::writer::lost());
     }
     append_rows(tx, &batch, now).map(drop)
@@ -243,8 +243,8 @@ fn append_rows(tx: &Transaction<'_>, batch: &Batch, now: i64) -> Result<Vec<i64>
 fn append_row(tx: &Transaction<'_>, row: &SegmentRow, now: i64) -> rusqlite::Result<i64> {
     let packed = &row.packed;
     let count = packed.count as i64;
-    // The time never falls within a partition, whatever the clock does: starting at a time relies
-    // on it.
+    // The time never decreases within a partition, even if the clock does: starting at a time
+    // relies on it.
     let (next, stored_at): (i64, i64) = tx
         .prepare_cached(concat!(
             "UPDATE aqueduct_partition SET next = next + ?2, bytes = bytes + ?3, ",
@@ -270,7 +270,7 @@ fn append_row(tx: &Transaction<'_>, row: &SegmentRow, now: i64) -> rusqlite::Res
     Ok(first)
 }
 
-/// Packed JSON is made of text, so it is UTF-8.
+/// Binds packed JSON as text; it is always UTF-8.
 pub(crate) fn as_text(json: &[u8]) -> rusqlite::types::ToSqlOutput<'_> {
     rusqlite::types::ToSqlOutput::Borrowed(rusqlite::types::ValueRef::Text(json))
 }

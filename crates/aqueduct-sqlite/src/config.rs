@@ -3,32 +3,33 @@ use std::time::Duration;
 
 use aqueduct_core::{Error, Options, Result, StreamName, Url, percent_decode};
 
-/// How a file is kept. One process opens each file once: whoever opens it again must ask for the
-/// same.
+/// Options of a file. A process opens each file once: opening it again with other options fails.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SqliteOptions {
-    /// Whether what is missing (folder, file, stream) is created. Default `true`: nobody else
-    /// provisions an embedded store.
+    /// Whether a missing folder, file or stream is created. Default `true`: an embedded store is not
+    /// provisioned by other means.
     pub create: bool,
-    /// What a commit waits for. Default [`SyncMode::Full`]: what `send` acknowledged survives.
+    /// How far a commit waits for the disk. Default [`SyncMode::Full`]: acknowledged events survive a
+    /// loss of power.
     pub sync: SyncMode,
     /// The size, in bytes, that the write-ahead log stays under while no foreign reader holds a
     /// transaction open. Default 64 MiB: checkpoints of a quarter of it cost little per event, and
     /// opening after a crash reads it in well under a second.
     pub wal_limit: u64,
     /// How long a write waits for other processes' writes before it fails as `Unavailable`.
-    /// Default 10 s: far above a fair wait, below the patience of callers.
+    /// Default 10 s: much longer than a normal wait, shorter than the timeouts of most callers.
     pub busy_timeout: Duration,
     /// Whether a network file system is accepted. Default `false`: see the README.
     pub allow_network: bool,
-    /// How long dead letters are kept; `None`, the default, until purged: they wait for people.
+    /// How long dead letters are kept. `None`, the default, keeps them until they are purged: a person
+    /// has to look at them.
     pub dead_letter_retention: Option<Duration>,
-    /// How long completed idempotency records are kept; `None`, the default, for ever: nothing is
-    /// handled twice, for some hundred bytes an event.
+    /// How long completed idempotency records are kept. `None`, the default, keeps them for ever, at
+    /// a hundred bytes or so per event: no event is handled twice.
     pub idempotency_retention: Option<Duration>,
-    /// How long the heartbeat of a claim from a queue stands still before another takes it over.
-    /// Default 30 s, the life of a lease.
+    /// How long the claim of an event from a queue lasts without a heartbeat before another consumer
+    /// takes it over. Default 30 s, like the ttl of a lease.
     pub claim_life: Duration,
 }
 
@@ -47,17 +48,17 @@ impl Default for SqliteOptions {
     }
 }
 
-/// What a commit waits for.
+/// How far a commit waits for the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SyncMode {
-    /// The disk: what was acknowledged survives the loss of power.
+    /// Waits for the disk: acknowledged events survive a loss of power.
     Full,
-    /// The operating system: what was acknowledged survives the death of the process, and the last
-    /// moments before a loss of power may be missing. The file stays whole.
+    /// Waits for the operating system: acknowledged events survive the death of the process, but the
+    /// last ones before a loss of power may be lost. The file is never damaged.
     Normal,
 }
 
-/// The smallest `wal_limit`: a checkpoint of a quarter of it still holds a transaction.
+/// The smallest `wal_limit`: a quarter of it, at which checkpoints run, still fits a transaction.
 pub(crate) const SMALLEST_WAL_LIMIT: u64 = 1 << 20;
 
 impl SqliteOptions {
@@ -68,7 +69,7 @@ impl SqliteOptions {
     pub fn validate(&self) -> Result<()> {
         let refuse = |name: &str, why: &str| Err(Error::config(format!("{name}: {why}")));
         if self.wal_limit < SMALLEST_WAL_LIMIT {
-            return refuse("wal_limit", "at least 1MiB");
+            return refuse("wal_limit", "must be at least 1MiB");
         }
         for (name, zero) in [
             ("busy_timeout", self.busy_timeout.is_zero()),
@@ -90,13 +91,13 @@ impl SqliteOptions {
     }
 }
 
-/// What a stream in the file shall be.
+/// Options of one stream in the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct StreamOptions {
     pub(crate) partitions: u32,
     pub(crate) retention: Option<Duration>,
     pub(crate) max_bytes: Option<u64>,
-    /// `None`: what the stream has already, or [`Self::DEFAULT_EVENT_BYTES`].
+    /// `None` keeps the limit of an existing stream and gives a new one [`Self::DEFAULT_EVENT_BYTES`].
     pub(crate) max_event_bytes: Option<usize>,
 }
 
@@ -104,7 +105,7 @@ impl StreamOptions {
     pub(crate) const DEFAULT_PARTITIONS: u32 = 4;
     pub(crate) const DEFAULT_EVENT_BYTES: usize = 1 << 20;
 
-    /// The limit of a new stream.
+    /// Returns the limit of a new stream.
     pub(crate) fn event_bytes(&self) -> usize {
         self.max_event_bytes.unwrap_or(Self::DEFAULT_EVENT_BYTES)
     }
@@ -121,7 +122,7 @@ impl Default for StreamOptions {
     }
 }
 
-/// What a URL and its options say.
+/// The parsed URL and its options.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
     pub(crate) path: PathBuf,
@@ -136,7 +137,7 @@ impl Config {
         let path = path_of(url, &options)?;
         let stream = options.text("stream")?.unwrap_or_else(|| name.into());
         if stream.is_empty() {
-            return Err(options.refuse("stream", "a stream's name is not empty"));
+            return Err(options.refuse("stream", "a stream's name must not be empty"));
         }
         let mut log = StreamOptions::default();
         if let Some(partitions) = options.number("partitions", 1..=1024)? {
@@ -145,13 +146,16 @@ impl Config {
         log.retention = longer_than_zero(&mut options, "retention")?;
         if let Some(limit) = options.bytes("max_bytes")? {
             if limit == 0 {
-                return Err(options.refuse("max_bytes", "at least 1 byte, or leave it out"));
+                return Err(options.refuse(
+                    "max_bytes",
+                    "must be at least 1 byte; leave it out for no limit",
+                ));
             }
             log.max_bytes = Some(limit);
         }
         if let Some(limit) = options.bytes("max_event_bytes")? {
             if !(1024..=256 << 20).contains(&limit) {
-                return Err(options.refuse("max_event_bytes", "from 1KiB to 256MiB"));
+                return Err(options.refuse("max_event_bytes", "must be from 1KiB to 256MiB"));
             }
             log.max_event_bytes = Some(limit as usize);
         }
@@ -160,7 +164,7 @@ impl Config {
             .filter(|most| *most < log.event_bytes() as u64)
         {
             let why = format!(
-                "less than one event may have (max_event_bytes, {})",
+                "must be at least the size of one event (max_event_bytes, {})",
                 log.event_bytes()
             );
             let _ = most;
@@ -194,7 +198,7 @@ fn file_options(options: &mut Options, retention: Option<Duration>) -> Result<Sq
     }
     if let Some(limit) = options.bytes("wal_limit")? {
         if limit < SMALLEST_WAL_LIMIT {
-            return Err(options.refuse("wal_limit", "at least 1MiB"));
+            return Err(options.refuse("wal_limit", "must be at least 1MiB"));
         }
         file.wal_limit = limit;
     }
@@ -239,13 +243,17 @@ fn path_of(url: &Url, options: &Options) -> Result<PathBuf> {
         return refuse("a file has no host: write sqlite:PATH or, from the root, sqlite:/PATH");
     }
     if url.fragment().is_some() {
-        return refuse("a path with `#` is written with %23");
+        return refuse("its path contains `#`: write it as %23");
     }
     let Some(path) = percent_decode(url.path()) else {
-        return refuse("its path does not decode: `%` and two hexadecimal digits, as UTF-8");
+        return refuse(
+            "its path does not decode: expected `%` and two hexadecimal digits, in UTF-8",
+        );
     };
     if path.rsplit('/').next() == Some(":memory:") {
-        return refuse("it would be a file of that name: for a stream in memory write memory:");
+        return refuse(
+            "it would create a file named `:memory:`: for a stream in memory write memory:",
+        );
     }
     if path.starts_with("file:") {
         return refuse("it is a URI of SQLite's own: write sqlite:PATH, and options in the query");

@@ -365,6 +365,6 @@ fn number_of(id: &DeadLetterId) -> Option<i64> {
 fn no_letter(id: &DeadLetterId) -> Error {
     Error::new(
         ErrorKind::NotFound,
-        format!("dead letter {id}: there is no such dead letter"),
+        format!("dead letter {id} does not exist"),
     )
 }

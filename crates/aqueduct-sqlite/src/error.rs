@@ -17,12 +17,12 @@ use rusqlite::ErrorCode;
 /// }
 /// ```
 pub trait SqlResultExt<T> {
-    /// Turns an error of SQL into one of Aqueduct; `what` says what was tried.
+    /// Turns an error of SQL into one of Aqueduct; `what` names the failed action.
     ///
     /// # Errors
-    /// `Full` where there is no room, `Denied` where the file may not be written, `Unavailable`
-    /// where it is locked, `Corrupt` where it is damaged, `Conflict` for a violated constraint,
-    /// `NotFound` where a row was expected, else `Internal`.
+    /// `Full` if the disk is full, `Denied` if the file may not be written, `Unavailable` if it is
+    /// locked, `Corrupt` if it is damaged, `Conflict` for a violated constraint, `NotFound` if a row
+    /// was expected, otherwise `Internal`.
     fn sql(self, what: &'static str) -> Result<T>;
 }
 

@@ -32,7 +32,7 @@ pub(crate) fn is_writable(_: &Path) -> bool {
 
 #[cfg(target_os = "linux")]
 fn network_name(folder: &Path) -> Option<&'static str> {
-    // Where the kernel does not tell, opening the file will.
+    // If the kernel does not say, opening the file will show it.
     let known = rustix::fs::statfs(folder).ok()?;
     name_of(known.f_type as u32)
 }

@@ -17,7 +17,7 @@ use crate::error::from_io;
 pub(crate) struct FileIdentity {
     path: PathBuf,
     inode: Option<(u64, u64)>,
-    /// `None` where the main file could not be read on its own when it was opened.
+    /// `None` if the main file could not be read on its own when it was opened.
     stored: Option<String>,
     seen: Mutex<Seen>,
     replaced: OnceLock<Error>,
@@ -76,7 +76,7 @@ impl FileIdentity {
     /// Checks that the path still leads to the file that was opened.
     ///
     /// # Errors
-    /// `Conflict`, never to be retried, where it does not.
+    /// `Conflict`, not retryable, if it does not.
     pub(crate) fn check(&self) -> Result<()> {
         if let Some(error) = self.replaced.get() {
             return Err(error.clone());
@@ -116,7 +116,7 @@ impl FileIdentity {
         }
     }
 
-    /// Checks, where the last check is more than a second ago.
+    /// Checks if the last check is more than a second ago.
     pub(crate) fn check_now_and_then(&self) -> Result<()> {
         let is_due = {
             let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
@@ -178,7 +178,7 @@ fn read_main(path: &Path) -> rusqlite::Result<(String, i64)> {
     )
 }
 
-/// Returns whether the error says that the file is no database, or one without our tables.
+/// Returns whether the error says that the file is not a database, or lacks Aqueduct's tables.
 fn is_foreign(error: &rusqlite::Error) -> bool {
     match error {
         rusqlite::Error::SqlInputError { .. } | rusqlite::Error::QueryReturnedNoRows => true,

@@ -21,14 +21,14 @@ use crate::streams::StreamRow;
 ///
 /// They are sent in the order in which they were published and removed once they are stored there.
 /// A crash in between sends some again, with the same ids, and deduplication on the other side removes
-/// them. Run one relay a stream; several send some events twice and keep no order among them.
+/// them. Run one relay for each stream: several send some events twice and out of order.
 #[derive(Clone, Debug)]
 pub struct Outbox {
     store: SqliteStore,
     stream: StreamName,
 }
 
-/// One send has at most this many events and about this many bytes.
+/// The limits of one send: this many events, and about this many bytes.
 const BATCH_EVENTS: usize = 500;
 const BATCH_BYTES: usize = 1 << 20;
 
@@ -36,10 +36,11 @@ const BATCH_BYTES: usize = 1 << 20;
 /// takes this size by default.
 pub(crate) const EVENT_BYTES: usize = 1 << 20;
 
-/// The interval of looking for events of other processes; those of this one wake the relay at once.
+/// The interval of polling for events of other processes; those of this process wake the relay at once.
 const POLL: Duration = Duration::from_millis(100);
 
-/// The outbox as this process knows it: which streams it relays, and whether a transaction added events.
+/// The state of the outbox in this process: the streams it relays, and whether a transaction added
+/// events.
 #[derive(Default)]
 pub(crate) struct OutboxState {
     filled: AtomicBool,
@@ -71,7 +72,7 @@ impl OutboxState {
 }
 
 impl SqliteStore {
-    /// Declares that `stream` is not in this file, and returns its outbox.
+    /// Declares that `stream` is outside this file, and returns its outbox.
     ///
     /// From then on [`publish_in`](Self::publish_in) accepts events for it; [`Outbox::run`] sends them.
     /// A process that only publishes, and leaves the relaying to another, calls this too.
@@ -131,8 +132,8 @@ impl Outbox {
     /// Relays the events that wait, and those that follow, to `producer` until the future is dropped.
     ///
     /// `producer` should order and retry, as the client's does. Failures are logged and retried with
-    /// back-off, for ever: an event of a committed transaction must not be given up. An event that can
-    /// never be sent (`TooLarge` or `Invalid` there) blocks those behind it:
+    /// back-off, for ever: an event of a committed transaction must not be given up. An event that the
+    /// producer rejects for good (`TooLarge` or `Invalid`) blocks those behind it:
     /// `aqueduct_sqlite_outbox_failures_total` rises, and an error in the log names the event, its row
     /// and the remedy.
     pub async fn run(&self, producer: Arc<dyn Producer>, runtime: Runtime) {
@@ -208,7 +209,7 @@ impl Outbox {
             counter!("aqueduct_sqlite_outbox_relayed_total").increment(count as u64);
         }
         match failed {
-            // The rest of the batch goes first in the next.
+            // The next batch begins with the rest of this one.
             Some(error) if count == 0 => Err(error),
             _ => Ok(count),
         }

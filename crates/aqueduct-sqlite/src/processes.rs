@@ -6,14 +6,14 @@ use aqueduct_core::Result;
 
 use crate::error::from_io;
 
-/// The lock that says that this process lives.
+/// The file lock that shows that this process is alive.
 ///
-/// Each store keeps a file locked; the kernel frees the lock when the process is gone, however it
-/// went, so that others know at once.
+/// Each store keeps a file locked. The kernel frees the lock when the process ends, even by a crash,
+/// so that other processes know at once.
 pub(crate) struct Process {
     folder: PathBuf,
     name: String,
-    /// Whether others may ask about it once it is gone.
+    /// Whether the name was given to others, which may ask about it after this process has ended.
     named: AtomicBool,
     /// Holds the lock.
     _file: File,
@@ -27,7 +27,7 @@ impl Process {
             let path = folder.join(&name);
             let file = match File::options().create_new(true).write(true).open(&path) {
                 Ok(file) => file,
-                // Left by another process that had our number: its name must stay its own.
+                // Left by an earlier process with the same id: two processes must not share a name.
                 Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => continue,
                 Err(error) => {
                     return Err(from_io(error, &path, "create the process's lock file"));
@@ -35,7 +35,7 @@ impl Process {
             };
             file.lock()
                 .map_err(|error| from_io(error, &path, "lock the process's lock file"))?;
-            // Until it was locked it looked like a dead one's, and may have been swept.
+            // Before it was locked, another process may have taken it for a dead one's and removed it.
             if is_at(&file, &path) {
                 return Ok(Self {
                     folder: folder.to_owned(),
@@ -47,18 +47,18 @@ impl Process {
         }
     }
 
-    /// The name to give others: the file stays from now on, so that they can tell.
+    /// Returns the name to give to others. From now on the file stays, so that they can check it.
     pub(crate) fn name(&self) -> &str {
         self.named.store(true, Ordering::Relaxed);
         &self.name
     }
 
-    /// Whether the process of that name is certainly gone. A file that is not there tells nothing.
+    /// Returns whether the process of that name has certainly ended. A missing file proves nothing.
     pub(crate) fn is_dead(&self, name: &str) -> bool {
         name != self.name && probe(&self.folder.join(name)).is_some()
     }
 
-    /// The files of dead processes. What these wrote is durable: whoever reads after this sees all.
+    /// Lists the files of dead processes. Their writes are complete: a later read sees all of them.
     pub(crate) fn dead(&self) -> Vec<String> {
         let Ok(entries) = std::fs::read_dir(&self.folder) else {
             return Vec::new();
@@ -71,11 +71,11 @@ impl Process {
             .collect()
     }
 
-    /// Removes the file of a dead process that nobody asks about any more.
+    /// Removes the file of a dead process that no lease names any more.
     pub(crate) fn remove(&self, name: &str) {
         let path = self.folder.join(name);
-        // Removed under its lock, so that whoever has just made it sees that it is gone. What was
-        // opened may have been removed meanwhile, and another made under its name.
+        // Removed under its lock, so that a process that has just created it notices. Check the path
+        // too: the opened file may have been removed meanwhile and another created under its name.
         if let Some(locked) = free(&path)
             && is_at(&locked, &path)
         {
@@ -88,13 +88,13 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         if !*self.named.get_mut() {
-            // A later store sweeps what stays.
+            // If this fails, a later store removes the file.
             let _ = std::fs::remove_file(self.folder.join(&self.name));
         }
     }
 }
 
-/// Whether `path` still names that very file.
+/// Returns whether `path` still names that very file.
 #[cfg(unix)]
 fn is_at(file: &File, path: &Path) -> bool {
     use std::os::unix::fs::MetadataExt as _;
@@ -104,13 +104,13 @@ fn is_at(file: &File, path: &Path) -> bool {
     }
 }
 
-/// Whether `path` still names that very file: an open one cannot be replaced here.
+/// Returns whether `path` still names that very file: an open one cannot be replaced here.
 #[cfg(not(unix))]
 fn is_at(_file: &File, path: &Path) -> bool {
     path.exists()
 }
 
-/// The file of that name, locked by us, where nobody else holds its lock.
+/// Locks the file at `path` and returns it; `None` if its lock is held elsewhere.
 fn free(path: &Path) -> Option<File> {
     let file = File::options().write(true).open(path).ok()?;
     match file.try_lock() {
@@ -119,8 +119,8 @@ fn free(path: &Path) -> Option<File> {
     }
 }
 
-/// The file of that name, where its process does not hold its lock. Those who ask share the lock, so
-/// that none of them takes another for the process.
+/// Returns the file at `path` if its process does not hold the lock. The lock taken here is shared, so
+/// that two processes that ask at once do not take each other for the owner.
 fn probe(path: &Path) -> Option<File> {
     let file = File::options().write(true).open(path).ok()?;
     match file.try_lock_shared() {

@@ -60,7 +60,7 @@ impl Readers {
     /// Runs `read` on one of the connections.
     ///
     /// # Errors
-    /// What `read` returns; `Conflict` where the file was replaced.
+    /// The error of `read`; `Conflict` if the file was replaced.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         read: impl FnOnce(&Connection) -> Result<T> + Send + 'static,

@@ -20,7 +20,7 @@ const OPTIONS: &[OptionDoc] = &[
     OptionDoc::new(
         &["retention"],
         "for ever",
-        "how long events are kept. Nothing is removed that nobody asked to remove",
+        "how long events are kept. By default nothing is removed",
     ),
     OptionDoc::new(
         &["max_bytes"],
@@ -30,32 +30,32 @@ const OPTIONS: &[OptionDoc] = &[
     OptionDoc::new(
         &["max_event_bytes"],
         "`1MiB`",
-        "the largest event; what fits here fits the clouds. It is kept with the stream: a configuration that names another value changes it for all who open the stream from then on and for `publish_in` at once; one that names none takes what the stream has",
+        "the largest event; an event within the default fits every cloud service. It is kept with the stream: a configuration that names another value changes it for all who open the stream from then on and for `publish_in` at once; one that names none takes what the stream has",
     ),
     OptionDoc::new(
         &["create"],
         "`missing`",
-        "`missing` creates folder, file and stream: nobody else provisions an embedded store. `never` answers `NotFound`",
+        "`missing` creates folder, file and stream, since an embedded store is not provisioned by other means. `never` fails with `NotFound`",
     ),
     OptionDoc::new(
         &["sync"],
         "`full`",
-        "*file*: `full`: what `send` acknowledged survives a loss of power. `normal`: it survives the death of the process; the last moments before a loss of power may be missing, and `durable` is no longer claimed",
+        "*file*: `full`: acknowledged events survive a loss of power. `normal`: they survive the death of the process, but the last ones before a loss of power may be lost, and `durable` is no longer claimed",
     ),
     OptionDoc::new(
         &["wal_limit"],
         "`64MiB`",
-        "*file*: what the write-ahead log stays under, at least 1MiB. Large enough that checkpoints cost little an event, small enough that opening after a crash is quick",
+        "*file*: the size that the write-ahead log stays under, at least 1MiB. Large enough that checkpoints cost little an event, small enough that opening after a crash is quick",
     ),
     OptionDoc::new(
         &["busy_timeout"],
         "`10s`",
-        "*file*: how long a write waits for other processes before it is `Unavailable`",
+        "*file*: how long a write waits for other processes before it fails with `Unavailable`",
     ),
     OptionDoc::new(
         &["dead_letter_retention"],
         "for ever",
-        "*file*: how long dead letters are kept: they wait for people",
+        "*file*: how long dead letters are kept. By default until they are purged, since a person has to look at them",
     ),
     OptionDoc::new(
         &["idempotency_retention"],
@@ -65,7 +65,7 @@ const OPTIONS: &[OptionDoc] = &[
     OptionDoc::new(
         &["claim_life"],
         "`30s`",
-        "*file*: how long the heartbeat of a claim from a queue stands still before another takes it over",
+        "*file*: how long the claim of an event from a queue lasts without a heartbeat before another consumer takes it over",
     ),
     OptionDoc::new(
         &["network"],

@@ -11,15 +11,14 @@ use crate::leases;
 use crate::store::{Inner, SqliteStore};
 use crate::streams::{millis, nanos};
 
-/// Looks this often for what may go: limits are kept to within about a second, and a look that
-/// finds nothing costs some statements and no sync.
+/// The interval of retention: limits are kept to within about a second, and a run that removes nothing
+/// costs a few statements and no sync.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// One step removes at most this many rows, so that no sender waits long behind it.
+/// The most rows that one step removes, so that no sender waits long behind it.
 const STEP: usize = 64;
 
-/// Starts the removal of what is kept too long, and of what dead processes left, beside everything
-/// else. It ends with the store.
+/// Starts the task that removes expired data and the files of dead processes. It ends with the store.
 pub(crate) fn start(store: &SqliteStore) {
     let weak = Arc::downgrade(&store.0);
     let runtime = store.0.runtime.clone();
@@ -35,14 +34,14 @@ pub(crate) fn start(store: &SqliteStore) {
                 } else {
                     EVERY
                 };
-                // Jittered: several processes take turns.
+                // Jittered, so that several processes do not run at the same time.
                 pauses.sleep(pause / 2 + pauses.jitter(pause)).await;
             }
         })
         .detach();
 }
 
-/// Answers whether there is more to remove at once; `None` once the store is closed.
+/// Returns whether there is more to remove at once; `None` once the store is closed.
 async fn run_once(weak: &Weak<Inner>) -> Option<bool> {
     let step = {
         let store = weak.upgrade()?;
@@ -53,20 +52,20 @@ async fn run_once(weak: &Weak<Inner>) -> Option<bool> {
             false,
         );
         store.writer.submit(Box::new(work));
-        // The store itself is not kept while waiting: it may close.
+        // The task holds no reference to the store while it waits, so that the store can close.
         answer
     };
     match step.await {
         Ok(Ok(more)) => Some(more),
         Ok(Err(error)) => {
-            tracing::warn!(%error, "retention could not be applied; it is tried again");
+            tracing::warn!(%error, "retention failed; it is retried");
             Some(false)
         }
         Err(_) => None,
     }
 }
 
-/// Removes some of what is kept too long; answers whether there is more.
+/// Removes some expired rows; returns whether there are more.
 pub(crate) fn step(
     connection: &Connection,
     options: &SqliteOptions,
@@ -145,7 +144,7 @@ fn by_age(connection: &Connection, now: Timestamp, budget: &mut usize) -> rusqli
             return Ok(());
         }
         if closed_long_ago {
-            // Nothing is left of it to read: its children no longer wait for it.
+            // An empty closed partition is removed, so that its children no longer wait for it.
             connection.execute(
                 "DELETE FROM aqueduct_partition WHERE id = ?1 AND first = next",
                 [partition],
@@ -184,8 +183,8 @@ fn by_size(connection: &Connection, budget: &mut usize) -> rusqlite::Result<()> 
     Ok(())
 }
 
-/// Removes the oldest rows of a partition that were stored before `before`, as many as the budget
-/// has; answers their bytes.
+/// Removes the oldest rows of a partition that were stored before `before`, within the budget; returns
+/// their bytes.
 fn remove_oldest(
     connection: &Connection,
     partition: i64,
@@ -215,7 +214,7 @@ fn remove_oldest(
     Ok(bytes)
 }
 
-/// Sets the limits of a stream where the configuration has them.
+/// Sets the limits of a stream, if the configuration has any.
 pub(crate) fn configure(
     connection: &Connection,
     stream: i64,

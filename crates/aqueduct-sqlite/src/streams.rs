@@ -64,7 +64,7 @@ pub(crate) fn need_stream(connection: &Connection, name: &StreamName) -> Result<
 pub(crate) fn no_stream(name: &StreamName) -> Error {
     Error::new(
         ErrorKind::NotFound,
-        format!("the file holds no stream `{name}`"),
+        format!("the file has no stream `{name}`"),
     )
 }
 
@@ -96,7 +96,7 @@ pub(crate) fn partition(
         .sql("read a partition")
 }
 
-/// The partition, unless its stream was deleted.
+/// Returns the partition, unless its stream was deleted.
 pub(crate) fn partition_by_id(connection: &Connection, id: i64) -> Result<Option<PartitionRow>> {
     connection
         .prepare_cached(concat!(
@@ -157,7 +157,7 @@ pub(crate) fn name_of(number: i64) -> PartitionId {
 
 pub(crate) fn number_of(partition: &PartitionId) -> Option<i64> {
     let number: i64 = partition.as_str().parse().ok()?;
-    // `+1` and `01` are numbers too, and no names.
+    // `+1` and `01` parse as numbers too, but are not names of partitions.
     (name_of(number) == *partition).then_some(number)
 }
 
@@ -165,7 +165,8 @@ pub(crate) fn position(sequence: i64) -> Position {
     Position::new(sequence.max(0) as u64)
 }
 
-/// The sequence that a position stands for here: larger ones are beyond every end.
+/// Returns the row number of a position. Positions beyond the range of SQLite's integers are beyond
+/// every end.
 pub(crate) fn sequence(position: Position) -> i64 {
     position
         .sequence()
@@ -226,14 +227,14 @@ pub(crate) fn add_partition(
         .sql("create a partition")
 }
 
-/// The space of hashes in that many parts, as even as can be.
+/// Splits the hash space into `parts` ranges of nearly equal size.
 pub(crate) fn split(parts: u32) -> impl Iterator<Item = (u32, u32)> {
     let start = move |part: u32| (u64::from(part) << 32) / u64::from(parts);
     (0..parts).map(move |part| (start(part) as u32, (start(part + 1) - 1) as u32))
 }
 
-/// The hash that places a key: FNV-1a of 64 bits, mixed by MurmurHash3's finalizer, its upper
-/// half. Part of the file's format: it must never change.
+/// Returns the hash that places a key: the upper half of 64-bit FNV-1a, mixed by MurmurHash3's
+/// finalizer. It is part of the file format and must never change.
 pub(crate) fn hash(key: &str) -> u32 {
     let mut hash = key.bytes().fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
@@ -246,15 +247,15 @@ pub(crate) fn hash(key: &str) -> u32 {
     (hash >> 32) as u32
 }
 
-/// Nanoseconds since 1970, in which the moments of storing are kept: a start at a time lies between
-/// two events however fast they follow each other.
+/// Returns nanoseconds since 1970, the unit of storing times. Milliseconds would be too coarse to
+/// start between two events that were stored shortly after each other.
 pub(crate) fn nanos(time: Timestamp) -> i64 {
     time.as_seconds()
         .saturating_mul(1_000_000_000)
         .saturating_add(i64::from(time.subsec_nanos()))
 }
 
-/// The time that many nanoseconds after 1970.
+/// Returns the time of so many nanoseconds since 1970.
 pub(crate) fn from_nanos(nanos: i64) -> Timestamp {
     let (seconds, rest) = (nanos / 1_000_000_000, nanos % 1_000_000_000);
     Timestamp::from_parts(seconds, rest as i32).unwrap_or(Timestamp::EPOCH)

@@ -79,7 +79,7 @@ impl WriteLock {
     }
 }
 
-/// Locks `file`; returns `false` where another process still holds it at `deadline`.
+/// Locks `file`; returns `false` if another process still holds it at `deadline`.
 fn wait_for(file: &File, jitter: &mut Jitter, pause: Duration, deadline: Instant) -> Result<bool> {
     loop {
         match file.try_lock() {

@@ -1,4 +1,5 @@
-//! SQLite passes all that it claims, plain and through all layers, on real files and a real clock.
+//! SQLite passes the cases of all its claims, plain and through all layers, on real files and a real
+//! clock.
 #![allow(clippy::unwrap_used)]
 
 use std::path::{Path, PathBuf};
@@ -12,7 +13,7 @@ use aqueduct_sqlite::{SqlResultExt as _, SqliteBackend, SqliteOptions};
 use async_trait::async_trait;
 use tempfile::TempDir;
 
-/// `AQUEDUCT_CASES=nack,gap` runs only cases named like these.
+/// Returns the suite's options; `AQUEDUCT_CASES=nack,gap` runs only cases whose names contain these.
 fn options() -> Options {
     let cases = std::env::var("AQUEDUCT_CASES").unwrap_or_default();
     Options::default().only(cases.split(',').filter(|part| !part.is_empty()))
@@ -27,14 +28,14 @@ async fn it_passes_what_it_claims() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn it_passes_what_it_claims_through_all_layers() {
-    // A layer that writes with each acknowledgement waits for the disk as often.
+    // A layer that writes on each acknowledgement waits for the disk each time.
     let fixture = Sqlite::new(10_000);
     let runtime = aqueduct_runtime::tokio();
     let options = options().through(LayerSet::combined());
     run(&fixture, &runtime, options).await.assert_passed();
 }
 
-/// A folder of files: a file for each stream, each opened by a backend of its own.
+/// A folder with a file for each stream, each opened by its own backend.
 struct Sqlite {
     folder: TempDir,
     backlog: usize,
@@ -80,7 +81,7 @@ impl Fixture for Sqlite {
         let options = || ResourceOptions::new("streams.subject");
         let stream = resource(&backend, &file, options())?;
         stream.admin(runtime).await?.create(spec).await?;
-        // Another backend shares nothing but the file, as another process does.
+        // Another backend shares only the file, as another process does.
         let peer = resource(&SqliteBackend::new(), &file, options())?;
         let faults = Injected {
             backend,

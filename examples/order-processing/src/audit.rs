@@ -16,7 +16,7 @@ pub(crate) struct Summary {
     pub(crate) payment_failed: u64,
     pub(crate) dead_lettered: u64,
     pub(crate) charged_twice: u64,
-    /// Orders of the input or of the tables of which an event or a final state is missing.
+    /// Orders of the input or the tables that lack an event or a final state.
     pub(crate) lost: u64,
     /// Events stored before one that they should follow.
     pub(crate) out_of_order: u64,
@@ -91,8 +91,8 @@ impl Streams {
     }
 }
 
-/// Compares the streams with the tables and, where this process read it, with the input: a file that
-/// lost half of the orders would agree with itself.
+/// Compares the streams with the tables and, if this process read it, with the input: a file that lost
+/// half of the orders would still agree with itself.
 pub(crate) fn audit(
     mut streams: Streams,
     books: &Books,
@@ -162,7 +162,7 @@ pub(crate) fn audit(
 
 type Ranks = BTreeMap<(String, String), usize>;
 
-/// The place of each order among those of its customer.
+/// Returns the place of each order among those of its customer.
 fn ranks<'a>(orders: impl Iterator<Item = (&'a String, &'a String)>) -> Ranks {
     let mut next = BTreeMap::new();
     orders
@@ -174,7 +174,7 @@ fn ranks<'a>(orders: impl Iterator<Item = (&'a String, &'a String)>) -> Ranks {
         .collect()
 }
 
-/// How many events stand behind one of the same customer that should follow them.
+/// Counts the events stored after one of the same customer that should follow them.
 fn misplaced(ranks: &Ranks, stream: &[Seen]) -> u64 {
     let mut highest: BTreeMap<&String, usize> = BTreeMap::new();
     let mut misplaced = 0;
@@ -190,7 +190,7 @@ fn misplaced(ranks: &Ranks, stream: &[Seen]) -> u64 {
     misplaced
 }
 
-/// How many changes of state do not lead forward.
+/// Counts the changes of state that do not move forward.
 fn receding(statuses: &[Seen]) -> u64 {
     let mut last: BTreeMap<&String, Option<Status>> = BTreeMap::new();
     statuses
@@ -203,7 +203,7 @@ fn cents<S: Serializer>(amount: &Decimal, serializer: S) -> Result<S::Ok, S::Err
     serializer.serialize_str(&format!("{:.2}", to_cents(*amount)))
 }
 
-/// The amount to the cent, half a cent away from zero.
+/// Rounds the amount to the cent, half a cent away from zero.
 pub(crate) fn to_cents(amount: Decimal) -> Decimal {
     amount.round_dp_with_strategy(2, RoundingStrategy::MidpointAwayFromZero)
 }

@@ -5,8 +5,8 @@ use rust_decimal::Decimal;
 
 /// A real-time order flow: placement, payment, shipping and order management, joined by streams.
 ///
-/// Without further flags it makes 1,000 orders, runs every role in this process on the embedded
-/// store, and ends with a table. Kill it and start it again: it goes on where it was.
+/// Without flags it generates 1,000 orders, runs every role in this process on the embedded store, and
+/// ends with a table. Kill it and start it again: it continues where it stopped.
 #[derive(Clone, Debug, Parser)]
 #[command(
     name = "order-processing",
@@ -24,31 +24,31 @@ use rust_decimal::Decimal;
         3 the audit found something lost, charged twice or out of order; 130 stopped by a signal."
 )]
 pub(crate) struct Arguments {
-    /// Reads orders from that file of JSON lines, or from standard input for `-`.
+    /// Reads orders from this file of JSON lines, or from standard input for `-`.
     #[arg(long, value_name = "PATH|-", conflicts_with_all = ["count", "seed"])]
     pub(crate) orders: Option<PathBuf>,
-    /// Makes that many orders.
+    /// Generates this many orders.
     #[arg(long, value_name = "N", default_value_t = 1_000)]
     pub(crate) count: u64,
-    /// The seed of the orders that are made: the same seed makes the same orders.
+    /// The seed of the generated orders: the same seed gives the same orders.
     #[arg(long, value_name = "S", default_value_t = 1)]
     pub(crate) seed: u64,
-    /// The folder that keeps all state; made where it is missing.
+    /// The folder of all state; created if it is missing.
     #[arg(long, value_name = "DIR", default_value = "order-data")]
     pub(crate) data: PathBuf,
-    /// Runs that role alone; others run as processes of their own on the same folder.
+    /// Runs only this role; the others run as separate processes on the same folder.
     #[arg(long, value_enum, default_value_t = Role::All)]
     pub(crate) role: Role,
-    /// Takes streams and groups from that file instead of the embedded store.
+    /// Takes streams and groups from this file instead of the embedded store.
     #[arg(long, value_name = "PATH")]
     pub(crate) config: Option<PathBuf>,
-    /// Declines payments above that amount.
+    /// Declines payments above this amount.
     #[arg(long, value_name = "AMOUNT", default_value = "10000")]
     pub(crate) credit_limit: Decimal,
-    /// Gives up, and says what is missing, when nothing has moved for that many seconds.
+    /// Stops and reports what is missing if nothing has moved for this many seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     pub(crate) stall_timeout: u64,
-    /// Ends with one line of JSON instead of the table.
+    /// Prints one line of JSON at the end instead of the table.
     #[arg(long)]
     pub(crate) json: bool,
     /// Shows no progress.
@@ -72,7 +72,7 @@ pub(crate) enum Role {
 }
 
 impl Role {
-    /// Whether a process of this role plays `role`.
+    /// Returns whether a process of this role plays `role`.
     pub(crate) fn plays(self, role: Self) -> bool {
         self == Self::All || self == role
     }

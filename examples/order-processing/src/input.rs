@@ -7,11 +7,11 @@ use tokio::sync::mpsc::{Receiver, channel};
 use crate::cli::Arguments;
 use crate::generator::Generator;
 
-/// A line of input is at most this long: an order of some thousand items, whose events fit into
-/// what every stream takes.
+/// The longest line of input: an order of a few thousand items, whose events are within the limits of
+/// every stream.
 const LINE_LIMIT: usize = 256 << 10;
 
-/// How many lines are read ahead of the placement.
+/// The number of lines read ahead of the placement.
 const AHEAD: usize = 512;
 
 /// One line of the input, numbered from 1.
@@ -21,24 +21,24 @@ pub(crate) struct Line {
     pub(crate) text: Result<String, BadLine>,
 }
 
-/// A line that is no text: its beginning, and what is wrong.
+/// A line that is too long or not text: its beginning, and what is wrong.
 #[derive(Debug)]
 pub(crate) struct BadLine {
     pub(crate) start: Vec<u8>,
     pub(crate) why: String,
 }
 
-/// Where orders come from.
+/// The source of the orders.
 pub(crate) struct Input {
-    /// Its name, for dead letters.
+    /// The name of the source, for dead letters.
     pub(crate) name: String,
-    /// How many lines there are, where that is known beforehand.
+    /// The number of lines, if it is known beforehand.
     pub(crate) expected: Option<u64>,
     pub(crate) lines: Receiver<std::io::Result<Line>>,
 }
 
 impl Input {
-    /// Opens what the arguments name.
+    /// Opens the input that the arguments name.
     pub(crate) fn open(arguments: &Arguments) -> Result<Self, String> {
         match arguments.orders.as_deref() {
             None => Ok(Self::generated(arguments.count, arguments.seed)),
@@ -82,7 +82,7 @@ impl Input {
         }
     }
 
-    /// Reads on a thread of its own: standard input cannot be read without blocking one.
+    /// Reads on a separate thread: reading standard input blocks.
     fn read(
         name: String,
         expected: Option<u64>,

@@ -5,9 +5,9 @@ use rust_decimal::Decimal;
 
 use crate::order::{Order, Status};
 
-/// The flow's own tables. They stand in the file of the embedded store, so that a role's writes
-/// and the events that they cause are one transaction. No table forbids a second charge of an
-/// order: the audit looks for them.
+/// The flow's own tables. They are in the file of the embedded store, so that a role's writes and the
+/// events that they cause are one transaction. No table forbids charging an order twice: the audit
+/// checks that.
 const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS intake (
         order_id TEXT PRIMARY KEY,
@@ -35,14 +35,14 @@ const SCHEMA: &str = "
     CREATE INDEX IF NOT EXISTS charges_order ON charges (order_id);
 ";
 
-/// What a failed statement was about.
+/// The subject of errors of failed statements.
 const TABLES: &str = "the tables of the order flow";
 
 pub(crate) fn create(connection: &Connection) -> Result<()> {
     connection.execute_batch(SCHEMA).sql(TABLES)
 }
 
-/// What intake says of an order.
+/// The result of taking an order in.
 pub(crate) enum Taken {
     New,
     Already,
@@ -85,7 +85,7 @@ pub(crate) fn take_in(
     }
 }
 
-/// Notes that an input is read to its end.
+/// Notes that an input was read to its end.
 pub(crate) fn input_read(connection: &Connection, name: &str, lines: u64) -> Result<()> {
     connection
         .execute(
@@ -116,7 +116,7 @@ pub(crate) fn charge(
     Ok(())
 }
 
-/// Moves an order's state forward; answers the earlier state where it moved.
+/// Moves an order's state forward; returns the earlier state if it moved.
 pub(crate) fn advance(
     connection: &Connection,
     order_id: &str,
@@ -153,10 +153,10 @@ fn status(connection: &Connection, order_id: &str) -> Result<Option<Status>> {
     .transpose()
 }
 
-/// How far the flow is.
+/// The progress of the flow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Standing {
-    /// Whether the input is read to its end.
+    /// Whether the input was read to its end.
     pub(crate) input_read: bool,
     pub(crate) taken_in: u64,
     pub(crate) placed: u64,
@@ -166,12 +166,12 @@ pub(crate) struct Standing {
 }
 
 impl Standing {
-    /// Orders that have come to their end.
+    /// The number of finished orders.
     pub(crate) fn finished(self) -> u64 {
         self.payment_failed + self.shipped
     }
 
-    /// Whether every order of a whole input has come to its end.
+    /// Returns whether the whole input was read and every order is finished.
     pub(crate) fn is_complete(self) -> bool {
         self.input_read && self.finished() == self.taken_in
     }
@@ -204,9 +204,9 @@ pub(crate) fn standing(connection: &Connection) -> Result<Standing> {
     Ok(standing)
 }
 
-/// What the flow's tables say at the end.
+/// The contents of the flow's tables, for the audit.
 pub(crate) struct Books {
-    /// Every order taken in, as it was taken in: id, customer, id of its event.
+    /// Every order in the order of intake: id, customer, id of its event.
     pub(crate) intake: Vec<(String, String, String)>,
     pub(crate) gross: Decimal,
     pub(crate) charged_twice: u64,

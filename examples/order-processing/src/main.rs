@@ -37,7 +37,7 @@ const NOT_WHOLE: u8 = 3;
 /// The exit code after a signal, as shells have it.
 const STOPPED: u8 = 130;
 
-/// How often the flow reads how far it is.
+/// The interval of reading the progress.
 const LOOK: Duration = Duration::from_millis(100);
 
 #[tokio::main]
@@ -64,7 +64,7 @@ async fn main() -> ExitCode {
 
 /// How the flow ended.
 enum End {
-    /// Every order is finished; with the ids of the input's orders, where this process read it.
+    /// Every order is finished; with the ids of the input's orders, if this process read it.
     Complete(Option<BTreeSet<String>>),
     Stopped,
 }
@@ -158,7 +158,7 @@ async fn work(
             _ = look.tick() => {
                 let standing = match flow.standing().await {
                     Ok(standing) => standing,
-                    // Busy: the next look may tell.
+                    // The file may be busy: the next read may succeed.
                     Err(error) if error.is_retryable() => continue,
                     Err(error) => return Err(say(error)),
                 };
@@ -181,8 +181,8 @@ async fn work(
     Ok(end)
 }
 
-/// Gives up if nothing moves, and says what is missing. A role that runs alone waits for the others for
-/// ever.
+/// Returns an error with what is missing if nothing moves. A role that runs alone waits for the others
+/// for ever.
 struct Watch {
     stall_timeout: Option<Duration>,
     last: ledger::Standing,

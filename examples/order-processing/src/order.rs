@@ -10,10 +10,10 @@ pub(crate) mod kind {
     pub(crate) const STATUS: &str = "OrderStatusUpdated";
 }
 
-/// The longest order and customer id, in bytes: what every service takes as a key.
+/// The longest order and customer id, in bytes: every service accepts a key of this length.
 const ID_LIMIT: usize = 128;
 
-/// The largest amount of one order: the books add up whatever is ordered.
+/// The largest amount of one order, so that the total of all orders cannot overflow.
 const AMOUNT_LIMIT: Decimal = Decimal::from_parts(0xd4a5_1000, 0xe8, 0, false, 0);
 
 /// One order, as a line of the input and as the data of `OrderPlaced`.
@@ -54,7 +54,7 @@ impl Order {
         Ok(order)
     }
 
-    /// The sum of quantity x unit price x (1 - discount), exact. `None` where it overflows.
+    /// Returns the exact sum of quantity x unit price x (1 - discount); `None` if it overflows.
     pub(crate) fn gross(&self) -> Option<Decimal> {
         self.items.iter().try_fold(Decimal::ZERO, |sum, item| {
             let price = Decimal::from(item.quantity).checked_mul(item.unit_price)?;
@@ -106,7 +106,7 @@ pub(crate) struct Payment {
     pub(crate) ship_to: Address,
 }
 
-/// Where an order goes.
+/// The delivery address.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Address {
     pub(crate) company: String,
@@ -129,8 +129,8 @@ pub(crate) struct StatusChange {
     pub(crate) to: Status,
 }
 
-/// How far an order is. A later one outranks an earlier one: the streams of the flow keep order
-/// within themselves, not among each other, so a label may be seen before its payment.
+/// The state of an order; it only moves forward. Each stream of the flow keeps its own order, but
+/// streams are not ordered among each other, so a label may be seen before its payment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Status {
@@ -175,7 +175,7 @@ fn exact<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Decimal, D::Error
     };
     Decimal::from_str_exact(&text)
         .or_else(|_| Decimal::from_scientific(&text))
-        .map_err(|e| serde::de::Error::custom(format!("`{text}` is no amount: {e}")))
+        .map_err(|e| serde::de::Error::custom(format!("invalid amount `{text}`: {e}")))
 }
 
 #[cfg(test)]
@@ -215,7 +215,7 @@ mod tests {
             ),
             ("18.6", "-18.6", "unit_price is negative"),
             ("0.15", "1.5", "discount is not between 0 and 1"),
-            ("18.6", r#""cheap""#, "`cheap` is no amount"),
+            ("18.6", r#""cheap""#, "invalid amount `cheap`"),
             ("18.6", "1e28", "above 1000000000000"),
             ("18.6", "1000000000000", "above 1000000000000"),
             ("18.6", "null", "expected an amount"),

@@ -10,7 +10,7 @@ use crate::cli::Arguments;
 use crate::ledger::Standing;
 use crate::shop::file;
 
-/// Formats the summary as a table, with where the data and the dead letters are.
+/// Formats the summary as a table, with the locations of the data and the dead letters.
 pub(crate) fn table(summary: &Summary, arguments: &Arguments) -> String {
     let mut table = Table::new();
     table
@@ -48,7 +48,7 @@ pub(crate) fn table(summary: &Summary, arguments: &Arguments) -> String {
     format!("{table}{verdict}\n{}", places(summary, arguments))
 }
 
-/// Says where to look further.
+/// Returns the locations of the data and the dead letters.
 fn places(summary: &Summary, arguments: &Arguments) -> String {
     let file = file(&arguments.data);
     let file = file.display();
@@ -76,7 +76,7 @@ pub(crate) fn tell(text: impl std::fmt::Display) {
     let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
 
-/// Shows how far the flow is, on standard error if that is a terminal.
+/// Shows the progress on standard error, if that is a terminal.
 pub(crate) struct Progress {
     bar: ProgressBar,
     begun: Instant,

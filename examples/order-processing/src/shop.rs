@@ -89,7 +89,7 @@ impl Flow {
         Ok(workers)
     }
 
-    /// Relays what the roles that `role` plays publish to streams outside of the file, for ever.
+    /// Relays, for ever, the events that the roles played by `role` publish to streams outside the file.
     pub(crate) async fn relays(&self, role: Role) -> Result<Vec<BoxFuture<'static, ()>>> {
         let mut relays: Vec<BoxFuture<'static, ()>> = Vec::new();
         let parts = [
@@ -124,7 +124,7 @@ impl Flow {
         Ok(self.shop.store.outbox_streams().await?.is_empty())
     }
 
-    /// Audits everything that is stored, against the orders of the input where they are known.
+    /// Audits everything that is stored, against the orders of the input if they are known.
     pub(crate) async fn audit(&self, input: Option<&BTreeSet<String>>) -> Result<(Summary, usize)> {
         let books = self.shop.store.read(ledger::books).await?;
         let orders = books.intake.len();
@@ -157,8 +157,8 @@ impl Flow {
         ))
     }
 
-    /// Reads a stream from its beginning until `enough` and nothing follows, or until nothing has followed
-    /// for long. An event that was published again is read once.
+    /// Reads a stream from its beginning until `enough` returns `true` and nothing follows, or until nothing
+    /// has followed for long. An event that was published twice is read once.
     async fn read(&self, stream: &str, enough: impl Fn(&[Seen]) -> bool) -> Result<Vec<Seen>> {
         let mut reader = self.client.reader(stream, Start::Earliest).await?;
         let mut seen = Vec::new();
@@ -200,7 +200,7 @@ impl Flow {
     }
 }
 
-/// Returns an error with its causes on one line; a cause that the message has already is not repeated.
+/// Returns an error with its causes on one line, without causes that the message contains already.
 pub(crate) fn describe(error: &aqueduct::Error) -> String {
     let mut text = error.to_string();
     let mut cause = std::error::Error::source(error);

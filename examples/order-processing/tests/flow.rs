@@ -79,7 +79,7 @@ fn kill_it_anywhere_and_it_goes_on() {
         let begun = Instant::now();
         let reached = wait_for_more(data.path(), before, &mut child);
         let moved_after = begun.elapsed();
-        // Leases live for 30 s: a restart that waited for them to lapse would not move before.
+        // Leases last 30 s: a restart that waited for them to expire would not move earlier.
         assert!(
             moved_after < Duration::from_secs(10),
             "round {round} moved after {moved_after:?}"
@@ -212,7 +212,7 @@ fn bad_arguments_say_what_to_do() {
     }
 }
 
-/// Sends a signal to a running flow, which drains and says how to go on.
+/// Sends a signal to a running flow, which drains and prints how to continue.
 #[cfg(unix)]
 fn stopped_by(signal: &str) {
     let data = tempfile::tempdir().unwrap();
@@ -311,7 +311,7 @@ fn a_second_signal_ends_it_at_once() {
     db.busy_timeout(DEADLINE).unwrap();
     db.execute_batch("BEGIN IMMEDIATE").unwrap();
     let begun = Instant::now();
-    // Two signals at one moment are one, so it is asked until it has ended.
+    // Two signals at the same instant count as one, so send more until it has ended.
     while child.try_wait().unwrap().is_none() {
         let pid = child.id().to_string();
         Command::new("kill").arg(pid).status().unwrap();

@@ -13,7 +13,7 @@ use bytes::Bytes;
 
 use super::client::{FULL, records_of};
 
-/// A Kinesis of four shards that answers from memory: nothing but the client's side is measured.
+/// Returns a Kinesis of four shards that responds from memory: only the client side is measured.
 pub(super) fn kinesis() -> SharedHttpClient {
     SharedHttpClient::new(Canned {
         full: Bytes::from(put_answer(FULL)),
@@ -61,9 +61,9 @@ const SUMMARY: &str = r#"{"StreamDescriptionSummary":{"StreamName":"bench","Stre
 
 #[derive(Clone, Debug)]
 struct Canned {
-    /// The answer to a PutRecords with 500 records.
+    /// The response to a PutRecords with 500 records.
     full: Bytes,
-    /// The length of such a request: its records are not counted again.
+    /// The length of such a request, so that its records are not counted again.
     full_length: Arc<AtomicUsize>,
     shards: Bytes,
 }

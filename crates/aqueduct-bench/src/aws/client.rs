@@ -21,14 +21,14 @@ use aws_smithy_types::Blob;
 use crate::payload::Reading;
 use crate::sqlite::invalid_url;
 
-/// The most records of one PutRecords.
+/// The service's limit of records per PutRecords.
 pub(super) const FULL: usize = 500;
 pub(super) const STREAM: &str = "bench";
 /// The region of every emulator.
 const REGION: &str = "us-east-1";
 
-/// What is between a contestant and its server, the same for each: the configuration of the SDK,
-/// connections of its own, and what is counted of them.
+/// The client side of a contestant, set up the same for each: the SDK's configuration, its own
+/// connections, and the request counters.
 pub(super) struct Side {
     pub(super) aws: Aws,
     pub(super) traffic: Traffic,
@@ -43,7 +43,7 @@ impl Side {
         )
     }
 
-    /// The same where something else answers.
+    /// Returns the same client side over another HTTP client.
     pub(super) fn over(endpoint: &str, http: SharedHttpClient) -> Self {
         let traffic = Traffic {
             inner: http,
@@ -65,7 +65,7 @@ impl Side {
         self.aws.config(&options).await
     }
 
-    /// The options that lead a backend to the same server.
+    /// Returns the options that point a backend to the same server.
     pub(super) fn options(&self, place: &'static str) -> Options {
         let options = Options::new(place).with("region", REGION);
         match self.endpoint.is_empty() {
@@ -78,7 +78,7 @@ impl Side {
         Ok(Client::new(&self.config().await?))
     }
 
-    /// The stream as an application opens it, with those options.
+    /// Opens the stream as an application does, with these options.
     pub(super) fn resource(&self, set: &[(&str, &str)]) -> Result<Arc<dyn Resource>> {
         let text = format!("kinesis://{STREAM}");
         let url = Url::parse(&text).map_err(invalid_url)?;
@@ -89,7 +89,7 @@ impl Side {
         KinesisBackend::with(self.aws.clone()).parse(STREAM, &url, options)
     }
 
-    /// Producer on that stream, with the options that it has by itself.
+    /// Returns a producer on that stream, with default options.
     pub(super) async fn engine(&self, set: &[(&str, &str)], runtime: &Runtime) -> Result<Producer> {
         let producer = self.resource(set)?.producer(runtime).await?;
         let options = ProducerOptions {
@@ -100,7 +100,7 @@ impl Side {
     }
 }
 
-/// Counts the requests that go by, and their records.
+/// Counts requests and their records.
 #[derive(Clone, Debug)]
 pub(super) struct Traffic {
     inner: SharedHttpClient,
@@ -116,22 +116,22 @@ struct Counts {
 }
 
 impl Traffic {
-    /// Requests of every kind.
+    /// Returns the number of all requests.
     pub(super) fn requests(&self) -> u64 {
         self.counts.requests.load(Ordering::Relaxed)
     }
 
-    /// Looks into the requests from here on; it takes time.
+    /// Starts counting records, which takes time for each request.
     pub(super) fn count_records(&self) {
         self.counts.count_records.store(true, Ordering::Relaxed);
     }
 
-    /// Records of all PutRecords, those that the service refused too.
+    /// Returns the number of records of all PutRecords, including rejected ones.
     pub(super) fn records(&self) -> u64 {
         self.counts.records.load(Ordering::Relaxed)
     }
 
-    /// Requests that write to a table of DynamoDB, refused ones too.
+    /// Returns the number of writes to a DynamoDB table, including rejected ones.
     pub(super) fn writes(&self) -> u64 {
         self.counts.writes.load(Ordering::Relaxed)
     }
@@ -180,14 +180,14 @@ impl HttpConnector for CountedConnector {
     }
 }
 
-/// How many records the body of a PutRecords has.
+/// Counts the records in the body of a PutRecords.
 pub(super) fn records_of(body: &[u8]) -> usize {
-    // Data is in base64, so that no quotation mark comes from there.
+    // The data is Base64, so it contains no quotation marks.
     let name = br#""PartitionKey""#;
     body.windows(name.len()).filter(|it| it == name).count()
 }
 
-/// The source that engine stamps.
+/// The event source that the producer engine sets.
 pub(super) fn source() -> SmallStr {
     SmallStr::literal("/bench")
 }
@@ -199,19 +199,19 @@ pub(super) fn event(number: u64) -> Result<Event> {
 
 pub(super) const OFF: (&str, &str) = ("aggregation", "off");
 pub(super) const ON: (&str, &str) = ("aggregation", "on");
-/// Without the rate limiter: the emulator accepts more than a shard, and the SDK has none.
+/// Turns the rate limiter off: the emulator accepts more than a shard, and the SDK has no limiter.
 pub(super) const UNLIMITED: (&str, &str) = ("rate_limit", "off");
 pub(super) const RAW: (&str, &str) = ("encoding", "raw");
 pub(super) const JSON: (&str, &str) = ("encoding", "cloudevents-json");
 
-/// What an event is on the wire.
+/// The form of an event on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Wire {
     /// The 100 bytes alone.
     Data,
     /// A CloudEvent in JSON.
     CloudEvents,
-    /// The same, many in a record.
+    /// A CloudEvent in JSON, many in a record.
     Aggregated,
 }
 
@@ -223,7 +223,7 @@ impl Wire {
         }
     }
 
-    /// The record that somebody makes who has only the SDK.
+    /// Returns the record that an application with only the SDK would build.
     pub(super) fn record(self, number: u64) -> Result<PutRecordsRequestEntry> {
         let (data, key) = match self {
             Self::Data => {

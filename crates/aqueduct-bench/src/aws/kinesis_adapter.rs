@@ -8,13 +8,13 @@ use crate::aims::{Aim, Bound, Round};
 use crate::measure::{Figures, Meter};
 use crate::memory::block_on;
 
-/// PutRecords with 500 records, one after the other, answered from memory: the same requests by each,
-/// with the data made and serialized by the contestant.
+/// PutRecords with 500 records, one after the other, with responses from memory: each contestant makes
+/// the same requests, and creates and serializes the data itself.
 ///
-/// `sdk`: the SDK alone, with data from the application's own type. `sdk-events`: the same data by way
-/// of an event with its id, key and source, as `producer` gets them. `producer`:
-/// `Producer::send_batch`. `engine`: `send_all`. `cloudevents`: as CloudEvents in JSON, else the
-/// 100 B alone.
+/// `sdk`: the SDK alone, with data from the application's own type. `sdk-events`: the same data from
+/// an event with id, key and source, as `producer` gets it. `producer`: `Producer::send_batch`.
+/// `engine`: `send_all` of the producer engine. `cloudevents`: CloudEvents in JSON, otherwise only the
+/// 100 B.
 pub(crate) const CONTESTANTS: &[Contestant] = &[
     contestant("sdk", |events, batch| {
         with_sdk(events, batch, |number| Wire::Data.record(number))
@@ -76,7 +76,7 @@ const fn contestant(name: &'static str, run: fn(u64, usize) -> Result<Figures>) 
     }
 }
 
-/// Without SHA-256, which is the same for both and would make everything else look small.
+/// Excludes SHA-256, which is the same for both and would hide the rest.
 fn instructions(round: &Round<'_>, ours: &str, theirs: &str) -> Option<f64> {
     let of = |name| {
         let count = round.figures(name)?.instructions?;
@@ -85,7 +85,7 @@ fn instructions(round: &Round<'_>, ours: &str, theirs: &str) -> Option<f64> {
     Some(of(ours)? / of(theirs)?)
 }
 
-/// The options, without aggregation.
+/// Returns the options, without aggregation.
 fn options(wire: Wire) -> [(&'static str, &'static str); 2] {
     [OFF, if wire == Wire::Data { RAW } else { JSON }]
 }
@@ -94,8 +94,8 @@ fn side() -> Side {
     Side::over("http://127.0.0.1:9", canned::kinesis())
 }
 
-/// The most batches that are not measured: by then the rate limiter has found out that these shards
-/// accept more than those of the service. Never more than are measured.
+/// The most batches sent before measuring, never more than are measured: by then the rate limiter has
+/// learned that these shards accept more than those of the service.
 const WARM_UP: u64 = 100;
 
 /// Calls `send` with the numbers of each batch.
@@ -116,7 +116,7 @@ async fn batches(
     Ok(meter.end(count * batch))
 }
 
-/// The data of an event in a record, as somebody sends it who has events and only the SDK.
+/// Returns the data of an event as an application with events and only the SDK would send it.
 fn record_of_event(number: u64) -> Result<PutRecordsRequestEntry> {
     let event = event(number)?.with_source(source());
     let data = event.data().map(|data| data.to_vec());

@@ -16,13 +16,13 @@ use crate::memory::block_on;
 use crate::sqlite::invalid_url;
 
 pub(super) const SHARDS: i32 = 4;
-/// The most records of one GetRecords, and how many events one receive takes.
+/// The most records of one GetRecords, and the most events of one receive.
 const GET: i32 = 10_000;
 pub(super) const RECEIVE: usize = 1_000;
 
 /// `sdk`: GetRecords with up to 10,000 records, a task for each shard, one request after the other.
 /// `aqueduct`: the log, a group with leases in memory, each event acknowledged. `cloudevents`: the
-/// records are CloudEvents in JSON, which `sdk` takes as they are; else they are the 100 B alone.
+/// records are CloudEvents in JSON, which `sdk` does not parse; otherwise only the 100 B.
 pub(crate) const CONTESTANTS: &[Contestant] = &[
     contestant("sdk", |events, _| with_sdk(events, Wire::Data)),
     contestant("aqueduct", |events, _| with_group(events, Wire::Data)),
@@ -59,7 +59,7 @@ const fn contestant(name: &'static str, run: fn(u64, usize) -> Result<Figures>) 
     }
 }
 
-/// A stream that is filled once, and read by every contestant in every round.
+/// A stream that is filled once and read by every contestant in every round.
 pub(super) struct Filled {
     server: Server,
     events: u64,
@@ -120,7 +120,7 @@ fn with_sdk(events: u64, wire: Wire) -> Result<Figures> {
     })
 }
 
-/// Reads until all shards together have brought what there is.
+/// Reads until all shards together have returned everything.
 async fn read(client: Client, shard: String, left: Arc<AtomicU64>) -> Result<usize> {
     let mut next = iterator(&client, &shard).await?;
     let mut bytes = 0;
@@ -158,7 +158,7 @@ pub(super) async fn memory_leases() -> Result<Arc<dyn LeaseStore>> {
     memory.leases(&aqueduct_runtime::tokio()).await
 }
 
-/// Reads everything in a group of one member; `begun` is called once events come.
+/// Reads everything in a group of one member; calls `begun` at the first events.
 pub(super) async fn consume(
     side: &Side,
     leases: Arc<dyn LeaseStore>,
@@ -200,11 +200,11 @@ pub(super) async fn open(
         return Err(resource.does_not_offer("log"));
     };
     let mut options = GroupOptions::new(GroupName::new("bench"));
-    // As much in one answer as the loop beside it takes: 10,000 records, of which the group has
-    // its usual number made at a time.
+    // As many records in one response as the SDK's loop takes, 10,000; the group decodes its
+    // usual number of them at a time.
     options.fetch_bytes = 10 << 20;
     Group::open(log, leases, options, runtime).await
 }
 
-/// As soon as the last answer was taken, as the loop of the SDK does it.
+/// Polls again as soon as the last response was taken, as the SDK's loop does.
 const POLL: (&str, &str) = ("poll_interval", "0s");

@@ -22,21 +22,21 @@ const SLOW: u64 = 200;
 const FAST: u64 = 4_000;
 const TICK: Duration = Duration::from_millis(50);
 
-/// How often everything is consumed with leases in DynamoDB and in memory, in turn: what the machine
-/// does beside is more than the difference.
+/// How often everything is consumed with leases in DynamoDB and in memory, alternating: the machine's
+/// other load changes by more than the difference.
 const PAIRS: usize = 5;
 
 /// The median of the pairs.
 const TO_MEMORY: &str = "rate_to_memory";
-/// From the opening of the group to its first event.
+/// The time from opening the group to its first event.
 const JOINING: &str = "seconds_to_first_event";
 const WRITES: &str = "lease_writes_per_partition_and_minute";
 
-/// `memory` and `dynamodb`: what is stored is consumed as fast as it goes, with leases there.
-/// `dynamodb-slow` and `-fast`: 200 and 4,000 events a second come, with leases in DynamoDB.
+/// `memory` and `dynamodb`: stored events are consumed at full speed, with leases there.
+/// `dynamodb-slow` and `-fast`: 200 and 4,000 events arrive per second, with leases in DynamoDB.
 ///
-/// DynamoDB answers in this process, on the consumer's own thread, where the environment names no
-/// endpoint: what it does is counted as the consumer's. Kinesis answers from a process of its own.
+/// Unless the environment names an endpoint, DynamoDB runs in this process on the consumer's own
+/// thread, and its work counts as the consumer's. Kinesis runs in a separate process.
 pub(crate) const CONTESTANTS: &[Contestant] = &[
     contestant("memory", |events, _| {
         block_on(async {
@@ -78,7 +78,7 @@ async fn in_pairs(events: u64) -> Result<Figures> {
     let filled = Filled::with(events, Wire::Data).await?;
     let (mut ratios, mut all) = (Vec::new(), Vec::new());
     for pair in 0..PAIRS {
-        // Neither is always the first.
+        // Alternate the order, so that neither is always the first.
         let (durable, memory) = if pair % 2 == 0 {
             let memory = in_memory(&filled, events).await?;
             (in_dynamodb(&filled, events).await?, memory)
@@ -112,8 +112,8 @@ async fn in_dynamodb(filled: &Filled, events: u64) -> Result<Figures> {
     ))
 }
 
-/// Consumes everything; the rate is that from the first event on, and what a member does once,
-/// from its opening until then, is a figure of its own.
+/// Consumes everything. The rate counts from the first event; the time from opening until then is a
+/// separate figure.
 async fn full_speed(
     side: &Side,
     leases: Arc<dyn LeaseStore>,
@@ -137,7 +137,7 @@ fn per_minute(figures: Figures, writes: u64, seconds: f64) -> Figures {
     figures.with(WRITES, writes as f64 * 60.0 / f64::from(SHARDS) / seconds)
 }
 
-/// A table in process, or at the endpoint that the environment names.
+/// Returns a table in this process, or at the endpoint that the environment names.
 async fn table() -> Result<(Arc<dyn LeaseStore>, Traffic)> {
     let (http, endpoint) = match std::env::var("AQUEDUCT_BENCH_DYNAMODB") {
         Ok(endpoint) => (
@@ -157,7 +157,7 @@ async fn table() -> Result<(Arc<dyn LeaseStore>, Traffic)> {
     Ok((leases, side.traffic))
 }
 
-/// Consumes what comes at that rate, for some seconds, at most `events`.
+/// Consumes events that arrive at that rate, for some seconds, at most `events`.
 fn paced(events: u64, rate: u64) -> Result<Figures> {
     block_on(async {
         let server = Server::start(Kind::Kinesis)?;

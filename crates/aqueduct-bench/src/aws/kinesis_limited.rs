@@ -20,16 +20,16 @@ use crate::measure::{Figures, Meter};
 use crate::memory::block_on;
 use crate::payload::Reading;
 
-/// What a shard takes in a second, as the service and the emulator have it.
+/// The write limit of a shard per second, in the service and in the emulator.
 const SHARD_BYTES: f64 = (1u64 << 20) as f64;
 const SHARD_RECORDS: f64 = 1_000.0;
-/// How many senders there are; each has keys of its own.
+/// The number of senders; each has its own keys.
 const SENDERS: u64 = 8;
 const IN_FLIGHT: usize = 4;
-/// The first second is not counted: the limit lets a second's worth through at once.
+/// The time not measured at the start: the limit lets a second's worth through at once.
 const SKIP: f64 = 1.0;
 const EVERY: Duration = Duration::from_millis(100);
-/// How long those wait whose records the shard refused, where only the SDK is.
+/// How long the SDK's contestant waits before it resends throttled records.
 const PAUSE: Duration = Duration::from_millis(100);
 
 const SENT_TWICE: &str = "records_sent_again_per_record";
@@ -38,11 +38,11 @@ const LOST: &str = "lost";
 const DISORDERED: &str = "out_of_order";
 const HELD: &str = "peak_heap_mib";
 
-/// One shard with its limits, as many events as it takes for some seconds.
+/// One shard with its limits, for as many events as it accepts in some seconds.
 ///
-/// `sdk`: PutRecords with 500 records, 4 in flight, what was refused is sent again after 100 ms.
-/// The others: engine, 8 tasks that each keep 500 events under way by `enqueue`. `single`: without aggregation. `raw`: data alone on
-/// the wire, else CloudEvents in JSON.
+/// `sdk`: PutRecords with 500 records, 4 in flight; throttled records are resent after 100 ms. The
+/// others: the producer engine, 8 tasks that each keep 500 events in flight by `enqueue`. `single`:
+/// without aggregation. `raw`: only the data on the wire, otherwise CloudEvents in JSON.
 pub(crate) const CONTESTANTS: &[Contestant] = &[
     contestant("sdk-raw", |events, batch| {
         with_sdk(events, batch, Wire::Data)
@@ -124,7 +124,7 @@ fn worst(round: &Round<'_>, names: &[&str], figure: &str) -> Option<f64> {
     all.max_by(f64::total_cmp)
 }
 
-/// What the senders of one contestant share.
+/// The state shared by the senders of one contestant.
 struct Run {
     side: Side,
     _server: Server,
@@ -148,12 +148,12 @@ impl Run {
         }))
     }
 
-    /// The numbers of one sender, in batches, until the time is over.
+    /// Returns the numbers of one sender, in batches, until the time is over.
     fn next(&self, sender: u64, first: &mut u64, batch: usize) -> Option<Vec<u64>> {
         if self.over.load(Ordering::Relaxed) {
             return None;
         }
-        // 1,000 keys, and 8 senders: none has a key of another.
+        // 1,000 keys are split among 8 senders, so that no two senders share a key.
         let numbers = (*first..*first + batch as u64).map(|at| at * SENDERS + sender);
         *first += batch as u64;
         Some(numbers.collect())
@@ -163,7 +163,7 @@ impl Run {
         self.stored.fetch_add(events as u64, Ordering::Relaxed);
     }
 
-    /// Watches the senders until the time is over.
+    /// Samples the progress of the senders until the time is over.
     async fn watch(&self, meter: &Meter) -> Watched {
         let before = held();
         let mut samples = Vec::new();
@@ -192,8 +192,8 @@ struct Watched {
     peak: f64,
 }
 
-/// The slope of the line through those points that is nearest to them: it does not depend on where
-/// in the service's second the measuring begins and ends.
+/// Returns the slope of the least-squares line through the points: it does not depend on where within
+/// a second of the service the measurement begins and ends.
 fn slope(points: &[(f64, f64)]) -> f64 {
     let count = points.len().max(1) as f64;
     let middle = |of: fn(&(f64, f64)) -> f64| points.iter().map(of).sum::<f64>() / count;
@@ -203,7 +203,7 @@ fn slope(points: &[(f64, f64)]) -> f64 {
     rise / run
 }
 
-/// Bytes on the heap.
+/// Returns the bytes on the heap.
 fn held() -> f64 {
     let stats = crate::ALLOCATOR.stats();
     stats.bytes_allocated as f64 - stats.bytes_deallocated as f64
@@ -227,7 +227,7 @@ fn with_sdk(events: u64, batch: usize, wire: Wire) -> Result<Figures> {
     })
 }
 
-/// Sends batches until the time is over, what was refused again; answers what is stored.
+/// Sends batches until the time is over and resends throttled records; returns what is stored.
 async fn put(
     run: Arc<Run>,
     client: Client,
@@ -283,7 +283,7 @@ fn with_engine(events: u64, batch: usize, wire: Wire, set: &[(&str, &str)]) -> R
             .map(|sender| {
                 let (run, engine) = (run.clone(), engine.clone());
                 tokio::spawn(async move {
-                    // One by one, so that what is stored is counted as it comes.
+                    // One by one, so that events are counted as soon as they are stored.
                     let mut first = 0;
                     let mut done = Vec::new();
                     let mut pending = VecDeque::with_capacity(batch);
@@ -317,7 +317,7 @@ fn with_engine(events: u64, batch: usize, wire: Wire, set: &[(&str, &str)]) -> R
     })
 }
 
-/// Reads everything back, and says what became of it.
+/// Reads everything back and counts lost and misplaced events.
 async fn judge(
     run: &Run,
     figures: Figures,
@@ -333,7 +333,7 @@ async fn judge(
     let mut seen = BTreeSet::new();
     let mut disordered = 0;
     for number in &read {
-        // On the first occurrence of each.
+        // Only the first occurrence of each counts.
         if seen.insert(*number) {
             let newest = last.entry(Reading::new(*number).key().to_owned());
             let newest = newest.or_insert(*number);
@@ -355,7 +355,7 @@ async fn judge(
         .with(HELD, watched.peak / SHARD_BYTES))
 }
 
-/// How many records the shard has, and the bytes of their data.
+/// Returns the number of records in the shard, and the bytes of their data.
 async fn stored(client: &Client) -> Result<(u64, u64)> {
     let (mut records, mut bytes) = (0, 0);
     for shard in shards(client).await? {
@@ -377,7 +377,7 @@ async fn stored(client: &Client) -> Result<(u64, u64)> {
     Ok((records, bytes))
 }
 
-/// The numbers of all events in the shard, in their order.
+/// Returns the numbers of all events in the shard, in order.
 async fn read_back(side: &Side, wire: Wire, least: usize) -> Result<Vec<u64>> {
     let runtime = aqueduct_runtime::tokio();
     let resource = side.resource(&[wire.encoding(), ("poll_interval", "0s")])?;

@@ -15,19 +15,20 @@ use crate::aims::{Aim, Bound};
 use crate::measure::{Figures, Meter};
 use crate::memory::block_on;
 
-/// How many requests of the SDK are under way, and how many engine makes by default.
+/// The number of requests in flight of the SDK, and the default of the producer engine.
 pub(super) const IN_FLIGHT: usize = 4;
 const SHARDS: i32 = 4;
-/// Events of one aggregated request.
+/// The number of events of one aggregated request.
 const MANY: usize = 5_000;
 
 const REQUESTS: &str = "requests_per_100k_events";
 
-/// Each 100 B of JSON, made and serialized by the contestant, under one of 1,000 keys.
+/// Events of 100 B of JSON under 1,000 keys, created and serialized by the contestant.
 ///
-/// `sdk`: PutRecords with 500 records, 4 in flight. `single`: without aggregation. `raw`: data
-/// alone on the wire, else CloudEvents in JSON. `bare`: `Producer::send_batch`, 4 in flight, without the engine and,
-/// since nothing retries then, without the rate limiter. `enqueue`: event by event through the engine, else `send_all`.
+/// `sdk`: PutRecords with 500 records, 4 in flight. `single`: without aggregation. `raw`: only the data
+/// on the wire, otherwise CloudEvents in JSON. `bare`: `Producer::send_batch`, 4 in flight, without the
+/// producer engine and, since nothing retries then, without the rate limiter. `enqueue`: event by event
+/// through the engine, otherwise `send_all`.
 pub(crate) const CONTESTANTS: &[Contestant] = &[
     contestant("sdk", FULL, |events, batch| {
         with_sdk(events, batch, Wire::Data)
@@ -117,7 +118,7 @@ const fn contestant(
     }
 }
 
-/// Numbers in batches, each taken once by whichever task comes next.
+/// Numbers in batches, each taken once by the next task that asks.
 pub(super) struct Numbers {
     next: AtomicU64,
     events: u64,
@@ -139,7 +140,7 @@ impl Numbers {
     }
 }
 
-/// A stream of its own in a server of its own.
+/// A separate stream in a separate server.
 async fn stream() -> Result<(Server, Side)> {
     let server = Server::start(Kind::Kinesis)?;
     let side = Side::new(&server.endpoint);
@@ -147,8 +148,8 @@ async fn stream() -> Result<(Server, Side)> {
     Ok((server, side))
 }
 
-/// As many first, unmeasured: connections and buffers are there then, and the producer has found out
-/// that these shards take more than those of the service.
+/// Sends as many events unmeasured first: then connections and buffers exist, and the producer has
+/// learned that these shards accept more than those of the service.
 fn warm_up(events: u64) -> u64 {
     events
 }
@@ -205,7 +206,7 @@ async fn put_all(
     finish(tasks).await
 }
 
-/// Fills the stream with those events.
+/// Fills the stream with these events.
 pub(super) async fn fill(side: &Side, events: u64, wire: Wire) -> Result<()> {
     if wire != Wire::Aggregated {
         return put_all(&side.kinesis().await?, Numbers::new(events, FULL), wire).await;
@@ -252,7 +253,7 @@ fn with_engine(events: u64, batch: usize, set: &[(&str, &str)]) -> Result<Figure
     })
 }
 
-/// So many calls of `send_all` at a time as there are requests of the SDK.
+/// Makes as many concurrent calls of `send_all` as the SDK has requests in flight.
 pub(super) async fn send_all(engine: &Producer, numbers: Arc<Numbers>) -> Result<()> {
     let tasks: Vec<_> = (0..IN_FLIGHT)
         .map(|_| {
@@ -273,7 +274,7 @@ fn failed(failure: PartialFailure) -> Error {
     failure.into()
 }
 
-/// One task gives one event after the other, and awaits the outcomes behind them.
+/// Enqueues event after event in one task, and awaits the outcomes as they follow.
 fn with_enqueue(events: u64, batch: usize, set: &[(&str, &str)]) -> Result<Figures> {
     block_on(async {
         let (_server, side) = stream().await?;

@@ -1,4 +1,4 @@
-//! Amazon's services, beside their own SDK in the same run.
+//! Scenarios on AWS services, compared with the AWS SDK in the same run.
 
 mod canned;
 mod client;

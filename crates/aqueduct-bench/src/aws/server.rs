@@ -4,7 +4,7 @@ use std::process::{Child, Command, Stdio};
 use aqueduct_core::{Error, ErrorKind, Result};
 use aqueduct_emulators::{KinesisServer, Sqs, StoreOptions};
 
-/// A server of this program, in a process of its own: its CPU time is not the contestants'.
+/// A server of this program, in a separate process: its CPU time does not count for the contestants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Kinesis,
@@ -24,7 +24,7 @@ impl Kind {
         }
     }
 
-    /// Serves until standard input ends, which it does with the process that started this one.
+    /// Serves until standard input ends, that is, until the parent process ends.
     pub(crate) fn serve(self) -> Result<()> {
         let runtime = tokio::runtime::Runtime::new().map_err(|e| failed("no runtime", e))?;
         // Kept until this process ends.
@@ -45,11 +45,16 @@ impl Kind {
                 }
             })
         });
-        let endpoint = endpoint.map_err(|e| failed("the server does not start", e))?;
+        let endpoint = endpoint.map_err(|e| failed("the server did not start", e))?;
         let mut out = std::io::stdout();
         writeln!(out, "{endpoint}")
             .and_then(|()| out.flush())
-            .map_err(|e| failed("nobody asks for the endpoint", e))?;
+            .map_err(|e| {
+                failed(
+                    "the endpoint could not be printed for the parent process",
+                    e,
+                )
+            })?;
         let mut rest = Vec::new();
         std::io::stdin()
             .read_to_end(&mut rest)
@@ -58,13 +63,13 @@ impl Kind {
     }
 }
 
-/// Whether this process was started as a server.
+/// Returns whether this process was started as a server.
 pub(crate) fn asked_for() -> Option<Kind> {
     let first = std::env::args().nth(1)?;
     KINDS.into_iter().find(|kind| kind.argument() == first)
 }
 
-/// A server under way; it ends with this value.
+/// A running server; dropping it ends the process.
 pub(crate) struct Server {
     pub(crate) endpoint: String,
     child: Child,
@@ -78,12 +83,12 @@ impl Server {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
-            .map_err(|e| failed("the server's process does not start", e))?;
+            .map_err(|e| failed("the server's process did not start", e))?;
         let mut endpoint = String::new();
         if let Some(said) = child.stdout.take() {
             BufReader::new(said)
                 .read_line(&mut endpoint)
-                .map_err(|e| failed("the server does not say where it is", e))?;
+                .map_err(|e| failed("the server did not print its endpoint", e))?;
         }
         let endpoint = endpoint.trim().to_owned();
         let server = Self { endpoint, child };
@@ -96,7 +101,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Both fail only where it has ended already.
+        // Both fail only if it has ended already.
         self.child.kill().ok();
         self.child.wait().ok();
     }

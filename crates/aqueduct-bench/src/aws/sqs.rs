@@ -18,13 +18,13 @@ use crate::memory::{bad_json, block_on};
 use crate::payload::Reading;
 use crate::sqlite::invalid_url;
 
-/// The most messages of a request.
+/// The service's limit of messages per request.
 const FULL: usize = 10;
 
 /// 100 B of JSON into a standard queue and out of it, 10 in each request, 4 requests at a time.
 ///
-/// `sdk`: SendMessageBatch with the data alone; ReceiveMessage and DeleteMessageBatch. `aqueduct`:
-/// engine with `send_all`; the consumer with its 4 receivers, each event acknowledged.
+/// `sdk`: SendMessageBatch with only the data; ReceiveMessage and DeleteMessageBatch. `aqueduct`: the
+/// producer engine with `send_all`; the consumer with its 4 receivers, each event acknowledged.
 pub(crate) const CONTESTANTS: &[Contestant] = &[
     contestant("sdk", "in", sdk_in),
     contestant("aqueduct", "in", aqueduct_in),
@@ -73,7 +73,7 @@ fn ratio(round: &Round<'_>, direction: &str, of: fn(&Figures) -> f64) -> Option<
     Some(of(ours) / of(round.directed("sdk", Some(direction))?))
 }
 
-/// A queue of its own, in a server of its own unless the environment names one.
+/// A separate queue, in a separate server unless the environment names one.
 struct Queue {
     side: Side,
     client: Client,
@@ -141,7 +141,7 @@ impl Queue {
         finish(tasks).await
     }
 
-    /// The queue goes with its server; one of the environment is deleted.
+    /// Deletes the queue if it is on a server of the environment; otherwise it ends with its server.
     async fn delete(self) -> Result<()> {
         if self._server.is_none() {
             let gone = self.client.delete_queue().queue_url(self.url).send().await;
@@ -220,7 +220,7 @@ fn sdk_out(events: u64, batch: usize) -> Result<Figures> {
     })
 }
 
-/// Receives and deletes until all tasks together have received everything; answers the bytes.
+/// Receives and deletes until all tasks together have received everything; returns the bytes.
 async fn receive(client: &Client, url: &str, left: &AtomicI64) -> Result<usize> {
     let mut bytes = 0;
     while left.load(Ordering::Relaxed) > 0 {

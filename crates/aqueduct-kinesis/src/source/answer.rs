@@ -13,25 +13,25 @@ use super::feed::{behind, ids};
 use super::records::{Builder, InText, Records};
 use crate::direct::Answered;
 
-/// What one GetRecords brought.
+/// The response of one GetRecords.
 pub(super) struct Answer {
     pub(super) records: Records,
-    /// Where the next one goes on; `None` at the end of a closed shard.
+    /// The next shard iterator; `None` at the end of a closed shard.
     pub(super) next: Option<String>,
-    /// How far its end is behind the tip.
+    /// How far the end of the response is behind the tip of the shard.
     pub(super) behind: Option<Duration>,
-    /// The children of a closed shard, where they are told.
+    /// The children of a closed shard; empty if the response names none.
     pub(super) children: Vec<PartitionId>,
 }
 
 impl Answered for Answer {
     type Output = GetRecordsOutput;
 
-    /// The records stay in the text until each is asked for.
+    /// Parses a response. Each record stays in the text until it is taken.
     fn read(body: SdkBody) -> Result<Self, String> {
         let text = body.bytes().unwrap_or_default();
         let text = std::str::from_utf8(text)
-            .map_err(|error| format!("not UTF-8 behind byte {}", error.valid_up_to()))?;
+            .map_err(|error| format!("not UTF-8 after byte {}", error.valid_up_to()))?;
         let mut reading = Reading {
             places: InText::builder(text),
             around: Around::default(),
@@ -41,7 +41,7 @@ impl Answered for Answer {
             .and_then(|()| json.end())
             .map_err(|error| {
                 let (line, column) = (error.line(), error.column());
-                format!("not as GetRecords answers at line {line} column {column}")
+                format!("not a valid GetRecords response at line {line} column {column}")
             })?;
         let Reading { places, around } = reading;
         let records = places.finish();
@@ -76,8 +76,8 @@ impl From<GetRecordsOutput> for Answer {
     }
 }
 
-/// Reads an answer, and notes the records as they come: a list of them in between would be as
-/// large as the text.
+/// Deserializes a response and notes the offsets of records as they are parsed: an intermediate list
+/// would be as large as the text.
 struct Reading<'a> {
     places: Builder<'a>,
     around: Around,
@@ -121,7 +121,7 @@ impl<'a> Visitor<'a> for &mut Reading<'a> {
     }
 }
 
-/// Reads the list of the records, which may be null.
+/// Deserializes the list of records, which may be null.
 struct Listed<'b, 'a>(&'b mut Builder<'a>);
 
 impl<'a> DeserializeSeed<'a> for Listed<'_, 'a> {
@@ -166,7 +166,7 @@ struct WireRecord<'a> {
     partition_key: Cow<'a, str>,
     #[serde(borrow)]
     data: Cow<'a, str>,
-    /// Seconds.
+    /// In seconds since 1970.
     approximate_arrival_timestamp: Option<f64>,
 }
 

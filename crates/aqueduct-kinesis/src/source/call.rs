@@ -8,10 +8,10 @@ use crate::direct::Direct;
 use crate::error;
 
 impl Link {
-    /// A new iterator at `place`.
+    /// Requests a new shard iterator at `place`.
     ///
     /// # Errors
-    /// `PositionExpired` where the service does not know the sequence number.
+    /// `PositionExpired` if the service does not know the sequence number.
     pub(super) async fn iterator(&self, place: &Place) -> Result<String> {
         let kinesis = &self.source.kinesis;
         self.metrics.requests.increment(1);
@@ -32,8 +32,8 @@ impl Link {
         if let (Place::Time(_), Err(failed)) = (place, &answer)
             && is_invalid(failed)
         {
-            // The future is refused, and only this answer told what time it is there. Records
-            // before the time asked for are left out anyway.
+            // The service rejects a time in the future by its own clock, which only this response
+            // has told. Records before the requested time are skipped anyway.
             let past = time.now().saturating_sub(std::time::Duration::from_secs(2));
             self.metrics.requests.increment(1);
             answer = request(past).await;
@@ -48,14 +48,17 @@ impl Link {
         })?;
         answer.shard_iterator.ok_or_else(|| {
             let what = kinesis.what("GetShardIterator");
-            Error::new(ErrorKind::Unavailable, format!("{what}: an empty answer"))
+            Error::new(
+                ErrorKind::Unavailable,
+                format!("{what}: the response has no shard iterator"),
+            )
         })
     }
 
-    /// One GetRecords.
+    /// Calls GetRecords once.
     ///
     /// # Errors
-    /// `PositionExpired` where the iterator is too old.
+    /// `PositionExpired` if the iterator has expired.
     pub(super) async fn records(&self, iterator: String, limit: i32) -> Result<Answer> {
         let kinesis = &self.source.kinesis;
         self.metrics.requests.increment(1);
@@ -74,15 +77,15 @@ impl Link {
         Ok(direct.take().unwrap_or_else(|| answer.into()))
     }
 
-    /// The error of a sequence number that is none of this shard.
+    /// Returns the error for a sequence number that the shard does not have.
     pub(super) fn unknown(&self, sequence: &str, refusal: Error) -> Error {
         let from = sequence.parse().map_or(ReadFrom::Earliest, ReadFrom::At);
-        let why = "and the service knows it no longer";
+        let why = "and the service no longer knows it";
         expired(&self.source, &self.shard.id, from, why).with_source(refusal)
     }
 }
 
-/// Whether the service says that an argument is wrong.
+/// Returns whether the service rejected an argument.
 pub(super) fn is_invalid<E>(failed: &aqueduct_aws::SdkError<E>) -> bool
 where
     E: aws_sdk_kinesis::error::ProvideErrorMetadata,

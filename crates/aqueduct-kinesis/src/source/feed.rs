@@ -10,21 +10,21 @@ use super::metrics::Metrics;
 use super::records::Records;
 use crate::shards::Shard;
 
-/// What one answer of the service brought.
+/// The records of one response.
 #[derive(Default)]
 pub(super) struct Chunk {
     pub(super) records: Records,
-    /// How far its end is behind the tip.
+    /// How far the end of the chunk is behind the tip of the shard.
     pub(super) behind: Option<Duration>,
-    /// Set with the last one of a closed shard.
+    /// The children of a closed shard; `None` except in its last chunk.
     pub(super) children: Option<Vec<PartitionId>>,
 }
 
-/// Where a task that fetches puts what it fetched. The channel has no room of its own: while one
-/// chunk waits to be taken, no other is fetched, so that what lies ready is bounded by one answer.
+/// Carries chunks from the fetching task to the reader. The channel has no capacity: no further chunk
+/// is fetched while one waits, so that at most one response is buffered.
 pub(super) type Chunks = mpsc::Sender<Result<Chunk>>;
 
-/// One shard, for a task that fetches.
+/// One shard, for the fetching task.
 #[derive(Clone)]
 pub(super) struct Link {
     pub(super) source: Arc<Source>,
@@ -33,7 +33,7 @@ pub(super) struct Link {
 }
 
 impl Link {
-    /// The children that an answer names, else those that the listing names.
+    /// Returns the children named by a response, or else those of the shard listing.
     pub(super) async fn children(&self, told: Vec<PartitionId>) -> Result<Vec<PartitionId>> {
         if told.is_empty() {
             return self.source.children(&self.shard.id).await;
@@ -46,7 +46,7 @@ pub(super) fn behind(millis: Option<i64>) -> Option<Duration> {
     millis.map(|millis| Duration::from_millis(u64::try_from(millis).unwrap_or(0)))
 }
 
-/// The names of children.
+/// Returns the ids of child shards.
 pub(super) fn ids(children: &[ChildShard]) -> Vec<PartitionId> {
     let id = |child: &ChildShard| child.shard_id.as_str().into();
     children.iter().map(id).collect()

@@ -18,14 +18,14 @@ use crate::config::{Config, Encoding, Reading};
 use crate::shards::{Shard, list_shards};
 use crate::stream::Kinesis;
 
-/// The shortest retention that the service knows is 24 hours: what was not there an hour less
-/// than that ago cannot be gone already.
+/// A record stored within this time cannot have expired: an hour less than the service's shortest
+/// retention, 24 hours.
 const CANNOT_EXPIRE: Duration = Duration::from_secs(23 * 3600);
 
-/// A Kinesis stream as a log.
+/// A Kinesis stream as a partitioned log.
 pub(crate) struct KinesisLog(Arc<Source>);
 
-/// What the log and its readers share.
+/// The state shared by the log and its readers.
 pub(super) struct Source {
     pub(super) kinesis: Kinesis,
     pub(super) runtime: Runtime,
@@ -57,7 +57,7 @@ impl KinesisLog {
         }))
     }
 
-    /// What a stream of this service can do.
+    /// Returns the claims of Kinesis as a source.
     pub(crate) fn claims() -> Claims {
         let counts_nothing = "Kinesis counts no events and keeps no positions of groups";
         Claims::of(&[
@@ -119,7 +119,7 @@ impl PartitionedLog for KinesisLog {
 }
 
 impl Source {
-    /// Every shard that is listed now.
+    /// Lists all shards.
     pub(super) async fn list(&self) -> Result<Vec<Shard>> {
         let listed = list_shards(&self.kinesis).await?;
         let known = listed.iter().map(|it| (it.id.clone(), it.clone()));
@@ -127,7 +127,7 @@ impl Source {
         Ok(listed)
     }
 
-    /// The shard of that name. What does not change of it may come from memory.
+    /// Returns the shard `id`. Only its immutable parts are certain: it may come from the cache.
     pub(super) async fn shard(&self, id: &PartitionId) -> Result<Shard> {
         let known = lock(&self.shards).get(id).cloned();
         if let Some(known) = known {
@@ -141,12 +141,12 @@ impl Source {
                 let stream = &self.kinesis.shown;
                 Error::new(
                     ErrorKind::NotFound,
-                    format!("stream {stream}: there is no shard {id}"),
+                    format!("stream {stream} has no shard {id}"),
                 )
             })
     }
 
-    /// The shards that a shard became.
+    /// Returns the shards that a shard was split or merged into.
     pub(super) async fn children(&self, of: &PartitionId) -> Result<Vec<PartitionId>> {
         let listed = self.list().await?;
         Ok(listed
@@ -161,14 +161,14 @@ impl Source {
         Ok(timestamp(Some(&stream.stream_creation_timestamp)))
     }
 
-    /// Notes that nothing lies behind the record of that sequence number.
+    /// Notes that the record of that sequence number is the last of its shard.
     pub(super) fn is_caught_up(&self, shard: &PartitionId, sequence: Position) {
         let now = self.runtime.now();
         lock(&self.caught_up).insert(shard.clone(), (sequence, now));
     }
 
-    /// Whether nothing that came behind that record can be gone: it was the last one so lately
-    /// that retention cannot have removed what came after it.
+    /// Returns whether no later record can have expired: `sequence` was the last one of its shard so
+    /// recently that retention cannot have removed any stored after it.
     pub(super) fn was_caught_up(&self, shard: &PartitionId, sequence: Position) -> bool {
         let now = self.runtime.now();
         lock(&self.caught_up)
@@ -187,19 +187,19 @@ pub(crate) fn partition(shard: Shard) -> Partition {
     partition
 }
 
-/// A time of the service, which keeps milliseconds.
+/// Converts a time of the service, which has milliseconds.
 pub(crate) fn timestamp(time: Option<&aws_sdk_kinesis::primitives::DateTime>) -> Option<Timestamp> {
     time.and_then(|time| time.to_millis().ok())
         .map(Timestamp::from_millis)
 }
 
-/// The error of a position whose record is gone.
+/// Returns the error for a position whose record has expired.
 pub(super) fn expired(source: &Source, shard: &PartitionId, asked: ReadFrom, left: &str) -> Error {
     let asked = aqueduct_core::Checkpoint::Start(asked);
     Error::new(
         ErrorKind::PositionExpired,
         format!(
-            "stream {}, shard {shard}: `{asked}` is not kept any more, {left}",
+            "stream {}, shard {shard}: `{asked}` is no longer kept, {left}",
             source.kinesis.shown
         ),
     )

@@ -3,28 +3,28 @@ use metrics::{Counter, Gauge, counter, gauge};
 
 use crate::stream::Kinesis;
 
-/// What is counted of reading one shard.
+/// The metrics of reading one shard.
 #[derive(Clone)]
 pub(super) struct Metrics {
-    /// GetRecords and GetShardIterator, failed ones too.
+    /// GetRecords and GetShardIterator requests, including failed ones.
     pub(super) requests: Counter,
-    /// Requests that the service refused for now.
+    /// Requests that the service throttled.
     pub(super) throttled: Counter,
-    /// Iterators made after the first.
+    /// Shard iterators requested after the first.
     pub(super) renewals: Counter,
-    /// Subscriptions begun.
+    /// Subscriptions started.
     pub(super) subscriptions: Counter,
-    /// Records as the service stores them.
+    /// Records as the service stores them, before deaggregation.
     pub(super) records: Counter,
     /// Their data, in bytes.
     pub(super) bytes: Counter,
-    /// Events, after taking aggregated records apart.
+    /// Events, after deaggregation.
     pub(super) events: Counter,
-    /// Inner records of another shard.
+    /// Inner records whose key belongs to another shard.
     pub(super) out_of_range: Counter,
     /// Aggregated records that are damaged.
     pub(super) broken: Counter,
-    /// How far the last answer was behind the tip, in seconds.
+    /// How far the last response was behind the tip, in seconds.
     pub(super) behind: Gauge,
 }
 

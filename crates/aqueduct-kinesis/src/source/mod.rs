@@ -1,4 +1,4 @@
-//! The stream as a log: shards are partitions, sequence numbers with sub-sequences are positions.
+//! Reads a stream as a log: partitions are shards, positions are sequence and sub-sequence numbers.
 
 mod answer;
 mod call;

@@ -2,17 +2,17 @@ use std::time::Duration;
 
 use aqueduct_core::{Backoff, Instant, Runtime};
 
-/// What a shard gives to all who poll it.
+/// The read limit of a shard, shared by all that poll it.
 const BYTES_PER_SECOND: f64 = (2 << 20) as f64;
 
-/// At the tip the wait grows to that many intervals.
+/// The longest wait at the tip, in intervals.
 const IDLE: u32 = 5;
 
 const THROTTLED: Backoff = Backoff::new(Duration::from_millis(400), Duration::from_secs(10));
 const FAILED: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
 
-/// When a shard may be polled next. The service allows five requests and 2 MiB a second per shard,
-/// for all who poll together.
+/// Limits the rate of polling a shard. The service allows five requests and 2 MiB per second and shard,
+/// shared by all that poll it.
 pub(super) struct Pace {
     runtime: Runtime,
     interval: Duration,
@@ -38,14 +38,14 @@ impl Pace {
         self.due
     }
 
-    /// A request that went out at `sent` was answered.
+    /// Notes the response to a request sent at `sent`.
     pub(super) fn answered(&mut self, sent: Instant, bytes: usize, at_tip: bool) {
         self.failed = 0;
-        // Step by step: those who share the shard are still there.
+        // Recover step by step: other consumers still share the shard.
         self.throttled = self.throttled.saturating_sub(1);
         let mut wait = self.interval;
         if bytes == 0 && at_tip {
-            // An emulator without limits is not asked in a hot loop either.
+            // At least 1 ms, so that an emulator without limits is not polled in a hot loop.
             let doubled = (self.idle * 2).max(Duration::from_millis(1));
             self.idle = doubled
                 .min(self.interval * IDLE)
@@ -63,24 +63,24 @@ impl Pace {
         self.due = sent + wait;
     }
 
-    /// The service asked for less.
+    /// Notes that the service throttled a request.
     pub(super) fn throttled(&mut self) {
         self.throttled += 1;
         self.later(THROTTLED, self.throttled);
     }
 
-    /// A request failed.
+    /// Notes that a request failed.
     pub(super) fn failed(&mut self) {
         self.failed += 1;
         self.later(FAILED, self.failed);
     }
 
-    /// How often in a row, about, the service asked for less.
+    /// Returns roughly how many requests in a row were throttled.
     pub(super) fn times_throttled(&self) -> u32 {
         self.throttled
     }
 
-    /// Half of the wait is by chance, so that those who were refused together come apart.
+    /// Delays the next request. Half of the wait is random, so that consumers throttled together spread out.
     fn later(&mut self, backoff: Backoff, attempt: u32) {
         let ceiling = backoff.ceiling(attempt);
         self.due = self.runtime.now() + ceiling / 2 + self.runtime.jitter(ceiling / 2);

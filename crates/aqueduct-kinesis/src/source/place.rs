@@ -3,20 +3,20 @@ use aws_sdk_kinesis::error::BuildError;
 use aws_sdk_kinesis::primitives::DateTime;
 use aws_sdk_kinesis::types::{ShardIteratorType, StartingPosition};
 
-/// Where in a shard the service is asked to go on.
+/// The place in a shard at which the service is asked to go on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Place {
-    /// With the oldest record kept.
+    /// At the oldest record kept.
     Horizon,
-    /// With the first record stored at or after that time, which has come.
+    /// At the first record stored at or after a time in the past.
     Time(Timestamp),
-    /// With that sequence number, itself included.
+    /// At that sequence number, inclusive.
     Sequence(String),
 }
 
 impl Place {
-    /// The place that surely lies before all that `from` asks for. A position may lie within an
-    /// aggregated record, so that its record is asked for again.
+    /// Returns a place at or before everything that `from` asks for. A position may be within an
+    /// aggregated record, so its record is read again.
     pub(super) fn before(from: ReadFrom) -> Self {
         match from {
             ReadFrom::Earliest => Self::Horizon,
@@ -42,7 +42,7 @@ impl Place {
         }
     }
 
-    /// Its time, at most `now`: the service refuses the future.
+    /// Returns its time, at most `now`: the service rejects times in the future.
     pub(super) fn time(&self, now: Timestamp) -> Option<DateTime> {
         match self {
             Self::Time(time) => Some(DateTime::from_millis((*time).min(now).as_millis())),
@@ -50,7 +50,7 @@ impl Place {
         }
     }
 
-    /// The same as a subscription has it.
+    /// Returns the place as the starting position of a subscription.
     pub(super) fn starting_position(&self, now: Timestamp) -> Result<StartingPosition, BuildError> {
         StartingPosition::builder()
             .r#type(self.kind())
@@ -60,22 +60,22 @@ impl Place {
     }
 }
 
-/// What of the records that come is wanted.
+/// The read cursor: decides which of the fetched records are still to be returned.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Wanted {
     from: ReadFrom,
-    /// Up to here everything was answered.
+    /// The position up to which everything was returned.
     answered: Option<Position>,
-    /// Nothing has come yet.
+    /// Whether no record has been fetched yet.
     begins: bool,
 }
 
-/// What the first record shows.
+/// How the first record fetched compares with the expected one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum First {
-    /// The place is there, or none was asked for that could be gone.
+    /// The expected record is there, or none was expected.
     Fits,
-    /// The record asked for is gone, and this is the first one left.
+    /// The expected record has expired, and this is the oldest one left.
     Behind,
 }
 
@@ -88,12 +88,12 @@ impl Wanted {
         }
     }
 
-    /// Where it began.
+    /// Returns the start that was asked for.
     pub(super) fn from(&self) -> ReadFrom {
         self.from
     }
 
-    /// The record that must come first.
+    /// Returns the position of the record that must be fetched first.
     pub(super) fn expected(&self) -> Option<Position> {
         match self.from {
             ReadFrom::At(position) | ReadFrom::After(position) if self.begins => {
@@ -103,7 +103,7 @@ impl Wanted {
         }
     }
 
-    /// The sequence number of the last record that was answered, or that stood before those.
+    /// Returns the sequence number of the last record returned, or of the one before the start.
     pub(super) fn last_sequence(&self) -> Option<Position> {
         let before = match self.from {
             ReadFrom::After(position) if !self.begins => Some(position),
@@ -112,7 +112,7 @@ impl Wanted {
         self.answered.or(before).map(|last| last.with_sub(0))
     }
 
-    /// Compares the first record with the one that was asked for.
+    /// Compares the first record fetched with the expected one.
     pub(super) fn first(&self, sequence: Position) -> First {
         match self.expected() {
             Some(expected) if sequence > expected => First::Behind,
@@ -120,7 +120,7 @@ impl Wanted {
         }
     }
 
-    /// Whether a whole record is left out: it was stored before the time to begin at.
+    /// Returns whether a whole record is skipped because it was stored before the start time.
     pub(super) fn skips(&mut self, stored_at: Option<Timestamp>) -> bool {
         if let (true, ReadFrom::Time(time), Some(stored_at)) = (self.begins, self.from, stored_at)
             && stored_at.as_millis() < time.as_millis()
@@ -131,7 +131,7 @@ impl Wanted {
         false
     }
 
-    /// Whether what lies at `position` is still to be answered; notes it as answered then.
+    /// Returns whether the event at `position` is still to be returned, and if so notes it as returned.
     pub(super) fn takes(&mut self, position: Position) -> bool {
         let fresh = match (self.answered, self.from) {
             (Some(answered), _) => position > answered,

@@ -7,22 +7,22 @@ use super::feed::{Chunk, Chunks, Link};
 use super::pace::Pace;
 use super::place::Place;
 
-/// The most records that one answer brings.
+/// The service's limit of records per response.
 pub(super) const MAX_RECORDS: usize = 10_000;
 
-/// What a record is taken to weigh before the first was seen.
+/// The assumed size of a record, in bytes, before the first response.
 const FIRST_GUESS: usize = 1024;
 
-/// After so many refusals in a row, which take half a minute, the reader tells of them.
+/// The reader reports throttling after this many throttled requests in a row, about half a minute.
 const TELL_AFTER: u32 = 8;
 
 /// Fetches one shard by GetRecords.
 pub(super) struct Polling {
     link: Link,
     place: Place,
-    /// Empty where a new one is needed.
+    /// `None` if a new one is needed.
     iterator: Option<String>,
-    /// An iterator was there before.
+    /// Whether the next shard iterator is a renewal.
     renews: bool,
     pace: Pace,
     max_bytes: usize,
@@ -43,7 +43,7 @@ impl Polling {
         }
     }
 
-    /// Fetches until the shard ends or nobody takes the chunks any more.
+    /// Fetches until the shard ends or the reader is dropped.
     pub(super) async fn run(mut self, mut chunks: Chunks) {
         loop {
             self.link.source.runtime.sleep_until(self.pace.due()).await;
@@ -58,7 +58,7 @@ impl Polling {
                     Err(error)
                 }
                 Err(error) => {
-                    // Whatever it was: the place is known without the iterator.
+                    // After any error, start from the cursor: it does not depend on the iterator.
                     self.iterator = None;
                     self.pace.failed();
                     Err(error)
@@ -79,7 +79,7 @@ impl Polling {
         };
         let limit = (self.max_bytes / self.record_bytes).clamp(1, MAX_RECORDS);
         let answer = match self.link.records(iterator, limit as i32).await {
-            // An iterator lives 5 minutes, and whoever takes the records may be slower.
+            // A shard iterator expires after 5 minutes, and the reader may take longer than that.
             Err(error) if error.is(ErrorKind::PositionExpired) => {
                 let renewed = self.renew().await?;
                 self.link.records(renewed, limit as i32).await?
@@ -114,7 +114,7 @@ impl Polling {
         let bytes = chunk.records.bytes();
         if let Some(last) = chunk.records.last() {
             self.place = Place::Sequence(last.to_owned());
-            // Slowly: one large record among small ones says little of the next answer.
+            // Smoothed: one large record among small ones says little about the next response.
             let average = (bytes / chunk.records.len()).max(1);
             self.record_bytes = self.record_bytes.midpoint(average);
         }

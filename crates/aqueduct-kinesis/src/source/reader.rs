@@ -22,7 +22,7 @@ use super::unpack::{Unpack, sequence};
 use crate::config::ReadMode;
 use crate::shards::Shard;
 
-/// Reads one shard for one group. A task beside it fetches one answer ahead.
+/// Reads one shard for one group. A background task fetches one response ahead.
 pub(super) struct KinesisReader {
     source: Arc<Source>,
     shard: Shard,
@@ -32,22 +32,22 @@ pub(super) struct KinesisReader {
     wanted: Wanted,
     chunks: mpsc::Receiver<Result<Chunk>>,
     _fetching: Task<()>,
-    /// Records of the last chunk that were not looked at yet.
+    /// The records of the last chunk that have not been decoded yet.
     raw: Records,
-    /// A record that does not go on where it should stays here, so that every read tells so.
+    /// The error of a gap before the first record; kept, so that every later read returns it too.
     gap: Option<Error>,
     ready: VecDeque<Record>,
     tail: Option<Tail>,
     end: Option<PartitionEnd>,
 }
 
-/// How long opening waits for the first answer, which shows whether a position is still there.
-/// Later the reads tell it.
+/// How long opening waits for the first response, which shows whether the position has expired. After
+/// that the reads return the error.
 const FIRST_ANSWER: Duration = Duration::from_secs(5);
 
 impl KinesisReader {
     /// # Errors
-    /// `PositionExpired` where the position is gone.
+    /// `PositionExpired` if the position is no longer kept.
     pub(super) async fn open(
         source: Arc<Source>,
         shard: Shard,
@@ -99,7 +99,7 @@ impl KinesisReader {
         }
     }
 
-    /// Takes a chunk over; all before it was answered.
+    /// Accepts the next chunk, after everything before it was returned.
     fn accept(&mut self, chunk: Chunk) -> Result<()> {
         self.metrics.records.increment(chunk.records.len() as u64);
         self.metrics.bytes.increment(chunk.records.bytes() as u64);
@@ -139,7 +139,7 @@ impl KinesisReader {
         Err(gap)
     }
 
-    /// What is there now, up to `max_events`.
+    /// Takes up to `max_events` from what is buffered.
     fn take(&mut self, max_events: usize) -> Result<Vec<Record>> {
         let more = max_events.saturating_sub(self.ready.len());
         self.ready.reserve(more.min(self.raw.len()));
@@ -176,7 +176,7 @@ impl PartitionReader for KinesisReader {
             if let Some(gap) = &self.gap {
                 return Err(gap.clone());
             }
-            // Nothing is awaited between taking records and answering them: a cancelled read
+            // No `await` between taking records and returning them, so that a cancelled read
             // loses none.
             let records = self.take(max_events)?;
             let batch = self.batch(records);
@@ -188,7 +188,7 @@ impl PartitionReader for KinesisReader {
             match select(self.chunks.next(), runtime.sleep_until(until)).await {
                 Either::Left((Some(chunk), _)) => self.accept(chunk?)?,
                 Either::Left((None, _)) => {
-                    let message = "the task that reads a shard has ended";
+                    let message = "the task that fetches the shard has ended";
                     return Err(Error::new(ErrorKind::Closed, message));
                 }
                 Either::Right(_) => return Ok(self.batch(Vec::new())),

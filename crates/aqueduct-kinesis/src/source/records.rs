@@ -10,22 +10,22 @@ use bytes::{Bytes, BytesMut};
 use super::log::timestamp;
 use super::polling::MAX_RECORDS;
 
-/// The data of small records shares blocks of this size: an allocation for dozens of them. An
-/// event that is kept pins its block, so a block is small.
+/// The data of small records shares blocks of this size: one allocation for dozens of records. An
+/// event that is kept keeps its whole block in memory, so a block is small.
 const BLOCK: usize = 8 * 1024;
 
-/// Larger data has its memory to itself.
+/// Larger data gets an allocation of its own.
 const SMALL: usize = 1024;
 
-/// The records of one answer, of which each is made when it is asked for.
+/// The records of one response, each decoded when it is taken.
 pub(super) enum Records {
-    /// In the text of the answer.
+    /// In the text of the response.
     InText(InText),
-    /// As the service's client made them.
+    /// As the service's client decoded them.
     Made(vec::IntoIter<Record>),
 }
 
-/// One record as the service has it.
+/// One record as the service stores it.
 pub(super) struct Raw<'a> {
     pub(super) sequence: Cow<'a, str>,
     pub(super) partition_key: Cow<'a, str>,
@@ -45,7 +45,7 @@ impl Records {
         self.len() == 0
     }
 
-    /// The bytes of data and partition keys, those of records that were taken too.
+    /// Returns the bytes of data and partition keys, including those of records already taken.
     pub(super) fn bytes(&self) -> usize {
         match self {
             Self::InText(records) => records.bytes,
@@ -58,7 +58,7 @@ impl Records {
         }
     }
 
-    /// The sequence number of the first record that was not taken.
+    /// Returns the sequence number of the first record not yet taken.
     pub(super) fn first(&self) -> Option<&str> {
         match self {
             Self::InText(records) => records.sequence(records.entries.as_slice().first()?),
@@ -66,7 +66,7 @@ impl Records {
         }
     }
 
-    /// The sequence number of the last record that was not taken.
+    /// Returns the sequence number of the last record not yet taken.
     pub(super) fn last(&self) -> Option<&str> {
         match self {
             Self::InText(records) => records.sequence(records.entries.as_slice().last()?),
@@ -74,10 +74,10 @@ impl Records {
         }
     }
 
-    /// Takes the next one.
+    /// Takes the next record.
     ///
     /// # Errors
-    /// `Corrupt` where its data is no Base64.
+    /// `Corrupt` if its data is not valid Base64.
     pub(super) fn next(&mut self) -> Option<Result<Raw<'_>>> {
         match self {
             Self::InText(records) => {
@@ -88,7 +88,7 @@ impl Records {
         }
     }
 
-    /// Takes the last one.
+    /// Takes the last record.
     ///
     /// # Errors
     /// As for [`next`](Self::next).
@@ -126,7 +126,7 @@ impl From<Vec<Record>> for Records {
     }
 }
 
-/// Records in the text of an answer.
+/// Records in the text of a response.
 pub(super) struct InText {
     text: SmallStr,
     entries: vec::IntoIter<Entry>,
@@ -136,11 +136,11 @@ pub(super) struct InText {
 
 struct SmallStr {
     body: SdkBody,
-    /// What does not stand in the body as it is, behind the end of that.
+    /// Unescaped strings; spans beyond the end of the body refer to them.
     unescaped: String,
 }
 
-/// Where the parts of a record lie.
+/// The offsets of the parts of a record.
 #[derive(Clone, Copy)]
 struct Entry {
     sequence: Span,
@@ -156,12 +156,12 @@ struct Span {
 }
 
 impl InText {
-    /// Notes where the records of `text` lie.
+    /// Returns a builder that notes the offsets of records in `text`.
     pub(super) fn builder(text: &str) -> Builder<'_> {
         Builder {
             text,
             unescaped: String::new(),
-            // Names, sequence number and time alone take 200 bytes.
+            // Field names, sequence number and time alone take 200 bytes per record.
             entries: Vec::with_capacity((text.len() / 200).min(MAX_RECORDS)),
             bytes: 0,
         }
@@ -184,7 +184,7 @@ impl InText {
 
 impl SmallStr {
     fn part(&self, span: Span) -> &str {
-        // It was text when it was noted.
+        // Never invalid: the span was taken from a string.
         std::str::from_utf8(self.bytes(span)).unwrap_or_default()
     }
 
@@ -199,7 +199,7 @@ impl SmallStr {
     }
 }
 
-/// Notes where records lie.
+/// Notes the offsets of records.
 pub(super) struct Builder<'a> {
     text: &'a str,
     unescaped: String,
@@ -207,7 +207,7 @@ pub(super) struct Builder<'a> {
     bytes: usize,
 }
 
-/// The same, without the text itself.
+/// The offsets of records, without the text itself.
 pub(super) struct Places {
     unescaped: String,
     entries: Vec<Entry>,
@@ -228,7 +228,7 @@ impl Builder<'_> {
             sequence: self.span(sequence),
             partition_key: self.span(partition_key),
             data: self.span(data),
-            // The service has milliseconds, and the next binary fraction may lie below.
+            // Rounded: the service has milliseconds, and the nearest float may be just below one.
             stored_at: stored_at.map(|at| Timestamp::from_millis((at * 1000.0).round() as i64)),
         };
         self.entries.push(entry);
@@ -258,7 +258,7 @@ impl Builder<'_> {
 }
 
 impl Places {
-    /// The records at these places of `body`.
+    /// Combines the offsets with the `body` they refer to.
     pub(super) fn of(self, body: SdkBody) -> InText {
         InText {
             text: SmallStr {
@@ -274,7 +274,7 @@ impl Places {
 
 fn decode(base64: &[u8], block: &mut BytesMut) -> Result<Bytes> {
     let broken = |_| {
-        let message = "the data of a record, as the service wrote it, is no Base64";
+        let message = "the data of a record in the service's response is not valid Base64";
         Error::new(ErrorKind::Corrupt, message)
     };
     let room = base64.len() / 4 * 3;

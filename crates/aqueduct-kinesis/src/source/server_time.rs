@@ -13,19 +13,19 @@ use aws_smithy_types::config_bag::{Storable, StoreReplace};
 
 use super::log::lock;
 
-/// A `Date` header leaves out the fraction of its second.
+/// The precision of a `Date` header, which has no fraction of a second.
 const FRACTION: Duration = Duration::from_secs(1);
 
-/// The service's clock, as the `Date` headers of its answers tell it: within a second.
+/// The service's clock, known to within a second from the `Date` headers of its responses.
 ///
-/// Where this machine's own clock agrees with them, it is the finer one and is taken.
+/// If this machine's own clock agrees with them, it is used, since it is more precise.
 #[derive(Clone)]
 pub(super) struct ServerTime {
     runtime: Runtime,
     last: Arc<Mutex<Option<Seen>>>,
 }
 
-/// A `Date` header, and when its request went out and its answer came by this machine's clock.
+/// A `Date` header, with the times of its request and response by this machine's clock.
 #[derive(Clone, Copy)]
 struct Seen {
     date: Timestamp,
@@ -41,12 +41,12 @@ impl ServerTime {
         }
     }
 
-    /// What reads the headers.
+    /// Returns the interceptor that reads the headers.
     pub(super) fn observer(&self) -> impl Intercept + 'static {
         Observer(self.clone())
     }
 
-    /// The service's time now, of a service that has answered before.
+    /// Returns the service's current time; this machine's own before the first response.
     pub(super) fn now(&self) -> Timestamp {
         let now = self.runtime.wall();
         match *lock(&self.last) {
@@ -138,7 +138,7 @@ mod tests {
             corrected(at(1000, 300), at(1000, 400), at(1002, 0)),
             at(1002, 0)
         );
-        // A long answer says nothing against the clock.
+        // A slow response does not prove the clock wrong.
         assert_eq!(corrected(at(995, 0), at(1009, 0), at(1010, 0)), at(1010, 0));
         // An hour slow: at least as late as the header.
         let slow = corrected(at(-2600, 300), at(-2600, 400), at(-2600, 500));

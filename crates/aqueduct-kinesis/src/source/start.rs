@@ -17,24 +17,24 @@ use super::unpack::sequence;
 use crate::aggregation;
 use crate::shards::Shard;
 
-/// How far back the last records are looked for. The service stamps records by the clocks of
-/// several machines; those differ by less.
+/// How far back the last records are searched. The service stamps records by the clocks of several
+/// machines, which differ by less than this.
 const LOOK_BACK: Duration = Duration::from_secs(5);
 
-/// Shards that are looked at side by side.
+/// The number of shards resolved concurrently.
 const SIDE_BY_SIDE: usize = 16;
 
-/// Refusals in a row before resolving is given up.
+/// The number of throttled requests in a row after which resolving fails.
 const REFUSALS: u32 = 6;
 
-/// Turns a start into places that do not move.
+/// Resolves a start to fixed places.
 ///
-/// The latest place of a shard is behind the last record of the last seconds, found by reading
-/// them. Where there is none it is the time at which reading them began: no record lies between
-/// it and now, and each one to come is stamped later.
+/// The latest place of a shard is after the last record of the last seconds, which is found by reading
+/// them. If there is none, it is the time at which reading them began: no record was stored between
+/// that time and now, and later ones get a later time.
 pub(super) async fn resolve(source: &Arc<Source>, start: &Start) -> Result<ResolvedStart> {
     let shards = source.list().await?;
-    // A stream that was just made is never younger than the groups on it.
+    // A group never begins before its stream was created, even if the clocks disagree.
     let created = source.created().await?;
     let at = created.map_or(source.time.now(), |created| created.max(source.time.now()));
     let everywhere = |from: ReadFrom| {
@@ -58,7 +58,7 @@ pub(super) async fn resolve(source: &Arc<Source>, start: &Start) -> Result<Resol
                 true => Ok((id.clone(), Checkpoint::Start(*from))),
                 false => {
                     let stream = &source.kinesis.shown;
-                    let message = format!("stream {stream}: there is no shard {id}");
+                    let message = format!("stream {stream} has no shard {id}");
                     Err(Error::new(ErrorKind::NotFound, message))
                 }
             })
@@ -83,14 +83,14 @@ async fn latest(
     Ok((shard.id, Checkpoint::Start(place)))
 }
 
-/// The last record of a shard, where it came within the last seconds.
+/// Returns the last position of a shard, if its record was stored within the last seconds.
 pub(super) async fn newest(source: &Arc<Source>, shard: &Shard) -> Result<Option<Position>> {
     let since = source.time.now().saturating_sub(LOOK_BACK);
     newest_since(source, shard, since).await
 }
 
-/// Reads on from `since` until the tip, or until what was stored after the call, and answers the
-/// last position.
+/// Reads from `since` to the tip, or to the first record stored after the call, and returns the last
+/// position.
 async fn newest_since(
     source: &Arc<Source>,
     shard: &Shard,
@@ -143,7 +143,7 @@ async fn newest_since(
     }
 }
 
-/// The last event of a record.
+/// The last event of a record, and when it was stored.
 #[derive(Clone, Copy)]
 struct Newest {
     position: Position,

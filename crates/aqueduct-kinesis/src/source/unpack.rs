@@ -13,7 +13,7 @@ use crate::config::OnBroken;
 use crate::encoding::{self, decode};
 use crate::shards::Shard;
 
-/// Makes events of records.
+/// Turns records into events.
 pub(super) struct Unpack {
     source: Arc<Source>,
     shard: Shard,
@@ -29,7 +29,7 @@ impl Unpack {
         }
     }
 
-    /// Appends the events of `raw` that are wanted.
+    /// Appends the events of `raw` that the cursor has not passed yet.
     pub(super) fn unpack(
         &self,
         mut raw: Raw<'_>,
@@ -42,7 +42,7 @@ impl Unpack {
         }
         if !is_aggregated(&raw.data) {
             if wanted.takes(first) {
-                // Moved: what the service's client brought becomes shared only when it is cloned.
+                // Moved: the client's buffer becomes reference-counted only when it is cloned.
                 let data = std::mem::take(&mut raw.data);
                 out.push_back(self.record(&raw, data, &raw.partition_key, first));
             }
@@ -77,7 +77,7 @@ impl Unpack {
         }
         self.metrics.broken.increment(1);
         let (stream, shard) = (&self.source.kinesis.shown, &self.shard.id);
-        tracing::warn!(%stream, %shard, %position, %why, "a damaged record");
+        tracing::warn!(%stream, %shard, %position, %why, "a record is damaged");
         let mut record = self.record(raw, raw.data.clone(), &raw.partition_key, position);
         match self.source.reading.broken {
             OnBroken::Reject => record.event = record.event.damaged_by(why.to_string()),
@@ -108,9 +108,13 @@ impl Unpack {
     }
 }
 
-/// The position of a sequence number as the service writes it.
+/// Parses a sequence number of the service as a position.
 pub(super) fn sequence(text: &str) -> Result<Position> {
     Position::from_sequence_text(text).map_err(|error| {
-        Error::new(ErrorKind::Corrupt, "a sequence number of the service").with_source(error)
+        Error::new(
+            ErrorKind::Corrupt,
+            "the service returned an invalid sequence number",
+        )
+        .with_source(error)
     })
 }

@@ -1,4 +1,4 @@
-//! Kinesis passes all that it claims, plain and through all layers, on an emulator in process.
+//! Kinesis passes the cases of all its claims, plain and through all layers, on an in-process emulator.
 #![allow(clippy::unwrap_used)]
 
 use std::sync::Arc;
@@ -14,11 +14,11 @@ use async_trait::async_trait;
 
 use crate::common::{Server, Stream};
 
-/// `AQUEDUCT_CASES=nack,gap` runs only cases named like these.
+/// Returns the suite's options; `AQUEDUCT_CASES=nack,gap` runs only cases whose names contain these.
 fn options() -> Options {
     let cases = std::env::var("AQUEDUCT_CASES").unwrap_or_default();
-    // Signing and parsing take most of the time, unlike elsewhere: few side by side, or leases
-    // are lost to a lack of processors.
+    // Signing and parsing take most of the time here: with many cases at once, leases are lost
+    // because there are too few processors.
     Options::default()
         .parallel(6)
         .only(cases.split(',').filter(|part| !part.is_empty()))
@@ -35,7 +35,7 @@ async fn it_passes_what_it_claims() {
 async fn it_passes_what_it_claims_in_records_of_their_own_in_protobuf() {
     let settings = &[("aggregation", "off"), ("encoding", "cloudevents-protobuf")];
     let mut fixture = Kinesis::new(settings).await;
-    // A key has one record in a request: ten keys bring ten events.
+    // A request has one record of each key: ten keys make ten events per request.
     fixture.backlog = 1_000;
     let report = run(&fixture, &aqueduct_runtime::tokio(), options()).await;
     report.assert_passed();
@@ -50,7 +50,7 @@ async fn it_passes_what_it_claims_through_all_layers() {
     run(&fixture, &runtime, options).await.assert_passed();
 }
 
-/// What takes a thousand requests in turn where each event is a record.
+/// The cases that make a thousand requests in sequence when each event is a record.
 const MANY_REQUESTS: [&str; 2] = [
     "ten_keys_in_order_under_retries",
     "lost_answers_keep_order_when_resent",
@@ -82,9 +82,9 @@ impl Fixture for Kinesis {
     fn timing(&self) -> Timing {
         let mut timing = Timing::default();
         timing.backlog = self.backlog;
-        // The emulator keeps the second at which a record came, not its millisecond.
+        // The emulator stores arrival times in seconds, not milliseconds.
         timing.quiet = Duration::from_millis(1100);
-        // A request takes several times as long here where other tests run beside.
+        // A request takes several times as long while other tests run.
         timing.deadline = Duration::from_secs(60);
         timing.case = Duration::from_secs(180);
         timing.lease_ttl = Duration::from_secs(3);
@@ -95,7 +95,7 @@ impl Fixture for Kinesis {
         let name = self.server.name();
         let stream = self.server.at(&name, self.options);
         let mut spec = *spec;
-        // The emulator makes no stream on demand.
+        // The emulator does not create streams on demand.
         spec.partitions.get_or_insert(1);
         stream.resource.admin(runtime).await?.create(&spec).await?;
         let memory = MemoryBackend::new();

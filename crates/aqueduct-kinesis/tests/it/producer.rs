@@ -1,4 +1,4 @@
-//! What the suite does not know of: requests, records, shards that change, what the service says.
+//! Tests of the producer beyond the suite: requests, records, resharding, errors of the service.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,7 +35,7 @@ fn all_stored(outcomes: &[Result<Receipt>]) {
     assert!(failed.is_none(), "{failed:?}");
 }
 
-/// Everything stored, partition by partition: `count` events, and what comes right behind them.
+/// Reads everything stored, partition by partition: `count` events, and any that follow at once.
 async fn read(stream: &Stream, count: usize) -> Vec<(String, Record)> {
     let log = stream.log().await;
     let mut readers = Vec::new();
@@ -72,7 +72,7 @@ fn number(event: &Event) -> usize {
         .unwrap()
 }
 
-/// Each event once, those of a key in their order, each where its receipt says.
+/// Checks that each event is stored once, in the order of its key, at the position of its receipt.
 fn check_whole(sent: &[Event], outcomes: &[Result<Receipt>], read: &[(String, Record)]) {
     let mut places = BTreeMap::new();
     let mut last: BTreeMap<String, usize> = BTreeMap::new();
@@ -128,7 +128,7 @@ async fn records_of_one_key_go_one_request_after_the_other() {
 
     let distinct = events(1200, 1200);
     all_stored(&send(&*producer, &distinct).await);
-    // More than a shard surely takes in a second: some go as probes.
+    // More than a shard is known to accept in a second: some requests are probes.
     let requests = stream.faults.requests("PutRecords") - 4;
     assert!((3..=8).contains(&requests), "{requests} requests");
 }
@@ -241,7 +241,7 @@ async fn what_comes_to_the_wrong_shard_after_a_split_is_not_stored_and_nothing_i
     assert!(wrong.iter().any(|error| error.retry() == Retry::Now));
     let mut left = outcomes.iter();
     waiting.retain(|_| left.next().unwrap().is_err());
-    // The map was read again with the answer.
+    // The response made the producer read the shard map again.
     all_stored(&send(&*producer, &waiting).await);
 
     let mut last: BTreeMap<String, usize> = BTreeMap::new();
@@ -296,7 +296,7 @@ async fn each_record_has_an_answer_of_its_own() {
         ),
     );
     let mut sent = events(6, 6);
-    // Behind the second one, which is refused.
+    // Behind the second one, which is rejected.
     sent.push(event(1, 6));
     let outcomes = send(&*producer, &sent).await;
     assert_eq!(stream.faults.requests("PutRecords"), 1);
@@ -434,8 +434,7 @@ async fn a_request_that_fails_says_why_and_whether_it_took_effect() {
     }
 }
 
-/// Sends all of `sent`, and again what was not stored; answers how many records the service
-/// refused.
+/// Sends all of `sent`, resending what was not stored; returns how many records the service rejected.
 async fn send_all(producer: &dyn Producer, sent: &[Event]) -> usize {
     let mut refused = 0;
     let mut waiting = sent.to_vec();
@@ -534,7 +533,7 @@ async fn a_missing_stream_is_an_error_or_made() {
         all_stored(&send(&*producer, &events(10, 10)).await);
         let description = made.admin().await.describe().await.unwrap();
         assert_eq!(description.partitions.len(), expected);
-        // It is there now.
+        // The stream exists now.
         made.producer().await;
         assert!(
             !made

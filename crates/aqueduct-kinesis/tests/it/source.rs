@@ -1,5 +1,4 @@
-//! What reading of Kinesis alone has, beyond the suite: iterators, limits, subscriptions,
-//! aggregates.
+//! Tests of reading beyond the suite: shard iterators, limits, subscriptions, aggregates.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
@@ -20,14 +19,14 @@ use crate::common::{Server, Stream, until};
 
 const FAN_OUT: [(&str, &str); 2] = [("read", "fan_out"), ("consumer", "tests")];
 
-/// Reads from Kinesis by its own client, so that nothing of the producer takes part.
+/// Puts a record with the AWS client alone, without the producer; returns its sequence number.
 async fn put(raw: &Client, stream: &str, key: &str, data: impl Into<Vec<u8>>) -> String {
     let put = raw.put_record().stream_name(stream).partition_key(key);
     let answer = put.data(Blob::new(data.into())).send().await.unwrap();
     answer.sequence_number
 }
 
-/// Puts `numbers` one after the other, keys spread.
+/// Puts `numbers` one after the other, under different keys.
 async fn put_numbers(raw: &Client, stream: &str, numbers: std::ops::Range<u32>) {
     for chunk in numbers.collect::<Vec<_>>().chunks(500) {
         let entry = |number: &u32| {
@@ -55,7 +54,7 @@ async fn open(log: &dyn PartitionedLog, from: ReadFrom) -> Box<dyn PartitionRead
     log.open(&request(&partitions[0].id, from)).await.unwrap()
 }
 
-/// The error of opening at `from`, or of the first reads.
+/// Returns the error of opening at `from`, or of the first reads.
 async fn refusal(log: &dyn PartitionedLog, shard: &PartitionId, from: ReadFrom) -> Error {
     match log.open(&request(shard, from)).await {
         Err(error) => error,
@@ -63,7 +62,7 @@ async fn refusal(log: &dyn PartitionedLog, shard: &PartitionId, from: ReadFrom) 
     }
 }
 
-/// Reads until `count` records are there.
+/// Reads until there are `count` records.
 async fn read(reader: &mut dyn PartitionReader, count: usize) -> Vec<Record> {
     let mut records: Vec<Record> = Vec::new();
     until(&format!("{count} records"), async || {
@@ -136,7 +135,7 @@ async fn expired_iterators_are_renewed_behind_the_last_record() {
     let log = stream.log().await;
     let mut reader = open(&*log, ReadFrom::Earliest).await;
     assert_eq!(numbers(&read(&mut *reader, 3).await), [0, 1, 2]);
-    // The next answer waits, with an iterator that grows old.
+    // The next response waits while its shard iterator expires.
     let begun = Instant::now();
     until("the iterator to expire", async || {
         (begun.elapsed() > Duration::from_millis(2200)).then_some(())
@@ -164,7 +163,7 @@ async fn throttled_reads_back_off_and_lose_nothing() {
     let mut reader = open(&*log, ReadFrom::Earliest).await;
     let records = read(&mut *reader, 20).await;
     assert_eq!(numbers(&records), (0..20).collect::<Vec<_>>());
-    // Four refusals: the pace fell far below five requests a second.
+    // After four throttled requests, the rate is far below five requests per second.
     assert!(
         begun.elapsed() > Duration::from_millis(1200),
         "{:?}",
@@ -225,7 +224,7 @@ async fn a_shard_that_was_quiet_since_its_last_record_has_no_gap() {
     let log = stream.log().await;
     let mut reader = open(&*log, ReadFrom::Earliest).await;
     let first = read(&mut *reader, 1).await.remove(0);
-    // Until a read says that nothing lies behind it.
+    // Read until the end, so that the reader knows that nothing follows.
     while !reader.read(1).await.unwrap().records.is_empty() {}
     drop(reader);
     server.kinesis.expire(&stream.name).await;
@@ -297,7 +296,7 @@ async fn reads_through_split_and_merge(options: &[(&'static str, &str)]) {
         assert_eq!(known[child].state, PartitionState::Closed);
         let mut reader = log.open(&request(child, ReadFrom::Earliest)).await.unwrap();
         let (records, end) = read_to_end(&mut *reader).await;
-        // What was read once and is read on from its last position ends at once.
+        // Reading on from the last position of a closed shard ends at once.
         let last = records.last().unwrap().position;
         let mut again = log
             .open(&request(child, ReadFrom::After(last)))
@@ -330,7 +329,7 @@ async fn polling_reads_through_split_and_merge() {
 
 #[tokio::test]
 async fn fan_out_reads_through_split_and_merge() {
-    // Each reader has a consumer's shard to itself: nobody waits for the five seconds of another.
+    // Each reader subscribes to a different shard, so none waits five seconds for another.
     reads_through_split_and_merge(&[("read", "fan_out")]).await;
 }
 
@@ -436,7 +435,7 @@ async fn a_group_that_is_no_consumer_name_asks_for_one() {
     assert!(error.to_string().contains("`consumer`"), "{error}");
 }
 
-/// An aggregate of texts by their keys, as a producer makes it.
+/// Returns an aggregated record of `(key, text)` pairs.
 fn aggregate(inner: &[(&str, &str)]) -> Bytes {
     let mut aggregate = Aggregate::new();
     for (key, data) in inner {
@@ -465,7 +464,7 @@ async fn a_start_within_an_aggregate_goes_on_within_it() {
             all.iter().map(|it| it.event.id().to_string()).collect();
         assert_eq!(ids.len(), 5);
         if !options.is_empty() {
-            // The five seconds between subscriptions are shown elsewhere.
+            // The five seconds between subscriptions are tested elsewhere.
             let mut reader = open(&*log, ReadFrom::After(all[1].position)).await;
             assert_eq!(texts(&read(&mut *reader, 3).await), ["2", "3", "4"]);
             continue;
@@ -477,7 +476,7 @@ async fn a_start_within_an_aggregate_goes_on_within_it() {
             ] {
                 let rest = 5 - first;
                 let mut reader = open(&*log, from).await;
-                // One at a time: an aggregate is cut by the reader's own maximum, too.
+                // One event per read: the reader's maximum may split an aggregate.
                 let mut seen = Vec::new();
                 for _ in 0..rest {
                     seen.extend(read(&mut *reader, 1).await);
@@ -520,7 +519,7 @@ async fn inner_records_of_another_shard_are_dropped() {
         })
         .await;
         assert!(half.len() < 20);
-        // The sub-sequence is the place in the aggregate, whatever was dropped before it.
+        // The sub-sequence is the index in the aggregate, even after skipped records.
         for record in &half {
             assert_eq!(text(record), record.position.sub().to_string());
         }
@@ -588,7 +587,7 @@ async fn the_latest_place_does_not_move_and_lies_behind_everything() {
             _ => None,
         })
         .collect();
-    // Behind the last record within its aggregate; the shards without records have a time.
+    // After the last record within its aggregate; a time for the shards without records.
     assert!(
         matches!(behind[..], [ReadFrom::After(position)] if position.sub() == 1),
         "{latest:?}"

@@ -11,10 +11,10 @@ use self::more::{more_of, with_more};
 
 /// Consecutive events of one partition, as one row holds them.
 ///
-/// `shapes` lists what the events have in common, `[[type, source, content type, schema], ...]`;
-/// `heads` has an array for each event, `[shape, id, bytes of data, key, {more}]`, what is absent
-/// at the end left out; `body` is their data, one after the other. JSON, so that SQLite's own
-/// functions take it apart; data apart from it, so that it is copied once and never escaped.
+/// `shapes` lists the attributes that events share, `[[type, source, content type, schema], ...]`;
+/// `heads` has an array for each event, `[shape, id, bytes of data, key, {more}]`, without trailing
+/// absent elements; `body` is the data of all events, concatenated. The heads are JSON so that SQLite's
+/// own functions can query them; the data is kept apart so that it is copied once and never escaped.
 #[derive(Debug, Default)]
 pub(crate) struct Packed {
     pub(crate) count: usize,
@@ -107,7 +107,7 @@ impl Packer {
         self.packed.count == 0
     }
 
-    /// What was packed; the packer is empty then.
+    /// Returns the packed row and leaves the packer empty.
     pub(crate) fn finish(&mut self) -> Packed {
         self.shapes.clear();
         let mut packed = std::mem::take(&mut self.packed);
@@ -135,14 +135,14 @@ impl Packer {
     }
 }
 
-/// Packs one event alone, as outbox and dead letters keep it.
+/// Packs one event alone, as the outbox and the dead letter store keep it.
 pub(crate) fn pack_one(event: &Event) -> Packed {
     let mut packer = Packer::default();
     packer.push(event);
     packer.finish()
 }
 
-/// The events of a row, in order; `skip` of them are passed over.
+/// Decodes the events of a row in order, without the first `skip`.
 pub(crate) fn unpack(
     shapes: &[u8],
     heads: &[u8],
@@ -162,7 +162,7 @@ pub(crate) fn unpack(
             return;
         }
         let Some(shape) = shapes.get(head.shape).filter(|_| end <= body.len()) else {
-            fault = Some("a head points outside of its row");
+            fault = Some("a head points outside its row");
             return;
         };
         let mut event = shaped(shape, head.id);
@@ -176,7 +176,7 @@ pub(crate) fn unpack(
             None => take(event),
             Some(more) => match with_more(event, &more) {
                 Ok(event) => take(event),
-                Err(_) => fault = Some("the attributes of a head"),
+                Err(_) => fault = Some("the attributes of a head do not decode"),
             },
         }
     };
@@ -191,7 +191,7 @@ pub(crate) fn unpack(
     }
 }
 
-/// The one event of a row.
+/// Decodes the only event of a row.
 pub(crate) fn unpack_one(shapes: &[u8], heads: &[u8], body: Vec<u8>) -> Result<Event> {
     let mut found = None;
     unpack(shapes, heads, &Bytes::from(body), 0, |event| {
@@ -254,7 +254,7 @@ impl<'de> Deserialize<'de> for Id {
             }
 
             fn visit_str<E>(self, text: &str) -> Result<Id, E> {
-                // A UUID goes straight into its 16 bytes: as text it would be allocated first.
+                // A UUID is parsed straight into its 16 bytes, which saves allocating its text.
                 let canonical = text.len() == 36 && !text.bytes().any(|b| b.is_ascii_uppercase());
                 let uuid = canonical.then(|| Uuid::try_parse(text).ok()).flatten();
                 Ok(Id(uuid.map_or_else(|| EventId::from(text), EventId::from)))

@@ -4,7 +4,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
-/// What few events have, as the last element of a head.
+/// Returns the attributes that few events have, as the last element of a head.
 pub(super) fn more_of(event: &Event) -> Option<Value> {
     if event.subject().is_none() && event.time().is_none() && event.attributes().is_empty() {
         return None;
@@ -63,7 +63,7 @@ pub(super) fn with_more(mut event: Event, more: &Map<String, Value>) -> Result<E
 }
 
 fn read_attribute(value: &Value) -> Result<AttributeValue> {
-    let refuse = || Error::new(ErrorKind::Corrupt, "an attribute's value");
+    let refuse = || Error::new(ErrorKind::Corrupt, "an attribute's value does not decode");
     Ok(match value {
         Value::Bool(value) => (*value).into(),
         Value::String(text) => text.as_str().into(),

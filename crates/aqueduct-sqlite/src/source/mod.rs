@@ -17,7 +17,7 @@ use crate::streams::{
     PartitionRow, nanos, need_stream, number_of, partition, partitions_of, position,
 };
 
-/// One stream of the file, to be read.
+/// Reads one stream of the file.
 pub(crate) struct SqliteLog {
     store: SqliteStore,
     stream: StreamName,
@@ -153,7 +153,7 @@ impl PartitionedLog for SqliteLog {
     }
 }
 
-/// Where `from` lies in a partition, as a place that does not move where there is one.
+/// Resolves `from` to a place in a partition, fixed if one exists already.
 fn place(
     connection: &Connection,
     row: &PartitionRow,
@@ -171,7 +171,7 @@ fn place(
     })
 }
 
-/// Behind everything stored: of a closed partition nothing is left.
+/// Returns the checkpoint behind everything stored: a closed partition is completed.
 fn latest(row: &PartitionRow) -> (PartitionId, Checkpoint) {
     let checkpoint = if row.closed {
         Checkpoint::End
@@ -181,7 +181,7 @@ fn latest(row: &PartitionRow) -> (PartitionId, Checkpoint) {
     (row.name(), checkpoint)
 }
 
-/// The position of the first event stored at or after `time`.
+/// Returns the position of the first event stored at or after `time`.
 pub(crate) fn first_since(
     connection: &Connection,
     partition: i64,
@@ -199,6 +199,6 @@ pub(crate) fn first_since(
 fn no_partition(stream: &StreamName, partition: &PartitionId) -> Error {
     Error::new(
         ErrorKind::NotFound,
-        format!("stream {stream}: there is no partition {partition}"),
+        format!("stream {stream} has no partition {partition}"),
     )
 }

@@ -24,17 +24,17 @@ pub(super) struct SqliteReader {
     pub(super) request: OpenPartition,
     pub(super) partition: i64,
     pub(super) appended: Arc<PartitionSignal>,
-    /// What the next fetch begins with.
+    /// The place at which the next fetch begins.
     pub(super) cursor: Cursor,
-    /// Fetched and not answered yet.
+    /// Fetched, but not yet returned.
     pub(super) fetched: VecDeque<Record>,
-    /// Where the partition ends behind what is fetched.
+    /// The end of the partition, once the last fetch has reached it.
     pub(super) end: Option<PartitionEnd>,
     /// The last position stored, as of the last fetch.
     pub(super) last: i64,
 }
 
-/// What one fetch brought.
+/// The result of one fetch.
 struct Fetched {
     records: VecDeque<Record>,
     cursor: Cursor,
@@ -48,9 +48,9 @@ impl PartitionReader for SqliteReader {
         let max_events = max_events.max(1);
         let mut deadline = None;
         while self.fetched.is_empty() && self.end.is_none() {
-            // Before the look, so that nothing is stored unseen in between.
+            // Listen before fetching, so that an event stored in between wakes this reader.
             let moved = self.appended.signal.listen();
-            // Nothing is kept of it before it is there: a cancelled fetch is made again.
+            // No state changes before the fetch has ended, so that a cancelled one can be repeated.
             let fetched = self.fetch().await?;
             self.cursor = fetched.cursor;
             self.fetched = fetched.records;
@@ -94,7 +94,7 @@ impl SqliteReader {
         let number = self.request.partition.clone();
         self.store
             .read(move |connection| {
-                // One view of the file, so that retention removes nothing between two statements.
+                // One snapshot of the file, so that retention removes nothing between two statements.
                 let connection = &connection
                     .unchecked_transaction()
                     .sql("begin to read events")?;
@@ -136,8 +136,7 @@ fn end_of(row: &PartitionRow, next: i64) -> Option<PartitionEnd> {
     })
 }
 
-/// The events from `next` on, about `max_bytes` of them and at least one; and the position behind
-/// them.
+/// Reads the events from `next` on, about `max_bytes` and at least one, and the position behind them.
 fn rows_from(
     connection: &Connection,
     stream: &StreamName,
@@ -188,7 +187,7 @@ fn rows_from(
         if behind != last + 1 {
             return Err(Error::new(
                 ErrorKind::Corrupt,
-                format!("the row of the events {first} to {last} holds another number of them"),
+                format!("the row of the events {first} to {last} has a different number of events"),
             ));
         }
         if bytes >= max_bytes {
@@ -198,12 +197,12 @@ fn rows_from(
     Ok((records, behind))
 }
 
-/// Where a reader goes on.
+/// The place at which a reader goes on.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Cursor {
-    /// With whatever is the oldest at the first read: retention cannot overtake it before.
+    /// At the oldest event as of the first read: resolved late, so that retention cannot overtake it.
     Earliest,
-    /// With the first event of a time that has yet to come.
+    /// At the first event stored at or after a time in the future.
     Time(Timestamp),
     Position(i64),
 }
@@ -219,7 +218,7 @@ pub(super) fn start_of(
             Some(first) => Cursor::Position(first),
             None => Cursor::Time(time),
         },
-        // Position 0 stands before the first, which is 1.
+        // Position 0 is before the first event, which has position 1.
         ReadFrom::At(position) => Cursor::Position(sequence(position).max(1)),
         ReadFrom::After(position) => Cursor::Position(sequence(position).saturating_add(1)),
     })
@@ -230,7 +229,7 @@ pub(super) fn check(stream: &StreamName, row: &PartitionRow, wanted: i64) -> Res
     let why = if wanted < first {
         format!("position {wanted} is no longer kept, the first is {first}")
     } else if wanted > next {
-        format!("position {wanted} was never written, the next is {next}: the stream was made anew")
+        format!("position {wanted} was never written, the next is {next}: the stream was recreated")
     } else {
         return Ok(());
     };

@@ -50,7 +50,7 @@ impl SqliteStore {
     /// `NotFound` for a missing file that must not be created; `Denied` for a file or folder that is
     /// not writable; `Corrupt` for a file that is not a database; `Unsupported` for the schema of a
     /// newer release; `Config` for the file of another application, a network file system, or options
-    /// that do not fit together; `Full` where the disk has no room.
+    /// that do not fit together; `Full` if the disk is full.
     pub async fn open(
         path: impl AsRef<Path>,
         options: SqliteOptions,
@@ -67,8 +67,8 @@ impl SqliteStore {
     /// and write the application's own tables in the same file.
     ///
     /// # Errors
-    /// The error of `work`; `Full`, `Unavailable` or `Conflict` (the file was replaced) where the
-    /// commit fails. With `Effect::Unknown` it may be stored all the same.
+    /// The error of `work`; `Full`, `Unavailable` or `Conflict` (the file was replaced) if the commit
+    /// fails. With `Effect::Unknown` the work may be stored all the same.
     pub async fn transaction<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Transaction<'_>) -> Result<T> + Send + 'static,
@@ -82,7 +82,7 @@ impl SqliteStore {
     /// is ended.
     ///
     /// # Errors
-    /// The error of `read`; `Conflict` where the file was replaced.
+    /// The error of `read`; `Conflict` if the file was replaced.
     pub async fn read<T: Send + 'static>(
         &self,
         read: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
@@ -148,7 +148,7 @@ impl SqliteStore {
         Error::new(
             ErrorKind::NotFound,
             format!(
-                "{}: the file holds no stream `{stream}`, and no outbox was declared for it. Open the \
+                "{}: the file has no stream `{stream}`, and no outbox was declared for it. Open the \
                  stream before publishing to it (client.producer), or, if it is elsewhere, call \
                  store.outbox and run its relay",
                 self.0.path.display()
@@ -162,8 +162,8 @@ impl SqliteStore {
     /// the file while it runs, calls this and waits for it.
     ///
     /// # Errors
-    /// `Unavailable` where another process keeps the write lock, or another program a read transaction;
-    /// `Full` where the disk has no room; `Conflict` where the file was replaced.
+    /// `Unavailable` if another process keeps the write lock, or another program a read transaction;
+    /// `Full` if the disk is full; `Conflict` if the file was replaced.
     pub async fn checkpoint(&self) -> Result<()> {
         self.0.writer.checkpoint().await
     }

@@ -120,7 +120,7 @@ impl Committer {
         ))
     }
 
-    /// Ends the writer: what was written is in the main file afterwards, where that is possible.
+    /// Ends the writer, and moves everything written to the main file if that is possible.
     pub(crate) fn close(mut self) {
         if let Err(error) = self.checkpoint() {
             tracing::warn!(path = %self.file.path().display(), %error, "the write-ahead log keeps data");
@@ -155,8 +155,8 @@ fn run(
     done
 }
 
-/// Returns the error for the other work of a transaction that one of them ended: it may be retried,
-/// also where the error of that one may not.
+/// Returns the error for the other work of a transaction that one closure ended: it may be retried,
+/// even if the error of that closure may not.
 fn undone(error: Error) -> Error {
     match error.kind() {
         ErrorKind::Full | ErrorKind::Unavailable => error,

@@ -35,8 +35,8 @@ impl Reserve {
             .map_err(|error| from_io(error, &path, "open the file that reserves disk space"))
     }
 
-    /// Makes the reserve as large as a log of `bytes`; it never shrinks here. Room is short where the next
-    /// commit may not fit beside it.
+    /// Grows the reserve to the size of a log of `bytes`; never shrinks it. Room is short if the next commit
+    /// may not fit beside it.
     pub(crate) fn cover(&self, bytes: u64) -> Room {
         let wanted = bytes.div_ceil(STEP).max(1) * STEP;
         let reserved = self.size() >= wanted || allocate(&self.0, wanted);
@@ -70,7 +70,7 @@ impl Reserve {
     }
 }
 
-/// Returns `false` only where the disk is full: a file system that cannot allocate keeps no reserve.
+/// Returns `false` only if the disk is full: a file system that cannot allocate keeps no reserve.
 #[cfg(target_os = "linux")]
 fn allocate(file: &File, bytes: u64) -> bool {
     use rustix::fs::{FallocateFlags, fallocate};

@@ -39,7 +39,7 @@ impl WalCheckpoint {
         }
     }
 
-    /// Empties the log where it is due. To be called after each commit, under the write lock.
+    /// Empties the log if that is due. Call it after each commit, under the write lock.
     pub(crate) fn after_commit(&mut self, connection: &Connection) {
         let size = self.size();
         if self.reserve.cover(size) == Room::Short && size >= SMALLEST {

@@ -1,4 +1,4 @@
-//! Other processes: this same test executable, told by the environment what to be.
+//! Other processes: this test executable again, whose role an environment variable sets.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
@@ -44,7 +44,7 @@ impl Process {
         Self { child, lines }
     }
 
-    /// The next thing that the child said; `None` once it is gone.
+    /// Returns the child's next message; `None` once it has ended.
     pub(crate) fn said(&mut self) -> Option<String> {
         let mut line = String::new();
         while self.lines.read_line(&mut line).unwrap() > 0 {
@@ -56,7 +56,7 @@ impl Process {
         None
     }
 
-    /// SIGKILL.
+    /// Sends SIGKILL.
     pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
@@ -65,7 +65,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // It may be gone already.
+        // It may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -73,7 +73,7 @@ impl Drop for Process {
 
 fn say(what: impl std::fmt::Display) {
     let mut out = std::io::stdout().lock();
-    // The parent may be gone: then this process ends too.
+    // The write fails if the parent has ended: then this process ends too.
     if writeln!(out, "\n@ {what}")
         .and_then(|()| out.flush())
         .is_err()
@@ -82,7 +82,7 @@ fn say(what: impl std::fmt::Display) {
     }
 }
 
-/// Not a test of its own: what a child process does.
+/// Runs the role of a child process; not a test.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn role() {
     let Ok(role) = std::env::var(ROLE) else {
@@ -102,7 +102,7 @@ async fn role() {
     }
 }
 
-/// Sends until it is killed, and says what was acknowledged.
+/// Sends until it is killed, and reports what was acknowledged.
 async fn produce(file: &Path, name: &str) {
     let runtime = aqueduct_runtime::tokio();
     let orders = resource(&SqliteBackend::new(), file, "orders", &[]).unwrap();
@@ -114,7 +114,7 @@ async fn produce(file: &Path, name: &str) {
     }
 }
 
-/// Sends as fast as it can between two signs of the parent, and says how many were stored.
+/// Sends as fast as it can between two signals of the parent, and reports how many were stored.
 async fn contend(file: &Path, name: &str) {
     let runtime = aqueduct_runtime::tokio();
     let orders = resource(&SqliteBackend::new(), file, "orders", &[]).unwrap();
@@ -130,7 +130,7 @@ async fn contend(file: &Path, name: &str) {
     say(stored);
 }
 
-/// Takes a lease, says so, and keeps it until it is killed.
+/// Takes a lease, reports it, and keeps it until it is killed.
 async fn hold(file: &Path, name: &str) {
     let runtime = aqueduct_runtime::tokio();
     let orders = resource(&SqliteBackend::new(), file, "orders", &[]).unwrap();
@@ -146,7 +146,7 @@ async fn hold(file: &Path, name: &str) {
     std::future::pending::<()>().await;
 }
 
-/// Stays in a transaction, until it is killed.
+/// Stays in a transaction until it is killed.
 async fn stay(file: &Path) {
     let runtime = aqueduct_runtime::tokio();
     let store = SqliteBackend::new()
@@ -161,7 +161,7 @@ async fn stay(file: &Path) {
     stayed.await.unwrap();
 }
 
-/// Opens the file to send, and says what came of it.
+/// Opens the file for sending, and reports the result.
 async fn open(file: &Path) {
     let runtime = aqueduct_runtime::tokio();
     let orders = resource(&SqliteBackend::new(), file, "orders", &[]).unwrap();
@@ -171,8 +171,7 @@ async fn open(file: &Path) {
     }
 }
 
-/// Waits for events that never come, and says how many microseconds of CPU that took, and how many
-/// went by.
+/// Waits for events that never come, and reports the microseconds of CPU time and of elapsed time.
 async fn idle(file: &Path) {
     let runtime = aqueduct_runtime::tokio();
     let orders = resource(&SqliteBackend::new(), file, "orders", &[]).unwrap();
@@ -194,7 +193,7 @@ async fn idle(file: &Path) {
     say(format_args!("{} {}", used.as_micros(), went_by.as_micros()));
 }
 
-/// What all threads of this process had of the processors.
+/// Returns the CPU time of all threads of this process.
 fn cpu_time() -> Duration {
     let used = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
     Duration::new(used.tv_sec as u64, used.tv_nsec as u32)

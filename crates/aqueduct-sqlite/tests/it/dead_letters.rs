@@ -234,7 +234,7 @@ async fn a_held_key_stays_held_until_released_even_without_its_letters() {
     );
 }
 
-/// Stores nothing: its events fail at once in the group that they are for, and are buried again.
+/// Stores nothing: its events fail again at once in their group, and become dead letters again.
 struct FailsAgain {
     dead_letters: std::sync::Arc<dyn DeadLetterStore>,
     dead_letter: DeadLetter,

@@ -97,7 +97,7 @@ async fn what_is_missing_is_created_or_named() {
     );
 }
 
-/// Opens `file` as somebody who is not root, since root may write everything.
+/// Opens `file` as a user other than root, since root may write everything.
 fn open_as_nobody(file: &Path) -> String {
     let root = rustix::process::geteuid().is_root();
     let mut child = Process::with("open", file, "", |command| {
@@ -115,8 +115,8 @@ async fn a_read_only_folder_or_file_is_denied_in_words() {
     let mode = |path: &Path, mode| {
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
     };
-    // They stay where two connections were closed at the same moment, each taking the other for one
-    // that goes on; else they go away, perhaps just now.
+    // They stay if two connections were closed at the same instant, each taking the other for an open
+    // one; otherwise SQLite removes them, perhaps just now.
     for left in ["events.db-wal", "events.db-shm"] {
         let open_to_all = std::fs::Permissions::from_mode(0o666);
         let _ = std::fs::set_permissions(place.folder.path().join(left), open_to_all);
@@ -159,7 +159,7 @@ async fn a_full_disk_is_told_and_costs_nothing_that_was_stored() {
             .sql("limit the file")
         })
     };
-    // Below what is there, the file may just not grow.
+    // A limit below the present size only stops the file from growing.
     limit(1).await.unwrap();
     let large: Vec<_> = (1..200)
         .map(|n| event("a", n).with_data(vec![b'x'; 4000]))
@@ -173,7 +173,7 @@ async fn a_full_disk_is_told_and_costs_nothing_that_was_stored() {
             (ErrorKind::Full, Effect::None),
             "{error}"
         );
-        // It goes on by itself once there is room.
+        // Retried, since it succeeds once there is room.
         assert_eq!(error.retry(), Retry::After(Duration::from_secs(1)));
     }
     let log = place.log(&[]).await;

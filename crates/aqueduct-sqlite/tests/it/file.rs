@@ -1,4 +1,4 @@
-//! The file itself: replaced under a running process, copied, or on a disk that is full.
+//! The file itself: replaced under a running process, copied, or on a full disk.
 
 use std::path::Path;
 use std::process::Command;
@@ -9,8 +9,8 @@ use aqueduct_sqlite::{SqliteBackend, SqliteOptions};
 
 use crate::support::*;
 
-/// Does something to the file under a running store, and checks that every call fails and that nothing
-/// is written to what stands at the path afterwards.
+/// Replaces the file under a running store, and checks that every call fails and that nothing is
+/// written to the file that is at the path afterwards.
 async fn replaced(replace: impl FnOnce(&Path)) {
     let place = Place::new();
     let producer = place.producer(&[("partitions", "1")]).await;
@@ -43,7 +43,7 @@ async fn replaced(replace: impl FnOnce(&Path)) {
     let read = waiting.await.unwrap().unwrap_err();
     assert_eq!(read.kind(), ErrorKind::Conflict, "{read}");
     assert!(store.checkpoint().await.is_err());
-    // Nor is a new file made beside it.
+    // Nor is a new file created beside it.
     let other = place.resource("payments", &[]);
     assert!(other.producer(&place.runtime).await.is_err());
     drop((store, producer, log, other));
@@ -128,7 +128,7 @@ async fn checkpoints_of_another_process_are_no_replacement() {
     assert_eq!(read_stream(&*log).await.len(), 20);
 }
 
-/// Reads the events in a copy of the one file.
+/// Counts the events in a copy of the main file alone.
 async fn events_in_a_copy(file: &Path) -> usize {
     let folder = tempfile::tempdir().unwrap();
     let copy = folder.path().join("copy.db");
@@ -149,7 +149,7 @@ async fn after_a_checkpoint_a_copy_of_the_one_file_is_the_data() {
     }
     orders.close().await.unwrap();
     assert_eq!(events_in_a_copy(&place.file()).await, 50);
-    // It may be used further.
+    // The store can still be used.
     send(&*producer, &[event("a", 50)]).await;
 }
 
@@ -168,7 +168,7 @@ async fn the_last_handle_of_a_process_leaves_one_file() {
     assert_eq!(events_in_a_copy(&place.file()).await, 50);
 }
 
-/// A small disk in memory, which only root can make.
+/// A small disk in memory, which only root can mount.
 struct SmallDisk(tempfile::TempDir);
 
 impl SmallDisk {
@@ -190,7 +190,7 @@ impl SmallDisk {
 
 impl Drop for SmallDisk {
     fn drop(&mut self) {
-        // Lazily: a store may just be closing its files.
+        // Lazily: a store may still be closing its files.
         let _ = Command::new("umount").arg("-l").arg(self.0.path()).status();
     }
 }
@@ -214,7 +214,7 @@ async fn a_disk_that_fills_up_is_no_dead_end() {
     let mut stored = 0;
     send(&*producer, &batch()).await;
     stored += 20;
-    // Something else takes the rest of the disk.
+    // Fill the rest of the disk.
     let _ = std::fs::write(&ballast, vec![1; 12 << 20]);
     let mut refused = None;
     for _ in 0..1000 {
@@ -229,12 +229,12 @@ async fn a_disk_that_fills_up_is_no_dead_end() {
     let refused = refused.expect("the disk fills up");
     assert_eq!(refused.kind(), ErrorKind::Full, "{refused}");
     assert!(refused.is_retryable());
-    // What is stored can be read, also by a process that opens the file now.
+    // Stored events can still be read, even by a process that opens the file now.
     let other = SqliteBackend::new();
     let again = resource(&other, &file, "orders", &[("sync", "normal")]).unwrap();
     let log = log_of(&*again, &runtime).await.unwrap();
     assert_eq!(read_stream(&*log).await.len(), stored);
-    // Once there is room it goes on by itself.
+    // Once there is room, writes succeed again.
     std::fs::remove_file(&ballast).unwrap();
     until("the disk takes events again", || async {
         producer.send_batch(&batch()).await.into_result().is_ok()
@@ -257,7 +257,7 @@ async fn the_log_leaves_room_for_the_data_on_a_small_disk() {
         .await
         .unwrap();
     use aqueduct_sqlite::SqlResultExt as _;
-    // The same pages again and again: far more log than data, and far less than the default limit.
+    // The same pages again and again: much more log than data, and much less than the default limit.
     for n in 0..600 {
         store
             .transaction(move |tx| {

@@ -219,7 +219,7 @@ async fn a_member_is_dead_once_its_store_is_gone_and_never_before() {
     assert!(!store.is_dead(&"never seen".into()));
     drop(theirs);
     until("its lock is free", || async { store.is_dead(&owner) }).await;
-    // It stays known to be dead while a lease names it, and is forgotten after.
+    // A dead process is remembered while a lease names it, and forgotten afterwards.
     store.join(&"three".into()).await.unwrap();
     store.list(&key(), &[]).await.unwrap();
     assert!(store.is_dead(&owner));

@@ -306,7 +306,7 @@ async fn a_deleted_stream_is_gone_for_everybody_and_can_be_made_anew() {
     assert_eq!(refused.kind(), ErrorKind::NotFound);
     let mut noticed = reader.read(1).await;
     if noticed.is_ok() {
-        // It had fetched that much before.
+        // These events were fetched before.
         noticed = reader.read(1).await;
     }
     assert!(noticed.unwrap_err().is(ErrorKind::NotFound));

@@ -1,4 +1,4 @@
-//! The SQLite backend against real files: each test has a folder of its own.
+//! Tests of the SQLite backend on real files: each test has its own folder.
 
 #![allow(clippy::unwrap_used)]
 

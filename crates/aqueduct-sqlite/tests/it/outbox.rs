@@ -9,7 +9,7 @@ use async_trait::async_trait;
 
 use crate::support::*;
 
-/// Stores elsewhere, but fails every third call: half of those after it has stored.
+/// Stores elsewhere, but fails every third call; half of the failures come after storing.
 struct Flaky {
     inner: Arc<dyn Producer>,
     calls: AtomicUsize,
@@ -114,7 +114,7 @@ async fn any_other_stream_is_relayed_in_order_despite_failures() {
     let mut next = std::collections::BTreeMap::<String, u64>::new();
     for record in read_stream(&*log).await {
         let next = next.entry(record.event.key().unwrap().into()).or_default();
-        // What was sent twice comes again from an earlier place; the first occurrences are dense.
+        // Resent events repeat earlier ones; the first occurrences have no gaps.
         assert!(
             number(&record) <= *next,
             "{} came before {next}",
@@ -153,13 +153,13 @@ async fn draining_answers_the_failure_and_keeps_what_is_not_stored() {
     assert_eq!(outbox.len().await.unwrap(), 0);
 }
 
-/// Publishes and answers with the error, after which nothing of the call may be there.
+/// Publishes and returns the error, after which nothing of the call may be stored.
 async fn refused(store: &SqliteStore, stream: &str, events: Vec<Event>) -> Error {
     let (again, stream) = (store.clone(), StreamName::new(stream));
     store
         .transaction(move |tx| {
             let error = again.publish_in(tx, &stream, &events).unwrap_err();
-            // Committed: what it had written by then would show.
+            // Committed, so that anything written before the error would show.
             Ok(error)
         })
         .await
@@ -172,7 +172,7 @@ async fn an_event_over_the_limit_of_its_stream_is_refused_before_anything_is_wri
     let log = place.log(&[("max_event_bytes", "2KiB")]).await;
     let large = event("a", 2).with_data(vec![0; 4096]);
     let size = large.approximate_size().to_string();
-    // Whoever opens the file without naming a limit has the stream's.
+    // Opening the file without a limit takes the stream's.
     let other = SqliteBackend::new();
     let store = other
         .store(place.file(), SqliteOptions::default(), &place.runtime)
@@ -273,7 +273,7 @@ async fn events_that_wait_in_the_outbox_stay_before_those_of_a_stream_created_la
     };
     publish(1).await;
     publish(2).await;
-    // The stream is created in the same file, and used in both ways.
+    // The stream is now created in the same file and used directly.
     let producer = place.producer(&[]).await;
     send(&*producer, &[event("a", 3)]).await;
     publish(4).await;

@@ -24,7 +24,7 @@ async fn what_was_acknowledged_survives_sigkill_at_any_moment() {
                 break;
             }
         }
-        // Somewhere within the next sends.
+        // Kill it at a different point in each round.
         tokio::time::sleep(Duration::from_micros(round * 311)).await;
         child.kill();
         while let Some(said) = child.said() {
@@ -123,7 +123,7 @@ async fn two_processes_share_a_stream_and_wake_each_other() {
             let mut seen = BTreeMap::<String, u64>::new();
             let begun = Instant::now();
             while total.load(Ordering::Relaxed) < 600 && begun.elapsed() < Duration::from_secs(25) {
-                // Its own wait is far longer: only a wake-up from the other process ends it in time.
+                // The reader's own wait is much longer: only a wake-up by the other process ends it in time.
                 let read = tokio::time::timeout(Duration::from_millis(500), reader.read(100));
                 let Ok(batch) = read.await else { continue };
                 for record in batch.unwrap().records {
@@ -161,7 +161,7 @@ async fn a_killed_processes_leases_are_free_at_once() {
     assert!(!leases.is_dead(&owner));
     child.kill();
     assert!(leases.is_dead(&owner), "the kernel freed its lock");
-    // A process that starts only now knows it too.
+    // A process that starts later sees it too.
     let late = resource_elsewhere(&place).await;
     late.list(&key, &[]).await.unwrap();
     assert!(late.is_dead(&owner));

@@ -33,7 +33,7 @@ async fn old_events_go_and_who_wants_them_is_told() {
             .unwrap()
             .is(ErrorKind::PositionExpired)
     );
-    // Positions go on where they were.
+    // Positions continue after the removed ones.
     send(&*producer, &[event("a", 2)]).await;
     let batch = earliest.read(10).await.unwrap();
     assert_eq!(batch.records[0].position, Position::new(3));

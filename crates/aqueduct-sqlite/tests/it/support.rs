@@ -9,7 +9,7 @@ use aqueduct_core::{
 use aqueduct_sqlite::{SqliteBackend, SqliteOptions, SqliteStore};
 use tempfile::TempDir;
 
-/// A folder, a backend and a runtime of their own.
+/// A folder with its own backend and runtime.
 pub(crate) struct Place {
     pub(crate) folder: TempDir,
     pub(crate) backend: SqliteBackend,
@@ -110,7 +110,7 @@ pub(crate) async fn open(
     log.open(&request(&partition.into(), from)).await.unwrap()
 }
 
-/// All that a partition holds now.
+/// Reads all events that a partition has now.
 pub(crate) async fn read_all(log: &dyn PartitionedLog, partition: &PartitionId) -> Vec<Record> {
     let request = request(partition, ReadFrom::Earliest);
     let mut reader = log.open(&request).await.unwrap();
@@ -126,7 +126,7 @@ pub(crate) async fn read_all(log: &dyn PartitionedLog, partition: &PartitionId) 
     }
 }
 
-/// All that a stream holds now, partition after partition.
+/// Reads all events that a stream has now, partition after partition.
 pub(crate) async fn read_stream(log: &dyn PartitionedLog) -> Vec<Record> {
     let mut records = Vec::new();
     for partition in log.partitions().await.unwrap() {
@@ -135,7 +135,7 @@ pub(crate) async fn read_stream(log: &dyn PartitionedLog) -> Vec<Record> {
     records
 }
 
-/// Waits until `done` says so; a test that waits longer has failed.
+/// Waits until `done` returns `true`; panics at the deadline.
 pub(crate) async fn until<F: Future<Output = bool>>(what: &str, mut done: impl FnMut() -> F) {
     let begun = Instant::now();
     while !done().await {

@@ -127,7 +127,7 @@ async fn what_was_asked_for_before_the_store_closed_is_written() {
     for n in 0..20i64 {
         let write = store
             .transaction(move |tx| tx.execute("INSERT INTO note VALUES (?1)", [n]).sql("note"));
-        // Polled once: it is asked for, and nobody waits for the answer.
+        // Polled once and dropped: the work is submitted, and its caller is gone.
         let _ = futures::FutureExt::now_or_never(write);
     }
     drop(store);
@@ -144,8 +144,8 @@ fn note(store: &SqliteStore, n: i64) -> impl Future<Output = Result<usize>> + us
     }
 }
 
-/// Whatever a closure does to the transaction that it shares: nobody is told that what is gone is
-/// stored, or that what is stored had no effect.
+/// A closure may end or roll back the transaction that it shares with others: no caller gets a success
+/// for work that was rolled back, or an error for work that was stored.
 #[tokio::test]
 async fn a_closure_that_ends_the_transaction_misleads_nobody() {
     for sql in [
@@ -166,14 +166,14 @@ async fn a_closure_that_ends_the_transaction_misleads_nobody() {
         });
         let mut holds = pin!(holds);
         assert!(holds.as_mut().now_or_never().is_none());
-        // All of these wait for the writer together, and share the next commit.
+        // All of these wait for the writer at once, and share the next commit.
         let mut before = pin!(note(&store, 1));
         let mut ends = pin!(store.transaction(move |tx| tx.execute_batch(sql).sql("end it")));
         let mut behind = pin!(note(&store, 2));
         assert!(before.as_mut().now_or_never().is_none());
         assert!(ends.as_mut().now_or_never().is_none());
         assert!(behind.as_mut().now_or_never().is_none());
-        // Longer than one commit goes on taking work.
+        // Longer than the time during which a commit accepts work.
         std::thread::sleep(Duration::from_millis(30));
         go.send(()).unwrap();
         holds.await.unwrap();

@@ -31,7 +31,7 @@ async fn the_write_ahead_log_stays_under_its_limit_with_slow_readers_and_a_busy_
             while !stop.load(Ordering::Relaxed) {
                 let batch = reader.read(50).await.unwrap();
                 read.fetch_add(batch.records.len() as u64, Ordering::Relaxed);
-                // Two dawdle over each batch, two never pause.
+                // Two readers pause after each batch, two never do.
                 if n < 2 {
                     tokio::time::sleep(Duration::from_millis(20)).await;
                 }
@@ -67,7 +67,7 @@ async fn many_writers_of_one_file_keep_the_limit_together() {
     let options = [("wal_limit", "4MiB"), ("sync", "normal")];
     let mut writers = Vec::new();
     for _ in 0..8 {
-        // A backend of its own shares nothing but the file, as another process does.
+        // A separate backend shares only the file, as another process does.
         let backend = aqueduct_sqlite::SqliteBackend::new();
         let orders = resource(&backend, &place.file(), "orders", &options).unwrap();
         writers.push(orders.producer(&place.runtime).await.unwrap());

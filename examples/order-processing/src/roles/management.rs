@@ -7,7 +7,7 @@ use crate::order::{Status, StatusChange, kind};
 
 pub(crate) const SOURCE: &str = "/order-processing/management";
 
-/// What this role needs of any event of the flow.
+/// The part of any event of the flow that this role needs.
 #[derive(Deserialize)]
 struct AboutOrder {
     order_id: String,

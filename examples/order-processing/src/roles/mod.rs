@@ -7,10 +7,10 @@ use aqueduct::{Completion, Event, Result, StreamName};
 use aqueduct_sqlite::SqliteStore;
 use rusqlite::Transaction;
 
-/// What every role works with.
+/// The resources that every role uses.
 #[derive(Clone)]
 pub(crate) struct Shop {
-    /// The file of the roles' own tables, and of the streams where these are embedded.
+    /// The file of the roles' own tables, and of the streams if these are embedded.
     pub(crate) store: SqliteStore,
     pub(crate) credit_limit: rust_decimal::Decimal,
 }

@@ -20,7 +20,7 @@ pub(crate) const SOURCE: &str = "/order-processing/placement";
 /// The most lines of one transaction.
 const BATCH: usize = 256;
 
-/// How long placement waits before it tries a transaction again.
+/// How long placement waits before it retries a transaction.
 const RETRY: Duration = Duration::from_millis(500);
 
 /// Reads the input to its end: validates each line and publishes `OrderPlaced`. An invalid line becomes
@@ -71,8 +71,8 @@ pub(crate) async fn run(
     Ok(valid)
 }
 
-/// Runs a transaction until it succeeds or fails for good. The file may be busy, where another process is
-/// stopped, or its disk full; the stall timeout ends the wait.
+/// Runs a transaction until it succeeds or fails for good. The file may be busy because another process
+/// is stopped, or the disk may be full; the stall timeout ends the wait.
 async fn patiently<T, F>(mut transaction: impl FnMut() -> F) -> Result<T>
 where
     F: Future<Output = Result<T>>,
@@ -119,7 +119,7 @@ fn take_in(tx: &Transaction<'_>, input: &str, lines: &[Line]) -> Result<TakenIn>
     Ok(taken)
 }
 
-/// An order's id and, unless it was taken in before, its event.
+/// The id of an order and, unless it was taken in before, its event.
 type Placed = (String, Option<Event>);
 
 /// Takes in the order of a line, or returns why the line is not a valid order.

@@ -9,27 +9,26 @@ use futures::lock::Mutex as Turns;
 use crate::error;
 use crate::source::log::{Source, lock};
 
-/// How long a registered consumer may take to become active. The service takes seconds.
+/// The limit of the wait for a new consumer to become active; the service takes a few seconds.
 const REGISTRATION: Duration = Duration::from_secs(60);
 
-/// Refusals to register before the stream counts as full.
+/// The number of throttled registrations after which the stream counts as full.
 const REFUSALS: u32 = 3;
 
-/// The service refuses a subscription within five seconds of the last one for the same shard and
-/// consumer.
+/// The service rejects a subscription within this time of the last one of the same shard and consumer.
 const BETWEEN: Duration = Duration::from_secs(5);
 
-/// What the subscriptions of one process share.
+/// The state shared by the subscriptions of one process.
 #[derive(Default)]
 pub(in crate::source) struct Consumers {
     /// The ARNs of the consumers by name; held while one of them is registered.
     arns: Turns<BTreeMap<SmallStr, SmallStr>>,
-    /// When a subscription for a consumer's ARN and a shard began last.
+    /// When the last subscription of a consumer's ARN and a shard began.
     begun: Mutex<BTreeMap<(SmallStr, PartitionId), Instant>>,
 }
 
 impl Consumers {
-    /// The ARN of the consumer `name`, which is registered where it is missing.
+    /// Returns the ARN of the consumer `name`, which is registered if it is missing.
     pub(super) async fn arn(&self, source: &Source, name: &SmallStr) -> Result<SmallStr> {
         let mut arns = self.arns.lock().await;
         if let Some(arn) = arns.get(name) {
@@ -40,19 +39,19 @@ impl Consumers {
         Ok(arn)
     }
 
-    /// Forgets a consumer that the service does not know any more.
+    /// Forgets a consumer that the service no longer knows.
     pub(super) async fn forget(&self, name: &SmallStr) {
         self.arns.lock().await.remove(name);
     }
 
-    /// When a shard may be subscribed to again.
+    /// Returns when a shard may be subscribed to again.
     pub(super) fn due(&self, arn: &SmallStr, shard: &PartitionId) -> Instant {
         let begun = lock(&self.begun);
         let last = begun.get(&(arn.clone(), shard.clone())).copied();
         last.map_or(Instant::default(), |last| last + BETWEEN)
     }
 
-    /// Notes that a subscription began, or may have.
+    /// Notes that a subscription began, or may have begun.
     pub(super) fn begins(&self, arn: &SmallStr, shard: &PartitionId, now: Instant) {
         lock(&self.begun).insert((arn.clone(), shard.clone()), now);
     }
@@ -70,17 +69,18 @@ async fn ready(source: &Source, name: &SmallStr) -> Result<SmallStr> {
     loop {
         match describe(source, &stream, name).await {
             Ok((arn, ConsumerStatus::Active)) => return Ok(arn),
-            // Being made, or going: then it is made again.
+            // Being created, or being deleted: then it is registered again.
             Ok(_) => {}
             Err(error) if error.is(ErrorKind::NotFound) => {
                 match register(source, &stream, name).await {
                     Ok(()) => {}
-                    // One code says both: too many in this second, or no further one at all.
+                    // One error code means either: too many this second, or no further one at all.
                     Err(error) if error.is(ErrorKind::Throttled) && refused < REFUSALS => {
                         refused += 1;
                     }
                     Err(error) if error.is(ErrorKind::Throttled) => {
-                        let message = format!("no room for consumer {name}: {error}");
+                        let message =
+                            format!("the stream has no room for consumer {name}: {error}");
                         return Err(Error::new(ErrorKind::Full, message).with_source(error));
                     }
                     Err(error) => return Err(error),
@@ -92,7 +92,7 @@ async fn ready(source: &Source, name: &SmallStr) -> Result<SmallStr> {
             return Err(Error::new(
                 ErrorKind::TimedOut,
                 format!(
-                    "stream {}: consumer {name} is not active within {REGISTRATION:?}",
+                    "stream {}: consumer {name} did not become active within {REGISTRATION:?}",
                     kinesis.shown
                 ),
             ));
@@ -120,7 +120,7 @@ async fn describe(
     let consumer = answer.consumer_description.ok_or_else(|| {
         Error::new(
             ErrorKind::Unavailable,
-            format!("{}: an empty answer", what()),
+            format!("{}: the response is empty", what()),
         )
     })?;
     Ok((consumer.consumer_arn.into(), consumer.consumer_status))
@@ -141,7 +141,7 @@ async fn register(source: &Source, stream: &SmallStr, name: &SmallStr) -> Result
             tracing::info!(stream = %kinesis.shown, consumer = %name, "consumer registered");
             Ok(())
         }
-        // Somebody else did, or it is about to go.
+        // Another process registered it, or it is being deleted: the next look decides.
         Err(error) if error.is(ErrorKind::Conflict) => Ok(()),
         Err(error) => Err(error),
     }

@@ -1,5 +1,5 @@
-//! Enhanced fan-out: the service pushes, over one subscription per shard and consumer that lives
-//! five minutes and is renewed before.
+//! Enhanced fan-out: the service pushes records, over one subscription per shard and consumer that
+//! lasts five minutes and is renewed before.
 
 mod consumers;
 mod subscription;

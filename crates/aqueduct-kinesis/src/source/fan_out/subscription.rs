@@ -15,17 +15,17 @@ use crate::source::feed::{Chunk, Chunks, Link, behind, ids};
 use crate::source::place::Place;
 use crate::source::polling::Polling;
 
-/// A subscription lives five minutes; it is renewed before, by our choice of the moment.
+/// The service ends a subscription after five minutes; renewing it earlier avoids a break in between.
 const RENEW_AFTER: Duration = Duration::from_secs(285);
 
-/// The service sends an event every few seconds, records or not. Without one for so long the
-/// connection is dead, whatever it says.
+/// The service sends an event every few seconds, with or without records. After this long without one,
+/// the connection counts as dead.
 const SILENCE: Duration = Duration::from_secs(30);
 
-/// Between two tries to subscribe.
+/// The back-off between two attempts to subscribe.
 const BACKOFF: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(10));
 
-/// After so many failures in a row the reader tells of them.
+/// The reader reports failures after this many in a row.
 const TELL_AFTER: u32 = 4;
 
 /// Fetches one shard by SubscribeToShard.
@@ -33,18 +33,18 @@ pub(in crate::source) struct FanOut {
     link: Link,
     place: Place,
     max_bytes: usize,
-    /// The registered consumer; an error where the group's name can be none.
+    /// The name of the registered consumer; an error if the group's name is not valid as one.
     consumer: Result<SmallStr>,
     fall_back: bool,
 }
 
 /// How a subscription ended.
 enum Ended {
-    /// The shard has ended, or nobody takes the chunks any more.
+    /// The shard has ended, or the reader was dropped.
     ForGood,
     /// It is time for the next one.
     Renew,
-    /// The connection broke, or somebody else took over.
+    /// The connection broke, or another process took the subscription over.
     Broken(Error),
 }
 
@@ -65,7 +65,7 @@ impl FanOut {
         }
     }
 
-    /// Fetches until the shard ends or nobody takes the chunks any more.
+    /// Fetches until the shard ends or the reader is dropped.
     pub(in crate::source) async fn run(mut self, mut chunks: Chunks) {
         let mut failures = 0;
         loop {
@@ -126,7 +126,8 @@ impl FanOut {
             };
             let invalid = is_invalid(&failed);
             if invalid && std::mem::take(&mut again) {
-                // The future is refused, and only this answer told what time it is there.
+                // The service rejects a time in the future by its own clock, which only this
+                // response has told.
                 now = source.time.now().saturating_sub(Duration::from_secs(2));
                 continue;
             }
@@ -136,7 +137,7 @@ impl FanOut {
                     return Err(self.link.unknown(sequence, error));
                 }
                 (_, ErrorKind::NotFound) => source.consumers.forget(name).await,
-                // Its answer was lost: it may stand.
+                // Its response was lost: the subscription may exist.
                 (_, ErrorKind::TimedOut | ErrorKind::Conflict) => {
                     source.consumers.begins(&arn, &shard.id, begun);
                 }
@@ -167,7 +168,7 @@ impl FanOut {
             };
             let event = match event {
                 Ok(Some(SubscribeToShardEventStream::SubscribeToShardEvent(event))) => event,
-                // What a later version of the service adds.
+                // An event that a later version of the service adds.
                 Ok(Some(_)) => continue,
                 Ok(None) => return Ended::Renew,
                 Err(failed) => return Ended::Broken(self.failure(&failed)),
@@ -191,7 +192,7 @@ impl FanOut {
             ..Chunk::default()
         };
         if let Some(told) = event.child_shards.filter(|told| !told.is_empty())
-            // Some name the children of a closed shard before all of it was sent.
+            // Some implementations name the children of a closed shard before all its records are sent.
             && (goes_on.is_empty() || event.records.is_empty())
         {
             chunk.children = Some(self.link.children(ids(&told)).await?);
@@ -229,7 +230,7 @@ impl FanOut {
     }
 }
 
-/// Whether the service says no rather than not now.
+/// Returns whether the service refused for good, not just for now.
 fn is_refusal(error: &Error) -> bool {
     matches!(
         error.kind(),
@@ -241,7 +242,7 @@ fn is_refusal(error: &Error) -> bool {
     )
 }
 
-/// The consumer of a group, whose name must be one that the service takes.
+/// Returns the consumer name of a group; an error if the service does not accept that name.
 fn consumer_of(group: &GroupName) -> Result<SmallStr> {
     if is_consumer_name(group.as_str()) {
         return Ok(group.text().clone());

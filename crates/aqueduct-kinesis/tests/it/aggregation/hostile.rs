@@ -1,4 +1,4 @@
-//! Messages that no library writes, under a right checksum.
+//! Messages that no library writes, with a valid checksum.
 
 use aqueduct_core::HashRange;
 use aqueduct_kinesis::aggregation::{BrokenAggregate, MAGIC, is_aggregated, split, split_within};
@@ -37,15 +37,15 @@ fn ordinary_records_are_no_aggregates() {
 #[test]
 fn fields_come_in_any_order_and_unknown_ones_are_passed_over() {
     let message = [
-        // A record before its tables; in it data first, then tags, the hash, and the key twice:
-        // the last counts.
+        // A record before its tables, with data first, then tags, the hash, and the key twice:
+        // the last one counts.
         &b"\x1a\x10\x1a\x02hi\x22\x04\x0a\x02no\x10\x00\x08\x07\x08\x01"[..],
-        // Unknown: a number, eight bytes, a text, a group with a group in it, four bytes.
+        // Unknown fields: a varint, eight bytes, a string, a nested group, four bytes.
         b"\x20\xff\x01\x29\0\0\0\0\0\0\0\0\x32\x01x\x3b\x43\x08\x01\x44\x3c\x45\0\0\0\0",
-        // A known number with another type is unknown too.
+        // A known field number with another wire type is unknown too.
         b"\x18\x05",
         b"\x0a\x01a\x12\x011\x0a\x01b",
-        // A record with its length in more bytes than it needs.
+        // A record with an overlong length.
         b"\x1a\x84\x80\x00\x08\x00\x1a\x00",
     ]
     .concat();
@@ -118,7 +118,7 @@ fn groups_without_end_are_given_up() {
     assert_eq!(broken(&[0x3b; 100_000]), BrokenAggregate::Malformed);
 }
 
-/// Bytes that often are fields of an aggregate.
+/// Generates bytes that are often fields of an aggregate.
 fn message() -> impl Strategy<Value = Vec<u8>> {
     let field = prop_oneof![
         vec(any::<u8>(), 0..8),

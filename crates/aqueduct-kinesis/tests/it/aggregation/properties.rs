@@ -7,7 +7,8 @@ use proptest::prelude::*;
 
 type Record = (String, Option<u128>, Vec<u8>);
 
-/// Keys return often; hash keys lie at the ends and anywhere; lengths need one to three bytes.
+/// Generates records with repeated keys, hash keys at both ends and between, and lengths that need one
+/// to three bytes.
 fn records() -> impl Strategy<Value = Vec<Record>> {
     let key = prop_oneof![3 => "[a-c]", 1 => "\\PC{0,40}", 1 => "[a-z]{128,256}"];
     let hash = prop_oneof![Just(0), Just(u128::MAX), 0..200u128, any::<u128>()];
@@ -15,7 +16,7 @@ fn records() -> impl Strategy<Value = Vec<Record>> {
     vec((key, option::of(hash), data), 0..24)
 }
 
-/// Data of which the length alone matters.
+/// Generates data of which only the length matters.
 fn filled(length: std::ops::Range<usize>) -> impl Strategy<Value = Vec<u8>> {
     (length, any::<u8>()).prop_map(|(length, byte)| vec![byte; length])
 }
@@ -31,7 +32,7 @@ fn aggregate(records: &[Record]) -> Aggregate {
 }
 
 fn whole(records: &[Record]) -> Bytes {
-    // Without records it is not longer than magic and checksum, and so not an aggregate.
+    // Without records it is only magic and checksum, and so not an aggregate.
     let mut all = records.to_vec();
     all.push(("last".into(), None, b"last".to_vec()));
     aggregate(&all).finish()

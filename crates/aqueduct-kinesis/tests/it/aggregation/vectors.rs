@@ -1,4 +1,4 @@
-//! What Amazon's libraries for Python and Node.js made: `integration-tests/interop` makes it anew.
+//! Vectors made by Amazon's libraries for Python and Node.js; `integration-tests/interop` regenerates them.
 
 use std::fs;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! A server in process, streams on it, and faults between it and its clients.
+//! An in-process server, streams on it, and faults between it and its clients.
 #![allow(dead_code, clippy::unwrap_used)]
 
 use std::sync::Arc;
@@ -34,12 +34,12 @@ impl Server {
         }
     }
 
-    /// A name that no other stream of this server has.
+    /// Returns a name that no other stream of this server has.
     pub(crate) fn name(&self) -> String {
         format!("stream-{}", self.streams.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// A new stream of that many shards, polled often.
+    /// Creates a stream of `shards` shards, polled often.
     pub(crate) async fn stream(&self, shards: u32, options: &[(&'static str, &str)]) -> Stream {
         let stream = self.at(&self.name(), options);
         let admin = stream.admin().await;
@@ -50,13 +50,13 @@ impl Server {
         stream
     }
 
-    /// The stream of that name, as a process of its own would open it.
+    /// Opens the stream `name` as another process would.
     pub(crate) fn at(&self, name: &str, options: &[(&'static str, &str)]) -> Stream {
         Stream::open(self.kinesis.endpoint(), name, options)
     }
 }
 
-/// One stream, over connections of its own.
+/// One stream, with its own connections.
 pub(crate) struct Stream {
     pub(crate) name: String,
     pub(crate) resource: Arc<dyn Resource>,
@@ -78,7 +78,7 @@ impl Stream {
         }
     }
 
-    /// The same stream with other options, over the same connections.
+    /// Returns the same stream with other options, over the same connections.
     pub(crate) fn with(&self, options: &[(&'static str, &str)]) -> Self {
         Self {
             name: self.name.clone(),
@@ -108,7 +108,7 @@ impl Stream {
         self.resource.admin(&self.runtime).await.unwrap()
     }
 
-    /// A client of Amazon's SDK, without anything of ours.
+    /// Returns a plain client of the AWS SDK.
     pub(crate) fn raw(&self) -> Client {
         Client::from_conf(
             aws_sdk_kinesis::Config::builder()
@@ -145,7 +145,7 @@ pub(crate) fn resource(
     KinesisBackend::with(aws).parse(name, &url, all)
 }
 
-/// Waits until `done` answers something.
+/// Waits until `done` returns a value.
 pub(crate) async fn until<T>(what: &str, mut done: impl AsyncFnMut() -> Option<T>) -> T {
     let waiting = async {
         loop {
