@@ -124,19 +124,19 @@ pub enum Claim {
 pub struct Claims([Claim; Capability::ALL.len()]);
 
 impl Claims {
-    /// Nothing is claimed.
+    /// Creates a set that claims nothing.
     pub fn none() -> Self {
         Self(Capability::ALL.map(|_| Claim::No(SmallStr::literal("the backend does not offer it"))))
     }
 
-    /// Exactly these are claimed.
+    /// Creates a set that claims exactly these.
     pub fn of(capabilities: &[Capability]) -> Self {
         capabilities
             .iter()
             .fold(Self::none(), |claims, &it| claims.with(it, Claim::Yes))
     }
 
-    /// The same with another claim for one capability.
+    /// Replaces the claim on one capability.
     #[must_use]
     pub fn with(mut self, capability: Capability, claim: Claim) -> Self {
         self.0[capability as usize] = claim;
@@ -148,7 +148,7 @@ impl Claims {
         &self.0[capability as usize]
     }
 
-    /// Whether `capability` is claimed outright.
+    /// Returns whether `capability` is claimed outright.
     pub fn has(&self, capability: Capability) -> bool {
         *self.get(capability) == Claim::Yes
     }

@@ -17,8 +17,8 @@ pub trait PartitionedLog: Send + Sync {
     /// lists them.
     async fn partitions(&self) -> Result<Vec<Partition>>;
 
-    /// Resolves a start to places that do not move: a position for each partition that has one,
-    /// else the server's time.
+    /// Resolves a start to fixed places: a position for each partition that has one, otherwise the
+    /// server's time.
     async fn resolve(&self, start: &Start) -> Result<ResolvedStart>;
 
     /// Returns when the stream was created, by the clock of [`resolve`](Self::resolve); `None` if
@@ -99,7 +99,7 @@ pub struct HashRange {
 }
 
 impl HashRange {
-    /// Whether `hash` lies in the range.
+    /// Returns whether `hash` lies in the range.
     pub fn contains(self, hash: u128) -> bool {
         (self.first..=self.last).contains(&hash)
     }
@@ -118,7 +118,7 @@ pub enum Start {
     Positions(Vec<(PartitionId, ReadFrom)>),
 }
 
-/// A start as places that do not move. Partitions that are not named begin with the oldest event.
+/// A start resolved to fixed places. Partitions that are not named begin with the oldest event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResolvedStart {
     /// The server's time of the resolution.
@@ -222,7 +222,7 @@ pub struct Record {
     pub position: Position,
     /// When the backend stored it, if it reports that.
     pub stored_at: Option<Timestamp>,
-    /// Where the service resumes behind this record, if it does not resume by position.
+    /// The token to resume from after this record, if the service does not resume by position.
     pub resume_token: Option<ResumeToken>,
 }
 
