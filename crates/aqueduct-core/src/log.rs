@@ -47,7 +47,7 @@ pub trait PartitionedLog: Send + Sync {
 pub trait PartitionReader: Send {
     /// Waits for records for at most the request's `max_wait`, and returns those that are there, up
     /// to `max_events`. Cancel safe: records fetched before a cancellation come with the next
-    /// call. After an error the next call resumes behind the last record returned.
+    /// call. After an error the next call resumes after the last record returned.
     async fn read(&mut self, max_events: usize) -> Result<ReadBatch>;
 }
 
@@ -136,7 +136,7 @@ pub enum ReadFrom {
     Time(Timestamp),
     /// With that position, itself included.
     At(Position),
-    /// Behind that position.
+    /// After that position.
     After(Position),
 }
 
@@ -172,7 +172,7 @@ pub struct OpenPartition {
     pub partition: PartitionId,
     /// Where to begin.
     pub from: ReadFrom,
-    /// The token of the record at `from`, if `from` is behind a record that had one. A service that
+    /// The token of the record at `from`, if `from` follows a record that had one. A service that
     /// resumes by token begins there; `from` still orders what it delivers.
     pub resume_token: Option<ResumeToken>,
     /// The owner's generation: a reader of a higher one displaces this one if the service can do
@@ -237,7 +237,7 @@ impl Record {
         }
     }
 
-    /// Sets the token that a reader resumes from behind this record.
+    /// Sets the token from which a reader resumes after this record.
     #[must_use]
     pub fn with_resume_token(mut self, token: ResumeToken) -> Self {
         self.resume_token = Some(token);

@@ -206,14 +206,14 @@ pub(crate) fn check_name(name: &str) -> Result<()> {
         ))
     };
     if FIELDS.contains(&name) {
-        return refuse("it is a field of the event and has a method of its own");
+        return refuse("it is a field of the event: set it with the field's method");
     }
     if name.is_empty()
         || !name
             .bytes()
             .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
     {
-        return refuse("a name is made of a-z and 0-9 (CloudEvents 1.0, naming conventions)");
+        return refuse("invalid name (expected a-z and 0-9, as CloudEvents 1.0 requires)");
     }
     Ok(())
 }

@@ -17,7 +17,7 @@ use crate::{Backoff, Capabilities, Consumer, ConsumerStatus, Delivery, Error, Re
 /// - A dead letter that was redriven for another group is acknowledged before any layer sees it.
 /// - A received delivery passes each layer's [`admit`](crate::Interceptor::admit), innermost first.
 ///   Deliveries that a layer settles are never handed out; if it settles a whole batch,
-///   `receive_batch` goes on waiting. A layer further out that was asked about such a delivery in an
+///   `receive_batch` keeps waiting. A layer further out that was asked about such a delivery in an
 ///   earlier round sees a deferral, and releases its state for it.
 /// - `receive_batch` is cancel safe: received deliveries stay staged and come with the next call, which
 ///   asks every layer again. If a layer fails, `receive_batch` returns its error and the batch stays

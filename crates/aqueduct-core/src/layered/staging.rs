@@ -31,7 +31,7 @@ pub(super) struct Staging {
 struct Owed {
     delivery: Delivery,
     /// The layers outside of the deciding one that know of the delivery: they see a deferral, so that
-    /// they release their state before the delivery can come again.
+    /// they release their state before it is redelivered.
     outside: Range<usize>,
     from: usize,
     settlement: Settlement,

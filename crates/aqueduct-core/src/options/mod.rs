@@ -67,7 +67,7 @@ impl Options {
         }
     }
 
-    /// Sets the key that the URL stands under and its masked text, for
+    /// Sets the configuration key of the URL and its masked text, for
     /// [`refuse_url`](Self::refuse_url).
     #[must_use]
     pub fn with_url(mut self, key: impl Into<SmallStr>, shown: impl Into<SmallStr>) -> Self {
@@ -112,7 +112,7 @@ impl Options {
         self.values.insert(name.into(), option);
     }
 
-    /// Records the names of the options that are read, to compare them with their documentation.
+    /// Records the names of the options that are read, to compare them with the documentation.
     #[must_use]
     pub fn recorded(mut self, recorder: &OptionRecorder) -> Self {
         self.recorder = Some(recorder.clone());

@@ -76,7 +76,7 @@ fn read<'de, T>(
     read: impl FnOnce(&mut serde_json::Deserializer<serde_json::de::StrRead<'de>>) -> Json<T>,
 ) -> Result<T> {
     let text = std::str::from_utf8(bytes)
-        .map_err(|e| corrupt(format_args!("not UTF-8 behind byte {}", e.valid_up_to())))?;
+        .map_err(|e| corrupt(format_args!("not UTF-8 after byte {}", e.valid_up_to())))?;
     let mut deserializer = serde_json::Deserializer::from_str(text);
     read(&mut deserializer)
         .and_then(|value| deserializer.end().map(|()| value))

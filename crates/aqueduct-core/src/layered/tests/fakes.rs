@@ -93,7 +93,7 @@ impl FakeSettler {
             .unwrap()
             .insert(parts.ticket, Revocation::Expired);
         if let Settlement::Nack { .. } | Settlement::Defer { .. } = settlement {
-            // Later deliveries of the key come again behind it.
+            // Later deliveries of the key are redelivered after it.
             for later in parts.ticket + 1..parts.ticket + 100 {
                 if parts.event.key().is_some() && later % 10 == parts.ticket % 10 {
                     let mut revoked = self.revoked.lock().unwrap();
