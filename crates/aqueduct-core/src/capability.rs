@@ -42,7 +42,7 @@ pub enum Capability {
 }
 
 impl Capability {
-    /// All of them, in the order of declaration.
+    /// Every capability, in the order of declaration.
     pub const ALL: [Self; 16] = [
         Self::KeyOrder,
         Self::Replay,
@@ -62,7 +62,7 @@ impl Capability {
         Self::Groups,
     ];
 
-    /// Returns the name, as `requires` has it.
+    /// Returns the name, as written in `requires`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::KeyOrder => "key_order",
@@ -84,7 +84,7 @@ impl Capability {
         }
     }
 
-    /// The capability of that name.
+    /// Parses a capability from its name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL
             .into_iter()
@@ -101,15 +101,15 @@ impl fmt::Display for Capability {
 /// The claim on one capability, before or after opening.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Claim {
-    /// It can.
+    /// It is offered.
     Yes,
-    /// It cannot, and why.
+    /// It is not offered, with the reason.
     No(SmallStr),
-    /// Only the service can tell: known when opened.
+    /// It depends on the service, and is known after opening.
     WhenOpened,
 }
 
-/// A claim per capability; what was not said is `No`.
+/// A claim per capability; the default is `No`.
 ///
 /// ```
 /// use aqueduct_core::{Capability, Claim, Claims};
@@ -124,19 +124,19 @@ pub enum Claim {
 pub struct Claims([Claim; Capability::ALL.len()]);
 
 impl Claims {
-    /// Nothing is claimed.
+    /// Creates a set that claims nothing.
     pub fn none() -> Self {
         Self(Capability::ALL.map(|_| Claim::No(SmallStr::literal("the backend does not offer it"))))
     }
 
-    /// Exactly these are claimed.
+    /// Creates a set that claims exactly these.
     pub fn of(capabilities: &[Capability]) -> Self {
         capabilities
             .iter()
             .fold(Self::none(), |claims, &it| claims.with(it, Claim::Yes))
     }
 
-    /// The same with another claim for one capability.
+    /// Replaces the claim on one capability.
     #[must_use]
     pub fn with(mut self, capability: Capability, claim: Claim) -> Self {
         self.0[capability as usize] = claim;
@@ -148,7 +148,7 @@ impl Claims {
         &self.0[capability as usize]
     }
 
-    /// Whether `capability` is claimed outright.
+    /// Returns whether `capability` is claimed outright.
     pub fn has(&self, capability: Capability) -> bool {
         *self.get(capability) == Claim::Yes
     }

@@ -43,7 +43,7 @@ pub struct Delivery {
 pub enum Abandoned {
     /// Its receiver dropped it: a failed attempt.
     Dropped,
-    /// Its handling was cancelled, or never began: it comes again without a failed attempt.
+    /// Its handling was cancelled, or never began: it is redelivered without a failed attempt.
     Cancelled,
 }
 
@@ -55,7 +55,8 @@ pub struct Parts {
     pub event: Event,
     /// Its position in the partition; `None` on a queue.
     pub position: Option<Position>,
-    /// 1 for the first attempt; [`Capability::HandlerAttempts`](crate::Capability) says what is counted.
+    /// The number of the attempt, from 1; [`Capability::HandlerAttempts`](crate::Capability) defines
+    /// what is counted.
     pub attempt: u32,
     /// When the backend stored it; `None` if the backend does not report that.
     pub stored_at: Option<Timestamp>,
@@ -100,7 +101,7 @@ pub struct Assignment {
 pub enum Settlement {
     /// The event is handled.
     Ack,
-    /// The attempt failed: the event comes again.
+    /// The attempt failed: the event is redelivered.
     Nack {
         /// The wait before the next attempt; `None` for the consumer's back-off.
         delay: Option<Duration>,
@@ -112,7 +113,7 @@ pub enum Settlement {
         /// The reason, for the dead letter.
         reason: SmallStr,
     },
-    /// The event cannot be handled now, without a failure: it comes again and no attempt counts.
+    /// The event cannot be handled now, without a failure: it is redelivered and no attempt counts.
     Defer {
         /// The wait before the next attempt.
         delay: Duration,
@@ -135,7 +136,7 @@ pub trait Settler: Send + Sync {
     /// Returns why the delivery may no longer be settled; `None` while it may.
     fn revocation(&self, parts: &Parts) -> Option<Revocation>;
 
-    /// Returns the signal that [`revocation`](Self::revocation) may have changed.
+    /// Returns the signal that fires when [`revocation`](Self::revocation) may have changed.
     fn revocations(&self) -> &Revocations;
 
     /// Takes back a delivery that was not settled. Must not block.
@@ -242,7 +243,7 @@ impl Delivery {
         self.settle(Settlement::Ack)
     }
 
-    /// Settles it as failed: it comes again after `delay`, or after the consumer's back-off.
+    /// Settles it as failed: it is redelivered after `delay`, or after the consumer's back-off.
     ///
     /// # Errors
     /// As for [`ack`](Self::ack).
@@ -291,18 +292,18 @@ impl Delivery {
         self.settler.extend(&self.parts, by).await
     }
 
-    /// Gives it back at once without a settlement: it comes again without a failed attempt.
+    /// Gives it back at once without a settlement: it is redelivered without a failed attempt.
     pub fn give_back(mut self) {
         self.drop_as(Abandoned::Cancelled);
     }
 
-    /// Sets what a drop means from now on. Code that runs handlers and reports their failures
-    /// itself sets [`Abandoned::Cancelled`]: if it is cancelled, nothing has failed.
+    /// Sets the meaning of a drop from now on. Code that runs handlers and reports their failures
+    /// itself sets [`Abandoned::Cancelled`], so that a cancellation does not count as a failure.
     pub fn drop_as(&mut self, why: Abandoned) {
         self.abandoned_as = why;
     }
 
-    /// Takes it apart without settling it: the caller owes the settler a settlement.
+    /// Splits it into its parts without settling it: the caller must settle it with the settler.
     pub fn into_parts(mut self) -> (Parts, Arc<dyn Settler>) {
         self.settled = true;
         let empty = Parts::new(Event::empty(), 0);

@@ -17,8 +17,8 @@ pub trait PartitionedLog: Send + Sync {
     /// lists them.
     async fn partitions(&self) -> Result<Vec<Partition>>;
 
-    /// Resolves a start to places that do not move: a position for each partition that has one,
-    /// else the server's time.
+    /// Resolves a start to fixed places: a position for each partition that has one, otherwise the
+    /// server's time.
     async fn resolve(&self, start: &Start) -> Result<ResolvedStart>;
 
     /// Returns when the stream was created, by the clock of [`resolve`](Self::resolve); `None` if
@@ -47,7 +47,7 @@ pub trait PartitionedLog: Send + Sync {
 pub trait PartitionReader: Send {
     /// Waits for records for at most the request's `max_wait`, and returns those that are there, up
     /// to `max_events`. Cancel safe: records fetched before a cancellation come with the next
-    /// call. After an error the next call resumes behind the last record returned.
+    /// call. After an error the next call resumes after the last record returned.
     async fn read(&mut self, max_events: usize) -> Result<ReadBatch>;
 }
 
@@ -99,7 +99,7 @@ pub struct HashRange {
 }
 
 impl HashRange {
-    /// Whether `hash` lies in the range.
+    /// Returns whether `hash` lies in the range.
     pub fn contains(self, hash: u128) -> bool {
         (self.first..=self.last).contains(&hash)
     }
@@ -118,7 +118,7 @@ pub enum Start {
     Positions(Vec<(PartitionId, ReadFrom)>),
 }
 
-/// A start as places that do not move. Partitions that are not named begin with the oldest event.
+/// A start resolved to fixed places. Partitions that are not named begin with the oldest event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResolvedStart {
     /// The server's time of the resolution.
@@ -136,7 +136,7 @@ pub enum ReadFrom {
     Time(Timestamp),
     /// With that position, itself included.
     At(Position),
-    /// Behind that position.
+    /// After that position.
     After(Position),
 }
 
@@ -172,7 +172,7 @@ pub struct OpenPartition {
     pub partition: PartitionId,
     /// Where to begin.
     pub from: ReadFrom,
-    /// The token of the record at `from`, if `from` is behind a record that had one. A service that
+    /// The token of the record at `from`, if `from` follows a record that had one. A service that
     /// resumes by token begins there; `from` still orders what it delivers.
     pub resume_token: Option<ResumeToken>,
     /// The owner's generation: a reader of a higher one displaces this one if the service can do
@@ -222,7 +222,7 @@ pub struct Record {
     pub position: Position,
     /// When the backend stored it, if it reports that.
     pub stored_at: Option<Timestamp>,
-    /// Where the service resumes behind this record, if it does not resume by position.
+    /// The token to resume from after this record, if the service does not resume by position.
     pub resume_token: Option<ResumeToken>,
 }
 
@@ -237,7 +237,7 @@ impl Record {
         }
     }
 
-    /// Sets the token that a reader resumes from behind this record.
+    /// Sets the token from which a reader resumes after this record.
     #[must_use]
     pub fn with_resume_token(mut self, token: ResumeToken) -> Self {
         self.resume_token = Some(token);

@@ -106,11 +106,11 @@ pub trait Resource: Send + Sync {
         Err(self.does_not_offer("administration"))
     }
 
-    /// Makes what was opened through it complete on its own, such as a database file without its log.
-    /// Called once producers and consumers are closed; what is still open may be used further.
+    /// Completes pending work of the resource, such as merging a database's write-ahead log into its
+    /// file. Called once producers and consumers are closed; handles that are still open stay usable.
     ///
     /// # Errors
-    /// `Unavailable` or `Full` where it cannot be done now. Nothing is lost then.
+    /// `Unavailable` or `Full` if it cannot be done now; no data is lost in that case.
     async fn close(&self) -> Result<()> {
         Ok(())
     }

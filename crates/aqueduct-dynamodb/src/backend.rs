@@ -17,8 +17,8 @@ use crate::table::Table;
 /// The key of the state table.
 pub(crate) const STATE_KEY: &str = "key";
 
-/// Leases and idempotency records in DynamoDB, under `dynamodb:` URLs: `dynamodb://TABLE`, or
-/// `dynamodb:` and the table's ARN, which may be another account's.
+/// Stores leases and idempotency records in DynamoDB, under `dynamodb:` URLs: `dynamodb://TABLE`, or
+/// `dynamodb:` and the table's ARN, which may belong to another account.
 ///
 /// Clones share their connections and credentials.
 #[derive(Clone, Debug, Default)]
@@ -27,12 +27,12 @@ pub struct DynamoDbBackend {
 }
 
 impl DynamoDbBackend {
-    /// A backend with credentials from the SDK's chain.
+    /// Creates a backend with credentials from the SDK's default chain.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// A backend that reaches AWS by that.
+    /// Creates a backend that connects through `aws`.
     pub fn with(aws: Aws) -> Self {
         Self { aws }
     }
@@ -93,7 +93,7 @@ impl Resource for DynamoDbResource {
         self.config.aws.identify(table, self.config.account())
     }
 
-    /// The KCL's layout has no room for the group or the stream.
+    /// Returns whether the table serves one group on one stream alone, as in KCL's layout.
     fn leases_are_exclusive(&self) -> bool {
         self.config.layout == Layout::Kcl
     }
@@ -112,9 +112,9 @@ impl Resource for DynamoDbResource {
         ])
         .with(
             Capability::Transactions,
-            no("the application's own writes are not in these tables"),
+            no("the application's own writes are in other tables"),
         )
-        .with(Capability::DeadLetters, no("it keeps no events"))
+        .with(Capability::DeadLetters, no("it does not store events"))
     }
 
     async fn leases(&self, runtime: &Runtime) -> Result<Arc<dyn LeaseStore>> {

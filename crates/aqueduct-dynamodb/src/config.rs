@@ -5,27 +5,27 @@ use aqueduct_core::{Error, Options, Result, SmallStr, Timestamp, Url};
 
 use crate::leases::Layout;
 
-/// What the URL and the options say.
+/// The parsed URL and options.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Config {
     /// The lease table.
     pub(crate) table: SmallStr,
     /// The table of group records and idempotency records.
     pub(crate) state_table: SmallStr,
-    /// What precedes a table's name in the ARN of the URL, where that is one.
+    /// The prefix of a table's name in the URL's ARN; `None` if the URL names a table.
     home: Option<SmallStr>,
     pub(crate) aws: AwsOptions,
     pub(crate) create: bool,
     pub(crate) layout: Layout,
     pub(crate) idempotency_retention: Option<Duration>,
-    /// How long a lease of a foreign owner must stand still before a member may join.
+    /// How long a lease of a foreign owner must be unchanged before a member may join.
     pub(crate) kcl_watch: Duration,
-    /// The time that the KCL application is configured to start at.
+    /// The start time in the KCL application's configuration.
     pub(crate) kcl_at_timestamp: Option<Timestamp>,
 }
 
-/// KCL renews three times within its failover time, which is 10 s by default: this sees two
-/// renewals of an application that was set to 30 s.
+/// The default watch. KCL renews three times within its failover time, which is 10 s by default:
+/// this covers two renewals even with a failover time of 30 s.
 const KCL_WATCH: Duration = Duration::from_secs(20);
 
 impl Config {
@@ -48,7 +48,7 @@ impl Config {
         let state_table = match options.text("state_table")? {
             Some(table) if is_table_name(&table) && table != named.table => table,
             Some(_) => {
-                let why = format!("expected another table's name: {TABLE_NAME}");
+                let why = format!("expected the name of another table: {TABLE_NAME}");
                 return Err(options.refuse("state_table", why));
             }
             None => SmallStr::from(format!("{}-aqueduct", named.table)),
@@ -92,7 +92,7 @@ impl Config {
         home.split(':').nth(4).map(SmallStr::from)
     }
 
-    /// What a request names that table by: both tables belong to the account of the ARN.
+    /// Returns the table's name or ARN for requests: both tables belong to the account of the ARN.
     pub(crate) fn address(&self, table: &SmallStr) -> SmallStr {
         match &self.home {
             Some(home) => SmallStr::from(format!("{home}{table}")),
@@ -101,7 +101,7 @@ impl Config {
     }
 }
 
-/// The table of a URL, and what an ARN says of its place.
+/// The table of a URL, with the account and region if the URL is an ARN.
 struct Named {
     table: SmallStr,
     home: Option<SmallStr>,
@@ -148,7 +148,9 @@ impl Named {
             (named, None, None)
         };
         if !is_table_name(table) {
-            return Err(refuse(format!("`{table}` is no table name: {TABLE_NAME}")));
+            return Err(refuse(format!(
+                "invalid table name `{table}` (expected {TABLE_NAME})"
+            )));
         }
         Ok(Self {
             table: SmallStr::from(table),
@@ -176,7 +178,8 @@ fn layout(options: &mut Options) -> Result<Layout> {
              with commas in between",
         )),
         (_, Some(_)) => {
-            let why = "it belongs to layout = \"kcl-multi\", which is not set";
+            let why =
+                "it belongs to layout = \"kcl-multi\": set that layout, or remove this option";
             Err(options.refuse("stream_ids", why))
         }
         (Some("shared"), None) => Ok(Layout::Shared),
@@ -248,7 +251,11 @@ mod tests {
         let long = "x".repeat(250);
         let long = format!("dynamodb://{long}");
         for (url, options, expected) in [
-            ("dynamodb://a", &[][..], "`a` is no table name: 3 to 255"),
+            (
+                "dynamodb://a",
+                &[][..],
+                "invalid table name `a` (expected 3 to 255",
+            ),
             ("dynamodb://orders/x", &[], "expected `dynamodb://TABLE`"),
             ("dynamodb://me:pw@orders", &[], "without user"),
             ("dynamodb:arn:aws:sqs:x:1:orders", &[], "expected an ARN"),
@@ -281,7 +288,7 @@ mod tests {
             (
                 "dynamodb://orders",
                 &[("state_table", "orders")],
-                "another table's name",
+                "the name of another table",
             ),
             (
                 "dynamodb://orders",

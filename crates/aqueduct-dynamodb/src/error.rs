@@ -2,7 +2,7 @@ use aqueduct_aws::SdkError;
 use aqueduct_core::{Effect, Error, ErrorKind};
 use aws_sdk_dynamodb::error::ProvideErrorMetadata;
 
-/// The error of a call on a table.
+/// Returns the error of a failed call on a table.
 pub(crate) fn failed<E>(operation: &str, table: &str, error: SdkError<E>) -> Error
 where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
@@ -11,7 +11,7 @@ where
         .as_service_error()
         .and_then(ProvideErrorMetadata::message)
         .unwrap_or_default();
-    // DynamoDB has no code of its own for this.
+    // DynamoDB reports this as a generic ValidationException.
     let too_large = said.contains("Item size") && said.contains("exceeded");
     aqueduct_aws::error_with(
         format_args!("{operation} on table {table}"),
@@ -31,7 +31,7 @@ where
     )
 }
 
-/// Whether a failed call may have written: its outcome is found by reading.
+/// Returns whether a failed call may have written, so that its outcome has to be read back.
 pub(crate) fn is_unknown(error: &Error) -> bool {
     error.effect() == Effect::Unknown
 }

@@ -2,8 +2,8 @@ use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 
-/// What a conditional write changes and expects. Every attribute is named by a placeholder, since
-/// DynamoDB reserves some hundred words.
+/// Builds the changes and conditions of a conditional write. Every attribute is named by a
+/// placeholder, since DynamoDB reserves hundreds of words.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Expression {
     sets: Vec<String>,
@@ -14,7 +14,7 @@ pub(crate) struct Expression {
 }
 
 impl Expression {
-    /// The placeholder of an attribute.
+    /// Returns the placeholder of an attribute.
     pub(crate) fn name(&mut self, attribute: &str) -> String {
         let at = match self.names.iter().position(|known| known == attribute) {
             Some(at) => at,
@@ -26,7 +26,7 @@ impl Expression {
         format!("#{at}")
     }
 
-    /// The placeholder of a value.
+    /// Returns the placeholder of a value.
     pub(crate) fn value(&mut self, value: AttributeValue) -> String {
         let placeholder = format!(":{}", self.values.len());
         self.values.insert(placeholder.clone(), value);
@@ -38,14 +38,14 @@ impl Expression {
         self.sets.push(format!("{name} = {value}"));
     }
 
-    /// Sets what is not there yet.
+    /// Sets an attribute only if the row does not have it.
     pub(crate) fn set_if_missing(&mut self, attribute: &str, value: AttributeValue) {
         let (name, value) = (self.name(attribute), self.value(value));
         self.sets
             .push(format!("{name} = if_not_exists({name}, {value})"));
     }
 
-    /// Counts up by one, from 0 where nothing is there.
+    /// Increments a number by one, from 0 if it is missing.
     pub(crate) fn increment(&mut self, attribute: &str) {
         let name = self.name(attribute);
         let zero = self.value(AttributeValue::N("0".to_owned()));
@@ -66,7 +66,7 @@ impl Expression {
         }
     }
 
-    /// One more condition that must hold.
+    /// Adds a condition that must hold.
     pub(crate) fn expect(&mut self, condition: String) {
         self.conditions.push(condition);
     }
@@ -86,7 +86,7 @@ impl Expression {
         format!("attribute_not_exists({name})")
     }
 
-    /// The parts as requests take them; what is empty must not be sent.
+    /// Returns the parts of a request; empty ones are `None`, since DynamoDB refuses them.
     pub(crate) fn into_parts(self) -> Parts {
         let mut update = Vec::new();
         if !self.sets.is_empty() {

@@ -3,7 +3,7 @@ use std::collections::HashMap;
 use aqueduct_core::{Error, ErrorKind, Result};
 use aws_sdk_dynamodb::types::AttributeValue;
 
-/// One row, as DynamoDB has it.
+/// One row as stored in DynamoDB.
 pub(crate) type Item = HashMap<String, AttributeValue>;
 
 pub(crate) fn text(value: impl Into<String>) -> AttributeValue {
@@ -14,7 +14,7 @@ pub(crate) fn number(value: impl std::fmt::Display) -> AttributeValue {
     AttributeValue::N(value.to_string())
 }
 
-/// A set, which can neither be empty nor name anything twice: `None` where nothing is named.
+/// Returns a set without duplicates; `None` if there are no names, since DynamoDB refuses empty sets.
 pub(crate) fn names<'a>(values: impl IntoIterator<Item = &'a str>) -> Option<AttributeValue> {
     let mut values: Vec<String> = values.into_iter().map(str::to_owned).collect();
     values.sort_unstable();
@@ -40,7 +40,7 @@ impl<'a> Row<'a> {
         match self.item.get(name) {
             None | Some(AttributeValue::Null(true)) => Ok(None),
             Some(AttributeValue::S(text)) => Ok(Some(text)),
-            Some(_) => Err(self.damaged(name, "no text")),
+            Some(_) => Err(self.damaged(name, "not of type string")),
         }
     }
 
@@ -54,9 +54,9 @@ impl<'a> Row<'a> {
             None | Some(AttributeValue::Null(true)) => Ok(None),
             Some(AttributeValue::N(digits)) => match digits.parse() {
                 Ok(number) => Ok(Some(number)),
-                Err(_) => Err(self.damaged(name, "not a number of this range")),
+                Err(_) => Err(self.damaged(name, "not a number in the expected range")),
             },
-            Some(_) => Err(self.damaged(name, "no number")),
+            Some(_) => Err(self.damaged(name, "not of type number")),
         }
     }
 
@@ -65,7 +65,7 @@ impl<'a> Row<'a> {
             .ok_or_else(|| self.damaged(name, "missing"))
     }
 
-    /// Sorted, since a set has no order of its own.
+    /// Reads a set of names, sorted, since a set has no order.
     pub(crate) fn names(self, name: &str) -> Result<Vec<&'a str>> {
         match self.item.get(name) {
             None | Some(AttributeValue::Null(true)) => Ok(Vec::new()),
@@ -74,11 +74,11 @@ impl<'a> Row<'a> {
                 names.sort_unstable();
                 Ok(names)
             }
-            Some(_) => Err(self.damaged(name, "no set of texts")),
+            Some(_) => Err(self.damaged(name, "not of type string set")),
         }
     }
 
-    /// Text of something that has a text form.
+    /// Parses an attribute that is stored as text.
     pub(crate) fn parsed<T>(self, name: &str) -> Result<Option<T>>
     where
         T: std::str::FromStr<Err = Error>,
@@ -88,7 +88,9 @@ impl<'a> Row<'a> {
         };
         match text.parse() {
             Ok(value) => Ok(Some(value)),
-            Err(error) => Err(self.damaged(name, "of no known form").with_source(error)),
+            Err(error) => Err(self
+                .damaged(name, "not in a known format")
+                .with_source(error)),
         }
     }
 

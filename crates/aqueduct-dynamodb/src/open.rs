@@ -11,12 +11,12 @@ use aws_sdk_dynamodb::types::{
 use crate::error::failed;
 use crate::table::{Table, count};
 
-/// A new table is ready within seconds; one that many indexes were asked of takes longer.
+/// The longest wait for a table to become active. A new table is usually ready within seconds.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 impl Table {
-    /// Makes sure that the table is there, has the right key and serves; creates it where it is
-    /// missing and `create` says so.
+    /// Waits until the table is active and checks its key; creates it if it is missing and `create`
+    /// is set.
     pub(crate) async fn open(&self, what: &str, create: bool, runtime: &Runtime) -> Result<()> {
         let until = runtime.now() + PATIENCE;
         let mut pause = Duration::from_millis(50);
@@ -26,7 +26,8 @@ impl Table {
                     return Err(Error::new(
                         ErrorKind::NotFound,
                         format!(
-                            "{what} {} does not exist, and create = \"never\" makes none",
+                            "{what} {} does not exist, and create = \"never\" is set: create the table, or \
+                             set create = \"missing\"",
                             self.address
                         ),
                     ));
@@ -53,11 +54,14 @@ impl Table {
         }
     }
 
-    /// Lets DynamoDB remove rows some time after the number of seconds in `attribute`. A table
-    /// works without: it grows.
+    /// Enables DynamoDB's expiry (TTL) by `attribute`, a time in seconds. A failure is only logged: the
+    /// table works without expiry, but keeps growing.
     pub(crate) async fn expire_by(&self, attribute: &str) {
         if let Err(error) = self.enable_expiry(attribute).await {
-            tracing::warn!(table = %self.address, %error, "old rows are not removed by themselves");
+            tracing::warn!(
+                table = %self.address, %error,
+                "could not enable expiry: old rows are not removed"
+            );
         }
     }
 
@@ -102,7 +106,7 @@ impl Table {
 
     async fn create(&self, what: &str) -> Result<()> {
         count("CreateTable");
-        tracing::info!(table = %self.address, "{what} does not exist: it is created");
+        tracing::info!(table = %self.address, "{what} does not exist: creating it");
         let attribute = AttributeDefinition::builder()
             .attribute_name(self.key)
             .attribute_type(ScalarAttributeType::S)
@@ -124,7 +128,7 @@ impl Table {
         match sent.await {
             Ok(_) => Ok(()),
             Err(error) => match error.as_service_error() {
-                // Somebody else was first.
+                // Another member created it first.
                 Some(CreateTableError::ResourceInUseException(_)) => Ok(()),
                 _ => Err(failed("CreateTable", &self.address, error)),
             },
@@ -145,7 +149,7 @@ impl Table {
             return Ok(());
         }
         Err(Error::config(format!(
-            "table {} is no {what}: its key is {}, where {expected} alone is expected",
+            "table {} is not a valid {what}: its key is {} (expected only {expected})",
             self.address,
             found.join(" and ")
         )))
@@ -153,5 +157,5 @@ impl Table {
 }
 
 fn incomplete(error: impl std::error::Error + Send + Sync + 'static) -> Error {
-    Error::new(ErrorKind::Internal, "a request is incomplete").with_source(error)
+    Error::new(ErrorKind::Internal, "could not build a request").with_source(error)
 }

@@ -6,37 +6,37 @@ pub(crate) fn tables() -> Vec<OptionTable> {
     vec![OptionTable::new("dynamodb", OPTIONS), AwsOptions::TABLE]
 }
 
-/// The rows of the table `dynamodb`, as the README has them.
+/// The rows of the README's option table `dynamodb`.
 const OPTIONS: &[OptionDoc] = &[
     OptionDoc::new(
         &["layout"],
         "`kcl`",
-        "`kcl`, `kcl-multi` or `shared`, below",
+        "`kcl`, `kcl-multi` or `shared`; see Layouts",
     ),
     OptionDoc::new(
         &["stream_ids"],
         "–",
-        "for `kcl-multi`: `ACCOUNT:STREAM:CREATION_EPOCH`, with commas in between",
+        "for `kcl-multi`: `ACCOUNT:STREAM:CREATION_EPOCH`, separated by commas",
     ),
     OptionDoc::new(&["state_table"], "`TABLE-aqueduct`", "the second table"),
     OptionDoc::new(
         &["create"],
         "`missing`",
-        "`never` refuses where a table is missing",
+        "`never` returns `NotFound` if a table is missing",
     ),
     OptionDoc::new(
         &["idempotency_retention"],
         "for ever",
-        "how long completed records are kept at least",
+        "the minimum time that completed records are kept",
     ),
     OptionDoc::new(
         &["kcl_watch"],
         "`20s`",
-        "how long a lease of a KCL worker must stand still before a member joins; `0s` does not look",
+        "how long a lease of a KCL worker must be unchanged before a member joins; `0s` disables the check",
     ),
     OptionDoc::new(
         &["kcl_at_timestamp"],
         "–",
-        "the time that the KCL application is configured to start at",
+        "the start time in the KCL application's configuration",
     ),
 ];

@@ -9,24 +9,24 @@ use crate::error::failed;
 use crate::expression::Expression;
 use crate::item::{Item, Row, text};
 
-/// One table with a single key of text.
+/// A table with a single string key.
 #[derive(Clone)]
 pub(crate) struct Table {
     pub(crate) client: Client,
-    /// Its name, which is part of rows' keys: the same for whoever reaches it by its ARN.
+    /// Its name, which is part of rows' keys, so it is the same if the table is named by its ARN.
     pub(crate) name: SmallStr,
-    /// What requests name: the ARN, where the configuration has one, as the table may be another
-    /// account's.
+    /// The name in requests: the ARN if the configuration has one, since the table may belong to another
+    /// account.
     pub(crate) address: SmallStr,
-    /// The attribute that is its key.
+    /// The name of the key attribute.
     pub(crate) key: &'static str,
 }
 
-/// What a conditional write came to.
+/// The outcome of a conditional write.
 pub(crate) enum Written {
-    /// Written: the row as the call asked for it.
+    /// Written; the row as requested by the call's return value.
     Done(Option<Item>),
-    /// The condition did not hold: the row as it stands, if it is there.
+    /// The condition did not hold; the stored row, if it exists.
     Refused(Option<Item>),
 }
 
@@ -39,7 +39,7 @@ impl Table {
         }
     }
 
-    /// Reads a row, as of now.
+    /// Reads a row (strongly consistent).
     pub(crate) async fn get(&self, key: &str) -> Result<Option<Item>> {
         count("GetItem");
         let request = self.client.get_item().table_name(self.address.as_str());
@@ -53,7 +53,7 @@ impl Table {
         }
     }
 
-    /// Every row, as of now, page by page; those of that filter where there is one.
+    /// Reads every row that matches the filter, page by page (strongly consistent).
     pub(crate) async fn scan(&self, filter: Option<Expression>) -> Result<Vec<Item>> {
         let mut items = Vec::new();
         let mut start = None;
@@ -67,7 +67,7 @@ impl Table {
         }
     }
 
-    /// One page and where the next begins.
+    /// Reads one page; returns its rows and the start of the next page.
     pub(crate) async fn scan_page(
         &self,
         filter: Option<Expression>,
@@ -96,7 +96,7 @@ impl Table {
         }
     }
 
-    /// Changes a row where the condition holds, and answers it as it was before or is after.
+    /// Updates a row if the condition holds, and returns the row before or after, as `answer` asks.
     pub(crate) async fn update(
         &self,
         key: &str,
@@ -128,7 +128,7 @@ impl Table {
         }
     }
 
-    /// Writes a row as a whole where the condition holds.
+    /// Replaces a whole row if the condition holds.
     pub(crate) async fn put(&self, item: Item, condition: Expression) -> Result<Written> {
         count("PutItem");
         let key = self.row(&item).need_text(self.key)?.to_owned();
@@ -154,7 +154,7 @@ impl Table {
         }
     }
 
-    /// Deletes a row where the condition holds, and answers it as it was.
+    /// Deletes a row if the condition holds, and returns the deleted row.
     pub(crate) async fn delete(&self, key: &str, condition: Expression) -> Result<Written> {
         count("DeleteItem");
         let parts = condition.into_parts();
@@ -180,7 +180,7 @@ impl Table {
         }
     }
 
-    /// Not every server shows the row with the refusal: it is read then.
+    /// Returns the row of a refusal; reads it if the server did not include it.
     async fn refused(&self, key: &str, shown: Option<Item>) -> Result<Written> {
         metrics::counter!("aqueduct_dynamodb_refused_writes_total").increment(1);
         match shown.filter(|item| !item.is_empty()) {

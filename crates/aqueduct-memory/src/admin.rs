@@ -67,8 +67,8 @@ impl Admin for MemoryAdmin {
         self.ask(describe).await
     }
 
-    /// Counts from the leases kept with this stream; a group that keeps them elsewhere is behind
-    /// by everything.
+    /// Computes the lag from the leases stored with this stream; for a group that stores them
+    /// elsewhere, every event counts.
     async fn lag(&self, group: &GroupName) -> Result<Vec<PartitionLag>> {
         let key = GroupKey {
             group: group.clone(),
@@ -123,7 +123,7 @@ fn checked(partitions: u32) -> Result<u32> {
     ))
 }
 
-/// The events at or behind the checkpoint's place.
+/// Returns the events at or after the checkpoint.
 fn lag_of(partition: &PartitionLog, checkpoint: Checkpoint, now: Timestamp) -> PartitionLag {
     let number = |position: Position| position.sequence().unwrap_or(u64::MAX);
     let next = match checkpoint.read_from() {

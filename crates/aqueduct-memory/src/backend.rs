@@ -24,19 +24,19 @@ use aqueduct_core::sync::lock;
 
 /// A set of streams in the memory of this process, under `memory:` URLs.
 ///
-/// Clones are handles on the same streams; two backends share nothing. A stream is made when it is
-/// first opened, since nothing outside of the process could have made it before; `create = "never"`
-/// refuses instead.
+/// Clones are handles on the same streams; two backends share nothing. A stream is created when it
+/// is first opened, since no other process can have created it; with `create = "never"`, opening a
+/// missing stream returns `NotFound`.
 #[derive(Clone, Default)]
 pub struct MemoryBackend(Arc<Mutex<BTreeMap<StreamName, Arc<Stream>>>>);
 
 impl MemoryBackend {
-    /// A backend without streams.
+    /// Creates a backend without streams.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Makes things go wrong in that stream; it need not be there yet.
+    /// Returns the faults of that stream, which need not exist yet.
     pub fn faults(&self, stream: impl Into<StreamName>) -> Faults {
         Faults::new(self.stream(&stream.into()))
     }
@@ -80,7 +80,7 @@ struct MemoryResource {
 }
 
 impl MemoryResource {
-    /// The stream, made where it is missing and may be.
+    /// Returns the stream; creates it if it is missing and `create` allows that.
     async fn open(&self, runtime: &Runtime) -> Result<Arc<Stream>> {
         let open = || {
             if self.config.create {
@@ -91,7 +91,7 @@ impl MemoryResource {
         self.stream.plan.run(Operation::Open, runtime, open).await
     }
 
-    /// As opened: the limit is that of the stream as it was made.
+    /// Returns the capabilities as opened: the size limit is that of the existing stream.
     fn capabilities(&self) -> Result<Capabilities> {
         let event_bytes = self
             .stream

@@ -2,8 +2,8 @@ use std::time::Duration;
 
 use aqueduct_core::{Error, Options, Result, StreamName, Url};
 
-/// What the URL and the options say. All but `create` and `idempotency_retention` apply when the
-/// stream is made.
+/// The parsed URL and options. All but `create` and `idempotency_retention` apply when the stream
+/// is created.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Config {
     pub(crate) stream: StreamName,
@@ -12,7 +12,7 @@ pub(crate) struct Config {
     pub(crate) idempotency_retention: Option<Duration>,
 }
 
-/// What a stream is made with.
+/// The settings of a new stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Settings {
     pub(crate) partitions: u32,
@@ -51,7 +51,7 @@ impl Config {
         if create == Some("never") {
             let makes = ["partitions", "retention", "max_events", "max_event_bytes"];
             if let Some(useless) = makes.into_iter().find(|name| options.contains(name)) {
-                let why = "it says how the stream is made, and create = \"never\" makes none";
+                let why = "it applies to a new stream, and create = \"never\" creates none: remove one of the two";
                 return Err(options.refuse(useless, why));
             }
         }
@@ -85,7 +85,7 @@ fn above_zero(options: &mut Options, name: &'static str) -> Result<Option<Durati
     }
 }
 
-/// `memory:`, `memory:orders` and `memory://orders` are all there is.
+/// Parses the stream's name from `memory:`, `memory:orders` or `memory://orders`.
 fn stream_name(name: &str, url: &Url, options: &Options) -> Result<StreamName> {
     let place = options.place();
     let path = url.path().trim_matches('/');
@@ -176,7 +176,7 @@ mod tests {
             (
                 "memory:",
                 &[("create", "never"), ("partitions", "2")],
-                "partitions = \"2\": it says how the stream is made",
+                "partitions = \"2\": it applies to a new stream",
             ),
             (
                 "memory:",

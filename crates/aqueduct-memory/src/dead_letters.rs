@@ -12,17 +12,17 @@ use async_trait::async_trait;
 use crate::faults::Operation;
 use crate::stream::Stream;
 
-/// The dead letters buried here, oldest first, and the keys that they hold.
+/// The stored dead letters, oldest first, and the keys that they hold.
 #[derive(Default)]
 pub(crate) struct DeadLetterBox {
     dead_letters: BTreeMap<u64, DeadLetter>,
-    /// Dead letters by what they are about, so that burying one twice is burying it once.
+    /// Numbers by failed event, so that storing a dead letter again has no effect.
     known: BTreeMap<About, u64>,
     held: BTreeSet<(GroupKey, SmallStr)>,
     made: u64,
 }
 
-/// An event that failed in a group.
+/// Identifies an event that failed in a group.
 type About = (GroupKey, SmallStr, EventId);
 
 impl DeadLetterBox {
@@ -38,8 +38,8 @@ impl DeadLetterBox {
             {
                 return;
             }
-            // Redriven and failed again, before the redrive has removed the old dead letter: under a
-            // number of its own the new one stays when that happens.
+            // Redriven and failed again before the redrive removed the old dead letter. The new one
+            // needs its own number, so that the redrive does not remove it too.
             self.remove(known);
         }
         self.made += 1;
@@ -59,7 +59,7 @@ impl DeadLetterBox {
             Some(id) => number_of(id).ok_or_else(|| {
                 Error::new(
                     ErrorKind::Invalid,
-                    format!("dead letter {id}: no such name, expected a number"),
+                    format!("invalid dead letter id {id} (expected a number)"),
                 )
             })?,
         };
@@ -89,8 +89,8 @@ fn matches(query: &DeadLetterQuery, dead_letter: &DeadLetter) -> bool {
             .is_none_or(|key| Some(key) == dead_letter.event.key_text())
 }
 
-/// Whether both tell of one failure: of the same record, as far as can be told. Without places,
-/// what was redriven is another one.
+/// Returns whether both describe one failure of the same record. Without positions, a redriven
+/// event counts as another record.
 fn is_same_burial(old: &DeadLetter, new: &DeadLetter) -> bool {
     (&old.partition, old.position) == (&new.partition, new.position)
         && (new.position.is_some() || DeadLetter::target_group(&new.event).is_none())
@@ -126,7 +126,7 @@ fn stored(number: u64, dead_letter: &DeadLetter) -> StoredDeadLetter {
 fn no_letter(id: &DeadLetterId) -> Error {
     Error::new(
         ErrorKind::NotFound,
-        format!("dead letter {id}: there is no such dead letter"),
+        format!("dead letter {id} does not exist"),
     )
 }
 

@@ -3,14 +3,14 @@ use aqueduct_core::{Error, ErrorKind, PartitionId, Position, StreamName};
 pub(crate) fn no_stream(stream: &StreamName) -> Error {
     Error::new(
         ErrorKind::NotFound,
-        format!("memory:{stream}: there is no such stream"),
+        format!("memory:{stream}: the stream does not exist"),
     )
 }
 
 pub(crate) fn no_partition(stream: &StreamName, partition: &PartitionId) -> Error {
     Error::new(
         ErrorKind::NotFound,
-        format!("memory:{stream}: there is no partition {partition}"),
+        format!("memory:{stream}: partition {partition} does not exist"),
     )
 }
 
@@ -47,7 +47,7 @@ pub(crate) fn never_written(
         ErrorKind::PositionExpired,
         format!(
             "memory:{stream}, partition {partition}: position {} was never written, the next is {}: \
-             the stream was made anew",
+             the stream was recreated",
             Position::new(wanted),
             Position::new(next),
         ),
@@ -67,6 +67,6 @@ pub(crate) fn displaced(stream: &StreamName, partition: &PartitionId, generation
 pub(crate) fn cut(stream: &StreamName, partition: &PartitionId) -> Error {
     Error::new(
         ErrorKind::Unavailable,
-        format!("memory:{stream}, partition {partition}: injected: the connection is cut"),
+        format!("memory:{stream}, partition {partition}: injected: the connection was cut"),
     )
 }

@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use crate::faults::Operation;
 use crate::stream::Stream;
 
-/// Hashes with fixed keys, so that every run iterates alike.
+/// Hashes with fixed keys, so that every run iterates in the same order.
 type FixedMap<K, V> = HashMap<K, V, BuildHasherDefault<DefaultHasher>>;
 
 /// The idempotency records of every scope.
@@ -25,7 +25,7 @@ pub(crate) struct Records {
 #[derive(Default)]
 struct Scope {
     entries: FixedMap<Key, ClaimRecord>,
-    /// Completed records, oldest first, so that a purge reads only these.
+    /// Completed records, oldest first, so that a purge reads only those that it removes.
     completed: VecDeque<(Timestamp, Key)>,
 }
 
@@ -120,7 +120,7 @@ impl MemoryRecords {
             .await
     }
 
-    /// Applies `one` to each claim; a failed call is the same error for each.
+    /// Applies `one` to each claim; if the call fails, each claim gets the same error.
     async fn each(
         &self,
         scope: &IdempotencyScope,

@@ -108,7 +108,7 @@ impl MemoryLeases {
         plan.run(Operation::LeaseWrite, &self.runtime, write).await
     }
 
-    /// Writes over a row. An injected conflict becomes `Changed` with the row as it stands.
+    /// Replaces a row. An injected conflict returns `Changed` with the current row.
     async fn write_over(
         &self,
         key: &GroupKey,
@@ -188,7 +188,7 @@ impl LeaseRows for MemoryLeases {
             .await
     }
 
-    /// `true` for members that a test declared dead: all members share one process.
+    /// Returns `true` for members that a test declared dead: all members share one process.
     fn is_dead(&self, owner: &OwnerId) -> bool {
         self.stream.leases().dead.contains(owner)
     }

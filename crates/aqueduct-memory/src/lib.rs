@@ -1,5 +1,5 @@
-//! The reference backend of Aqueduct: streams in the memory of one process, with every fault of a
-//! real service on demand.
+//! The reference backend of Aqueduct: streams in the memory of one process, with the faults of a
+//! real service injected on demand.
 
 mod admin;
 mod backend;

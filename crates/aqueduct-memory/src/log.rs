@@ -9,11 +9,11 @@ use crate::partition::PartitionLog;
 use crate::ranges::{Ranges, reshape, split_evenly};
 use aqueduct_core::hash::hash_key;
 
-/// The events of one stream. Everything happens under its stream's lock, a batch at a time.
+/// The events of one stream. Every change happens under the stream's lock, one batch at a time.
 pub(crate) struct Log {
     pub(crate) settings: Settings,
     pub(crate) created: Timestamp,
-    /// Tells this log from one that was made later under the same name.
+    /// Distinguishes this log from one that was created later under the same name.
     pub(crate) incarnation: u64,
     pub(crate) ranges: Ranges,
     partitions: Vec<PartitionLog>,
@@ -25,7 +25,7 @@ pub(crate) struct Log {
 pub(crate) enum Verdict {
     Store,
     Fail(Error),
-    /// Stored, and its response lost.
+    /// Stores the event and loses its response.
     StoreAndFail(Error),
 }
 
@@ -47,7 +47,8 @@ impl Log {
         log
     }
 
-    /// Stores the events that `judge` lets pass, in order, and keeps the prefix rule.
+    /// Stores the events that `judge` accepts, in order. After a failed event, later events of its key
+    /// are not stored (prefix rule).
     pub(crate) fn append(
         &mut self,
         stream: &StreamName,
@@ -89,7 +90,7 @@ impl Log {
     fn push(&mut self, event: &Event, size: usize) -> Receipt {
         let at = match event.key() {
             Some(key) => self.ranges.find(hash_key(key)),
-            // Round robin: no partition gets more than one event more than another.
+            // Round robin balances events without a key to within one event.
             None => {
                 self.round_robin = self.round_robin.wrapping_add(1);
                 self.ranges.nth(self.round_robin)
@@ -100,7 +101,7 @@ impl Log {
         Receipt::at(partition.id.clone(), Position::new(position))
     }
 
-    /// Trims the partitions that a batch went to, and wakes their readers.
+    /// Trims the partitions that a batch was stored in, and wakes their readers.
     fn settle_touched(&mut self) {
         let most = self.settings.max_events;
         for &at in self.ranges.partitions() {
@@ -110,7 +111,7 @@ impl Log {
         self.expire(self.clock);
     }
 
-    /// Removes what is older than the retention.
+    /// Removes events that are older than the retention.
     pub(crate) fn expire(&mut self, now: Timestamp) {
         let Some(retention) = self.settings.retention else {
             return;
@@ -154,7 +155,7 @@ impl Log {
         }
     }
 
-    /// The partitions that are listed, closed ones too.
+    /// Returns the listed partitions, closed ones too.
     pub(crate) fn listed(&self) -> impl Iterator<Item = &PartitionLog> {
         self.partitions.iter().filter(|it| !it.forgotten)
     }

@@ -14,7 +14,7 @@ pub(crate) struct PartitionLog {
     pub(crate) parents: Vec<PartitionId>,
     pub(crate) children: Vec<PartitionId>,
     pub(crate) closed: Option<Timestamp>,
-    /// Closed, empty by retention, and out of the listing.
+    /// Closed, emptied by retention, and no longer listed.
     pub(crate) forgotten: bool,
     records: VecDeque<Stored>,
     /// The position of the next event.
@@ -24,7 +24,7 @@ pub(crate) struct PartitionLog {
     touched: bool,
 }
 
-/// An event, when it came, and about how many bytes it has.
+/// An event, the time it was stored, and its approximate size in bytes.
 pub(crate) struct Stored {
     pub(crate) event: Event,
     pub(crate) at: Timestamp,
@@ -54,7 +54,7 @@ impl PartitionLog {
         }
     }
 
-    /// Stores an event and answers its position.
+    /// Stores an event and returns its position.
     pub(crate) fn push(&mut self, event: &Event, at: Timestamp, size: usize) -> u64 {
         let position = self.next;
         self.next += 1;
@@ -67,7 +67,7 @@ impl PartitionLog {
         position
     }
 
-    /// Ends a batch: keeps at most `most` events, and wakes the readers where it brought any.
+    /// Ends a batch: trims to at most `most` events, and wakes the readers if it stored any.
     pub(crate) fn settle(&mut self, most: usize) {
         if std::mem::take(&mut self.touched) {
             self.drop_oldest(self.records.len().saturating_sub(most));
@@ -75,38 +75,38 @@ impl PartitionLog {
         }
     }
 
-    /// Whether nothing is kept.
+    /// Returns whether no event is kept.
     pub(crate) fn is_empty(&self) -> bool {
         self.records.is_empty()
     }
 
-    /// When the oldest kept event was stored.
+    /// Returns when the oldest kept event was stored.
     pub(crate) fn oldest(&self) -> Option<Timestamp> {
         self.records.front().map(|it| it.at)
     }
 
-    /// When the newest kept event was stored.
+    /// Returns when the newest kept event was stored.
     pub(crate) fn newest(&self) -> Option<Timestamp> {
         self.records.back().map(|it| it.at)
     }
 
-    /// The first position kept; the next one where nothing is.
+    /// Returns the first position kept; the next one to be written if none is.
     pub(crate) fn first(&self) -> u64 {
         self.next - self.records.len() as u64
     }
 
-    /// The last position written.
+    /// Returns the last position written.
     pub(crate) fn last(&self) -> Option<Position> {
         (self.next > 1).then(|| Position::new(self.next - 1))
     }
 
-    /// The position of the first event stored at or after `time`.
+    /// Returns the position of the first event stored at or after `time`.
     pub(crate) fn first_since(&self, time: Timestamp) -> Option<u64> {
         let before = self.records.partition_point(|it| it.at < time);
         (before < self.records.len()).then(|| self.first() + before as u64)
     }
 
-    /// The records from `position` on, which must not be below the first.
+    /// Returns the records from `position` on, which must not be below the first.
     pub(crate) fn records_from(&self, position: u64) -> impl Iterator<Item = (u64, &Stored)> {
         let skip = (position.saturating_sub(self.first()) as usize).min(self.records.len());
         (position..).zip(self.records.range(skip..))
@@ -127,8 +127,8 @@ impl PartitionLog {
         partition
     }
 
-    /// Takes note of a reader and displaces those of a lower generation. `None` where one of a
-    /// higher generation is there.
+    /// Registers a reader and displaces those of a lower generation. `None` if one of a higher
+    /// generation is registered.
     pub(crate) fn admit(&mut self, group: &GroupName, generation: u64) -> Option<Arc<AtomicBool>> {
         let peers = || self.readers.iter().filter(|it| it.group == *group);
         if peers().any(|it| it.generation > generation) {

@@ -17,8 +17,8 @@ pub(crate) struct MemoryProducer {
     closed: AtomicBool,
 }
 
-/// The lane of events without a key: they go to all partitions in turn, so they share no
-/// partition's lane.
+/// The lane of events without a key. They go to all partitions in turn, so they need a lane apart
+/// from those of the partitions.
 const KEYLESS: Lane = Lane(u64::MAX);
 
 impl MemoryProducer {

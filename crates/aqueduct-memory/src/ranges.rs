@@ -1,6 +1,6 @@
 use aqueduct_core::HashRange;
 
-/// Which open partition takes which part of the key space, sorted, without a gap.
+/// The open partitions and their parts of the key space, sorted and without gaps.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Ranges {
     firsts: Vec<u128>,
@@ -16,13 +16,13 @@ impl Ranges {
         }
     }
 
-    /// The partition that takes keys of that hash.
+    /// Returns the partition for keys of that hash.
     pub(crate) fn find(&self, hash: u128) -> usize {
         let behind = self.firsts.partition_point(|first| *first <= hash);
         self.nth(behind.saturating_sub(1))
     }
 
-    /// The `n`th open partition, counting round.
+    /// Returns the `n`th open partition, modulo their number.
     pub(crate) fn nth(&self, n: usize) -> usize {
         match self.partitions.len() {
             0 => 0,
@@ -30,13 +30,13 @@ impl Ranges {
         }
     }
 
-    /// All open partitions.
+    /// Returns all open partitions.
     pub(crate) fn partitions(&self) -> &[usize] {
         &self.partitions
     }
 }
 
-/// The key space in `count` equal parts.
+/// Divides the key space into `count` equal parts.
 pub(crate) fn split_evenly(count: u32) -> Vec<HashRange> {
     let count = u128::from(count.max(1));
     let width = u128::MAX / count;
@@ -56,12 +56,12 @@ pub(crate) fn split_evenly(count: u32) -> Vec<HashRange> {
 pub(crate) struct Piece {
     pub(crate) range: HashRange,
     pub(crate) parents: Vec<usize>,
-    /// Whether it stays the partition that it was.
+    /// Returns whether it is an unchanged partition.
     pub(crate) kept: bool,
 }
 
-/// Splits the widest, or merges the narrowest neighbours, until there are `count`: what need not
-/// change stays as it is.
+/// Splits the widest ranges, or merges the narrowest neighbours, until there are `count`. Other
+/// ranges are unchanged.
 pub(crate) fn reshape(mut open: Vec<(HashRange, usize)>, count: usize) -> Vec<Piece> {
     open.sort_unstable();
     let mut pieces: Vec<Piece> = open

@@ -23,7 +23,7 @@ pub(crate) struct MemoryReader {
     signal: Arc<Signal>,
     displaced: Arc<AtomicBool>,
     incarnation: u64,
-    /// The cuts of its connection that it has told of.
+    /// The number of connection cuts that it has reported.
     cuts: u64,
     at: usize,
     cursor: Cursor,
@@ -61,7 +61,7 @@ impl MemoryReader {
         })
     }
 
-    /// What is there now; `None` where nothing is.
+    /// Returns the records stored now; `None` if there are none.
     fn take(&mut self, max_events: usize, even_empty: bool) -> Result<Option<ReadBatch>> {
         let Self {
             stream,
@@ -130,7 +130,7 @@ impl PartitionReader for MemoryReader {
         let max_events = max_events.max(1);
         let mut deadline = None;
         loop {
-            // Nothing is taken before the last await, so a cancelled read loses nothing.
+            // The cursor moves only after the last await, so a cancelled read loses nothing.
             if self.stream.plan.is_armed() {
                 self.stream
                     .plan
@@ -155,7 +155,7 @@ impl PartitionReader for MemoryReader {
 
 impl Drop for MemoryReader {
     fn drop(&mut self) {
-        // A log that is gone took its readers along.
+        // A deleted log has dropped its readers already.
         let _ = self.stream.with_log(|log| {
             if log.incarnation == self.incarnation {
                 log.partition_mut(self.at).dismiss(&self.displaced);
@@ -165,10 +165,10 @@ impl Drop for MemoryReader {
     }
 }
 
-/// Where a reader goes on.
+/// The place from which a reader continues.
 #[derive(Clone, Copy)]
 enum Cursor {
-    /// With whatever is the oldest at the first read: retention cannot overtake it before.
+    /// The oldest event at the time of the first read, so that retention cannot overtake it before.
     Earliest,
     Time(Timestamp),
     Position(u64),
@@ -176,7 +176,7 @@ enum Cursor {
 
 impl Cursor {
     fn new(from: ReadFrom) -> Self {
-        // A position of another backend is far beyond every one of ours.
+        // A position of another backend is treated as one that was never written.
         let number = |position: Position| position.sequence().unwrap_or(u64::MAX - 1);
         match from {
             ReadFrom::Earliest => Self::Earliest,
@@ -186,13 +186,13 @@ impl Cursor {
         }
     }
 
-    /// The position to read at; `None` where an event of that time has yet to come.
+    /// Returns the position to read at; `None` if no event of that time is stored yet.
     fn check(self, stream: &StreamName, partition: &PartitionLog) -> Result<Option<u64>> {
         let first = partition.first();
         match self {
             Self::Earliest => Ok(Some(first)),
             Self::Time(time) => Ok(partition.first_since(time)),
-            // Position 0 stands before the first, which is 1.
+            // Position 0 means before the first one, which is 1.
             Self::Position(at) if at.max(1) < first => {
                 Err(error::expired(stream, &partition.id, at, first))
             }
@@ -207,7 +207,7 @@ impl Cursor {
     }
 }
 
-/// The end of a partition, as a reader that goes on at `next` sees it.
+/// Returns the end of a partition for a reader that continues at `next`.
 fn tail(partition: &PartitionLog, next: u64) -> Tail {
     let mut tail = Tail::at(partition.last());
     tail.events_behind = Some(partition.next - next);

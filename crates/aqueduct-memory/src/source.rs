@@ -107,7 +107,7 @@ impl PartitionedLog for MemoryLog {
     }
 }
 
-/// Where `from` lies in a partition, as a place that does not move where there is one.
+/// Resolves `from` in a partition to a fixed place if there is one.
 fn place(partition: &PartitionLog, from: ReadFrom, now: Timestamp) -> (PartitionId, Checkpoint) {
     let checkpoint = match from {
         ReadFrom::Time(time) => match partition.first_since(time) {
@@ -121,7 +121,7 @@ fn place(partition: &PartitionLog, from: ReadFrom, now: Timestamp) -> (Partition
     (partition.id.clone(), checkpoint)
 }
 
-/// Behind everything stored: of a closed partition nothing is left.
+/// Returns the checkpoint after everything stored: the end of a closed partition.
 fn latest(partition: &PartitionLog) -> (PartitionId, Checkpoint) {
     let checkpoint = match partition.closed {
         Some(_) => Checkpoint::End,

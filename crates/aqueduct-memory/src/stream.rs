@@ -13,12 +13,12 @@ use crate::ranges::Ranges;
 use aqueduct_core::hash::hash_key;
 use aqueduct_core::sync::lock;
 
-/// Everything under one name: the log, where there is one, and the three stores beside it.
+/// The data under one name: the log, if it exists, and the three stores beside it.
 pub(crate) struct Stream {
     pub(crate) name: StreamName,
     pub(crate) plan: Plan,
     log: Mutex<Slot>,
-    /// A copy of the log's, so that asking for a lane never waits for a batch.
+    /// A copy of the log's ranges, so that computing a lane never waits for a batch.
     lanes: RwLock<Ranges>,
     leases: Mutex<Leases>,
     records: Mutex<Records>,
@@ -44,7 +44,7 @@ impl Stream {
         }
     }
 
-    /// Makes the log where there is none; answers whether it did.
+    /// Creates the log if there is none; returns whether it did.
     pub(crate) fn create(&self, settings: Settings, now: Timestamp) -> bool {
         let mut slot = lock(&self.log);
         if slot.log.is_some() {
@@ -57,7 +57,7 @@ impl Stream {
         true
     }
 
-    /// Removes the log and what the stores hold. Answers whether there was one.
+    /// Removes the log and the contents of the stores. Returns whether there was a log.
     pub(crate) fn delete(&self) -> bool {
         let gone = lock(&self.log).log.take();
         *lock(&self.leases) = Leases::default();
@@ -69,10 +69,10 @@ impl Stream {
         gone.is_some()
     }
 
-    /// Works on the log.
+    /// Calls `work` with the log.
     ///
     /// # Errors
-    /// `NotFound` where there is none.
+    /// `NotFound` if there is none.
     pub(crate) fn with_log<T>(&self, work: impl FnOnce(&mut Log) -> Result<T>) -> Result<T> {
         match &mut lock(&self.log).log {
             Some(log) => work(log),
@@ -97,7 +97,7 @@ impl Stream {
         })
     }
 
-    /// The partition that an event of that key goes to.
+    /// Returns the partition for events of that key.
     pub(crate) fn lane(&self, key: &str) -> u64 {
         let lanes = self.lanes.read().unwrap_or_else(PoisonError::into_inner);
         lanes.find(hash_key(key)) as u64

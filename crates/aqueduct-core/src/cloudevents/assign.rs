@@ -56,7 +56,7 @@ pub(super) fn assign(event: &mut Event, name: &str, value: Value<'_>) -> Result<
         "datacontenttype" => &mut event.content_type,
         "dataschema" => &mut event.schema,
         "partitionkey" => {
-            // Some write numbers here, though the extension says string.
+            // Some encoders write a number here, though the extension specifies a string.
             let key = match value {
                 Value::String(text) => text.into(),
                 other => other.into_attribute().to_string().into(),

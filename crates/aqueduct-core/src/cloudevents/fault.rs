@@ -2,17 +2,17 @@ use std::fmt;
 
 use crate::{Error, ErrorKind};
 
-/// The error for what breaks a rule of CloudEvents.
+/// Returns the error for input that breaks a rule of CloudEvents.
 pub(super) fn invalid(what: impl fmt::Display) -> Error {
     Error::new(ErrorKind::Invalid, format!("invalid CloudEvent: {what}"))
 }
 
-/// The error for what is not the format at all.
+/// Returns the error for input that is not in the format at all.
 pub(super) fn corrupt(what: impl fmt::Display) -> Error {
     Error::new(ErrorKind::Corrupt, format!("not a CloudEvent: {what}"))
 }
 
-/// Foreign text in backticks, cut short and with its control characters escaped.
+/// Untrusted text in backticks, truncated and with its control characters escaped.
 pub(super) struct Quoted<'a>(pub(super) &'a str);
 
 impl fmt::Display for Quoted<'_> {

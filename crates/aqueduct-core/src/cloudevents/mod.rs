@@ -15,9 +15,8 @@
 //! | `schema` | `dataschema` |
 //! | `attributes` | each under its name |
 //!
-//! Bytes of data come back as they were, with the same content type, in both formats. A JSON data
-//! value that was written without content type comes back as `application/json`, as the
-//! specification says.
+//! Both formats preserve the bytes of data and the content type. A JSON data value that was written
+//! without content type is decoded as `application/json`, as the specification requires.
 
 mod assign;
 mod fault;

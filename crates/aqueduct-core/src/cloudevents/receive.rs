@@ -12,7 +12,7 @@ use crate::{Error, Event};
 pub enum Received {
     /// A valid CloudEvent.
     Event(Event),
-    /// It claims to be a CloudEvent and is not valid: it belongs in the dead letters, with this reason.
+    /// It claims to be a CloudEvent and is not valid: it becomes a dead letter, with this reason.
     Invalid(String),
     /// It does not claim to be a CloudEvent.
     Foreign,
@@ -23,8 +23,8 @@ pub enum Received {
 ///
 /// - A media type of CloudEvents, in any case, decides alone.
 /// - Without a media type, or with one of JSON, the bytes decide: a JSON object, or a list of
-///   objects, with a member `specversion`, or a Protobuf message with a version where the
-///   format has one.
+///   objects, with a member `specversion`, or a Protobuf message with a version in the format's
+///   field for it.
 ///
 /// ```
 /// use aqueduct_core::cloudevents::{Received, receive};
@@ -100,7 +100,7 @@ fn is_cloudevents(media_type: &str) -> bool {
 }
 
 /// Returns whether the JSON text has a member `specversion` in its object, or in an object of its
-/// list. Damaged text, too, is read as far as it goes: what is wrong comes later, or before.
+/// list. Damaged text is read up to the damage, which may come before or after the member.
 fn claims_version(body: &[u8]) -> bool {
     let body = body.trim_ascii_start();
     let level = match body.first() {
@@ -130,7 +130,7 @@ fn claims_version(body: &[u8]) -> bool {
     false
 }
 
-/// Returns where the string that begins at `at` ends: at its quotation mark.
+/// Returns the index of the closing quotation mark of the string that begins at `at`.
 fn end_of_string(text: &[u8], mut at: usize) -> usize {
     while let Some(byte) = text.get(at) {
         match byte {

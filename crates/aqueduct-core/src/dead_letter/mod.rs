@@ -9,39 +9,39 @@ use crate::{
     StreamName, Timestamp,
 };
 
-/// Takes events that cannot be handled.
+/// Stores events that cannot be handled.
 #[async_trait]
 pub trait DeadLetterQueue: Send + Sync {
-    /// Stores each dead letter durably; each answer stands under the index of its dead letter. Burying a
-    /// dead letter of the same id again is burying it once, where the backend can tell.
+    /// Stores each dead letter durably and returns one result per dead letter, in the same order.
+    /// Storing the same id again has no effect if the backend detects duplicates.
     async fn put(&self, dead_letters: &[DeadLetter]) -> Vec<Result<()>>;
 }
 
-/// Looks after the dead letters of a dead letter queue.
+/// Lists, redrives and purges stored dead letters.
 #[async_trait]
 pub trait DeadLetterStore: DeadLetterQueue {
-    /// The dead letters that match, oldest first, up to `query.limit`.
+    /// Returns the dead letters that match, oldest first, up to `query.limit`.
     async fn list(&self, query: &DeadLetterQuery) -> Result<Vec<StoredDeadLetter>>;
 
-    /// One dead letter.
+    /// Returns one dead letter.
     async fn show(&self, id: &DeadLetterId) -> Result<Option<StoredDeadLetter>>;
 
     /// Sends each dead letter's event to `to`, marked for the group that it failed in, and removes it
-    /// once it is stored there. Each answer stands under the index of its id.
+    /// once it is stored there. Returns one result per id, in the same order.
     async fn redrive(&self, ids: &[DeadLetterId], to: &dyn Producer) -> Vec<Result<Receipt>>;
 
-    /// Removes dead letters for good; each answer stands under the index of its id.
+    /// Deletes dead letters. Returns one result per id, in the same order.
     async fn purge(&self, ids: &[DeadLetterId]) -> Vec<Result<()>>;
 
-    /// The keys that `divert_key` holds, those of dead letters that say `holds_key`: later events of
-    /// such a key follow into the dead letters until it is released, even where its dead letters are gone.
+    /// Returns the keys that `divert_key` holds (from dead letters with `holds_key`). Later events of
+    /// such a key become dead letters until it is released, even after its dead letters are deleted.
     async fn held_keys(&self, group: &GroupName, stream: &StreamName) -> Result<Vec<SmallStr>>;
 
     /// Releases a key that `divert_key` holds: its next events are handled again.
     async fn release_key(&self, group: &GroupName, stream: &StreamName, key: &str) -> Result<()>;
 }
 
-/// The name of a stored dead letter.
+/// The identifier of a stored dead letter.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct DeadLetterId(pub SmallStr);
 
@@ -51,10 +51,10 @@ impl std::fmt::Display for DeadLetterId {
     }
 }
 
-/// A dead letter and the name that it is stored under.
+/// A stored dead letter and its id.
 #[derive(Clone, Debug)]
 pub struct StoredDeadLetter {
-    /// Its name.
+    /// The id that the store assigned.
     pub id: DeadLetterId,
     /// The dead letter.
     pub dead_letter: DeadLetter,
@@ -71,15 +71,15 @@ pub struct StoredDeadLetter {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct DeadLetterQuery {
-    /// Only those of that group.
+    /// Matches this group only.
     pub group: Option<GroupName>,
-    /// Only those from that stream.
+    /// Matches this stream only.
     pub stream: Option<StreamName>,
-    /// Only those of that key.
+    /// Matches this key only.
     pub key: Option<SmallStr>,
-    /// Only those behind that one, for the next page.
+    /// Matches dead letters after this one, for the next page.
     pub after: Option<DeadLetterId>,
-    /// The most dead letters to answer.
+    /// The maximum number of dead letters to return.
     pub limit: usize,
 }
 
@@ -110,14 +110,14 @@ impl DeadLetterQuery {
         self
     }
 
-    /// Selects the dead letters behind `id`: the page after the one that `id` ended.
+    /// Selects the dead letters after `id`, the last one of the previous page.
     #[must_use]
     pub fn after(mut self, id: DeadLetterId) -> Self {
         self.after = Some(id);
         self
     }
 
-    /// Sets how many dead letters are returned at most.
+    /// Sets the maximum number of dead letters to return.
     #[must_use]
     pub fn with_limit(mut self, limit: usize) -> Self {
         self.limit = limit;
@@ -138,7 +138,7 @@ impl Default for DeadLetterQuery {
     }
 }
 
-/// An event that could not be handled, and everything that is known of why.
+/// An event that could not be handled, with the reason and the failed attempts.
 ///
 /// ```
 /// use aqueduct_core::{DeadLetter, DeadLetterReason, Event, Timestamp};
@@ -166,29 +166,29 @@ pub struct DeadLetter {
     pub stream: StreamName,
     /// The group that could not handle it.
     pub group: GroupName,
-    /// The partition, where the backend has any.
+    /// The partition; `None` on a queue.
     pub partition: Option<PartitionId>,
-    /// Its position, where the backend has places.
+    /// Its position in the partition; `None` on a queue.
     pub position: Option<Position>,
-    /// Why it is here.
+    /// Why the event became a dead letter.
     pub reason: DeadLetterReason,
-    /// In words: the reason of a rejection, the last error.
+    /// The reason of the rejection or the last error, as text.
     pub message: SmallStr,
-    /// Whether later events of its key follow it into the dead letters until the key is released
-    /// (`divert_key`): [`DeadLetterStore::held_keys`] names the keys of such dead letters.
+    /// Whether later events of its key become dead letters too until the key is released
+    /// (`divert_key`). [`DeadLetterStore::held_keys`] lists such keys.
     pub holds_key: bool,
-    /// How many attempts failed.
+    /// The number of failed attempts.
     pub attempts: u32,
-    /// Every failure that is known, oldest first; those of an earlier process may be missing.
+    /// The known failures, oldest first; those of an earlier process may be missing.
     pub failures: Vec<Failure>,
-    /// When the backend stored the event, where it says so.
+    /// When the backend stored the event; `None` if it does not report that.
     pub stored_at: Option<Timestamp>,
-    /// When it was buried.
+    /// When the dead letter was created.
     pub buried_at: Timestamp,
 }
 
 impl DeadLetter {
-    /// The dead letter of `event`, without attempts or failures yet.
+    /// Creates the dead letter of `event`, without attempts or failures yet.
     pub fn new(
         event: Event,
         stream: StreamName,
@@ -213,11 +213,11 @@ impl DeadLetter {
         }
     }
 
-    /// The attribute of a redriven event that names the group that it is for.
+    /// The attribute that names the target group of a redriven event.
     pub const TARGET_GROUP: SmallStr = SmallStr::literal("aqueductgroup");
 
-    /// The event to send again, marked for the group that it failed in: other groups settle it
-    /// unseen.
+    /// Returns the event to send again, marked for the group that it failed in. Other groups settle
+    /// it without handling it.
     pub fn redriven(&self) -> Event {
         let mut event = self.event.clone();
         event
@@ -226,7 +226,7 @@ impl DeadLetter {
         event
     }
 
-    /// The group that `event` was redriven for, where it was.
+    /// Returns the group that `event` was redriven for; `None` if it was not redriven.
     pub fn target_group(event: &Event) -> Option<&str> {
         event.attributes().get(&Self::TARGET_GROUP)?.as_str()
     }
@@ -242,14 +242,14 @@ pub enum DeadLetterReason {
     Rejected,
     /// Its data does not decode.
     Undecodable,
-    /// An earlier event of its key is a dead letter, and the key is held.
+    /// An earlier event of its key is a dead letter and holds the key.
     KeyHeld,
-    /// The process died while it was being handled, too often.
+    /// The process died too often while handling it.
     Poison,
 }
 
 impl DeadLetterReason {
-    /// All of them.
+    /// Every reason.
     pub const ALL: [Self; 5] = [
         Self::Exhausted,
         Self::Rejected,
@@ -258,7 +258,7 @@ impl DeadLetterReason {
         Self::Poison,
     ];
 
-    /// The reason in lower case words.
+    /// Returns the reason in lower case, as stored.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Exhausted => "exhausted",
@@ -269,7 +269,7 @@ impl DeadLetterReason {
         }
     }
 
-    /// The reason of that name.
+    /// Parses a reason from its stored name.
     pub fn from_name(name: &str) -> Result<Self> {
         Self::ALL
             .into_iter()
@@ -277,7 +277,7 @@ impl DeadLetterReason {
             .ok_or_else(|| {
                 Error::new(
                     ErrorKind::Corrupt,
-                    format!("`{name}` is no reason of a dead letter"),
+                    format!("unknown dead letter reason `{name}`"),
                 )
             })
     }
@@ -286,10 +286,10 @@ impl DeadLetterReason {
 /// One failed attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// Which attempt, from 1.
+    /// The number of the attempt, from 1.
     pub attempt: u32,
     /// When it failed.
     pub at: Timestamp,
-    /// What went wrong, in words.
+    /// The error, as text.
     pub error: SmallStr,
 }

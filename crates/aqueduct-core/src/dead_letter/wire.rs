@@ -20,22 +20,22 @@ impl DeadLetter {
     /// The type of the event that carries a dead letter.
     pub const EVENT_TYPE: SmallStr = SmallStr::literal("io.aqueduct.letter");
 
-    /// The source of the event that carries a dead letter: the same everywhere, so that its id alone
-    /// tells dead letters apart.
+    /// The source of the event that carries a dead letter. It is constant, so that the id alone
+    /// identifies a dead letter.
     pub const EVENT_SOURCE: SmallStr = SmallStr::literal("/aqueduct/letters");
 
-    /// The name of the dead letter: a UUID that follows from the group, the stream, and the event's
-    /// source and id, so that burying twice makes one dead letter where ids are deduplicated.
+    /// Returns the id of the dead letter: a UUID derived from the group, the stream, and the event's
+    /// source and id, so that a store that deduplicates ids keeps one copy.
     pub fn id(&self) -> DeadLetterId {
         DeadLetterId(self.uuid().to_string().into())
     }
 
-    /// The dead letter as an event that any producer can carry and anyone can read.
+    /// Encodes the dead letter as an event that any producer can send.
     ///
     /// Its type is [`EVENT_TYPE`](Self::EVENT_TYPE), its source
     /// [`EVENT_SOURCE`](Self::EVENT_SOURCE), its id [`id`](Self::id), its subject the group, its
-    /// time that of the burial, its key the key of the buried event; the trace and the correlation
-    /// of the buried event go with it. Its data is one JSON object; what is unknown is left out:
+    /// time `buried_at`, its key that of the original event; the trace and the correlation of the
+    /// original event are copied. Its data is one JSON object; unknown members are left out:
     ///
     /// ```json
     /// {
@@ -49,11 +49,11 @@ impl DeadLetter {
     /// }
     /// ```
     ///
-    /// `event` is the buried event in the JSON format of CloudEvents: its data comes back byte for
-    /// byte, its attributes as [`json`] says.
+    /// `event` is the original event in the JSON format of CloudEvents. Its data is preserved byte
+    /// for byte, its attributes as described in [`json`].
     ///
     /// # Errors
-    /// `Internal`, where the dead letter does not serialize; there is no such dead letter.
+    /// `Internal` if the dead letter does not serialize, which is not expected to happen.
     pub fn to_event(&self) -> Result<Event> {
         let mut buried = Vec::new();
         json::encode(&self.event, &mut buried);
@@ -83,11 +83,11 @@ impl DeadLetter {
         Ok(event)
     }
 
-    /// The dead letter that `event` carries.
+    /// Decodes the dead letter that `event` carries.
     ///
     /// # Errors
-    /// `Invalid` where it carries none, `Corrupt` where the dead letter is damaged or of a version that
-    /// is not known here.
+    /// `Invalid` if it carries none; `Corrupt` if the dead letter is damaged or of an unknown
+    /// version.
     pub fn from_event(event: &Event) -> Result<Self> {
         if event.kind != Self::EVENT_TYPE {
             let what = format!(
@@ -207,7 +207,7 @@ fn read(data: &Bytes) -> Result<DeadLetter> {
     }
     let wire: Wire<'_> = parse(data)?;
     let event = data.slice_ref(wire.event.get().as_bytes());
-    // A buried event may lack what CloudEvents requires: that may be why it was buried.
+    // The event may lack attributes that CloudEvents requires: that may be why it failed.
     let event = json::decode_unchecked(&event).map_err(|e| corrupt(e.to_string()))?;
     let mut dead_letter = DeadLetter::new(
         event,

@@ -29,7 +29,7 @@ pub enum AttributeValue {
 }
 
 impl AttributeValue {
-    /// About how many bytes the value takes.
+    /// Returns the approximate size of the value in bytes.
     pub(super) fn approximate_size(&self) -> usize {
         match self {
             Self::String(text) | Self::Uri(text) | Self::UriRef(text) => text.len(),
@@ -38,7 +38,7 @@ impl AttributeValue {
         }
     }
 
-    /// The text, where the value is text or a URI.
+    /// Returns the text if the value is text or a URI.
     pub fn as_str(&self) -> Option<&str> {
         match self {
             Self::String(text) | Self::Uri(text) | Self::UriRef(text) => Some(text),
@@ -117,7 +117,7 @@ impl From<Timestamp> for AttributeValue {
 pub struct Attributes(Option<Arc<Vec<(SmallStr, AttributeValue)>>>);
 
 impl Attributes {
-    /// The value under `name`.
+    /// Returns the value of `name`.
     pub fn get(&self, name: &str) -> Option<&AttributeValue> {
         let list = self.0.as_deref()?;
         let at = list
@@ -126,8 +126,8 @@ impl Attributes {
         list.get(at).map(|(_, value)| value)
     }
 
-    /// Sets the value under `name`. The name is 1 or more of `a`-`z` and `0`-`9` and none of those
-    /// that CloudEvents defines itself.
+    /// Sets the value of `name`. A name consists of one or more of `a`-`z` and `0`-`9`, and must not
+    /// be one that CloudEvents defines itself.
     pub fn set(
         &mut self,
         name: impl Into<SmallStr>,
@@ -139,7 +139,7 @@ impl Attributes {
         Ok(())
     }
 
-    /// Removes the value under `name`.
+    /// Removes the value of `name`.
     pub fn remove(&mut self, name: &str) -> Option<AttributeValue> {
         let list = Arc::make_mut(self.0.as_mut()?);
         let at = list
@@ -148,7 +148,7 @@ impl Attributes {
         Some(list.remove(at).1)
     }
 
-    /// Names and values, sorted by name.
+    /// Returns names and values, sorted by name.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &AttributeValue)> {
         self.0
             .as_deref()
@@ -157,12 +157,12 @@ impl Attributes {
             .map(|(name, value)| (name.as_str(), value))
     }
 
-    /// How many there are.
+    /// Returns the number of attributes.
     pub fn len(&self) -> usize {
         self.iter().len()
     }
 
-    /// Whether there are none.
+    /// Returns whether there are none.
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.0.as_deref().is_none_or(Vec::is_empty)
@@ -206,14 +206,14 @@ pub(crate) fn check_name(name: &str) -> Result<()> {
         ))
     };
     if FIELDS.contains(&name) {
-        return refuse("it is a field of the event and has a method of its own");
+        return refuse("it is a field of the event: set it with the field's method");
     }
     if name.is_empty()
         || !name
             .bytes()
             .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
     {
-        return refuse("a name is made of a-z and 0-9 (CloudEvents 1.0, naming conventions)");
+        return refuse("invalid name (expected a-z and 0-9, as CloudEvents 1.0 requires)");
     }
     Ok(())
 }

@@ -3,18 +3,18 @@ use std::cell::RefCell;
 use bytes::{Bytes, BytesMut};
 use serde::Serialize;
 
-/// Small data shares chunks of this size: an allocation for dozens of events. An event that is
-/// kept pins its chunk, so a chunk is small.
+/// The size of the chunks that small data shares: one allocation serves dozens of events. An event
+/// that is kept pins its chunk, so a chunk is small.
 const CHUNK: usize = 8 * 1024;
 
-/// Larger data has its memory to itself.
+/// Data larger than this gets an allocation of its own.
 const SMALL: usize = 1024;
 
-/// Who wrote the data of an event, as far as encoders can make use of it. It tells nothing that the
-/// data itself does not tell, so it counts for nothing where events are compared.
+/// The origin of an event's data, as a hint to encoders. It follows from the data, so comparing
+/// events ignores it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Written {
-    /// It is one JSON value, with nothing around it: it was serialized here.
+    /// Exactly one JSON value: it was serialized here.
     Json,
     Elsewhere,
 }
@@ -25,14 +25,14 @@ impl PartialEq for Written {
     }
 }
 
-/// The memory that a thread writes JSON with. It carries nothing from one event to the next.
+/// The buffer in which a thread serializes JSON. No data passes from one event to the next.
 #[derive(Default)]
 struct Scratch {
     text: Vec<u8>,
     chunk: BytesMut,
 }
 
-/// Serializes `data`.
+/// Serializes `data` to JSON.
 pub(super) fn to_json<T: Serialize + ?Sized>(data: &T) -> serde_json::Result<Bytes> {
     thread_local! {
         static SCRATCH: RefCell<Scratch> = RefCell::default();
@@ -51,16 +51,16 @@ pub(super) fn to_json<T: Serialize + ?Sized>(data: &T) -> serde_json::Result<Byt
             chunk.extend_from_slice(text);
             Ok(chunk.split().freeze())
         }
-        // Something that makes an event while it is serialized itself.
+        // Re-entered: a `Serialize` implementation creates an event itself.
         Err(_) => serde_json::to_vec(data).map(shared),
     })
 }
 
-/// Bytes whose first clone allocates no more than the others: `Bytes` else counts the holders of a
-/// vector only from its first clone on.
+/// Creates `Bytes` whose first clone does not allocate. `Bytes` made from a vector allocate their
+/// reference count with the first clone.
 pub(crate) fn shared(bytes: impl Into<Bytes>) -> Bytes {
     let bytes = bytes.into();
-    // A part of memory that others hold too is counted already.
+    // A slice of shared memory has a reference count already.
     if bytes.is_unique() {
         drop(bytes.clone());
     }

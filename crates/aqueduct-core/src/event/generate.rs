@@ -3,21 +3,21 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use uuid::Uuid;
 
-/// A clock that steps back by no more than this is waited out, so that ids go on rising.
+/// The largest backward step of the clock that is waited out, so that ids keep rising.
 const STEP_BACK: u64 = 10_000;
 
-/// The state of a thread for making ids.
+/// The id generator of one thread.
 #[derive(Clone, Copy)]
 struct Generator {
-    /// The state of the steps, with what entropy was drawn so far.
+    /// The state of the random steps, seeded from system entropy.
     steps: u64,
     millis: u64,
-    /// The 74 bits behind the time: drawn anew each millisecond, then rising by random steps.
+    /// The 74 bits after the time: drawn anew each millisecond, then rising by random steps.
     tail: u128,
 }
 
-/// A new UUIDv7, after RFC 9562's "monotonic random" method: entropy is drawn from the system once
-/// a millisecond, which is many times cheaper than once an id. Ids of one thread rise.
+/// Generates a UUIDv7 by RFC 9562's "monotonic random" method. Entropy is drawn from the system once
+/// per millisecond, which is many times cheaper than once per id. Ids of one thread rise.
 pub(super) fn uuid_v7() -> Uuid {
     thread_local! {
         static GENERATOR: Cell<Generator> = const {
@@ -45,7 +45,7 @@ impl Generator {
         Uuid::from_u64_pair(high, low)
     }
 
-    /// Draws a new tail, which leaves its highest bit free: room for 2^41 steps.
+    /// Draws a new tail with its highest bit clear, which leaves room for 2^41 steps.
     fn reseed(&mut self) {
         let drawn = Uuid::now_v7().as_u128();
         self.steps ^= (drawn >> 64) as u64;
@@ -55,7 +55,7 @@ impl Generator {
         self.tail = (high << 64 | low) & (u128::MAX >> (128 - 73));
     }
 
-    /// SplitMix64.
+    /// Draws the next number (SplitMix64).
     fn random(&mut self) -> u64 {
         self.steps = self.steps.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.steps;
@@ -65,7 +65,7 @@ impl Generator {
     }
 }
 
-/// Ids are outside of what a seed decides: those that must come again follow from their cause.
+/// Ids do not depend on a simulation's seed: those that must repeat are derived from their cause.
 #[allow(clippy::disallowed_methods)]
 fn wall_millis() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);

@@ -7,8 +7,8 @@ use crate::SmallStr;
 
 /// The id of an event: unique within its source, the second half of the idempotency key.
 ///
-/// A UUID is kept inline in 16 bytes, any other text as it is; both print as written. Ids made
-/// here are UUIDv7: they sort by the time at which they were made.
+/// A UUID is stored inline in 16 bytes, any other text unchanged; both print as written. Generated
+/// ids are UUIDv7: they sort by creation time.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct EventId(Repr);
 
@@ -19,13 +19,13 @@ enum Repr {
 }
 
 impl EventId {
-    /// A new UUIDv7; those of one thread rise.
+    /// Generates a UUIDv7; ids of one thread rise.
     pub fn generate() -> Self {
         Self(Repr::Uuid(uuid_v7()))
     }
 
-    /// The id of that text. Only the canonical form of a UUID (36 lower-case characters) is kept
-    /// as one, so that the text comes back as it was.
+    /// Creates an id from text. Only the canonical form of a UUID (36 lower-case characters) is
+    /// stored as one, so that the text is preserved.
     pub fn new(text: impl Into<SmallStr>) -> Self {
         let text = text.into();
         match parse_canonical(&text) {
@@ -34,7 +34,7 @@ impl EventId {
         }
     }
 
-    /// The UUID, where it is one.
+    /// Returns the UUID if the id is one.
     pub fn as_uuid(&self) -> Option<Uuid> {
         match &self.0 {
             Repr::Uuid(uuid) => Some(*uuid),
@@ -50,7 +50,7 @@ impl EventId {
         }
     }
 
-    /// Whether the id has no text: such an event is not valid.
+    /// Returns whether the id is empty; such an event is not valid.
     pub fn is_empty(&self) -> bool {
         matches!(&self.0, Repr::SmallStr(text) if text.is_empty())
     }

@@ -2,8 +2,8 @@ use std::fmt;
 
 use serde_json::error::Category;
 
-/// Says what serde says of a fault in JSON, without what it quotes of the JSON itself: data does
-/// not belong in errors.
+/// Displays a serde error without the parts that it quotes from the JSON: data does not belong in
+/// errors.
 pub(crate) fn describe_json_error(error: &serde_json::Error) -> String {
     struct Described<'a>(&'a serde_json::Error);
 
@@ -12,7 +12,7 @@ pub(crate) fn describe_json_error(error: &serde_json::Error) -> String {
             let said = self.0.to_string();
             let what = said.split(" at line ").next().unwrap_or_default();
             match self.0.classify() {
-                // These messages are fixed.
+                // Syntax messages are fixed texts without data.
                 Category::Io | Category::Syntax | Category::Eof => f.write_str(what)?,
                 Category::Data => describe_data(what, f)?,
             }
@@ -26,7 +26,7 @@ pub(crate) fn describe_json_error(error: &serde_json::Error) -> String {
     Described(error).to_string()
 }
 
-/// Keeps what comes from the type that was asked for, and drops what comes from the data.
+/// Writes the parts that come from the expected type, and drops those that come from the data.
 fn describe_data(what: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     for known in ["missing field `", "duplicate field `", "invalid length "] {
         if what.starts_with(known) {

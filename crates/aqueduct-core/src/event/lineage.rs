@@ -3,11 +3,11 @@ use uuid::Uuid;
 use crate::{Event, SmallStr};
 
 impl Event {
-    /// Makes this an effect of `cause`, the `n`th of its type: the id follows from the cause's
-    /// source and id, this event's type and `n`, so that a handler that runs again publishes the
-    /// same id. Key, trace (`traceparent`, `tracestate`) and `correlationid` are inherited where
-    /// this event has none; `causationid` names the cause. Call it after everything that sets the
-    /// type or the key.
+    /// Marks this event as caused by `cause`, the `n`th of its type. The id is derived from the
+    /// cause's source and id, this event's type and `n`, so that a handler that runs again publishes
+    /// the same id. Key, trace (`traceparent`, `tracestate`) and `correlationid` are inherited if
+    /// this event has none; `causationid` is set to the cause's id. Call it after setting the type
+    /// and the key.
     #[must_use]
     pub fn caused_by(mut self, cause: &Self, n: u32) -> Self {
         const NAMESPACE: Uuid = Uuid::from_u128(0x6f0c_59c2_9d3b_5b0e_8a51_2f40_6b0c_77d1);
@@ -43,8 +43,7 @@ impl Event {
         self
     }
 
-    /// Sets the trace that it belongs to, as W3C Trace Context writes it (CloudEvents:
-    /// `traceparent`).
+    /// Sets the trace parent in the format of W3C Trace Context (CloudEvents: `traceparent`).
     #[must_use]
     pub fn with_traceparent(self, traceparent: impl Into<SmallStr>) -> Self {
         self.with_known("traceparent", traceparent.into())
@@ -56,17 +55,17 @@ impl Event {
         self.with_known("correlationid", id.into())
     }
 
-    /// The trace that it belongs to, as W3C Trace Context writes it (CloudEvents: `traceparent`).
+    /// Returns the trace parent in the format of W3C Trace Context (CloudEvents: `traceparent`).
     pub fn traceparent(&self) -> Option<&str> {
         self.attributes.get("traceparent")?.as_str()
     }
 
-    /// The id that all events of one business process share (`correlationid`).
+    /// Returns the id that all events of one business process share (`correlationid`).
     pub fn correlation_id(&self) -> Option<&str> {
         self.attributes.get("correlationid")?.as_str()
     }
 
-    /// The id of the event that caused this one (`causationid`); see
+    /// Returns the id of the event that caused this one (`causationid`); see
     /// [`caused_by`](Self::caused_by).
     pub fn causation_id(&self) -> Option<&str> {
         self.attributes.get("causationid")?.as_str()

@@ -42,7 +42,7 @@ pub struct Event {
     pub(crate) source: SmallStr,
     pub(crate) kind: SmallStr,
     pub(crate) subject: Option<SmallStr>,
-    /// The epoch unless `has_time`: an option of it would leave no room for `written`.
+    /// The epoch unless `has_time`; an `Option` would leave no padding for `written`.
     pub(crate) time: Timestamp,
     pub(crate) has_time: bool,
     pub(crate) key: Option<SmallStr>,
@@ -64,16 +64,16 @@ impl Event {
     /// CloudEvent and is not valid. A worker rejects it unless a handler names this very type.
     pub const DAMAGED: SmallStr = SmallStr::literal("io.aqueduct.damaged");
 
-    /// The attribute that says why a record is damaged.
+    /// The attribute that holds the reason why a record is damaged.
     pub const DAMAGE: SmallStr = SmallStr::literal("aqueductbroken");
 
-    /// An event of type `kind` with a new id, without data. Its source is the client's unless
-    /// [`with_source`](Self::with_source) names one.
+    /// Creates an event of type `kind` with a new id, without data. Its source is the client's unless
+    /// [`with_source`](Self::with_source) sets one.
     pub fn new(kind: impl Into<SmallStr>) -> Self {
         Self::with_id_and_type(EventId::generate(), kind.into())
     }
 
-    /// An event of type `kind` with `data` of that content type.
+    /// Creates an event of type `kind` with `data` of that content type.
     pub fn bytes(
         kind: impl Into<SmallStr>,
         content_type: impl Into<SmallStr>,
@@ -84,10 +84,10 @@ impl Event {
             .with_data(data)
     }
 
-    /// An event of type `kind` with `data` as JSON.
+    /// Creates an event of type `kind` with `data` as JSON.
     ///
     /// # Errors
-    /// `Invalid`, where `data` does not serialize.
+    /// `Invalid` if `data` does not serialize.
     pub fn json<T: Serialize + ?Sized>(kind: impl Into<SmallStr>, data: &T) -> Result<Self> {
         let mut event = Self::new(kind).with_content_type(Self::JSON);
         match data::to_json(data) {
@@ -134,14 +134,14 @@ impl Event {
         self
     }
 
-    /// Sets the source where there is none, in place.
+    /// Sets the source in place if there is none.
     pub fn stamp_source(&mut self, source: &SmallStr) {
         if self.source.is_empty() {
             self.source = source.clone();
         }
     }
 
-    /// Sets the subject: what within the source the event is about.
+    /// Sets the subject of the event within its source.
     #[must_use]
     pub fn with_subject(mut self, subject: impl Into<SmallStr>) -> Self {
         self.subject = Some(subject.into());
@@ -191,7 +191,7 @@ impl Event {
     /// Sets an attribute beyond the fields; see [`Attributes::set`].
     ///
     /// # Errors
-    /// `Invalid`, where the name is not one that CloudEvents allows.
+    /// `Invalid` if CloudEvents does not allow the name.
     pub fn with_attribute(
         mut self,
         name: impl Into<SmallStr>,
@@ -201,12 +201,12 @@ impl Event {
         Ok(self)
     }
 
-    /// Unique within the source.
+    /// Returns the id, which is unique within the source.
     pub fn id(&self) -> &EventId {
         &self.id
     }
 
-    /// Who made it; empty until a client stamps its own.
+    /// Returns the source; empty until a client sets its own.
     pub fn source(&self) -> &str {
         &self.source
     }
@@ -221,45 +221,45 @@ impl Event {
         self.subject.as_deref()
     }
 
-    /// When it happened.
+    /// Returns when it happened.
     pub fn time(&self) -> Option<Timestamp> {
         self.has_time.then_some(self.time)
     }
 
-    /// The key: events of one key keep their order (CloudEvents: `partitionkey`).
+    /// Returns the key: events of one key keep their order (CloudEvents: `partitionkey`).
     pub fn key(&self) -> Option<&str> {
         self.key.as_deref()
     }
 
-    /// The media type of the data (CloudEvents: `datacontenttype`).
+    /// Returns the media type of the data (CloudEvents: `datacontenttype`).
     pub fn content_type(&self) -> Option<&str> {
         self.content_type.as_deref()
     }
 
-    /// The schema of the data (CloudEvents: `dataschema`).
+    /// Returns the schema of the data (CloudEvents: `dataschema`).
     pub fn schema(&self) -> Option<&str> {
         self.schema.as_deref()
     }
 
-    /// The attributes beyond the fields (CloudEvents: extensions).
+    /// Returns the attributes beyond the fields (CloudEvents: extensions).
     pub fn attributes(&self) -> &Attributes {
         &self.attributes
     }
 
-    /// The attributes beyond the fields, to change them.
+    /// Returns the attributes beyond the fields for modification.
     pub fn attributes_mut(&mut self) -> &mut Attributes {
         &mut self.attributes
     }
 
-    /// The data, where there is any.
+    /// Returns the data; `None` if there is none.
     pub fn data(&self) -> Option<&Bytes> {
         self.data.as_ref()
     }
 
-    /// The data, from JSON.
+    /// Decodes the data from JSON.
     ///
     /// # Errors
-    /// `Corrupt`, with where and why it does not decode, and nothing of the data itself.
+    /// `Corrupt`, with the line, column and cause, and without any of the data itself.
     pub fn decode_json<T: DeserializeOwned>(&self) -> Result<T> {
         serde_json::from_slice(self.data.as_deref().unwrap_or_default()).map_err(|e| {
             let what = format!(
@@ -277,24 +277,24 @@ impl Event {
         self.kind == Self::FOREIGN
     }
 
-    /// The text of source, cheap to clone.
+    /// Returns the source as text that is cheap to clone.
     pub fn source_text(&self) -> &SmallStr {
         &self.source
     }
 
-    /// The text of the type, cheap to clone.
+    /// Returns the type as text that is cheap to clone.
     pub fn kind_text(&self) -> &SmallStr {
         &self.kind
     }
 
-    /// The text of the key, cheap to clone.
+    /// Returns the key as text that is cheap to clone.
     pub fn key_text(&self) -> Option<&SmallStr> {
         self.key.as_ref()
     }
 
-    /// About how many bytes the event takes in memory and on the wire, before any encoding.
+    /// Returns the approximate size of the event in bytes, before any encoding.
     pub fn approximate_size(&self) -> usize {
-        // Every event is weighed: without a loop over the texts it costs half.
+        // Called for every event: unrolled, it costs half of a loop over the texts.
         let length = |text: &Option<SmallStr>| text.as_ref().map_or(0, |text| text.len());
         let texts = length(&self.subject)
             + length(&self.key)
@@ -312,7 +312,7 @@ impl Event {
     /// Checks what CloudEvents requires: id, source and type are not empty.
     ///
     /// # Errors
-    /// `Invalid`, naming what is missing.
+    /// `Invalid`, naming the missing attribute.
     pub fn validate(&self) -> Result<()> {
         let missing = [
             (self.id.is_empty(), "id"),
@@ -331,13 +331,13 @@ impl Event {
         }
     }
 
-    /// No event: what stands where one was taken from.
+    /// Returns a placeholder to leave where an event was taken from.
     pub(crate) fn empty() -> Self {
         Self::with_id_and_type(EventId::new(SmallStr::default()), SmallStr::default())
     }
 
-    /// An event as it was made before, of that id and type: for backends and codecs that read it
-    /// back. Unlike [`new`](Self::new) it draws no id.
+    /// Restores an event of that id and type, for backends and codecs. Unlike [`new`](Self::new) it
+    /// generates no id.
     pub fn with_id_and_type(id: EventId, kind: SmallStr) -> Self {
         Self {
             id,

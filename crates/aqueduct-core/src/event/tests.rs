@@ -31,7 +31,7 @@ fn an_effect_has_the_same_id_each_time_and_all_that_tells_effects_apart_makes_an
         effect("payment.succeeded", &cause().with_source("/web"), 0)
             .id()
             .clone(),
-        // The same dead letters with the border elsewhere.
+        // The same characters, split differently between the fields.
         effect(
             "payment.succeeded",
             &cause().with_source("/sho").with_id("pA1"),

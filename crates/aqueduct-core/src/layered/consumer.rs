@@ -17,8 +17,8 @@ use crate::{Backoff, Capabilities, Consumer, ConsumerStatus, Delivery, Error, Re
 /// - A dead letter that was redriven for another group is acknowledged before any layer sees it.
 /// - A received delivery passes each layer's [`admit`](crate::Interceptor::admit), innermost first.
 ///   Deliveries that a layer settles are never handed out; if it settles a whole batch,
-///   `receive_batch` goes on waiting. A layer further out that was asked about such a delivery in an
-///   earlier round sees a deferral, and releases what it holds for it.
+///   `receive_batch` keeps waiting. A layer further out that was asked about such a delivery in an
+///   earlier round sees a deferral, and releases its state for it.
 /// - `receive_batch` is cancel safe: received deliveries stay staged and come with the next call, which
 ///   asks every layer again. If a layer fails, `receive_batch` returns its error and the batch stays
 ///   staged; a retryable error carries a wait that grows with each failure in a row (100 ms to 10 s),
@@ -135,7 +135,7 @@ impl LayeredConsumer {
         self.changed.notify(usize::MAX);
         if let Some(mut staging) = self.staging.try_lock() {
             staging.give_back_all();
-            // A failure stays owed, or is revoked when the inner consumer closes.
+            // A failed settlement stays pending, or is revoked when the inner consumer closes.
             let _ = staging.settle_owed().await;
         }
     }

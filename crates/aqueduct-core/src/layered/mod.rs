@@ -31,8 +31,8 @@ impl LayeredConsumer {
     /// ```
     ///
     /// # Errors
-    /// `Config`, naming both layers, where a [`stage`](Layer::stage) falls from the outermost layer
-    /// to the innermost or a name comes twice.
+    /// `Config`, naming both layers, if a [`stage`](Layer::stage) is lower than that of a layer
+    /// further out, or a name occurs twice.
     pub fn wrap(inner: Arc<dyn Consumer>, layers: &[Arc<dyn Layer>]) -> Result<Arc<dyn Consumer>> {
         check_layers(layers)?;
         let (names, interceptors): (Vec<_>, Vec<_>) = layers

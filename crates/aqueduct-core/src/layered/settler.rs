@@ -86,7 +86,7 @@ impl Settler for Instead<'_> {
 /// The wrapped settlers, one per assignment: at most eight, or twice the number in use.
 pub(super) struct Settlers {
     layers: Interceptors,
-    // By the inner settler's address, which stays taken while its entry holds it.
+    // Keyed by the inner settler's address, which is not reused while its entry keeps it alive.
     known: BTreeMap<usize, Arc<LayeredSettler>>,
     last: Option<(usize, Arc<LayeredSettler>)>,
     sweep_at: usize,

@@ -13,17 +13,17 @@ use crate::{
 /// Received deliveries that are not handed out yet; survives a cancelled call.
 pub(super) struct Staging {
     layers: Interceptors,
-    /// In the order of receipt, around the inner settler still.
+    /// In the order of receipt, not wrapped in the layers yet.
     pub(super) waiting: Vec<Delivery>,
     /// Whether all waiting deliveries have passed every layer.
     pub(super) admitted: bool,
     /// The outermost layer that was asked about the waiting deliveries, in this round or in one that was
-    /// cancelled or failed: it and the layers further in may hold something for them.
+    /// cancelled or failed: it and the layers further in may hold state for them.
     pub(super) reached: usize,
-    /// Deliveries that are never handed out: a layer has decided, or they go back.
+    /// Deliveries that are never handed out: a layer has settled them, or they are given back.
     owed: Vec<Owed>,
     pub(super) settlers: Settlers,
-    /// Calls in a row that a layer made fail.
+    /// The number of consecutive calls that failed in a layer.
     pub(super) failures: u32,
 }
 
@@ -31,7 +31,7 @@ pub(super) struct Staging {
 struct Owed {
     delivery: Delivery,
     /// The layers outside of the deciding one that know of the delivery: they see a deferral, so that
-    /// they release what they hold before it can come again.
+    /// they release their state before it is redelivered.
     outside: Range<usize>,
     from: usize,
     settlement: Settlement,
@@ -66,14 +66,14 @@ impl Staging {
         }
     }
 
-    /// Takes a received batch in: no layer was asked about it yet.
+    /// Stages a received batch that no layer was asked about yet.
     pub(super) fn receive(&mut self, mut batch: Vec<Delivery>) {
         for delivery in &mut batch {
-            // Until it is handed out, a drop is no attempt of a handler.
+            // No handler has seen it yet, so dropping it must not count as a failed attempt.
             delivery.drop_as(Abandoned::Cancelled);
         }
         if batch.iter().any(is_for_another_group) {
-            // A dead letter is redriven for one group; the others settle it unseen (rule 12).
+            // A dead letter is redriven for one group; other groups settle it without handling (rule 12).
             for delivery in batch.extract_if(.., |it| is_for_another_group(it)) {
                 self.owed.push(Owed {
                     delivery,
@@ -117,7 +117,7 @@ impl Staging {
         Ok(true)
     }
 
-    /// Gives back deliveries that may no longer be settled: they come again by themselves.
+    /// Gives back deliveries that may no longer be settled: the backend redelivers them.
     pub(super) fn give_back_revoked(&mut self) {
         let is_revoked = |delivery: &Delivery| delivery.revoked().reason().is_some();
         if self.waiting.iter().any(is_revoked) {
@@ -137,8 +137,8 @@ impl Staging {
         }
     }
 
-    /// Settles what is owed. A retryable failure stays owed, any other is redelivered, and a revoked
-    /// delivery is forgotten.
+    /// Performs the pending settlements. One with a retryable failure stays pending, any other failed
+    /// delivery is redelivered, and a revoked delivery is dropped.
     pub(super) async fn settle_owed(&mut self) -> Result<()> {
         if self.owed.is_empty() {
             return Ok(());
@@ -193,7 +193,7 @@ impl Staging {
 }
 
 impl Drop for Staging {
-    /// Gives back what can be given back without waiting.
+    /// Gives back deliveries if that needs no waiting.
     fn drop(&mut self) {
         self.give_back_all();
         let _ = self.settle_owed().now_or_never();

@@ -55,7 +55,7 @@ struct OptionValue {
 }
 
 impl Options {
-    /// No options, for what stands at `place` in the configuration, such as `streams.orders`.
+    /// Creates an empty set for `place` in the configuration, such as `streams.orders`.
     pub fn new(place: impl Into<SmallStr>) -> Self {
         Self {
             place: place.into(),
@@ -67,7 +67,7 @@ impl Options {
         }
     }
 
-    /// Sets the key that the URL stands under and its masked text, for
+    /// Sets the configuration key of the URL and its masked text, for
     /// [`refuse_url`](Self::refuse_url).
     #[must_use]
     pub fn with_url(mut self, key: impl Into<SmallStr>, shown: impl Into<SmallStr>) -> Self {
@@ -89,7 +89,7 @@ impl Options {
         self.default_source.as_ref()
     }
 
-    /// The same and one more.
+    /// Adds an option.
     #[must_use]
     pub fn with(mut self, name: impl Into<SmallStr>, value: impl Into<SmallStr>) -> Self {
         let value = value.into();
@@ -112,15 +112,15 @@ impl Options {
         self.values.insert(name.into(), option);
     }
 
-    /// Records the names of the options that are read, to compare them with their documentation.
+    /// Records the names of the options that are read, to compare them with the documentation.
     #[must_use]
     pub fn recorded(mut self, recorder: &OptionRecorder) -> Self {
         self.recorder = Some(recorder.clone());
         self
     }
 
-    /// Takes over those of the URL's query. One that is set already stays: whoever read the
-    /// configuration has joined the two, and knows how each was written.
+    /// Adds the options of the URL's query. An option that is already set stays: the configuration
+    /// reader has merged both already, and knows how each was written.
     pub fn join_query(&mut self, url: &Url) {
         for (name, value) in url.query_pairs() {
             if !self.contains(&name) {
@@ -130,27 +130,27 @@ impl Options {
         }
     }
 
-    /// Where in the configuration they stand.
+    /// Returns their place in the configuration.
     pub fn place(&self) -> &str {
         &self.place
     }
 
-    /// Whether an option of that name was given, without reading it.
+    /// Returns whether the option was given, without marking it as read.
     pub fn contains(&self, name: &str) -> bool {
         self.values.contains_key(name)
     }
 
-    /// Any text.
+    /// Reads an option as text.
     pub fn text(&mut self, name: &'static str) -> Result<Option<SmallStr>> {
         self.read(name, "text", |text| Some(SmallStr::from(text)))
     }
 
-    /// `true` or `false`.
+    /// Reads `true` or `false`.
     pub fn boolean(&mut self, name: &'static str) -> Result<Option<bool>> {
         self.read(name, "true or false", |text| text.parse().ok())
     }
 
-    /// A whole number within `range`.
+    /// Reads a whole number within `range`.
     pub fn number<T>(
         &mut self,
         name: &'static str,
@@ -165,7 +165,7 @@ impl Options {
         })
     }
 
-    /// A duration such as `200ms`, `30s`, `5m`, `12h` or `7d`.
+    /// Reads a duration such as `200ms`, `30s`, `5m`, `12h` or `7d`.
     pub fn duration(&mut self, name: &'static str) -> Result<Option<Duration>> {
         self.read(
             name,
@@ -174,7 +174,7 @@ impl Options {
         )
     }
 
-    /// A size in bytes such as `512`, `64KiB`, `10MiB` or `2GiB`.
+    /// Reads a size in bytes such as `512`, `64KiB`, `10MiB` or `2GiB`.
     pub fn bytes(&mut self, name: &'static str) -> Result<Option<u64>> {
         self.read(
             name,
@@ -183,7 +183,7 @@ impl Options {
         )
     }
 
-    /// One of `choices`.
+    /// Reads one of `choices`.
     pub fn choice(
         &mut self,
         name: &'static str,
@@ -195,7 +195,7 @@ impl Options {
         })
     }
 
-    /// The error for an option whose value was read but cannot be used.
+    /// Returns the error for an option whose value was read but cannot be used.
     pub fn refuse(&self, name: &str, why: impl fmt::Display) -> Error {
         let written = self.values.get(name).map_or("", |option| &option.written);
         Error::config(format!("{}.{name} = \"{written}\": {why}", self.place))
@@ -221,7 +221,7 @@ impl Options {
         }
     }
 
-    /// Ends the reading.
+    /// Checks that every option was read.
     ///
     /// # Errors
     /// `Config` if an option is left that was not read, listing the valid ones.

@@ -28,8 +28,8 @@ pub fn parse_bytes(text: &str) -> Option<u64> {
     number.checked_mul(factor)
 }
 
-/// Reads a part of a URL: each `%` and two hexadecimal digits are a byte. `None` where the digits
-/// are missing, and where the bytes are no UTF-8.
+/// Decodes the percent-encoding of a part of a URL. `None` if a `%` is not followed by two
+/// hexadecimal digits, or the bytes are not UTF-8.
 pub fn percent_decode(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();

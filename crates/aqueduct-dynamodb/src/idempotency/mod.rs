@@ -15,13 +15,13 @@ use crate::expression::Expression;
 use crate::item::Item;
 use crate::table::{Table, Written};
 
-/// Rows that are written at once for one call.
+/// The number of concurrent writes of one call.
 const CONCURRENCY: usize = 32;
 
-/// What is kept longer than asked for, since the clocks of machines differ.
+/// Added to the retention, since the clocks of machines differ.
 const SKEW: Duration = Duration::from_secs(3600);
 
-/// Idempotency records in the state table: a row for each event.
+/// Stores idempotency records in the state table, one row per event.
 #[derive(Clone)]
 pub(crate) struct DynamoDbRecords {
     state: Table,
@@ -46,7 +46,7 @@ impl DynamoDbRecords {
         }
     }
 
-    /// When the row may go, in seconds; `None` where it stays.
+    /// Returns when the row expires, in seconds; `None` if it does not.
     fn expiry(&self, now: Timestamp) -> Option<i64> {
         let kept = self.retention? + SKEW;
         Some(now.saturating_add(kept).as_millis() / 1000)
@@ -62,7 +62,7 @@ impl DynamoDbRecords {
             Written::Refused(None) => Err(Error::new(
                 ErrorKind::Unavailable,
                 format!(
-                    "event {}: its record was deleted while it was claimed",
+                    "event {}: its record was deleted while it was being claimed",
                     claim.id
                 ),
             )),
@@ -80,7 +80,7 @@ impl DynamoDbRecords {
         self.change(scope, claim, write).await
     }
 
-    /// Writes where the claim is still the caller's, or the event is completed.
+    /// Writes if the claim is still the caller's; succeeds without a write if the event is completed.
     async fn change(
         &self,
         scope: &IdempotencyScope,
@@ -101,7 +101,7 @@ impl DynamoDbRecords {
         deleted.map(drop)
     }
 
-    /// Calls `one` for each claim, several at once; the answers are in the order of the claims.
+    /// Calls `one` for each claim, several concurrently; returns the results in the order of the claims.
     async fn each<T, F>(
         &self,
         scope: &IdempotencyScope,
@@ -121,7 +121,7 @@ impl DynamoDbRecords {
             .await
     }
 
-    /// Deletes those of a page that are completed before `before`; answers how many.
+    /// Deletes the records of a page that were completed before `before`; returns how many.
     async fn purge_page(&self, items: Vec<Item>, before: i64) -> Result<u64> {
         let mut purged = 0;
         let deletions = items.into_iter().map(|item| {
@@ -147,7 +147,7 @@ impl IdempotencyStore for DynamoDbRecords {
                 store.claim_one(&scope, &claim).await
             })
             .await;
-        // Those that went through answer the same to the same nonce.
+        // Some claims may be written. A retry is safe: the same nonce gets the same claims again.
         let some = answers.iter().any(Result::is_ok);
         let all: Result<Vec<Claimed>> = answers.into_iter().collect();
         all.map_err(|error| match some {

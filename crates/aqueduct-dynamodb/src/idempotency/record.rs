@@ -1,4 +1,4 @@
-//! The rows of idempotency records. A row that is there counts, whatever its `expires` says.
+//! The rows of idempotency records. A row counts until DynamoDB removes it, even after `expires`.
 
 use aqueduct_core::{Claimed, EventClaim, IdempotencyScope, Result, Timestamp};
 use sha2::{Digest as _, Sha256};
@@ -8,21 +8,21 @@ use crate::expression::Expression;
 use crate::item::{Row, number, text};
 use crate::leases::escape;
 
-/// When it was completed, in milliseconds; a claim has none.
+/// When it was completed, in milliseconds; missing on a claim.
 pub(super) const COMPLETED: &str = "completed";
 /// When DynamoDB may remove the row, in seconds.
 pub(super) const EXPIRES: &str = "expires";
-/// The stream of the partition; rows from before it was stored have none.
+/// The stream of the partition; missing on older rows.
 const STREAM: &str = "stream";
 const PARTITION: &str = "partition";
 const GENERATION: &str = "generation";
 const NONCE: &str = "nonce";
 const HEARTBEAT: &str = "heartbeat";
 
-/// DynamoDB takes keys up to this many bytes.
+/// DynamoDB's limit for the size of a key, in bytes.
 const LONGEST_KEY: usize = 2048;
 
-/// The key of an event's row. Where its parts are too long, their digest stands for them.
+/// Returns the key of an event's row. If its parts are too long, it contains their digest instead.
 pub(super) fn key(scope: &IdempotencyScope, claim: &EventClaim) -> String {
     let scope = format!(
         "event/{}/{}/{}",
@@ -42,7 +42,8 @@ pub(super) fn key(scope: &IdempotencyScope, claim: &EventClaim) -> String {
     format!("digest/{digest}")
 }
 
-/// Claims what is free, one's own, or an older generation's of the same partition.
+/// Claims an event that is free, claimed by the caller, or claimed by an older generation of the
+/// same partition.
 pub(super) fn claim(claim: &EventClaim, expiry: Option<i64>) -> Expression {
     let mut write = Expression::default();
     let free = free_or_ours(&mut write, claim);
@@ -53,7 +54,7 @@ pub(super) fn claim(claim: &EventClaim, expiry: Option<i64>) -> Expression {
     write
 }
 
-/// Completes what [`claim`] would get.
+/// Completes an event under the same conditions as [`claim`].
 pub(super) fn complete(claim: &EventClaim, now: Timestamp, expiry: Option<i64>) -> Expression {
     let mut write = Expression::default();
     let free = free_or_ours(&mut write, claim);
@@ -82,8 +83,8 @@ pub(super) fn completed_before(before: i64) -> Expression {
     condition
 }
 
-/// What a row says to the claim that it was just given to: each one raises the heartbeat, and the
-/// first of a row raises it to 1.
+/// Returns the outcome of a successful claim. Each claim increments the heartbeat, and the first one
+/// sets it to 1.
 pub(super) fn claimed(row: Row<'_>) -> Result<Claimed> {
     match row.need_number::<u64>(HEARTBEAT)? {
         1 => Ok(Claimed::New),
@@ -91,7 +92,7 @@ pub(super) fn claimed(row: Row<'_>) -> Result<Claimed> {
     }
 }
 
-/// What a row says to a claim that it does not yield to.
+/// Returns the outcome of a refused claim.
 pub(super) fn held(row: Row<'_>) -> Result<Claimed> {
     if row.has(COMPLETED) {
         return Ok(Claimed::Completed);
@@ -102,7 +103,7 @@ pub(super) fn held(row: Row<'_>) -> Result<Claimed> {
     })
 }
 
-/// A claim that stands under this nonce.
+/// Expects a claim with this nonce.
 fn ours(claim: &EventClaim) -> Expression {
     let mut write = Expression::default();
     let running = write.missing(COMPLETED);
@@ -118,7 +119,7 @@ fn free_or_ours(write: &mut Expression, claim: &EventClaim) -> String {
     let generation = write.name(GENERATION);
     let this = write.value(number(claim.generation));
     let nonce = write.equals(NONCE, number(claim.nonce));
-    // DynamoDB refuses parentheses that are not needed.
+    // DynamoDB refuses redundant parentheses.
     let ours = format!("{running} AND {nonce} AND {generation} <= {this}");
     match &claim.partition {
         None => format!("{missing} OR ({ours})"),

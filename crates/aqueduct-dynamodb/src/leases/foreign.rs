@@ -1,4 +1,5 @@
-//! KCL and Aqueduct may go on from each other's checkpoints, one after the other: never at once.
+//! Detects KCL workers: KCL and Aqueduct may continue from each other's checkpoints, but never run at
+//! the same time.
 
 use std::collections::BTreeMap;
 
@@ -8,12 +9,12 @@ use super::layout::is_lease;
 use super::row::Stored;
 use super::{DynamoDbLeases, Layout, columns as col};
 
-/// How often a lease is looked at while it is watched.
+/// The number of listings during a watch.
 const LOOKS: u32 = 8;
 
 impl DynamoDbLeases {
-    /// Makes sure that no foreign worker renews a lease: each one stands still for the time of the
-    /// watch. Where there is none, that is one listing.
+    /// Checks that no foreign worker renews a lease: every foreign lease must be unchanged for the time
+    /// of the watch. Without foreign leases, this costs one listing.
     pub(super) async fn watch_foreigners(&self, owner: &OwnerId) -> Result<()> {
         // KCL cannot read a shared table.
         if self.layout == Layout::Shared || self.watch.is_zero() {
@@ -29,7 +30,7 @@ impl DynamoDbLeases {
                     Some(before) if before != counter => {
                         return Err(self.alive(&lease, &worker));
                     }
-                    // It came while we watched.
+                    // A lease that appears during the watch has a live worker.
                     None if late => return Err(self.alive(&lease, &worker)),
                     _ => standing += 1,
                 }
@@ -40,14 +41,14 @@ impl DynamoDbLeases {
             if counters.len() == standing {
                 tracing::info!(
                     table = %self.leases.name, %owner, standing, watch = ?self.watch,
-                    "leases name workers that are none of ours: watching whether they live"
+                    "some leases are owned by foreign workers: watching for renewals before joining"
                 );
             }
             self.runtime.sleep(self.watch / LOOKS).await;
         }
     }
 
-    /// Tells of a foreign worker that comes while members run.
+    /// Warns of a foreign worker that writes while members run.
     pub(super) fn look_for_foreigners(&self, stored: &Stored, known: &[Lease]) {
         let lease = &stored.lease;
         let (true, Some(worker)) = (stored.foreign, &lease.owner) else {
@@ -65,7 +66,7 @@ impl DynamoDbLeases {
         }
     }
 
-    /// Key, worker and counter of each lease that somebody else wrote last and owns.
+    /// Returns key, worker and counter of each lease whose owner and last writer is foreign.
     async fn foreign_leases(&self) -> Result<Vec<(String, String, u64)>> {
         let mut found = Vec::new();
         for item in self.leases.scan(None).await? {

@@ -10,13 +10,13 @@ use super::layout::occupied;
 pub(super) const GROUP: &str = "group";
 pub(super) const STREAM: &str = "stream";
 pub(super) const REPLAY: &str = "replay";
-/// Set while leases of older replays may be left.
+/// Set while leases of older replays may remain.
 pub(super) const CLEARING: &str = "clearing";
 const STARTED_AT: &str = "started_at";
 const START: &str = "start";
 const CREATED: &str = "created";
 
-/// The row of a group's record.
+/// Encodes a group's record as a row.
 pub(super) fn write(row_key: &str, key: &GroupKey, record: &GroupRecord) -> Item {
     Item::from([
         (STATE_KEY.to_owned(), text(row_key)),
@@ -29,10 +29,10 @@ pub(super) fn write(row_key: &str, key: &GroupKey, record: &GroupRecord) -> Item
     ])
 }
 
-/// The group's record in a row.
+/// Decodes a group's record from a row.
 ///
 /// # Errors
-/// `Conflict` where the row is another group's.
+/// `Conflict` if the row belongs to another group.
 pub(super) fn read(row: Row<'_>, table: &str, layout: &str, key: &GroupKey) -> Result<GroupRecord> {
     let (group, stream) = (row.need_text(GROUP)?, row.need_text(STREAM)?);
     if group != key.group.as_str() || stream != key.stream.as_str() {
@@ -42,7 +42,7 @@ pub(super) fn read(row: Row<'_>, table: &str, layout: &str, key: &GroupKey) -> R
         at: row.need_parsed(STARTED_AT)?,
         partitions: match read_start(row.need_text(START)?) {
             Some(partitions) => partitions,
-            None => return Err(row.damaged(START, "of no known form")),
+            None => return Err(row.damaged(START, "not in a known format")),
         },
     };
     let replay = row.need_number(REPLAY)?;
@@ -56,8 +56,8 @@ pub(super) fn no_group(key: &GroupKey) -> Error {
     )
 }
 
-/// Partitions in a row that begin alike are named behind one checkpoint: a record must stay below
-/// the size of a row with thousands of them.
+/// Groups consecutive partitions with the same start under one checkpoint, so that a record of
+/// thousands of partitions stays below the size limit of a row.
 fn write_start(start: &ResolvedStart) -> String {
     let mut runs: Vec<(String, Vec<&str>)> = Vec::new();
     for (partition, checkpoint) in &start.partitions {

@@ -11,20 +11,20 @@ pub(crate) struct KclCheckpoint {
     pub(crate) sub: i64,
 }
 
-/// What a checkpoint means here.
+/// The meaning of a KCL checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Meaning {
-    /// A place.
+    /// A place that does not depend on the group or configuration.
     Place(Checkpoint),
-    /// The end of the shard when the application begins.
+    /// The end of the shard when the application began.
     Latest,
-    /// The time that the application is configured with.
+    /// The start time in the application's configuration.
     AtTimestamp,
 }
 
 impl KclCheckpoint {
-    /// How KCL understands `checkpoint`. A start that it cannot express becomes its horizon:
-    /// nothing is lost then.
+    /// Encodes `checkpoint` for KCL. A start that KCL cannot express becomes `TRIM_HORIZON`, so that no
+    /// event is lost.
     pub(crate) fn of(checkpoint: Checkpoint, at_timestamp: Option<Timestamp>) -> Self {
         let sentinel = |name: &str| Self {
             sequence: name.to_owned(),
@@ -36,12 +36,12 @@ impl KclCheckpoint {
         };
         match checkpoint {
             Checkpoint::Start(ReadFrom::Earliest) => sentinel("TRIM_HORIZON"),
-            // KCL keeps the time in its configuration, and fails without.
+            // KCL reads the time from its configuration, and fails if it is missing there.
             Checkpoint::Start(ReadFrom::Time(time)) if at_timestamp == Some(time) => {
                 sentinel("AT_TIMESTAMP")
             }
             Checkpoint::Start(ReadFrom::Time(_)) => sentinel("TRIM_HORIZON"),
-            // It reads from the sequence on and skips sub-sequences up to this one.
+            // KCL reads from the sequence number on and skips sub-sequences up to this one.
             Checkpoint::Start(ReadFrom::At(position)) => Self {
                 sub: clamp(position.sub()) - 1,
                 ..inclusive(position)
@@ -53,7 +53,7 @@ impl KclCheckpoint {
         }
     }
 
-    /// Whether it is what `exact` was written as, under whatever configuration.
+    /// Returns whether `exact` is encoded as this, under any configuration.
     pub(crate) fn says(&self, exact: Checkpoint) -> bool {
         let told = match exact {
             Checkpoint::Start(ReadFrom::Time(time)) => Some(time),
@@ -69,7 +69,7 @@ impl KclCheckpoint {
         })
     }
 
-    /// What it means; `None` where it is neither a sentinel nor a sequence number.
+    /// Returns its meaning; `None` if it is neither a sentinel nor a sequence number.
     pub(crate) fn meaning(&self) -> Option<Meaning> {
         Some(match self.sequence.as_str() {
             "TRIM_HORIZON" => Meaning::Place(Checkpoint::Start(ReadFrom::Earliest)),
@@ -87,7 +87,7 @@ impl KclCheckpoint {
     }
 }
 
-/// KCL reads a signed number.
+/// Limits a sub-sequence number to the signed integers that KCL reads.
 fn clamp(sub: u64) -> i64 {
     i64::try_from(sub).unwrap_or(i64::MAX)
 }

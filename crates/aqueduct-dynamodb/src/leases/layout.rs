@@ -5,20 +5,20 @@ use crate::item::{Item, Row, text};
 
 use super::columns as col;
 
-/// Which rows of a table belong to which group and stream.
+/// Maps the rows of a table to groups and streams.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Layout {
-    /// One group on one stream has the table, and a row's key is the shard's id: as KCL keeps an
+    /// The table belongs to one group on one stream, and a row's key is the shard's id, as for a KCL
     /// application that reads one stream.
     Kcl,
-    /// One group has the table, and a row's key is the stream's identifier and the shard's id: as
-    /// KCL keeps an application that reads several streams.
+    /// The table belongs to one group, and a row's key is the stream's identifier and the shard's id,
+    /// as for a KCL application that reads several streams.
     KclMulti(Vec<StreamId>),
-    /// Any number of groups and streams share the table, by a prefix of the key. Not for KCL.
+    /// Any number of groups and streams share the table, by a prefix of the key. KCL cannot read it.
     Shared,
 }
 
-/// A stream as KCL names it among several.
+/// A stream's identifier in KCL's multi-stream mode.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct StreamId {
     /// `ACCOUNT:STREAM:CREATION_EPOCH`
@@ -27,7 +27,7 @@ pub(crate) struct StreamId {
 }
 
 impl Layout {
-    /// The layout of these identifiers, with commas in between; `None` where one is none.
+    /// Parses comma-separated stream identifiers; `None` if one of them is invalid.
     pub(crate) fn multi(ids: &str) -> Option<Self> {
         let mut streams: Vec<StreamId> = Vec::new();
         for id in ids.split(',').map(str::trim) {
@@ -60,7 +60,7 @@ impl Layout {
         }
     }
 
-    /// Where a group's rows are.
+    /// Returns the place of a group's rows.
     pub(crate) fn place(&self, key: &GroupKey) -> Result<Place> {
         let (prefix, stream_id) = match self {
             Self::Kcl => (String::new(), None),
@@ -68,7 +68,7 @@ impl Layout {
                 let known = streams.iter().find(|it| it.stream == key.stream.as_str());
                 let Some(known) = known else {
                     return Err(Error::config(format!(
-                        "stream_ids: stream {} is not among them, as ACCOUNT:{}:CREATION_EPOCH",
+                        "stream_ids: stream {} is not listed: add ACCOUNT:{}:CREATION_EPOCH",
                         key.stream, key.stream
                     )));
                 };
@@ -87,11 +87,11 @@ impl Layout {
         })
     }
 
-    /// The key of a group's record in the state table.
+    /// Returns the key of a group's record in the state table.
     pub(crate) fn record_key(&self, table: &str, key: &GroupKey) -> String {
         let (group, stream) = (escape(key.group.as_str()), escape(key.stream.as_str()));
         match self {
-            // The same for all, so that there can only be one.
+            // One key for every group, so that a second group conflicts with the first.
             Self::Kcl => format!("group/{table}"),
             Self::KclMulti(_) => format!("group/{table}/{stream}"),
             Self::Shared => format!("group/{table}/{group}/{stream}"),
@@ -99,7 +99,7 @@ impl Layout {
     }
 }
 
-/// Where the rows of one group on one stream are.
+/// The place of the rows of one group on one stream.
 #[derive(Clone, Debug)]
 pub(crate) struct Place {
     layout: &'static str,
@@ -113,7 +113,7 @@ impl Place {
         format!("{}{partition}", self.prefix)
     }
 
-    /// Which rows to ask the table for; KCL's layouts ask for all, to see what does not belong.
+    /// Returns the filter for a scan; `None` in KCL's layouts, which scan all rows to detect foreign ones.
     pub(crate) fn filter(&self) -> Option<Expression> {
         if self.prefix.is_empty() || self.stream_id.is_some() {
             return None;
@@ -125,11 +125,11 @@ impl Place {
         Some(filter)
     }
 
-    /// The partition of a row of this group and stream; `None` for another's, and for what is no
-    /// lease.
+    /// Returns the partition of a row of this group and stream; `None` for another group's row and for a
+    /// row that is not a lease.
     ///
     /// # Errors
-    /// `Conflict` where the table belongs to others.
+    /// `Conflict` if the table belongs to another group or stream.
     pub(crate) fn partition(&self, row: Row<'_>) -> Result<Option<PartitionId>> {
         if !is_lease(row.item) {
             return Ok(None);
@@ -189,7 +189,7 @@ impl Place {
     }
 }
 
-/// Whether a row is a lease; rows from before there were other entities do not say so.
+/// Returns whether a row is a lease. Rows of older KCL versions have no entity type.
 pub(crate) fn is_lease(item: &Item) -> bool {
     match item.get(col::ENTITY_TYPE) {
         None => true,
@@ -197,7 +197,7 @@ pub(crate) fn is_lease(item: &Item) -> bool {
     }
 }
 
-/// The error where a table belongs to another group, or to the same group on another stream.
+/// Returns the error for a table that belongs to another group or stream.
 pub(crate) fn occupied(
     table: &str,
     layout: &str,
@@ -223,7 +223,7 @@ pub(crate) fn occupied(
     .with_retry(Retry::Never)
 }
 
-/// A part of a key, without the `/` that ends it.
+/// Escapes a part of a key, so that it does not contain the separator `/`.
 pub(crate) fn escape(part: &str) -> String {
     part.replace('%', "%25").replace('/', "%2F")
 }

@@ -30,7 +30,7 @@ use crate::expression::Expression;
 use crate::item::{Item, text};
 use crate::table::{Table, Written};
 
-/// Leases in a table of KCL's format; the records of groups in the state table.
+/// Stores leases in a table of KCL's format, and group records in the state table.
 pub(crate) struct DynamoDbLeases {
     leases: Table,
     state: Table,
@@ -38,13 +38,13 @@ pub(crate) struct DynamoDbLeases {
     watch: Duration,
     at_timestamp: Option<Timestamp>,
     runtime: Runtime,
-    /// The records as last read: they say where KCL's `LATEST` lies.
+    /// The records as last read, to resolve KCL's `LATEST`.
     records: Mutex<BTreeMap<GroupKey, GroupRecord>>,
 }
 
 impl DynamoDbLeases {
     /// # Errors
-    /// `Conflict` where the table is kept in another layout.
+    /// `Conflict` if the table is kept in another layout.
     pub(crate) async fn open(
         leases: Table,
         state: Table,
@@ -64,7 +64,7 @@ impl DynamoDbLeases {
         Ok(store)
     }
 
-    /// Writes down in which layout the table is kept, or compares.
+    /// Stores the table's layout, or compares it with the stored one.
     async fn settle_layout(&self) -> Result<()> {
         const LAYOUT: &str = "layout";
         let key = format!("layout/{}", self.leases.name);
@@ -105,7 +105,7 @@ impl DynamoDbLeases {
         .with_retry(Retry::Never))
     }
 
-    /// KCL would take rows of a shared table for shards.
+    /// Refuses the shared layout on a KCL table: KCL would take the rows for shards.
     async fn refuse_sharing_with_kcl(&self) -> Result<()> {
         let (items, _) = self.leases.scan_page(None, None).await?;
         if items.iter().all(|item| item.contains_key(columns::GROUP)) {
@@ -115,14 +115,14 @@ impl DynamoDbLeases {
             ErrorKind::Conflict,
             format!(
                 "table {} belongs to a KCL application, so it cannot be shared: layout = \"kcl\" \
-                 goes on with its leases",
+                 continues with its leases",
                 self.leases.name
             ),
         )
         .with_retry(Retry::Never))
     }
 
-    /// The lease of a row; `None` where the row is another group's, or no lease.
+    /// Returns the lease of a row; `None` if the row belongs to another group or is not a lease.
     async fn stored(&self, place: &Place, item: &Item) -> Result<Option<Stored>> {
         let row = self.leases.row(item);
         let Some(partition) = place.partition(row)? else {
@@ -137,8 +137,8 @@ impl DynamoDbLeases {
                 None => {
                     tracing::warn!(
                         partition = %stored.lease.partition,
-                        "KCL began here at a time that is its configuration's, and \
-                         kcl_at_timestamp does not say it: read from the oldest event"
+                        "KCL's start time is not in the table and kcl_at_timestamp is not set: reading \
+                         from the oldest event"
                     );
                     Checkpoint::Start(ReadFrom::Earliest)
                 }
@@ -147,13 +147,13 @@ impl DynamoDbLeases {
         Ok(Some(stored))
     }
 
-    /// The lease of a row that a call names.
+    /// Returns the lease of a row that must be one.
     async fn lease(&self, place: &Place, item: &Item) -> Result<Lease> {
         match self.stored(place, item).await? {
             Some(stored) => Ok(stored.lease),
             None => {
                 let key = self.leases.row(item).text(LEASE_KEY)?.unwrap_or("?");
-                let message = format!("table {}: row {key} is no lease", self.leases.name);
+                let message = format!("table {}: row {key} is not a lease", self.leases.name);
                 Err(Error::new(ErrorKind::Conflict, message).with_retry(Retry::Never))
             }
         }
@@ -166,7 +166,7 @@ impl DynamoDbLeases {
         }
     }
 
-    /// When the group began: what is stored from then on is read where KCL would begin at the end.
+    /// Returns when the group began, which replaces KCL's `LATEST`: events stored since are read.
     async fn began(&self, key: &GroupKey) -> Result<Timestamp> {
         if let Some(record) = self.known_record(key) {
             return Ok(record.start.at);
@@ -175,7 +175,7 @@ impl DynamoDbLeases {
         Ok(record.map_or_else(|| self.runtime.wall(), |record| record.start.at))
     }
 
-    /// Writes a lease that is not there, and answers what is stored then.
+    /// Creates a lease if it is missing, and returns the stored one.
     async fn create_lease(&self, place: &Place, lease: &Lease) -> Result<Lease> {
         let replay = self.known_record(&place.key).map_or(0, |it| it.replay);
         let key = place.lease_key(&lease.partition);
@@ -186,7 +186,7 @@ impl DynamoDbLeases {
             Some(item) => self.lease(place, &item).await,
             None => Err(Error::new(
                 ErrorKind::Unavailable,
-                format!("lease {key} was deleted while it was created"),
+                format!("lease {key} was deleted while it was being created"),
             )),
         }
     }

@@ -12,15 +12,15 @@ use crate::table::{Written, count};
 
 use super::{DynamoDbLeases, LEASE_KEY, columns as col, group};
 
-/// What one transaction of DynamoDB may write.
+/// DynamoDB's limit of writes in one transaction.
 const TRANSACTION: usize = 100;
 
-/// Leases that are deleted at once.
+/// The number of concurrent deletions.
 const CONCURRENCY: usize = 16;
 
 impl DynamoDbLeases {
-    /// Replaces the record and deletes the leases: in one transaction where they fit, else the
-    /// record first, marked, and whoever reads a marked record deletes what is left.
+    /// Replaces the record and deletes the leases: in one transaction if they fit. Otherwise it first
+    /// replaces the record with a marked one; the next member that reads the mark deletes the rest.
     pub(super) async fn reset(
         &self,
         key: &GroupKey,
@@ -54,13 +54,16 @@ impl DynamoDbLeases {
         }
         self.remember(key, &record);
         if staged && let Err(error) = self.clear(key, record.replay).await {
-            tracing::warn!(%key, %error, "old leases are left: whoever joins deletes them first");
+            tracing::warn!(
+                %key, %error,
+                "some old leases are not deleted yet: the next member to join deletes them"
+            );
             return Err(error.with_effect(Effect::Unknown));
         }
         Ok(record)
     }
 
-    /// Deletes what is left of the leases before `replay`.
+    /// Deletes the remaining leases of replays before `replay`.
     pub(super) async fn clear(&self, key: &GroupKey, replay: u64) -> Result<()> {
         let place = self.layout.place(key)?;
         let mut old = Vec::new();
@@ -102,7 +105,7 @@ impl DynamoDbLeases {
         stored.ok_or_else(|| group::no_group(key))
     }
 
-    /// Answers whether it was done; `false` where the record is another than expected.
+    /// Returns whether it was done; `false` if the record is not the expected one.
     async fn reset_at_once(
         &self,
         key: &GroupKey,
@@ -142,7 +145,7 @@ impl DynamoDbLeases {
         }
     }
 
-    /// Replaces the record by one that says that leases of older replays are void. Answers like
+    /// Replaces the record with one that marks leases of older replays as void. Returns the same as
     /// [`reset_at_once`](Self::reset_at_once).
     async fn mark(&self, key: &GroupKey, expected: u64, record: &GroupRecord) -> Result<bool> {
         let row_key = self.layout.record_key(&self.leases.name, key);
@@ -189,5 +192,5 @@ impl DynamoDbLeases {
 }
 
 fn incomplete(error: impl std::error::Error + Send + Sync + 'static) -> Error {
-    Error::new(ErrorKind::Internal, "a request is incomplete").with_source(error)
+    Error::new(ErrorKind::Internal, "could not build a request").with_source(error)
 }

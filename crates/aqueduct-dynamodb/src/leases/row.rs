@@ -10,15 +10,15 @@ use super::columns as col;
 use super::kcl_checkpoint::{KclCheckpoint, Meaning};
 use super::layout::Place;
 
-/// A lease as a row has it.
+/// A lease as read from a row.
 #[derive(Clone, Debug)]
 pub(crate) struct Stored {
-    /// The lease; its checkpoint does not count where `meaning` is no place.
+    /// The lease; its checkpoint is valid only if `meaning` is a place.
     pub(crate) lease: Lease,
     pub(crate) meaning: Meaning,
-    /// Whether somebody else than Aqueduct wrote last.
+    /// Whether the last writer was not Aqueduct.
     pub(crate) foreign: bool,
-    /// Whether a kcl_checkpoint was prepared and not made.
+    /// Whether KCL prepared a checkpoint and did not complete it.
     pub(crate) pending: bool,
 }
 
@@ -32,7 +32,7 @@ impl Stored {
         let mut is_exact = false;
         let counter = row.need_number(col::COUNTER)?;
         let foreign = row.number(col::OUR_COUNTER)? != Some(counter);
-        // A start that was KCL's in between is KCL's start.
+        // KCL's start wins if KCL wrote since our last write.
         let theirs =
             foreign && ["TRIM_HORIZON", "AT_TIMESTAMP"].contains(&&*kcl_checkpoint.sequence);
         if let Some(exact) = row.parsed::<Checkpoint>(col::WATERMARK)?
@@ -63,7 +63,7 @@ impl Stored {
             lease.attempts = attempts(row)?;
             lease.unclean = row.number(col::UNCLEAN)?.unwrap_or(0);
         }
-        // They belong to the checkpoint that Aqueduct wrote: KCL may have moved it since.
+        // Valid only for the checkpoint that Aqueduct wrote: KCL may have moved it since.
         if !foreign && is_exact {
             lease.resume_token = row.text(col::RESUME_TOKEN)?.map(ResumeToken::new);
             lease.caught_up_at = row.parsed(col::CAUGHT_UP_AT)?;
@@ -77,7 +77,7 @@ impl Stored {
     }
 }
 
-/// The write of a lease that is not there yet.
+/// Returns the write that creates a lease.
 pub(crate) fn creation(
     place: &Place,
     lease: &Lease,
@@ -117,7 +117,7 @@ pub(crate) fn creation(
     write
 }
 
-/// The write of `next` over `current`, which leaves alone what others keep in the row.
+/// Returns the write that replaces `current` with `next`, and keeps foreign attributes of the row.
 pub(crate) fn replacement(
     place: &Place,
     current: &Lease,
@@ -128,7 +128,7 @@ pub(crate) fn replacement(
     expect_same(&mut write, current);
     fields(&mut write, &place.key, next, at_timestamp);
     write.set_or_remove(col::OWNER, next.owner.as_ref().map(|it| text(it.as_str())));
-    // What a graceful hand-off of KCL, or a worker between its two steps, left behind.
+    // Remove the remains of a KCL hand-off or of a checkpoint that was never completed.
     write.remove(col::CHECKPOINT_OWNER);
     for pending in col::PENDING {
         write.remove(pending);
@@ -140,7 +140,7 @@ pub(crate) fn replacement(
         (false, true) => write.increment(col::SWITCHES),
         (false, false) => write.set_if_missing(col::SWITCHES, number(0)),
     }
-    // A transfer to an asker that has withdrawn must fail: nobody would renew it.
+    // A transfer to a requester that has withdrawn must fail: no member would renew the lease.
     if let Some(asker) = lease_rows::rules::asker(current, next) {
         let asks = write.equals(col::WANTED_BY, text(asker.as_str()));
         write.expect(asks);
@@ -165,7 +165,7 @@ pub(crate) fn replacement(
     write
 }
 
-/// Expects the row to be as `lease` says in what a conditional write compares.
+/// Expects owner, generation and counter of the row to be those of `lease`.
 pub(crate) fn expect_same(write: &mut Expression, lease: &Lease) {
     let counter = write.equals(col::COUNTER, number(lease.counter));
     write.expect(counter);
@@ -184,7 +184,7 @@ pub(crate) fn expect_same(write: &mut Expression, lease: &Lease) {
     }
 }
 
-/// The generation of a row that only KCL wrote: it counts as begun, so that parents whose rows KCL
+/// The generation of a row that only KCL wrote. It counts as begun, so that parents whose rows KCL
 /// deleted are not read again.
 const KCL_GENERATION: u64 = 1;
 
@@ -199,7 +199,7 @@ pub(crate) fn expect_generation(write: &mut Expression, generation: u64) {
     }
 }
 
-/// What every write of ours sets.
+/// Sets the attributes that every write of Aqueduct sets.
 fn fields(write: &mut Expression, key: &GroupKey, lease: &Lease, at: Option<Timestamp>) {
     let kcl_checkpoint = KclCheckpoint::of(lease.checkpoint, at);
     write.set(col::COUNTER, number(lease.counter));
@@ -266,7 +266,7 @@ fn range(row: Row<'_>) -> Result<Option<HashRange>> {
         };
         match digits.parse::<u128>() {
             Ok(hash) => Ok(Some(hash)),
-            Err(_) => Err(row.damaged(name, "no hash key")),
+            Err(_) => Err(row.damaged(name, "not a hash key")),
         }
     };
     let (first, last) = (hash(col::FIRST_HASH)?, hash(col::LAST_HASH)?);

@@ -28,14 +28,16 @@ impl DynamoDbLeases {
             Written::Done(Some(item)) => Ok(Swap::Swapped(self.lease(&place, &item).await?)),
             Written::Done(None) => Err(Error::new(
                 ErrorKind::Internal,
-                format!("lease {lease_key}: the write answers no row"),
+                format!(
+                    "lease {lease_key}: the service returned no row for a write that should return one"
+                ),
             )),
             Written::Refused(Some(item)) => Ok(Swap::Lost(Some(self.lease(&place, &item).await?))),
             Written::Refused(None) => Ok(Swap::Lost(None)),
         }
     }
 
-    /// Writes over the generation of `lease`, and returns the row as it stands then.
+    /// Writes to a lease if its generation is that of `lease`, and returns the stored row.
     async fn amend(
         &self,
         key: &GroupKey,
@@ -53,7 +55,7 @@ impl DynamoDbLeases {
         }
     }
 
-    /// KCL expects the children of an ended shard to be there.
+    /// Creates the leases of a shard's children, which KCL expects once the shard has ended.
     async fn prepare_children(&self, place: &Place, parent: &Lease) -> Result<()> {
         for child in &parent.children {
             if self.find(place, child).await?.is_none() {
@@ -66,8 +68,8 @@ impl DynamoDbLeases {
         Ok(())
     }
 
-    /// Whether a lease would begin later than at the oldest event although KCL owned one of its
-    /// parents: what lies in between would be nobody's.
+    /// Returns whether a lease would begin after the oldest event although KCL owned one of its parents,
+    /// in which case the events in between would be skipped.
     async fn goes_on_for_kcl(&self, place: &Place, lease: &Lease) -> Result<bool> {
         let earliest = Checkpoint::Start(ReadFrom::Earliest);
         if lease.checkpoint == earliest || !matches!(lease.checkpoint, Checkpoint::Start(_)) {
@@ -115,7 +117,7 @@ impl LeaseStore for DynamoDbLeases {
                 if stored.pending {
                     tracing::info!(
                         %key, partition = %stored.lease.partition,
-                        "a checkpoint was prepared and not made: read from the one before"
+                        "KCL prepared a checkpoint and did not complete it: reading from the previous one"
                     );
                 }
                 leases.push(stored.lease);
@@ -142,7 +144,7 @@ impl LeaseStore for DynamoDbLeases {
         self.replace(key, current, &next).await
     }
 
-    /// Renewal and checkpoint are one write.
+    /// Renews and checkpoints in one write.
     async fn commit(&self, key: &GroupKey, current: &Lease, next: Lease) -> Result<Swap> {
         rules::check_commit(current, &next)?;
         self.replace(key, current, &next).await
@@ -209,7 +211,7 @@ impl LeaseStore for DynamoDbLeases {
             Ok(Written::Refused(Some(item))) => self.record_of(key, &item),
             Ok(Written::Refused(None)) => Err(Error::new(
                 ErrorKind::Unavailable,
-                format!("{key}: its record was deleted while it was written"),
+                format!("{key}: its record was deleted while it was being written"),
             )),
             Err(error) if is_unknown(&error) => match self.read_record(key).await {
                 Ok(Some(stored)) => Ok(stored),
@@ -228,7 +230,7 @@ impl LeaseStore for DynamoDbLeases {
         self.reset(key, expected_replay, record).await
     }
 
-    /// Refuses to join while a KCL application works on the table.
+    /// Refuses to join while a KCL application uses the table.
     async fn join(&self, owner: &OwnerId) -> Result<()> {
         self.watch_foreigners(owner).await
     }
@@ -238,7 +240,7 @@ impl LeaseStore for DynamoDbLeases {
         Ok(())
     }
 
-    /// Members are on several machines: nobody can tell.
+    /// Returns `false`: members run on several machines, so a dead process cannot be detected.
     fn is_dead(&self, owner: &OwnerId) -> bool {
         let _ = owner;
         false

@@ -14,7 +14,7 @@ use crate::item::{Item, Row, text};
 
 const AT: i64 = 1_769_860_800_000;
 
-/// What DynamoDB makes of an update.
+/// Applies an update expression as DynamoDB does.
 fn apply(item: &mut Item, write: Expression) {
     let parts = write.into_parts();
     let (names, values) = (
@@ -29,7 +29,7 @@ fn apply(item: &mut Item, write: Expression) {
     for removed in removes.split(", ").filter(|it| !it.is_empty()) {
         item.remove(&names[removed]);
     }
-    // No value has a comma and a space in its placeholder but those of a function's arguments.
+    // Outside of function arguments, `, ` occurs only between assignments.
     let sets = sets.trim_start_matches("SET ").replace(", :", ",:");
     for set in sets.split(", ") {
         let (name, value) = set.split_once(" = ").unwrap();
@@ -152,7 +152,7 @@ proptest! {
         apply(&mut item, row::creation(&place, &first, 3, at));
         prop_assert_eq!(&read(&item, &place).lease, &first);
 
-        // Whoever was asked stays asked while the owner stays.
+        // A pending request stays while the owner stays.
         if next.owner == first.owner && next.wanted_by != first.wanted_by {
             next.wanted_by.clone_from(&first.wanted_by);
         }
@@ -164,7 +164,7 @@ proptest! {
         prop_assert_eq!(&stored.lease, &next);
         prop_assert!(!stored.foreign && !stored.pending);
         prop_assert_eq!(&item["ofSomebodyElse"], &text("x"));
-        // What KCL reads is never further than what is settled.
+        // KCL never reads a checkpoint beyond the settled position.
         let checkpoint = item[col::CHECKPOINT].as_s().unwrap();
         prop_assert_eq!(checkpoint == "SHARD_END", next.checkpoint == Checkpoint::End);
     }

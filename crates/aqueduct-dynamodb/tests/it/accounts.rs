@@ -1,4 +1,5 @@
-//! A table that is named by its ARN: every request says so, since the table may be another account's.
+//! A table named by its ARN: every request contains the ARN, since the table may belong to another
+//! account.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -21,7 +22,7 @@ use crate::support::{SHARD, fresh, key, swapped, taken};
 
 const ACCOUNT: &str = "arn:aws:dynamodb:eu-west-1:210987654321:table/";
 
-/// Writes down by which names requests ask for tables, and serves those of one account.
+/// Records the table names of requests, and serves the tables of one account.
 #[derive(Clone, Debug)]
 struct Account {
     inner: SharedHttpClient,

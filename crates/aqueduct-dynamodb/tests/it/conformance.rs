@@ -1,5 +1,4 @@
-//! DynamoDB passes all that it claims as the keeper of leases and idempotency records, with memory
-//! as the stream.
+//! DynamoDB passes the conformance suite for leases and idempotency records, with a stream in memory.
 #![allow(clippy::unwrap_used)]
 
 use std::sync::Arc;
@@ -18,7 +17,7 @@ use aqueduct_memory::MemoryBackend;
 use aqueduct_runtime::Simulation;
 use async_trait::async_trait;
 
-/// `AQUEDUCT_CASES=nack,gap` runs only cases named like these.
+/// `AQUEDUCT_CASES=nack,gap` runs only matching cases.
 #[test]
 fn a_shared_table_passes_what_it_claims() {
     let report =
@@ -36,7 +35,7 @@ fn a_table_of_one_group_passes_what_it_claims() {
 #[test]
 fn a_table_of_one_group_on_several_streams_passes_what_it_claims() {
     let report = outcome(|runtime| async move {
-        // Only the keys of its rows are others.
+        // This layout differs only in the keys of its rows, so a part of the suite is enough.
         let stores = ["lease", "member", "reset", "seek", "split"];
         let options = Options::default().only(stores);
         run(&Fixed::new("kcl-multi"), &runtime, options).await
@@ -61,7 +60,7 @@ fn it_passes_what_it_claims_through_the_idempotency_layer() {
     }
 }
 
-/// The cases in which records of one event meet: its attempts, its owners, its order.
+/// The cases in which records of one event interact: attempts, owners and order.
 const WITH_RECORDS: &[&str] = &[
     "abandoned_delivery_comes_again",
     "acks_are_committed_in_time",
@@ -82,11 +81,11 @@ fn options() -> Options {
     Options::default().only(cases.split(',').filter(|part| !part.is_empty()))
 }
 
-/// Runs on virtual time where the server is in this process, else on Tokio's.
+/// Runs on virtual time if the server is in this process, otherwise on Tokio's clock.
 fn outcome<T: Send + 'static, F: Future<Output = T>>(work: impl FnOnce(Runtime) -> F) -> T {
     let tokio = tokio::runtime::Runtime::new().unwrap();
     if in_process() {
-        // The SDK's timers want a runtime around them; none of them is due in virtual time.
+        // The SDK's timers need a Tokio runtime; none of them fires in virtual time.
         let _inside = tokio.enter();
         let simulation = Simulation::new(1).with_horizon(Duration::from_secs(24 * 3600));
         let runtime = simulation.runtime();
@@ -118,7 +117,7 @@ impl Fixed {
         }
     }
 
-    /// Where each event costs two writes, of which the emulator does not like many.
+    /// Uses a smaller backlog: each event costs two writes, and the emulator is slow.
     fn with_records() -> Self {
         Self {
             backlog: 300,
@@ -175,7 +174,7 @@ impl Fixture for Fixed {
     }
 
     fn timing(&self) -> Timing {
-        // Elsewhere each write takes its time, on a real clock.
+        // A server outside of this process runs on a real clock, so its writes take longer.
         let mut timing = Timing::default().scaled(if in_process() { 1 } else { 4 });
         timing.backlog = self.backlog;
         timing

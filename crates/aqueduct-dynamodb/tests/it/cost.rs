@@ -1,4 +1,4 @@
-//! What a group costs in requests, and that its events cost none.
+//! Measures the requests of a group, and checks that its events cost none.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -55,7 +55,7 @@ fn requests_are_as_stated_and_do_not_follow_the_events() {
     }
 }
 
-/// The requests of a group in a steady state, where each partition gets so many events a second.
+/// Returns the requests of a group in a steady state, with that many events a second per partition.
 fn measure(
     partitions: usize,
     members: usize,
@@ -104,7 +104,7 @@ async fn steady(
                     return;
                 }
                 for delivery in received {
-                    // Those of a partition that moves come again elsewhere.
+                    // Deliveries of a partition that moves are redelivered by its new owner.
                     let _ = delivery.ack().await;
                 }
             }

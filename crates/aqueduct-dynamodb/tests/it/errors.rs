@@ -1,4 +1,4 @@
-//! What the service refuses, and what is said of it.
+//! Refusals of the service, and the errors that report them.
 
 use aqueduct_core::{Capability, Claim, Effect, ErrorKind, PartitionId};
 use aqueduct_emulators::HttpFault;
@@ -117,7 +117,7 @@ async fn an_endpoint_that_is_no_dynamodb_is_named() {
 #[tokio::test]
 async fn a_lease_that_is_too_large_says_so() {
     if crate::common::in_process() {
-        // The emulator takes rows of any size.
+        // The emulator accepts rows of any size.
         return;
     }
     let place = Place::new().await;

@@ -1,4 +1,4 @@
-//! KCL and Aqueduct never work at once.
+//! KCL and Aqueduct never run at the same time.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

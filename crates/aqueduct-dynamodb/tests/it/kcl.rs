@@ -1,4 +1,4 @@
-//! Aqueduct goes on where KCL stopped.
+//! Aqueduct continues from KCL's checkpoints.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,7 +48,7 @@ async fn every_checkpoint_of_kcl_is_understood() {
         assert_eq!(lease.range.unwrap().last, u128::MAX);
         let read = store.read(&key(), &lease.partition).await.unwrap();
         assert_eq!(read.as_ref(), Some(lease));
-        // What is read is what is kept once we own it, whatever KCL's sentinel was.
+        // Taking the lease preserves the checkpoint as read, for any sentinel of KCL.
         let owned = store.swap(&key(), lease, taken(lease, "me")).await.unwrap();
         assert_eq!(swapped(owned).checkpoint, checkpoint);
         let read = store.read(&key(), &lease.partition).await.unwrap();
@@ -180,8 +180,8 @@ async fn rows_of_several_streams_are_kept_as_kcl_keeps_them() {
     assert!(error.contains("ACCOUNT:unknown:CREATION_EPOCH"), "{error}");
 }
 
-/// The whole way: KCL stopped, a group goes on behind its checkpoints, and leaves rows behind that
-/// KCL goes on from.
+/// End to end: KCL stopped, a group continues after its checkpoints, and leaves rows that KCL can
+/// continue from.
 #[tokio::test]
 async fn a_group_goes_on_from_kcls_checkpoints_and_back() {
     let place = Place::new().await;

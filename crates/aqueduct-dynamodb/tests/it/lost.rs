@@ -1,4 +1,4 @@
-//! The answer of each write is lost once: what is said then is true.
+//! The response of each write is lost once: the reported effect is correct.
 
 use aqueduct_core::{
     Claimed, Effect, Event, EventClaim, GroupName, GroupRecord, IdempotencyScope, OwnerId,
@@ -35,7 +35,7 @@ async fn lease_writes_say_unknown_and_the_row_tells() {
     let next = taken(&made, "me");
     let error = store.swap(&key(), &made, next.clone()).await.unwrap_err();
     assert_eq!(error.effect(), Effect::Unknown);
-    // The same write again is lost to one's own hand, which the nonce tells.
+    // Repeating the write conflicts with the caller's own write, recognisable by the nonce.
     let again = store.swap(&key(), &made, next.clone()).await.unwrap();
     let Swap::Lost(Some(mine)) = again else {
         panic!("written twice");

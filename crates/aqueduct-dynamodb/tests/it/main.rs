@@ -1,4 +1,4 @@
-//! What only DynamoDB has: KCL's rows, tables, the service's refusals.
+//! The DynamoDB backend: KCL's rows, tables, and refusals of the service.
 #![allow(unreachable_pub, clippy::unwrap_used)]
 
 mod accounts;

@@ -36,7 +36,7 @@ async fn a_row_counts_although_its_time_is_up() {
     let kept = expires - completed / 1000;
     assert!(kept >= 7 * 86_400, "removed after {kept} s already");
 
-    // DynamoDB removes it some days after its time; until then it is there.
+    // DynamoDB removes a row up to some days after it expires; until then it counts.
     row.insert("expires".to_owned(), crate::support::n(1));
     if crate::common::in_process() {
         let put = place.client.put_item().table_name(place.state_table());
@@ -96,7 +96,7 @@ async fn a_heartbeat_of_a_claim_that_was_taken_over_is_refused() {
     let store = place.records(&[]).await;
     let (old, new) = ([claim_of("1", 1)], [claim_of("1", 2)]);
     store.claim(&scope(), &old).await.unwrap();
-    // Whoever saw it stand still releases it in its name.
+    // Another owner that saw the claim stalled releases it on its behalf.
     store.release(&scope(), &old).await.remove(0).unwrap();
     assert_eq!(store.claim(&scope(), &new).await.unwrap(), [Claimed::New]);
     let late = store.heartbeat(&scope(), &old).await.remove(0).unwrap_err();

@@ -1,4 +1,4 @@
-//! A reset of more leases than a transaction takes.
+//! A reset of more leases than fit in a transaction.
 
 use aqueduct_core::{Checkpoint, GroupRecord, PartitionId, ResolvedStart};
 use aqueduct_emulators::HttpFault;
@@ -55,7 +55,7 @@ async fn more_go_in_stages_and_whoever_comes_finishes_them() {
     assert_eq!(found, Some(record(1)));
     assert!(other.list(&key(), &[]).await.unwrap().is_empty());
 
-    // A lease of the new replay is not taken for an old one by who reads the record late.
+    // A member that reads the record late keeps leases of the new replay.
     other.create(&key(), fresh("shardId-new")).await.unwrap();
     store.group(&key()).await.unwrap();
     assert_eq!(other.list(&key(), &[]).await.unwrap().len(), 1);

@@ -13,7 +13,7 @@ use crate::common::Server;
 
 pub type Item = HashMap<String, AttributeValue>;
 
-/// One table as a member sees it, and as it is.
+/// One table, accessed as a member and directly.
 pub struct Place {
     pub server: Server,
     pub table: String,
@@ -55,13 +55,13 @@ impl Place {
         format!("{}-aqueduct", self.table)
     }
 
-    /// Writes a row as somebody else does.
+    /// Writes a row directly, as a foreign writer does.
     pub async fn put(&self, item: Item) {
         let put = self.client.put_item().table_name(&self.table);
         put.set_item(Some(item)).send().await.unwrap();
     }
 
-    /// The row as it is.
+    /// Reads a row directly.
     pub async fn row(&self, key: &str) -> Option<Item> {
         let get = self.client.get_item().table_name(&self.table);
         let get = get.key("leaseKey", s(key)).consistent_read(true);
@@ -97,7 +97,7 @@ pub fn item(attributes: &[(&str, AttributeValue)]) -> Item {
 pub const SHARD: &str = "shardId-000000000000";
 pub const SEQUENCE: &str = "49590338271490256608559692538361571095921575989136588898";
 
-/// A lease row as KCL 2 writes it.
+/// Returns a lease row as KCL 2 writes it.
 pub fn kcl2(key: &str, owner: Option<&str>, checkpoint: &str, sub: i64) -> Item {
     let mut row = item(&[
         ("leaseKey", s(key)),
@@ -117,7 +117,7 @@ pub fn kcl2(key: &str, owner: Option<&str>, checkpoint: &str, sub: i64) -> Item 
     row
 }
 
-/// A lease row as KCL 3 writes it.
+/// Returns a lease row as KCL 3 writes it.
 pub fn kcl3(key: &str, owner: Option<&str>, checkpoint: &str, sub: i64) -> Item {
     let mut row = kcl2(key, owner, checkpoint, sub);
     row.insert("entityType".to_owned(), s("LEASE"));
@@ -134,7 +134,7 @@ pub fn fresh(partition: &str) -> Lease {
     Lease::new(PartitionId::new(partition), start)
 }
 
-/// `current` in the hands of `owner`.
+/// Returns `current` taken by `owner`.
 pub fn taken(current: &Lease, owner: &str) -> Lease {
     let mut next = current.clone();
     next.owner = Some(OwnerId::new(owner));

@@ -1,4 +1,4 @@
-//! Tables that are missing, strange, or somebody else's.
+//! Tables that are missing, invalid, or owned by another group.
 
 use aqueduct_core::{ErrorKind, GroupKey, GroupRecord, ResolvedStart};
 use aws_sdk_dynamodb::types::{
@@ -64,8 +64,8 @@ async fn a_table_that_is_no_lease_table_is_refused() {
     assert_eq!(
         error.to_string(),
         format!(
-            "table {} is no lease table: its key is customer (S, HASH) and at (N, RANGE), where \
-             leaseKey (S, HASH) alone is expected",
+            "table {} is not a valid lease table: its key is customer (S, HASH) and at (N, RANGE) \
+             (expected only leaseKey (S, HASH))",
             place.table
         )
     );
@@ -126,7 +126,7 @@ async fn layouts_are_not_mixed() {
         );
     }
 
-    // A table of KCL's that nobody opened yet.
+    // A table of KCL that Aqueduct has not opened yet.
     let place = Place::new().await;
     place.leases(&[]).await;
     place.put(kcl2(SHARD, None, "TRIM_HORIZON", 0)).await;
@@ -167,8 +167,8 @@ async fn a_damaged_row_is_named_with_its_attribute() {
     let store = place.leases(&[]).await;
     for (attribute, value, expected) in [
         ("checkpoint", s("soon"), "neither a sentinel"),
-        ("leaseCounter", s("17"), "no number"),
-        ("startingHashKey", s("x"), "no hash key"),
+        ("leaseCounter", s("17"), "not of type number"),
+        ("startingHashKey", s("x"), "not a hash key"),
         ("checkpointSubSequenceNumber", n("1.5"), "not a number"),
     ] {
         let mut row = kcl2(SHARD, None, "TRIM_HORIZON", 0);
@@ -185,7 +185,7 @@ async fn a_damaged_row_is_named_with_its_attribute() {
         .await;
     assert!(store.list(&key(), &[]).await.unwrap().is_empty());
     let error = store.create(&key(), fresh(SHARD)).await.unwrap_err();
-    assert!(error.to_string().contains("is no lease"), "{error}");
+    assert!(error.to_string().contains("is not a lease"), "{error}");
 }
 
 #[tokio::test]
@@ -220,7 +220,7 @@ async fn a_refused_write_shows_the_row() {
     let lost = store.swap(&key(), &old, late).await.unwrap();
     let winner = crate::support::swapped(won);
     assert_eq!(lost, aqueduct_core::Swap::Lost(Some(winner)));
-    // The emulator in this process shows no row with its refusal.
+    // The in-process emulator does not include the row in a refusal, so it is read.
     let reads = place.faults.requests("GetItem") - reads;
     assert_eq!(reads, u64::from(crate::common::in_process()));
 }

@@ -1,4 +1,4 @@
-//! Rows of ours, attribute by attribute, as KCL reads them.
+//! Rows that Aqueduct writes, attribute by attribute, as KCL reads them.
 
 use aqueduct_core::{
     Checkpoint, HashRange, OwnerId, PartitionId, Position, ReadFrom, StoredAttempts, Timestamp,
@@ -58,7 +58,7 @@ async fn a_lease_is_written_as_kcl_writes_it() {
         &[
             ("leaseOwner", s("a")),
             ("leaseCounter", n(1)),
-            // Nobody had it: that is no switch.
+            // Taking a lease without an owner does not count as a switch.
             ("ownerSwitchesSinceCheckpoint", n(0)),
         ],
     );
@@ -138,7 +138,7 @@ async fn a_start_that_kcl_cannot_express_loses_nothing_there() {
         ),
         (ReadFrom::After(position), SEQUENCE, 0),
         (ReadFrom::At(position.with_sub(3)), SEQUENCE, 2),
-        // Every record is behind that: the first one too.
+        // Sub-sequence -1 lies before every record, including the first one.
         (ReadFrom::At(position), SEQUENCE, -1),
     ]
     .into_iter()

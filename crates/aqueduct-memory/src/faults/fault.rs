@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use aqueduct_core::{Effect, Error, ErrorKind, Retry, Runtime};
 
-/// One thing that goes wrong.
+/// One injected fault.
 #[derive(Clone, Debug)]
 pub struct Fault {
     error: Option<Error>,
@@ -11,51 +11,51 @@ pub struct Fault {
     answer: Duration,
 }
 
-/// Whether a call whose answer is lost took effect.
+/// Whether a call whose response is lost took effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Applied {
-    /// It did.
+    /// It took effect.
     Yes,
-    /// It did not.
+    /// It did not take effect.
     No,
-    /// That is drawn. Of a batch of events, a prefix of drawn length is stored.
+    /// Drawn at random. Of a batch of events, a prefix of random length is stored.
     Maybe,
 }
 
 impl Fault {
-    /// The call is refused with an error of that kind, without effect.
+    /// Refuses the call with an error of that kind, without effect.
     pub fn refused(kind: ErrorKind) -> Self {
         Self::error_of(Error::new(kind, format!("injected: {kind}")), Applied::No)
     }
 
-    /// The call is throttled, with the hint to wait that long.
+    /// Throttles the call, with a hint to wait that long.
     pub fn throttled(wait: Duration) -> Self {
         let error = Error::new(ErrorKind::Throttled, "injected: throttled");
         Self::error_of(error.with_retry(Retry::After(wait)), Applied::No)
     }
 
-    /// The call's answer is lost: `TimedOut` with `Effect::Unknown`.
+    /// Loses the call's response: `TimedOut` with `Effect::Unknown`.
     pub fn lost_answer(applied: Applied) -> Self {
-        let error = Error::new(ErrorKind::TimedOut, "injected: the answer is lost");
+        let error = Error::new(ErrorKind::TimedOut, "injected: the response was lost");
         Self::error_of(error.with_effect(Effect::Unknown), applied)
     }
 
-    /// A conditional write is told that somebody else was first, though nobody was.
+    /// Reports a conflict for a conditional write although no other writer changed the row.
     pub fn conflict() -> Self {
         Self::refused(ErrorKind::Conflict)
     }
 
-    /// The call takes effect that much later.
+    /// Delays the call before it takes effect.
     pub fn late_request(by: Duration) -> Self {
         Self::slow().with_delays(by, Duration::ZERO)
     }
 
-    /// The call takes effect at once and is answered that much later.
+    /// Delays the response after the call took effect.
     pub fn late_answer(by: Duration) -> Self {
         Self::slow().with_delays(Duration::ZERO, by)
     }
 
-    /// The same, and slow: `request` before it takes effect, `answer` after it.
+    /// Adds delays: `request` before the call takes effect, `answer` after it.
     #[must_use]
     pub fn with_delays(mut self, request: Duration, answer: Duration) -> Self {
         (self.request, self.answer) = (request, answer);
@@ -83,7 +83,7 @@ impl Fault {
         self.error.as_ref()
     }
 
-    /// How many of a batch take effect although it fails.
+    /// Draws how many events of a failed batch take effect.
     pub(crate) fn applied_prefix(&self, count: usize, runtime: &Runtime) -> usize {
         match self.applied {
             Applied::Yes => count,

@@ -12,10 +12,10 @@ use self::plan::{Arranged, Pick};
 use crate::error;
 use crate::stream::Stream;
 
-/// Makes things go wrong in one stream: a handle that tests keep beside the client.
+/// Injects faults into one stream: a handle that tests keep beside the client.
 ///
-/// Chances are drawn from the [`Runtime`](aqueduct_core::Runtime) of whoever is hit, so they follow from the seed in a
-/// simulation. A stream without faults pays one branch a call.
+/// Probabilities are drawn from the [`Runtime`](aqueduct_core::Runtime) of the caller, so they are
+/// determined by the seed in a simulation. Without faults, the cost is one branch per call.
 ///
 /// ```
 /// use aqueduct_core::ErrorKind;
@@ -31,17 +31,17 @@ use crate::stream::Stream;
 #[derive(Clone)]
 pub struct Faults(Arc<Stream>);
 
-/// What a fault hits.
+/// The kind of call that a fault applies to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Operation {
     /// Opening a resource or a partition.
     Open,
-    /// A `send_batch` as a whole.
+    /// A whole `send_batch`.
     Send,
-    /// A read of a partition; one that waits is hit at once.
+    /// A read of a partition; a waiting read fails at once.
     Read,
-    /// Listing partitions, resolving a start, asking for a tail, and administration.
+    /// Listing partitions, resolving a start, reading a tail, and administration.
     Describe,
     /// Reading leases and group records.
     LeaseRead,
@@ -58,7 +58,7 @@ impl Faults {
         Self(stream)
     }
 
-    /// The next `count` calls of that kind, behind those already arranged.
+    /// Applies `fault` to the next `count` calls of that kind, after those already scheduled.
     pub fn next(&self, operation: Operation, count: u64, fault: Fault) {
         self.arrange(|state| {
             let next = state.next.entry(operation).or_default();
@@ -66,13 +66,13 @@ impl Faults {
         });
     }
 
-    /// Every call of that kind with that probability (0 to 1), until cleared.
+    /// Applies `fault` to every call of that kind with that probability (0 to 1), until cleared.
     pub fn chance(&self, operation: Operation, probability: f64, fault: Fault) {
         self.arrange(|state| state.chances.push((operation, probability, fault)));
     }
 
-    /// The next `count` events that `matches` picks fail, each alone; the rest of their calls
-    /// goes on, but for later events of the same key.
+    /// Fails each of the next `count` events that `matches` selects. The rest of the batch is stored,
+    /// except later events of the same key.
     pub fn fail_events(
         &self,
         count: u64,
@@ -83,17 +83,17 @@ impl Faults {
         self.arrange(|state| state.events.push((pick, fault)));
     }
 
-    /// Every event fails alone with that probability (0 to 1), until cleared.
+    /// Fails each event on its own with that probability (0 to 1), until cleared.
     pub fn fail_events_by_chance(&self, probability: f64, fault: Fault) {
         self.arrange(|state| state.events.push((Pick::Chance(probability), fault)));
     }
 
-    /// Credentials no longer suffice, or suffice again: while denied, every call answers `Denied`.
+    /// Denies or restores access: while denied, every call returns `Denied`.
     pub fn deny(&self, denied: bool) {
         self.arrange(|state| state.denied = denied);
     }
 
-    /// Ends every fault that was arranged; what happened stays.
+    /// Clears every scheduled fault; effects of past faults remain.
     pub fn clear(&self) {
         self.arrange(|state| {
             *state = Arranged {
@@ -103,20 +103,20 @@ impl Faults {
         });
     }
 
-    /// How many calls of that kind a fault has hit. Faults of single events count as `Send`.
+    /// Returns how many calls of that kind were hit by a fault. Faults of single events count as `Send`.
     pub fn hits(&self, operation: Operation) -> u64 {
         let state = self.0.plan.lock();
         state.hits.get(&operation).copied().unwrap_or(0)
     }
 
-    /// Cuts the connection of every reader that is open: its read under way, or else its next one,
-    /// answers `Unavailable` once.
+    /// Cuts the connection of every open reader: its current read, otherwise its next one, returns
+    /// `Unavailable` once.
     pub fn cut_readers(&self) {
         self.0.plan.cut();
         self.wake_readers();
     }
 
-    /// Retention removes the `count` oldest events of a partition.
+    /// Removes the `count` oldest events of a partition, as retention does.
     ///
     /// # Errors
     /// `NotFound` for an unknown stream or partition.
@@ -130,7 +130,7 @@ impl Faults {
         })
     }
 
-    /// Retention removes every event stored now, and closed partitions leave the listing.
+    /// Removes every stored event, as retention does; closed partitions are no longer listed.
     ///
     /// # Errors
     /// `NotFound` for an unknown stream.
@@ -144,7 +144,7 @@ impl Faults {
         })
     }
 
-    /// The lease store knows from now on that this member's process is gone.
+    /// Declares this member's process dead to the lease store.
     pub fn declare_dead(&self, owner: &OwnerId) {
         self.0.leases().declare_dead(owner);
     }
@@ -154,9 +154,9 @@ impl Faults {
         self.wake_readers();
     }
 
-    /// Readers that wait look again, and are hit.
+    /// Wakes waiting readers so that the fault reaches them.
     fn wake_readers(&self) {
-        // Without a log there is none.
+        // A stream without a log has no readers.
         let _ = self.0.with_log(|log| {
             log.wake_all();
             Ok(())

@@ -8,7 +8,7 @@ use super::{Fault, Operation};
 use crate::log::Verdict;
 use aqueduct_core::sync::lock;
 
-/// The faults arranged for one stream.
+/// The scheduled faults of one stream.
 #[derive(Default)]
 pub(crate) struct Plan {
     armed: AtomicBool,
@@ -16,7 +16,7 @@ pub(crate) struct Plan {
     state: Mutex<Arranged>,
 }
 
-/// What tests have asked for.
+/// The faults that tests have scheduled.
 #[derive(Default)]
 pub(super) struct Arranged {
     pub(super) next: BTreeMap<Operation, VecDeque<(u64, Fault)>>,
@@ -26,19 +26,19 @@ pub(super) struct Arranged {
     pub(super) hits: BTreeMap<Operation, u64>,
 }
 
-/// Which events a fault hits.
+/// Selects the events that a fault applies to.
 pub(super) enum Pick {
     Matching(u64, Box<dyn Fn(&Event) -> bool + Send + Sync>),
     Chance(f64),
 }
 
 impl Plan {
-    /// Whether any fault is arranged: all that an ordinary call looks at.
+    /// Returns whether any fault is scheduled: the only cost of a call without faults.
     pub(crate) fn is_armed(&self) -> bool {
         self.armed.load(Ordering::Relaxed)
     }
 
-    /// How often every connection was cut.
+    /// Returns how often all connections were cut.
     pub(crate) fn cuts(&self) -> u64 {
         self.cuts.load(Ordering::Relaxed)
     }
@@ -47,7 +47,7 @@ impl Plan {
         self.cuts.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The fault that hits this call.
+    /// Draws the fault of this call; `None` if it is not hit.
     pub(crate) fn draw(&self, operation: Operation, runtime: &Runtime) -> Option<Fault> {
         if !self.is_armed() {
             return None;
@@ -59,7 +59,7 @@ impl Plan {
         Some(fault)
     }
 
-    /// What shall become of one event of a call that goes on.
+    /// Draws the outcome of one event of a call that was not hit as a whole.
     pub(crate) fn judge(&self, event: &Event, runtime: &Runtime) -> Verdict {
         let mut state = self.lock();
         let Some(fault) = state.draw_event(event, runtime) else {
@@ -74,7 +74,7 @@ impl Plan {
         }
     }
 
-    /// Does `work`, unless a fault says otherwise.
+    /// Runs `work` with the fault of this call, if it is hit.
     pub(crate) async fn run<T>(
         &self,
         operation: Operation,
@@ -98,7 +98,7 @@ impl Plan {
         answer
     }
 
-    /// Delays or fails a call that has yet to do its work.
+    /// Delays or fails a call before it does its work.
     pub(crate) async fn interrupt(&self, operation: Operation, runtime: &Runtime) -> Result<()> {
         self.run(operation, runtime, || Ok(())).await
     }
@@ -107,7 +107,7 @@ impl Plan {
         lock(&self.state)
     }
 
-    /// Changes what is arranged.
+    /// Changes the scheduled faults.
     pub(super) fn arrange(&self, change: impl FnOnce(&mut Arranged)) {
         let mut state = self.lock();
         change(&mut state);

@@ -1,4 +1,4 @@
-//! One stream on a simulated clock. Each test file uses a part of it.
+//! One stream on a simulated clock. Each test file uses part of this module.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use aqueduct_runtime::Simulation;
 
 pub const SECOND: Duration = Duration::from_secs(1);
 
-/// One stream of a backend of its own, on a simulated clock.
+/// One stream in its own backend, on a simulated clock.
 pub struct Bench {
     pub simulation: Simulation,
     pub runtime: Runtime,
@@ -65,7 +65,7 @@ impl Bench {
             .unwrap()
     }
 
-    /// Everything in a partition, as data.
+    /// Returns the data of every event in a partition.
     pub fn read_all(&self, partition: &str) -> Vec<String> {
         let mut reader = self.reader(partition, ReadFrom::Earliest);
         let batch = self.run(reader.read(usize::MAX)).unwrap();

@@ -1,4 +1,5 @@
-//! Memory passes all that it claims: on a simulated clock, from several seeds.
+//! The memory backend passes the conformance suite for all its claims, on a simulated clock and with
+//! several seeds.
 #![allow(clippy::unwrap_used)]
 
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use aqueduct_memory::{Applied, MemoryBackend, Operation};
 use aqueduct_runtime::Simulation;
 use async_trait::async_trait;
 
-/// `AQUEDUCT_SEEDS=3..60` tries others; `AQUEDUCT_CASES=nack,gap` only cases named like these.
+/// `AQUEDUCT_SEEDS=3..60` selects other seeds; `AQUEDUCT_CASES=nack,gap` runs only matching cases.
 #[test]
 fn it_passes_what_it_claims_from_every_seed() {
     let seeds = std::env::var("AQUEDUCT_SEEDS").unwrap_or_else(|_| "0..3".into());
@@ -29,7 +30,7 @@ fn it_passes_what_it_claims_from_every_seed() {
         let runtime = simulation.runtime();
         let report = simulation.block_on(run(&fixture, &runtime, options.clone()));
         let report = report.unwrap();
-        assert!(report.passed() > 0, "no case is named like {cases}");
+        assert!(report.passed() > 0, "no case matches {cases}");
         failed.extend(report.failed().map(|case| format!("seed {seed}: {case}")));
     }
     assert!(failed.is_empty(), "{}", failed.join("\n"));

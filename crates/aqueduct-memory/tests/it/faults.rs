@@ -1,4 +1,4 @@
-//! Everything that can be made to go wrong goes wrong as it was asked to.
+//! Every fault takes effect as scheduled.
 #![allow(clippy::unwrap_used)]
 
 use std::sync::{Arc, Mutex};
@@ -54,7 +54,7 @@ fn a_lost_answer_may_or_may_not_have_stored() {
         );
     }
     assert_eq!(bench.read_all("0"), ["stored"]);
-    // Drawn: sometimes nothing, sometimes all, always a prefix.
+    // A random prefix is stored: sometimes nothing, sometimes everything.
     let mut lengths = std::collections::BTreeSet::new();
     for seed in 0..50 {
         let bench = Bench::seeded(seed, &[("partitions", "1")]);

@@ -1,4 +1,4 @@
-//! The log: placing, reading, starting, keeping, resharding.
+//! The log: placement, reads, starts, retention and resharding.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -289,7 +289,7 @@ fn resharding_closes_parents_and_children_go_on_with_the_keys() {
             assert_eq!(bench.producer().lane(sent).0.to_string(), id.as_str());
         }
     }
-    // Read parents before children, as the rule says: every key in order, nothing missing.
+    // Parents are read before children, so that every key stays in order and complete.
     let partitions = bench.partitions();
     let mut read: BTreeSet<PartitionId> = BTreeSet::new();
     let mut last: BTreeMap<String, u32> = BTreeMap::new();

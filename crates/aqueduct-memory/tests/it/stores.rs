@@ -116,7 +116,7 @@ fn a_request_disturbs_no_write_and_survives_it() {
     assert_eq!(asked.wanted_by, Some(b.clone()));
     assert_ne!(asked.version, a.version);
     assert_eq!(bench.run(store.request(&key, &a, &c)).unwrap(), Some(asked));
-    // The owner does not know of the request yet: its write passes and keeps it.
+    // The owner has not read the request yet: its write succeeds and preserves it.
     let committed = swapped(bench.run(store.commit(&key, &a, renewed(&a))).unwrap());
     assert_eq!(committed.wanted_by, Some(b.clone()));
     let handed = swapped(
@@ -125,7 +125,7 @@ fn a_request_disturbs_no_write_and_survives_it() {
             .unwrap(),
     );
     assert_eq!(handed.wanted_by, None);
-    // A request about an older generation changes nothing.
+    // A request for an older generation changes nothing.
     assert_eq!(
         bench.run(store.request(&key, &a, &c)).unwrap(),
         Some(handed.clone())
@@ -134,7 +134,7 @@ fn a_request_disturbs_no_write_and_survives_it() {
         bench.run(store.request(&key, &free("9"), &c)).unwrap(),
         None
     );
-    // An owner that knows of a request may turn it down.
+    // An owner that has read a request may decline it.
     let asked = bench
         .run(store.request(&key, &handed, &c))
         .unwrap()

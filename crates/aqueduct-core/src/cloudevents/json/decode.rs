@@ -15,7 +15,7 @@ use super::scan::{JsonText, Scan};
 use crate::event::{describe_json_error, shared};
 use crate::{Error, Event, EventId, Result, SmallStr};
 
-/// Reads one event. Its data shares the memory of `bytes` where it stands there as it is.
+/// Decodes one event. Its data shares the memory of `bytes` if it needs no unescaping.
 ///
 /// # Errors
 /// `Corrupt` if `bytes` are not a JSON object; `Invalid`, naming the attribute, if they break a rule of
@@ -26,7 +26,7 @@ pub fn decode(bytes: &Bytes) -> Result<Event> {
     Ok(event)
 }
 
-/// Reads a batch: every event of it, or an error that says which one is wrong.
+/// Decodes a batch: all of its events, or an error that names the first invalid one.
 ///
 /// # Errors
 /// As for [`decode`].
@@ -40,7 +40,7 @@ pub fn decode_batch(bytes: &Bytes) -> Result<Vec<Event>> {
     })
 }
 
-/// Reads one event that may lack what CloudEvents requires, as one inside a dead letter may.
+/// Decodes one event that may lack required attributes, such as the event of a dead letter.
 pub(crate) fn decode_unchecked(bytes: &Bytes) -> Result<Event> {
     match decode_plain(bytes) {
         Some(event) => Ok(event),
@@ -48,8 +48,8 @@ pub(crate) fn decode_unchecked(bytes: &Bytes) -> Result<Event> {
     }
 }
 
-/// Reads an event that is written as nearly all are. Whatever is wrong, or only unusual, is for
-/// [`decode_any`].
+/// Decodes an event in the common form on a fast path. `None` for invalid or unusual input, which
+/// [`decode_any`] handles.
 pub(in crate::cloudevents) fn decode_plain(bytes: &Bytes) -> Option<Event> {
     let mut members = Members::new(bytes);
     let mut scan = Scan::new(std::str::from_utf8(bytes).ok()?);
@@ -58,7 +58,7 @@ pub(in crate::cloudevents) fn decode_plain(bytes: &Bytes) -> Option<Event> {
     members.into_event().ok()
 }
 
-/// Reads an event by all the rules of JSON, and tells what is wrong.
+/// Decodes an event by all the rules of JSON, with a precise error.
 pub(in crate::cloudevents) fn decode_any(bytes: &Bytes) -> Result<Event> {
     let fault = Cell::new(None);
     read(bytes, &fault, |deserializer| {
@@ -76,7 +76,7 @@ fn read<'de, T>(
     read: impl FnOnce(&mut serde_json::Deserializer<serde_json::de::StrRead<'de>>) -> Json<T>,
 ) -> Result<T> {
     let text = std::str::from_utf8(bytes)
-        .map_err(|e| corrupt(format_args!("not UTF-8 behind byte {}", e.valid_up_to())))?;
+        .map_err(|e| corrupt(format_args!("not UTF-8 after byte {}", e.valid_up_to())))?;
     let mut deserializer = serde_json::Deserializer::from_str(text);
     read(&mut deserializer)
         .and_then(|value| deserializer.end().map(|()| value))
@@ -88,8 +88,8 @@ fn read<'de, T>(
 
 type Json<T> = std::result::Result<T, serde_json::Error>;
 
-/// Reads one event out of `bytes`. Its own errors take a side door, since those of serde carry
-/// text alone.
+/// Decodes one event from `bytes`. Its own errors are passed through a field, since serde's errors
+/// carry only text.
 #[derive(Clone, Copy)]
 struct Reading<'a> {
     bytes: &'a Bytes,
@@ -158,7 +158,7 @@ impl<'de> Visitor<'de> for BatchVisitor<'de> {
     }
 }
 
-/// A member's name, borrowed where it has no escapes.
+/// A member's name, borrowed if it has no escapes.
 struct Name;
 
 impl<'de> DeserializeSeed<'de> for Name {
@@ -185,7 +185,7 @@ impl<'de> Visitor<'de> for Name {
     }
 }
 
-/// The members of one event that were read so far.
+/// The members of one event that have been read so far.
 struct Members<'de> {
     bytes: &'de Bytes,
     event: Event,
@@ -303,7 +303,7 @@ fn scalar<'a>(name: &str, value: JsonText<'a>) -> Result<Scalar<'a>> {
     }
 }
 
-/// The string that the JSON value is; borrowed where it has no escapes.
+/// Reads a JSON string; borrowed if it has no escapes.
 fn string<'a>(name: &str, value: JsonText<'a>) -> Result<Cow<'a, str>> {
     let inside = value
         .text

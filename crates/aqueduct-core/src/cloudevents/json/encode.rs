@@ -10,7 +10,7 @@ use super::super::media::{Form, form};
 use crate::event::Written;
 use crate::{AttributeValue, Event, EventId};
 
-/// Appends `event` to `out`, in one line where its data has none of its own.
+/// Appends `event` to `out`, without line breaks except those in its data.
 pub fn encode(event: &Event, out: &mut Vec<u8>) {
     // Names and punctuation take about 130 bytes; Base64 is the only part that grows the data.
     out.reserve(event.approximate_size() + 128);
@@ -95,7 +95,7 @@ fn put_data(out: &mut Vec<u8>, event: &Event, data: &[u8]) {
     put_base64(out, data);
 }
 
-/// Whether `data` can stand as it is: one JSON value and nothing around it.
+/// Returns whether `data` can be embedded unchanged: one JSON value and nothing around it.
 fn is_json_value(data: &[u8]) -> bool {
     serde_json::from_slice::<&RawValue>(data).is_ok_and(|value| value.get().len() == data.len())
 }
@@ -115,7 +115,7 @@ fn put_attribute(out: &mut Vec<u8>, value: &AttributeValue) {
     }
 }
 
-/// Text that needs no escapes.
+/// Appends text that needs no escapes.
 fn put_display(out: &mut Vec<u8>, value: impl fmt::Display) {
     // Writing to memory does not fail.
     let _ = write!(out, "\"{value}\"");
@@ -126,7 +126,7 @@ fn put_base64(out: &mut Vec<u8>, bytes: &[u8]) {
     let start = out.len();
     let length = bytes.len().div_ceil(3) * 4;
     out.resize(start + length, 0);
-    // The room is exact, and too little room is the only error.
+    // The buffer has the exact size, and too small a buffer is the only error.
     let _ = STANDARD.encode_slice(bytes, &mut out[start..]);
     out.push(b'"');
 }
@@ -158,7 +158,7 @@ fn put_string(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
 }
 
-/// Whether no byte needs an escape, as almost always: eight bytes are looked at together.
+/// Returns whether no byte needs an escape, which is the common case; checks eight bytes at a time.
 #[inline]
 fn is_clean(bytes: &[u8]) -> bool {
     let (words, _) = bytes.as_chunks::<8>();
@@ -166,7 +166,7 @@ fn is_clean(bytes: &[u8]) -> bool {
     for word in words {
         found |= escapes(u64::from_le_bytes(*word));
     }
-    // The rest as part of a word, with what was looked at already.
+    // Check the rest with a last word that overlaps the previous one.
     found |= match (bytes.last_chunk(), bytes.first_chunk(), bytes.last_chunk()) {
         (Some(word), _, _) => escapes(u64::from_le_bytes(*word)),
         (None, Some(first), Some(last)) => {
@@ -178,13 +178,13 @@ fn is_clean(bytes: &[u8]) -> bool {
     found == 0
 }
 
-/// Zero where none of eight bytes needs an escape.
+/// Returns zero if none of eight bytes needs an escape.
 #[inline]
 fn escapes(word: u64) -> u64 {
     const ONES: u64 = u64::MAX / 255;
     let quote = word ^ (ONES * b'"' as u64);
     let slash = word ^ (ONES * b'\\' as u64);
-    // The highest bit of a byte tells that it was less than what was taken from it.
+    // A byte's highest bit is set if the subtraction underflowed.
     let control = word.wrapping_sub(ONES * 0x20) & !word;
     let quote = quote.wrapping_sub(ONES) & !quote;
     let slash = slash.wrapping_sub(ONES) & !slash;

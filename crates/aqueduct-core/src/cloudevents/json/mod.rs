@@ -1,11 +1,11 @@
 //! The JSON event format of CloudEvents 1.0.
 //!
-//! - Data of a JSON content type stands as it is, byte for byte, in `data`; where it is no JSON
-//!   value, or has white space around it, it stands in `data_base64` instead.
+//! - Data of a JSON content type is written unchanged, byte for byte, in `data`; if it is not a JSON
+//!   value, or has white space around it, it is written in `data_base64` instead.
 //! - Data of a text or XML content type in UTF-8 is a string in `data`.
-//! - All other data, and data without content type, stands in `data_base64`.
-//! - JSON has no types for Binary, URI, URI-reference and Timestamp: such attributes come back as
-//!   strings of the same canonical text.
+//! - All other data, and data without content type, is written in `data_base64`.
+//! - JSON has no types for Binary, URI, URI-reference and Timestamp: such attributes are decoded as
+//!   strings with the same canonical text.
 //!
 //! ```
 //! use aqueduct_core::{Event, cloudevents::json};

@@ -1,8 +1,8 @@
-/// Deeper JSON values are left to the complete reader.
+/// The maximum nesting depth; deeper JSON values are left to the complete reader.
 const DEPTH: u32 = 32;
 
-/// Walks over JSON without making anything of it. `None` wherever there is something else than
-/// plain JSON: the complete reader decides what is wrong with it, or how to read it.
+/// Scans JSON without building values. Returns `None` for anything but plain JSON: the complete
+/// reader then decodes it or reports the error.
 pub(super) struct Scan<'a> {
     text: &'a str,
     at: usize,
@@ -12,7 +12,7 @@ pub(super) struct Scan<'a> {
 #[derive(Clone, Copy)]
 pub(super) struct JsonText<'a> {
     pub(super) text: &'a str,
-    /// Nothing in it is escaped.
+    /// Whether it has no escapes.
     pub(super) plain: bool,
 }
 
@@ -30,7 +30,7 @@ impl<'a> Scan<'a> {
         Self { text, at: 0 }
     }
 
-    /// Reads an object, and gives each member's name and value to `member`.
+    /// Reads an object, and calls `member` with each member's name and value.
     pub(super) fn object(
         &mut self,
         mut member: impl FnMut(&'a str, JsonText<'a>) -> Option<()>,
@@ -48,13 +48,13 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// Whether nothing but space is left.
+    /// Returns whether only white space is left.
     pub(super) fn end(mut self) -> Option<()> {
         self.space();
         (self.at == self.text.len()).then_some(())
     }
 
-    /// The name of a member, which has no escapes, and the colon behind it.
+    /// Reads the name of a member, which must have no escapes, and the colon after it.
     fn name(&mut self) -> Option<&'a str> {
         self.space();
         let from = self.at + 1;
@@ -74,7 +74,7 @@ impl<'a> Scan<'a> {
         Some(JsonText { text, plain })
     }
 
-    /// Passes a value; returns whether it is free of escapes.
+    /// Skips a value; returns whether it is free of escapes.
     fn skip(&mut self, depth: u32) -> Option<bool> {
         match self.peek()? {
             b'"' => self.string(),
@@ -87,7 +87,7 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// Passes an object or a list.
+    /// Skips an object or a list.
     fn members(&mut self, depth: u32, end: u8) -> Option<bool> {
         self.at += 1;
         if self.next_is(end) {
@@ -108,7 +108,7 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// Passes a string; returns whether it is free of escapes.
+    /// Skips a string; returns whether it is free of escapes.
     #[inline]
     fn string(&mut self) -> Option<bool> {
         self.take(b'"')?;
@@ -121,7 +121,7 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// Passes what is left of a string behind its first backslash.
+    /// Skips the rest of a string after its first backslash.
     fn escaped(&mut self) -> Option<bool> {
         loop {
             self.escape()?;
@@ -161,7 +161,7 @@ impl<'a> Scan<'a> {
         Some(true)
     }
 
-    /// Passes one digit or more.
+    /// Skips one digit or more.
     #[inline]
     fn digits(&mut self) -> Option<()> {
         let rest = self.text.as_bytes().get(self.at..)?;
@@ -176,7 +176,7 @@ impl<'a> Scan<'a> {
         rest.starts_with(word).then_some(true)
     }
 
-    /// Whether a comma follows rather than the end.
+    /// Returns whether a comma follows rather than the end.
     #[inline(always)]
     fn goes_on(&mut self, end: u8) -> Option<bool> {
         self.space();
@@ -225,7 +225,7 @@ impl<'a> Scan<'a> {
 
     #[inline(always)]
     fn space(&mut self) {
-        // Most that write events for others leave no space.
+        // Most encoders write no white space.
         if self.peek().is_some_and(|byte| byte <= b' ') {
             self.spaces();
         }
@@ -239,13 +239,13 @@ impl<'a> Scan<'a> {
     }
 }
 
-/// Where, from `at` on, the first byte is that ends a string or may not stand in one as it is; the
-/// end where there is none.
+/// Returns the index, from `at` on, of the first byte that ends a string or must be escaped in one;
+/// the length if there is none.
 #[inline(always)]
 fn plain_to(text: &[u8], mut at: usize) -> usize {
     const ONES: u64 = u64::from_ne_bytes([1; 8]);
     const HIGH: u64 = u64::from_ne_bytes([0x80; 8]);
-    // Eight bytes at once, while there are as many.
+    // Check eight bytes at a time while that many are left.
     while let Some(word) = text.get(at..).and_then(<[u8]>::first_chunk::<8>) {
         let word = u64::from_le_bytes(*word);
         let quote = word ^ (ONES * b'"' as u64);

@@ -6,7 +6,7 @@ use super::{PROTOBUF, field};
 use crate::protobuf_wire::Fields;
 use crate::{Error, Event, EventId, Result, SmallStr, Timestamp};
 
-/// Reads one event. Its data shares the memory of `bytes`.
+/// Decodes one event. Its data shares the memory of `bytes`.
 ///
 /// # Errors
 /// `Corrupt` if `bytes` are not such a message; `Invalid`, naming the attribute, if they break a rule of
@@ -15,7 +15,7 @@ pub fn decode(bytes: &Bytes) -> Result<Event> {
     read_event(bytes, bytes)
 }
 
-/// Reads a batch: every event of it, or an error that says which one is wrong.
+/// Decodes a batch: all of its events, or an error that names the first invalid one.
 ///
 /// # Errors
 /// As for [`decode`].
@@ -33,8 +33,8 @@ pub fn decode_batch(bytes: &Bytes) -> Result<Vec<Event>> {
     Ok(events)
 }
 
-/// Returns whether the message has a version where the format has one. A message that ends within a
-/// later field still claims it.
+/// Returns whether the message has a version in the format's field for it. A message that is
+/// truncated in a later field still counts as one.
 pub(in crate::cloudevents) fn claims_version(message: &[u8]) -> bool {
     let mut fields = Fields::new(message);
     while let Ok(Some((number, value))) = fields.next() {
@@ -60,7 +60,7 @@ fn read_event(bytes: &Bytes, message: &[u8]) -> Result<Event> {
             field::SPEC_VERSION => version = value.text()?,
             field::TYPE => event.kind = value.text()?.into(),
             field::ATTRIBUTES => read_attribute(bytes, value.bytes()?, &mut event)?,
-            // The last one counts, as Protobuf says of a oneof.
+            // The last one wins, as Protobuf specifies for a oneof.
             field::BINARY_DATA => {
                 event.data = Some(bytes.slice_ref(value.bytes()?));
                 type_url = None;

@@ -130,7 +130,7 @@ fn time_size(time: Timestamp) -> usize {
         .sum()
 }
 
-/// Seconds and nanoseconds as `google.protobuf.Timestamp` has them: the latter count forward.
+/// Returns seconds and nanoseconds as in `google.protobuf.Timestamp`: nanoseconds count forward.
 fn time_parts(time: Timestamp) -> (u64, u64) {
     let nanos = time.subsec_nanos();
     match u64::try_from(nanos) {

@@ -5,8 +5,8 @@
 //! - Data of a JSON, text or XML content type in UTF-8 is `text_data`; all other data, and data
 //!   without content type, is `binary_data`.
 //! - Data of content type `application/protobuf` whose schema is a type URL
-//!   (`type.googleapis.com/…`) is `proto_data`. Where one is read, the type URL becomes the schema
-//!   and `application/protobuf` the content type, unless the event says otherwise itself.
+//!   (`type.googleapis.com/…`) is `proto_data`. On decoding, the type URL becomes the schema and
+//!   `application/protobuf` the content type, unless the event sets them itself.
 //!
 //! ```
 //! use aqueduct_core::{Event, cloudevents::protobuf};

@@ -1,4 +1,4 @@
-//! Any event there can be.
+//! Strategies that generate arbitrary events.
 
 use bytes::Bytes;
 use proptest::collection::{btree_map, vec};
@@ -9,7 +9,7 @@ use crate::event::check_attribute_name;
 use crate::{AttributeValue, Event, EventId, SmallStr, Timestamp};
 
 pub(super) fn timestamp() -> impl Strategy<Value = Timestamp> {
-    // The years 1 to 9999, which RFC 3339 and Protobuf share.
+    // The years 1 to 9999, which both RFC 3339 and Protobuf support.
     (-62_135_596_800i64..253_402_207_200, 0..1_000_000_000i32)
         .prop_map(|(seconds, nanos)| Timestamp::from_parts(seconds, nanos).unwrap())
 }

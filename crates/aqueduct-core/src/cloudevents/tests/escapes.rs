@@ -1,4 +1,4 @@
-//! Text that the encoder copies without looking at each byte.
+//! Text that the encoder copies without checking each byte.
 
 use crate::Event;
 use crate::cloudevents::{json, protobuf};

@@ -1,4 +1,4 @@
-//! Hostile bytes: any result but a panic.
+//! Hostile bytes never make a decoder panic.
 
 use bytes::Bytes;
 use proptest::collection::vec;

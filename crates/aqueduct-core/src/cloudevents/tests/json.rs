@@ -5,7 +5,7 @@ use super::any;
 use crate::cloudevents::json::{decode, decode_batch, encode, encode_batch};
 use crate::{AttributeValue, ErrorKind, Event};
 
-/// The examples of the JSON event format 1.0.2, each as it stands there, with real Base64.
+/// The examples of the JSON event format 1.0.2, unchanged but for real Base64.
 const BINARY: &str = r#"{
     "specversion" : "1.0",
     "type" : "com.example.someevent",
@@ -350,7 +350,7 @@ fn lenient_where_others_are() {
     );
 }
 
-/// Returns an attribute as JSON carries it: types that JSON lacks become text.
+/// Returns an attribute as JSON represents it: types that JSON lacks become text.
 fn through_json(mut event: Event) -> Event {
     let attributes: Vec<_> = event
         .attributes()

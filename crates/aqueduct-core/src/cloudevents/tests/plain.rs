@@ -1,4 +1,4 @@
-//! The short way to read an event in JSON beside the long one.
+//! The fast JSON reader agrees with the complete one.
 
 use bytes::Bytes;
 use proptest::collection::vec;
@@ -8,7 +8,7 @@ use super::any;
 use crate::Event;
 use crate::cloudevents::json::{decode_any, decode_plain, encode};
 
-/// What the fast reader accepts, the complete one reads the same; returns whether it accepted it.
+/// Checks that both readers agree on input that the fast one accepts; returns whether it did.
 fn agrees(bytes: Vec<u8>) -> bool {
     let bytes = Bytes::from(bytes);
     let Some(event) = decode_plain(&bytes) else {
@@ -18,7 +18,7 @@ fn agrees(bytes: Vec<u8>) -> bool {
     true
 }
 
-/// Tokens of JSON, to put them in wrong places.
+/// JSON tokens to insert in wrong places.
 fn bit() -> impl Strategy<Value = &'static str> {
     prop::sample::select(vec![
         "{",
@@ -63,7 +63,7 @@ proptest! {
     fn any_event_is_read_the_same(event in any::event()) {
         let mut encoded = Vec::new();
         encode(&event, &mut encoded);
-        // Only names in escapes are left to the long way, and no encoder writes those.
+        // Only escaped names are left to the complete reader, and no encoder writes those.
         prop_assert!(agrees(encoded));
     }
 

@@ -1,4 +1,4 @@
-//! What is a CloudEvent, what claims to be one, and what is neither.
+//! Recognises CloudEvents, invalid CloudEvents and foreign bodies.
 
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -68,7 +68,7 @@ fn a_damaged_protobuf_message_says_why_too() {
     protobuf::encode(&event, &mut encoded);
     let cut = Bytes::from(encoded).slice(..);
     for short in 1..cut.len() {
-        // From where the version has been read on, it is a claim.
+        // A body truncated after the version still claims to be a CloudEvent.
         let received = receive(&cut.slice(..short), None);
         assert!(!matches!(received, Received::Event(_)), "{short}");
     }

@@ -1,4 +1,4 @@
-//! The messages as their definition has them, read and written by prost: an independent judge.
+//! The messages by their definition, encoded and decoded by prost as an independent reference.
 
 use std::collections::BTreeMap;
 
@@ -88,7 +88,7 @@ fn time(time: crate::Timestamp) -> Attr {
 }
 
 impl CloudEvent {
-    /// The message of `event`, but for its data.
+    /// Returns the message of `event`, without its data.
     pub(super) fn of(event: &Event) -> Self {
         let string = |text: &str| Attr::CeString(text.to_owned());
         let mut attributes: BTreeMap<String, Option<Attr>> = event

@@ -21,8 +21,8 @@ fn receive(consumer: &dyn Consumer, polls: usize) -> Option<Result<Vec<Delivery>
     None
 }
 
-/// Ten events, of which the middle layer settles the even ones; every await gives way, and each
-/// call is cancelled after `polls` polls until the patience of the last ones.
+/// Ten events, of which the middle layer settles the even ones; every await yields, and each call
+/// is cancelled after `polls` polls except the last ones, which run to their end.
 fn run(polls: &[usize]) -> Vec<String> {
     let record = Record::default();
     let mut settler = FakeSettler::new(&record);

@@ -1,4 +1,4 @@
-//! A consumer, a settler and a layer that keep a record of what happened, in order.
+//! A consumer, a settler and a layer that record their calls in order.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::future::poll_fn;
@@ -27,7 +27,7 @@ impl Record {
     }
 }
 
-/// Gives way `times` times, so that a caller can be cancelled at each.
+/// Yields `times` times, so that a caller can be cancelled at each.
 pub(super) async fn give_way(mut times: usize) {
     poll_fn(|context| {
         if times == 0 {
@@ -45,10 +45,10 @@ pub(super) struct FakeSettler {
     revocations: Revocations,
     record: Record,
     pub(super) revoked: Mutex<BTreeMap<u64, Revocation>>,
-    /// Answered, one for each settlement, before settlements succeed.
+    /// Returned, one for each settlement, before settlements succeed.
     pub(super) errors: Mutex<VecDeque<Error>>,
     pub(super) gives_way: usize,
-    /// The ticket that alone gives way; all do where there is none.
+    /// The only ticket whose settlement yields; `None` if all do.
     pub(super) slow: Option<u64>,
     /// The tickets of the settlements that were asked for.
     pub(super) asked: Mutex<Vec<u64>>,
@@ -93,7 +93,7 @@ impl FakeSettler {
             .unwrap()
             .insert(parts.ticket, Revocation::Expired);
         if let Settlement::Nack { .. } | Settlement::Defer { .. } = settlement {
-            // Later deliveries of the key come again behind it.
+            // Later deliveries of the key are redelivered after it.
             for later in parts.ticket + 1..parts.ticket + 100 {
                 if parts.event.key().is_some() && later % 10 == parts.ticket % 10 {
                     let mut revoked = self.revoked.lock().unwrap();
@@ -143,7 +143,7 @@ impl Settler for FakeSettler {
     }
 }
 
-/// Deliveries whose id is their ticket; those of the same last digit share a key.
+/// Returns deliveries whose id is their ticket; those with the same last digit share a key.
 pub(super) fn delivery(settler: &Arc<FakeSettler>, ticket: u64) -> Delivery {
     let event = Event::new("order.placed")
         .with_id(ticket.to_string())
@@ -207,7 +207,7 @@ impl Consumer for FakeConsumer {
 
 type Decide = dyn Fn(&Delivery) -> Admission + Send + Sync;
 
-/// A layer that notes what it sees, and decides as it is told.
+/// A layer that records its calls, and decides as configured.
 #[derive(Clone)]
 pub(super) struct FakeLayer {
     pub(super) name: &'static str,

@@ -1,4 +1,4 @@
-//! Where the tests' tables are: in this process, or at `AQUEDUCT_TEST_DYNAMODB_ENDPOINT`.
+//! The tests' server: in this process, or at `AQUEDUCT_TEST_DYNAMODB_ENDPOINT`.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -15,7 +15,7 @@ use aws_smithy_runtime_api::client::http::SharedHttpClient;
 
 static MADE: AtomicU32 = AtomicU32::new(0);
 
-/// A DynamoDB; the tables whose names it gave out are deleted with it.
+/// A DynamoDB server; dropping it deletes the tables whose names it handed out.
 #[derive(Clone)]
 pub struct Server(Arc<Inner>);
 
@@ -25,7 +25,7 @@ struct Inner {
     named: Mutex<Vec<String>>,
 }
 
-/// Whether tests run on a server of their own, in this process.
+/// Returns whether tests run on their own server, in this process.
 pub fn in_process() -> bool {
     std::env::var_os("AQUEDUCT_TEST_DYNAMODB_ENDPOINT").is_none()
 }
@@ -49,7 +49,7 @@ impl Server {
         }))
     }
 
-    /// The name of a table that nobody else uses.
+    /// Returns a unique table name.
     pub fn table(&self) -> String {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
         let n = MADE.fetch_add(1, Ordering::Relaxed);
@@ -58,7 +58,7 @@ impl Server {
         name
     }
 
-    /// A way to the server, with faults of its own.
+    /// Returns a connection to the server, with its own faults.
     pub fn faults(&self) -> HttpFaults {
         HttpFaults::over(self.0.http.clone())
     }
@@ -79,7 +79,7 @@ impl Server {
         }
     }
 
-    /// The table as a resource of a process of its own.
+    /// Opens the table as a resource, as another process would.
     pub fn resource(
         &self,
         table: &str,
@@ -93,7 +93,7 @@ impl Server {
         DynamoDbBackend::with(self.aws(faults)).parse("leases", &url, options)
     }
 
-    /// A client of DynamoDB itself.
+    /// Returns a plain DynamoDB client.
     pub async fn client(&self) -> Client {
         let mut options = self.options();
         let read = AwsOptions::read(&mut options).unwrap();
@@ -123,7 +123,7 @@ impl Drop for Inner {
                 let client = twin.client().await;
                 for name in named {
                     for table in [name.clone(), format!("{name}-aqueduct")] {
-                        // Not every test made both.
+                        // Not every test created both tables.
                         let _ = client.delete_table().table_name(table).send().await;
                     }
                 }
