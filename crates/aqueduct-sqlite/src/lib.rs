@@ -21,6 +21,7 @@ mod producer;
 mod readers;
 mod reference;
 mod retention;
+mod retention_clock;
 mod schema;
 mod source;
 mod store;

@@ -8,18 +8,32 @@ use rusqlite::{Connection, OptionalExtension as _};
 use crate::config::{SqliteOptions, StreamOptions};
 use crate::error::SqlResultExt as _;
 use crate::leases;
+use crate::retention_clock::RetentionClock;
 use crate::store::{Inner, SqliteStore};
 use crate::streams::{millis, nanos};
 
-/// The interval of retention: limits are kept to within about a second, and a run that removes nothing
-/// costs a few statements and no sync.
+/// Corrects at most this many stored times of events in one step.
+const CORRECTED: i64 = 64;
+
+/// Looks this often for what may go: limits are kept to within about a second, and a look that
+/// finds nothing costs some statements and no sync.
 const EVERY: Duration = Duration::from_secs(1);
 
 /// The most rows that one step removes, so that no sender waits long behind it.
 const STEP: usize = 64;
 
-/// Starts the task that removes expired data and the files of dead processes. It ends with the store.
-pub(crate) fn start(store: &SqliteStore) {
+/// Starts the removal of what is kept too long, and of what dead processes left, beside everything
+/// else. It ends with the store.
+///
+/// # Errors
+/// Those of reading the file.
+pub(crate) async fn start(store: &SqliteStore) -> Result<()> {
+    let (wall, now) = (store.0.runtime.wall(), store.0.runtime.now());
+    // Before this process stores anything: its own clock must not vouch for itself.
+    let newest = store
+        .read(move |connection| newest(connection, wall).sql("find the newest stored time"))
+        .await?;
+    let mut clock = RetentionClock::new(now, wall, newest);
     let weak = Arc::downgrade(&store.0);
     let runtime = store.0.runtime.clone();
     let pauses = runtime.clone();
@@ -28,7 +42,7 @@ pub(crate) fn start(store: &SqliteStore) {
             if let Some(inner) = weak.upgrade() {
                 leases::sweep(&SqliteStore(inner)).await;
             }
-            while let Some(more) = run_once(&weak).await {
+            while let Some(more) = run_once(&weak, &mut clock).await {
                 let pause = if more {
                     Duration::from_millis(2)
                 } else {
@@ -39,16 +53,36 @@ pub(crate) fn start(store: &SqliteStore) {
             }
         })
         .detach();
+    Ok(())
+}
+
+/// Returns the newest time stored in the file, in nanoseconds, that is not after `wall`.
+fn newest(connection: &Connection, wall: Timestamp) -> rusqlite::Result<Option<i64>> {
+    connection.query_row(
+        "SELECT max(time) FROM (
+             SELECT written AS time FROM aqueduct_partition WHERE written BETWEEN 1 AND ?1
+             UNION ALL
+             SELECT (SELECT max(stored_at) FROM aqueduct_segment g
+                     WHERE g.partition = p.id AND g.stored_at <= ?1) FROM aqueduct_partition p
+             UNION ALL
+             SELECT max(buried) * 1000000 FROM aqueduct_letter WHERE buried <= ?1 / 1000000
+             UNION ALL
+             SELECT max(completed) * 1000000 FROM aqueduct_handled WHERE completed <= ?1 / 1000000)",
+        [nanos(wall)],
+        |row| row.get(0),
+    )
 }
 
 /// Returns whether there is more to remove at once; `None` once the store is closed.
-async fn run_once(weak: &Weak<Inner>) -> Option<bool> {
+async fn run_once(weak: &Weak<Inner>, clock: &mut RetentionClock) -> Option<bool> {
     let step = {
         let store = weak.upgrade()?;
         let options = store.options.clone();
-        let now = store.runtime.wall();
+        let wall = store.runtime.wall();
+        clock.observe(wall, store.runtime.now());
+        let clock = clock.clone();
         let (work, answer) = crate::writer::Closure::new(
-            move |tx: &rusqlite::Transaction<'_>| step(tx, &options, now),
+            move |tx: &rusqlite::Transaction<'_>| step(tx, &options, &clock),
             false,
         );
         store.writer.submit(Box::new(work));
@@ -65,17 +99,17 @@ async fn run_once(weak: &Weak<Inner>) -> Option<bool> {
     }
 }
 
-/// Removes some expired rows; returns whether there are more.
+/// Removes some of what is kept too long; returns whether there is more.
 pub(crate) fn step(
     connection: &Connection,
     options: &SqliteOptions,
-    now: Timestamp,
+    clock: &RetentionClock,
 ) -> Result<bool> {
     let mut budget = STEP;
     clear_deleted(connection, &mut budget).sql("clear a deleted stream")?;
-    by_age(connection, now, &mut budget).sql("remove events by age")?;
+    by_age(connection, clock, &mut budget).sql("remove events by age")?;
     by_size(connection, &mut budget).sql("remove events by size")?;
-    let before = |kept: Duration| now.saturating_sub(kept).as_millis();
+    let before = |kept: Duration| clock.before(kept).div_euclid(1_000_000);
     if let Some(kept) = options.dead_letter_retention {
         connection
             .execute(
@@ -88,7 +122,59 @@ pub(crate) fn step(
     if let Some(kept) = options.idempotency_retention {
         purge_completed(connection, before(kept), 1024).sql("remove completed ids by age")?;
     }
-    Ok(budget == 0)
+    let corrected = match clock.correction() {
+        Some((wall, far)) => correct(connection, wall, far).sql("correct stored times")?,
+        None => false,
+    };
+    Ok(budget == 0 || corrected)
+}
+
+/// Replaces some of the stored times after `far` by `wall`; returns whether it found any events to
+/// correct.
+///
+/// A clock that was ahead stored them. Left alone, they would keep every later event of their
+/// partition from ageing, since the time of storing never falls.
+fn correct(connection: &Connection, wall: Timestamp, far: Timestamp) -> rusqlite::Result<bool> {
+    let mut found = false;
+    let partitions: Vec<i64> = connection
+        .prepare_cached("SELECT id FROM aqueduct_partition WHERE written > ?1")?
+        .query_map([nanos(far)], |row| row.get(0))?
+        .collect::<Result<_, _>>()?;
+    for partition in partitions {
+        // The oldest first, so that the times rise at every moment. Those between `wall` and `far`
+        // are lowered too, or they would stand before lower ones.
+        let corrected = connection
+            .prepare_cached(concat!(
+                "UPDATE aqueduct_segment SET stored_at = ?2 WHERE id IN (SELECT id ",
+                "FROM aqueduct_segment WHERE partition = ?1 AND stored_at > ?2 ORDER BY last LIMIT ?3)"
+            ))?
+            .execute((partition, nanos(wall), CORRECTED))?;
+        if (corrected as i64) < CORRECTED {
+            connection.execute(
+                "UPDATE aqueduct_partition SET written = ?2 WHERE id = ?1",
+                (partition, nanos(wall)),
+            )?;
+        }
+        found = true;
+    }
+    let millis = (wall.as_millis(), far.as_millis());
+    connection.execute(
+        "UPDATE aqueduct_partition SET closed = ?1 WHERE closed > ?2",
+        millis,
+    )?;
+    connection.execute(
+        "UPDATE aqueduct_letter SET buried = ?1 WHERE id IN
+         (SELECT id FROM aqueduct_letter WHERE buried > ?2 LIMIT 256)",
+        millis,
+    )?;
+    connection.execute(
+        "UPDATE aqueduct_handled SET completed = ?1
+         WHERE (name, handlers, replay, source, event) IN
+         (SELECT name, handlers, replay, source, event FROM aqueduct_handled
+          WHERE completed > ?2 LIMIT 1024)",
+        millis,
+    )?;
+    Ok(found)
 }
 
 pub(crate) fn purge_completed(
@@ -123,28 +209,26 @@ fn clear_deleted(connection: &Connection, budget: &mut usize) -> rusqlite::Resul
     Ok(())
 }
 
-fn by_age(connection: &Connection, now: Timestamp, budget: &mut usize) -> rusqlite::Result<()> {
-    let limited: Vec<(i64, i64, bool)> = connection
+fn by_age(
+    connection: &Connection,
+    clock: &RetentionClock,
+    budget: &mut usize,
+) -> rusqlite::Result<()> {
+    let limited: Vec<(i64, i64, Option<i64>)> = connection
         .prepare_cached(concat!(
-            "SELECT p.id, s.retention, p.closed < ?1 - s.retention FROM aqueduct_partition p ",
+            "SELECT p.id, s.retention, p.closed FROM aqueduct_partition p ",
             "JOIN aqueduct_stream s ON s.id = p.stream WHERE s.retention IS NOT NULL"
         ))?
-        .query_map([now.as_millis()], |row| {
-            Ok((
-                row.get(0)?,
-                row.get(1)?,
-                row.get::<_, Option<bool>>(2)?.unwrap_or(false),
-            ))
-        })?
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
         .collect::<Result<_, _>>()?;
-    for (partition, retention, closed_long_ago) in limited {
-        let before = nanos(now).saturating_sub(retention.saturating_mul(1_000_000));
+    for (partition, retention, closed) in limited {
+        let before = clock.before(Duration::from_millis(retention.max(0) as u64));
         remove_oldest(connection, partition, before, budget)?;
         if *budget == 0 {
             return Ok(());
         }
-        if closed_long_ago {
-            // An empty closed partition is removed, so that its children no longer wait for it.
+        if closed.is_some_and(|closed| closed < before.div_euclid(1_000_000)) {
+            // Nothing is left of it to read: its children no longer wait for it.
             connection.execute(
                 "DELETE FROM aqueduct_partition WHERE id = ?1 AND first = next",
                 [partition],

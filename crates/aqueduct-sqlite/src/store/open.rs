@@ -46,7 +46,7 @@ pub(super) async fn open(
     let store = opened
         .await
         .unwrap_or_else(|_| Err(crate::writer::lost()))?;
-    retention::start(&store);
+    retention::start(&store).await?;
     Ok(store)
 }
 

@@ -12,6 +12,7 @@ mod log;
 mod outbox;
 mod processes;
 mod retention;
+mod retention_clock;
 mod support;
 mod transactions;
 mod wal;
