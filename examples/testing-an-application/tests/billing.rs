@@ -1,4 +1,5 @@
 //! Tests of the application: a client on memory, and a clock that moves only when the test waits.
+#![allow(clippy::unwrap_used)]
 
 use aqueduct::testing::TestClient;
 use aqueduct::{DeadLetterQuery, Event};

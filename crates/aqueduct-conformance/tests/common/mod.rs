@@ -1,5 +1,5 @@
 //! The suite's own subject: the memory backend, intact or broken on purpose.
-#![allow(dead_code)]
+#![allow(dead_code, clippy::unwrap_used)]
 
 pub(crate) mod broken;
 pub(crate) mod layer;

@@ -80,11 +80,12 @@ impl Topic {
     }
 
     fn opened(&self) -> Capabilities {
-        let mut limits = Limits::default();
-        limits.batch_events = Some(BATCH);
         Capabilities {
             claims: self.claims(),
-            limits,
+            limits: Limits {
+                batch_events: Some(BATCH),
+                ..Limits::default()
+            },
         }
     }
 }

@@ -144,10 +144,10 @@ impl Engine {
             let Some(key) = event.key_text() else {
                 continue;
             };
-            if let Some(id) = self.keys.find(key) {
-                if self.keys.failure_seen(id) {
-                    self.tidy(id);
-                }
+            if let Some(id) = self.keys.find(key)
+                && self.keys.failure_seen(id)
+            {
+                self.tidy(id);
             }
         }
     }

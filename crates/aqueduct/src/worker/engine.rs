@@ -83,7 +83,11 @@ impl Engine {
         let limit = options.timeout.unwrap_or(self.policy.timeout);
         let run = async { handler.call(&contexts, &self.setup).await };
         let run = self.guarded(limit, run);
-        let outcomes = match self.surround.call(items, run, result_of_all).await {
+        let outcomes = match self
+            .surround
+            .call(items, run, |all: &Vec<_>| result_of_all(all))
+            .await
+        {
             Ok(outcomes) => outcomes,
             Err(failed) => vec![failed; items.len()],
         };

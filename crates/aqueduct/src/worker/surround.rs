@@ -99,7 +99,7 @@ pub(super) fn result_of(outcome: &Outcome) -> Result<()> {
 }
 
 /// Returns the first failure of a batch.
-pub(super) fn result_of_all(outcomes: &Vec<Outcome>) -> Result<()> {
+pub(super) fn result_of_all(outcomes: &[Outcome]) -> Result<()> {
     outcomes.iter().try_for_each(result_of)
 }
 
