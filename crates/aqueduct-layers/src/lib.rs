@@ -2,7 +2,7 @@
 //!
 //! - [`dead_letters`]: events that cannot be handled become dead letters.
 //! - [`idempotency`]: an event that arrives twice is handled once.
-//! - [`tracing`](crate::tracing): spans around sending and handling, one trace across both.
+//! - [`mod@tracing`]: spans around sending and handling, one trace across both.
 //! - [`timeout`]: sending, settling and handling end in time.
 
 pub mod dead_letters;

@@ -26,7 +26,7 @@ use crate::pending::{Pending, Waiting, only};
 /// - **Bounds.** The buffer is limited in events and bytes; callers wait for a place, first come,
 ///   first served. Dropping the future of a send does not recall an event that was accepted.
 /// - **Retries.** Only what failed is sent again: with full jitter, after the server's hint, within
-///   attempts, a deadline and a [budget](RetryBudget). A throttled lane is paused and narrowed, the
+///   attempts, a deadline and a [budget](crate::RetryBudget). A throttled lane is paused and narrowed, the
 ///   others flow. An event that was given up on fails with `Retry::Exhausted`. An unknown outcome is
 ///   retried only with [`resend_unknown`](ProducerOptions::resend_unknown).
 #[derive(Clone)]
