@@ -29,7 +29,8 @@ pub(crate) struct GroupConfig {
     pub(crate) attempts: u32,
     pub(crate) redelivery: Backoff,
     pub(crate) concurrency: usize,
-    pub(crate) timeout: Duration,
+    /// The time-out of a handler; `None` for the default.
+    pub(crate) timeout: Option<Duration>,
     pub(crate) unhandled: Option<OnUnhandled>,
     /// The layers outside of its own, the outermost first.
     pub(crate) layers: Vec<SmallStr>,
@@ -101,7 +102,7 @@ impl GroupConfig {
             attempts,
             redelivery,
             concurrency: section.number("concurrency", 1..=65_536)?.unwrap_or(64),
-            timeout: section.duration("timeout")?.unwrap_or(options.drain),
+            timeout: section.duration("timeout")?,
             unhandled: match section.choice("unhandled", &["ack", "reject"])? {
                 Some("ack") => Some(OnUnhandled::Ack),
                 Some(_) => Some(OnUnhandled::Reject),

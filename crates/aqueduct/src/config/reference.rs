@@ -153,8 +153,8 @@ const GROUP: &[OptionDoc] = &[
     ),
     OptionDoc::new(
         &["timeout"],
-        "`drain`",
-        "of one call of a handler: with a longer one, a deployment would cancel handlers that run",
+        "`5m`",
+        "of one call of a handler: longer than any normal call, short enough that a hang is noticed",
     ),
     OptionDoc::new(
         &["unhandled"],

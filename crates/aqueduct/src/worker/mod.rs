@@ -44,6 +44,9 @@ pub(crate) use self::surround::Surround;
 use crate::client::Client;
 use crate::config::{GroupConfig, IdempotencyPlace};
 
+/// The default time-out of a handler: longer than any normal call, short enough that a hang is noticed.
+const TIMEOUT: Duration = Duration::from_secs(300);
+
 /// Handles the events of one group.
 ///
 /// Handlers are async functions, found by event type; the longest match wins. Events of one key are
@@ -260,7 +263,11 @@ impl Worker {
 
     /// Logs at the start what could surprise at a deployment.
     fn warn_of_cancellation(&self) {
-        let (timeout, drain) = (self.group.timeout, self.group.options.drain);
+        // The default says nothing of how long the handlers really take.
+        let Some(timeout) = self.group.timeout else {
+            return;
+        };
+        let drain = self.group.options.drain;
         if timeout > drain {
             tracing::warn!(
                 group = %self.group.name, ?timeout, ?drain,
@@ -293,7 +300,7 @@ impl Worker {
             surround: self.client.surround(&self.group),
             setup,
             policy: Policy {
-                timeout: self.group.timeout,
+                timeout: self.group.timeout.unwrap_or(TIMEOUT),
                 unhandled: self.group.unhandled,
                 concurrency: self.group.concurrency,
                 drain: self.group.options.drain,

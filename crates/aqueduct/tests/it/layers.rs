@@ -425,7 +425,7 @@ async fn layers_that_a_configuration_cannot_mean_are_refused() {
         ("[layers.timeout]", &["layers.timeout", "limits nothing"]),
         (
             "[layers.timeout]\nsend = \"0s\"",
-            &["layers.timeout.send = \"0s\"", "longer than"],
+            &["layers.timeout.send = \"0s\"", "greater than zero"],
         ),
         (
             "[layers.timeout]\nsned = \"1s\"",
