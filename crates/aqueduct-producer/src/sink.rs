@@ -52,7 +52,6 @@ impl Producer {
 /// what it accepted.
 ///
 /// ```
-/// # #[tokio::main(flavor = "current_thread")] async fn main() {}
 /// use aqueduct_core::Event;
 /// use aqueduct_producer::Producer;
 /// use futures::SinkExt as _;
