@@ -70,15 +70,6 @@ impl SendReport {
         self.0
     }
 
-    /// Returns the outcome of a call of one event.
-    ///
-    /// # Errors
-    /// The event's error; [`no_outcome`](crate::outcomes::no_outcome) if the report is empty.
-    pub fn into_single(self) -> Result<Receipt> {
-        let first = self.0.into_iter().next();
-        first.unwrap_or_else(|| Err(crate::outcomes::no_outcome()))
-    }
-
     /// Returns all receipts.
     ///
     /// # Errors
