@@ -33,6 +33,9 @@ struct Seen {
 /// Readers check this often; writers check around each commit.
 const EVERY: Duration = Duration::from_secs(1);
 
+/// How often a file that seems damaged is checked before it is called so.
+const CHECKS_OF_DAMAGE: u32 = 20;
+
 impl FileIdentity {
     /// Remembers the file at `path`, which `connection` has open. To be called under the write lock.
     pub(crate) fn of(path: &Path, connection: &Connection) -> Result<Self> {
@@ -127,6 +130,27 @@ impl FileIdentity {
             None if is_due => self.check(),
             None => Ok(()),
         }
+    }
+
+    /// Returns `Conflict` instead of `error` where the file seems damaged because it was replaced.
+    ///
+    /// A copy over the file is seen half done too, so the file is checked until it is whole again or
+    /// stays damaged. Blocks for up to a second, with damaged files only.
+    pub(crate) fn explain(&self, error: Error) -> Error {
+        if !error.is(ErrorKind::Corrupt) {
+            return error;
+        }
+        for _ in 0..CHECKS_OF_DAMAGE {
+            self.seen
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .change = None;
+            if let Err(replaced) = self.check() {
+                return replaced;
+            }
+            std::thread::sleep(EVERY / CHECKS_OF_DAMAGE);
+        }
+        error
     }
 
     fn replace(&self, what: &str) -> Error {

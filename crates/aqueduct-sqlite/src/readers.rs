@@ -67,6 +67,7 @@ impl Readers {
     ) -> Result<T> {
         self.file.check_now_and_then()?;
         let (reply, answer) = oneshot::channel();
+        let file = self.file.clone();
         let job = move |connection: &Connection| {
             let answer = std::panic::catch_unwind(AssertUnwindSafe(|| read(connection)))
                 .unwrap_or_else(|panic| {
@@ -77,7 +78,7 @@ impl Readers {
                     ))
                 });
             // The caller may have gone.
-            let _ = reply.send(answer);
+            let _ = reply.send(answer.map_err(|error| file.explain(error)));
         };
         {
             let mut state = self.queue.lock();

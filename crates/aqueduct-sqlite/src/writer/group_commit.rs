@@ -46,11 +46,11 @@ impl Committer {
             .and_then(|()| begin(&self.connection, &mut self.jitter, deadline));
         let tx = match opened {
             Ok(tx) => tx,
-            Err(error) => return refuse(next, &error),
+            Err(error) => return refuse(next, &self.file.explain(error)),
         };
         histogram!("aqueduct_sqlite_lock_wait_seconds").record(begun.elapsed());
         let begun = Instant::now();
-        let mut done = run(&tx, &mut next, begun, self.most_bytes);
+        let mut done = run(&tx, &self.file, &mut next, begun, self.most_bytes);
         let touched = done.iter().any(|(work, _)| work.may_touch_the_log());
         let outcome = if tx.is_autocommit() {
             // The last failure ended the transaction that all of them share.
@@ -60,7 +60,8 @@ impl Committer {
                 .find_map(|(_, outcome)| outcome.clone().err());
             Err(error.map_or_else(super::lost, undone))
         } else {
-            tx.commit().map_err(from_commit)
+            tx.commit()
+                .map_err(|error| self.file.explain(from_commit(error)))
         };
         if outcome.is_err() && !self.connection.is_autocommit() {
             let _ = self.connection.execute_batch("ROLLBACK");
@@ -137,6 +138,7 @@ type Done = Vec<(Box<dyn Work>, Result<()>)>;
 
 fn run(
     tx: &Transaction<'_>,
+    file: &FileIdentity,
     next: &mut impl FnMut() -> Option<Box<dyn Work>>,
     begun: Instant,
     most_bytes: usize,
@@ -146,7 +148,7 @@ fn run(
     while bytes < most_bytes && done.len() < MOST_WORK && begun.elapsed() < MOST_TIME {
         let Some(mut work) = next() else { break };
         bytes += work.bytes();
-        let outcome = work.run(tx);
+        let outcome = work.run(tx).map_err(|error| file.explain(error));
         done.push((work, outcome));
         if tx.is_autocommit() {
             break;

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use aqueduct_core::{ErrorKind, ReadFrom, Retry};
+use aqueduct_core::{Error, ErrorKind, ReadFrom, Retry};
 use aqueduct_sqlite::{SqliteBackend, SqliteOptions};
 
 use crate::support::*;
@@ -29,6 +29,12 @@ async fn replaced(replace: impl FnOnce(&Path)) {
     let waiting = tokio::spawn(async move { waiting.read(10).await.map(drop) });
 
     replace(&place.file());
+    // A reader that meets pages of two files at once takes the file for a damaged one.
+    let damaged = store
+        .read(|_| Err::<(), _>(Error::new(ErrorKind::Corrupt, "the file is damaged")))
+        .await
+        .unwrap_err();
+    assert_eq!(damaged.kind(), ErrorKind::Conflict, "{damaged}");
     let before = std::fs::read(place.file()).ok();
     let refused = producer
         .send_batch(&[event("a", 1)])
