@@ -41,8 +41,6 @@ impl Queues {
             ("create", create),
             // What cases wait for.
             ("visibility", "2s"),
-            ("redelivery_first", "20ms"),
-            ("redelivery_max", "200ms"),
         ];
         let backend = SqsBackend::with(aws);
         let queue = self
