@@ -116,7 +116,7 @@ impl Faults for Injected {
             Fault::LoseSendAnswer => send(HttpFault::LoseAnswer),
             Fault::Cut => {
                 for operation in ["ReceiveMessage", "DeleteMessageBatch"] {
-                    self.0.inject(operation, HttpFault::Refuse);
+                    self.0.inject_once(operation, HttpFault::Refuse);
                 }
             }
             other => return Err(Error::unsupported(format!("{other:?}"))),
