@@ -5,10 +5,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use aqueduct::{
-    Client, DeadLetterQuery, Environment, Event, Json, SqliteBackend, State, within,
-};
 use aqueduct::sqs::SqsBackend;
+use aqueduct::{Client, DeadLetterQuery, Environment, Event, Json, SqliteBackend, State, within};
 use aqueduct_aws::Aws;
 use aqueduct_emulators::{Sqs, SqsLimits, test_credentials};
 
@@ -31,7 +29,11 @@ const BACKENDS: [[&str; 3]; 4] = [
     ],
 ];
 
-async fn client([stream, dead_letters, records]: [&str; 3], attempts: u32, folder: &Path) -> Client {
+async fn client(
+    [stream, dead_letters, records]: [&str; 3],
+    attempts: u32,
+    folder: &Path,
+) -> Client {
     let runtime = aqueduct_runtime::tokio();
     let mut limits = SqsLimits::default();
     limits.deleted_name = Duration::ZERO;
