@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::amqp::{Performative, Value, codes};
@@ -16,6 +16,8 @@ pub(super) struct Session {
     incoming: IncomingWindow,
     outgoing: OutgoingWindow,
     links: BTreeMap<u32, Link>,
+    /// Handles that the service detached: the client may have sent frames before it knew.
+    closed: BTreeSet<u32>,
 }
 
 /// A link, by the handle of the client, which the service uses as well.
@@ -50,6 +52,7 @@ impl Session {
             incoming: IncomingWindow::new(expected, limit),
             outgoing,
             links: BTreeMap::new(),
+            closed: BTreeSet::new(),
         }
     }
 
@@ -92,6 +95,7 @@ impl Session {
             context.violation("handle", &*detail);
             return Err(AmqpError::new("amqp:session:handle-in-use", detail));
         }
+        self.closed.remove(&handle);
         let attached = attach::attach(self.channel, handle, frame, context);
         attach::respond(self.channel, frame, &attached, context);
         let link = match attached {
@@ -135,6 +139,7 @@ impl Session {
                     }
                 }
                 Some(Link::Closing) => {}
+                None if self.closed.contains(&handle) => {}
                 None => return Err(unattached(handle, context)),
             }
         }
@@ -157,6 +162,7 @@ impl Session {
                 }
                 return Ok(());
             }
+            None if self.closed.contains(&handle) => return Ok(()),
             Some(Link::Outbound(_)) => {
                 let detail = format!("a transfer on handle {handle}, where the client receives");
                 context.violation("protocol", &*detail);
@@ -184,7 +190,10 @@ impl Session {
         let handle = frame.field(0).as_u32().unwrap_or(0);
         let closed = frame.field(1).as_bool().unwrap_or(false);
         match self.links.remove(&handle) {
-            Some(Link::Closing) => return,
+            Some(Link::Closing) => {
+                self.closed.insert(handle);
+                return;
+            }
             Some(Link::Outbound(link)) => link.release(context),
             Some(Link::Inbound(_)) => {}
             None => {

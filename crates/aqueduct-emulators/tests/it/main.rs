@@ -1,0 +1,3 @@
+//! Tests of the emulators on the wire.
+
+mod eventhubs;
