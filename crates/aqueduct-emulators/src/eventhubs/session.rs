@@ -100,8 +100,8 @@ impl Session {
         attach::respond(self.channel, frame, &attached, context);
         let link = match attached {
             Ok(Attached::Inbound(mut link)) => {
-                let flow = link.replenish(context.shared.limits.link_credit);
-                self.send_flow(flow.map(|it| (handle, it)), context);
+                self.send_flow(Some((handle, link.fill())), context);
+                link.filled(context.output.position());
                 Link::Inbound(link)
             }
             Ok(Attached::Outbound(link)) => Link::Outbound(link),
@@ -117,8 +117,10 @@ impl Session {
     fn flow(&mut self, frame: &Performative, context: &mut Context) -> Result<(), AmqpError> {
         self.incoming.check(frame, context);
         self.outgoing.flow(frame, context);
+        let mut filled = false;
         let mut reply = frame.field(9).as_bool().unwrap_or(false).then_some(None);
-        if let Some(handle) = frame.field(4).as_u32() {
+        let handle = frame.field(4).as_u32();
+        if let Some(handle) = handle {
             let echo = reply.is_some();
             match self.links.get_mut(&handle) {
                 Some(Link::Outbound(link)) => {
@@ -135,7 +137,8 @@ impl Session {
                 }
                 Some(Link::Inbound(link)) => {
                     if echo {
-                        reply = Some(Some((handle, link.flow())));
+                        reply = Some(Some((handle, link.fill())));
+                        filled = true;
                     }
                 }
                 Some(Link::Closing) => {}
@@ -145,6 +148,9 @@ impl Session {
         }
         if let Some(link) = reply {
             self.send_flow(link, context);
+        }
+        if filled && let Some(Link::Inbound(link)) = handle.and_then(|it| self.links.get_mut(&it)) {
+            link.filled(context.output.position());
         }
         Ok(())
     }
@@ -172,16 +178,19 @@ impl Session {
         };
         let id = self.incoming.delivery(link.partial(), id, context);
         let next = link.transfer(id, frame, context);
-        let credit = link.replenish(context.shared.limits.link_credit);
+        let fill = link.is_low().then(|| (handle, link.fill()));
         if let Next::Detach(error) = next {
             context.detach(self.channel, handle, &error);
             self.links.insert(handle, Link::Closing);
-        } else if let Some(credit) = credit {
-            self.incoming.replenish();
-            self.send_flow(Some((handle, credit)), context);
+            return Ok(());
         }
-        if self.incoming.replenish() {
-            self.send_flow(None, context);
+        if fill.is_some() || self.incoming.is_low() {
+            self.send_flow(fill, context);
+        }
+        if fill.is_some()
+            && let Some(Link::Inbound(link)) = self.links.get_mut(&handle)
+        {
+            link.filled(context.output.position());
         }
         Ok(())
     }
@@ -205,8 +214,9 @@ impl Session {
         context.send(self.channel, codes::DETACH, fields);
     }
 
-    fn send_flow(&self, link: Option<(u32, (u32, u32))>, context: &mut Context) {
-        let (next_incoming, window) = self.incoming.state();
+    /// Sends a flow, which also opens the window of the session.
+    fn send_flow(&mut self, link: Option<(u32, (u32, u32))>, context: &mut Context) {
+        let (next_incoming, window) = self.incoming.open();
         let mut fields = vec![
             Value::U32(next_incoming),
             Value::U32(window),
@@ -218,6 +228,7 @@ impl Session {
             fields.extend([Value::Null, Value::Bool(false), Value::Bool(false)]);
         }
         context.send(self.channel, codes::FLOW, fields);
+        self.incoming.opened(context.output.position());
     }
 
     /// Gives a reply to the link it is for; returns it if that is not here.

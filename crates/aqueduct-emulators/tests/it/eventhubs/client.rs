@@ -74,7 +74,11 @@ impl Client {
             .container_id("test")
             .max_frame_size(frame);
         let opened = soon("open", builder.open(hubs.endpoint().as_str())).await;
-        let mut connection = opened.unwrap();
+        Self::over(opened.unwrap()).await
+    }
+
+    /// Begins a session on a connection.
+    pub(crate) async fn over(mut connection: ConnectionHandle<()>) -> Self {
         let session = soon("begin", Session::begin(&mut connection))
             .await
             .unwrap();
