@@ -1,8 +1,10 @@
 use aqueduct_emulators::EventHubsOptions;
-use fe2o3_amqp::types::messaging::{Body, Message, Outcome};
-use fe2o3_amqp::types::primitives::{Array, SimpleValue, Value};
+use fe2o3_amqp::types::messaging::{Message, Outcome};
+use fe2o3_amqp::types::primitives::{Array, Value};
 
-use super::client::{BATCH, Client, batch, event, is_accepted, receive, soon, start, start_with};
+use super::client::{
+    BATCH, Client, batch, event, field, is_accepted, receive, soon, start, start_with,
+};
 
 #[tokio::test]
 async fn a_key_leads_to_one_partition_and_no_key_to_each_in_turn() {
@@ -54,7 +56,7 @@ async fn a_batch_is_stored_event_by_event_in_one_partition() {
 #[tokio::test]
 async fn a_delivery_of_many_frames_arrives_byte_for_byte() {
     let hubs = start_with(EventHubsOptions::new().with_max_frame_size(2048)).await;
-    let mut client = Client::open_with_frames(&hubs, 1024).await;
+    let mut client = Client::connect(&hubs.endpoint(), 1024).await;
     let mut sender = client.sender("orders/Partitions/0").await;
     let body: Vec<u8> = (0..200_000_u32).map(|it| (it % 251) as u8).collect();
     for _ in 0..5 {
@@ -150,18 +152,7 @@ async fn hubs_and_partitions_that_do_not_exist_are_refused_by_name() {
 async fn management_describes_hubs_and_partitions() {
     let hubs = start().await;
     let mut client = Client::open(&hubs).await;
-    let text = |text: &str| SimpleValue::String(text.to_owned());
-    let properties = |name: &str, kind: &str| {
-        let kind = format!("com.microsoft:{kind}");
-        vec![
-            ("operation", text("READ")),
-            ("name", text(name)),
-            ("type", text(&kind)),
-            ("partition", text("1")),
-        ]
-    };
-    let read = client.request("$management", properties("orders", "eventhub"), Value::Null);
-    let (status, reply) = read.await;
+    let (status, reply) = client.read("eventhub", "orders", 1).await;
     assert_eq!(status, 200);
     let ids = field(&reply, "partition_ids");
     let expected = ["0", "1", "2", "3"].map(|id| Value::String(id.to_owned()));
@@ -171,12 +162,7 @@ async fn management_describes_hubs_and_partitions() {
         soon("send", sender.send(event("x", None))).await.unwrap();
     }
     hubs.expire("orders", 1, 1);
-    let read = client.request(
-        "$management",
-        properties("orders", "partition"),
-        Value::Null,
-    );
-    let (status, reply) = read.await;
+    let (status, reply) = client.read("partition", "orders", 1).await;
     assert_eq!(status, 200);
     assert_eq!(field(&reply, "begin_sequence_number"), Value::Long(1));
     assert_eq!(
@@ -184,21 +170,7 @@ async fn management_describes_hubs_and_partitions() {
         Value::Long(2)
     );
     assert_eq!(field(&reply, "is_partition_empty"), Value::Bool(false));
-    let read = client.request(
-        "$management",
-        properties("missing", "eventhub"),
-        Value::Null,
-    );
-    assert_eq!(read.await.0, 404);
+    assert_eq!(client.last_sequence_number("orders", 2).await, -1);
+    assert_eq!(client.read("eventhub", "missing", 0).await.0, 404);
     client.close().await;
-}
-
-fn field(reply: &Message<Body<Value>>, name: &str) -> Value {
-    let Body::Value(body) = &reply.body else {
-        panic!("{reply:?}");
-    };
-    let Value::Map(map) = &body.0 else {
-        panic!("{reply:?}");
-    };
-    map.get(&Value::String(name.to_owned())).cloned().unwrap()
 }
