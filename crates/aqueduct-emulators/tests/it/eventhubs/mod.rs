@@ -4,5 +4,6 @@ mod client;
 mod epochs;
 mod faults;
 mod positions;
+mod readme;
 mod security;
 mod sending;
