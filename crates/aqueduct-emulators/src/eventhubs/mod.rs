@@ -27,6 +27,7 @@ mod shared;
 mod socket;
 #[cfg(test)]
 mod tests;
+mod transport;
 mod window;
 
 use std::fmt;
@@ -43,8 +44,8 @@ pub use self::partition::StoredEvent;
 pub use self::report::Violation;
 use self::shared::{Fate, Shared};
 
-/// A namespace of Event Hubs in memory, served on the loopback interface. Dropping it closes its
-/// connections and its port.
+/// A namespace of Event Hubs in memory, served on the loopback interface, over AMQP 1.0 as it is and
+/// in WebSockets. Dropping it closes its connections and its port.
 pub struct EventHubs {
     shared: Arc<Shared>,
     tls: Option<TlsAcceptor>,

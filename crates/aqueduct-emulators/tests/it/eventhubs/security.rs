@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
 use aqueduct_emulators::{EventHubs, EventHubsOptions};
+use fe2o3_amqp_ws::WebSocketStream;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::crypto::ring::default_provider;
@@ -124,4 +125,27 @@ async fn bearer_tokens_are_compared() {
         assert_eq!(status, expected, "{token}");
     }
     send(&mut client).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_websocket_carries_the_same() {
+    let hubs = start_with(EventHubsOptions::new()).await;
+    let url = format!("ws://127.0.0.1:{}/$servicebus/websocket", hubs.port());
+    let stream = soon("handshake", WebSocketStream::connect(url))
+        .await
+        .unwrap();
+    let builder = fe2o3_amqp::Connection::builder().container_id("ws");
+    let opened = soon("open", builder.open_with_stream(stream)).await;
+    let mut client = Client::over(opened.unwrap()).await;
+    let mut sender = client.sender("orders/Partitions/0").await;
+    let mut receiver = client.receiver(0, "x-opt-offset > '-1'").await;
+    // Frames with each of the three widths of a WebSocket's length.
+    for size in [10, 1000, 100_000] {
+        let body = vec![7; size];
+        assert!(is_accepted(
+            &soon("send", sender.send(event(body.clone(), None))).await
+        ));
+        assert_eq!(receive(&mut receiver).await.body, body);
+    }
+    assert_eq!(hubs.violations(), []);
 }
