@@ -13,6 +13,15 @@ const PARTITIONS = { python: "0", node: "1", rust: "2" };
 const [EVENTS, KEYS, PER_KEY] = [40, 10, 2];
 const LIMIT = 120_000;
 
+// With a certificate, everything goes over TLS.
+function options(connection, websocket) {
+  if (!process.env.EVENTHUBS_CERTIFICATE) return {};
+  const endpoint = connection.split(";")[0].replace("Endpoint=sb://", "https://");
+  const found = { customEndpointAddress: endpoint };
+  if (websocket) found.webSocketOptions = { webSocket: require("ws") };
+  return found;
+}
+
 function event(body, sender, number) {
   return {
     body: Buffer.from(body),
@@ -23,7 +32,7 @@ function event(body, sender, number) {
 }
 
 async function send(connection) {
-  const producer = new EventHubProducerClient(connection, HUB);
+  const producer = new EventHubProducerClient(connection, HUB, options(connection, false));
   assert.deepEqual(await producer.getPartitionIds(), ["0", "1", "2", "3"]);
   const batch = await producer.createBatch({ partitionId: PARTITIONS.node });
   for (let number = 0; number < EVENTS; number++) {
@@ -48,7 +57,7 @@ async function send(connection) {
 
 // Returns the events of each partition after its start.
 async function read(connection, starts, expected) {
-  const client = new EventHubConsumerClient("$Default", connection, HUB);
+  const client = new EventHubConsumerClient("$Default", connection, HUB, options(connection, true));
   const seen = Object.fromEntries(Object.keys(starts).map((partition) => [partition, []]));
   const count = () => Object.values(seen).reduce((sum, events) => sum + events.length, 0);
   const subscriptions = [];

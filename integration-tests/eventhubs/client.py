@@ -5,13 +5,26 @@ import sys
 import threading
 import time
 
-from azure.eventhub import EventData, EventHubConsumerClient, EventHubProducerClient
+from azure.eventhub import EventData, EventHubConsumerClient, EventHubProducerClient, TransportType
 from azure.eventhub.amqp import AmqpAnnotatedMessage, AmqpMessageBodyType
 
 HUB = "orders"
 PARTITIONS = {"python": "0", "node": "1", "rust": "2"}
 EVENTS, KEYS, PER_KEY = 40, 10, 2
 LIMIT = 120
+
+
+def options(connection, transport):
+    """With a certificate, everything goes over TLS."""
+    certificate = os.environ.get("EVENTHUBS_CERTIFICATE")
+    if not certificate:
+        return {}
+    endpoint = connection.split(";")[0].removeprefix("Endpoint=")
+    return {
+        "connection_verify": certificate,
+        "custom_endpoint_address": endpoint,
+        "transport_type": transport,
+    }
 
 
 def event(body, sender, number):
@@ -23,7 +36,9 @@ def event(body, sender, number):
 
 
 def send(connection):
-    producer = EventHubProducerClient.from_connection_string(connection, eventhub_name=HUB)
+    producer = EventHubProducerClient.from_connection_string(
+        connection, eventhub_name=HUB, **options(connection, TransportType.Amqp)
+    )
     with producer:
         assert producer.get_partition_ids() == ["0", "1", "2", "3"]
         batch = producer.create_batch(partition_id=PARTITIONS["python"])
@@ -45,7 +60,12 @@ def send(connection):
 
 def read(connection, starts, expected):
     """Returns the events of each partition after its start: an offset, or -1."""
-    client = EventHubConsumerClient.from_connection_string(connection, "$Default", eventhub_name=HUB)
+    client = EventHubConsumerClient.from_connection_string(
+        connection,
+        "$Default",
+        eventhub_name=HUB,
+        **options(connection, TransportType.AmqpOverWebsocket),
+    )
     seen = {partition: [] for partition in starts}
     errors = []
     done = threading.Event()

@@ -1,4 +1,5 @@
 //! Sends events by plain AMQP, or checks those of every sender: `event-hubs-client send|check CONNECTION`.
+//! `event-hubs-client certificate FILE` makes a certificate and prints its key.
 //! The other two clients, and what each sends, are in `integration-tests/eventhubs`.
 #![allow(clippy::unwrap_used, dead_code)]
 
@@ -22,8 +23,11 @@ const PER_KEY: usize = 2;
 async fn main() {
     let arguments: Vec<_> = std::env::args().collect();
     let [_, command, connection] = &arguments[..] else {
-        panic!("usage: event-hubs-client send|check CONNECTION");
+        panic!("usage: event-hubs-client send|check CONNECTION, or certificate FILE");
     };
+    if command == "certificate" {
+        return certificate(connection);
+    }
     let mut client = connect(connection).await;
     match command.as_str() {
         "send" => send(&mut client).await,
@@ -31,6 +35,13 @@ async fn main() {
         other => panic!("unknown command {other}"),
     }
     client.close().await;
+}
+
+/// Makes a certificate of `localhost` and prints its key.
+fn certificate(path: &str) {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    std::fs::write(path, made.cert.pem()).unwrap();
+    print!("{}", made.signing_key.serialize_pem());
 }
 
 async fn connect(connection: &str) -> Client {
