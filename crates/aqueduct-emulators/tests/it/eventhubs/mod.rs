@@ -3,6 +3,7 @@
 mod client;
 mod epochs;
 mod faults;
+mod idle;
 mod positions;
 mod readme;
 mod security;

@@ -70,23 +70,22 @@ async fn a_delivery_of_many_frames_arrives_byte_for_byte() {
     assert_eq!(hubs.violations(), []);
 }
 
-/// 100 batches of a megabyte, from 4 links of one session at once.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn full_batches_on_several_links_keep_windows_and_delivery_ids() {
+/// Sends full batches of a megabyte on that many links of one session at once.
+async fn full_batches(links: usize, batches: usize) {
     let options = EventHubsOptions::new()
         .with_retained_events(10)
         .with_session_window(100);
     let hubs = start_with(options).await;
     let mut client = Client::open(&hubs).await;
     let mut sending = Vec::new();
-    for partition in 0..4 {
+    for link in 0..links {
         let mut sender = client
-            .sender(&format!("orders/Partitions/{partition}"))
+            .sender(&format!("orders/Partitions/{}", link % 4))
             .await;
         sending.push(tokio::spawn(async move {
             let events = (0..100).map(|_| event(vec![7; 10_000], None)).collect();
             let batch = batch(events, None);
-            for _ in 0..25 {
+            for _ in 0..batches {
                 let sent = soon("send", sender.send_ref(&batch)).await;
                 assert!(is_accepted(&sent), "{sent:?}");
             }
@@ -95,11 +94,20 @@ async fn full_batches_on_several_links_keep_windows_and_delivery_ids() {
     for sending in sending {
         sending.await.unwrap();
     }
-    for partition in 0..4 {
-        let last = hubs.events("orders", partition).pop().unwrap();
-        assert_eq!(last.sequence_number, 2499);
-    }
+    let stored = (0..4).filter_map(|partition| hubs.events("orders", partition).pop());
+    let stored: i64 = stored.map(|last| last.sequence_number + 1).sum();
+    assert_eq!(stored, (links * batches * 100) as i64);
     assert_eq!(hubs.violations(), []);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_full_batches_on_one_link_keep_windows_and_delivery_ids() {
+    full_batches(1, 1000).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn full_batches_on_32_links_keep_windows_and_delivery_ids() {
+    full_batches(32, 3).await;
 }
 
 #[tokio::test]
