@@ -99,15 +99,22 @@ impl Resource for ObjectStoreResource {
     }
 
     fn identity(&self) -> Identity {
-        Identity::new(self.describe()).with("endpoint", self.config.access.endpoint.clone())
+        let place = Identity::new(self.describe());
+        let place = place.with("endpoint", self.config.access.endpoint.clone());
+        match &self.config.layout {
+            Layout::Own => place,
+            Layout::Processor(names) => place
+                .with("hub", names.hub.clone())
+                .with("consumer_group", names.consumer_group.clone()),
+        }
     }
 
-    /// Returns whether hub and consumer group are fixed by options, so that every group has the same
-    /// blobs.
+    /// Returns whether options fix both hub and consumer group, so that every group has the same blobs.
+    /// If one of them is fixed, a group's record tells who owns the folder.
     fn leases_are_exclusive(&self) -> bool {
         match &self.config.layout {
             Layout::Own => false,
-            Layout::Processor(names) => names.hub.is_some() || names.consumer_group.is_some(),
+            Layout::Processor(names) => names.hub.is_some() && names.consumer_group.is_some(),
         }
     }
 

@@ -138,8 +138,13 @@ fn place(url: &Url, options: &Options) -> Result<(Container, SmallStr)> {
         let path = format!("/{path}").into();
         return Ok((Container::Folder { path }, SmallStr::default()));
     }
-    if object_store::path::Path::parse(path).is_err() {
-        let why = "a name in the path is empty, `.` or `..`, or has control characters";
+    if !path.is_empty()
+        && !path
+            .split('/')
+            .all(|name| !name.is_empty() && is_name(name))
+    {
+        let why =
+            "each name in the path needs letters, digits or any of `._=$-`, and not `.` or `..`";
         return Err(options.refuse_url(why));
     }
     match url.scheme() {
@@ -248,6 +253,13 @@ fn layout(options: &mut Options, container: &Container) -> Result<Layout> {
     }))
 }
 
+/// Whether it may be part of a prefix.
+fn is_name(name: &str) -> bool {
+    name.bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || b"._=$-".contains(&byte))
+        && !matches!(name, "." | "..")
+}
+
 fn is_account(name: &str) -> bool {
     (3..=24).contains(&name.len())
         && name
@@ -323,6 +335,7 @@ mod tests {
             "az://shop:99/leases",
             "az://shop/leases#hunter2",
             "az://shop/leases/a//b",
+            "s3://shop/;key=hunter2",
             "s3://",
             "s3://x",
             "gs://SHOP/..",
