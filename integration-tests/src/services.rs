@@ -1,15 +1,17 @@
 use std::collections::BTreeMap;
 
-/// An AWS service.
+/// A service that an emulator serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Service {
     Kinesis,
     Dynamodb,
     Sqs,
+    /// Azure Blob Storage.
+    Blob,
 }
 
 impl Service {
-    const ALL: [Self; 3] = [Self::Kinesis, Self::Dynamodb, Self::Sqs];
+    const ALL: [Self; 4] = [Self::Kinesis, Self::Dynamodb, Self::Sqs, Self::Blob];
 
     pub(crate) fn named(name: &str) -> Result<Self, String> {
         let found = Self::ALL.into_iter().find(|it| it.name() == name);
@@ -24,6 +26,7 @@ impl Service {
             Self::Kinesis => "kinesis",
             Self::Dynamodb => "dynamodb",
             Self::Sqs => "sqs",
+            Self::Blob => "blob",
         }
     }
 
@@ -33,6 +36,7 @@ impl Service {
             Self::Kinesis => "AWS_ENDPOINT_URL_KINESIS",
             Self::Dynamodb => "AWS_ENDPOINT_URL_DYNAMODB",
             Self::Sqs => "AWS_ENDPOINT_URL_SQS",
+            Self::Blob => "AZURE_STORAGE_ENDPOINT",
         }
     }
 }
@@ -55,6 +59,12 @@ impl Place {
                 let endpoint = endpoints
                     .get(&service)
                     .ok_or_else(|| format!("nothing here serves {}", service.name()))?;
+                if service == Service::Blob {
+                    return Ok(vec![
+                        ("endpoint", format!("{endpoint}/{AZURITE_ACCOUNT}")),
+                        ("access_key", AZURITE_KEY.into()),
+                    ]);
+                }
                 Ok(vec![
                     ("region", REGION.into()),
                     ("endpoint", endpoint.clone()),
@@ -63,6 +73,11 @@ impl Place {
         }
     }
 }
+
+/// The account of Azurite, with the key that its documentation prints.
+pub(crate) const AZURITE_ACCOUNT: &str = "devstoreaccount1";
+pub(crate) const AZURITE_KEY: &str =
+    "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
 
 /// The region used with emulators.
 pub(crate) const REGION: &str = "eu-west-1";

@@ -32,6 +32,9 @@ pub use aqueduct_dynamodb::DynamoDbBackend;
 pub use aqueduct_kinesis::KinesisBackend;
 #[doc(inline)]
 pub use aqueduct_memory::MemoryBackend;
+#[cfg(feature = "object-store")]
+#[doc(inline)]
+pub use aqueduct_object_store::ObjectStoreBackend;
 #[cfg(feature = "sqlite")]
 #[doc(inline)]
 pub use aqueduct_sqlite::SqliteBackend;

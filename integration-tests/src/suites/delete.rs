@@ -34,6 +34,8 @@ pub(crate) async fn delete(
                 failed => failed,
             },
             Service::Sqs => queue(&config, name).await,
+            // Its containers end with the emulator, which keeps them in memory.
+            Service::Blob => Ok(()),
         };
         match deleted {
             Err(why) if why.contains("ResourceInUse") && begun.elapsed() < CHANGING => {

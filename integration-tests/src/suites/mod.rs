@@ -1,5 +1,6 @@
 //! The suites of a setup: the conformance suite of each service, the order flow, scripts.
 
+mod blob;
 mod cloud;
 mod delete;
 mod dynamodb;
@@ -33,6 +34,11 @@ pub(crate) enum Suite {
     Sqs,
     /// The conformance suite on FIFO queues of SQS.
     Fifo,
+    /// The conformance suite on leases, idempotency records and dead letters in Blob Storage, streams
+    /// in memory.
+    Blob,
+    /// Leases that Microsoft's checkpoint store and Aqueduct take over from each other.
+    Takeover,
     /// The order example, killed again and again.
     Orders,
     /// A script of this folder.
@@ -40,11 +46,13 @@ pub(crate) enum Suite {
 }
 
 impl Suite {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 8] = [
         Self::Kinesis,
         Self::Dynamodb,
         Self::Sqs,
         Self::Fifo,
+        Self::Blob,
+        Self::Takeover,
         Self::Orders,
         Self::Script,
     ];
@@ -63,6 +71,8 @@ impl Suite {
             Self::Dynamodb => "dynamodb",
             Self::Sqs => "sqs",
             Self::Fifo => "fifo",
+            Self::Blob => "blob",
+            Self::Takeover => "takeover",
             Self::Orders => "orders",
             Self::Script => "script",
         }
@@ -82,6 +92,11 @@ impl Suite {
                 let fixture = sqs::Queues::new(Cloud::new(setup, place), self);
                 cases::run(self, &fixture, fixture.cloud(), arguments).await
             }
+            Self::Blob => match blob::Blob::new(Cloud::new(setup, place)).await {
+                Ok(fixture) => cases::run(self, &fixture, fixture.cloud(), arguments).await,
+                Err(why) => Verdict::Failed(why),
+            },
+            Self::Takeover => blob::take_over(&Cloud::new(setup, place)).await,
             Self::Orders => orders::run(Cloud::new(setup, place)).await,
             Self::Script => script::run(setup).await,
         }

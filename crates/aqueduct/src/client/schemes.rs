@@ -17,7 +17,10 @@ pub(super) enum Schemes {
 const FEATURES: [&str; 4] = ["dynamodb", "kinesis", "sqlite", "sqs"];
 
 /// The schemes that are reserved for backends which this version does not have.
-const PLANNED: [&str; 5] = ["az", "eventhubs", "gs", "pubsub", "s3"];
+const PLANNED: [&str; 2] = ["eventhubs", "pubsub"];
+
+/// The schemes behind the cargo feature `object-store`.
+const OBJECT_STORES: [&str; 4] = ["az", "file", "gs", "s3"];
 
 /// Returns the name that OpenTelemetry's conventions have for the system behind a scheme; the
 /// scheme itself if they have none.
@@ -39,6 +42,8 @@ impl Schemes {
             Arc::new(aqueduct_dynamodb::DynamoDbBackend::new()),
             #[cfg(feature = "kinesis")]
             Arc::new(aqueduct_kinesis::KinesisBackend::new()),
+            #[cfg(feature = "object-store")]
+            Arc::new(aqueduct_object_store::ObjectStoreBackend::new()),
             #[cfg(feature = "sqlite")]
             Arc::new(aqueduct_sqlite::SqliteBackend::new()),
             #[cfg(feature = "sqs")]
@@ -111,9 +116,13 @@ fn in_memory(memory: &MemoryBackend, target: &Target) -> Result<Arc<dyn Resource
 }
 
 fn missing(scheme: &str) -> String {
-    if FEATURES.contains(&scheme) {
+    let feature = match OBJECT_STORES.contains(&scheme) {
+        true => Some("object-store"),
+        false => FEATURES.contains(&scheme).then_some(scheme),
+    };
+    if let Some(feature) = feature {
         return format!(
-            "the scheme `{scheme}` is not compiled in: enable the cargo feature `{scheme}` of aqueduct"
+            "the scheme `{scheme}` is not compiled in: enable the cargo feature `{feature}` of aqueduct"
         );
     }
     if PLANNED.contains(&scheme) {
@@ -135,6 +144,10 @@ mod tests {
         for scheme in FEATURES {
             assert!(missing(scheme).contains(&format!("feature `{scheme}`")));
             assert!(manifest.contains(&format!("\n{scheme} = [\"dep:aqueduct-{scheme}\"]")));
+        }
+        assert!(manifest.contains("\nobject-store = [\"dep:aqueduct-object-store\"]"));
+        for scheme in OBJECT_STORES {
+            assert!(missing(scheme).contains("feature `object-store`"));
         }
         for scheme in PLANNED {
             let said = missing(scheme);

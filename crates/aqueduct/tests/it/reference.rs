@@ -96,6 +96,11 @@ fn every_option_of_a_backend_is_documented() {
             "dynamodb://xxx",
             Box::new(aqueduct::backend::DynamoDbBackend::new()),
         ),
+        #[cfg(feature = "object-store")]
+        (
+            "az://xxx/xxx",
+            Box::new(aqueduct::backend::ObjectStoreBackend::new()),
+        ),
         #[cfg(feature = "sqs")]
         ("sqs://xxx", Box::new(aqueduct::backend::SqsBackend::new())),
     ];
@@ -108,7 +113,11 @@ fn every_option_of_a_backend_is_documented() {
         let documented: BTreeSet<_> = tables.iter().flat_map(OptionTable::names).collect();
         assert_eq!(recorder.names(), documented, "{}", url.scheme());
         let (aws, own): (Vec<_>, Vec<_>) = tables.iter().partition(|table| table.title == "aws");
-        assert_generated(&format!("aqueduct-{}", url.scheme()), &own);
+        let name = match url.scheme() {
+            "az" => "object-store",
+            scheme => scheme,
+        };
+        assert_generated(&format!("aqueduct-{name}"), &own);
         if !aws.is_empty() {
             assert_generated("aqueduct-aws", &aws);
         }

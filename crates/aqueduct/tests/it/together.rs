@@ -89,7 +89,7 @@ async fn fails(backend: [&str; 3], attempts: u32, how: &'static str) {
         .state(ran.clone())
         .on("*", within(Duration::from_millis(200), handler));
     let control = worker.control();
-    let running = tokio::spawn(worker.run());
+    let running = client.runtime().spawn(worker.run());
     let orders = client.producer("orders").await.unwrap();
     let events = (0..6).map(|n| Event::json("t", &n).unwrap().with_key("a"));
     orders.send_all(events.collect()).await.unwrap();
@@ -109,7 +109,7 @@ async fn fails(backend: [&str; 3], attempts: u32, how: &'static str) {
     let listed = tokio::time::timeout(DEADLINE, listed).await;
     let listed = listed.unwrap_or_else(|_| panic!("{place}: ran {:?}", ran.lock().unwrap()));
     control.stop();
-    running.await.unwrap().unwrap();
+    running.await.unwrap();
     let mut ran = std::mem::take(&mut *ran.lock().unwrap());
     if backend[0].starts_with("sqs://orders?") {
         // A standard queue has no order.

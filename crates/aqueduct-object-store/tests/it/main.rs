@@ -1,0 +1,11 @@
+//! The object store backend: conditional writes, Microsoft's layout, faults and refusals.
+#![allow(unreachable_pub, clippy::unwrap_used)]
+
+mod conformance;
+mod cost;
+mod faults;
+mod letters;
+mod processor;
+mod start;
+mod support;
+mod written;
