@@ -109,7 +109,7 @@ async fn fails(backend: [&str; 3], attempts: u32, how: &'static str) {
     let listed = tokio::time::timeout(DEADLINE, listed).await;
     let listed = listed.unwrap_or_else(|_| panic!("{place}: ran {:?}", ran.lock().unwrap()));
     control.stop();
-    running.await.unwrap();
+    running.await.unwrap().unwrap();
     let mut ran = std::mem::take(&mut *ran.lock().unwrap());
     if backend[0].starts_with("sqs://orders?") {
         // A standard queue has no order.
