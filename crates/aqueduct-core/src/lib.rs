@@ -41,7 +41,7 @@ pub use self::consumer::{
 };
 pub use self::dead_letter::{
     DeadLetter, DeadLetterId, DeadLetterQuery, DeadLetterQueue, DeadLetterReason, DeadLetterStore,
-    Failure, StoredDeadLetter,
+    DeadLetterStoreExt, Failure, StoredDeadLetter,
 };
 pub use self::delivery::{
     Abandoned, Assignment, Delivery, Parts, Revoked, SettleError, Settlement, Settler, Settling,

@@ -1,11 +1,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use aqueduct_core::outcomes::no_outcome;
 use aqueduct_core::{
     DeadLetter, DeadLetterId, DeadLetterQuery, DeadLetterQueue, DeadLetterStore, Error, ErrorKind,
-    EventId, GroupKey, GroupName, Producer, Receipt, Result, Runtime, SmallStr, StoredDeadLetter,
-    StreamName,
+    EventId, GroupKey, GroupName, Result, Runtime, SmallStr, StoredDeadLetter, StreamName,
 };
 use async_trait::async_trait;
 
@@ -34,7 +32,7 @@ impl DeadLetterBox {
             if self
                 .dead_letters
                 .get(&known)
-                .is_some_and(|old| is_same_burial(old, dead_letter))
+                .is_some_and(|old| old.is_same_failure(dead_letter))
             {
                 return;
             }
@@ -66,34 +64,12 @@ impl DeadLetterBox {
         let matching = self
             .dead_letters
             .range(behind.saturating_add(1)..)
-            .filter(|(_, dead_letter)| matches(query, dead_letter));
+            .filter(|(_, dead_letter)| query.matches(dead_letter));
         Ok(matching
             .take(query.limit)
             .map(|(number, dead_letter)| stored(*number, dead_letter))
             .collect())
     }
-}
-
-fn matches(query: &DeadLetterQuery, dead_letter: &DeadLetter) -> bool {
-    query
-        .group
-        .as_ref()
-        .is_none_or(|group| *group == dead_letter.group)
-        && query
-            .stream
-            .as_ref()
-            .is_none_or(|stream| *stream == dead_letter.stream)
-        && query
-            .key
-            .as_ref()
-            .is_none_or(|key| Some(key) == dead_letter.event.key_text())
-}
-
-/// Returns whether both describe one failure of the same record. Without positions, a redriven
-/// event counts as another record.
-fn is_same_burial(old: &DeadLetter, new: &DeadLetter) -> bool {
-    (&old.partition, old.position) == (&new.partition, new.position)
-        && (new.position.is_some() || DeadLetter::target_group(&new.event).is_none())
 }
 
 fn group_of(dead_letter: &DeadLetter) -> GroupKey {
@@ -123,7 +99,7 @@ fn stored(number: u64, dead_letter: &DeadLetter) -> StoredDeadLetter {
     }
 }
 
-fn no_letter(id: &DeadLetterId) -> Error {
+fn not_found(id: &DeadLetterId) -> Error {
     Error::new(
         ErrorKind::NotFound,
         format!("dead letter {id} does not exist"),
@@ -147,13 +123,6 @@ impl MemoryDeadLetters {
             .run(Operation::DeadLetterStore, &self.runtime, asked)
             .await
     }
-
-    fn find(&self, id: &DeadLetterId) -> Result<(u64, DeadLetter)> {
-        let dead_letters = self.stream.dead_letters();
-        number_of(id)
-            .and_then(|number| Some((number, dead_letters.dead_letters.get(&number)?.clone())))
-            .ok_or_else(|| no_letter(id))
-    }
 }
 
 #[async_trait]
@@ -165,8 +134,8 @@ impl DeadLetterQueue for MemoryDeadLetters {
                 .for_each(|dead_letter| dead_letter_box.put(dead_letter));
             Ok(())
         };
-        let answer = self.ask(put).await;
-        dead_letters.iter().map(|_| answer.clone()).collect()
+        let outcome = self.ask(put).await;
+        dead_letters.iter().map(|_| outcome.clone()).collect()
     }
 }
 
@@ -176,34 +145,21 @@ impl DeadLetterStore for MemoryDeadLetters {
         self.ask(|dead_letters| dead_letters.list(query)).await
     }
 
-    async fn show(&self, id: &DeadLetterId) -> Result<Option<StoredDeadLetter>> {
+    async fn show(&self, ids: &[DeadLetterId]) -> Vec<Result<StoredDeadLetter>> {
         let show = |dead_letters: &mut DeadLetterBox| {
-            let number = number_of(id);
-            let found = number
-                .and_then(|number| Some(stored(number, dead_letters.dead_letters.get(&number)?)));
-            Ok(found)
+            let one = |id| {
+                number_of(id)
+                    .and_then(|number| {
+                        Some(stored(number, dead_letters.dead_letters.get(&number)?))
+                    })
+                    .ok_or_else(|| not_found(id))
+            };
+            Ok(ids.iter().map(one).collect())
         };
-        self.ask(show).await
-    }
-
-    async fn redrive(&self, ids: &[DeadLetterId], to: &dyn Producer) -> Vec<Result<Receipt>> {
-        if let Err(error) = self.ask(|_| Ok(())).await {
-            return ids.iter().map(|_| Err(error.clone())).collect();
+        match self.ask(show).await {
+            Ok(outcomes) => outcomes,
+            Err(error) => ids.iter().map(|_| Err(error.clone())).collect(),
         }
-        let found: Vec<Result<(u64, DeadLetter)>> = ids.iter().map(|id| self.find(id)).collect();
-        let events: Vec<_> = found
-            .iter()
-            .flatten()
-            .map(|(_, dead_letter)| dead_letter.redriven())
-            .collect();
-        let mut outcomes = to.send_batch(&events).await.into_outcomes().into_iter();
-        let answer = |found: Result<(u64, DeadLetter)>| {
-            let (number, _) = found?;
-            let receipt = outcomes.next().unwrap_or_else(|| Err(no_outcome()))?;
-            self.stream.dead_letters().remove(number);
-            Ok(receipt)
-        };
-        found.into_iter().map(answer).collect()
     }
 
     async fn purge(&self, ids: &[DeadLetterId]) -> Vec<Result<()>> {
@@ -214,12 +170,12 @@ impl DeadLetterStore for MemoryDeadLetters {
                         dead_letters.remove(number);
                         Ok(())
                     }
-                    None => Err(no_letter(id)),
+                    None => Err(not_found(id)),
                 };
             Ok(ids.iter().map(one).collect())
         };
         match self.ask(purge).await {
-            Ok(answers) => answers,
+            Ok(outcomes) => outcomes,
             Err(error) => ids.iter().map(|_| Err(error.clone())).collect(),
         }
     }

@@ -1,8 +1,7 @@
-use aqueduct_core::outcomes::no_outcome;
 use aqueduct_core::{
     DeadLetter, DeadLetterId, DeadLetterQuery, DeadLetterQueue, DeadLetterReason, DeadLetterStore,
-    Effect, Error, ErrorKind, Failure, GroupName, PartitionId, Producer, Receipt, Result, SmallStr,
-    StoredDeadLetter, StreamName,
+    Error, ErrorKind, Failure, GroupName, PartitionId, Result, SmallStr, StoredDeadLetter,
+    StreamName,
 };
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension as _, Row, Transaction};
@@ -14,7 +13,7 @@ use crate::error::SqlResultExt as _;
 use crate::leases::{damaged, parse, parse_optional};
 use crate::store::SqliteStore;
 
-/// Dead letters in the file, of every group that buries here.
+/// The dead letters in the file, of every group that stores them here.
 pub(crate) struct SqliteDeadLetters {
     store: SqliteStore,
 }
@@ -39,14 +38,14 @@ impl SqliteDeadLetters {
 impl DeadLetterQueue for SqliteDeadLetters {
     async fn put(&self, dead_letters: &[DeadLetter]) -> Vec<Result<()>> {
         let owned = dead_letters.to_vec();
-        let buried = self
+        let stored = self
             .write(move |tx| {
                 owned
                     .iter()
                     .try_for_each(|dead_letter| put(tx, dead_letter))
             })
             .await;
-        dead_letters.iter().map(|_| buried.clone()).collect()
+        dead_letters.iter().map(|_| stored.clone()).collect()
     }
 }
 
@@ -58,7 +57,7 @@ impl DeadLetterStore for SqliteDeadLetters {
             Some(id) => number_of(id).ok_or_else(|| {
                 Error::new(
                     ErrorKind::Invalid,
-                    format!("dead letter {id}: no such name, expected a number"),
+                    format!("invalid dead letter id {id} (expected a number)"),
                 )
             })?,
         };
@@ -81,7 +80,7 @@ impl DeadLetterStore for SqliteDeadLetters {
                             query.key.as_deref(),
                             i64::try_from(query.limit).unwrap_or(i64::MAX),
                         ),
-                        |row| Ok(read_letter(row)),
+                        |row| Ok(read_dead_letter(row)),
                     )
                     .sql("list the dead letters")?;
                 rows.map(|row| row.sql("list the dead letters")?).collect()
@@ -89,57 +88,15 @@ impl DeadLetterStore for SqliteDeadLetters {
             .await
     }
 
-    async fn show(&self, id: &DeadLetterId) -> Result<Option<StoredDeadLetter>> {
-        let Some(number) = number_of(id) else {
-            return Ok(None);
-        };
-        self.store
-            .read(move |connection| find(connection, number))
-            .await
-    }
-
-    async fn redrive(&self, ids: &[DeadLetterId], to: &dyn Producer) -> Vec<Result<Receipt>> {
-        let mut found = Vec::with_capacity(ids.len());
-        for id in ids {
-            let dead_letter = self.show(id).await;
-            found
-                .push(dead_letter.and_then(|dead_letter| dead_letter.ok_or_else(|| no_letter(id))));
-        }
-        let events: Vec<_> = found
-            .iter()
-            .flatten()
-            .map(|stored| stored.dead_letter.redriven())
-            .collect();
-        let mut outcomes = to.send_batch(&events).await.into_outcomes().into_iter();
-        let mut answers = Vec::with_capacity(ids.len());
-        let mut sent = Vec::new();
-        for stored in found {
-            let answer = match stored {
-                Err(error) => Err(error),
-                Ok(stored) => {
-                    let outcome = outcomes.next().unwrap_or_else(|| Err(no_outcome()));
-                    sent.extend(outcome.is_ok().then(|| number_of(&stored.id)).flatten());
-                    outcome
-                }
-            };
-            answers.push(answer);
-        }
-        // Sent and not removed, a dead letter may be sent again: its id lets the consumer know.
-        let removed = self
-            .write(move |tx| {
-                sent.iter()
-                    .try_for_each(|number| remove(tx, *number).map(drop))
-            })
+    async fn show(&self, ids: &[DeadLetterId]) -> Vec<Result<StoredDeadLetter>> {
+        let owned = ids.to_vec();
+        let shown = self
+            .store
+            .read(move |connection| Ok(owned.iter().map(|id| find(connection, id)).collect()))
             .await;
-        match removed {
-            Ok(()) => answers,
-            Err(error) => {
-                let error = error.with_effect(Effect::Unknown);
-                answers
-                    .into_iter()
-                    .map(|answer| answer.and(Err(error.clone())))
-                    .collect()
-            }
+        match shown {
+            Ok(outcomes) => outcomes,
+            Err(error) => ids.iter().map(|_| Err(error.clone())).collect(),
         }
     }
 
@@ -147,19 +104,19 @@ impl DeadLetterStore for SqliteDeadLetters {
         let owned = ids.to_vec();
         let purged = self
             .write(move |tx| {
-                let mut answers = Vec::with_capacity(owned.len());
+                let mut outcomes = Vec::with_capacity(owned.len());
                 for id in &owned {
                     let removed = match number_of(id) {
                         Some(number) => remove(tx, number)?,
                         None => false,
                     };
-                    answers.push(if removed { Ok(()) } else { Err(no_letter(id)) });
+                    outcomes.push(if removed { Ok(()) } else { Err(not_found(id)) });
                 }
-                Ok(answers)
+                Ok(outcomes)
             })
             .await;
         match purged {
-            Ok(answers) => answers,
+            Ok(outcomes) => outcomes,
             Err(error) => ids.iter().map(|_| Err(error.clone())).collect(),
         }
     }
@@ -213,9 +170,8 @@ fn put(tx: &Transaction<'_>, dead_letter: &DeadLetter) -> Result<()> {
             })
         })
         .collect();
-    // Redriven and failed again, before the redrive has removed the old dead letter: under a number of
-    // its own the new one stays when that happens. What comes from the same place is the same
-    // dead letter; without places, what was not redriven is.
+    // Redriven and failed again before the redrive removed the old dead letter: the new one needs its own
+    // number, so that the redrive does not remove it too (`DeadLetter::is_same_failure`, in SQL).
     event
         .id()
         .with_str(|id| {
@@ -267,7 +223,7 @@ fn put(tx: &Transaction<'_>, dead_letter: &DeadLetter) -> Result<()> {
             packed.body,
         ])
     })
-    .sql("bury a dead letter")?;
+    .sql("store a dead letter")?;
     if let (true, Some(key)) = (dead_letter.holds_key, event.key()) {
         tx.execute(
             "INSERT INTO aqueduct_held_key (name, stream, key, since) VALUES (?1, ?2, ?3, ?4)
@@ -284,21 +240,22 @@ fn put(tx: &Transaction<'_>, dead_letter: &DeadLetter) -> Result<()> {
     Ok(())
 }
 
-fn find(connection: &Connection, number: i64) -> Result<Option<StoredDeadLetter>> {
+fn find(connection: &Connection, id: &DeadLetterId) -> Result<StoredDeadLetter> {
+    let number = number_of(id).ok_or_else(|| not_found(id))?;
     connection
         .prepare_cached(&format!(
             "SELECT {COLUMNS} FROM aqueduct_letter WHERE id = ?1"
         ))
         .and_then(|mut select| {
             select
-                .query_row([number], |row| Ok(read_letter(row)))
+                .query_row([number], |row| Ok(read_dead_letter(row)))
                 .optional()
         })
         .sql("read a dead letter")?
-        .transpose()
+        .ok_or_else(|| not_found(id))?
 }
 
-fn read_letter(row: &Row<'_>) -> Result<StoredDeadLetter> {
+fn read_dead_letter(row: &Row<'_>) -> Result<StoredDeadLetter> {
     let event = {
         let text = |at| row.get_ref(at).and_then(|value| Ok(value.as_bytes()?));
         let shapes = text(12).sql("read a dead letter")?;
@@ -362,7 +319,7 @@ fn number_of(id: &DeadLetterId) -> Option<i64> {
     id.0.parse().ok()
 }
 
-fn no_letter(id: &DeadLetterId) -> Error {
+fn not_found(id: &DeadLetterId) -> Error {
     Error::new(
         ErrorKind::NotFound,
         format!("dead letter {id} does not exist"),

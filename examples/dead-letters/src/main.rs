@@ -58,9 +58,7 @@ async fn main() -> Result<()> {
     ship(&client, false, 3).await?;
 
     let store = client.dead_letters("shipping").await?;
-    let found = store
-        .list(&DeadLetterQuery::default().of_group("shipping"))
-        .await?;
+    let found = store.list(&DeadLetterQuery::new()).await?;
     for stored in &found {
         let dead_letter = &stored.dead_letter;
         println!(

@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use aqueduct::{Client, DeadLetterStore, Result, SqliteBackend, Start, Worker};
+use aqueduct::{Client, DeadLetterQuery, DeadLetterStore, Result, SqliteBackend, Start, Worker};
 use futures::future::BoxFuture;
 use tokio::time::timeout;
 
@@ -10,7 +10,7 @@ use crate::audit::{Seen, Streams, Summary, audit};
 use crate::cli::{Arguments, Role};
 use crate::ledger::{self, Standing};
 use crate::order::{Status, kind};
-use crate::roles::{Shop, management, payment, shipping};
+use crate::roles::{Shop, management, payment, placement, shipping};
 
 /// The streams of the flow.
 pub(crate) const STREAMS: [&str; 4] = ["orders", "payments", "shipments", "order-status"];
@@ -182,21 +182,27 @@ impl Flow {
     /// Counts the events and lines that have a dead letter. A queue keeps a dead letter twice if a run that
     /// was killed and the next one both wrote it.
     async fn count_dead_letters(&self) -> Result<u64> {
-        let dead_letters = self.dead_letters().await?;
-        let mut query = aqueduct::DeadLetterQuery::default();
+        let lines = DeadLetterQuery::new().of_group(placement::GROUP);
+        let mut lists = vec![(self.dead_letters().await?, lines)];
+        for group in self.client.groups() {
+            let dead_letters = self.client.dead_letters(group).await?;
+            lists.push((dead_letters, DeadLetterQuery::new()));
+        }
         let mut known = BTreeSet::new();
-        loop {
-            let page = dead_letters.list(&query).await?;
-            let ids = page.iter().map(|stored| {
-                let event = &stored.dead_letter.event;
-                (stored.dead_letter.group.clone(), event.id().to_string())
-            });
-            known.extend(ids);
-            match page.last() {
-                Some(last) => query.after = Some(last.id.clone()),
-                None => return Ok(known.len() as u64),
+        for (dead_letters, mut query) in lists {
+            loop {
+                let page = dead_letters.list(&query).await?;
+                known.extend(page.iter().map(|stored| {
+                    let event = &stored.dead_letter.event;
+                    (stored.dead_letter.group.clone(), event.id().to_string())
+                }));
+                match page.last() {
+                    Some(last) => query.after = Some(last.id.clone()),
+                    None => break,
+                }
             }
         }
+        Ok(known.len() as u64)
     }
 }
 

@@ -3,8 +3,8 @@ use std::time::Duration;
 
 use aqueduct_core::{
     Backoff, Capability, DeadLetter, DeadLetterQuery, DeadLetterQueue, DeadLetterReason,
-    DeadLetterStore, Delivery, Error, ErrorKind, Event, Layer, Settlement, StoredDeadLetter,
-    Timestamp,
+    DeadLetterStore, DeadLetterStoreExt as _, Delivery, Error, ErrorKind, Event, Layer, Settlement,
+    StoredDeadLetter, Timestamp,
 };
 use aqueduct_layers::{DeadLetterOptions, DeadLetters, OnExhausted, ProducerDeadLetters};
 use futures::future::Either;
@@ -16,7 +16,7 @@ use crate::context::Context;
 use crate::member::Member;
 use crate::stop::{During as _, Outcome, Stop, check, check_eq};
 use crate::workload::{Seen, check_same, interleaved, keyed, number};
-use crate::wrap::Stubborn;
+use crate::wrap::FailingDeadLetters;
 
 pub(super) const CASES: &[Case] = &[
     case!(Flow exhausted_event_becomes_a_letter, [4], [Need::Producer, Need::Consumer, Need::Can(Capability::DeadLetters), Need::Can(Capability::KeyOrder)]),
@@ -249,9 +249,10 @@ async fn rejected_event_becomes_a_letter(context: &Context<'_>) -> Outcome {
 
 async fn failed_burial_is_tried_again(context: &Context<'_>) -> Outcome {
     let (bench, dead_letters) = super::dead_letters::dead_letters(context).await?;
-    let stubborn: Arc<dyn DeadLetterQueue> = Arc::new(Stubborn::new(dead_letters.clone(), 3));
+    let failing: Arc<dyn DeadLetterQueue> =
+        Arc::new(FailingDeadLetters::putting(dead_letters.clone(), 3));
     let layer = DeadLetters::new(
-        stubborn,
+        failing,
         options(1, OnExhausted::DeadLetter),
         context.runtime,
     )?;

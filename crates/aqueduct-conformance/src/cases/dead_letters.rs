@@ -2,8 +2,8 @@ use std::sync::Arc;
 
 use aqueduct_core::{
     Capability, DeadLetter, DeadLetterId, DeadLetterQuery, DeadLetterReason, DeadLetterStore,
-    ErrorKind, Event, Failure, GroupName, PartitionId, Position, StoredDeadLetter, StreamName,
-    Timestamp,
+    DeadLetterStoreExt as _, Effect, ErrorKind, Event, Failure, GroupName, PartitionId, Position,
+    StoredDeadLetter, StreamName, Timestamp,
 };
 
 use crate::bench::Bench;
@@ -11,7 +11,7 @@ use crate::case::{Case, Need, case};
 use crate::context::Context;
 use crate::stop::{During as _, Outcome, Stop, check, check_eq};
 use crate::workload::{check_same, keyed, number};
-use crate::wrap::Flaky;
+use crate::wrap::{FailingDeadLetters, Flaky};
 
 pub(super) const CASES: &[Case] = &[
     case!(Store dead_letter_keeps_its_provenance, [4], [Need::Can(Capability::DeadLetters)]),
@@ -21,6 +21,9 @@ pub(super) const CASES: &[Case] = &[
     case!(Store purged_letter_is_gone, [4], [Need::Can(Capability::DeadLetters)]),
     case!(Store redriven_letter_moves, [4, 12], [Need::Can(Capability::DeadLetters), Need::Producer]),
     case!(Store dead_letter_stays_when_its_redrive_fails, [4], [Need::Can(Capability::DeadLetters), Need::Producer]),
+    case!(Store interrupted_redrive_is_repeated_under_the_same_id, [1, 4], [Need::Can(Capability::DeadLetters), Need::Producer]),
+    case!(Store dead_letter_given_twice_is_redriven_once, [4], [Need::Can(Capability::DeadLetters), Need::Producer]),
+    case!(Store cut_dead_letter_is_not_redriven, [4], [Need::Can(Capability::DeadLetters), Need::Producer]),
     case!(Store unknown_letter_is_not_found, [4], [Need::Can(Capability::DeadLetters), Need::Producer]),
     case!(Store no_key_is_held_at_first, [4], [Need::Can(Capability::DeadLetters)]),
     case!(Store held_key_stays_until_released, [4], [Need::Can(Capability::DeadLetters)]),
@@ -50,7 +53,7 @@ async fn dead_letter_keeps_its_provenance(context: &Context<'_>) -> Outcome {
         let same = |it: &&StoredDeadLetter| it.dead_letter.event.id() == buried.event.id();
         let id = found.iter().find(same).map(|it| it.id.clone());
         let id = id.ok_or_else(|| Stop::failed("a stored dead letter is not listed"))?;
-        let shown = dead_letters.show(&id).await?;
+        let shown = dead_letters.show_one(&id).await?;
         let shown = shown.ok_or_else(|| Stop::failed("a listed dead letter cannot be shown"))?;
         check_eq!(shown.id, id, "its id");
         check_same(&buried.event, &shown.dead_letter.event)?;
@@ -146,7 +149,7 @@ async fn purged_letter_is_gone(context: &Context<'_>) -> Outcome {
     for outcome in dead_letters.purge(std::slice::from_ref(&found[0].id)).await {
         outcome.during("purging")?;
     }
-    let gone = dead_letters.show(&found[0].id).await?;
+    let gone = dead_letters.show_one(&found[0].id).await?;
     check!(gone.is_none(), "a purged dead letter is still shown");
     let left = listed(&*dead_letters, &DeadLetterQuery::default()).await?;
     check_eq!(left.len(), 1, "dead letters that are left");
@@ -206,8 +209,86 @@ async fn dead_letter_stays_when_its_redrive_fails(context: &Context<'_>) -> Outc
         matches!(receipts[..], [Err(_)]),
         "a failed redrive returned {receipts:?}"
     );
-    let left = dead_letters.show(&ids[0]).await?;
+    let left = dead_letters.show_one(&ids[0]).await?;
     check!(left.is_some(), "a failed redrive removed the dead letter");
+    Ok(())
+}
+
+/// Interrupted between its two steps, as by a crash: the event is sent, its dead letter still stored.
+async fn interrupted_redrive_is_repeated_under_the_same_id(context: &Context<'_>) -> Outcome {
+    let (bench, dead_letters) = dead_letters(context).await?;
+    let mut tap = bench.tap().await?;
+    let buried = dead_letter(0, "billing", "s", "k");
+    put(&*dead_letters, std::slice::from_ref(&buried)).await?;
+    let ids = ids(&*dead_letters).await?;
+    let producer = bench.producer().await?;
+    let interrupted = FailingDeadLetters::purging(dead_letters.clone(), 1);
+    let outcomes = interrupted.redrive(&ids, &*producer).await;
+    let effects: Vec<_> = outcomes
+        .iter()
+        .map(|it| it.as_ref().err().map(|error| error.effect()))
+        .collect();
+    check_eq!(
+        effects,
+        vec![Some(Effect::Unknown)],
+        "a redrive whose dead letter could not be removed"
+    );
+    let left = dead_letters.show_one(&ids[0]).await?;
+    check!(left.is_some(), "its dead letter is gone");
+    for receipt in dead_letters.redrive(&ids, &*producer).await {
+        receipt.during("redriving again")?;
+    }
+    let last = keyed("k", 1);
+    bench.send(std::slice::from_ref(&last)).await?;
+    let seen = tap.collect(2).await?;
+    seen.check_complete(&[buried.event.clone(), last])?;
+    check_eq!(seen.distinct(), 2, "events under different ids");
+    let left = listed(&*dead_letters, &DeadLetterQuery::default()).await?;
+    check!(left.is_empty(), "a redriven dead letter is still there");
+    Ok(())
+}
+
+async fn dead_letter_given_twice_is_redriven_once(context: &Context<'_>) -> Outcome {
+    let (bench, dead_letters) = dead_letters(context).await?;
+    put(&*dead_letters, &[dead_letter(0, "billing", "s", "k")]).await?;
+    let mut twice = ids(&*dead_letters).await?;
+    twice.push(twice[0].clone());
+    let producer = bench.producer().await?;
+    let outcomes = dead_letters.redrive(&twice, &*producer).await;
+    let kinds: Vec<_> = outcomes
+        .iter()
+        .map(|it| it.as_ref().err().map(|error| error.kind()))
+        .collect();
+    check_eq!(
+        kinds,
+        vec![None, Some(ErrorKind::Invalid)],
+        "redriving one dead letter twice in a call"
+    );
+    Ok(())
+}
+
+async fn cut_dead_letter_is_not_redriven(context: &Context<'_>) -> Outcome {
+    let (bench, dead_letters) = dead_letters(context).await?;
+    let mut cut = dead_letter(0, "billing", "s", "k");
+    cut.event = cut.event.with_attribute(DeadLetter::DATA_BYTES, 300_000)?;
+    put(&*dead_letters, &[cut]).await?;
+    let ids = ids(&*dead_letters).await?;
+    let producer = bench.producer().await?;
+    let outcomes = dead_letters.redrive(&ids, &*producer).await;
+    let kinds: Vec<_> = outcomes
+        .iter()
+        .map(|it| it.as_ref().err().map(|error| error.kind()))
+        .collect();
+    check_eq!(
+        kinds,
+        vec![Some(ErrorKind::Corrupt)],
+        "redriving a dead letter that has only part of its data"
+    );
+    let left = dead_letters.show_one(&ids[0]).await?;
+    check!(
+        left.is_some(),
+        "a dead letter that cannot be redriven is gone"
+    );
     Ok(())
 }
 
@@ -216,7 +297,7 @@ async fn unknown_letter_is_not_found(context: &Context<'_>) -> Outcome {
     put(&*dead_letters, &[dead_letter(0, "g", "s", "k")]).await?;
     let known = ids(&*dead_letters).await?.remove(0);
     dead_letters.purge(std::slice::from_ref(&known)).await;
-    let shown = dead_letters.show(&known).await?;
+    let shown = dead_letters.show_one(&known).await?;
     check!(
         shown.is_none(),
         "a dead letter that does not exist is shown"

@@ -1,12 +1,16 @@
+mod query;
+mod redrive;
 #[cfg(test)]
 mod tests;
 mod wire;
 
 use async_trait::async_trait;
 
+pub use self::query::DeadLetterQuery;
+pub use self::redrive::DeadLetterStoreExt;
 use crate::{
-    Error, ErrorKind, Event, GroupName, PartitionId, Position, Producer, Receipt, Result, SmallStr,
-    StreamName, Timestamp,
+    Error, ErrorKind, Event, GroupName, PartitionId, Position, Result, SmallStr, StreamName,
+    Timestamp,
 };
 
 /// Stores events that cannot be handled.
@@ -14,30 +18,46 @@ use crate::{
 pub trait DeadLetterQueue: Send + Sync {
     /// Stores each dead letter durably and returns one result per dead letter, in the same order.
     /// Storing the same id again has no effect if the backend detects duplicates.
+    ///
+    /// # Errors
+    /// `TooLarge` if the place does not take a dead letter of that size; `Full` without room for it or for
+    /// the key that it holds; `Unavailable`, `TimedOut` or `Throttled` if storing it again may help; `Denied`
+    /// without the rights to it. After any of them it counts as not stored and is put again.
     async fn put(&self, dead_letters: &[DeadLetter]) -> Vec<Result<()>>;
 }
 
-/// Lists, redrives and purges stored dead letters.
+/// Lists, shows and purges stored dead letters. [`DeadLetterStoreExt`] redrives them.
+///
+/// # Errors
+/// Every method returns `Unavailable`, `TimedOut` or `Throttled` if the store cannot be reached now, `Denied`
+/// without the rights to it, and `Corrupt` if what is stored cannot be read.
 #[async_trait]
 pub trait DeadLetterStore: DeadLetterQueue {
     /// Returns the dead letters that match, oldest first, up to `query.limit`.
+    ///
+    /// # Errors
+    /// `Invalid` if `query.after` is not an id of this store; `Full` if there are more dead letters than
+    /// the store can list.
     async fn list(&self, query: &DeadLetterQuery) -> Result<Vec<StoredDeadLetter>>;
 
-    /// Returns one dead letter.
-    async fn show(&self, id: &DeadLetterId) -> Result<Option<StoredDeadLetter>>;
-
-    /// Sends each dead letter's event to `to`, marked for the group that it failed in, and removes it
-    /// once it is stored there. Returns one result per id, in the same order.
-    async fn redrive(&self, ids: &[DeadLetterId], to: &dyn Producer) -> Vec<Result<Receipt>>;
+    /// Returns the dead letters of those ids, one result per id, in the same order.
+    ///
+    /// # Errors
+    /// `NotFound` for an id that is not stored, or that is not an id of this store.
+    async fn show(&self, ids: &[DeadLetterId]) -> Vec<Result<StoredDeadLetter>>;
 
     /// Deletes dead letters. Returns one result per id, in the same order.
+    ///
+    /// # Errors
+    /// `NotFound` for an id that is not stored, or that is not an id of this store.
     async fn purge(&self, ids: &[DeadLetterId]) -> Vec<Result<()>>;
 
     /// Returns the keys that `divert_key` holds (from dead letters with `holds_key`). Later events of
     /// such a key become dead letters until it is released, even after its dead letters are deleted.
     async fn held_keys(&self, group: &GroupName, stream: &StreamName) -> Result<Vec<SmallStr>>;
 
-    /// Releases a key that `divert_key` holds: its next events are handled again.
+    /// Releases a key that `divert_key` holds: its next events are handled again. Succeeds if the key is
+    /// not held.
     async fn release_key(&self, group: &GroupName, stream: &StreamName, key: &str) -> Result<()>;
 }
 
@@ -58,84 +78,6 @@ pub struct StoredDeadLetter {
     pub id: DeadLetterId,
     /// The dead letter.
     pub dead_letter: DeadLetter,
-}
-
-/// Selects the dead letters to list.
-///
-/// ```
-/// use aqueduct_core::DeadLetterQuery;
-///
-/// let query = DeadLetterQuery::new().of_group("billing").of_key("VINET").with_limit(10);
-/// assert_eq!(query.limit, 10);
-/// ```
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct DeadLetterQuery {
-    /// Matches this group only.
-    pub group: Option<GroupName>,
-    /// Matches this stream only.
-    pub stream: Option<StreamName>,
-    /// Matches this key only.
-    pub key: Option<SmallStr>,
-    /// Matches dead letters after this one, for the next page.
-    pub after: Option<DeadLetterId>,
-    /// The maximum number of dead letters to return.
-    pub limit: usize,
-}
-
-impl DeadLetterQuery {
-    /// Creates a query for all dead letters, 100 per page.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Selects the dead letters of `group` only.
-    #[must_use]
-    pub fn of_group(mut self, group: impl Into<GroupName>) -> Self {
-        self.group = Some(group.into());
-        self
-    }
-
-    /// Selects the dead letters from `stream` only.
-    #[must_use]
-    pub fn of_stream(mut self, stream: impl Into<StreamName>) -> Self {
-        self.stream = Some(stream.into());
-        self
-    }
-
-    /// Selects the dead letters of `key` only.
-    #[must_use]
-    pub fn of_key(mut self, key: impl Into<SmallStr>) -> Self {
-        self.key = Some(key.into());
-        self
-    }
-
-    /// Selects the dead letters after `id`, the last one of the previous page.
-    #[must_use]
-    pub fn after(mut self, id: DeadLetterId) -> Self {
-        self.after = Some(id);
-        self
-    }
-
-    /// Sets the maximum number of dead letters to return.
-    #[must_use]
-    pub fn with_limit(mut self, limit: usize) -> Self {
-        self.limit = limit;
-        self
-    }
-}
-
-impl Default for DeadLetterQuery {
-    /// All dead letters, 100 per page.
-    fn default() -> Self {
-        Self {
-            group: None,
-            stream: None,
-            key: None,
-            after: None,
-            limit: 100,
-        }
-    }
 }
 
 /// An event that could not be handled, with the reason and the failed attempts.
@@ -216,14 +158,42 @@ impl DeadLetter {
     /// The attribute that names the target group of a redriven event.
     pub const TARGET_GROUP: SmallStr = SmallStr::literal("aqueductgroup");
 
-    /// Returns the event to send again, marked for the group that it failed in. Other groups settle
-    /// it without handling it.
-    pub fn redriven(&self) -> Event {
+    /// The attribute of an event whose data was cut when its dead letter was stored: the number of bytes
+    /// that the data had.
+    pub const DATA_BYTES: SmallStr = SmallStr::literal("aqueductdatabytes");
+
+    /// Returns the event to send again, with its id, marked for the group that it failed in: other groups
+    /// settle it without handling it. A [foreign](DeadLetterReason::Foreign) one is for every group.
+    ///
+    /// # Errors
+    /// `Corrupt` if only a part of its data was stored.
+    pub fn redriven(&self) -> Result<Event> {
+        if let Some(bytes) = self.event.attributes().get(&Self::DATA_BYTES) {
+            let what = format!(
+                "the dead letter of event {} has only part of its {bytes} bytes of data: send the event \
+                 again from where it came from, then purge the dead letter",
+                self.event.id()
+            );
+            return Err(Error::new(ErrorKind::Corrupt, what));
+        }
         let mut event = self.event.clone();
-        event
-            .attributes_mut()
-            .set_checked(Self::TARGET_GROUP, self.group.text().clone().into());
-        event
+        if self.reason != DeadLetterReason::Foreign {
+            event
+                .attributes_mut()
+                .set_checked(Self::TARGET_GROUP, self.group.text().clone().into());
+        }
+        Ok(event)
+    }
+
+    /// Returns whether `again` is the same failure, stored twice, so that a store keeps one of both: the
+    /// same event of the same group from the same place. Without positions, an event that was redriven
+    /// failed once more.
+    pub fn is_same_failure(&self, again: &Self) -> bool {
+        let event = |it: &Self| (it.event.id().clone(), it.event.source_text().clone());
+        (&self.group, &self.stream) == (&again.group, &again.stream)
+            && event(self) == event(again)
+            && (&self.partition, self.position) == (&again.partition, again.position)
+            && (again.position.is_some() || Self::target_group(&again.event).is_none())
     }
 
     /// Returns the group that `event` was redriven for; `None` if it was not redriven.
@@ -246,16 +216,19 @@ pub enum DeadLetterReason {
     KeyHeld,
     /// The process died too often while handling it.
     Poison,
+    /// A service's own policy moved it here, or a program that is not a group sent it.
+    Foreign,
 }
 
 impl DeadLetterReason {
     /// Every reason.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Exhausted,
         Self::Rejected,
         Self::Undecodable,
         Self::KeyHeld,
         Self::Poison,
+        Self::Foreign,
     ];
 
     /// Returns the reason in lower case, as stored.
@@ -266,6 +239,7 @@ impl DeadLetterReason {
             Self::Undecodable => "undecodable",
             Self::KeyHeld => "key_held",
             Self::Poison => "poison",
+            Self::Foreign => "foreign",
         }
     }
 

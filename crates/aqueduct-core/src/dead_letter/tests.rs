@@ -198,7 +198,7 @@ fn what_is_no_letter_is_refused_by_name() {
 
 #[test]
 fn a_redriven_event_names_its_group_and_keeps_its_id() {
-    let event = dead_letter().redriven();
+    let event = dead_letter().redriven().unwrap();
     assert_eq!(DeadLetter::target_group(&event), Some("billing"));
     assert_eq!(event.id(), dead_letter().event.id());
     assert_eq!(event.source(), dead_letter().event.source());
@@ -210,6 +210,21 @@ fn a_redriven_event_names_its_group_and_keeps_its_id() {
             .get(&DeadLetter::TARGET_GROUP),
         None
     );
+}
+
+#[test]
+fn a_foreign_letter_is_redriven_for_every_group_and_a_cut_one_is_not() {
+    let mut foreign = dead_letter();
+    foreign.reason = DeadLetterReason::Foreign;
+    assert_eq!(foreign.redriven().unwrap(), foreign.event);
+    let mut cut = dead_letter();
+    cut.event = cut
+        .event
+        .with_attribute(DeadLetter::DATA_BYTES, 300_000)
+        .unwrap();
+    let error = cut.redriven().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    assert!(error.to_string().contains("300000"), "{error}");
 }
 
 proptest! {

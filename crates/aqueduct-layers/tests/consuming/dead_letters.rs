@@ -377,9 +377,9 @@ fn a_letter_that_was_redriven_for_another_group_is_settled_unseen() {
             "no",
             runtime.wall(),
         );
-        let theirs = dead_letter.redriven();
+        let theirs = dead_letter.redriven().unwrap();
         dead_letter.group = "billing".into();
-        let ours = dead_letter.redriven().with_id("ours");
+        let ours = dead_letter.redriven().unwrap().with_id("ours");
         let scene = Scene::new(runtime, &[theirs, ours], OnExhausted::DeadLetter).await;
         let delivery = scene.next().await;
         assert_eq!(delivery.event().id().to_string(), "ours");
@@ -428,7 +428,7 @@ fn a_letter_that_a_queue_sends_again_is_handled_again() {
         scene.next().await.ack().await.unwrap();
         let dead_letters = scene.dead_letters().await;
         assert_eq!(ids(&dead_letters), ["a"]);
-        scene.line.push(dead_letters[0].redriven());
+        scene.line.push(dead_letters[0].redriven().unwrap());
         assert_eq!(scene.next().await.event().id().to_string(), "a");
     });
 }

@@ -4,8 +4,7 @@ use std::time::Duration;
 use aqueduct_core::{
     Backend as _, Claimed, DeadLetter, DeadLetterId, DeadLetterQuery, DeadLetterQueue,
     DeadLetterStore, Error, ErrorKind, EventClaim, GroupName, IdempotencyScope, IdempotencyStore,
-    Options, Producer, Receipt, Resource, Result, Runtime, SmallStr, StoredDeadLetter, StreamName,
-    Timestamp, Url,
+    Options, Resource, Result, Runtime, SmallStr, StoredDeadLetter, StreamName, Timestamp, Url,
 };
 use aqueduct_memory::MemoryBackend;
 use async_trait::async_trait;
@@ -117,12 +116,8 @@ impl DeadLetterStore for Flaky<dyn DeadLetterStore> {
         self.inner.list(query).await
     }
 
-    async fn show(&self, id: &DeadLetterId) -> Result<Option<StoredDeadLetter>> {
-        self.inner.show(id).await
-    }
-
-    async fn redrive(&self, ids: &[DeadLetterId], to: &dyn Producer) -> Vec<Result<Receipt>> {
-        self.inner.redrive(ids, to).await
+    async fn show(&self, ids: &[DeadLetterId]) -> Vec<Result<StoredDeadLetter>> {
+        self.inner.show(ids).await
     }
 
     async fn purge(&self, ids: &[DeadLetterId]) -> Vec<Result<()>> {

@@ -199,7 +199,7 @@ fn groups_and_replays_do_not_suppress_each_other() {
             "no",
             runtime.wall(),
         );
-        let line = Line::new(runtime, vec![dead_letter.redriven()]);
+        let line = Line::new(runtime, vec![dead_letter.redriven().unwrap()]);
         let (consumer, _) = member(runtime, &store, &line);
         ends(runtime, &line, &consumer).await;
     });

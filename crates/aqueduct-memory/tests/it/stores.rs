@@ -6,9 +6,9 @@ use std::sync::Arc;
 use crate::common::{Bench, SECOND, event};
 use aqueduct_core::{
     Checkpoint, Claimed, DeadLetter, DeadLetterId, DeadLetterQuery, DeadLetterReason,
-    DeadLetterStore, ErrorKind, EventClaim, GroupKey, GroupName, GroupRecord, IdempotencyScope,
-    IdempotencyStore, Lease, LeaseStore, OwnerId, PartitionId, Position, ReadFrom, ResolvedStart,
-    SmallStr, StreamName, Swap,
+    DeadLetterStore, DeadLetterStoreExt as _, ErrorKind, EventClaim, GroupKey, GroupName,
+    GroupRecord, IdempotencyScope, IdempotencyStore, Lease, LeaseStore, OwnerId, PartitionId,
+    Position, ReadFrom, ResolvedStart, SmallStr, StreamName, Swap,
 };
 
 fn leases(bench: &Bench) -> (Arc<dyn LeaseStore>, GroupKey) {
@@ -409,13 +409,13 @@ fn letters_are_listed_in_pages_shown_and_purged_and_buried_once() {
 
     let id = page(None)[0].id.clone();
     assert_eq!(
-        bench.run(store.show(&id)).unwrap().unwrap().dead_letter,
+        bench.run(store.show_one(&id)).unwrap().unwrap().dead_letter,
         all[0]
     );
     let purged = bench.run(store.purge(&[id.clone(), wrong, id.clone()]));
     assert!(purged[0].is_ok() && purged[1].is_err());
     assert!(purged[2].as_ref().unwrap_err().is(ErrorKind::NotFound));
-    assert!(bench.run(store.show(&id)).unwrap().is_none());
+    assert!(bench.run(store.show_one(&id)).unwrap().is_none());
 }
 
 #[test]

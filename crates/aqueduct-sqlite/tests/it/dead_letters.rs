@@ -1,7 +1,7 @@
 use aqueduct_core::{
     Capabilities, Claims, DeadLetter, DeadLetterId, DeadLetterQuery, DeadLetterReason,
-    DeadLetterStore, ErrorKind, Event, Failure, Lane, Limits, Position, Producer, Receipt, Result,
-    SendReport, Timestamp,
+    DeadLetterStore, DeadLetterStoreExt as _, ErrorKind, Event, Failure, Lane, Limits, Position,
+    Producer, Receipt, Result, SendReport, Timestamp,
 };
 
 use crate::support::*;
@@ -59,12 +59,12 @@ async fn a_letter_is_kept_whole_and_buried_once() {
         (&listed[0].dead_letter, &listed[1].dead_letter),
         (&one, &other)
     );
-    let shown = dead_letters.show(&listed[0].id).await.unwrap().unwrap();
+    let shown = dead_letters.show_one(&listed[0].id).await.unwrap().unwrap();
     assert_eq!(shown.dead_letter, one);
     for unknown in ["77", "no number"] {
         assert!(
             dead_letters
-                .show(&DeadLetterId(unknown.into()))
+                .show_one(&DeadLetterId(unknown.into()))
                 .await
                 .unwrap()
                 .is_none()
@@ -285,7 +285,7 @@ async fn a_redriven_event_that_fails_again_before_its_letter_is_removed_stays_a_
             .unwrap();
         assert_eq!(stored.len(), 1);
         assert_eq!(stored[0].dead_letter, first);
-        let mut again = dead_letter(first.redriven(), "billing");
+        let mut again = dead_letter(first.redriven().unwrap(), "billing");
         again.position = places.map(|(_, behind)| Position::new(behind));
         again.message = "declined once more".into();
         let to = FailsAgain {

@@ -9,9 +9,8 @@ use std::sync::{Mutex, PoisonError};
 
 use aqueduct_core::outcomes::no_outcome;
 use aqueduct_core::{
-    DeadLetter, DeadLetterId, DeadLetterQuery, DeadLetterQueue, DeadLetterStore, Effect, Error,
-    ErrorKind, GroupName, Producer, Receipt, Result, Runtime, SmallStr, StoredDeadLetter,
-    StreamName,
+    DeadLetter, DeadLetterId, DeadLetterQuery, DeadLetterQueue, DeadLetterStore, Error, ErrorKind,
+    GroupName, Result, Runtime, SmallStr, StoredDeadLetter, StreamName,
 };
 use async_trait::async_trait;
 
@@ -105,9 +104,9 @@ impl DeadLetterQueue for SqsDeadLetters {
             };
             let size = message.encoded.size();
             if request.len() == BATCH || bytes + size > BATCH_BYTES {
-                let answers = self.queue.send(std::mem::take(&mut request)).await;
-                for (at, answer) in std::mem::take(&mut places).into_iter().zip(answers) {
-                    outcomes[at] = answer;
+                let sent = self.queue.send(std::mem::take(&mut request)).await;
+                for (at, outcome) in std::mem::take(&mut places).into_iter().zip(sent) {
+                    outcomes[at] = outcome;
                 }
                 bytes = 0;
             }
@@ -116,9 +115,9 @@ impl DeadLetterQueue for SqsDeadLetters {
             places.push(at);
         }
         if !request.is_empty() {
-            let answers = self.queue.send(request).await;
-            for (at, answer) in places.into_iter().zip(answers) {
-                outcomes[at] = answer;
+            let sent = self.queue.send(request).await;
+            for (at, outcome) in places.into_iter().zip(sent) {
+                outcomes[at] = outcome;
             }
         }
         outcomes
@@ -142,61 +141,27 @@ impl DeadLetterStore for SqsDeadLetters {
             .found()
             .values()
             .filter(|stored| after.as_ref().is_none_or(|after| stored.place > *after))
-            .filter(|stored| stored.matches(query))
+            .filter(|stored| query.matches(&stored.dead_letter))
             .collect();
         matching.sort_by(|a, b| a.place.cmp(&b.place));
         let page = matching.into_iter().take(query.limit);
-        let page = page.map(Stored::to_letter).collect();
+        let page = page.cloned().map(Stored::into_stored).collect();
         scan.give_back().await;
         looked.map(|()| page)
     }
 
-    async fn show(&self, id: &DeadLetterId) -> Result<Option<StoredDeadLetter>> {
+    async fn show(&self, ids: &[DeadLetterId]) -> Vec<Result<StoredDeadLetter>> {
         let _looking = self.looking.lock().await;
-        let (scan, mut found) = self.find(std::slice::from_ref(id), false).await?;
-        scan.give_back().await;
-        Ok(found.pop().flatten().map(|stored| stored.to_letter()))
-    }
-
-    async fn redrive(&self, ids: &[DeadLetterId], to: &dyn Producer) -> Vec<Result<Receipt>> {
-        let _looking = self.looking.lock().await;
-        let (mut scan, found) = match self.find(ids, true).await {
+        let (scan, found) = match self.find(ids, false).await {
             Ok(found) => found,
             Err(error) => return vec![Err(error); ids.len()],
         };
-        let mut answers: Vec<Result<Receipt>> = Vec::with_capacity(ids.len());
-        let (mut events, mut places) = (Vec::new(), Vec::new());
-        for (at, (id, stored)) in ids.iter().zip(&found).enumerate() {
-            answers.push(match stored {
-                None => Err(no_letter(id)),
-                Some(stored) => match stored.redriven() {
-                    Ok(event) => {
-                        events.push(event);
-                        places.push(at);
-                        Err(no_outcome())
-                    }
-                    Err(error) => Err(error),
-                },
-            });
-        }
-        let outcomes = to.send_batch(&events).await.into_outcomes();
-        let mut sent = Vec::new();
-        for (at, outcome) in places.into_iter().zip(outcomes) {
-            if let (Ok(_), Some(stored)) = (&outcome, &found[at]) {
-                sent.push((at, stored.place.message.clone()));
-            }
-            answers[at] = outcome;
-        }
-        // If the removal fails, the dead letter may be redriven again; consumers see the same id.
-        let messages: Vec<SmallStr> = sent.iter().map(|it| it.1.clone()).collect();
-        let removed = scan.delete(&messages).await;
-        for ((at, _), outcome) in sent.into_iter().zip(removed) {
-            if let Err(error) = outcome {
-                answers[at] = Err(error.with_effect(Effect::Unknown));
-            }
-        }
         scan.give_back().await;
-        answers
+        let one = |(id, stored): (&DeadLetterId, Option<Stored>)| match stored {
+            Some(stored) => Ok(stored.into_stored()),
+            None => Err(not_found(id)),
+        };
+        ids.iter().zip(found).map(one).collect()
     }
 
     async fn purge(&self, ids: &[DeadLetterId]) -> Vec<Result<()>> {
@@ -208,13 +173,13 @@ impl DeadLetterStore for SqsDeadLetters {
         let messages = found.iter().flatten();
         let messages: Vec<SmallStr> = messages.map(|it| it.place.message.clone()).collect();
         let mut removed = scan.delete(&messages).await.into_iter();
-        let answers = ids.iter().zip(&found).map(|(id, stored)| match stored {
+        let outcomes = ids.iter().zip(&found).map(|(id, stored)| match stored {
             Some(_) => removed.next().unwrap_or_else(|| Err(no_outcome())),
-            None => Err(no_letter(id)),
+            None => Err(not_found(id)),
         });
-        let answers = answers.collect();
+        let outcomes = outcomes.collect();
         scan.give_back().await;
-        answers
+        outcomes
     }
 
     async fn held_keys(&self, group: &GroupName, stream: &StreamName) -> Result<Vec<SmallStr>> {
@@ -232,7 +197,7 @@ impl DeadLetterStore for SqsDeadLetters {
     }
 }
 
-fn no_letter(id: &DeadLetterId) -> Error {
+fn not_found(id: &DeadLetterId) -> Error {
     Error::new(
         ErrorKind::NotFound,
         format!(

@@ -1,19 +1,15 @@
 use aqueduct_core::{
-    DeadLetter, DeadLetterId, DeadLetterQuery, DeadLetterReason, Error, ErrorKind, Event, Result,
-    SmallStr, StoredDeadLetter, Timestamp,
+    DeadLetter, DeadLetterId, DeadLetterReason, Event, SmallStr, StoredDeadLetter, Timestamp,
 };
 use aws_sdk_sqs::types::{Message, MessageSystemAttributeName};
 
 use crate::encoding::{Incoming, decode};
 
-/// The attribute of an event whose data was truncated: the original size in bytes.
-const DATA_BYTES: &str = "aqueductdatabytes";
-
 /// The message attribute that orders the dead letters of a process.
 pub(super) const ORDER: &str = "aqueduct-order";
 
-/// The group of dead letters that the service's own redrive policy moved here.
-const NATIVE_GROUP: &str = "sqs";
+/// The group of dead letters that no group stored.
+const FOREIGN_GROUP: &str = "sqs";
 
 /// The position of a dead letter, encoded in its id as `ORDER.MESSAGE`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,10 +38,8 @@ pub(super) fn message_of(id: &DeadLetterId) -> Option<SmallStr> {
 pub(super) struct Stored {
     pub(super) place: Place,
     pub(super) handle: SmallStr,
-    dead_letter: DeadLetter,
-    /// Not written by this crate: moved here by a redrive policy, or sent by another producer.
-    native: bool,
-    /// Identifies copies of a dead letter that was stored twice; `None` for a native one, and for
+    pub(super) dead_letter: DeadLetter,
+    /// Identifies copies of a dead letter that was stored twice; `None` for a foreign one, and for
     /// one whose event was redriven before: its next failure is a new dead letter.
     pub(super) same: Option<DeadLetterId>,
 }
@@ -71,21 +65,20 @@ impl Stored {
             source,
         });
         let carried = DeadLetter::from_event(&event).ok();
-        let native = carried.is_none();
+        let foreign = carried.is_none();
         let dead_letter = carried.unwrap_or_else(|| {
             let from = said(MessageSystemAttributeName::DeadLetterQueueSourceArn);
-            native_dead_letter(event, from, sent)
+            foreign_dead_letter(event, from, sent)
         });
         let redriven = DeadLetter::target_group(&dead_letter.event).is_some();
         Some(Self {
-            same: (!native && !redriven).then(|| dead_letter.id()),
+            same: (!foreign && !redriven).then(|| dead_letter.id()),
             place: Place {
                 order,
                 message: id.into(),
             },
             handle: handle.into(),
             dead_letter,
-            native,
         })
     }
 
@@ -93,52 +86,15 @@ impl Stored {
         DeadLetterId(format!("{}.{}", self.place.order, self.place.message).into())
     }
 
-    pub(super) fn to_letter(&self) -> StoredDeadLetter {
+    pub(super) fn into_stored(self) -> StoredDeadLetter {
         StoredDeadLetter {
             id: self.id(),
-            dead_letter: self.dead_letter.clone(),
+            dead_letter: self.dead_letter,
         }
-    }
-
-    pub(super) fn matches(&self, query: &DeadLetterQuery) -> bool {
-        let dead_letter = &self.dead_letter;
-        query
-            .group
-            .as_ref()
-            .is_none_or(|it| *it == dead_letter.group)
-            && query
-                .stream
-                .as_ref()
-                .is_none_or(|it| *it == dead_letter.stream)
-            && query
-                .key
-                .as_ref()
-                .is_none_or(|it| dead_letter.event.key() == Some(it.as_str()))
-    }
-
-    /// Returns the event to redrive.
-    ///
-    /// # Errors
-    /// `Corrupt` if part of its data is missing.
-    pub(super) fn redriven(&self) -> Result<Event> {
-        if let Some(bytes) = self.dead_letter.event.attributes().get(DATA_BYTES) {
-            return Err(Error::new(
-                ErrorKind::Corrupt,
-                format!(
-                    "the dead letter of event {} has only part of its {bytes} bytes of data: send the \
-                     event again from where it came from, then purge the dead letter",
-                    self.dead_letter.event.id()
-                ),
-            ));
-        }
-        Ok(match self.native {
-            true => self.dead_letter.event.clone(),
-            false => self.dead_letter.redriven(),
-        })
     }
 }
 
-fn native_dead_letter(event: Event, from: Option<&str>, sent: i64) -> DeadLetter {
+fn foreign_dead_letter(event: Event, from: Option<&str>, sent: i64) -> DeadLetter {
     let queue = from.and_then(|arn| arn.rsplit(':').next());
     let message = match queue {
         Some(_) => "moved here by the redrive policy of its queue",
@@ -147,8 +103,8 @@ fn native_dead_letter(event: Event, from: Option<&str>, sent: i64) -> DeadLetter
     DeadLetter::new(
         event,
         queue.unwrap_or_default().into(),
-        NATIVE_GROUP.into(),
-        DeadLetterReason::Exhausted,
+        FOREIGN_GROUP.into(),
+        DeadLetterReason::Foreign,
         message,
         Timestamp::from_millis(sent),
     )

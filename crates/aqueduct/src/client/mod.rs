@@ -3,12 +3,12 @@
 mod builder;
 mod check;
 mod consumer;
+mod dead_letters;
 mod group;
 mod layers;
 mod lazy;
 mod merged;
 mod reader;
-mod redrive;
 mod references;
 mod resource;
 mod router;
@@ -19,9 +19,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use aqueduct_core::{
-    Admin, DeadLetterStore, Error, ErrorKind, Result, Router, Runtime, SmallStr, Start,
-};
+use aqueduct_core::{Admin, Error, ErrorKind, Result, Router, Runtime, SmallStr, Start};
 use aqueduct_group::{ByteBudget, IsolationGate};
 use aqueduct_producer::Producer;
 
@@ -187,24 +185,6 @@ impl Client {
         let group = self.group(group)?;
         check::together(self.check_group(group))?;
         Ok(Worker::new(self.clone(), group.clone()))
-    }
-
-    /// Returns the dead letters of a group. If several groups share one place, filter by the
-    /// query's
-    /// `group`.
-    ///
-    /// # Errors
-    /// `Config` for an unknown name or a group without `dead_letters`; `Unsupported` if they are
-    /// sent to a stream, which cannot list them.
-    pub async fn dead_letters(&self, group: &str) -> Result<Arc<dyn DeadLetterStore>> {
-        let group = self.group(group)?;
-        match &group.dead_letters {
-            Some(target) => self.resource(target)?.dead_letters(&self.0.runtime).await,
-            None => Err(Error::config(format!(
-                "groups.{}.dead_letters: it is not set, so the group has no dead letters",
-                group.name
-            ))),
-        }
     }
 
     /// Returns the administration of a stream, which need not exist.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use aqueduct::dead_letter::DeadLetterStoreExt as _;
 use aqueduct::testing::TestClient;
 use aqueduct::{DeadLetterQuery, Event, Start};
 use futures::{FutureExt as _, StreamExt};
@@ -21,6 +22,10 @@ url = "memory:"
 
 [groups.billing]
 stream = ["orders", "returns"]
+dead_letters = "office"
+
+[groups.shipping]
+stream = "orders"
 dead_letters = "office"
 
 [groups.stopping]
@@ -93,6 +98,62 @@ async fn rejected_events_are_letters_that_can_be_listed_and_sent_again() {
     let again = consumer.receive().await.unwrap().unwrap();
     assert_eq!(again.event().id(), listed[0].dead_letter.event.id());
     again.ack().await.unwrap();
+    consumer.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn groups_that_share_a_store_list_and_redrive_their_own_dead_letters() {
+    let test = TestClient::new(SHOP).await.unwrap();
+    let client = test.client();
+    for stream in ["orders", "returns"] {
+        send(&test, stream, 2).await;
+    }
+    for (group, count) in [("billing", 4), ("shipping", 2)] {
+        let consumer = client.consumer(group).await.unwrap();
+        for _ in 0..count {
+            let delivery = consumer.receive().await.unwrap().unwrap();
+            delivery.reject(group).await.unwrap();
+        }
+        consumer.close().await.unwrap();
+    }
+    let listed = async |group: &str, query: DeadLetterQuery| {
+        let store = client.dead_letters(group).await.unwrap();
+        store.list(&query).await.unwrap()
+    };
+    let billing = listed("billing", DeadLetterQuery::new()).await;
+    assert_eq!(billing.len(), 4);
+    assert!(
+        billing
+            .iter()
+            .all(|it| it.dead_letter.group.as_str() == "billing")
+    );
+    assert_eq!(listed("shipping", DeadLetterQuery::new()).await.len(), 2);
+    let theirs = DeadLetterQuery::new().of_group("shipping");
+    assert_eq!(listed("billing", theirs).await.len(), 2, "by name");
+
+    let mut ids: Vec<_> = billing.iter().map(|it| it.id.clone()).collect();
+    ids.insert(1, aqueduct::dead_letter::DeadLetterId("77".into()));
+    let kinds: Vec<_> = client.redrive("billing", &ids).await.unwrap();
+    let kinds: Vec<_> = kinds
+        .iter()
+        .map(|it| it.as_ref().err().map(|e| e.kind()))
+        .collect();
+    let missing = Some(aqueduct::ErrorKind::NotFound);
+    assert_eq!(kinds, [None, missing, None, None, None]);
+    assert!(
+        listed("billing", DeadLetterQuery::new()).await.is_empty(),
+        "of both streams"
+    );
+    assert_eq!(listed("shipping", DeadLetterQuery::new()).await.len(), 2);
+    let consumer = client.consumer("billing").await.unwrap();
+    for _ in 0..4 {
+        let delivery = consumer.receive().await.unwrap().unwrap();
+        let same = |it: &&aqueduct::dead_letter::StoredDeadLetter| {
+            it.dead_letter.event.id() == delivery.event().id()
+        };
+        assert!(billing.iter().any(|it| same(&it)));
+        delivery.ack().await.unwrap();
+    }
     consumer.close().await.unwrap();
 }
 

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use aqueduct::dead_letter::DeadLetterStoreExt as _;
 use aqueduct::testing::{Running, TestClient};
 use aqueduct::{DeadLetterQuery, Event, Json, Meta, State, within};
 

@@ -17,6 +17,9 @@ use crate::order::{Order, kind};
 
 pub(crate) const SOURCE: &str = "/order-processing/placement";
 
+/// The group of the dead letters of invalid lines.
+pub(crate) const GROUP: &str = "placement";
+
 /// The most lines of one transaction.
 const BATCH: usize = 256;
 
@@ -155,7 +158,7 @@ fn dead_letter(input: &str, number: u64, bytes: Vec<u8>, why: &str) -> DeadLette
     let mut dead_letter = DeadLetter::new(
         event,
         StreamName::new(input),
-        GroupName::new("placement"),
+        GroupName::new(GROUP),
         DeadLetterReason::Undecodable,
         format!("{input}, line {number}: {why}"),
         Timestamp::now(),

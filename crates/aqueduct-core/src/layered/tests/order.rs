@@ -102,7 +102,10 @@ fn a_dead_letter_redriven_for_another_group_is_acknowledged_unseen_even_without_
             "boom",
             Timestamp::EPOCH,
         );
-        Delivery::new(Parts::new(letter.redriven(), ticket), settler.clone())
+        Delivery::new(
+            Parts::new(letter.redriven().unwrap(), ticket),
+            settler.clone(),
+        )
     };
     let own = settler.assignment().group.clone();
     let batch = vec![redriven(1, "another"), redriven(2, own.as_str())];
