@@ -2,7 +2,7 @@ use async_trait::async_trait;
 
 use crate::{
     Checkpoint, GroupKey, HashRange, OwnerId, PartitionId, Position, ResolvedStart, Result,
-    ResumeToken, SmallStr, Timestamp,
+    ResumeToken, SmallStr, StreamId, Timestamp,
 };
 
 /// Stores who owns which partition, and how far it is settled.
@@ -189,6 +189,9 @@ pub struct GroupRecord {
     pub replay: u64,
     /// When the record was written.
     pub created: Timestamp,
+    /// The identity of the stream whose positions the leases hold; `None` if the log has none, or the
+    /// record was written before it was stored.
+    pub stream_id: Option<StreamId>,
 }
 
 impl GroupRecord {
@@ -198,6 +201,14 @@ impl GroupRecord {
             start,
             replay,
             created,
+            stream_id: None,
         }
+    }
+
+    /// Sets the identity of the stream.
+    #[must_use]
+    pub fn with_stream_id(mut self, stream: Option<StreamId>) -> Self {
+        self.stream_id = stream;
+        self
     }
 }

@@ -3,7 +3,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::{
-    Capabilities, Event, GroupName, PartitionId, Position, Result, ResumeToken, SmallStr,
+    Capabilities, Event, GroupName, PartitionId, Position, Result, ResumeToken, SmallStr, StreamId,
     StreamName, Timestamp,
 };
 
@@ -21,11 +21,20 @@ pub trait PartitionedLog: Send + Sync {
     /// server's time.
     async fn resolve(&self, start: &Start) -> Result<ResolvedStart>;
 
-    /// Returns when the stream was created, by the clock of [`resolve`](Self::resolve); `None` if
-    /// the service does not report it. A stream created after a group began is another stream of
-    /// the same name, and the group's positions mean nothing in it.
+    /// Returns when the stream was created, as the service reports it; `None` if it does not.
     async fn created(&self) -> Result<Option<Timestamp>> {
         Ok(None)
+    }
+
+    /// Returns the identity of the stream; `None` if it has none. A group stores it: in a stream with
+    /// another identity its positions mean nothing.
+    ///
+    /// A backend that can tell streams of the same name apart by more than the time of their creation
+    /// overrides this. Identities are compared for equality alone, so a clock that was wrong when the
+    /// stream was created does no harm.
+    async fn stream_id(&self) -> Result<Option<StreamId>> {
+        let created = self.created().await?;
+        Ok(created.map(|created| StreamId::new(format!("created {created}"))))
     }
 
     /// Returns the current end of a partition, for lag.
@@ -210,6 +219,9 @@ pub struct ReadBatch {
     pub end: Option<PartitionEnd>,
     /// The end of the partition, if the service reported it with this read.
     pub tail: Option<Tail>,
+    /// The server's time to which `tail` belongs, if the backend knows it: everything stored before is
+    /// covered. Otherwise the engine takes this machine's time at the beginning of the read.
+    pub tail_at: Option<Timestamp>,
 }
 
 /// One stored event.

@@ -1,4 +1,6 @@
-use aqueduct_core::{Checkpoint, Error, ErrorKind, PartitionReader, ReadFrom, Result};
+use aqueduct_core::{
+    Checkpoint, Error, ErrorKind, Partition, PartitionReader, ReadFrom, Result, Start,
+};
 
 use super::slot::Slot;
 use crate::OnGap;
@@ -11,7 +13,7 @@ impl Slot {
         error: &Error,
     ) -> Result<Option<Box<dyn PartitionReader>>> {
         let shared = &self.shared;
-        if error.is(ErrorKind::PositionExpired) && self.is_quiet() {
+        if error.is(ErrorKind::PositionExpired) && self.was_quiet().await? {
             let partition = &self.partition;
             tracing::info!(key = %shared.key, %partition, "quiet for longer than its retention: nothing is lost");
             let request = self.request(ReadFrom::Earliest);
@@ -57,21 +59,46 @@ impl Slot {
                 );
                 return Ok(None);
             }
-            _ if listed_here.is_none() => {
-                let children = listed
-                    .iter()
-                    .filter(|it| it.parents.contains(partition))
-                    .map(|it| it.id.clone())
-                    .collect();
-                self.reader_ended(children);
-                return Ok(None);
-            }
-            OnGap::Earliest => ReadFrom::Earliest,
-            OnGap::Latest => match shared.log.tail(partition).await?.last {
-                Some(last) => ReadFrom::After(last),
-                None => ReadFrom::Earliest,
-            },
+            _ if listed_here.is_none() => None,
+            OnGap::Earliest => Some(ReadFrom::Earliest),
+            OnGap::Latest => self.latest().await?,
         };
-        shared.log.open(&self.request(from)).await.map(Some)
+        match from {
+            Some(from) => shared.log.open(&self.request(from)).await.map(Some),
+            None => {
+                self.end_without_reading(&listed);
+                Ok(None)
+            }
+        }
+    }
+
+    /// Returns whether nothing was stored since everything was settled. This machine's clock may differ
+    /// from the server's, by which events expire.
+    async fn was_quiet(&self) -> Result<bool> {
+        if self.shared.options.retention.is_none() {
+            return Ok(false);
+        }
+        let resolved = self.shared.log.resolve(&Start::Earliest).await?;
+        Ok(self.is_quiet(resolved.at))
+    }
+
+    /// Returns where the log says that its end is, which it can open without a resume token; `None`
+    /// for a closed partition.
+    async fn latest(&self) -> Result<Option<ReadFrom>> {
+        let resolved = self.shared.log.resolve(&Start::Latest).await?;
+        let mut places = resolved.partitions.into_iter();
+        let place = places.find(|(id, _)| *id == self.partition);
+        Ok(match place {
+            Some((_, checkpoint)) => checkpoint.read_from(),
+            None => Some(ReadFrom::Time(resolved.at)),
+        })
+    }
+
+    /// Passes what is left of the partition: its children come next.
+    fn end_without_reading(&self, listed: &[Partition]) {
+        let children = listed
+            .iter()
+            .filter(|it| it.parents.contains(&self.partition));
+        self.reader_ended(children.map(|it| it.id.clone()).collect());
     }
 }

@@ -65,7 +65,11 @@ async fn read_on(slot: &Slot) {
                 if batch.tail.is_some() {
                     tail_at = now + TAIL_EVERY;
                 }
-                slot.fetched(batch.records, batch.tail, now, began);
+                // As of the beginning of the read: records stored during it may be missing.
+                let tail = batch
+                    .tail
+                    .map(|tail| (tail, batch.tail_at.unwrap_or(began)));
+                slot.fetched(batch.records, tail, now);
                 if let Some(end) = batch.end {
                     return slot.reader_ended(end.children);
                 }
@@ -121,12 +125,9 @@ async fn ask_tail(slot: &Slot) {
 
 /// Opens a reader where the last one stopped; `None` if everything is read.
 async fn open(slot: &Slot) -> aqueduct_core::Result<Option<Box<dyn PartitionReader>>> {
-    match slot.read_from() {
+    match slot.resume() {
         None => Ok(None),
-        Some(from) => {
-            let request = slot.request(from);
-            slot.shared.log.open(&request).await.map(Some)
-        }
+        Some(request) => slot.shared.log.open(&request).await.map(Some),
     }
 }
 

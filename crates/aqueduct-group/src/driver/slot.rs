@@ -3,9 +3,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aqueduct_core::{
-    Abandoned, Assignment, Checkpoint, Error, Instant, PartitionId, PartitionStatus, Parts,
-    ReadFailure, ReadFrom, Record, Revocation, Revocations, Settlement, Settler, Settling, Tail,
-    Timestamp,
+    Abandoned, Assignment, Checkpoint, Error, Instant, OpenPartition, PartitionId, PartitionStatus,
+    Parts, Position, ReadFailure, ReadFrom, Record, Revocation, Revocations, Settlement, Settler,
+    Settling, Tail, Timestamp,
 };
 use event_listener::Event as Signal;
 
@@ -218,20 +218,18 @@ impl Slot {
     pub(super) fn fetched(
         &self,
         records: Vec<Record>,
-        tail: Option<Tail>,
+        tail: Option<(Tail, Timestamp)>,
         now: Instant,
-        began: Timestamp,
     ) {
         let mut inner = lock(&self.inner);
         inner.failing = None;
         let empty = records.is_empty();
         inner.tracker.fetched(records, now);
-        if let Some(tail) = tail {
+        if let Some((tail, at)) = tail {
             let seen = inner.tracker.last_seen();
             inner.lag.read(tail, seen, now);
-            if tail.events_behind == Some(0) || tail.last.is_some() && tail.last <= seen {
-                // As of the beginning of the read: records stored during it may be missing.
-                inner.tracker.at_end(began);
+            if is_at_end(tail, seen) {
+                inner.tracker.at_end(at);
             }
         }
         if empty {
@@ -292,21 +290,30 @@ impl Slot {
     }
 
     /// Returns whether an expired position loses nothing: everything stored until a time within the
-    /// retention is settled, so the partition was only idle (rule 9).
-    pub(super) fn is_quiet(&self) -> bool {
+    /// retention is settled, so the partition was only idle (rule 9). `now` is the server's time, as
+    /// are the times it is compared with.
+    pub(super) fn is_quiet(&self, now: Timestamp) -> bool {
         let Some(retention) = self.shared.options.retention else {
             return false;
         };
         let inner = lock(&self.inner);
         let caught_up = inner.tracker.caught_up_at().max(self.caught_up_at);
         let settled = inner.tracker.held() == 0;
-        let age = caught_up.map(|at| self.shared.runtime.wall().since(at));
-        settled && age.is_some_and(|age| age < retention)
+        settled && caught_up.is_some_and(|at| now.since(at) < retention)
     }
 
     /// Returns where a new reader goes on.
     pub(super) fn read_from(&self) -> Option<ReadFrom> {
         lock(&self.inner).tracker.read_from()
+    }
+
+    /// Returns the request that opens a reader where the last one stopped; `None` if everything is
+    /// read.
+    pub(super) fn resume(&self) -> Option<OpenPartition> {
+        let inner = lock(&self.inner);
+        let mut request = self.request(inner.tracker.read_from()?);
+        request.resume_token = inner.tracker.read_token().cloned();
+        Some(request)
     }
 
     pub(super) fn snapshot(&self) -> Snapshot {
@@ -520,6 +527,16 @@ impl Settler for Slot {
             inner.tracker.abandon(parts, now, || runtime.random())
         };
         self.settled(inner, settled);
+    }
+}
+
+/// Returns whether a read that ended at `seen` left nothing behind.
+fn is_at_end(tail: Tail, seen: Option<Position>) -> bool {
+    match (tail.events_behind, tail.last) {
+        (Some(behind), _) => behind == 0,
+        (None, Some(last)) => Some(last) <= seen,
+        // Not where the others are known: the last of two events stored at once is not behind either.
+        (None, None) => tail.time_behind == Some(Duration::ZERO),
     }
 }
 

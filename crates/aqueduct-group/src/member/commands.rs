@@ -98,6 +98,7 @@ impl Opening {
         let lease = &self.lease;
         let marked = lease.attempts.is_some_and(|attempts| attempts.started);
         Takeover {
+            resume_token: lease.resume_token.clone(),
             attempts: lease.attempts,
             // A mark means that the last owner died in isolation mode, even if it
             // settled some events there: those before the cause do not clear it.

@@ -169,16 +169,18 @@ impl Member {
         let progress = snapshot
             .map(|snapshot| snapshot.progress)
             .filter(|progress| progress.ack_floor != Checkpoint::End);
-        if progress.is_some_and(|progress| !progress.dirty) {
+        if progress.as_ref().is_some_and(|progress| !progress.dirty) {
             owned.flush.covered = owned.flush.wanted;
         }
-        let early = progress.filter(|progress| progress.urgent || mark);
+        let early = progress.as_ref().filter(|progress| progress.urgent || mark);
         let early = early.is_some_and(|progress| {
             let every = timings.commit_interval;
             !progress.announces || owned.writes.allowance.allows(1, every, now)
         });
         let on_time = now >= owned.writes.renew_at
-            || progress.is_some_and(|progress| owned.is_commit_due(&progress, &timings, now));
+            || progress
+                .as_ref()
+                .is_some_and(|progress| owned.is_commit_due(progress, &timings, now));
         if !early && !on_time {
             return;
         }
@@ -187,7 +189,10 @@ impl Member {
         }
         let lease = owned.lease.clone();
         // A renewal alone makes nothing durable.
-        let flush = progress.map_or(owned.flush.covered, |_| owned.flush.wanted);
+        let flush = match progress {
+            Some(_) => owned.flush.wanted,
+            None => owned.flush.covered,
+        };
         let next = self.renewed(&lease, progress.as_ref());
         let carried = Carried { progress, flush };
         self.send(partition, Kind::Commit, next, carried, now, out);

@@ -54,6 +54,7 @@ impl Member {
                 next.unclean = 0;
             }
             next.checkpoint = progress.ack_floor;
+            next.resume_token.clone_from(&progress.resume_token);
             next.handed_out = progress.handed_out;
             next.attempts = progress.attempts;
             // An earlier time stays valid: the checkpoint never moves back.

@@ -1,6 +1,6 @@
 use aqueduct_core::{Checkpoint, Lease, OwnerId, PartitionId};
 
-use super::log::Log;
+use super::log::{Log, token_of};
 
 /// Checks the rules as invariants over the whole run.
 #[derive(Default)]
@@ -171,6 +171,16 @@ impl Check {
             Checkpoint::At(position) => position.sequence().unwrap_or(0) as usize,
             Checkpoint::End => usize::MAX,
         };
+        let token = match after.checkpoint {
+            Checkpoint::At(position) => Some(token_of(id, position)),
+            Checkpoint::Start(_) | Checkpoint::End => None,
+        };
+        if after.resume_token != token {
+            let (at, stored) = (after.checkpoint, &after.resume_token);
+            return Err(format!(
+                "{id}: the checkpoint {at} is stored with {stored:?}"
+            ));
+        }
         let (from, to) = (settled_to(before.checkpoint), settled_to(after.checkpoint));
         if to < from {
             return Err(format!("{id}: the checkpoint fell from {from} to {to}"));

@@ -310,7 +310,10 @@ impl World {
         let mut found = false;
         if slot.stopping.is_none() && room > 0 {
             let (records, end) = match slot.tracker.read_from() {
-                Some(from) => self.log.read(id, from, room),
+                Some(from) => {
+                    let token = slot.tracker.read_token();
+                    self.log.read(id, from, token, room)?
+                }
                 None => return Ok(()),
             };
             found = !records.is_empty();
