@@ -6,6 +6,8 @@
 
 pub mod rules;
 mod store;
+#[cfg(test)]
+mod tests;
 
 use async_trait::async_trait;
 

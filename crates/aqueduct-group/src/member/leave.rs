@@ -24,7 +24,6 @@ impl Owned {
         self.deadline = Some(now + limit);
         self.stop = Some(Stop {
             why: Revocation::Lost,
-            to: None,
             since: now,
             last: None,
         });
@@ -92,7 +91,6 @@ impl Member {
             None => {
                 owned.stop = Some(Stop {
                     why: Revocation::Shutdown,
-                    to: None,
                     since: now,
                     last: None,
                 });

@@ -1,4 +1,4 @@
-use aqueduct_core::{Checkpoint, Instant, PartitionId, Revocation};
+use aqueduct_core::{Checkpoint, Instant, OwnerId, PartitionId, Revocation};
 
 use super::write::Carried;
 use super::{Command, Flush, Kind, Member, Owned, Snapshot, Stop, Timings, Work};
@@ -117,13 +117,9 @@ impl Member {
         let Some(owned) = self.owned.get_mut(partition) else {
             return;
         };
-        let by = owned.lease.wanted_by.clone();
-        if let Some(by) = by.filter(|by| *by != self.identity.owner)
-            && owned.stop.is_none()
-        {
+        if owned.wanted_by(&self.identity.owner).is_some() && owned.stop.is_none() {
             owned.stop = Some(Stop {
                 why: Revocation::HandedOff,
-                to: Some(by),
                 since: now,
                 last: None,
             });
@@ -146,7 +142,6 @@ impl Member {
         {
             owned.stop = Some(Stop {
                 why: Revocation::Ended,
-                to: None,
                 since: now,
                 last: Some(snapshot.clone()),
             });
@@ -229,7 +224,13 @@ impl Member {
         } else if stop.why == Revocation::Ended {
             work.stop(partition, stop.why);
         }
-        let (why, to, last) = (stop.why, stop.to.clone(), stop.last.clone());
+        let (why, last) = (stop.why, stop.last.clone());
+        // As the row says now: a member that has withdrawn its request may have left, and nobody would
+        // renew what it is given (rule 6).
+        let to = match why {
+            Revocation::HandedOff => owned.wanted_by(&self.identity.owner).cloned(),
+            _ => None,
+        };
         let flush = owned.flush.wanted;
         let lease = owned.lease.clone();
         let next = self.given_up(&lease, last.as_ref(), why, to);
@@ -259,6 +260,11 @@ impl Member {
 }
 
 impl Owned {
+    /// Returns the other member that asks for the partition.
+    fn wanted_by(&self, owner: &OwnerId) -> Option<&OwnerId> {
+        self.lease.wanted_by.as_ref().filter(|by| *by != owner)
+    }
+
     /// Returns whether progress is to be stored: on the interval, by count, or for a flush.
     fn is_commit_due(&self, progress: &Progress, timings: &Timings, now: Instant) -> bool {
         let since = now.since(self.writes.last_sent);

@@ -232,7 +232,8 @@ impl Member {
             self.lose(partition, Revocation::Lost, now, out);
             return;
         }
-        let unchanged = row.is_same_row(&pending.current);
+        let withdrawn = pending.hands_off() && row.wanted_by != pending.next.owner;
+        let unchanged = row.is_same_row(&pending.current) && !withdrawn;
         owned.lease = row.clone();
         if pending.doubt && unchanged {
             // The same write again: should the first one still arrive, only one of them counts.
@@ -420,6 +421,11 @@ impl Member {
 }
 
 impl Pending {
+    /// Whether it gives the partition to the member that asked for it.
+    fn hands_off(&self) -> bool {
+        self.kind == Kind::Last && self.next.owner.is_some()
+    }
+
     fn command(&self) -> Command {
         let kind = match self.kind {
             Kind::Take | Kind::Last => WriteKind::Swap,

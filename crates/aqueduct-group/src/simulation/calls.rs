@@ -67,6 +67,8 @@ impl World {
                 let before = store.rows.get(&id).cloned();
                 let swap = store.swap(&current, &next);
                 if let (Some(before), Swap::Swapped(after)) = (before, &swap) {
+                    self.check
+                        .handed_off(&self.processes[at].owner, &before, after)?;
                     self.check.seen.moves += u64::from(before.owner != after.owner);
                     self.check.written(&self.log, &before, after)?;
                     // A hand-off by another member is seen when the row is read next.
@@ -94,7 +96,11 @@ impl World {
             }
             Command::Withdraw(lease, op) => {
                 let by = self.processes[at].owner.clone();
+                let asked = |row: &aqueduct_core::Lease| row.wanted_by.as_ref() == Some(&by);
+                let before = store.rows.get(&lease.partition).is_some_and(asked);
                 let row = store.withdraw(&lease, &by);
+                let after = row.as_ref().is_some_and(asked);
+                self.check.seen.withdrawn += u64::from(before && !after);
                 Input::Read(lease.partition, op, Ok(row))
             }
             Command::Delete(lease) => {

@@ -59,6 +59,8 @@ pub(super) struct Seen {
     /// Takeovers without release.
     pub(super) unclean: u64,
     pub(super) near: u64,
+    /// Requests for a hand-off that were taken back.
+    pub(super) withdrawn: u64,
     /// Writes that changed an owner.
     pub(super) moves: u64,
 }
@@ -201,6 +203,21 @@ impl Check {
         Ok(())
     }
 
+    /// Checks that an owner gives a partition only to a member that asks for it: one that has withdrawn
+    /// its request leaves, and the partition would wait for a whole ttl.
+    pub(super) fn handed_off(
+        &self,
+        writer: &OwnerId,
+        before: &Lease,
+        after: &Lease,
+    ) -> Result<(), String> {
+        let by_owner = before.owner.as_ref() == Some(writer) && before.owner != after.owner;
+        if by_owner && after.owner.is_some() && after.owner != before.wanted_by {
+            return Err(format!("{writer} hands {before:?} to {:?}", after.owner));
+        }
+        Ok(())
+    }
+
     /// Checks that no two members believe they own the same partition.
     pub(super) fn owned_once(
         &self,
@@ -246,7 +263,7 @@ impl Check {
 }
 
 impl Seen {
-    fn all(&mut self) -> [(&'static str, &mut u64); 22] {
+    fn all(&mut self) -> [(&'static str, &mut u64); 23] {
         [
             ("starts", &mut self.starts),
             ("repeated", &mut self.repeated),
@@ -269,6 +286,7 @@ impl Seen {
             ("leaves", &mut self.leaves),
             ("kept", &mut self.kept),
             ("unclean", &mut self.unclean),
+            ("withdrawn", &mut self.withdrawn),
             ("moves", &mut self.moves),
         ]
     }
