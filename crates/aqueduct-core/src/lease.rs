@@ -17,7 +17,9 @@ use crate::{
 ///
 /// # Errors
 /// Every method returns `Unavailable`, `Throttled` or `TimedOut` if the store cannot be reached now,
-/// `Denied` if access is refused, and `Corrupt` for a row that cannot be read.
+/// `Denied` if access is refused, `NotFound` if its table or stream is missing, `Full` if there is no
+/// room, and `Corrupt` for a row that cannot be read. A lost race is not an error: it is
+/// [`Swap::Lost`].
 #[async_trait]
 pub trait LeaseStore: Send + Sync {
     /// Returns every lease of the group. Rows of `known` whose version is unchanged may be returned
@@ -121,7 +123,7 @@ pub struct Lease {
     pub children: Vec<PartitionId>,
     /// The part of the key space of the partition, for stores that keep it.
     pub range: Option<HashRange>,
-    /// Drawn anew for each write, so that a writer recognises its own.
+    /// Random for each write, so that a writer recognises its own.
     pub nonce: u64,
     /// The store's version of the row, such as an ETag; empty if it has none.
     pub version: SmallStr,

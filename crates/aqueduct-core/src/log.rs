@@ -8,6 +8,11 @@ use crate::{
 };
 
 /// A stream made of partitions with positions.
+///
+/// # Errors
+/// Every method returns `Unavailable`, `Throttled` or `TimedOut` if the service cannot serve it now,
+/// `Denied` if access is refused, and `NotFound` if the stream is missing. None of them changes
+/// anything, so each may be called again.
 #[async_trait]
 pub trait PartitionedLog: Send + Sync {
     /// The name of the stream.
@@ -19,6 +24,10 @@ pub trait PartitionedLog: Send + Sync {
 
     /// Resolves a start to fixed places: a position for each partition that has one, otherwise the
     /// server's time.
+    ///
+    /// # Errors
+    /// `NotFound` for a partition that the start names and the stream lacks; `Unsupported` for a start
+    /// that the service cannot resolve.
     async fn resolve(&self, start: &Start) -> Result<ResolvedStart>;
 
     /// Returns when the stream was created, as the service reports it; `None` if it does not.
@@ -38,13 +47,18 @@ pub trait PartitionedLog: Send + Sync {
     }
 
     /// Returns the current end of a partition, for lag.
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown partition.
     async fn tail(&self, partition: &PartitionId) -> Result<Tail>;
 
     /// Opens a partition for a group.
     ///
     /// # Errors
-    /// `PositionExpired` (also from the reader) if retention has removed the place;
-    /// `NotFound` for an unknown partition.
+    /// `PositionExpired` (also from the reader) if retention has removed the place; `NotFound` for an
+    /// unknown partition; `Invalid` for a place that needs a resume token and comes without, or with
+    /// one of another log; `Revoked` (also from the reader) if a reader of a higher generation is open.
+    /// Any of them may also come with the first read.
     async fn open(&self, request: &OpenPartition) -> Result<Box<dyn PartitionReader>>;
 
     /// Returns the capabilities of the log as opened.
@@ -57,6 +71,11 @@ pub trait PartitionReader: Send {
     /// Waits for records for at most the request's `max_wait`, and returns those that are there, up
     /// to `max_events`. Cancel safe: records fetched before a cancellation come with the next
     /// call. After an error the next call resumes after the last record returned.
+    ///
+    /// # Errors
+    /// Those of [`PartitionedLog::open`]; `Unavailable`, `Throttled` or `TimedOut` if reading again may
+    /// help; `Corrupt` if the service's response cannot be read. A record that cannot be decoded is no
+    /// error: it comes as an event of the type [`Event::DAMAGED`].
     async fn read(&mut self, max_events: usize) -> Result<ReadBatch>;
 }
 

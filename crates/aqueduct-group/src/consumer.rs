@@ -8,7 +8,7 @@ use aqueduct_core::{
 use async_trait::async_trait;
 use futures::channel::{mpsc, oneshot};
 
-use crate::driver::{self, Driver, Request, Shared};
+use crate::driver::{self, Driver, Membership, Request, Shared};
 use crate::{GroupOptions, offline};
 
 /// Opens groups, and changes them while no member runs.
@@ -39,9 +39,13 @@ impl Group {
         tracing::info!(%key, %owner, replay = record.replay, "member joins");
         let capabilities = capabilities(&*log);
         let (sender, requests) = mpsc::unbounded();
-        let shared = Arc::new(Shared::new(
-            runtime, options, key, owner, log, leases, sender,
-        ));
+        let member = Membership {
+            key,
+            owner,
+            log,
+            leases,
+        };
+        let shared = Arc::new(Shared::new(runtime, options, member, sender));
         let driver = Driver::new(driver::Start {
             shared: shared.clone(),
             record,

@@ -91,7 +91,7 @@ impl Plain {
     fn release(&mut self, read: &Self) -> bool {
         let released = self.stands_as(read);
         if released {
-            // One that was free already stays wanted if somebody has asked since.
+            // One that was free already stays wanted if a member has asked since.
             if self.owner.is_some() || self.wanted_by == read.wanted_by {
                 self.wanted_by = None;
             }

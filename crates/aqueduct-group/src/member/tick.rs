@@ -225,8 +225,8 @@ impl Member {
             work.stop(partition, stop.why);
         }
         let (why, last) = (stop.why, stop.last.clone());
-        // As the row says now: a member that has withdrawn its request may have left, and nobody would
-        // renew what it is given (rule 6).
+        // As the row says now: a member that has withdrawn its request may have left, and the partition
+        // would wait there for a whole ttl (rule 6).
         let to = match why {
             Revocation::HandedOff => owned.wanted_by(&self.identity.owner).cloned(),
             _ => None,
