@@ -8,6 +8,11 @@ use aqueduct_core::{Effect, ErrorKind, Timestamp};
 use crate::child::Process;
 use crate::support::*;
 
+/// One for all that opens a file: long enough that a busy machine is no reason to give up.
+const PATIENT: [(&str, &str); 1] = [("busy_timeout", "60s")];
+/// Soon enough to see what a writer is told.
+const BRIEF: [(&str, &str); 1] = [("busy_timeout", "1s")];
+
 /// Returns the file of a lock that all processes of `place` share.
 fn lock_file(place: &Place, name: &str) -> File {
     let mut folder = place.file().into_os_string();
@@ -33,7 +38,7 @@ fn is_taken(lock: &File) -> bool {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_process_that_is_stopped_while_it_waits_to_write_stops_no_other() {
     let place = Place::new();
-    let producer = place.producer(&[("busy_timeout", "60s")]).await;
+    let producer = place.producer(&PATIENT).await;
     let mut other = Process::start("produce", &place.file(), "other");
     assert!(other.said().is_some());
     let (queue, write) = (lock_file(&place, "queue"), lock_file(&place, "write"));
@@ -54,7 +59,7 @@ async fn a_process_that_is_stopped_while_it_waits_to_write_stops_no_other() {
     let goes_on = other.said();
     assert!(goes_on.is_some(), "it goes on where it stood");
     other.kill();
-    let log = place.log(&[]).await;
+    let log = place.log(&PATIENT).await;
     let records = read_stream(&*log).await;
     let of_key = |key: &str| {
         let of = |record: &&aqueduct_core::Record| record.event.key() == Some(key);
@@ -72,7 +77,7 @@ async fn a_process_that_is_stopped_while_it_waits_to_write_stops_no_other() {
 async fn a_process_that_is_stopped_while_it_writes_is_named_and_survived() {
     let place = Place::new();
     let begun = Timestamp::now();
-    let producer = place.producer(&[("busy_timeout", "1s")]).await;
+    let producer = place.producer(&BRIEF).await;
     send(&*producer, &[event("a", 0)]).await;
     let go = place.file().with_extension("go");
     std::fs::write(&go, "").unwrap();
@@ -97,7 +102,7 @@ async fn a_process_that_is_stopped_while_it_writes_is_named_and_survived() {
         assert!(since.as_millis() >= begun.as_millis(), "{since}");
         assert!(since <= Timestamp::now(), "{since}");
     }
-    let log = place.log(&[]).await;
+    let log = place.log(&BRIEF).await;
     let readable = read_stream(&*log).await;
     assert_eq!(readable.len(), 1, "reading goes on meanwhile");
     stopped.resume();
