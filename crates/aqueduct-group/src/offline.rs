@@ -102,6 +102,15 @@ fn is_before(to: Checkpoint, settled: Checkpoint) -> bool {
     }
 }
 
+/// Returns whether everything that `settled` covers stays settled at `to`.
+fn is_forward(settled: Checkpoint, to: Checkpoint) -> bool {
+    match (settled, to) {
+        (_, Checkpoint::End) => true,
+        (Checkpoint::At(settled), Checkpoint::At(to)) => settled <= to,
+        _ => false,
+    }
+}
+
 /// Begins a new replay generation in which one partition is at `to` and the others keep their
 /// positions: handled events are handled again there, even if idempotency records have their ids.
 async fn replay_from(
@@ -208,7 +217,10 @@ async fn move_to(
     next.nonce = runtime.random();
     next.checkpoint = to;
     next.resume_token = token;
-    next.caught_up_at = None;
+    if !is_forward(lease.checkpoint, to) {
+        // It said that everything up to the old checkpoint was settled.
+        next.caught_up_at = None;
+    }
     next.handed_out = None;
     next.attempts = None;
     next.unclean = 0;

@@ -16,11 +16,11 @@ mod allowance;
 mod alone;
 mod balance;
 mod commands;
+mod doubt;
 mod health;
 mod leave;
 mod lineage;
 mod listings;
-
 mod rows;
 #[cfg(test)]
 mod tests;

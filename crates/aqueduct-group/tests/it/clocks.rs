@@ -1,6 +1,6 @@
 //! Machines whose wall clocks are wrong.
 
-use aqueduct_core::{ErrorKind, StreamSpec};
+use aqueduct_core::{Checkpoint, ErrorKind, Position, ReadFrom, StreamSpec};
 use aqueduct_group::Group;
 
 use crate::common::skewed::{Skewed, YEAR};
@@ -75,4 +75,49 @@ fn an_idle_partition_is_known_by_the_servers_time() {
         let received = bench.run(consumer.receive_batch(10)).unwrap();
         assert_eq!(received.len(), 3, "clock off by {skew} s");
     }
+}
+
+#[test]
+fn a_skipped_event_leaves_an_idle_partition_idle() {
+    let bench = Bench::new("1");
+    bench.send(0, 10, 1);
+    let mut options = bench.options();
+    options.retention = Some(SECOND * 3_600);
+    let consumer = bench.open(&bench.runtime, options.clone());
+    assert_eq!(bench.drink(&consumer).len(), 10);
+    bench.sleep(SECOND * 30);
+    bench.run(consumer.close()).unwrap();
+    bench.send(10, 1, 1);
+    let (log, leases) = (bench.log(), bench.leases());
+    let partition = bench.run(log.partitions()).unwrap().remove(0).id;
+    let caught_up = || {
+        let lease = bench.run(leases.read(&bench.key(), &partition)).unwrap();
+        lease.unwrap().caught_up_at
+    };
+    let before = caught_up();
+    assert!(before.is_some());
+    let position = Position::new(11);
+    bench
+        .run(Group::skip(
+            &*log,
+            &*leases,
+            &partition,
+            position,
+            &options,
+            &bench.runtime,
+        ))
+        .unwrap();
+    assert_eq!(caught_up(), before, "what was settled then is settled now");
+    let back = Checkpoint::Start(ReadFrom::Earliest);
+    bench
+        .run(Group::seek(
+            &*log,
+            &*leases,
+            &partition,
+            back,
+            &options,
+            &bench.runtime,
+        ))
+        .unwrap();
+    assert_eq!(caught_up(), None, "nothing is settled now");
 }
