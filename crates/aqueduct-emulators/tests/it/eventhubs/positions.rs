@@ -88,13 +88,13 @@ async fn a_position_that_does_not_exist_is_refused() {
         assert!(error.contains("argument-error"), "{selector}: {error}");
     }
     let missing = client
-        .try_receiver("nobody", 0, "x-opt-offset > '-1'", None)
+        .try_receiver("missing", 0, "x-opt-offset > '-1'", None)
         .await;
     let error = match missing {
         Err(error) => format!("{error:?}"),
         Ok(mut receiver) => refusal(&mut receiver).await,
     };
-    assert!(error.contains("consumergroup:nobody"), "{error}");
+    assert!(error.contains("consumergroup:missing"), "{error}");
 }
 
 async fn refusal(receiver: &mut Receiver) -> String {
