@@ -1,6 +1,6 @@
 use std::collections::VecDeque;
 
-/// How much a client may still send: the frames of a session's window or the deliveries of a link's
+/// Counts what a client may still send: frames of a session's window or deliveries of a link's
 /// credit.
 ///
 /// A flow counts once it is written. What a client sends before that, it sends without knowing of
@@ -8,9 +8,9 @@ use std::collections::VecDeque;
 #[derive(Debug)]
 pub(super) struct Allowance {
     limit: u32,
-    /// What is left by the flows that were made.
+    /// The rest by the flows that were made.
     told: u32,
-    /// What is left by the flows that were written.
+    /// The rest by the flows that were written.
     left: u32,
     /// Flows that are not written yet: their position in the output, and what they add.
     pending: VecDeque<(u64, u32)>,

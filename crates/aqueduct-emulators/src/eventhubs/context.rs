@@ -10,7 +10,7 @@ use super::node::Node;
 use super::output::Output;
 use super::shared::{Fate, Shared};
 
-/// What the links of a connection work with.
+/// The state of a connection that its sessions and links share.
 #[derive(Debug)]
 pub(super) struct Context {
     pub(super) shared: Arc<Shared>,

@@ -40,7 +40,7 @@ pub enum EventHubsFault {
     Detach(String, String),
 }
 
-/// When a fault can apply.
+/// The operations to which a fault can apply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Moment {
     Attach,

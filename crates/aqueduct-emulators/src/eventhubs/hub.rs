@@ -13,7 +13,7 @@ use super::offset::Offsets;
 use super::partition::Partition;
 use super::receivers::{Receiver, Receivers};
 
-/// What every hub of a namespace has in common.
+/// The settings that all hubs of a namespace share.
 #[derive(Clone, Debug)]
 pub(super) struct Policy {
     pub(super) offsets: Offsets,
@@ -23,7 +23,7 @@ pub(super) struct Policy {
     pub(super) throughput: Option<u32>,
 }
 
-/// A hub: its partitions, its consumer groups, and those who read.
+/// A hub with its partitions, consumer groups and receivers.
 #[derive(Debug)]
 pub(super) struct Hub {
     pub(super) created: SystemTime,

@@ -63,7 +63,7 @@ struct Delivery {
 /// The format of a batch.
 const BATCH: u64 = 0x8001_3700;
 
-/// What becomes of a link after a transfer.
+/// The state of a link after a transfer.
 #[derive(Debug)]
 pub(super) enum Next {
     Go,

@@ -145,7 +145,7 @@ impl EventHubs {
         self.shared.hubs().remove(name);
     }
 
-    /// Returns the stored events of a partition, oldest first; none if there is no such partition.
+    /// Returns the stored events of a partition, oldest first; empty if the hub or partition does not exist.
     pub fn events(&self, hub: &str, partition: usize) -> Vec<StoredEvent> {
         let mut hubs = self.shared.hubs();
         let hub = hubs.get(hub).ok();
@@ -153,8 +153,8 @@ impl EventHubs {
         log.map_or_else(Vec::new, |log| log.events().cloned().collect())
     }
 
-    /// Stores an encoded AMQP message, as a sender to that partition would. Returns false if there
-    /// is no such partition or the bytes are not a message.
+    /// Stores an encoded AMQP message, as a sender to that partition would. Returns false if the
+    /// hub or partition does not exist or the bytes are not a message.
     pub fn publish(&self, hub: &str, partition: usize, message: impl Into<Bytes>) -> bool {
         let bytes = message.into();
         let Ok(message) = amqp::read_message(&bytes) else {
@@ -237,7 +237,7 @@ impl EventHubs {
         self.shared.deliveries()
     }
 
-    /// Returns what clients did wrong so far, oldest first.
+    /// Returns the violations of the protocol by clients so far, oldest first.
     pub fn violations(&self) -> Vec<Violation> {
         self.shared.violations()
     }

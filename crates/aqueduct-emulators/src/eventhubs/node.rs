@@ -1,6 +1,6 @@
 use std::fmt;
 
-/// What a link is attached to.
+/// An address to which a link can attach.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Node {
     Cbs,

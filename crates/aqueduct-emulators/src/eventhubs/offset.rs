@@ -2,7 +2,7 @@ use std::collections::VecDeque;
 
 use super::partition::StoredEvent;
 
-/// How positions are written.
+/// The format of offsets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Offsets {
     /// Bytes from the start of the partition, as in a hub without geo-replication.

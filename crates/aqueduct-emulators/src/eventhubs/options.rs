@@ -23,7 +23,7 @@ pub(super) struct HubOptions {
     pub(super) groups: Vec<String>,
 }
 
-/// Who may connect, and how.
+/// Keys, tokens and the TLS identity.
 #[derive(Clone, Default)]
 pub(super) struct Security {
     /// Names and values of shared access keys.

@@ -27,7 +27,7 @@ pub(super) struct Outbound {
     partial: Option<Partial>,
 }
 
-/// Where the messages of a link come from.
+/// The source of a link's messages.
 #[derive(Debug)]
 pub(super) enum Feed {
     /// Replies to an address.

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::amqp::Frame;
 
-/// What is to be written to a connection, now or later.
+/// The frames of a connection that are not written yet, and those that must wait.
 #[derive(Debug)]
 pub(super) struct Output {
     latency: Duration,

@@ -1,6 +1,6 @@
 use std::fmt;
 
-/// Something a client did that AMQP or Event Hubs does not allow.
+/// A breach of the rules of AMQP or Event Hubs by a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Violation {
@@ -9,7 +9,7 @@ pub struct Violation {
     /// The rule: `delivery-id`, `delivery-tag`, `disposition`, `frame-size`, `handle`, `link-credit`,
     /// `max-message-size`, `message`, `protocol`, `session-window`, `settle-mode` or `transfer-id`.
     pub rule: &'static str,
-    /// What was expected and what came.
+    /// The expected and the received values.
     pub detail: String,
 }
 

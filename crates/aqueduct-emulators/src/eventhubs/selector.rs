@@ -1,6 +1,6 @@
 use super::amqp::Value;
 
-/// What a position is compared with.
+/// The property of events that a selector compares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Field {
     Earliest,
@@ -10,7 +10,7 @@ pub(super) enum Field {
     EnqueuedTime,
 }
 
-/// Where a receiver starts: the filter `apache.org:selector-filter:string` of its source.
+/// The start of a receiver: the filter `apache.org:selector-filter:string` of its source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Selector {
     pub(super) field: Field,

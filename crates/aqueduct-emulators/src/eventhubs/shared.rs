@@ -10,7 +10,7 @@ use super::node::Node;
 use super::options::{EventHubsOptions, Limits, Security};
 use super::report::Violation;
 
-/// What connections and the emulator's handle share.
+/// The state that connections and the emulator's handle share.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) limits: Limits,

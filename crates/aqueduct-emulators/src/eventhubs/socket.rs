@@ -12,7 +12,7 @@ use super::error::AmqpError;
 use super::shared::{Fate, Shared};
 use super::transport::Transport;
 
-/// How much is read at once.
+/// The bytes to read at once.
 const READ: usize = 64 << 10;
 
 /// Serves a connection until either side closes it.
@@ -145,7 +145,7 @@ async fn silence(connection: &Connection, mut input: impl AsyncRead + Unpin, wak
     }
 }
 
-/// When something was read and written last.
+/// The times of the last read and write.
 struct Clock {
     read: Instant,
     written: Instant,

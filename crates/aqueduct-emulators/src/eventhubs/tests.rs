@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use tokio::sync::Notify;
 
-use super::amqp::{Frame, FrameReader, Header, Incoming, Performative, Value, codes};
+use super::amqp::{Frame, FrameReader, Header, Incoming, Performative, Value, codes, read_message};
 use super::connection::Connection;
 use super::options::EventHubsOptions;
 use super::shared::Shared;
@@ -238,6 +238,58 @@ fn tags_and_handles_are_checked() {
     let end = end.iter().find(|it| it.code == codes::END).unwrap();
     let condition = end.field(0).field(0).as_str();
     assert_eq!(condition, Some("amqp:session:unattached-handle"));
+}
+
+#[test]
+fn credit_is_a_limit_and_a_drain_uses_it_up() {
+    let mut peer = Peer::attached(0);
+    let filter = vec![
+        Value::string("receiver"),
+        Value::U32(1),
+        Value::Bool(true),
+        Value::U8(1),
+        Value::U8(0),
+        Value::described(
+            0x28,
+            Value::List(vec![Value::string(
+                "orders/ConsumerGroups/$Default/Partitions/0",
+            )]),
+        ),
+        Value::described(0x29, Value::List(Vec::new())),
+    ];
+    peer.send(codes::ATTACH, filter);
+    for _ in 0..3 {
+        let bytes = Bytes::from_static(MESSAGE);
+        let message = read_message(&bytes).unwrap();
+        let mut hubs = peer.shared.hubs();
+        let hub = hubs.get("orders").unwrap();
+        hub.append(0, vec![(bytes, message)], None).unwrap();
+    }
+    let transfers = |peer: &mut Peer| {
+        let all = peer.received();
+        let transfers = all.iter().filter(|it| it.code == codes::TRANSFER).count();
+        let flow = all.into_iter().rfind(|it| it.code == codes::FLOW);
+        (transfers, flow)
+    };
+    assert_eq!(transfers(&mut peer).0, 0, "no credit yet");
+    let credit = |count: u32, credit: u32, drain: bool| {
+        let session = [1 + count, 10, 100, 10].map(Value::U32);
+        let link = [1, count, credit].map(Value::U32);
+        let mut fields: Vec<_> = session.into_iter().chain(link).collect();
+        fields.extend([Value::Null, Value::Bool(drain)]);
+        fields
+    };
+    peer.send(codes::FLOW, credit(0, 2, false));
+    assert_eq!(transfers(&mut peer).0, 2);
+    peer.send(codes::FLOW, credit(2, 7, true));
+    let (sent, flow) = transfers(&mut peer);
+    assert_eq!(sent, 1);
+    let flow = flow.unwrap();
+    assert_eq!(
+        (flow.field(5).as_u32(), flow.field(6).as_u32()),
+        (Some(9), Some(0))
+    );
+    assert_eq!(peer.shared.violations(), []);
 }
 
 #[test]

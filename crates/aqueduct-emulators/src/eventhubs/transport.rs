@@ -5,11 +5,11 @@ use ring::digest;
 
 use super::output::Output;
 
-/// How AMQP travels on a connection: as it is, or in the binary messages of a WebSocket.
+/// Carries AMQP as it is, or in the binary messages of a WebSocket.
 #[derive(Debug, Default)]
 pub(super) struct Transport {
     mode: Mode,
-    /// What goes out in frames of a WebSocket.
+    /// WebSocket frames that are not written yet.
     wrapped: BytesMut,
 }
 
@@ -26,7 +26,7 @@ enum Mode {
 const LONGEST_REQUEST: usize = 16 << 10;
 /// The longest frame of a WebSocket.
 const LONGEST_FRAME: u64 = 16 << 20;
-/// What RFC 6455 appends to the key of the client.
+/// The suffix of the client's key in the handshake of RFC 6455.
 const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 impl Transport {

@@ -2,7 +2,7 @@ use super::allowance::Allowance;
 use super::amqp::Performative;
 use super::context::Context;
 
-/// The transfers of the client in a session: which ids are due, and how many frames it may send.
+/// Tracks the transfers of the client in a session: the ids that are due and the frames it may send.
 #[derive(Debug)]
 pub(super) struct IncomingWindow {
     /// The id of the next transfer frame.

@@ -88,6 +88,20 @@ impl Value {
     }
 }
 
+/// Writes a described list of at least `least` fields; those that are missing are null.
+pub(super) fn put_performative(out: &mut BytesMut, code: u64, fields: &[Value], least: usize) {
+    out.put_u8(0);
+    Value::U64(code).encode(out);
+    let count = fields.len().max(least);
+    out.put_u8(0xd0);
+    put_compound(out, count, |out| {
+        for field in fields {
+            field.encode(out);
+        }
+        out.put_bytes(0x40, count - fields.len());
+    });
+}
+
 fn put_variable(out: &mut BytesMut, bytes: &[u8]) {
     out.put_u32(bytes.len() as u32);
     out.put_slice(bytes);

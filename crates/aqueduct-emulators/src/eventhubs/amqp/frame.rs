@@ -1,5 +1,6 @@
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
+use super::encode::put_performative;
 use super::{DecodeError, Reader, Value};
 
 /// Descriptors of performatives, outcomes and types.
@@ -122,11 +123,8 @@ impl Frame {
         out.put_u8(u8::from(sasl));
         out.put_u16(self.channel);
         if let Some(body) = &self.body {
-            let mut fields = body.fields.clone();
             // Some clients index fields without looking at the length of the list.
-            let full = codes::fields(body.code).max(fields.len());
-            fields.resize(full, Value::Null);
-            Value::described(body.code, Value::List(fields)).encode(out);
+            put_performative(out, body.code, &body.fields, codes::fields(body.code));
             out.put_slice(&body.payload);
         }
         let size = (out.len() - at) as u32;

@@ -3,7 +3,9 @@ use std::time::{Duration, UNIX_EPOCH};
 use aqueduct_emulators::EventHubsOptions;
 use fe2o3_amqp::Receiver;
 
-use super::client::{Client, encoded, event, receive, start, start_with, try_receive};
+use super::client::{
+    Client, encoded, event, is_accepted, receive, soon, start, start_with, try_receive,
+};
 
 async fn first(client: &mut Client, selector: &str) -> i64 {
     let mut receiver = client.receiver(0, selector).await;
@@ -88,13 +90,13 @@ async fn a_position_that_does_not_exist_is_refused() {
         assert!(error.contains("argument-error"), "{selector}: {error}");
     }
     let missing = client
-        .try_receiver("nobody", 0, "x-opt-offset > '-1'", None)
+        .try_receiver("missing", 0, "x-opt-offset > '-1'", None)
         .await;
     let error = match missing {
         Err(error) => format!("{error:?}"),
         Ok(mut receiver) => refusal(&mut receiver).await,
     };
-    assert!(error.contains("consumergroup:nobody"), "{error}");
+    assert!(error.contains("consumergroup:missing"), "{error}");
 }
 
 async fn refusal(receiver: &mut Receiver) -> String {
@@ -131,4 +133,20 @@ async fn groups_read_independently_and_credit_is_kept() {
         }
     }
     assert_eq!(hubs.violations(), []);
+}
+
+#[tokio::test]
+async fn hubs_are_made_and_deleted() {
+    let hubs = start().await;
+    let mut client = Client::open(&hubs).await;
+    hubs.create_hub("more", 1);
+    let mut sender = client.sender("MORE").await;
+    assert!(is_accepted(
+        &soon("send", sender.send(event("x", None))).await
+    ));
+    assert_eq!(hubs.events("more", 0).len(), 1);
+    hubs.delete_hub("more");
+    let sent = soon("send", sender.send(event("x", None))).await.unwrap();
+    assert!(format!("{sent:?}").contains("NotFound"), "{sent:?}");
+    assert_eq!(client.read("eventhub", "more", 0).await.0, 404);
 }
