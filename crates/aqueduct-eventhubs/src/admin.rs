@@ -1,7 +1,8 @@
 use std::sync::Arc;
 
 use aqueduct_core::{
-    Admin, Error, GroupName, Partition, PartitionLag, Result, StreamDescription, StreamSpec,
+    Admin, Error, ErrorKind, GroupName, Partition, PartitionLag, Result, StreamDescription,
+    StreamSpec,
 };
 use async_trait::async_trait;
 
@@ -30,7 +31,11 @@ impl EventHubsAdmin {
 #[async_trait]
 impl Admin for EventHubsAdmin {
     async fn create(&self, _: &StreamSpec) -> Result<bool> {
-        self.managed_elsewhere("creating a hub")
+        match self.hub.properties().await {
+            Ok(_) => Ok(false),
+            Err(error) if error.is(ErrorKind::NotFound) => self.managed_elsewhere("creating a hub"),
+            Err(error) => Err(error),
+        }
     }
 
     async fn describe(&self) -> Result<StreamDescription> {

@@ -9,7 +9,7 @@ pub(crate) fn partition_of(key: &str, partitions: usize) -> usize {
 }
 
 /// Returns both words of the hash lookup3 (Bob Jenkins, 2006) with zero as the seeds.
-pub(crate) fn lookup3(bytes: &[u8]) -> [u32; 2] {
+fn lookup3(bytes: &[u8]) -> [u32; 2] {
     let seed = 0xdead_beef_u32.wrapping_add(bytes.len() as u32);
     let (mut a, mut b, mut c) = (seed, seed, seed);
     let mut left = bytes;

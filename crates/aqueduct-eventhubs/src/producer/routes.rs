@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use aqueduct_core::{Error, ErrorKind, Event, Lane, PartitionId, Receipt, Result};
 
@@ -6,7 +7,7 @@ use super::connections::Connections;
 use super::link::Link;
 use crate::codec::is_partition_key;
 use crate::config::Partitioner;
-use crate::hash::{lookup3, partition_of};
+use crate::hash::partition_of;
 use crate::hub::Hub;
 
 /// The links of a producer, and the choice among them.
@@ -15,6 +16,7 @@ pub(super) struct Routes {
     partitions: Vec<(PartitionId, Link)>,
     /// Links to the hub as a whole, whose batches the service places.
     gateways: Vec<Link>,
+    next: AtomicUsize,
     connections: Arc<Connections>,
 }
 
@@ -25,8 +27,8 @@ pub(super) enum Route<'a> {
     Partition(usize),
     /// To the partition that the service chooses for that key.
     Key(&'a str),
-    /// To any partition, over the gateway of that index.
-    Gateway(usize),
+    /// To any partition: the event has no key.
+    Any,
 }
 
 impl Routes {
@@ -46,6 +48,7 @@ impl Routes {
             gateways: (0..hub.config.links)
                 .map(|_| link(name.to_string()))
                 .collect(),
+            next: AtomicUsize::new(0),
             connections,
         }
     }
@@ -62,19 +65,16 @@ impl Routes {
                 Route::Key(key)
             }
             Some(key) => Route::Partition(partition_of(key, self.partitions.len())),
-            None => {
-                let [hash, _] = event.id().with_str(|id| lookup3(id.as_bytes()));
-                Route::Gateway(hash as usize % self.gateways.len().max(1))
-            }
+            None => Route::Any,
         }
     }
 
     pub(super) fn lane(&self, route: Route<'_>) -> Lane {
-        let gateway = |index: usize| Lane(1 << 32 | index as u64);
+        const GATEWAYS: u64 = 1 << 32;
         match route {
             Route::Partition(index) => Lane(index as u64),
-            Route::Key(key) => gateway(self.gateway_of(key)),
-            Route::Gateway(index) => gateway(index),
+            Route::Key(key) => Lane(GATEWAYS + 1 + self.gateway_of(key) as u64),
+            Route::Any => Lane(GATEWAYS),
         }
     }
 
@@ -93,8 +93,11 @@ impl Routes {
                 link.send(messages, Some(key)).await?;
                 Ok(Receipt::default())
             }
-            Route::Gateway(index) => {
-                self.gateway(index)?.send(messages, None).await?;
+            Route::Any => {
+                // One after the other, so that calls side by side do not wait for each other.
+                let next = self.next.fetch_add(1, Ordering::Relaxed);
+                let link = self.gateway(next % self.gateways.len().max(1))?;
+                link.send(messages, None).await?;
                 Ok(Receipt::default())
             }
         }

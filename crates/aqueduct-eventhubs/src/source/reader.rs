@@ -238,11 +238,11 @@ impl PartitionReader for EventHubsReader {
         let max_events = max_events.max(1);
         let deadline = self.hub.runtime().now() + self.max_wait;
         loop {
+            // What is taken stays in `self` until it is returned, so that a cancelled read loses none.
             self.check_early().await?;
-            self.refill().await;
-            // No `await` between taking records and returning them, so that a cancelled read loses
-            // none.
             self.take_ready(max_events);
+            // After taking: a link that the service has closed is noticed, and gets no credit.
+            self.refill().await;
             let received = &mut self.received.records;
             if !received.is_empty() {
                 let count = received.len().min(max_events);

@@ -1,0 +1,5 @@
+//! The Event Hubs backend on its emulator.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+mod conformance;
