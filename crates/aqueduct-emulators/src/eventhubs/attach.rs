@@ -70,7 +70,8 @@ pub(super) fn attach(
         }
     }
     let count = frame.field(9).as_u32().unwrap_or(0);
-    let link = Inbound::new(channel, node, mode, count);
+    let credit = context.shared.limits.link_credit;
+    let link = Inbound::new(channel, node, mode, count, credit);
     Ok(Attached::Inbound(link))
 }
 

@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
+use super::allowance::Allowance;
 use super::amqp::{Frame, Message, Performative, Value, codes, read_batch, read_message};
 use super::context::Context;
 use super::error::AmqpError;
@@ -18,7 +19,7 @@ pub(super) struct Inbound {
     pub(super) node: Node,
     /// The client settles none, all, or either: `snd-settle-mode`.
     mode: SettleMode,
-    credit: u32,
+    credit: Allowance,
     delivery_count: u32,
     partial: Option<Delivery>,
 }
@@ -70,33 +71,35 @@ pub(super) enum Next {
 }
 
 impl Inbound {
-    pub(super) fn new(channel: u16, node: Node, mode: SettleMode, count: u32) -> Self {
+    pub(super) fn new(channel: u16, node: Node, mode: SettleMode, count: u32, credit: u32) -> Self {
         Self {
             channel,
             node,
             mode,
-            credit: 0,
+            credit: Allowance::new(credit, 0),
             delivery_count: count,
             partial: None,
         }
     }
 
-    /// Fills the credit up if half of it is used; returns delivery count and credit for a flow.
-    pub(super) fn replenish(&mut self, limit: u32) -> Option<(u32, u32)> {
-        if self.credit > limit / 2 {
-            return None;
-        }
-        self.credit = limit;
-        Some((self.delivery_count, self.credit))
+    /// Returns true if a flow should give more credit.
+    pub(super) fn is_low(&self) -> bool {
+        self.credit.is_low()
+    }
+
+    /// Returns delivery count and credit for a flow that fills the credit up.
+    pub(super) fn fill(&self) -> (u32, u32) {
+        (self.delivery_count, self.credit.limit())
+    }
+
+    /// The flow that filled the credit up ends at `position` of the output.
+    pub(super) fn filled(&mut self, position: u64) {
+        self.credit.fill(position);
     }
 
     /// Returns the id of the delivery whose frames are still coming.
     pub(super) fn partial(&self) -> Option<u32> {
         self.partial.as_ref().map(|delivery| delivery.id)
-    }
-
-    pub(super) fn flow(&self) -> (u32, u32) {
-        (self.delivery_count, self.credit)
     }
 
     /// Takes a transfer frame. `id` is the delivery's.
@@ -123,7 +126,6 @@ impl Inbound {
             None => {
                 self.check_first(frame, context);
                 self.delivery_count = self.delivery_count.wrapping_add(1);
-                self.credit = self.credit.saturating_sub(1);
                 self.partial = Some(Delivery {
                     id,
                     format: frame.field(3).as_u64().unwrap_or(0),
@@ -156,8 +158,8 @@ impl Inbound {
         }
     }
 
-    fn check_first(&self, frame: &Performative, context: &Context) {
-        if self.credit == 0 {
+    fn check_first(&mut self, frame: &Performative, context: &Context) {
+        if !self.credit.take(context.output.written()) {
             let detail = format!("a delivery on the link to {} without credit", self.node);
             context.violation("link-credit", detail);
         }

@@ -1,5 +1,6 @@
 //! Azure Event Hubs on the wire: AMQP 1.0 on a port of the loopback interface.
 
+mod allowance;
 mod amqp;
 mod attach;
 mod auth;
@@ -24,6 +25,8 @@ mod server;
 mod session;
 mod shared;
 mod socket;
+#[cfg(test)]
+mod tests;
 mod window;
 
 use std::fmt;

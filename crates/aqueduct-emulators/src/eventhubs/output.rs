@@ -10,6 +10,10 @@ use super::amqp::Frame;
 #[derive(Debug)]
 pub(super) struct Output {
     latency: Duration,
+    /// The bytes of all frames so far.
+    made: u64,
+    /// The bytes that were written so far.
+    written: u64,
     ready: BytesMut,
     /// Frames under way, in order.
     under_way: VecDeque<(Instant, Bytes)>,
@@ -25,6 +29,8 @@ impl Output {
     pub(super) fn new(latency: Duration) -> Self {
         Self {
             latency,
+            made: 0,
+            written: 0,
             ready: BytesMut::new(),
             under_way: VecDeque::new(),
             under_way_bytes: 0,
@@ -34,6 +40,7 @@ impl Output {
 
     pub(super) fn bytes(&mut self, bytes: &[u8]) {
         if self.latency.is_zero() {
+            self.made += bytes.len() as u64;
             self.ready.extend_from_slice(bytes);
         } else {
             self.delay(Bytes::copy_from_slice(bytes));
@@ -42,7 +49,9 @@ impl Output {
 
     pub(super) fn frame(&mut self, frame: &Frame) {
         if self.latency.is_zero() {
+            let before = self.ready.len();
             frame.encode(&mut self.ready);
+            self.made += (self.ready.len() - before) as u64;
         } else {
             let mut bytes = BytesMut::new();
             frame.encode(&mut bytes);
@@ -55,6 +64,7 @@ impl Output {
     }
 
     fn delay(&mut self, bytes: Bytes) {
+        self.made += bytes.len() as u64;
         self.under_way_bytes += bytes.len();
         self.under_way
             .push_back((Instant::now() + self.latency, bytes));
@@ -85,6 +95,22 @@ impl Output {
         for (_, frame) in self.slow.extract_if(.., |(due, _)| *due <= now) {
             frame.encode(&mut self.ready);
         }
+    }
+
+    /// Returns the position after the last frame.
+    pub(super) fn position(&self) -> u64 {
+        self.made
+    }
+
+    /// Counts bytes that were written.
+    pub(super) fn wrote(&mut self, bytes: usize) {
+        self.written += bytes as u64;
+    }
+
+    /// Returns the position up to which the output was written. Slow settlements are not counted
+    /// when they are made, so it may run ahead.
+    pub(super) fn written(&self) -> u64 {
+        self.written
     }
 
     pub(super) fn ready(&mut self) -> &mut BytesMut {

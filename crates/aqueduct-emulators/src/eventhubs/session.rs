@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::amqp::{Performative, Value, codes};
@@ -16,6 +16,8 @@ pub(super) struct Session {
     incoming: IncomingWindow,
     outgoing: OutgoingWindow,
     links: BTreeMap<u32, Link>,
+    /// Handles that the service detached: the client may have sent frames before it knew.
+    closed: BTreeSet<u32>,
 }
 
 /// A link, by the handle of the client, which the service uses as well.
@@ -50,6 +52,7 @@ impl Session {
             incoming: IncomingWindow::new(expected, limit),
             outgoing,
             links: BTreeMap::new(),
+            closed: BTreeSet::new(),
         }
     }
 
@@ -92,12 +95,13 @@ impl Session {
             context.violation("handle", &*detail);
             return Err(AmqpError::new("amqp:session:handle-in-use", detail));
         }
+        self.closed.remove(&handle);
         let attached = attach::attach(self.channel, handle, frame, context);
         attach::respond(self.channel, frame, &attached, context);
         let link = match attached {
             Ok(Attached::Inbound(mut link)) => {
-                let flow = link.replenish(context.shared.limits.link_credit);
-                self.send_flow(flow.map(|it| (handle, it)), context);
+                self.send_flow(Some((handle, link.fill())), context);
+                link.filled(context.output.position());
                 Link::Inbound(link)
             }
             Ok(Attached::Outbound(link)) => Link::Outbound(link),
@@ -113,8 +117,10 @@ impl Session {
     fn flow(&mut self, frame: &Performative, context: &mut Context) -> Result<(), AmqpError> {
         self.incoming.check(frame, context);
         self.outgoing.flow(frame, context);
+        let mut filled = false;
         let mut reply = frame.field(9).as_bool().unwrap_or(false).then_some(None);
-        if let Some(handle) = frame.field(4).as_u32() {
+        let handle = frame.field(4).as_u32();
+        if let Some(handle) = handle {
             let echo = reply.is_some();
             match self.links.get_mut(&handle) {
                 Some(Link::Outbound(link)) => {
@@ -131,15 +137,20 @@ impl Session {
                 }
                 Some(Link::Inbound(link)) => {
                     if echo {
-                        reply = Some(Some((handle, link.flow())));
+                        reply = Some(Some((handle, link.fill())));
+                        filled = true;
                     }
                 }
                 Some(Link::Closing) => {}
+                None if self.closed.contains(&handle) => {}
                 None => return Err(unattached(handle, context)),
             }
         }
         if let Some(link) = reply {
             self.send_flow(link, context);
+        }
+        if filled && let Some(Link::Inbound(link)) = handle.and_then(|it| self.links.get_mut(&it)) {
+            link.filled(context.output.position());
         }
         Ok(())
     }
@@ -157,6 +168,7 @@ impl Session {
                 }
                 return Ok(());
             }
+            None if self.closed.contains(&handle) => return Ok(()),
             Some(Link::Outbound(_)) => {
                 let detail = format!("a transfer on handle {handle}, where the client receives");
                 context.violation("protocol", &*detail);
@@ -166,16 +178,19 @@ impl Session {
         };
         let id = self.incoming.delivery(link.partial(), id, context);
         let next = link.transfer(id, frame, context);
-        let credit = link.replenish(context.shared.limits.link_credit);
+        let fill = link.is_low().then(|| (handle, link.fill()));
         if let Next::Detach(error) = next {
             context.detach(self.channel, handle, &error);
             self.links.insert(handle, Link::Closing);
-        } else if let Some(credit) = credit {
-            self.incoming.replenish();
-            self.send_flow(Some((handle, credit)), context);
+            return Ok(());
         }
-        if self.incoming.replenish() {
-            self.send_flow(None, context);
+        if fill.is_some() || self.incoming.is_low() {
+            self.send_flow(fill, context);
+        }
+        if fill.is_some()
+            && let Some(Link::Inbound(link)) = self.links.get_mut(&handle)
+        {
+            link.filled(context.output.position());
         }
         Ok(())
     }
@@ -184,7 +199,10 @@ impl Session {
         let handle = frame.field(0).as_u32().unwrap_or(0);
         let closed = frame.field(1).as_bool().unwrap_or(false);
         match self.links.remove(&handle) {
-            Some(Link::Closing) => return,
+            Some(Link::Closing) => {
+                self.closed.insert(handle);
+                return;
+            }
             Some(Link::Outbound(link)) => link.release(context),
             Some(Link::Inbound(_)) => {}
             None => {
@@ -196,8 +214,9 @@ impl Session {
         context.send(self.channel, codes::DETACH, fields);
     }
 
-    fn send_flow(&self, link: Option<(u32, (u32, u32))>, context: &mut Context) {
-        let (next_incoming, window) = self.incoming.state();
+    /// Sends a flow, which also opens the window of the session.
+    fn send_flow(&mut self, link: Option<(u32, (u32, u32))>, context: &mut Context) {
+        let (next_incoming, window) = self.incoming.open();
         let mut fields = vec![
             Value::U32(next_incoming),
             Value::U32(window),
@@ -209,6 +228,7 @@ impl Session {
             fields.extend([Value::Null, Value::Bool(false), Value::Bool(false)]);
         }
         context.send(self.channel, codes::FLOW, fields);
+        self.incoming.opened(context.output.position());
     }
 
     /// Gives a reply to the link it is for; returns it if that is not here.

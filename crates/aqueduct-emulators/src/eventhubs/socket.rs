@@ -75,8 +75,9 @@ where
                 feed(connection, &mut frames, &mut buffer);
             }
             written = output.write_buf(connection.context.output.ready()), if pending => {
-                if written.is_err() {
-                    return;
+                match written {
+                    Ok(bytes) => connection.context.output.wrote(bytes),
+                    Err(_) => return,
                 }
                 clock.written = Instant::now();
             }

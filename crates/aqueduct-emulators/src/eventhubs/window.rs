@@ -1,3 +1,4 @@
+use super::allowance::Allowance;
 use super::amqp::Performative;
 use super::context::Context;
 
@@ -6,8 +7,7 @@ use super::context::Context;
 pub(super) struct IncomingWindow {
     /// The id of the next transfer frame.
     expected: u32,
-    left: u32,
-    limit: u32,
+    allowance: Allowance,
     last_delivery: Option<u32>,
 }
 
@@ -15,22 +15,20 @@ impl IncomingWindow {
     pub(super) fn new(expected: u32, limit: u32) -> Self {
         Self {
             expected,
-            left: limit,
-            limit,
+            allowance: Allowance::new(limit, limit),
             last_delivery: None,
         }
     }
 
     /// Counts a transfer frame.
     pub(super) fn transfer(&mut self, context: &Context) {
-        if self.left == 0 {
+        if !self.allowance.take(context.output.written()) {
             let detail = format!(
-                "transfer {} exceeds the session's incoming window of {} frames",
-                self.expected, self.limit
+                "transfer {} exceeds the incoming window of the session",
+                self.expected
             );
             context.violation("session-window", detail);
         }
-        self.left = self.left.saturating_sub(1);
         self.expected = self.expected.wrapping_add(1);
     }
 
@@ -83,17 +81,18 @@ impl IncomingWindow {
     }
 
     /// Returns true if a flow has to open the window again.
-    pub(super) fn replenish(&mut self) -> bool {
-        if self.left > self.limit / 2 {
-            return false;
-        }
-        self.left = self.limit;
-        true
+    pub(super) fn is_low(&self) -> bool {
+        self.allowance.is_low()
     }
 
-    /// Returns next-incoming-id and incoming-window.
-    pub(super) fn state(&self) -> (u32, u32) {
-        (self.expected, self.left)
+    /// Opens the window by a flow that is made now; returns next-incoming-id and incoming-window.
+    pub(super) fn open(&mut self) -> (u32, u32) {
+        (self.expected, self.allowance.limit())
+    }
+
+    /// The flow that opened the window ends at `position` of the output.
+    pub(super) fn opened(&mut self, position: u64) {
+        self.allowance.fill(position);
     }
 }
 

@@ -1,0 +1,8 @@
+//! Event Hubs, driven by an AMQP client that is not ours.
+
+mod client;
+mod epochs;
+mod faults;
+mod positions;
+mod security;
+mod sending;
