@@ -48,9 +48,11 @@ impl Link {
         let opening = async {
             let mut slot = self.slot.lock().await;
             let open = self.ensure(&mut slot).await?;
-            // A service refuses by closing the link that it has just opened.
-            open.link.refusal()?;
-            Ok(open.link.max_message_size())
+            // A service may refuse by closing the link that it has just opened.
+            match open.link.lost() {
+                Some(refused) => Err(refused.clone()),
+                None => Ok(open.link.max_message_size()),
+            }
         };
         let opened = self.hub.runtime().timeout(limit, &self.address, opening);
         opened
@@ -108,7 +110,11 @@ impl Link {
     }
 
     async fn ensure<'a>(&self, slot: &'a mut Slot) -> Result<&'a mut Open> {
-        if slot.open.as_mut().is_some_and(|open| open.link.is_lost()) {
+        if slot
+            .open
+            .as_ref()
+            .is_some_and(|open| open.link.lost().is_some())
+        {
             slot.open = None;
         }
         if slot.open.is_none() {

@@ -36,9 +36,9 @@ impl Place {
     pub(super) fn link_from(&self) -> From {
         match (&self.offset, self.next, self.from) {
             (Some(offset), _, _) => From::AfterOffset(offset.clone()),
-            (None, Some(next), _) => From::Sequence(next),
+            (None, Some(next), _) if next > 0 => From::AfterSequence(next - 1),
             (None, None, ReadFrom::Time(time)) => From::Time(time),
-            (None, None, _) => From::Earliest,
+            (None, _, _) => From::Earliest,
         }
     }
 
@@ -91,17 +91,23 @@ mod tests {
         assert_eq!(place(ReadFrom::Earliest).link_from(), From::Earliest);
         let time = Timestamp::from_millis(5);
         assert_eq!(place(ReadFrom::Time(time)).link_from(), From::Time(time));
-        assert_eq!(place(ReadFrom::At(seven)).link_from(), From::Sequence(7));
+        assert_eq!(
+            place(ReadFrom::At(seven)).link_from(),
+            From::AfterSequence(6)
+        );
         let after = place(ReadFrom::After(seven));
         assert_eq!(after.link_from(), From::AfterOffset("geo:7".into()));
         let plain = Place::new(ReadFrom::After(seven), None).unwrap();
-        assert_eq!(plain.link_from(), From::Sequence(8));
+        assert_eq!(plain.link_from(), From::AfterSequence(7));
+
+        let zero = Place::new(ReadFrom::At(Position::new(0)), None).unwrap();
+        assert_eq!(zero.link_from(), From::Earliest);
 
         let mut going = place(ReadFrom::Earliest);
         going.passed(3, Some("geo:3"));
         assert_eq!(going.link_from(), From::AfterOffset("geo:3".into()));
         going.passed(4, None);
-        assert_eq!(going.link_from(), From::Sequence(5));
+        assert_eq!(going.link_from(), From::AfterSequence(4));
         assert_eq!(going.shown(), "after:4");
     }
 

@@ -40,10 +40,22 @@ struct Opening {
 enum Link {
     Closed,
     Opening(BoxFuture<'static, Result<ReceiverLink>>),
-    Open(Box<ReceiverLink>),
+    Open(Box<OpenLink>),
+    /// It was lost in a way that the caller must know of.
+    Lost(Error),
     /// Reading cannot go on: events are lost, or another reader took over.
     Failed(Error),
 }
+
+/// An open link.
+struct OpenLink {
+    link: ReceiverLink,
+    opened: Instant,
+}
+
+/// The age at which a link that is lost is opened again without a word. One that is lost sooner may be
+/// refused in this way, and the next one too: the caller decides.
+const PROVEN: Duration = Duration::from_secs(1);
 
 /// What was received and not returned yet.
 #[derive(Default)]
@@ -92,7 +104,7 @@ impl EventHubsReader {
             let Link::Open(link) = &mut self.link else {
                 return;
             };
-            match link.receive_now() {
+            match link.link.receive_now() {
                 None => return,
                 Some(Ok(incoming)) => self.accept(incoming),
                 Some(Err(error)) => return self.lost(error),
@@ -163,15 +175,22 @@ impl EventHubsReader {
     fn lost(&mut self, error: Error) {
         self.received.early = None;
         self.prefetch.credit = 0;
-        // Opening again would take the link back from the reader that has it now.
-        self.link = match error.is(ErrorKind::Revoked) {
-            true => Link::Failed(error),
-            false => {
-                self.prefetch.metrics.reconnects.increment(1);
-                tracing::info!(partition = %self.partition, %error, "the link was lost, and is opened again");
-                Link::Closed
-            }
+        let now = self.hub.runtime().now();
+        let is_proven = match &self.link {
+            Link::Open(open) => self.prefetch.has_received || now.since(open.opened) >= PROVEN,
+            _ => false,
         };
+        self.link = if error.is(ErrorKind::Revoked) {
+            // Opening again would take the link back from the reader that has it now.
+            Link::Failed(error)
+        } else if error.is_retryable() && is_proven {
+            tracing::info!(partition = %self.partition, %error, "the link was lost, and is opened again");
+            Link::Closed
+        } else {
+            Link::Lost(error)
+        };
+        self.prefetch.metrics.reconnects.increment(1);
+        self.prefetch.has_received = false;
     }
 
     /// Waits until there is something to return, until `deadline` at most.
@@ -179,9 +198,17 @@ impl EventHubsReader {
         let sleep = self.hub.runtime().sleep_until(deadline);
         match &mut self.link {
             Link::Failed(error) => return Err(error.clone()),
+            Link::Lost(error) => {
+                let error = error.clone();
+                self.link = Link::Closed;
+                return Err(error);
+            }
             Link::Closed => self.link = Link::Opening(self.open_link()),
             Link::Opening(opening) => match select(opening, sleep).await {
-                Either::Left((Ok(link), _)) => self.link = Link::Open(Box::new(link)),
+                Either::Left((Ok(link), _)) => {
+                    let opened = self.hub.runtime().now();
+                    self.link = Link::Open(Box::new(OpenLink { link, opened }));
+                }
                 Either::Left((Err(error), _)) => {
                     self.link = match error.is(ErrorKind::Revoked) {
                         true => Link::Failed(error.clone()),
@@ -191,8 +218,8 @@ impl EventHubsReader {
                 }
                 Either::Right(_) => return Ok(false),
             },
-            Link::Open(link) => {
-                let receive = Box::pin(link.receive());
+            Link::Open(open) => {
+                let receive = Box::pin(open.link.receive());
                 let outcome = match select(receive, sleep).await {
                     Either::Left((outcome, _)) => outcome,
                     Either::Right(_) => return Ok(false),
@@ -208,8 +235,8 @@ impl EventHubsReader {
 
     /// Lets the service send more before what it sent is used up.
     async fn refill(&mut self) {
-        if let (Link::Open(link), Some(credit)) = (&mut self.link, self.prefetch.due()) {
-            match link.grant(credit).await {
+        if let (Link::Open(open), Some(credit)) = (&mut self.link, self.prefetch.due()) {
+            match open.link.grant(credit).await {
                 Ok(()) => self.prefetch.credit = credit,
                 // The next receive says why.
                 Err(error) => tracing::debug!(%error, "no credit was granted"),
@@ -276,6 +303,8 @@ struct Prefetch {
     /// The events that the service may still send.
     credit: u32,
     window: u32,
+    /// Whether anything came over the link that is open.
+    has_received: bool,
     /// The oldest sequence number when reading began.
     first_kept: i64,
     metrics: Reading,
@@ -296,6 +325,7 @@ impl Prefetch {
             average: 0,
             credit: 0,
             window: FIRST.min(most),
+            has_received: false,
             first_kept: properties.first,
             metrics: Reading::new(hub, &request.partition),
         }
@@ -304,6 +334,7 @@ impl Prefetch {
     /// Counts an event of that size.
     fn received(&mut self, size: usize) {
         self.credit = self.credit.saturating_sub(1);
+        self.has_received = true;
         self.average = match self.average {
             0 => size.max(1),
             average => (average * 15 + size).div_ceil(16),

@@ -28,8 +28,9 @@ pub(crate) enum From {
     Earliest,
     /// Events stored at that time or later.
     Time(Timestamp),
-    /// Events of that sequence number or a higher one.
-    Sequence(i64),
+    /// Events after that sequence number. The service refuses one beyond the last event, so what comes
+    /// next is never asked for by its own number.
+    AfterSequence(i64),
     /// Events after that offset.
     AfterOffset(String),
 }
@@ -133,8 +134,8 @@ impl From {
                 let offset = offset.replace('\'', "''");
                 format!("amqp.annotation.x-opt-offset > '{offset}'")
             }
-            Self::Sequence(number) => {
-                format!("amqp.annotation.x-opt-sequence-number >= '{number}'")
+            Self::AfterSequence(number) => {
+                format!("amqp.annotation.x-opt-sequence-number > '{number}'")
             }
             // The service has no inclusive comparison of times, and keeps milliseconds.
             Self::Time(time) => {
@@ -158,7 +159,7 @@ mod tests {
         for (from, expected) in [
             (From::Earliest, "x-opt-offset > '-1'"),
             (From::AfterOffset("1:4'7".into()), "x-opt-offset > '1:4''7'"),
-            (From::Sequence(42), "x-opt-sequence-number >= '42'"),
+            (From::AfterSequence(42), "x-opt-sequence-number > '42'"),
             (From::Time(time), "x-opt-enqueued-time > '1700000000122'"),
             (From::Time(later), "x-opt-enqueued-time > '1700000000123'"),
         ] {
