@@ -7,9 +7,10 @@ use aqueduct_emulators::{EventHubs, EventHubsOptions};
 
 const USAGE: &str =
     "usage: eventhubs [--port PORT] [--hub NAME:PARTITIONS]... [--group HUB:GROUP]...
-                 [--key NAME:VALUE]... [--opaque-offsets]
+                 [--key NAME:VALUE]... [--opaque-offsets] [--latency MILLISECONDS]
+                 [--retained EVENTS] [--certificate FILE --private-key FILE]
 
-Serves Azure Event Hubs over plain AMQP on 127.0.0.1 until it is stopped. The first line of its
+Serves Azure Event Hubs over AMQP, with a certificate (PEM) over TLS, on 127.0.0.1 until it is stopped. The first line of its
 output is the connection string; what clients do wrong goes to the standard error. Without --port it takes a free port; without --hub it has one hub,
 `events`, with 4 partitions.";
 
@@ -51,6 +52,7 @@ async fn tell_violations(hubs: &EventHubs) {
 
 fn options(mut arguments: impl Iterator<Item = String>) -> Result<EventHubsOptions, String> {
     let (mut hubs, mut groups) = (Vec::new(), Vec::new());
+    let (mut certificate, mut private_key) = (None, None);
     let mut options = EventHubsOptions::new();
     while let Some(argument) = arguments.next() {
         if argument == "--opaque-offsets" {
@@ -76,16 +78,28 @@ fn options(mut arguments: impl Iterator<Item = String>) -> Result<EventHubsOptio
                 let (name, key) = pair()?;
                 options = options.with_key(&name, &key);
             }
+            "--latency" => {
+                let latency = number(&argument, &value)?;
+                options = options.with_latency(Duration::from_millis(latency as u64));
+            }
+            "--retained" => {
+                options = options.with_retained_events(number(&argument, &value)?);
+            }
+            "--certificate" => certificate = Some(read(&value)?),
+            "--private-key" => private_key = Some(read(&value)?),
             other => return Err(format!("unknown option {other}")),
         }
     }
+    options = match (certificate, private_key) {
+        (Some(certificate), Some(key)) => options.with_tls(&certificate, &key),
+        (None, None) => options,
+        _ => return Err("--certificate and --private-key belong together".to_owned()),
+    };
     if hubs.is_empty() {
         hubs.push(("events".to_owned(), "4".to_owned()));
     }
     for (name, partitions) in &hubs {
-        let count = partitions.parse();
-        let count = count.map_err(|_| format!("invalid number of partitions {partitions}"))?;
-        options = options.with_hub(name, count);
+        options = options.with_hub(name, number("--hub", partitions)?);
     }
     for (hub, group) in &groups {
         if !hubs.iter().any(|(name, _)| name.eq_ignore_ascii_case(hub)) {
@@ -94,4 +108,13 @@ fn options(mut arguments: impl Iterator<Item = String>) -> Result<EventHubsOptio
         options = options.with_consumer_group(hub, group);
     }
     Ok(options)
+}
+
+fn number(argument: &str, value: &str) -> Result<usize, String> {
+    let number = value.parse();
+    number.map_err(|_| format!("{argument}: `{value}` is not a number"))
+}
+
+fn read(path: &str) -> Result<String, String> {
+    std::fs::read_to_string(path).map_err(|error| format!("{path}: {error}"))
 }

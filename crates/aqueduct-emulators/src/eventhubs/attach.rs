@@ -39,9 +39,14 @@ pub(super) fn attach(
     let terminus = frame.field(if receives { 5 } else { 6 });
     let address = terminus.field(0).as_str().unwrap_or_default();
     let node = Node::parse(address).ok_or_else(|| AmqpError::not_found(address))?;
-    let fault = context.shared.fault(&node, Moment::Attach);
-    if let Some(EventHubsFault::RefuseAttach(condition, text)) = fault {
-        return Err(AmqpError::new(&condition, text));
+    match context.shared.fault(&node, Moment::Attach) {
+        Some(EventHubsFault::RefuseAttach(condition, text)) => {
+            return Err(AmqpError::new(&condition, text));
+        }
+        Some(EventHubsFault::Redirect(host, port)) => {
+            return Err(AmqpError::redirect(&host, port, address));
+        }
+        _ => {}
     }
     if !is_open_to_all(&node) {
         let security = &context.shared.security;

@@ -1,10 +1,11 @@
 use super::amqp::{Value, codes};
 
 /// An error as AMQP carries it: a condition and a description.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct AmqpError {
     pub(super) condition: String,
     pub(super) description: String,
+    info: Value,
 }
 
 impl AmqpError {
@@ -12,11 +13,28 @@ impl AmqpError {
         Self {
             condition: condition.to_owned(),
             description: description.into(),
+            info: Value::Null,
         }
     }
 
     pub(super) fn stolen(by: &str) -> Self {
         Self::new("amqp:link:stolen", by)
+    }
+
+    /// Sends a link to another container.
+    pub(super) fn redirect(host: &str, port: u16, address: &str) -> Self {
+        let text = format!("The link is redirected to {host}:{port}.");
+        let entry = |key: &str, value| (Value::symbol(key), value);
+        let info = vec![
+            entry("hostname", Value::string(host)),
+            entry("network-host", Value::string(host)),
+            entry("port", Value::U16(port)),
+            entry("address", Value::string(address)),
+        ];
+        Self {
+            info: Value::Map(info),
+            ..Self::new("amqp:link:redirect", text)
+        }
     }
 
     pub(super) fn not_found(address: &str) -> Self {
@@ -42,6 +60,7 @@ impl AmqpError {
         let fields = vec![
             Value::symbol(&self.condition),
             Value::string(&self.description),
+            self.info.clone(),
         ];
         Value::described(codes::ERROR, Value::List(fields))
     }

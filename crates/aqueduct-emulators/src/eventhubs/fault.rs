@@ -16,7 +16,8 @@ pub enum EventHubsFault {
     /// The connection stays open, and nothing comes from the service any more: no settlement, no
     /// event, no heartbeat.
     Silence,
-    /// A delivery is rejected with `com.microsoft:server-busy`; an attach is refused with it.
+    /// A delivery is rejected with `com.microsoft:server-busy`; a receiver is detached
+    /// with it before its next event.
     Busy,
     /// A request to `$cbs` or `$management` gets status 401; another link is detached with
     /// `amqp:unauthorized-access`.
@@ -33,6 +34,8 @@ pub enum EventHubsFault {
     LoseSettlement,
     /// The next attach is refused with that condition and description.
     RefuseAttach(String, String),
+    /// The next attach is refused with `amqp:link:redirect` to that host and port.
+    Redirect(String, u16),
     /// The link is detached with that condition and description. A delivery is not stored.
     Detach(String, String),
 }
@@ -52,7 +55,7 @@ pub(super) enum Moment {
 impl EventHubsFault {
     fn applies(&self, moment: Moment) -> bool {
         match self {
-            Self::RefuseAttach(..) => moment == Moment::Attach,
+            Self::RefuseAttach(..) | Self::Redirect(..) => moment == Moment::Attach,
             Self::CutMidDelivery => moment == Moment::Part,
             Self::Cut | Self::Silence | Self::Detach(..) | Self::Unauthorized => {
                 matches!(moment, Moment::Delivery | Moment::Event)

@@ -64,7 +64,7 @@ struct Delivery {
 const BATCH: u64 = 0x8001_3700;
 
 /// What becomes of a link after a transfer.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Next {
     Go,
     Detach(AmqpError),

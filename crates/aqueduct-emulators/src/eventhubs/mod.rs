@@ -27,14 +27,16 @@ mod shared;
 mod socket;
 #[cfg(test)]
 mod tests;
+mod transport;
 mod window;
 
 use std::fmt;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use tokio::task::AbortHandle;
+use tokio_rustls::TlsAcceptor;
 
 pub use self::fault::EventHubsFault;
 pub use self::options::EventHubsOptions;
@@ -42,13 +44,18 @@ pub use self::partition::StoredEvent;
 pub use self::report::Violation;
 use self::shared::{Fate, Shared};
 
-/// A namespace of Event Hubs in memory, served on the loopback interface. Dropping it closes its
-/// connections and its port.
+/// A namespace of Event Hubs in memory, served on the loopback interface, over AMQP 1.0 as it is and
+/// in WebSockets. Dropping it closes its connections and its port.
 pub struct EventHubs {
     shared: Arc<Shared>,
-    port: u16,
-    tls: bool,
+    tls: Option<TlsAcceptor>,
     key: (String, String),
+    listening: Mutex<Listening>,
+}
+
+/// The port and the task that accepts connections on it.
+struct Listening {
+    port: u16,
     accepting: AbortHandle,
 }
 
@@ -62,8 +69,8 @@ impl EventHubs {
         let tls = tls
             .map(|(chain, key)| server::tls(chain, key))
             .transpose()?;
-        let listener = server::listen(options.port).await?;
-        let port = listener.local_addr()?.port();
+        let shared = Arc::new(Shared::new(&options));
+        let listening = listen(options.port, tls.clone(), &shared).await?;
         let key = options.security.keys.first().cloned();
         let key = key.unwrap_or_else(|| {
             (
@@ -71,43 +78,56 @@ impl EventHubs {
                 "SAS_KEY_VALUE".to_owned(),
             )
         });
-        let shared = Arc::new(Shared::new(&options));
-        let is_tls = tls.is_some();
-        let accepting = tokio::spawn(server::accept(listener, tls, Arc::clone(&shared)));
         Ok(Self {
             shared,
-            port,
-            tls: is_tls,
+            tls,
             key,
-            accepting: accepting.abort_handle(),
+            listening: Mutex::new(listening),
         })
+    }
+
+    /// Moves to another free port: connections are cut and the old port is closed.
+    ///
+    /// # Errors
+    /// If no port can be opened; then nothing has changed.
+    pub async fn move_port(&self) -> io::Result<u16> {
+        let moved = listen(0, self.tls.clone(), &self.shared).await?;
+        let port = moved.port;
+        let before = std::mem::replace(&mut *self.listening(), moved);
+        before.accepting.abort();
+        Ok(port)
+    }
+
+    fn listening(&self) -> MutexGuard<'_, Listening> {
+        self.listening
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns its URL, for the option `endpoint`: `amqp://127.0.0.1:PORT`, or
     /// `amqps://localhost:PORT` with TLS.
     pub fn endpoint(&self) -> String {
-        if self.tls {
-            format!("amqps://localhost:{}", self.port)
+        let port = self.port();
+        if self.tls.is_some() {
+            format!("amqps://localhost:{port}")
         } else {
-            format!("amqp://127.0.0.1:{}", self.port)
+            format!("amqp://127.0.0.1:{port}")
         }
     }
 
     /// Returns its port on the loopback interface.
     pub fn port(&self) -> u16 {
-        self.port
+        self.listening().port
     }
 
     /// Returns a connection string without a hub, with the first key of the options. Without TLS it
     /// ends with `UseDevelopmentEmulator=true`, which makes Microsoft's clients speak plain AMQP.
     pub fn connection_string(&self) -> String {
         let (name, key) = &self.key;
-        let host = if self.tls { "localhost" } else { "127.0.0.1" };
-        let port = self.port;
-        let emulator = if self.tls {
-            ""
-        } else {
-            ";UseDevelopmentEmulator=true"
+        let port = self.port();
+        let (host, emulator) = match self.tls {
+            Some(_) => ("localhost", ""),
+            None => ("127.0.0.1", ";UseDevelopmentEmulator=true"),
         };
         format!(
             "Endpoint=sb://{host}:{port};SharedAccessKeyName={name};SharedAccessKey={key}{emulator}"
@@ -223,9 +243,23 @@ impl EventHubs {
     }
 }
 
+async fn listen(
+    port: u16,
+    tls: Option<TlsAcceptor>,
+    shared: &Arc<Shared>,
+) -> io::Result<Listening> {
+    let listener = server::listen(port).await?;
+    let port = listener.local_addr()?.port();
+    let accepting = tokio::spawn(server::accept(listener, tls, Arc::clone(shared)));
+    Ok(Listening {
+        port,
+        accepting: accepting.abort_handle(),
+    })
+}
+
 impl Drop for EventHubs {
     fn drop(&mut self) {
-        self.accepting.abort();
+        self.listening().accepting.abort();
     }
 }
 

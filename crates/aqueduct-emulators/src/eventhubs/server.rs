@@ -1,6 +1,7 @@
 use std::io;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -26,8 +27,11 @@ pub(super) async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, shar
             accepted = listener.accept() => accepted,
             Some(_) = connections.join_next() => continue,
         };
-        // The client of a connection that fails here learns it by itself.
-        let Ok((stream, _)) = stream else { continue };
+        let Ok((stream, _)) = stream else {
+            // Such as too many open files: it may take a while until one is closed.
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            continue;
+        };
         stream.set_nodelay(true).ok();
         let (tls, shared) = (tls.clone(), Arc::clone(&shared));
         connections.spawn(async move {

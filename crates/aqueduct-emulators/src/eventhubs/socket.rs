@@ -10,6 +10,7 @@ use super::amqp::FrameReader;
 use super::connection::{Connection, Step};
 use super::error::AmqpError;
 use super::shared::{Fate, Shared};
+use super::transport::Transport;
 
 /// How much is read at once.
 const READ: usize = 64 << 10;
@@ -50,7 +51,8 @@ where
     let (mut input, mut output) = tokio::io::split(stream);
     let mut clock = Clock::new();
     let mut frames = FrameReader::default();
-    let mut buffer = BytesMut::new();
+    let mut transport = Transport::default();
+    let (mut raw, mut buffer) = (BytesMut::new(), BytesMut::new());
     loop {
         connection.pump();
         match fate(connection) {
@@ -58,25 +60,33 @@ where
             Some(Fate::Silence) => return silence(connection, input, wake).await,
             None => {}
         }
-        let pending = !connection.context.output.ready().is_empty();
+        let pending = !transport.wrap(&mut connection.context.output).is_empty();
         if connection.is_closed() && !pending && connection.context.output.due().is_none() {
             // The peer reads the close before the end of the stream, or it is gone already.
             output.shutdown().await.ok();
             return;
         }
         let due = clock.due(connection);
-        buffer.reserve(READ);
+        let target = match transport.is_plain() {
+            true => &mut buffer,
+            false => &mut raw,
+        };
+        target.reserve(READ);
         tokio::select! {
-            read = input.read_buf(&mut buffer) => {
+            read = input.read_buf(target) => {
                 match read {
                     Ok(0) | Err(_) => return,
                     Ok(_) => clock.read = Instant::now(),
                 }
-                feed(connection, &mut frames, &mut buffer);
+                match transport.unwrap(&mut raw, &mut buffer) {
+                    Ok(true) => feed(connection, &mut frames, &mut buffer),
+                    Ok(false) => return,
+                    Err(detail) => connection.fail("protocol", &detail),
+                }
             }
-            written = output.write_buf(connection.context.output.ready()), if pending => {
+            written = output.write_buf(transport.wrap(&mut connection.context.output)), if pending => {
                 match written {
-                    Ok(bytes) => connection.context.output.wrote(bytes),
+                    Ok(bytes) => transport.wrote(bytes, &mut connection.context.output),
                     Err(_) => return,
                 }
                 clock.written = Instant::now();
@@ -84,7 +94,7 @@ where
             () = wake.notified() => {}
             () = sleep_until(due) => clock.tick(connection),
         }
-        if !connection.context.output.ready().is_empty() {
+        if !transport.wrap(&mut connection.context.output).is_empty() {
             // TLS keeps what is written until it is flushed.
             continue;
         }

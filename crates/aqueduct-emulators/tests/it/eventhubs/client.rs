@@ -1,7 +1,9 @@
 use std::future::Future;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aqueduct_emulators::{EventHubs, EventHubsOptions};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use fe2o3_amqp::connection::ConnectionHandle;
 use fe2o3_amqp::link::{ReceiverAttachError, RecvError, SendError, SenderAttachError};
 use fe2o3_amqp::session::SessionHandle;
@@ -9,11 +11,12 @@ use fe2o3_amqp::types::definitions::Fields;
 use fe2o3_amqp::types::messaging::annotations::{AnnotationKey, Annotations};
 use fe2o3_amqp::types::messaging::message::__private::Serializable;
 use fe2o3_amqp::types::messaging::{
-    ApplicationProperties, Batch, Body, Data, DeliveryAnnotations, Message, MessageAnnotations,
-    Outcome, Properties, Source,
+    ApplicationProperties, Batch, Body, Data, Message, MessageAnnotations, Outcome, Properties,
+    Source,
 };
 use fe2o3_amqp::types::primitives::{Binary, SimpleValue, Symbol, Value};
 use fe2o3_amqp::{Connection, Receiver, Sendable, Sender, Session};
+use ring::hmac;
 use serde_amqp::described::Described;
 use serde_amqp::descriptor::Descriptor;
 
@@ -66,14 +69,15 @@ pub(crate) struct Seen {
 
 impl Client {
     pub(crate) async fn open(hubs: &EventHubs) -> Self {
-        Self::open_with_frames(hubs, 64 << 10).await
+        Self::connect(&hubs.endpoint(), 64 << 10).await
     }
 
-    pub(crate) async fn open_with_frames(hubs: &EventHubs, frame: u32) -> Self {
+    /// Opens a connection that takes frames of that size.
+    pub(crate) async fn connect(url: &str, frame: u32) -> Self {
         let builder = Connection::builder()
             .container_id("test")
             .max_frame_size(frame);
-        let opened = soon("open", builder.open(hubs.endpoint().as_str())).await;
+        let opened = soon("open", builder.open(url)).await;
         Self::over(opened.unwrap()).await
     }
 
@@ -179,10 +183,62 @@ impl Client {
         (status, reply)
     }
 
+    /// Reads a hub or partition from `$management`.
+    pub(crate) async fn read(
+        &mut self,
+        kind: &str,
+        hub: &str,
+        partition: usize,
+    ) -> (i32, Message<Body<Value>>) {
+        let text = |text: &str| SimpleValue::String(text.to_owned());
+        let properties = vec![
+            ("operation", text("READ")),
+            ("name", text(hub)),
+            ("type", text(&format!("com.microsoft:{kind}"))),
+            ("partition", text(&partition.to_string())),
+        ];
+        self.request("$management", properties, Value::Null).await
+    }
+
+    pub(crate) async fn last_sequence_number(&mut self, hub: &str, partition: usize) -> i64 {
+        let (status, reply) = self.read("partition", hub, partition).await;
+        assert_eq!(status, 200);
+        match field(&reply, "last_enqueued_sequence_number") {
+            Value::Long(last) => last,
+            other => panic!("last sequence number {other:?}"),
+        }
+    }
+
+    /// Puts a token; returns the status and the properties of the reply.
+    pub(crate) async fn put(&mut self, audience: &str, token: String) -> (i32, String) {
+        let text = |text: &str| SimpleValue::String(text.to_owned());
+        let properties = vec![
+            ("operation", text("put-token")),
+            ("type", text("servicebus.windows.net:sastoken")),
+            ("name", text(audience)),
+        ];
+        let put = self.request("$cbs", properties, Value::String(token));
+        let (status, reply) = put.await;
+        (status, format!("{:?}", reply.application_properties))
+    }
+
     pub(crate) async fn close(mut self) {
         self.session.end().await.unwrap();
         self.connection.close().await.unwrap();
     }
+}
+
+/// A shared access signature.
+pub(crate) fn token(name: &str, resource: &str, key: &str, expires_in: i64) -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let expiry = now.as_secs() as i64 + expires_in;
+    let encode =
+        |text: &str| url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
+    let resource = encode(resource);
+    let signing = hmac::Key::new(hmac::HMAC_SHA256, key.as_bytes());
+    let signature = hmac::sign(&signing, format!("{resource}\n{expiry}").as_bytes());
+    let signature = encode(&STANDARD.encode(signature));
+    format!("SharedAccessSignature sr={resource}&sig={signature}&se={expiry}&skn={name}")
 }
 
 /// A message with a data body, and a partition key.
@@ -206,14 +262,14 @@ pub(crate) fn encoded(message: Message<Data>) -> Vec<u8> {
 
 /// A batch of messages.
 pub(crate) fn batch(messages: Vec<Message<Data>>, key: Option<&str>) -> Sendable<Batch<Data>> {
-    let data = messages
-        .into_iter()
-        .map(|message| Data(Binary::from(encoded(message))));
-    let envelope = event("", key);
-    let mut message = Message::builder()
-        .data_batch(data.collect::<Vec<_>>())
-        .build();
-    message.message_annotations = envelope.message_annotations;
+    encoded_batch(messages.into_iter().map(encoded).collect(), key)
+}
+
+/// A batch of encoded messages.
+pub(crate) fn encoded_batch(messages: Vec<Vec<u8>>, key: Option<&str>) -> Sendable<Batch<Data>> {
+    let data = messages.into_iter().map(Data::from);
+    let mut message = Message::builder().data_batch(data).build();
+    message.message_annotations = event("", key).message_annotations;
     Sendable::builder()
         .message(message)
         .message_format(BATCH)
@@ -236,41 +292,55 @@ pub(crate) async fn try_receive(receiver: &mut Receiver) -> Result<Seen, RecvErr
 }
 
 fn seen(message: Message<Body<Value>>) -> Seen {
+    let (sequence_number, offset, key) = annotations(&message);
+    let last = message.delivery_annotations.as_ref();
+    let last = last.and_then(|it| get(&it.0, "last_enqueued_sequence_number"));
     let body = match message.body {
         Body::Data(data) => data.into_iter().flat_map(|it| it.0.into_vec()).collect(),
         other => panic!("body {other:?}"),
     };
-    let annotations = message.message_annotations.unwrap().0;
-    let get =
-        |map: &Annotations, key: &str| map.get(&Symbol::from(key) as &dyn AnnotationKey).cloned();
-    let Some(Value::Long(sequence_number)) = get(&annotations, "x-opt-sequence-number") else {
-        panic!("no sequence number in {annotations:?}");
-    };
-    let Some(Value::String(offset)) = get(&annotations, "x-opt-offset") else {
-        panic!("no offset in {annotations:?}");
-    };
-    assert!(matches!(
-        get(&annotations, "x-opt-enqueued-time"),
-        Some(Value::Timestamp(_))
-    ));
-    let key = match get(&annotations, "x-opt-partition-key") {
-        Some(Value::String(key)) => Some(key),
-        None => None,
-        other => panic!("partition key {other:?}"),
-    };
-    let last = message
-        .delivery_annotations
-        .and_then(
-            |DeliveryAnnotations(it)| match get(&it, "last_enqueued_sequence_number") {
-                Some(Value::Long(last)) => Some(last),
-                _ => None,
-            },
-        );
     Seen {
         body,
         sequence_number,
         offset,
         key,
-        last,
+        last: last.map(|last| match last {
+            Value::Long(last) => last,
+            other => panic!("last sequence number {other:?}"),
+        }),
     }
+}
+
+/// Returns sequence number, offset and partition key.
+pub(crate) fn annotations(message: &Message<Body<Value>>) -> (i64, String, Option<String>) {
+    let map = &message.message_annotations.as_ref().unwrap().0;
+    let Some(Value::Long(sequence_number)) = get(map, "x-opt-sequence-number") else {
+        panic!("no sequence number in {map:?}");
+    };
+    let Some(Value::String(offset)) = get(map, "x-opt-offset") else {
+        panic!("no offset in {map:?}");
+    };
+    let time = get(map, "x-opt-enqueued-time");
+    assert!(matches!(time, Some(Value::Timestamp(_))), "{time:?}");
+    let key = match get(map, "x-opt-partition-key") {
+        Some(Value::String(key)) => Some(key),
+        None => None,
+        other => panic!("partition key {other:?}"),
+    };
+    (sequence_number, offset, key)
+}
+
+fn get(map: &Annotations, key: &str) -> Option<Value> {
+    map.get(&Symbol::from(key) as &dyn AnnotationKey).cloned()
+}
+
+/// Returns a field of the body of a reply of `$management`.
+pub(crate) fn field(reply: &Message<Body<Value>>, name: &str) -> Value {
+    let Body::Value(body) = &reply.body else {
+        panic!("{reply:?}");
+    };
+    let Value::Map(map) = &body.0 else {
+        panic!("{reply:?}");
+    };
+    map.get(&Value::String(name.to_owned())).cloned().unwrap()
 }

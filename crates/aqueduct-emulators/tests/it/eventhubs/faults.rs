@@ -212,3 +212,31 @@ async fn latency_is_added_to_each_round_trip() {
     }
     assert!(began.elapsed() >= 5 * latency);
 }
+
+#[tokio::test]
+async fn a_link_is_redirected_and_the_port_moves() {
+    let hubs = start().await;
+    let mut client = Client::open(&hubs).await;
+    let redirect = EventHubsFault::Redirect("elsewhere.example".to_owned(), 5671);
+    hubs.inject("orders", redirect);
+    let refused = match client.try_sender("orders").await {
+        Err(error) => format!("{error:?}"),
+        Ok(mut sender) => format!("{:?}", soon("refusal", sender.on_detach()).await),
+    };
+    assert!(
+        refused.contains("Redirect") && refused.contains("elsewhere.example"),
+        "{refused}"
+    );
+    hubs.publish("orders", 0, encoded(event("one", None)));
+    let before = hubs.port();
+    assert_ne!(hubs.move_port().await.unwrap(), before);
+    until("the connection is cut", || hubs.connections() == 0).await;
+    assert!(
+        tokio::net::TcpStream::connect(("127.0.0.1", before))
+            .await
+            .is_err()
+    );
+    let mut client = Client::open(&hubs).await;
+    let mut receiver = client.receiver(0, EARLIEST).await;
+    assert_eq!(receive(&mut receiver).await.body, b"one");
+}

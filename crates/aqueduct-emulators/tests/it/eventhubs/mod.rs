@@ -3,6 +3,8 @@
 mod client;
 mod epochs;
 mod faults;
+mod idle;
 mod positions;
+mod readme;
 mod security;
 mod sending;

@@ -1,46 +1,14 @@
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use aqueduct_emulators::{EventHubs, EventHubsOptions};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use fe2o3_amqp::types::primitives::{SimpleValue, Value};
-use ring::hmac;
+use fe2o3_amqp_ws::WebSocketStream;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::crypto::ring::default_provider;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
-use super::client::{Client, event, is_accepted, receive, soon, start_with};
-
-fn token(resource: &str, key: &str, expires_in: i64) -> String {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap()
-        .as_secs() as i64;
-    let expiry = now + expires_in;
-    let encode =
-        |text: &str| url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
-    let resource = encode(resource);
-    let signing = hmac::Key::new(hmac::HMAC_SHA256, key.as_bytes());
-    let signature = hmac::sign(&signing, format!("{resource}\n{expiry}").as_bytes());
-    let signature = encode(&STANDARD.encode(signature));
-    format!("SharedAccessSignature sr={resource}&sig={signature}&se={expiry}&skn=root")
-}
-
-async fn put(client: &mut Client, audience: &str, token: String) -> (i32, String) {
-    let text = |text: &str| SimpleValue::String(text.to_owned());
-    let properties = vec![
-        ("operation", text("put-token")),
-        ("type", text("servicebus.windows.net:sastoken")),
-        ("name", text(audience)),
-    ];
-    let (status, reply) = client
-        .request("$cbs", properties, Value::String(token))
-        .await;
-    (status, format!("{:?}", reply.application_properties))
-}
+use super::client::{Client, event, is_accepted, receive, soon, start_with, token};
 
 async fn send(client: &mut Client) -> Result<(), String> {
     let mut sender = client
@@ -63,21 +31,23 @@ async fn a_valid_token_opens_its_hub_and_nothing_else_does() {
     assert!(refused.contains("UnauthorizedAccess"), "{refused}");
     let audience = "amqp://localhost/orders";
     let bad = [
-        (token(audience, "wrong", 60), "InvalidSignature"),
-        (token(audience, "secret", -1), "ExpiredToken"),
+        (token("root", audience, "wrong", 60), "InvalidSignature"),
+        (token("root", audience, "secret", -1), "ExpiredToken"),
         (
-            token("amqp://localhost/other", "secret", 60),
+            token("root", "amqp://localhost/other", "secret", 60),
             "InvalidAudience",
         ),
         ("SharedAccessSignature sr=x".to_owned(), "MalformedToken"),
         ("eyJ".to_owned(), "InvalidToken"),
     ];
     for (token, reason) in bad {
-        let (status, reply) = put(&mut client, audience, token).await;
+        let (status, reply) = client.put(audience, token).await;
         assert_eq!(status, 401, "{reason}");
         assert!(reply.contains(reason), "{reply}");
     }
-    let (status, _) = put(&mut client, audience, token(audience, "secret", 60)).await;
+    let (status, _) = client
+        .put(audience, token("root", audience, "secret", 60))
+        .await;
     assert_eq!(status, 202);
     send(&mut client).await.unwrap();
 }
@@ -87,7 +57,9 @@ async fn a_link_is_closed_when_its_token_expires() {
     let hubs = start_with(EventHubsOptions::new().with_key("root", "secret")).await;
     let mut client = Client::open(&hubs).await;
     let audience = "amqp://localhost/orders";
-    let (status, _) = put(&mut client, audience, token(audience, "secret", 3)).await;
+    let (status, _) = client
+        .put(audience, token("root", audience, "secret", 3))
+        .await;
     assert_eq!(status, 202);
     let Ok(mut sender) = client.try_sender("orders").await else {
         // The machine was too slow for the token.
@@ -149,8 +121,31 @@ async fn bearer_tokens_are_compared() {
     let mut client = Client::open(&hubs).await;
     let audience = "amqp://localhost/orders";
     for (token, expected) in [("eyJ.bad", 401), ("eyJ.good", 202)] {
-        let (status, _) = put(&mut client, audience, token.to_owned()).await;
+        let (status, _) = client.put(audience, token.to_owned()).await;
         assert_eq!(status, expected, "{token}");
     }
     send(&mut client).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_websocket_carries_the_same() {
+    let hubs = start_with(EventHubsOptions::new()).await;
+    let url = format!("ws://127.0.0.1:{}/$servicebus/websocket", hubs.port());
+    let stream = soon("handshake", WebSocketStream::connect(url))
+        .await
+        .unwrap();
+    let builder = fe2o3_amqp::Connection::builder().container_id("ws");
+    let opened = soon("open", builder.open_with_stream(stream)).await;
+    let mut client = Client::over(opened.unwrap()).await;
+    let mut sender = client.sender("orders/Partitions/0").await;
+    let mut receiver = client.receiver(0, "x-opt-offset > '-1'").await;
+    // Frames with each of the three widths of a WebSocket's length.
+    for size in [10, 1000, 100_000] {
+        let body = vec![7; size];
+        assert!(is_accepted(
+            &soon("send", sender.send(event(body.clone(), None))).await
+        ));
+        assert_eq!(receive(&mut receiver).await.body, body);
+    }
+    assert_eq!(hubs.violations(), []);
 }

@@ -1,8 +1,10 @@
 use aqueduct_emulators::EventHubsOptions;
-use fe2o3_amqp::types::messaging::{Body, Message, Outcome};
-use fe2o3_amqp::types::primitives::{Array, SimpleValue, Value};
+use fe2o3_amqp::types::messaging::{Message, Outcome};
+use fe2o3_amqp::types::primitives::{Array, Value};
 
-use super::client::{BATCH, Client, batch, event, is_accepted, receive, soon, start, start_with};
+use super::client::{
+    BATCH, Client, batch, event, field, is_accepted, receive, soon, start, start_with,
+};
 
 #[tokio::test]
 async fn a_key_leads_to_one_partition_and_no_key_to_each_in_turn() {
@@ -54,7 +56,7 @@ async fn a_batch_is_stored_event_by_event_in_one_partition() {
 #[tokio::test]
 async fn a_delivery_of_many_frames_arrives_byte_for_byte() {
     let hubs = start_with(EventHubsOptions::new().with_max_frame_size(2048)).await;
-    let mut client = Client::open_with_frames(&hubs, 1024).await;
+    let mut client = Client::connect(&hubs.endpoint(), 1024).await;
     let mut sender = client.sender("orders/Partitions/0").await;
     let body: Vec<u8> = (0..200_000_u32).map(|it| (it % 251) as u8).collect();
     for _ in 0..5 {
@@ -68,23 +70,22 @@ async fn a_delivery_of_many_frames_arrives_byte_for_byte() {
     assert_eq!(hubs.violations(), []);
 }
 
-/// 100 batches of a megabyte, from 4 links of one session at once.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn full_batches_on_several_links_keep_windows_and_delivery_ids() {
+/// Sends full batches of a megabyte on that many links of one session at once.
+async fn full_batches(links: usize, batches: usize) {
     let options = EventHubsOptions::new()
         .with_retained_events(10)
         .with_session_window(100);
     let hubs = start_with(options).await;
     let mut client = Client::open(&hubs).await;
     let mut sending = Vec::new();
-    for partition in 0..4 {
+    for link in 0..links {
         let mut sender = client
-            .sender(&format!("orders/Partitions/{partition}"))
+            .sender(&format!("orders/Partitions/{}", link % 4))
             .await;
         sending.push(tokio::spawn(async move {
             let events = (0..100).map(|_| event(vec![7; 10_000], None)).collect();
             let batch = batch(events, None);
-            for _ in 0..25 {
+            for _ in 0..batches {
                 let sent = soon("send", sender.send_ref(&batch)).await;
                 assert!(is_accepted(&sent), "{sent:?}");
             }
@@ -93,11 +94,20 @@ async fn full_batches_on_several_links_keep_windows_and_delivery_ids() {
     for sending in sending {
         sending.await.unwrap();
     }
-    for partition in 0..4 {
-        let last = hubs.events("orders", partition).pop().unwrap();
-        assert_eq!(last.sequence_number, 2499);
-    }
+    let stored = (0..4).filter_map(|partition| hubs.events("orders", partition).pop());
+    let stored: i64 = stored.map(|last| last.sequence_number + 1).sum();
+    assert_eq!(stored, (links * batches * 100) as i64);
     assert_eq!(hubs.violations(), []);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_full_batches_on_one_link_keep_windows_and_delivery_ids() {
+    full_batches(1, 1000).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn full_batches_on_32_links_keep_windows_and_delivery_ids() {
+    full_batches(32, 3).await;
 }
 
 #[tokio::test]
@@ -150,18 +160,7 @@ async fn hubs_and_partitions_that_do_not_exist_are_refused_by_name() {
 async fn management_describes_hubs_and_partitions() {
     let hubs = start().await;
     let mut client = Client::open(&hubs).await;
-    let text = |text: &str| SimpleValue::String(text.to_owned());
-    let properties = |name: &str, kind: &str| {
-        let kind = format!("com.microsoft:{kind}");
-        vec![
-            ("operation", text("READ")),
-            ("name", text(name)),
-            ("type", text(&kind)),
-            ("partition", text("1")),
-        ]
-    };
-    let read = client.request("$management", properties("orders", "eventhub"), Value::Null);
-    let (status, reply) = read.await;
+    let (status, reply) = client.read("eventhub", "orders", 1).await;
     assert_eq!(status, 200);
     let ids = field(&reply, "partition_ids");
     let expected = ["0", "1", "2", "3"].map(|id| Value::String(id.to_owned()));
@@ -171,12 +170,7 @@ async fn management_describes_hubs_and_partitions() {
         soon("send", sender.send(event("x", None))).await.unwrap();
     }
     hubs.expire("orders", 1, 1);
-    let read = client.request(
-        "$management",
-        properties("orders", "partition"),
-        Value::Null,
-    );
-    let (status, reply) = read.await;
+    let (status, reply) = client.read("partition", "orders", 1).await;
     assert_eq!(status, 200);
     assert_eq!(field(&reply, "begin_sequence_number"), Value::Long(1));
     assert_eq!(
@@ -184,21 +178,7 @@ async fn management_describes_hubs_and_partitions() {
         Value::Long(2)
     );
     assert_eq!(field(&reply, "is_partition_empty"), Value::Bool(false));
-    let read = client.request(
-        "$management",
-        properties("missing", "eventhub"),
-        Value::Null,
-    );
-    assert_eq!(read.await.0, 404);
+    assert_eq!(client.last_sequence_number("orders", 2).await, -1);
+    assert_eq!(client.read("eventhub", "missing", 0).await.0, 404);
     client.close().await;
-}
-
-fn field(reply: &Message<Body<Value>>, name: &str) -> Value {
-    let Body::Value(body) = &reply.body else {
-        panic!("{reply:?}");
-    };
-    let Value::Map(map) = &body.0 else {
-        panic!("{reply:?}");
-    };
-    map.get(&Value::String(name.to_owned())).cloned().unwrap()
 }
