@@ -68,7 +68,8 @@ struct Received {
 
 impl EventHubsReader {
     /// # Errors
-    /// `PositionExpired` if the position is no longer kept; `NotFound` for an unknown partition.
+    /// `PositionExpired` if the position is no longer kept; `NotFound` for an unknown partition or
+    /// consumer group; `Revoked` if a reader of a higher generation reads.
     pub(super) async fn open(hub: Arc<Hub>, request: &OpenPartition) -> Result<Self> {
         let place = Place::new(request.from, request.resume_token.as_ref())?;
         let properties = hub.partition(&request.partition).await?;
@@ -86,7 +87,7 @@ impl EventHubsReader {
         let epoch =
             (request.generation > 0).then(|| i64::try_from(request.generation).unwrap_or(i64::MAX));
         let prefetch = Prefetch::new(&hub, request, &properties);
-        Ok(Self {
+        let mut reader = Self {
             hub,
             partition: request.partition.clone(),
             opening: Opening { address, epoch },
@@ -95,7 +96,18 @@ impl EventHubsReader {
             link: Link::Closed,
             received: Received::default(),
             max_wait: request.max_wait,
-        })
+        };
+        // Now rather than with the first read: what is refused is refused here, and a read waits for
+        // events alone.
+        let link = reader.open_link().await?;
+        reader.opened(link);
+        reader.refill().await;
+        Ok(reader)
+    }
+
+    fn opened(&mut self, link: ReceiverLink) {
+        let opened = self.hub.runtime().now();
+        self.link = Link::Open(Box::new(OpenLink { link, opened }));
     }
 
     /// Takes what is there, without waiting, until `max_events` are received.
@@ -205,10 +217,7 @@ impl EventHubsReader {
             }
             Link::Closed => self.link = Link::Opening(self.open_link()),
             Link::Opening(opening) => match select(opening, sleep).await {
-                Either::Left((Ok(link), _)) => {
-                    let opened = self.hub.runtime().now();
-                    self.link = Link::Open(Box::new(OpenLink { link, opened }));
-                }
+                Either::Left((Ok(link), _)) => self.opened(link),
                 Either::Left((Err(error), _)) => {
                     self.link = match error.is(ErrorKind::Revoked) {
                         true => Link::Failed(error.clone()),

@@ -3,7 +3,9 @@
 use aqueduct_core::{ErrorKind, Event, ReadFrom, Resource, Runtime};
 use aqueduct_emulators::EventHubsFault;
 
-use crate::common::{Hub, log, options, read, request, resource, texts, until};
+use crate::common::{
+    Hub, log, options, read, refusal as reading_refused, request, resource, texts,
+};
 
 async fn refusal(resource: &dyn Resource, runtime: &Runtime) -> aqueduct_core::Error {
     let producer = resource.producer(runtime).await.err().unwrap();
@@ -69,8 +71,7 @@ async fn a_missing_hub_group_or_partition_is_not_found() {
     let mut group = request("0", ReadFrom::Earliest);
     group.group = "unknown".into();
     group.generation = 1;
-    let mut reader = log.open(&group).await.unwrap();
-    let error = until("the refusal", async || reader.read(1).await.err()).await;
+    let error = reading_refused(&*log, &group).await;
     assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
     assert!(
         error.to_string().contains("ConsumerGroups/unknown"),

@@ -104,6 +104,14 @@ pub(crate) async fn read(reader: &mut dyn PartitionReader, count: usize) -> Vec<
     records
 }
 
+/// Returns the error of opening, or of the first reads.
+pub(crate) async fn refusal(log: &dyn PartitionedLog, request: &OpenPartition) -> Error {
+    match log.open(request).await {
+        Err(error) => error,
+        Ok(mut reader) => until("the refusal", async || reader.read(10).await.err()).await,
+    }
+}
+
 pub(crate) fn text(record: &Record) -> &str {
     std::str::from_utf8(record.event.data().unwrap()).unwrap()
 }

@@ -11,7 +11,7 @@ use fe2o3_amqp::types::messaging::message::__private::Serializable;
 use fe2o3_amqp::types::messaging::{AmqpSequence, AmqpValue, Body, Data, Message};
 use fe2o3_amqp::types::primitives::Value;
 
-use crate::common::{Hub, options, read, request, text, texts, until};
+use crate::common::{Hub, options, read, refusal, request, text, texts, until};
 
 /// Stores `numbers` in a partition, as another client would.
 fn publish(hub: &Hub, partition: usize, numbers: std::ops::Range<u32>) {
@@ -119,7 +119,7 @@ async fn latest_is_a_position_before_the_first_read() {
     let mut reader = log.open(&request("0", from)).await.unwrap();
     hub.server.cut_connections();
     publish(&hub, 0, 4..5);
-    assert_eq!(texts(&read(&mut *reader, 2).await), ["3", "4"]);
+    assert_eq!(texts(&read_through(&mut *reader, 2).await), ["3", "4"]);
     assert_eq!(
         log.tail(&"0".into()).await.unwrap().last,
         Some(Position::new(4))
@@ -175,8 +175,7 @@ async fn a_higher_generation_cuts_off_a_lower_one() {
     assert_eq!(error.kind(), ErrorKind::Revoked, "{error}");
     // It does not take the link back, and neither does a new reader of its generation.
     assert!(first.read(10).await.unwrap_err().is(ErrorKind::Revoked));
-    let mut again = log.open(&of(1)).await.unwrap();
-    let error = until("the refusal", async || again.read(10).await.err()).await;
+    let error = refusal(&*log, &of(1)).await;
     assert_eq!(error.kind(), ErrorKind::Revoked, "{error}");
     assert_eq!(texts(&read(&mut *second, 1).await), ["3"]);
     assert_eq!(hub.server.receivers("orders", "billing", 0), 1);
