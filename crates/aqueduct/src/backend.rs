@@ -27,6 +27,9 @@ pub use aqueduct_core::{Backend, Options, Resource, Runtime, Source, Url};
 #[cfg(feature = "dynamodb")]
 #[doc(inline)]
 pub use aqueduct_dynamodb::DynamoDbBackend;
+#[cfg(feature = "eventhubs")]
+#[doc(inline)]
+pub use aqueduct_eventhubs::EventHubsBackend;
 #[cfg(feature = "kinesis")]
 #[doc(inline)]
 pub use aqueduct_kinesis::KinesisBackend;

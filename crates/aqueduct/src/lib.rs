@@ -18,6 +18,8 @@ pub mod worker;
 pub use aqueduct_core as core;
 #[cfg(feature = "dynamodb")]
 pub use aqueduct_dynamodb as dynamodb;
+#[cfg(feature = "eventhubs")]
+pub use aqueduct_eventhubs as eventhubs;
 #[cfg(feature = "kinesis")]
 pub use aqueduct_kinesis as kinesis;
 /// Layers: tracing, time-outs, idempotency, dead letters.

@@ -14,10 +14,10 @@ pub(super) enum Schemes {
 }
 
 /// The schemes whose backend is behind the cargo feature of the same name.
-const FEATURES: [&str; 4] = ["dynamodb", "kinesis", "sqlite", "sqs"];
+const FEATURES: [&str; 5] = ["dynamodb", "eventhubs", "kinesis", "sqlite", "sqs"];
 
 /// The schemes that are reserved for backends which this version does not have.
-const PLANNED: [&str; 2] = ["eventhubs", "pubsub"];
+const PLANNED: [&str; 1] = ["pubsub"];
 
 /// The schemes behind the cargo feature `object-store`.
 const OBJECT_STORES: [&str; 4] = ["az", "file", "gs", "s3"];
@@ -40,6 +40,8 @@ impl Schemes {
             Arc::new(MemoryBackend::new()),
             #[cfg(feature = "dynamodb")]
             Arc::new(aqueduct_dynamodb::DynamoDbBackend::new()),
+            #[cfg(feature = "eventhubs")]
+            Arc::new(aqueduct_eventhubs::EventHubsBackend::new()),
             #[cfg(feature = "kinesis")]
             Arc::new(aqueduct_kinesis::KinesisBackend::new()),
             #[cfg(feature = "object-store")]

@@ -86,6 +86,11 @@ fn every_option_of_a_backend_is_documented() {
         ("memory:x", Box::new(MemoryBackend::new())),
         #[cfg(feature = "sqlite")]
         ("sqlite:x.db", Box::new(aqueduct::SqliteBackend::new())),
+        #[cfg(feature = "eventhubs")]
+        (
+            "eventhubs://xxx/hub",
+            Box::new(aqueduct::backend::EventHubsBackend::new()),
+        ),
         #[cfg(feature = "kinesis")]
         (
             "kinesis://xxx",
