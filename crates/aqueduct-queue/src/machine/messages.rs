@@ -190,6 +190,19 @@ impl Messages {
             .unwrap_or_default()
     }
 
+    /// Returns whether an earlier message of the same key is delivered.
+    pub(super) fn is_behind_delivered(&self, number: u64) -> bool {
+        let key = self.get(number).and_then(|it| self.key_of(it));
+        let Some(queue) = key.and_then(|key| self.keys.get(&key)) else {
+            return false;
+        };
+        let delivered = |it: &u64| {
+            let state = self.get(*it).map(|it| it.state);
+            matches!(state, Some(State::Delivered(_)))
+        };
+        queue.members.range(..number).any(delivered)
+    }
+
     /// Sets when the message is looked at next.
     pub(super) fn set_timer(&mut self, number: u64, at: Instant) {
         if let Some(message) = self.in_flight.get_mut(&number) {

@@ -94,7 +94,8 @@ impl Machine {
             AttemptCount::Receipts => message.receipts.saturating_sub(1),
             AttemptCount::Runs => 0,
         };
-        let mut message = InFlight::new(message, asked, self.settings.lease);
+        let received = asked - message.held;
+        let mut message = InFlight::new(message, received, self.lease());
         message.runs = note.runs.max(receipts);
         message.state = match note.until {
             _ if note.done => State::Acked,
@@ -115,13 +116,13 @@ impl Machine {
 
     /// A message came again while it is in flight: only the newest receipt counts.
     fn arrive_again(&mut self, number: u64, again: QueueMessage, asked: Instant, now: Instant) {
-        let lease = self.settings.lease;
+        let lease = self.lease();
         let Some(it) = self.messages.get_mut(number) else {
             return;
         };
         it.message.receipt = again.receipt;
-        it.received_at = asked;
-        it.lease_end = asked + lease;
+        it.received_at = asked - again.held;
+        it.lease_end = it.received_at + lease;
         it.extend_after = None;
         let acked = it.state == State::Acked;
         self.set_timer(number);

@@ -36,6 +36,18 @@ impl Machine {
         self.rights.end(ticket);
         self.messages.set_state(number, State::Acked);
         self.acks.push(number, now);
+        if self.is_draining() && !self.settings.locks_keys {
+            // What waited behind it while it was handled goes back now.
+            for later in self.messages.behind(number) {
+                if self.messages.is_behind_delivered(later) {
+                    break;
+                }
+                let state = self.messages.get(later).map(|it| it.state);
+                if matches!(state, Some(State::Ready | State::Delayed(_))) {
+                    self.release(later, now);
+                }
+            }
+        }
         Ok(())
     }
 
@@ -145,9 +157,9 @@ impl Machine {
                 _ if it.message.receipt != *receipt => self.acks.push_again(*number, now),
                 Ok(()) => {
                     if let Some(it) = self.messages.remove(*number)
-                        && !self.settings.ordered
+                        && self.settings.repeats
                     {
-                        // An unordered queue may hand it out once more.
+                        // The service may hand it out once more.
                         self.recent.note_done(it.message.id);
                     }
                 }

@@ -1,0 +1,193 @@
+//! Receives from one subscription: several streams fill one inbox, from which the engine takes.
+
+mod inbox;
+mod stream;
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use aqueduct_core::{
+    Error, ErrorKind, OpenedSubscription, QueueMessage, ReceiveRequest, Result, Runtime, SmallStr,
+    Subscription, Task,
+};
+use async_trait::async_trait;
+use futures::future::{Either, join_all, select};
+use google_cloud_pubsub::subscriber::handler::Handler;
+
+use self::inbox::{Held, Inbox, Limits};
+pub(crate) use self::stream::read;
+use self::stream::{Ends, Streams};
+use crate::config::Reading;
+use crate::connection::Connection;
+use crate::error::not_confirmed;
+use crate::metrics::Metrics;
+use crate::replay::Presence;
+
+/// How long closing waits for the client to send what was acknowledged.
+const CLOSING: Duration = Duration::from_secs(10);
+
+/// How long streams may take to stop. They stop at once; a limit keeps a fault of the client from
+/// holding the caller.
+const STOPPING: Duration = Duration::from_secs(2);
+
+/// One consumer of a subscription.
+pub(crate) struct PubSubSubscription {
+    streams: Arc<Streams>,
+    tasks: Mutex<Vec<Task<()>>>,
+    presence: Option<Presence>,
+    opened: OpenedSubscription,
+    runtime: Runtime,
+}
+
+/// What a consumer of a subscription is opened with.
+pub(crate) struct Opening {
+    pub(crate) connection: Connection,
+    /// The resource name.
+    pub(crate) path: String,
+    /// The short name.
+    pub(crate) name: String,
+    pub(crate) event_source: SmallStr,
+    pub(crate) reading: Reading,
+    pub(crate) opened: OpenedSubscription,
+    pub(crate) presence: Option<Presence>,
+    pub(crate) metrics: Metrics,
+}
+
+impl PubSubSubscription {
+    pub(crate) fn open(opening: Opening, runtime: &Runtime) -> Self {
+        let count = opening.reading.streams;
+        let inbox = Inbox::new(Limits {
+            messages: opening.reading.max_unsettled,
+            bytes: opening.reading.max_unsettled_bytes,
+            ordered: opening.opened.settings.ordered,
+        });
+        let streams = Arc::new(Streams {
+            connection: opening.connection,
+            path: opening.path,
+            name: opening.name,
+            event_source: opening.event_source,
+            reading: opening.reading,
+            inbox,
+            ends: Ends::default(),
+            runtime: runtime.clone(),
+            metrics: opening.metrics,
+        });
+        let tasks = (0..count).map(|_| runtime.spawn(streams.clone().keep_open()));
+        Self {
+            tasks: Mutex::new(tasks.collect()),
+            streams,
+            presence: opening.presence,
+            opened: opening.opened,
+            runtime: runtime.clone(),
+        }
+    }
+
+    fn not_held(&self) -> Error {
+        Error::new(
+            ErrorKind::Revoked,
+            format!(
+                "subscription {}: the message is no longer held",
+                self.streams.name
+            ),
+        )
+    }
+
+    /// Acknowledges a message; its outcome is awaited where the subscription confirms.
+    async fn acknowledge(&self, held: Option<Held<Handler>>) -> Result<()> {
+        let held = held.ok_or_else(|| self.not_held())?;
+        for older in held.older {
+            older.ack();
+        }
+        match held.handle {
+            Handler::ExactlyOnce(handle) => {
+                let what = || format!("acknowledging on subscription {}", self.streams.name);
+                let confirmed = handle.confirmed_ack().await;
+                confirmed.map_err(|error| not_confirmed(what(), error))
+            }
+            handle => {
+                handle.ack();
+                Ok(())
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Subscription for PubSubSubscription {
+    async fn receive(&self, request: ReceiveRequest) -> Result<Vec<QueueMessage>> {
+        let inbox = &self.streams.inbox;
+        let mut late = self.runtime.sleep(request.wait);
+        loop {
+            let arrivals = inbox.arrivals();
+            if let Some(taken) = inbox.take(request.max, self.runtime.now()) {
+                return taken;
+            }
+            match select(arrivals, late).await {
+                Either::Left((_, timer)) => late = timer,
+                Either::Right(_) => return Ok(Vec::new()),
+            }
+        }
+    }
+
+    async fn ack(&self, receipts: &[SmallStr]) -> Vec<Result<()>> {
+        let held = self.streams.inbox.settle(receipts.iter());
+        join_all(held.into_iter().map(|it| self.acknowledge(it))).await
+    }
+
+    async fn release(&self, messages: &[(SmallStr, Duration)]) -> Vec<Result<()>> {
+        let receipts = messages.iter().map(|(receipt, _)| receipt);
+        let (known, released) = self.streams.inbox.release(receipts, self.runtime.now());
+        give_back(released);
+        known
+            .into_iter()
+            .map(|known| if known { Ok(()) } else { Err(self.not_held()) })
+            .collect()
+    }
+
+    async fn extend(&self, messages: &[(SmallStr, Duration)]) -> Vec<Result<()>> {
+        // The client renews every lease by itself.
+        messages.iter().map(|_| Ok(())).collect()
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.stop().await;
+        give_back(self.streams.inbox.take_all());
+        let sent = self.streams.ends.wait();
+        if self.runtime.timeout(CLOSING, "close", sent).await.is_err() {
+            tracing::warn!(
+                subscription = %self.streams.name,
+                "the service did not take every acknowledgement in time: those messages come again"
+            );
+        }
+        if let Some(presence) = &self.presence {
+            presence.end().await;
+        }
+        Ok(())
+    }
+
+    fn opened(&self) -> Option<OpenedSubscription> {
+        Some(self.opened.clone())
+    }
+
+    async fn stop(&self) {
+        self.streams.inbox.stop();
+        let tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        // A task that does not end in time is cancelled: its messages stay in the client until the
+        // stream ends.
+        let _ = self
+            .runtime
+            .timeout(STOPPING, "stop", join_all(tasks))
+            .await;
+        give_back(self.streams.inbox.take_unseen());
+    }
+}
+
+/// Gives messages back, in order.
+fn give_back(held: Vec<Held<Handler>>) {
+    for it in held {
+        for older in it.older {
+            older.nack();
+        }
+        it.handle.nack();
+    }
+}
