@@ -2,7 +2,7 @@
 //! nothing through. The name of such a subscription has group, stream and key. The service creates and
 //! deletes each in one step, so that members cannot lose each other's.
 
-use aqueduct_core::{Error, ErrorKind, GroupName, Result, SmallStr, StreamName, percent_decode};
+use aqueduct_core::{Error, ErrorKind, GroupName, Result, SmallStr, StreamName};
 
 /// The service's limit for the name of a subscription, in bytes.
 const LONGEST: usize = 255;
@@ -36,7 +36,7 @@ pub(super) fn key_of(
     stream: &StreamName,
 ) -> Option<SmallStr> {
     let key = name.strip_prefix(&prefix_of(topic, group, stream))?;
-    percent_decode(key).map(SmallStr::from)
+    decoded(key).map(SmallStr::from)
 }
 
 fn prefix_of(topic: &str, group: &GroupName, stream: &StreamName) -> String {
@@ -47,16 +47,27 @@ fn prefix_of(topic: &str, group: &GroupName, stream: &StreamName) -> String {
     )
 }
 
-/// Encodes a text without dots, in the characters of a name.
+/// Encodes a text without dots, in the characters of a name: other bytes as `+` and two hexadecimal
+/// digits. Servers decode a `%` in the path of a call.
 fn encoded(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
         match byte.is_ascii_alphanumeric() || b"-_~".contains(&byte) {
             true => encoded.push(char::from(byte)),
-            false => encoded.push_str(&format!("%{byte:02X}")),
+            false => encoded.push_str(&format!("+{byte:02X}")),
         }
     }
     encoded
+}
+
+fn decoded(text: &str) -> Option<String> {
+    let mut parts = text.split('+');
+    let mut bytes = parts.next()?.as_bytes().to_vec();
+    for part in parts {
+        bytes.push(u8::from_str_radix(part.get(..2)?, 16).ok()?);
+        bytes.extend_from_slice(part.get(2..)?.as_bytes());
+    }
+    String::from_utf8(bytes).ok()
 }
 
 #[cfg(test)]
@@ -67,7 +78,7 @@ mod tests {
     #[test]
     fn a_name_tells_its_key_to_its_own_group_and_stream() {
         let (group, stream) = (GroupName::new("bill.ing"), StreamName::new("orders"));
-        for key in ["VINET", "", "a.b%c", "ключ 🚚 \"quoted\""] {
+        for key in ["VINET", "", "a.b%c+d", "ключ 🚚 \"quoted\""] {
             let name = name_of("late", &group, &stream, key).unwrap();
             assert!(invalid_name(&name).is_none(), "{name}");
             assert_eq!(key_of(&name, "late", &group, &stream).as_deref(), Some(key));

@@ -27,9 +27,6 @@ use crate::producer::{CALL, LARGEST, Publisher};
 use crate::service::{LABEL, Service, duration, missing, plain_subscription};
 use crate::source::event_source;
 
-/// How long a created subscription keeps a dead letter: the service's longest.
-const KEPT: Duration = Duration::from_secs(31 * 86_400);
-
 /// The filter of a subscription that stands for a held key: no message has this attribute.
 const NOTHING: &str = "attributes:aqueduct-nothing";
 
@@ -70,8 +67,9 @@ impl PubSubDeadLetters {
         let subscription = match service.subscription(&name).await {
             Err(error) if error.is(ErrorKind::NotFound) && config.create => {
                 // Exactly-once delivery confirms what is removed.
+                let retention = config.subscriptions.retention.map(duration);
                 let spec = plain_subscription(&service, &name, config.topic.as_str())
-                    .set_message_retention_duration(duration(KEPT))
+                    .set_or_clear_message_retention_duration(retention)
                     .set_enable_exactly_once_delivery(true)
                     .set_ack_deadline_seconds(60)
                     .set_labels([(LABEL, "dead-letters")]);

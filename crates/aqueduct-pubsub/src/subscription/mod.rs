@@ -182,6 +182,14 @@ impl Subscription for PubSubSubscription {
     }
 }
 
+impl Drop for PubSubSubscription {
+    /// A consumer that is dropped gives its messages back: the client would keep renewing them.
+    fn drop(&mut self) {
+        self.streams.inbox.stop();
+        give_back(self.streams.inbox.take_all());
+    }
+}
+
 /// Gives messages back, in order.
 fn give_back(held: Vec<Held<Handler>>) {
     for it in held {

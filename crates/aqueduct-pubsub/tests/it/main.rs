@@ -1,0 +1,5 @@
+//! The Pub/Sub backend on its emulator.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod common;
+mod conformance;
