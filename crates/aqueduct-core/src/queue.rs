@@ -227,6 +227,9 @@ pub struct QueueSettings {
     /// flight; default: yes. Otherwise the engine gives nothing back while an earlier one is handled,
     /// since another consumer would receive it at once.
     pub locks_keys: bool,
+    /// Whether an ordered service takes the acks of a key in order alone; default: no. The engine then
+    /// keeps an ack until those of earlier messages are sent, and a flush does not wait for it.
+    pub acks_in_order: bool,
     /// Whether the service may hand out an acknowledged message again; default: an unordered one may.
     pub repeats: bool,
 }
@@ -249,6 +252,7 @@ impl QueueSettings {
             attempts: AttemptCount::Runs,
             client_leases: false,
             locks_keys: true,
+            acks_in_order: false,
             repeats: !ordered,
         }
     }

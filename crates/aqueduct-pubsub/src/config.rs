@@ -186,6 +186,7 @@ impl Reading {
         settings.max_unsettled_bytes = self.max_unsettled_bytes;
         settings.client_leases = true;
         settings.locks_keys = false;
+        settings.acks_in_order = ordered && exactly_once;
         settings.repeats = !exactly_once;
         settings.attempts = match self.count_receipts {
             true => AttemptCount::Receipts,

@@ -11,6 +11,7 @@ use aqueduct_core::{
     Subscription, Task,
 };
 use async_trait::async_trait;
+use futures::FutureExt as _;
 use futures::future::{Either, join_all, select};
 use google_cloud_pubsub::subscriber::handler::Handler;
 
@@ -29,6 +30,9 @@ const CLOSING: Duration = Duration::from_secs(10);
 /// How long streams may take to stop. They stop at once; a limit keeps a fault of the client from
 /// holding the caller.
 const STOPPING: Duration = Duration::from_secs(2);
+
+/// How long giving messages back may take where the service confirms it.
+const GIVING_BACK: Duration = Duration::from_secs(5);
 
 /// One consumer of a subscription.
 pub(crate) struct PubSubSubscription {
@@ -79,6 +83,16 @@ impl PubSubSubscription {
             presence: opening.presence,
             opened: opening.opened,
             runtime: runtime.clone(),
+        }
+    }
+
+    async fn give_back(&self, held: Vec<Held<Handler>>) {
+        let given = self.runtime.timeout(GIVING_BACK, "nack", give_back(held));
+        if given.await.is_err() {
+            tracing::debug!(
+                subscription = %self.streams.name,
+                "messages that are given back come again when their deadlines end"
+            );
         }
     }
 
@@ -137,7 +151,7 @@ impl Subscription for PubSubSubscription {
     async fn release(&self, messages: &[(SmallStr, Duration)]) -> Vec<Result<()>> {
         let receipts = messages.iter().map(|(receipt, _)| receipt);
         let (known, released) = self.streams.inbox.release(receipts, self.runtime.now());
-        give_back(released);
+        self.give_back(released).await;
         known
             .into_iter()
             .map(|known| if known { Ok(()) } else { Err(self.not_held()) })
@@ -151,7 +165,7 @@ impl Subscription for PubSubSubscription {
 
     async fn close(&self) -> Result<()> {
         self.stop().await;
-        give_back(self.streams.inbox.take_all());
+        self.give_back(self.streams.inbox.take_all()).await;
         let sent = self.streams.ends.wait();
         if self.runtime.timeout(CLOSING, "close", sent).await.is_err() {
             tracing::warn!(
@@ -178,7 +192,7 @@ impl Subscription for PubSubSubscription {
             .runtime
             .timeout(STOPPING, "stop", join_all(tasks))
             .await;
-        give_back(self.streams.inbox.take_unseen());
+        self.give_back(self.streams.inbox.take_unseen()).await;
     }
 }
 
@@ -186,16 +200,31 @@ impl Drop for PubSubSubscription {
     /// A consumer that is dropped gives its messages back: the client would keep renewing them.
     fn drop(&mut self) {
         self.streams.inbox.stop();
-        give_back(self.streams.inbox.take_all());
+        let held = self.streams.inbox.take_all();
+        if !held.is_empty() {
+            self.runtime.spawn(give_back(held)).detach();
+        }
     }
 }
 
-/// Gives messages back, in order.
-fn give_back(held: Vec<Held<Handler>>) {
+/// Gives messages back, in order. Where the subscription confirms, the end of a stream would send those
+/// that are not sent yet in any order: they are waited for.
+async fn give_back(held: Vec<Held<Handler>>) {
+    let mut confirmed = Vec::new();
     for it in held {
-        for older in it.older {
-            older.nack();
+        for handle in it.older.into_iter().chain([it.handle]) {
+            match handle {
+                // Polled once in order, each is on its way.
+                Handler::ExactlyOnce(handle) => {
+                    let mut nack = Box::pin(handle.confirmed_nack());
+                    if nack.as_mut().now_or_never().is_none() {
+                        confirmed.push(nack);
+                    }
+                }
+                handle => handle.nack(),
+            }
         }
-        it.handle.nack();
     }
+    // One that fails comes again when its deadline ends.
+    join_all(confirmed).await;
 }

@@ -69,7 +69,11 @@ impl Fixture for Topics {
 
     async fn open(&self, _: &StreamSpec, runtime: &Runtime) -> Result<Subject> {
         let number = self.made.fetch_add(1, Ordering::Relaxed);
-        let unique = format!("t{:x}-{:x}-{number}", std::process::id(), runtime.random() >> 40);
+        let unique = format!(
+            "t{:x}-{:x}-{number}",
+            std::process::id(),
+            runtime.random() >> 40
+        );
         let url = self.url(&unique);
         let dead_letters = resource(&self.url(&format!("{unique}-dead")));
         let records = MemoryBackend::new().parse(
@@ -87,7 +91,9 @@ impl Fixture for Topics {
 
     async fn missing(&self) -> Option<Arc<dyn Resource>> {
         let endpoint = &self.endpoint;
-        Some(resource(&format!("pubsub://test-project/missing?endpoint={endpoint}")))
+        Some(resource(&format!(
+            "pubsub://test-project/missing?endpoint={endpoint}"
+        )))
     }
 
     fn timing(&self) -> Timing {

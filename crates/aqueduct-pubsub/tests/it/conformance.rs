@@ -8,7 +8,8 @@ use crate::common::{Topics, endpoint, real_time};
 fn topics_of_the_endpoint_pass() {
     let Some(endpoint) = endpoint() else { return };
     let (tokio, runtime) = real_time();
-    let extra = std::env::var("X").unwrap_or_default(); let topics = Topics::at(&endpoint, Box::leak(extra.into_boxed_str()));
+    let extra = std::env::var("X").unwrap_or_default();
+    let topics = Topics::at(&endpoint, Box::leak(extra.into_boxed_str()));
     let mut options = Options::default().parallel(8).through(LayerSet::plain());
     if let Ok(only) = std::env::var("AQUEDUCT_TEST_ONLY") {
         options = options.only([only.as_str()]);

@@ -108,7 +108,7 @@ impl Machine {
         if note.done {
             // It was handled and the ack came too late: it is acknowledged again, unseen.
             self.recent.repeated += 1;
-            self.acks.push_again(number, now);
+            self.queue_ack(number, now);
         } else if self.is_draining() {
             self.release(number, now);
         }
@@ -125,9 +125,12 @@ impl Machine {
         it.lease_end = it.received_at + lease;
         it.extend_after = None;
         let acked = it.state == State::Acked;
+        let queued = it.ack_queued;
         self.set_timer(number);
-        if acked {
-            self.acks.push_again(number, now);
+        match acked {
+            true if queued => self.acks.push_again(number, now),
+            true => self.queue_ack(number, now),
+            false => {}
         }
     }
 
