@@ -32,6 +32,9 @@ pub use aqueduct_dynamodb::DynamoDbBackend;
 pub use aqueduct_kinesis::KinesisBackend;
 #[doc(inline)]
 pub use aqueduct_memory::MemoryBackend;
+#[cfg(feature = "pubsub")]
+#[doc(inline)]
+pub use aqueduct_pubsub::PubSubBackend;
 #[cfg(feature = "sqlite")]
 #[doc(inline)]
 pub use aqueduct_sqlite::SqliteBackend;

@@ -22,6 +22,8 @@ pub use aqueduct_dynamodb as dynamodb;
 pub use aqueduct_kinesis as kinesis;
 /// Layers: tracing, time-outs, idempotency, dead letters.
 pub use aqueduct_layers as layers;
+#[cfg(feature = "pubsub")]
+pub use aqueduct_pubsub as pubsub;
 #[cfg(feature = "sqlite")]
 pub use aqueduct_sqlite as sqlite;
 #[cfg(feature = "sqs")]

@@ -3,7 +3,8 @@
 mod inbox;
 mod stream;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use aqueduct_core::{
@@ -12,7 +13,8 @@ use aqueduct_core::{
 };
 use async_trait::async_trait;
 use futures::FutureExt as _;
-use futures::future::{Either, join_all, select};
+use futures::future::{BoxFuture, Either, join_all, select};
+use google_cloud_pubsub::error::AckError;
 use google_cloud_pubsub::subscriber::handler::Handler;
 
 use self::inbox::{Held, Inbox, Limits};
@@ -20,7 +22,7 @@ pub(crate) use self::stream::read;
 use self::stream::{Ends, Streams};
 use crate::config::Reading;
 use crate::connection::Connection;
-use crate::error::not_confirmed;
+use crate::error::{not_confirmed, timed_out};
 use crate::metrics::Metrics;
 use crate::replay::Presence;
 
@@ -31,6 +33,9 @@ const CLOSING: Duration = Duration::from_secs(10);
 /// holding the caller.
 const STOPPING: Duration = Duration::from_secs(2);
 
+/// How long one call waits for the confirmation of an ack. The client asks again for ten minutes.
+const CONFIRMING: Duration = Duration::from_secs(10);
+
 /// How long giving messages back may take where the service confirms it.
 const GIVING_BACK: Duration = Duration::from_secs(5);
 
@@ -38,10 +43,14 @@ const GIVING_BACK: Duration = Duration::from_secs(5);
 pub(crate) struct PubSubSubscription {
     streams: Arc<Streams>,
     tasks: Mutex<Vec<Task<()>>>,
+    /// The acks that the service has not confirmed in time, by receipt.
+    confirming: Mutex<HashMap<SmallStr, Confirming>>,
     presence: Option<Presence>,
     opened: OpenedSubscription,
     runtime: Runtime,
 }
+
+type Confirming = BoxFuture<'static, Result<(), AckError>>;
 
 /// What a consumer of a subscription is opened with.
 pub(crate) struct Opening {
@@ -80,6 +89,7 @@ impl PubSubSubscription {
         Self {
             tasks: Mutex::new(tasks.collect()),
             streams,
+            confirming: Mutex::default(),
             presence: opening.presence,
             opened: opening.opened,
             runtime: runtime.clone(),
@@ -107,22 +117,35 @@ impl PubSubSubscription {
     }
 
     /// Acknowledges a message; its outcome is awaited where the subscription confirms.
-    async fn acknowledge(&self, held: Option<Held<Handler>>) -> Result<()> {
-        let held = held.ok_or_else(|| self.not_held())?;
-        for older in held.older {
-            older.ack();
-        }
-        match held.handle {
-            Handler::ExactlyOnce(handle) => {
-                let what = || format!("acknowledging on subscription {}", self.streams.name);
-                let confirmed = handle.confirmed_ack().await;
-                confirmed.map_err(|error| not_confirmed(what(), error))
+    async fn acknowledge(&self, receipt: &SmallStr, held: Option<Held<Handler>>) -> Result<()> {
+        let confirming = match held {
+            Some(held) => {
+                for older in held.older {
+                    older.ack();
+                }
+                match held.handle {
+                    Handler::ExactlyOnce(handle) => handle.confirmed_ack().boxed(),
+                    handle => {
+                        handle.ack();
+                        return Ok(());
+                    }
+                }
             }
-            handle => {
-                handle.ack();
-                Ok(())
+            None => self.confirming().remove(receipt).ok_or_else(|| self.not_held())?,
+        };
+        let what = || format!("acknowledging on subscription {}", self.streams.name);
+        match select(confirming, self.runtime.sleep(CONFIRMING)).await {
+            Either::Left((outcome, _)) => outcome.map_err(|error| not_confirmed(what(), error)),
+            Either::Right((_, confirming)) => {
+                // The client goes on for minutes: the next call waits for the same outcome.
+                self.confirming().insert(receipt.clone(), confirming);
+                Err(timed_out(what(), CONFIRMING))
             }
         }
+    }
+
+    fn confirming(&self) -> MutexGuard<'_, HashMap<SmallStr, Confirming>> {
+        self.confirming.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -145,7 +168,8 @@ impl Subscription for PubSubSubscription {
 
     async fn ack(&self, receipts: &[SmallStr]) -> Vec<Result<()>> {
         let held = self.streams.inbox.settle(receipts.iter());
-        join_all(held.into_iter().map(|it| self.acknowledge(it))).await
+        let acks = receipts.iter().zip(held);
+        join_all(acks.map(|(receipt, held)| self.acknowledge(receipt, held))).await
     }
 
     async fn release(&self, messages: &[(SmallStr, Duration)]) -> Vec<Result<()>> {

@@ -14,10 +14,10 @@ pub(super) enum Schemes {
 }
 
 /// The schemes whose backend is behind the cargo feature of the same name.
-const FEATURES: [&str; 4] = ["dynamodb", "kinesis", "sqlite", "sqs"];
+const FEATURES: [&str; 5] = ["dynamodb", "kinesis", "pubsub", "sqlite", "sqs"];
 
 /// The schemes that are reserved for backends which this version does not have.
-const PLANNED: [&str; 5] = ["az", "eventhubs", "gs", "pubsub", "s3"];
+const PLANNED: [&str; 4] = ["az", "eventhubs", "gs", "s3"];
 
 /// Returns the name that OpenTelemetry's conventions have for the system behind a scheme; the
 /// scheme itself if they have none.
@@ -39,6 +39,8 @@ impl Schemes {
             Arc::new(aqueduct_dynamodb::DynamoDbBackend::new()),
             #[cfg(feature = "kinesis")]
             Arc::new(aqueduct_kinesis::KinesisBackend::new()),
+            #[cfg(feature = "pubsub")]
+            Arc::new(aqueduct_pubsub::PubSubBackend::new()),
             #[cfg(feature = "sqlite")]
             Arc::new(aqueduct_sqlite::SqliteBackend::new()),
             #[cfg(feature = "sqs")]

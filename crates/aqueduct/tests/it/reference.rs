@@ -96,6 +96,11 @@ fn every_option_of_a_backend_is_documented() {
             "dynamodb://xxx",
             Box::new(aqueduct::backend::DynamoDbBackend::new()),
         ),
+        #[cfg(feature = "pubsub")]
+        (
+            "pubsub://shop/xxx",
+            Box::new(aqueduct::backend::PubSubBackend::new()),
+        ),
         #[cfg(feature = "sqs")]
         ("sqs://xxx", Box::new(aqueduct::backend::SqsBackend::new())),
     ];
