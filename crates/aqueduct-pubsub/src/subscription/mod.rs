@@ -131,7 +131,10 @@ impl PubSubSubscription {
                     }
                 }
             }
-            None => self.confirming().remove(receipt).ok_or_else(|| self.not_held())?,
+            None => self
+                .confirming()
+                .remove(receipt)
+                .ok_or_else(|| self.not_held())?,
         };
         let what = || format!("acknowledging on subscription {}", self.streams.name);
         match select(confirming, self.runtime.sleep(CONFIRMING)).await {
@@ -145,7 +148,9 @@ impl PubSubSubscription {
     }
 
     fn confirming(&self) -> MutexGuard<'_, HashMap<SmallStr, Confirming>> {
-        self.confirming.lock().unwrap_or_else(PoisonError::into_inner)
+        self.confirming
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
