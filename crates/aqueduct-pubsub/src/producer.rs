@@ -18,8 +18,12 @@ pub(crate) use self::publisher::Publisher;
 use crate::codec::{encode, size_of};
 use crate::config::Sending;
 
-/// The most events of one call: as many as one request holds.
-pub(crate) const CALL: usize = 1_000;
+/// The most events of one call. With many keys it makes many requests, and the more events of a key a
+/// call has, the fewer.
+pub(crate) const CALL: usize = 5_000;
+
+/// The service's limit of messages in a request.
+pub(crate) const REQUEST: usize = 1_000;
 
 /// The service's limit of a request and of a message in it, in bytes.
 const REQUEST_BYTES: usize = 10_000_000;
@@ -197,7 +201,7 @@ impl Chain {
 
 impl Request {
     fn fits(&self, size: usize) -> bool {
-        self.messages.len() < CALL && self.bytes + size <= LARGEST
+        self.messages.len() < REQUEST && self.bytes + size <= LARGEST
     }
 }
 
@@ -245,7 +249,7 @@ mod tests {
             for chain in &plan.chains {
                 let mut last = None;
                 for request in &chain.requests {
-                    prop_assert!((1..=CALL).contains(&request.messages.len()));
+                    prop_assert!((1..=REQUEST).contains(&request.messages.len()));
                     let bytes: usize = request.indexes.iter().map(|it| events[*it].1).sum();
                     prop_assert!(bytes <= LARGEST && bytes == request.bytes);
                     for index in &request.indexes {

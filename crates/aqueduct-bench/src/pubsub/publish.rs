@@ -77,7 +77,7 @@ fn plain(events: u64, keyed: bool) -> Result<Figures> {
 }
 
 /// Publishes with Google's client.
-pub(super) async fn publish(publisher: &Publisher, events: u64, keyed: bool) -> Result<()> {
+async fn publish(publisher: &Publisher, events: u64, keyed: bool) -> Result<()> {
     let numbers = Numbers::new(events);
     let tasks = (0..IN_FLIGHT).map(|_| {
         let (publisher, numbers) = (publisher.clone(), numbers.clone());
@@ -105,13 +105,7 @@ pub(super) async fn publish(publisher: &Publisher, events: u64, keyed: bool) -> 
 fn aqueduct(events: u64, keyed: bool, query: &str) -> Result<Figures> {
     block_on(async {
         let topic = Topic::create(keyed).await?;
-        let runtime = aqueduct_runtime::tokio();
-        let options = ProducerOptions {
-            source: Some(SmallStr::literal("/bench")),
-            ..ProducerOptions::default()
-        };
-        let producer = topic.resource(query)?.producer(&runtime).await?;
-        let engine = Producer::new(producer, options, &runtime);
+        let engine = engine(&topic, query).await?;
         send_all(&engine, Numbers::new(FULL as u64), keyed).await?;
         let meter = Meter::begin();
         send_all(&engine, Numbers::new(events), keyed).await?;
@@ -121,7 +115,17 @@ fn aqueduct(events: u64, keyed: bool, query: &str) -> Result<Figures> {
     })
 }
 
-async fn send_all(engine: &Producer, numbers: Arc<Numbers>, keyed: bool) -> Result<()> {
+pub(super) async fn engine(topic: &Topic, query: &str) -> Result<Producer> {
+    let runtime = aqueduct_runtime::tokio();
+    let options = ProducerOptions {
+        source: Some(SmallStr::literal("/bench")),
+        ..ProducerOptions::default()
+    };
+    let producer = topic.resource(query)?.producer(&runtime).await?;
+    Ok(Producer::new(producer, options, &runtime))
+}
+
+pub(super) async fn send_all(engine: &Producer, numbers: Arc<Numbers>, keyed: bool) -> Result<()> {
     let tasks = (0..IN_FLIGHT).map(|_| {
         let (engine, numbers) = (engine.clone(), numbers.clone());
         tokio::spawn(async move {

@@ -5,8 +5,8 @@ use aqueduct_core::{GroupName, Result, Source};
 use aqueduct_queue::QueueOptions;
 use tokio::sync::Notify;
 
-use super::publish::publish;
-use super::{FULL, Topic, client};
+use super::publish::{engine, send_all};
+use super::{FULL, Numbers, Topic, client};
 use crate::Contestant;
 use crate::aims::{Aim, Bound};
 use crate::measure::{Figures, Meter};
@@ -51,15 +51,12 @@ const fn contestant(name: &'static str, run: fn(u64, usize) -> Result<Figures>) 
     }
 }
 
+/// Returns a topic with events in the binary mode of CloudEvents, the same for all.
 async fn filled(events: u64) -> Result<Topic> {
     let topic = Topic::create(true).await?;
-    let publisher = topic
-        .publisher()
-        .await?
-        .publisher(topic.path("topics"))
-        .set_message_count_threshold(FULL as u32)
-        .build();
-    publish(&publisher, events, true).await?;
+    let engine = engine(&topic, "").await?;
+    send_all(&engine, Numbers::new(events), true).await?;
+    engine.close().await?;
     Ok(topic)
 }
 

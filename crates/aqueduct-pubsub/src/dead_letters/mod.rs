@@ -23,7 +23,7 @@ use crate::codec::{size_of, structured};
 use crate::config::Config;
 use crate::connection::Connection;
 use crate::names::short_name;
-use crate::producer::{CALL, LARGEST, Publisher};
+use crate::producer::{LARGEST, Publisher, REQUEST};
 use crate::service::{LABEL, Service, duration, missing, plain_subscription};
 use crate::source::event_source;
 
@@ -195,7 +195,7 @@ impl DeadLetterQueue for PubSubDeadLetters {
                     continue;
                 }
             };
-            if request.len() == CALL || bytes + size > LARGEST {
+            if request.len() == REQUEST || bytes + size > LARGEST {
                 let outcome = self.publisher.send(std::mem::take(&mut request)).await;
                 for at in places.drain(..) {
                     outcomes[at] = outcome.clone();

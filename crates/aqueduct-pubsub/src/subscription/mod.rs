@@ -50,6 +50,11 @@ pub(crate) struct PubSubSubscription {
     runtime: Runtime,
 }
 
+enum Acknowledged {
+    Done(Result<()>),
+    Confirming(Confirming),
+}
+
 type Confirming = BoxFuture<'static, Result<(), AckError>>;
 
 /// What a consumer of a subscription is opened with.
@@ -116,26 +121,30 @@ impl PubSubSubscription {
         )
     }
 
-    /// Acknowledges a message; its outcome is awaited where the subscription confirms.
-    async fn acknowledge(&self, receipt: &SmallStr, held: Option<Held<Handler>>) -> Result<()> {
-        let confirming = match held {
-            Some(held) => {
-                for older in held.older {
-                    older.ack();
-                }
-                match held.handle {
-                    Handler::ExactlyOnce(handle) => handle.confirmed_ack().boxed(),
-                    handle => {
-                        handle.ack();
-                        return Ok(());
-                    }
-                }
-            }
-            None => self
-                .confirming()
-                .remove(receipt)
-                .ok_or_else(|| self.not_held())?,
+    /// Acknowledges a message: `Ok` once the client has the ack, or its confirmation to await.
+    fn acknowledge(&self, receipt: &SmallStr, held: Option<Held<Handler>>) -> Acknowledged {
+        let Some(held) = held else {
+            let confirming = self.confirming().remove(receipt);
+            return match confirming {
+                Some(confirming) => Acknowledged::Confirming(confirming),
+                None => Acknowledged::Done(Err(self.not_held())),
+            };
         };
+        for older in held.older {
+            older.ack();
+        }
+        match held.handle {
+            Handler::ExactlyOnce(handle) => {
+                Acknowledged::Confirming(handle.confirmed_ack().boxed())
+            }
+            handle => {
+                handle.ack();
+                Acknowledged::Done(Ok(()))
+            }
+        }
+    }
+
+    async fn confirmed(&self, receipt: &SmallStr, confirming: Confirming) -> Result<()> {
         let what = || format!("acknowledging on subscription {}", self.streams.name);
         match select(confirming, self.runtime.sleep(CONFIRMING)).await {
             Either::Left((outcome, _)) => outcome.map_err(|error| not_confirmed(what(), error)),
@@ -173,8 +182,22 @@ impl Subscription for PubSubSubscription {
 
     async fn ack(&self, receipts: &[SmallStr]) -> Vec<Result<()>> {
         let held = self.streams.inbox.settle(receipts.iter());
-        let acks = receipts.iter().zip(held);
-        join_all(acks.map(|(receipt, held)| self.acknowledge(receipt, held))).await
+        let mut outcomes = Vec::with_capacity(receipts.len());
+        let mut confirming = Vec::new();
+        for (at, (receipt, held)) in receipts.iter().zip(held).enumerate() {
+            outcomes.push(match self.acknowledge(receipt, held) {
+                Acknowledged::Done(outcome) => outcome,
+                Acknowledged::Confirming(ack) => {
+                    let confirmed = self.confirmed(receipt, ack);
+                    confirming.push(async move { (at, confirmed.await) });
+                    Ok(())
+                }
+            });
+        }
+        for (at, outcome) in join_all(confirming).await {
+            outcomes[at] = outcome;
+        }
+        outcomes
     }
 
     async fn release(&self, messages: &[(SmallStr, Duration)]) -> Vec<Result<()>> {
