@@ -87,16 +87,16 @@ impl Admin for PubSubAdmin {
     }
 }
 
-/// Makes sure that the topic exists, or creates it where that is allowed. A principal that may only
-/// publish or receive cannot read it: then the first call tells.
-pub(crate) async fn open_topic(service: &Service, config: &Config) -> Result<()> {
+/// Makes sure that the topic exists, or creates it where that is allowed. Returns whether it keeps
+/// messages by itself, whatever its subscriptions do.
+pub(crate) async fn open_topic(service: &Service, config: &Config) -> Result<bool> {
     let topic = config.topic.as_str();
     match service.topic(topic).await {
-        Ok(_) => Ok(()),
-        Err(error) if error.is(ErrorKind::NotFound) && config.create => service
-            .create_topic(topic, config.retention)
-            .await
-            .map(drop),
+        Ok(topic) => Ok(topic.message_retention_duration.is_some()),
+        Err(error) if error.is(ErrorKind::NotFound) && config.create => {
+            service.create_topic(topic, config.retention).await?;
+            Ok(config.retention.is_some())
+        }
         Err(error) if error.is(ErrorKind::Denied) && !config.create => Err(error),
         Err(error) => Err(missing(error, &format!("topic {topic}"))),
     }

@@ -165,13 +165,14 @@ impl Resource for PubSubResource {
 
     async fn source(&self, runtime: &Runtime) -> Result<Source> {
         let (connection, service) = self.connect(runtime).await?;
-        open_topic(&service, &self.config).await?;
+        let topic_keeps = open_topic(&service, &self.config).await?;
         Ok(Source::Queue(Arc::new(PubSubSource {
             connection,
             service,
             config: self.config.clone(),
             credentials: self.credentials.clone(),
             capabilities: self.capabilities(),
+            topic_keeps,
             runtime: runtime.clone(),
         })))
     }

@@ -124,7 +124,9 @@ impl PubSubReplay {
         };
         if !matches!(start, Start::Latest) {
             let subscription = self.service.subscription(&name).await?;
-            if let Some(why) = keeps_nothing(&subscription) {
+            let topic = self.service.topic(self.config.topic.as_str()).await;
+            let topic_keeps = topic.is_ok_and(|it| it.message_retention_duration.is_some());
+            if let Some(why) = keeps_nothing(&subscription, topic_keeps) {
                 return Err(Error::unsupported(format!("subscription {name}: {why}")));
             }
         }
@@ -163,7 +165,16 @@ impl PubSubReplay {
         let mut labels = subscription.labels;
         labels.retain(|name, _| !name.starts_with(MEMBER));
         labels.insert(REPLAY.to_owned(), replay.to_string());
-        self.service.set_labels(name, labels).await?;
+        let raised = self.service.set_labels(name, labels).await;
+        raised.map_err(|error| match error.is(ErrorKind::Invalid) {
+            // Google's emulator stores no labels.
+            true => Error::unsupported(format!(
+                "subscription {name}: the endpoint does not change its labels, which hold the replay \
+                 generation"
+            ))
+            .with_source(error),
+            false => error,
+        })?;
         Ok(replay)
     }
 }
@@ -177,8 +188,12 @@ impl std::fmt::Debug for PubSubReplay {
 }
 
 /// Returns why acknowledged messages cannot be received again; `None` if they can.
-pub(crate) fn keeps_nothing(subscription: &Subscription) -> Option<&'static str> {
-    let keeps = subscription.retain_acked_messages
+pub(crate) fn keeps_nothing(
+    subscription: &Subscription,
+    topic_keeps: bool,
+) -> Option<&'static str> {
+    let keeps = topic_keeps
+        || subscription.retain_acked_messages
         || subscription.topic_message_retention_duration.is_some();
     (!keeps).then_some(
         "it keeps no acknowledged message: give its topic a retention, or let it retain acknowledged \

@@ -28,6 +28,8 @@ pub(crate) struct PubSubSource {
     pub(crate) config: Config,
     pub(crate) credentials: Option<Credentials>,
     pub(crate) capabilities: Capabilities,
+    /// Whether the topic keeps messages by itself. Some emulators do not say so in a subscription.
+    pub(crate) topic_keeps: bool,
     pub(crate) runtime: Runtime,
 }
 
@@ -48,7 +50,7 @@ impl PubSubSource {
         let spec = group_subscription(&self.config, &self.service, name);
         let is_new = self.service.create_subscription(spec).await?;
         let created = self.service.subscription(name).await?;
-        if is_new && created.topic_message_retention_duration.is_some() {
+        if is_new && self.topic_keeps {
             // A new subscription begins with the next message: let it begin with the oldest kept.
             self.service.seek_to_time(name, Timestamp::EPOCH).await?;
         }
@@ -157,7 +159,7 @@ impl PubSubSource {
             true => Claim::Yes,
             false => no("the subscription does not keep order: create one with message ordering"),
         };
-        let replay = match keeps_nothing(subscription) {
+        let replay = match keeps_nothing(subscription, self.topic_keeps) {
             None => Claim::Yes,
             Some(why) => no(why),
         };

@@ -1,5 +1,6 @@
 //! Topics to test: on the emulator in process, or on an endpoint.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -8,6 +9,10 @@ use aqueduct_core::{Backend, Options, Resource, Result, Runtime, StreamSpec, Url
 use aqueduct_memory::MemoryBackend;
 use aqueduct_pubsub::PubSubBackend;
 use async_trait::async_trait;
+use google_cloud_auth::credentials::anonymous;
+use google_cloud_pubsub::client::SubscriptionAdmin;
+
+const PROJECT: &str = "test-project";
 
 pub(crate) fn endpoint() -> Option<String> {
     std::env::var("AQUEDUCT_TEST_PUBSUB_ENDPOINT").ok()
@@ -33,6 +38,83 @@ pub(crate) fn resource(url: &str) -> Arc<dyn Resource> {
     PubSubBackend::new().parse("orders", &url, options).unwrap()
 }
 
+/// Runs a test on the emulator; without one it says so.
+pub(crate) fn with_emulator<F: Future<Output = ()>>(test: impl FnOnce(Place) -> F) {
+    let Some(endpoint) = endpoint() else {
+        println!("skipped: AQUEDUCT_TEST_PUBSUB_ENDPOINT names no emulator");
+        return;
+    };
+    let (tokio, runtime) = real_time();
+    let place = Place {
+        endpoint,
+        runtime,
+        made: AtomicU64::new(0),
+    };
+    tokio.block_on(test(place));
+}
+
+/// An emulator.
+pub(crate) struct Place {
+    pub(crate) endpoint: String,
+    pub(crate) runtime: Runtime,
+    made: AtomicU64,
+}
+
+impl Place {
+    /// Returns the name of a topic that nothing else uses.
+    pub(crate) fn unique(&self) -> String {
+        let number = self.made.fetch_add(1, Ordering::Relaxed);
+        let random = self.runtime.random() >> 32;
+        format!("t{:x}-{random:x}-{number}", std::process::id())
+    }
+
+    pub(crate) fn url(&self, endpoint: &str, topic: &str, query: &str) -> Url {
+        let text = format!(
+            "pubsub://{PROJECT}/{topic}?create=missing&ack_deadline=10s&streams=2\
+             &endpoint={endpoint}{query}"
+        );
+        // A later option of the query replaces an earlier one.
+        let text = match query.contains("streams=") {
+            true => text.replacen("&streams=2", "", 1),
+            false => text,
+        };
+        Url::parse(&text).unwrap()
+    }
+
+    pub(crate) fn resource(&self, topic: &str, query: &str) -> Arc<dyn Resource> {
+        self.resource_at(&self.endpoint, topic, query)
+    }
+
+    pub(crate) fn resource_at(&self, at: &str, topic: &str, query: &str) -> Arc<dyn Resource> {
+        resource(self.url(at, topic, query).as_str())
+    }
+
+    pub(crate) fn without_create(&self, topic: &str) -> Arc<dyn Resource> {
+        resource(&format!(
+            "pubsub://{PROJECT}/{topic}?endpoint={}",
+            self.endpoint
+        ))
+    }
+
+    pub(crate) fn path(&self, kind: &str, name: &str) -> String {
+        format!("projects/{PROJECT}/{kind}/{name}")
+    }
+
+    /// Returns Google's own client.
+    pub(crate) async fn subscriptions(&self) -> SubscriptionAdmin {
+        SubscriptionAdmin::builder()
+            .with_endpoint(&self.endpoint)
+            .with_credentials(anonymous::Builder::new().build())
+            .build()
+            .await
+            .unwrap()
+    }
+}
+
+pub(crate) fn url_options() -> Options {
+    Options::new("streams.orders")
+}
+
 /// Creates a topic for each case.
 pub(crate) struct Topics {
     name: String,
@@ -54,7 +136,7 @@ impl Topics {
 
     fn url(&self, topic: &str) -> String {
         format!(
-            "pubsub://test-project/{topic}?create=missing&retention=1d&ack_deadline=10s\
+            "pubsub://{PROJECT}/{topic}?create=missing&retention=1d&ack_deadline=10s\
              &scan_wait=300ms&streams=2&endpoint={}{}",
             self.endpoint, self.options
         )
@@ -92,7 +174,7 @@ impl Fixture for Topics {
     async fn missing(&self) -> Option<Arc<dyn Resource>> {
         let endpoint = &self.endpoint;
         Some(resource(&format!(
-            "pubsub://test-project/missing?endpoint={endpoint}"
+            "pubsub://{PROJECT}/missing?endpoint={endpoint}"
         )))
     }
 

@@ -1,20 +1,35 @@
-//! Runs the conformance suite, on the endpoint in `AQUEDUCT_TEST_PUBSUB_ENDPOINT` too.
+//! Runs the conformance suite on the endpoint in `AQUEDUCT_TEST_PUBSUB_ENDPOINT`, in real time.
 
 use aqueduct_conformance::{LayerSet, Options, run};
 
-use crate::common::{Topics, endpoint, real_time};
+use crate::common::{Place, Topics, with_emulator};
 
 #[test]
-fn topics_of_the_endpoint_pass() {
-    let Some(endpoint) = endpoint() else { return };
-    let (tokio, runtime) = real_time();
-    let extra = std::env::var("X").unwrap_or_default();
-    let topics = Topics::at(&endpoint, Box::leak(extra.into_boxed_str()));
-    let mut options = Options::default().parallel(8).through(LayerSet::plain());
-    if let Ok(only) = std::env::var("AQUEDUCT_TEST_ONLY") {
-        options = options.only([only.as_str()]);
-    }
-    let report = tokio.block_on(run(&topics, &runtime, options));
-    println!("{report}");
-    report.assert_passed();
+fn ordered_subscriptions_pass() {
+    pass("", LayerSet::plain());
+}
+
+#[test]
+fn unordered_subscriptions_pass() {
+    pass("&ordering=false", LayerSet::plain());
+}
+
+#[test]
+fn subscriptions_with_exactly_once_delivery_pass() {
+    pass("&exactly_once=true", LayerSet::plain());
+}
+
+#[test]
+fn ordered_subscriptions_pass_behind_all_layers() {
+    pass("", LayerSet::combined());
+}
+
+fn pass(options: &'static str, layers: LayerSet) {
+    with_emulator(|place: Place| async move {
+        let topics = Topics::at(&place.endpoint, options);
+        let suite = Options::default().parallel(8).through(layers);
+        let report = run(&topics, &place.runtime, suite).await;
+        println!("{report}");
+        report.assert_passed();
+    });
 }

@@ -3,3 +3,7 @@
 
 mod common;
 mod conformance;
+mod proxy;
+mod receiving;
+mod sending;
+mod unreachable;
