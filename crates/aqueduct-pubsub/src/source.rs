@@ -52,7 +52,14 @@ impl PubSubSource {
         let created = self.service.subscription(name).await?;
         if is_new && self.topic_keeps {
             // A new subscription begins with the next message: let it begin with the oldest kept.
-            self.service.seek_to_time(name, Timestamp::EPOCH).await?;
+            match self.service.seek_to_time(name, Timestamp::EPOCH).await {
+                Err(error) if error.is(ErrorKind::Unsupported) => tracing::warn!(
+                    subscription = name,
+                    %error,
+                    "the endpoint cannot seek: the group begins with the next message"
+                ),
+                sought => sought?,
+            }
         }
         Ok(created)
     }
