@@ -100,7 +100,10 @@ impl Streams {
     async fn read(&self, stream: &mut MessageStream, received: &mut bool) -> End {
         loop {
             self.room().await;
-            let first = {
+            // Checked first: a stream that always has messages would never end.
+            let first = if self.inbox.is_stopped() {
+                None
+            } else {
                 let next = stream.next();
                 let stopped = self.stopped();
                 let silence = self.runtime.sleep(self.reading.silence);

@@ -15,6 +15,8 @@ mod settle;
 #[cfg(test)]
 mod model;
 #[cfg(test)]
+mod pushing;
+#[cfg(test)]
 mod tests;
 
 use std::time::Duration;
