@@ -6,6 +6,7 @@ mod callgrind;
 mod measure;
 mod memory;
 mod payload;
+mod pubsub;
 mod sqlite;
 
 use std::alloc::System;
@@ -35,6 +36,7 @@ static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
         cargo run --release -p aqueduct-bench -- kinesis-publish\n  \
         cargo run --release -p aqueduct-bench -- kinesis-limited --contestant aqueduct\n  \
         cargo run --release -p aqueduct-bench -- kinesis-adapter --instructions\n\
+        \nPub/Sub needs an emulator: AQUEDUCT_BENCH_PUBSUB names it, http://HOST:PORT.\n\
         \nWithout Docker or an account: Kinesis is ferrokinesis in a child process, DynamoDB and SQS\n\
         are in process, unless AQUEDUCT_BENCH_DYNAMODB or AQUEDUCT_BENCH_SQS names an endpoint."
 )]
@@ -81,6 +83,10 @@ enum Scenario {
     KinesisLeases,
     /// The client side alone, with responses from memory: for `--instructions`.
     KinesisAdapter,
+    /// Events into a Pub/Sub topic, with ordering keys and without; compared with Google's client.
+    PubsubPublish,
+    /// Events out of an ordered Pub/Sub subscription; compared with Google's client.
+    PubsubReceive,
     /// Events into a queue and out of it; compared with SendMessageBatch and ReceiveMessage of the AWS SDK.
     Sqs,
 }
@@ -155,6 +161,20 @@ impl Scenario {
                 aims: aws::kinesis_adapter::AIMS,
                 events: 200_000,
                 rounds: 1,
+            },
+            Self::PubsubPublish => Plan {
+                name: "pubsub-publish",
+                contestants: pubsub::publish::CONTESTANTS,
+                aims: pubsub::publish::AIMS,
+                events: 200_000,
+                rounds: 3,
+            },
+            Self::PubsubReceive => Plan {
+                name: "pubsub-receive",
+                contestants: pubsub::receive::CONTESTANTS,
+                aims: pubsub::receive::AIMS,
+                events: 20_000,
+                rounds: 3,
             },
             Self::Sqs => Plan {
                 name: "sqs",

@@ -67,7 +67,8 @@ pub use self::options::{
 pub use self::position::Position;
 pub use self::producer::{Lane, Producer, Receipt, SendReport};
 pub use self::queue::{
-    AttemptCount, Queue, QueueMessage, QueueSettings, ReceiveRequest, Subscription,
+    AttemptCount, OpenedSubscription, Queue, QueueMessage, QueueSettings, ReceiveRequest,
+    Subscription,
 };
 pub use self::resource::{Backend, Resource, Source};
 pub use self::revocation::{Revocation, Revocations};

@@ -3,7 +3,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::{Capabilities, Event, GroupName, Result, SmallStr, StreamName, Timestamp};
+use crate::{
+    Capabilities, Error, Event, GroupName, Result, SmallStr, Start, StreamName, Timestamp,
+};
 
 /// A service that shares its messages among consumers by itself: it hides a message from the
 /// others for a while when it hands it out (a lease), and hands it out again unless it is
@@ -28,6 +30,20 @@ pub trait Queue: Send + Sync {
     /// # Errors
     /// `NotFound` if the service has groups of its own and not this one.
     async fn subscribe(&self, group: &GroupName) -> Result<Arc<dyn Subscription>>;
+
+    /// Lets `group` receive again what it settled, from `start` on, and returns its new replay
+    /// generation, which is one higher. What it has not settled before `start` counts as settled.
+    ///
+    /// # Errors
+    /// `Unsupported` if the service keeps nothing that was settled, or cannot begin there; `Conflict`
+    /// while members of the group live; `NotFound` without the group.
+    async fn replay(&self, group: &GroupName, start: &Start) -> Result<u64> {
+        let _ = start;
+        Err(Error::unsupported(format!(
+            "queue {}: group {group} cannot receive settled messages again",
+            self.stream()
+        )))
+    }
 }
 
 /// The messages that one consumer shares with the others of its group.
@@ -45,14 +61,16 @@ pub trait Queue: Send + Sync {
 ///
 /// - [`receive`](Self::receive) takes messages out of the client's buffer, and waits up to
 ///   [`ReceiveRequest::wait`] if it is empty. The buffer's limit is the client's flow control.
-/// - [`extend`](Self::extend) returns `Ok` while the client holds the lease, and `Revoked` once it
-///   has given it up; nothing is sent.
+/// - [`QueueSettings::client_leases`] says that the client renews leases: the engine never calls
+///   [`extend`](Self::extend), and gives a message back when its longest lease ends.
 /// - [`ack`](Self::ack) awaits the confirmation where the subscription confirms (exactly-once
 ///   delivery); a lease that expired is `Revoked`. An unconfirmed ack is `Ok` once it is sent.
 /// - A service whose nack has no delay sets [`QueueSettings::longest_delay`] to zero: the engine
 ///   holds such a message, and releases it only if it must. It releases the later messages of its
-///   key with it, as such services need to keep the order.
+///   key with it, as such services need to keep the order. A message of that key that was handed out
+///   before and is still in the client's buffer goes back too.
 /// - A client that nacks what is dropped keeps its handles by receipt until they are settled.
+/// - [`stop`](Self::stop) ends the stream's flow: what the client's buffer holds goes back.
 /// - [`close`](Self::close) ends the stream. The engine has acknowledged or released every message
 ///   by then, unless the service did not respond.
 #[async_trait]
@@ -74,6 +92,38 @@ pub trait Subscription: Send + Sync {
 
     /// Ends reading.
     async fn close(&self) -> Result<()>;
+
+    /// Returns what became known when the group was opened; `None` if it is as the queue said.
+    fn opened(&self) -> Option<OpenedSubscription> {
+        None
+    }
+
+    /// Stops taking messages from the service: none will be received any more, those received are
+    /// still settled. The default does nothing, as for services that are asked for each message.
+    async fn stop(&self) {}
+}
+
+/// What a subscription turned out to be, where it differs between the groups of one queue.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct OpenedSubscription {
+    /// Its settings.
+    pub settings: QueueSettings,
+    /// Its capabilities.
+    pub capabilities: Capabilities,
+    /// The group's replay generation.
+    pub replay: u64,
+}
+
+impl OpenedSubscription {
+    /// Creates the description of a subscription that was never replayed.
+    pub fn new(settings: QueueSettings, capabilities: Capabilities) -> Self {
+        Self {
+            settings,
+            capabilities,
+            replay: 0,
+        }
+    }
 }
 
 /// A request for messages.
@@ -121,6 +171,8 @@ pub struct QueueMessage {
     pub stored_at: Option<Timestamp>,
     /// How often the service has handed it out, this time included.
     pub receipts: u32,
+    /// How long the client has held it already, before it was received here.
+    pub held: Duration,
 }
 
 impl QueueMessage {
@@ -134,6 +186,7 @@ impl QueueMessage {
             event,
             stored_at: None,
             receipts: 1,
+            held: Duration::ZERO,
         }
     }
 }
@@ -167,6 +220,18 @@ pub struct QueueSettings {
     pub max_unsettled_bytes: usize,
     /// What counts as an attempt; default: runs of a handler.
     pub attempts: AttemptCount,
+    /// Whether the client renews the leases, so that they last for [`longest_lease`](Self::longest_lease);
+    /// default: no.
+    pub client_leases: bool,
+    /// Whether an ordered service hands out nothing of a key while an earlier message of it is in
+    /// flight; default: yes. Otherwise the engine gives nothing back while an earlier one is handled,
+    /// since another consumer would receive it at once.
+    pub locks_keys: bool,
+    /// Whether an ordered service takes the acks of a key in order alone; default: no. The engine then
+    /// keeps an ack until those of earlier messages are sent, and a flush does not wait for it.
+    pub acks_in_order: bool,
+    /// Whether the service may hand out an acknowledged message again; default: an unordered one may.
+    pub repeats: bool,
 }
 
 impl QueueSettings {
@@ -185,6 +250,10 @@ impl QueueSettings {
             max_unsettled: 1_000,
             max_unsettled_bytes: 64 << 20,
             attempts: AttemptCount::Runs,
+            client_leases: false,
+            locks_keys: true,
+            acks_in_order: false,
+            repeats: !ordered,
         }
     }
 }

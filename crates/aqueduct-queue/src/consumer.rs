@@ -28,16 +28,28 @@ pub async fn open(
     options: QueueOptions,
     runtime: &Runtime,
 ) -> Result<Arc<dyn Consumer>> {
-    let settings = options.limit(queue.settings())?;
+    // Before anything is opened: a limit of the options that cannot work is refused without I/O.
+    options.limit(queue.settings())?;
+    let subscription = queue.subscribe(&options.group).await?;
+    let (settings, capabilities, replay) = match subscription.opened() {
+        Some(opened) => (opened.settings, opened.capabilities, opened.replay),
+        None => (queue.settings(), queue.capabilities(), 0),
+    };
+    let settings = match options.limit(settings) {
+        Ok(settings) => settings,
+        Err(error) => {
+            // The error that explains the failure is the first.
+            let _ = subscription.close().await;
+            return Err(error);
+        }
+    };
     let assignment = Assignment {
         stream: queue.stream().clone(),
         group: options.group,
         partition: None,
         generation: 0,
-        replay: 0,
+        replay,
     };
-    let capabilities = queue.capabilities();
-    let subscription = queue.subscribe(&assignment.group).await?;
     let engine = Engine::new(
         subscription,
         settings,
@@ -79,6 +91,7 @@ impl Consumer for QueueConsumer {
                 machine.drain(now);
             }
         });
+        self.engine.subscription().stop().await;
         Ok(())
     }
 
@@ -124,6 +137,7 @@ impl Consumer for QueueConsumer {
         if !first {
             return Ok(());
         }
+        self.engine.subscription().stop().await;
         let idle = self
             .engine
             .until(|machine, _| machine.is_idle().then_some(()));

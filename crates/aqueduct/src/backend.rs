@@ -38,6 +38,9 @@ pub use aqueduct_memory::MemoryBackend;
 #[cfg(feature = "object-store")]
 #[doc(inline)]
 pub use aqueduct_object_store::ObjectStoreBackend;
+#[cfg(feature = "pubsub")]
+#[doc(inline)]
+pub use aqueduct_pubsub::PubSubBackend;
 #[cfg(feature = "sqlite")]
 #[doc(inline)]
 pub use aqueduct_sqlite::SqliteBackend;

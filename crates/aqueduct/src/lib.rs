@@ -26,6 +26,8 @@ pub use aqueduct_kinesis as kinesis;
 pub use aqueduct_layers as layers;
 #[cfg(feature = "object-store")]
 pub use aqueduct_object_store as object_store;
+#[cfg(feature = "pubsub")]
+pub use aqueduct_pubsub as pubsub;
 #[cfg(feature = "sqlite")]
 pub use aqueduct_sqlite as sqlite;
 #[cfg(feature = "sqs")]

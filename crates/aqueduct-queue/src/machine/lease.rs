@@ -56,7 +56,7 @@ impl Machine {
 
     /// Ends what is due; returns the leases to extend, and for how long from now.
     pub(super) fn fire(&mut self, now: Instant) -> Vec<(u64, SmallStr, Duration)> {
-        let (lease, longest) = (self.settings.lease, self.longest_lease());
+        let (lease, longest) = (self.lease(), self.longest_lease());
         let mut extend = Vec::new();
         while let Some(number) = self.messages.next_due(now) {
             let Some(it) = self.messages.get_mut(number) else {
@@ -143,6 +143,9 @@ impl Machine {
             return;
         };
         self.leases.expired += 1;
+        if self.settings.client_leases {
+            self.releases.forget(it.message.receipt.clone());
+        }
         if it.state == State::Acked {
             // It was handled: if it comes again it is acknowledged again, and nothing behind it
             // has to wait.
@@ -166,12 +169,13 @@ impl Machine {
 
     /// Sets when a message is looked at next: the end of its lease or delay, or the time to extend.
     pub(super) fn set_timer(&mut self, number: u64) {
-        let (lease, longest) = (self.settings.lease, self.longest_lease());
+        let (lease, longest) = (self.lease(), self.longest_lease());
         let Some(it) = self.messages.get(number) else {
             return;
         };
         let mut at = it.lease_end;
-        let extensible = it.lease_end + SECOND < it.received_at + longest;
+        let extensible =
+            !self.settings.client_leases && it.lease_end + SECOND < it.received_at + longest;
         if extensible && !it.extending {
             let due = match it.extend_until {
                 Some(until) if until > it.lease_end => Instant::default(),

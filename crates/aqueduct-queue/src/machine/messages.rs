@@ -15,6 +15,8 @@ pub(super) struct InFlight {
     pub(super) runs: u32,
     pub(super) state: State,
     pub(super) extending: bool,
+    /// Its ack is being sent.
+    pub(super) ack_queued: bool,
     /// No extension before, after a failed one.
     pub(super) extend_after: Option<Instant>,
     /// The lease end that a delivery asked for.
@@ -65,6 +67,7 @@ impl InFlight {
             runs: 0,
             state: State::Ready,
             extending: false,
+            ack_queued: false,
             extend_after: None,
             extend_until: None,
             timer: Instant::default(),
@@ -188,6 +191,32 @@ impl Messages {
             .and_then(|key| self.keys.get(&key))
             .map(|queue| queue.members.range(number + 1..).copied().collect())
             .unwrap_or_default()
+    }
+
+    /// Returns the handled messages of the same key that no earlier one precedes.
+    pub(super) fn acked_first(&self, number: u64) -> Vec<u64> {
+        let key = self.get(number).and_then(|it| self.key_of(it));
+        let Some(queue) = key.and_then(|key| self.keys.get(&key)) else {
+            return vec![number];
+        };
+        let state = |it: &u64| self.get(*it).map(|it| it.state);
+        let members = queue.members.iter().copied();
+        members
+            .take_while(|it| state(it) == Some(State::Acked))
+            .collect()
+    }
+
+    /// Returns whether an earlier message of the same key is delivered.
+    pub(super) fn is_behind_delivered(&self, number: u64) -> bool {
+        let key = self.get(number).and_then(|it| self.key_of(it));
+        let Some(queue) = key.and_then(|key| self.keys.get(&key)) else {
+            return false;
+        };
+        let delivered = |it: &u64| {
+            let state = self.get(*it).map(|it| it.state);
+            matches!(state, Some(State::Delivered(_)))
+        };
+        queue.members.range(..number).any(delivered)
     }
 
     /// Sets when the message is looked at next.

@@ -15,6 +15,8 @@ mod settle;
 #[cfg(test)]
 mod model;
 #[cfg(test)]
+mod pushing;
+#[cfg(test)]
 mod tests;
 
 use std::time::Duration;
@@ -169,7 +171,9 @@ impl Machine {
         self.acks.hurry(true);
         let undelivered = |state| matches!(state, State::Ready | State::Delayed(_));
         for number in self.messages.with_state(undelivered) {
-            self.release(number, now);
+            if self.settings.locks_keys || !self.messages.is_behind_delivered(number) {
+                self.release(number, now);
+            }
         }
     }
 
@@ -180,7 +184,16 @@ impl Machine {
         let delivered = |state| matches!(state, State::Delivered(_));
         for number in self.messages.with_state(delivered) {
             self.revoke(number, Revocation::Shutdown);
+            // What waited behind it goes after it, in order.
+            let behind = match self.settings.locks_keys {
+                true => Vec::new(),
+                false => self.messages.behind(number),
+            };
             self.release(number, now);
+            for later in behind {
+                self.revoke(later, Revocation::Shutdown);
+                self.release(later, now);
+            }
         }
     }
 
@@ -237,6 +250,14 @@ impl Machine {
             ready: self.messages.ready(),
             bytes: self.messages.bytes(),
             are_out: self.rights.are_out(),
+        }
+    }
+
+    /// The time for which the engine takes a lease.
+    fn lease(&self) -> Duration {
+        match self.settings.client_leases {
+            true => self.longest_lease(),
+            false => self.settings.lease,
         }
     }
 

@@ -94,7 +94,8 @@ impl Machine {
             AttemptCount::Receipts => message.receipts.saturating_sub(1),
             AttemptCount::Runs => 0,
         };
-        let mut message = InFlight::new(message, asked, self.settings.lease);
+        let received = asked - message.held;
+        let mut message = InFlight::new(message, received, self.lease());
         message.runs = note.runs.max(receipts);
         message.state = match note.until {
             _ if note.done => State::Acked,
@@ -107,7 +108,7 @@ impl Machine {
         if note.done {
             // It was handled and the ack came too late: it is acknowledged again, unseen.
             self.recent.repeated += 1;
-            self.acks.push_again(number, now);
+            self.queue_ack(number, now);
         } else if self.is_draining() {
             self.release(number, now);
         }
@@ -115,18 +116,21 @@ impl Machine {
 
     /// A message came again while it is in flight: only the newest receipt counts.
     fn arrive_again(&mut self, number: u64, again: QueueMessage, asked: Instant, now: Instant) {
-        let lease = self.settings.lease;
+        let lease = self.lease();
         let Some(it) = self.messages.get_mut(number) else {
             return;
         };
         it.message.receipt = again.receipt;
-        it.received_at = asked;
-        it.lease_end = asked + lease;
+        it.received_at = asked - again.held;
+        it.lease_end = it.received_at + lease;
         it.extend_after = None;
         let acked = it.state == State::Acked;
+        let queued = it.ack_queued;
         self.set_timer(number);
-        if acked {
-            self.acks.push_again(number, now);
+        match acked {
+            true if queued => self.acks.push_again(number, now),
+            true => self.queue_ack(number, now),
+            false => {}
         }
     }
 

@@ -18,6 +18,11 @@ impl Releases {
         self.released += 1;
     }
 
+    /// Lets the client forget a receipt that no longer counts.
+    pub(super) fn forget(&mut self, receipt: SmallStr) {
+        self.waiting.push_back((receipt, Duration::ZERO));
+    }
+
     pub(super) fn next(&mut self, batch: usize) -> Option<Vec<(SmallStr, Duration)>> {
         let count = self.waiting.len().min(batch);
         if count == 0 {

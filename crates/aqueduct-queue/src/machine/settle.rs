@@ -35,8 +35,36 @@ impl Machine {
         let number = self.delivered(ticket, now)?;
         self.rights.end(ticket);
         self.messages.set_state(number, State::Acked);
-        self.acks.push(number, now);
+        self.queue_ack(number, now);
+        if self.is_draining() && !self.settings.locks_keys {
+            // What waited behind it while it was handled goes back now.
+            for later in self.messages.behind(number) {
+                if self.messages.is_behind_delivered(later) {
+                    break;
+                }
+                let state = self.messages.get(later).map(|it| it.state);
+                if matches!(state, Some(State::Ready | State::Delayed(_))) {
+                    self.release(later, now);
+                }
+            }
+        }
         Ok(())
+    }
+
+    /// Queues the ack of a handled message. Where acks go in order, it waits for those before it, and
+    /// takes along those behind it.
+    pub(super) fn queue_ack(&mut self, number: u64, now: Instant) {
+        let numbers = match self.settings.acks_in_order {
+            true => self.messages.acked_first(number),
+            false => vec![number],
+        };
+        for number in numbers {
+            if let Some(it) = self.messages.get_mut(number)
+                && !std::mem::replace(&mut it.ack_queued, true)
+            {
+                self.acks.push(number, now);
+            }
+        }
     }
 
     /// Lets a delivery come again, before those behind it (rules 2 and 13).
@@ -83,6 +111,15 @@ impl Machine {
             return;
         };
         let until = match it.state {
+            State::Acked if self.settings.acks_in_order && !it.ack_queued => {
+                // It was handled, and what comes before it comes again: so will this, to be
+                // acknowledged behind it, unseen.
+                self.releases
+                    .push(it.message.receipt.clone(), Duration::ZERO);
+                self.recent.note_done(it.message.id.clone());
+                self.messages.remove(number);
+                return;
+            }
             State::Acked => return,
             State::Delayed(until) => Some(until),
             State::Ready | State::Delivered(_) => None,
@@ -92,6 +129,8 @@ impl Machine {
             let longest = longest.min(self.settings.longest_delay);
             let delay = until.map_or(Duration::ZERO, |until| until.since(now).min(longest));
             self.releases.push(it.message.receipt.clone(), delay);
+        } else if self.settings.client_leases {
+            self.releases.forget(it.message.receipt.clone());
         }
         let Some(it) = self.messages.remove(number) else {
             return;
@@ -145,9 +184,9 @@ impl Machine {
                 _ if it.message.receipt != *receipt => self.acks.push_again(*number, now),
                 Ok(()) => {
                     if let Some(it) = self.messages.remove(*number)
-                        && !self.settings.ordered
+                        && self.settings.repeats
                     {
-                        // An unordered queue may hand it out once more.
+                        // The service may hand it out once more.
                         self.recent.note_done(it.message.id);
                     }
                 }

@@ -48,7 +48,7 @@ fn names(commands: &[Command]) -> Vec<&'static str> {
     commands.iter().map(name).collect()
 }
 
-fn ids(parts: &[Parts]) -> Vec<String> {
+pub(super) fn ids(parts: &[Parts]) -> Vec<String> {
     parts.iter().map(|it| it.event.id().to_string()).collect()
 }
 
@@ -60,7 +60,7 @@ pub(super) fn failed(seconds: u64) -> Again {
 }
 
 /// Releases: receipts and delays in seconds.
-fn returned(commands: Vec<Command>) -> Vec<(String, u64)> {
+pub(super) fn returned(commands: Vec<Command>) -> Vec<(String, u64)> {
     let mut all = Vec::new();
     for command in commands {
         if let Command::Release { messages } = command {

@@ -14,10 +14,14 @@ pub(super) enum Schemes {
 }
 
 /// The schemes whose backend is behind the cargo feature of the same name.
-const FEATURES: [&str; 5] = ["dynamodb", "eventhubs", "kinesis", "sqlite", "sqs"];
-
-/// The schemes that are reserved for backends which this version does not have.
-const PLANNED: [&str; 1] = ["pubsub"];
+const FEATURES: [&str; 6] = [
+    "dynamodb",
+    "eventhubs",
+    "kinesis",
+    "pubsub",
+    "sqlite",
+    "sqs",
+];
 
 /// The schemes behind the cargo feature `object-store`.
 const OBJECT_STORES: [&str; 4] = ["az", "file", "gs", "s3"];
@@ -46,6 +50,8 @@ impl Schemes {
             Arc::new(aqueduct_kinesis::KinesisBackend::new()),
             #[cfg(feature = "object-store")]
             Arc::new(aqueduct_object_store::ObjectStoreBackend::new()),
+            #[cfg(feature = "pubsub")]
+            Arc::new(aqueduct_pubsub::PubSubBackend::new()),
             #[cfg(feature = "sqlite")]
             Arc::new(aqueduct_sqlite::SqliteBackend::new()),
             #[cfg(feature = "sqs")]
@@ -127,12 +133,6 @@ fn missing(scheme: &str) -> String {
             "the scheme `{scheme}` is not compiled in: enable the cargo feature `{feature}` of aqueduct"
         );
     }
-    if PLANNED.contains(&scheme) {
-        return format!(
-            "aqueduct {} has no backend for the scheme `{scheme}` yet",
-            env!("CARGO_PKG_VERSION")
-        );
-    }
     format!("no backend has the scheme `{scheme}`")
 }
 
@@ -151,9 +151,10 @@ mod tests {
         for scheme in OBJECT_STORES {
             assert!(missing(scheme).contains("feature `object-store`"));
         }
-        for scheme in PLANNED {
-            let said = missing(scheme);
-            assert!(said.contains("yet") && !said.contains("feature"), "{said}");
-        }
+        let said = missing("kafka");
+        assert!(
+            said.contains("no backend") && !said.contains("feature"),
+            "{said}"
+        );
     }
 }

@@ -106,6 +106,11 @@ fn every_option_of_a_backend_is_documented() {
             "az://xxx/xxx",
             Box::new(aqueduct::backend::ObjectStoreBackend::new()),
         ),
+        #[cfg(feature = "pubsub")]
+        (
+            "pubsub://shop/xxx",
+            Box::new(aqueduct::backend::PubSubBackend::new()),
+        ),
         #[cfg(feature = "sqs")]
         ("sqs://xxx", Box::new(aqueduct::backend::SqsBackend::new())),
     ];

@@ -1,0 +1,337 @@
+//! Stores dead letters in a topic, and reads them by a subscription of its own. The README lists the
+//! limits.
+
+mod keys;
+mod scan;
+mod stored;
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use aqueduct_core::outcomes::no_outcome;
+use aqueduct_core::{
+    DeadLetter, DeadLetterId, DeadLetterQuery, DeadLetterQueue, DeadLetterStore, Effect, Error,
+    ErrorKind, GroupName, Limits, Producer, Receipt, Result, Runtime, SmallStr, StoredDeadLetter,
+    StreamName,
+};
+use async_trait::async_trait;
+use google_cloud_pubsub::model::Message;
+
+use self::scan::Scan;
+use self::stored::{ORDER, Place, Stored};
+use crate::codec::{size_of, structured};
+use crate::config::Config;
+use crate::connection::Connection;
+use crate::names::short_name;
+use crate::producer::{LARGEST, Publisher, REQUEST};
+use crate::service::{LABEL, Service, duration, missing, plain_subscription};
+use crate::source::event_source;
+
+/// The filter of a subscription that stands for a held key: no message has this attribute.
+const NOTHING: &str = "attributes:aqueduct-nothing";
+
+/// The dead letters of one topic.
+pub(crate) struct PubSubDeadLetters {
+    reader: Reader,
+    publisher: Publisher,
+    service: Service,
+    topic: StreamName,
+    runtime: Runtime,
+    /// The order of the last dead letter of this process, in microseconds of the wall clock.
+    order: Mutex<u64>,
+    /// Held during a scan: two scans at once would hide dead letters from each other.
+    looking: futures::lock::Mutex<()>,
+}
+
+/// The subscription that scans read.
+struct Reader {
+    connection: Connection,
+    /// The resource name.
+    path: String,
+    /// The short name.
+    name: String,
+    event_source: SmallStr,
+    /// How long a scan waits for a further dead letter.
+    wait: Duration,
+}
+
+impl PubSubDeadLetters {
+    /// Opens the topic's own subscription, or creates it where that is allowed.
+    pub(crate) async fn open(
+        connection: Connection,
+        service: Service,
+        config: Config,
+        runtime: &Runtime,
+    ) -> Result<Self> {
+        let name = config.dead_letter_subscription();
+        let subscription = match service.subscription(&name).await {
+            Err(error) if error.is(ErrorKind::NotFound) && config.create => {
+                // Exactly-once delivery confirms what is removed.
+                let retention = config.subscriptions.retention.map(duration);
+                let spec = plain_subscription(&service, &name, config.topic.as_str())
+                    .set_or_clear_message_retention_duration(retention)
+                    .set_enable_exactly_once_delivery(true)
+                    .set_ack_deadline_seconds(60)
+                    .set_labels([(LABEL, "dead-letters")]);
+                service.create_subscription(spec).await?;
+                service.subscription(&name).await?
+            }
+            Err(error) => return Err(missing(error, &format!("subscription {name}"))),
+            Ok(subscription) => subscription,
+        };
+        if let Some(policy) = &subscription.dead_letter_policy {
+            return Err(Error::config(format!(
+                "subscription {name}: its dead letter policy would move dead letters away after they were \
+                 listed {} times; remove the policy",
+                policy.max_delivery_attempts
+            )));
+        }
+        if subscription.topic != service.topic_path(config.topic.as_str()) {
+            let of = short_name(&subscription.topic);
+            return Err(Error::config(format!(
+                "subscription {name}: it belongs to topic {of}, not to {}; delete it",
+                config.topic
+            )));
+        }
+        let base = connection.publisher(&config.sending).await?;
+        let topic_path = service.topic_path(config.topic.as_str());
+        Ok(Self {
+            reader: Reader {
+                path: service.subscription_path(&name),
+                name,
+                event_source: event_source(&config),
+                wait: config.reading.scan_wait,
+                connection: connection.clone(),
+            },
+            publisher: Publisher::new(connection, base, topic_path, &config.sending, runtime),
+            service,
+            topic: config.topic,
+            runtime: runtime.clone(),
+            order: Mutex::new(0),
+            looking: futures::lock::Mutex::new(()),
+        })
+    }
+
+    /// Returns the wall clock in microseconds, or one more than the last value if that is later.
+    fn next_order(&self) -> u64 {
+        let wall = u64::try_from(self.runtime.wall().as_millis()).unwrap_or_default();
+        let mut order = self.order.lock().unwrap_or_else(PoisonError::into_inner);
+        *order = (*order + 1).max(wall * 1000);
+        *order
+    }
+
+    async fn message(&self, dead_letter: &DeadLetter) -> Result<(Message, usize)> {
+        let mut message = structured(&dead_letter.to_event()?);
+        let order = format!("{:020}", self.next_order());
+        message.attributes.insert(ORDER.to_owned(), order);
+        let size = size_of(&message);
+        let limits = Limits {
+            event_bytes: Some(LARGEST),
+            ..Limits::default()
+        };
+        limits
+            .check_event(&dead_letter.event, size)
+            .map_err(|error| {
+                error.context(
+                    "a dead letter is larger than its event, and this topic does not take it",
+                )
+            })?;
+        if let (true, Some(key)) = (dead_letter.holds_key, dead_letter.event.key()) {
+            self.hold(&dead_letter.group, &dead_letter.stream, key)
+                .await?;
+        }
+        Ok((message, size))
+    }
+
+    async fn hold(&self, group: &GroupName, stream: &StreamName, key: &str) -> Result<()> {
+        let name = keys::name_of(self.topic.as_str(), group, stream, key)?;
+        let spec = plain_subscription(&self.service, &name, self.topic.as_str())
+            .set_filter(NOTHING)
+            .set_ack_deadline_seconds(10)
+            .set_labels([(LABEL, "held")]);
+        self.service.create_subscription(spec).await.map(drop)
+    }
+
+    /// Scans for the dead letters of those ids. With `every`, scans the whole topic, so that all copies
+    /// of a dead letter that was stored twice are found.
+    async fn find(
+        &self,
+        ids: &[DeadLetterId],
+        every: bool,
+    ) -> Result<(Scan<'_>, Vec<Option<Stored>>)> {
+        let wanted: Vec<Option<SmallStr>> = ids
+            .iter()
+            .map(|id| Place::of(id).map(|place| place.message))
+            .collect();
+        let all: Vec<SmallStr> = wanted.iter().flatten().cloned().collect();
+        let mut scan = Scan::open(&self.reader, &self.runtime).await?;
+        if !all.is_empty()
+            && let Err(error) = scan.look_for((!every).then_some(&all[..])).await
+        {
+            scan.end().await;
+            return Err(error);
+        }
+        let found = ids.iter().zip(wanted).map(|(id, message)| {
+            let stored = scan.get(&message?)?;
+            (stored.id() == *id).then(|| stored.clone())
+        });
+        let found = found.collect();
+        Ok((scan, found))
+    }
+}
+
+#[async_trait]
+impl DeadLetterQueue for PubSubDeadLetters {
+    async fn put(&self, dead_letters: &[DeadLetter]) -> Vec<Result<()>> {
+        let mut outcomes: Vec<Result<()>> = Vec::new();
+        outcomes.resize_with(dead_letters.len(), || Err(no_outcome()));
+        let mut request = Vec::new();
+        let (mut places, mut bytes) = (Vec::new(), 0);
+        for (at, dead_letter) in dead_letters.iter().enumerate() {
+            let (message, size) = match self.message(dead_letter).await {
+                Ok(message) => message,
+                Err(error) => {
+                    outcomes[at] = Err(error);
+                    continue;
+                }
+            };
+            if request.len() == REQUEST || bytes + size > LARGEST {
+                let outcome = self.publisher.send(std::mem::take(&mut request)).await;
+                for at in places.drain(..) {
+                    outcomes[at] = outcome.clone();
+                }
+                bytes = 0;
+            }
+            bytes += size;
+            request.push(message);
+            places.push(at);
+        }
+        if !request.is_empty() {
+            let outcome = self.publisher.send(request).await;
+            for at in places {
+                outcomes[at] = outcome.clone();
+            }
+        }
+        outcomes
+    }
+}
+
+#[async_trait]
+impl DeadLetterStore for PubSubDeadLetters {
+    async fn list(&self, query: &DeadLetterQuery) -> Result<Vec<StoredDeadLetter>> {
+        let after = match &query.after {
+            None => None,
+            Some(id) => Some(Place::of(id).ok_or_else(|| {
+                let what = format!("dead letter {id}: malformed id (expected ORDER.MESSAGE)");
+                Error::new(ErrorKind::Invalid, what)
+            })?),
+        };
+        let _looking = self.looking.lock().await;
+        let mut scan = Scan::open(&self.reader, &self.runtime).await?;
+        let looked = scan.look_for(None).await;
+        let mut matching: Vec<&Stored> = scan
+            .found()
+            .filter(|stored| after.as_ref().is_none_or(|after| stored.place > *after))
+            .filter(|stored| stored.matches(query))
+            .collect();
+        matching.sort_by(|a, b| a.place.cmp(&b.place));
+        let page = matching
+            .into_iter()
+            .take(query.limit)
+            .map(Stored::to_letter)
+            .collect();
+        scan.end().await;
+        looked.map(|()| page)
+    }
+
+    async fn show(&self, id: &DeadLetterId) -> Result<Option<StoredDeadLetter>> {
+        let _looking = self.looking.lock().await;
+        let (scan, mut found) = self.find(std::slice::from_ref(id), false).await?;
+        scan.end().await;
+        Ok(found.pop().flatten().map(|stored| stored.to_letter()))
+    }
+
+    async fn redrive(&self, ids: &[DeadLetterId], to: &dyn Producer) -> Vec<Result<Receipt>> {
+        let _looking = self.looking.lock().await;
+        let (mut scan, found) = match self.find(ids, true).await {
+            Ok(found) => found,
+            Err(error) => return vec![Err(error); ids.len()],
+        };
+        let mut outcomes: Vec<Result<Receipt>> = Vec::with_capacity(ids.len());
+        let (mut events, mut places) = (Vec::new(), Vec::new());
+        for (at, (id, stored)) in ids.iter().zip(&found).enumerate() {
+            outcomes.push(match stored {
+                None => Err(not_found(id)),
+                Some(stored) => {
+                    events.push(stored.redriven());
+                    places.push(at);
+                    Err(no_outcome())
+                }
+            });
+        }
+        let sent = to.send_batch(&events).await.into_outcomes();
+        let mut stored = Vec::new();
+        for (at, outcome) in places.into_iter().zip(sent) {
+            if let (Ok(_), Some(found)) = (&outcome, &found[at]) {
+                stored.push((at, found.place.message.clone()));
+            }
+            outcomes[at] = outcome;
+        }
+        // If the removal fails, the dead letter may be redriven again; consumers see the same id.
+        let messages: Vec<SmallStr> = stored.iter().map(|it| it.1.clone()).collect();
+        let removed = scan.delete(&messages).await;
+        for ((at, _), outcome) in stored.into_iter().zip(removed) {
+            if let Err(error) = outcome {
+                outcomes[at] = Err(error.with_effect(Effect::Unknown));
+            }
+        }
+        scan.end().await;
+        outcomes
+    }
+
+    async fn purge(&self, ids: &[DeadLetterId]) -> Vec<Result<()>> {
+        let _looking = self.looking.lock().await;
+        let (mut scan, found) = match self.find(ids, true).await {
+            Ok(found) => found,
+            Err(error) => return vec![Err(error); ids.len()],
+        };
+        let messages = found.iter().flatten();
+        let messages: Vec<SmallStr> = messages.map(|it| it.place.message.clone()).collect();
+        let mut removed = scan.delete(&messages).await.into_iter();
+        let outcomes = ids.iter().zip(&found).map(|(id, stored)| match stored {
+            Some(_) => removed.next().unwrap_or_else(|| Err(no_outcome())),
+            None => Err(not_found(id)),
+        });
+        let outcomes = outcomes.collect();
+        scan.end().await;
+        outcomes
+    }
+
+    async fn held_keys(&self, group: &GroupName, stream: &StreamName) -> Result<Vec<SmallStr>> {
+        let topic = self.topic.as_str();
+        let paths = self.service.subscriptions_of(topic).await?;
+        let keys = paths
+            .iter()
+            .filter_map(|path| keys::key_of(short_name(path), topic, group, stream));
+        let mut held: Vec<SmallStr> = keys.collect();
+        held.sort();
+        Ok(held)
+    }
+
+    async fn release_key(&self, group: &GroupName, stream: &StreamName, key: &str) -> Result<()> {
+        let name = keys::name_of(self.topic.as_str(), group, stream, key)?;
+        match self.service.delete_subscription(&name).await {
+            Err(error) if error.is(ErrorKind::NotFound) => Ok(()),
+            outcome => outcome,
+        }
+    }
+}
+
+fn not_found(id: &DeadLetterId) -> Error {
+    Error::new(
+        ErrorKind::NotFound,
+        format!(
+            "dead letter {id} not found: it was removed, or another process is listing the topic"
+        ),
+    )
+}

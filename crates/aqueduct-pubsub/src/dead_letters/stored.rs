@@ -1,0 +1,201 @@
+use std::collections::HashMap;
+
+use aqueduct_core::{
+    DeadLetter, DeadLetterId, DeadLetterQuery, DeadLetterReason, Event, SmallStr, StoredDeadLetter,
+    Timestamp,
+};
+use google_cloud_pubsub::model::Message;
+
+use crate::subscription::read;
+
+/// The attribute that orders the dead letters of a process.
+pub(super) const ORDER: &str = "aqueduct-order";
+
+/// The attributes that the service adds to a message that it moves by a dead letter policy.
+const SOURCE_SUBSCRIPTION: &str = "CloudPubSubDeadLetterSourceSubscription";
+const DELIVERY_COUNT: &str = "CloudPubSubDeadLetterSourceDeliveryCount";
+const PUBLISH_TIME: &str = "CloudPubSubDeadLetterSourceTopicPublishTime";
+
+/// The position of a dead letter, encoded in its id as `ORDER.MESSAGE`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Place {
+    order: u64,
+    pub(super) message: SmallStr,
+}
+
+impl Place {
+    pub(super) fn of(id: &DeadLetterId) -> Option<Self> {
+        let (order, message) = id.0.split_once('.')?;
+        Some(Self {
+            order: order.parse().ok()?,
+            message: message.into(),
+        })
+    }
+}
+
+/// A message of the topic, read as a dead letter.
+#[derive(Clone, Debug)]
+pub(super) struct Stored {
+    pub(super) place: Place,
+    dead_letter: DeadLetter,
+    /// Not written by this crate: moved here by a dead letter policy, or published by another producer.
+    native: bool,
+    /// Identifies copies of a dead letter that was stored twice; `None` for a native one, and for
+    /// one whose event was redriven before: its next failure is a new dead letter.
+    pub(super) same: Option<DeadLetterId>,
+}
+
+impl Stored {
+    pub(super) fn read(message: Message, event_source: &SmallStr) -> Self {
+        let native = NativeSource::of(&message.attributes);
+        let order = message
+            .attributes
+            .get(ORDER)
+            .and_then(|text| text.parse().ok());
+        let message = read(message, event_source);
+        let stored_at = message.stored_at.unwrap_or(Timestamp::EPOCH);
+        let order = order
+            .unwrap_or_else(|| u64::try_from(stored_at.as_millis()).unwrap_or_default() * 1000);
+        let carried = DeadLetter::from_event(&message.event).ok();
+        let is_native = carried.is_none();
+        let dead_letter = carried.unwrap_or_else(|| native.dead_letter(message.event, stored_at));
+        let redriven = DeadLetter::target_group(&dead_letter.event).is_some();
+        Self {
+            same: (!is_native && !redriven).then(|| dead_letter.id()),
+            place: Place {
+                order,
+                message: message.id,
+            },
+            dead_letter,
+            native: is_native,
+        }
+    }
+
+    pub(super) fn id(&self) -> DeadLetterId {
+        DeadLetterId(format!("{}.{}", self.place.order, self.place.message).into())
+    }
+
+    pub(super) fn to_letter(&self) -> StoredDeadLetter {
+        StoredDeadLetter {
+            id: self.id(),
+            dead_letter: self.dead_letter.clone(),
+        }
+    }
+
+    pub(super) fn matches(&self, query: &DeadLetterQuery) -> bool {
+        let it = &self.dead_letter;
+        query.group.as_ref().is_none_or(|group| *group == it.group)
+            && query
+                .stream
+                .as_ref()
+                .is_none_or(|stream| *stream == it.stream)
+            && query
+                .key
+                .as_ref()
+                .is_none_or(|key| it.event.key() == Some(key.as_str()))
+    }
+
+    /// Returns the event to redrive.
+    pub(super) fn redriven(&self) -> Event {
+        match self.native {
+            true => self.dead_letter.event.clone(),
+            false => self.dead_letter.redriven(),
+        }
+    }
+}
+
+/// What the service says about a message that it moved.
+#[derive(Debug, Default)]
+struct NativeSource {
+    subscription: Option<SmallStr>,
+    deliveries: u32,
+    published: Option<Timestamp>,
+}
+
+impl NativeSource {
+    fn of(attributes: &HashMap<String, String>) -> Self {
+        let text = |name: &str| attributes.get(name).map(String::as_str);
+        Self {
+            subscription: text(SOURCE_SUBSCRIPTION).map(SmallStr::from),
+            deliveries: text(DELIVERY_COUNT)
+                .and_then(|it| it.parse().ok())
+                .unwrap_or_default(),
+            published: text(PUBLISH_TIME).and_then(|it| it.parse().ok()),
+        }
+    }
+
+    /// Names the subscription as the stream and as the group: the service names no topic.
+    fn dead_letter(self, event: Event, moved_at: Timestamp) -> DeadLetter {
+        let message = match self.subscription {
+            Some(_) => "moved here by the dead letter policy of its subscription",
+            None => "published here by another producer, not as a dead letter",
+        };
+        let subscription = self.subscription.unwrap_or_default();
+        let mut dead_letter = DeadLetter::new(
+            event,
+            subscription.as_str().into(),
+            subscription.as_str().into(),
+            DeadLetterReason::Exhausted,
+            message,
+            moved_at,
+        );
+        dead_letter.attempts = self.deliveries;
+        dead_letter.stored_at = self.published;
+        dead_letter
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::structured;
+
+    fn read(mut message: Message, attributes: &[(&str, &str)]) -> Stored {
+        message.message_id = "17".to_owned();
+        for (name, value) in attributes {
+            message
+                .attributes
+                .insert((*name).to_owned(), (*value).to_owned());
+        }
+        Stored::read(message, &"pubsub://shop/late".into())
+    }
+
+    #[test]
+    fn a_dead_letter_comes_back_whole() {
+        let event = Event::bytes("t", "application/octet-stream", vec![7; 10]).with_source("/s");
+        let (stream, group) = ("orders".into(), "billing".into());
+        let reason = DeadLetterReason::Exhausted;
+        let letter = DeadLetter::new(event, stream, group, reason, "boom", Timestamp::EPOCH);
+        let stored = read(structured(&letter.to_event().unwrap()), &[(ORDER, "42")]);
+        assert_eq!(stored.dead_letter, letter);
+        assert_eq!(stored.id().to_string(), "42.17");
+        assert_eq!(Place::of(&stored.id()), Some(stored.place.clone()));
+        assert_eq!(stored.same, Some(letter.id()));
+        assert!(stored.matches(&DeadLetterQuery::new().of_group("billing")));
+        assert!(!stored.matches(&DeadLetterQuery::new().of_key("k")));
+    }
+
+    #[test]
+    fn what_a_policy_moved_says_where_from() {
+        let event = Event::bytes("t", "text/plain", "x").with_source("/s");
+        let stored = read(
+            structured(&event),
+            &[
+                (SOURCE_SUBSCRIPTION, "orders.billing"),
+                (DELIVERY_COUNT, "5"),
+                (PUBLISH_TIME, "2026-02-28T23:59:59.5+00:00"),
+            ],
+        );
+        let letter = stored.to_letter().dead_letter;
+        assert_eq!(
+            (letter.group.as_str(), letter.attempts),
+            ("orders.billing", 5)
+        );
+        assert_eq!(
+            letter.stored_at,
+            Some("2026-02-28T23:59:59.5Z".parse().unwrap())
+        );
+        assert_eq!(letter.event, event);
+        assert_eq!(stored.redriven(), event, "as it was");
+    }
+}

@@ -1,0 +1,261 @@
+//! Streams that break, exactly-once delivery, replay, and subscriptions that cannot be read.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aqueduct_core::{
+    Consumer, Delivery, ErrorKind, Event, GroupName, Queue, Resource, Runtime, Source, Start,
+};
+use aqueduct_pubsub::PubSubReplay;
+use aqueduct_queue::QueueOptions;
+
+use crate::common::{Place, url_options, with_emulator};
+use crate::proxy::Proxy;
+
+const DEADLINE: Duration = Duration::from_secs(120);
+
+async fn queue(resource: &dyn Resource, runtime: &Runtime) -> Arc<dyn Queue> {
+    match resource.source(runtime).await.unwrap() {
+        Source::Queue(queue) => queue,
+        _ => panic!("expected a queue"),
+    }
+}
+
+async fn consumer(resource: &dyn Resource, runtime: &Runtime) -> Arc<dyn Consumer> {
+    let queue = queue(resource, runtime).await;
+    let options = QueueOptions::new("group".into());
+    aqueduct_queue::open(&*queue, options, runtime)
+        .await
+        .unwrap()
+}
+
+async fn send(resource: &dyn Resource, runtime: &Runtime, ids: std::ops::Range<u32>) {
+    let events: Vec<Event> = ids.map(event).collect();
+    let producer = resource.producer(runtime).await.unwrap();
+    producer.send_batch(&events).await.into_result().unwrap();
+    producer.close().await.unwrap();
+}
+
+fn event(id: u32) -> Event {
+    Event::bytes("t", "text/plain", "x")
+        .with_source("/test")
+        .with_id(id.to_string())
+        .with_key("k")
+}
+
+/// Receives that many events, in any number of batches.
+async fn take(consumer: &dyn Consumer, runtime: &Runtime, count: usize) -> Vec<Delivery> {
+    let mut taken = Vec::new();
+    while taken.len() < count {
+        let receiving = consumer.receive_batch(count - taken.len());
+        match runtime
+            .timeout(DEADLINE, "an event", receiving)
+            .await
+            .unwrap()
+        {
+            Ok(deliveries) => taken.extend(deliveries),
+            // A failure that lasts is told and mends.
+            Err(error) => assert!(error.is_retryable(), "{error}"),
+        }
+    }
+    taken
+}
+
+fn ids(deliveries: &[Delivery]) -> Vec<String> {
+    deliveries
+        .iter()
+        .map(|it| it.event().id().to_string())
+        .collect()
+}
+
+async fn ack(deliveries: Vec<Delivery>) {
+    for delivery in deliveries {
+        delivery.ack().await.unwrap();
+    }
+}
+
+#[test]
+fn a_stream_that_is_cut_or_silent_is_opened_anew() {
+    with_emulator(|place: Place| async move {
+        let runtime = &place.runtime;
+        let proxy = Proxy::to(&place.endpoint).await;
+        let topic = place.unique();
+        let direct = place.resource(&topic, "");
+        let through = place.resource_at(&proxy.endpoint, &topic, "&silence=3s&streams=1");
+        let consumer = consumer(&*through, runtime).await;
+        send(&*direct, runtime, 0..2).await;
+        let taken = take(&*consumer, runtime, 2).await;
+        assert_eq!(ids(&taken), ["0", "1"]);
+        ack(taken).await;
+        consumer.flush().await.unwrap();
+        // The client sends acks within 0.1 s.
+        runtime.sleep(Duration::from_secs(1)).await;
+        proxy.cut();
+        send(&*direct, runtime, 2..4).await;
+        let taken = take(&*consumer, runtime, 2).await;
+        assert_eq!(ids(&taken), ["2", "3"]);
+        ack(taken).await;
+        consumer.flush().await.unwrap();
+        runtime.sleep(Duration::from_secs(1)).await;
+        let opened = proxy.opened();
+        proxy.silence();
+        send(&*direct, runtime, 4..5).await;
+        let taken = take(&*consumer, runtime, 1).await;
+        assert_eq!(ids(&taken), ["4"]);
+        assert!(proxy.opened() > opened, "on a new connection");
+        ack(taken).await;
+        consumer.close().await.unwrap();
+    });
+}
+
+#[test]
+fn exactly_once_delivery_confirms_acks() {
+    with_emulator(|place: Place| async move {
+        let runtime = &place.runtime;
+        let resource = place.resource(&place.unique(), "&exactly_once=true");
+        let first = consumer(&*resource, runtime).await;
+        send(&*resource, runtime, 0..3).await;
+        let taken = take(&*first, runtime, 3).await;
+        assert_eq!(ids(&taken), ["0", "1", "2"]);
+        ack(taken).await;
+        first.flush().await.unwrap();
+        drop(first);
+        send(&*resource, runtime, 3..4).await;
+        let second = consumer(&*resource, runtime).await;
+        let taken = take(&*second, runtime, 1).await;
+        assert_eq!(ids(&taken), ["3"], "what was flushed does not come again");
+        ack(taken).await;
+        second.close().await.unwrap();
+    });
+}
+
+#[test]
+fn a_group_is_replayed_to_a_time_or_a_snapshot_while_no_member_lives() {
+    with_emulator(|place: Place| async move {
+        let runtime = &place.runtime;
+        let topic = place.unique();
+        let resource = place.resource(&topic, "&retain_acked=true");
+        let group = GroupName::new("group");
+        let first = consumer(&*resource, runtime).await;
+        let url = place.url(&place.endpoint, &topic, "&retain_acked=true");
+        let replay = PubSubReplay::open("orders", &url, url_options(), runtime)
+            .await
+            .unwrap();
+        replay
+            .take_snapshot(&group, &format!("{topic}-before"))
+            .await
+            .unwrap();
+        send(&*resource, runtime, 0..2).await;
+        let taken = take(&*first, runtime, 2).await;
+        assert_eq!(taken[0].assignment().replay, 0);
+        ack(taken).await;
+        first.flush().await.unwrap();
+        let queue = queue(&*resource, runtime).await;
+        let refused = queue.replay(&group, &Start::Earliest).await.unwrap_err();
+        if refused.is(ErrorKind::Unsupported) {
+            println!("skipped: {refused}");
+            return first.close().await.unwrap();
+        }
+        assert_eq!(refused.kind(), ErrorKind::Conflict, "{refused}");
+        first.close().await.unwrap();
+
+        assert_eq!(
+            replay
+                .to_snapshot(&group, &format!("{topic}-before"))
+                .await
+                .unwrap(),
+            1
+        );
+        let second = consumer(&*resource, runtime).await;
+        let taken = take(&*second, runtime, 2).await;
+        assert_eq!(
+            (ids(&taken), taken[0].assignment().replay),
+            (vec!["0".into(), "1".into()], 1)
+        );
+        ack(taken).await;
+        second.close().await.unwrap();
+
+        assert_eq!(queue.replay(&group, &Start::Earliest).await.unwrap(), 2);
+        let third = consumer(&*resource, runtime).await;
+        let taken = take(&*third, runtime, 2).await;
+        assert_eq!(
+            (ids(&taken), taken[0].assignment().replay),
+            (vec!["0".into(), "1".into()], 2)
+        );
+        ack(taken).await;
+        third.close().await.unwrap();
+
+        let gone = replay.to_snapshot(&group, "never-taken").await.unwrap_err();
+        assert_eq!(gone.kind(), ErrorKind::NotFound, "{gone}");
+        assert!(gone.to_string().contains("never-taken"), "{gone}");
+        replay
+            .delete_snapshot(&format!("{topic}-before"))
+            .await
+            .unwrap();
+    });
+}
+
+#[test]
+fn a_subscription_that_cannot_be_read_is_refused() {
+    with_emulator(|place: Place| async move {
+        let runtime = &place.runtime;
+        let topic = place.unique();
+        place.resource(&topic, "").producer(runtime).await.unwrap();
+        let other = place.unique();
+        place.resource(&other, "").producer(runtime).await.unwrap();
+        // The backend has installed a provider of cryptography by now.
+        let admin = place.subscriptions().await;
+        let spec = |of: &str| {
+            google_cloud_pubsub::model::Subscription::new()
+                .set_name(place.path("subscriptions", &format!("{topic}.group")))
+                .set_topic(place.path("topics", of))
+        };
+        let push = google_cloud_pubsub::model::PushConfig::new()
+            .set_push_endpoint("https://example.com/push");
+        let policy = google_cloud_pubsub::model::DeadLetterPolicy::new()
+            .set_dead_letter_topic(place.path("topics", &other))
+            .set_max_delivery_attempts(5);
+        let ordered = spec(&topic).set_enable_message_ordering(true);
+        for (subscription, expected) in [
+            (spec(&other), "belongs to topic"),
+            (spec(&topic).set_push_config(push), "pushes its messages"),
+            (
+                ordered.set_dead_letter_policy(policy),
+                "native_dead_letters",
+            ),
+        ] {
+            let name = subscription.name.clone();
+            admin
+                .create_subscription()
+                .with_request(subscription)
+                .send()
+                .await
+                .unwrap();
+            let queue = queue(&*place.resource(&topic, ""), runtime).await;
+            let error = queue.subscribe(&"group".into()).await.err().unwrap();
+            assert_eq!(error.kind(), ErrorKind::Config, "{error}");
+            assert!(error.to_string().contains(expected), "{error}");
+            assert!(
+                error.to_string().contains(&format!("{topic}.group")),
+                "{error}"
+            );
+            admin
+                .delete_subscription()
+                .set_subscription(name)
+                .send()
+                .await
+                .unwrap();
+        }
+        let plain = place.without_create(&topic);
+        let missing = queue(&*plain, runtime)
+            .await
+            .subscribe(&"group".into())
+            .await;
+        let missing = missing.err().unwrap();
+        assert_eq!(missing.kind(), ErrorKind::NotFound, "{missing}");
+        assert!(
+            missing.to_string().contains("create = \"missing\""),
+            "{missing}"
+        );
+    });
+}
