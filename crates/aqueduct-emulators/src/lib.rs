@@ -8,6 +8,8 @@ mod eventhubs;
 mod http;
 #[cfg(feature = "kinesis")]
 mod kinesis;
+#[cfg(feature = "pubsub")]
+mod pubsub;
 #[cfg(feature = "sqs")]
 mod sqs;
 
@@ -19,5 +21,7 @@ pub use self::eventhubs::{EventHubs, EventHubsFault, EventHubsOptions, StoredEve
 pub use self::http::{HttpFault, HttpFaults, test_credentials};
 #[cfg(feature = "kinesis")]
 pub use self::kinesis::{KinesisServer, StoreOptions};
+#[cfg(feature = "pubsub")]
+pub use self::pubsub::{PubSub, PubSubFault, PubSubOptions};
 #[cfg(feature = "sqs")]
 pub use self::sqs::{Sqs, SqsLimits, SqsServer};
