@@ -66,6 +66,10 @@ impl std::fmt::Debug for Access {
 /// The default limit for one request: several fit into a lease's ttl of 30 s.
 const TIMEOUT: Duration = Duration::from_secs(8);
 
+/// The default interval of checkpoint blobs: one more write a minute than renewals. Only a processor
+/// that goes on after a crash of the group repeats what is settled since.
+const CHECKPOINT_BLOBS: Duration = Duration::from_secs(60);
+
 /// The default watch. Processors renew every 10 s (.NET, Java, JavaScript) or 30 s (Python).
 const WATCH: Duration = Duration::from_secs(40);
 
@@ -95,7 +99,7 @@ impl Config {
             prefix,
             access,
             layout,
-            checkpoint_blobs: checkpoint_blobs.unwrap_or_default(),
+            checkpoint_blobs: checkpoint_blobs.unwrap_or(CHECKPOINT_BLOBS),
             processor_watch: processor_watch.unwrap_or(WATCH),
             idempotency_retention,
         })

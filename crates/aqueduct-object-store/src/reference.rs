@@ -45,8 +45,8 @@ const OPTIONS: &[OptionDoc] = &[
     ),
     OptionDoc::new(
         &["checkpoint_blobs"],
-        "`0s`: with each commit",
-        "the least time between two writes of a checkpoint blob; a release writes it in any case",
+        "`60s`",
+        "the least time between two writes of a checkpoint blob; `0s`: with each commit; a release writes it in any case",
     ),
     OptionDoc::new(
         &["processor_watch"],

@@ -4,8 +4,10 @@
 mod conformance;
 mod cost;
 mod faults;
+mod group;
 mod letters;
 mod processor;
 mod start;
 mod support;
+mod wire;
 mod written;

@@ -245,8 +245,7 @@ impl ObjectStore for Faulty {
 }
 
 pub const OWN: &str = "az://shop/leases/a";
-pub const PROCESSOR: &str =
-    "az://shop/leases?event_hubs=Shop.servicebus.windows.net&processor_watch=0s";
+pub const PROCESSOR: &str = "az://shop/leases?event_hubs=Shop.servicebus.windows.net&processor_watch=0s&checkpoint_blobs=0s";
 /// The folder of [`key`] in Microsoft's layout.
 pub const FOLDER: &str = "shop.servicebus.windows.net/orders/billing";
 
