@@ -46,6 +46,7 @@ pub(crate) enum Container {
 pub(crate) struct Access {
     pub(crate) endpoint: Option<SmallStr>,
     pub(crate) access_key: Option<SmallStr>,
+    pub(crate) sas_token: Option<SmallStr>,
     pub(crate) region: Option<SmallStr>,
     pub(crate) service_account: Option<SmallStr>,
     /// The limit for one request.
@@ -198,6 +199,7 @@ fn access(options: &mut Options, container: &Container) -> Result<Access> {
     let access = Access {
         endpoint,
         access_key: options.text("access_key")?,
+        sas_token: options.text("sas_token")?,
         region: options.text("region")?,
         service_account: options.text("service_account")?,
         timeout: options.duration("timeout")?.unwrap_or(TIMEOUT),
@@ -205,8 +207,11 @@ fn access(options: &mut Options, container: &Container) -> Result<Access> {
     if access.timeout.is_zero() {
         return Err(options.refuse("timeout", "expected a duration above 0"));
     }
+    if access.access_key.is_some() && access.sas_token.is_some() {
+        return Err(options.refuse("sas_token", "set either this or `access_key`"));
+    }
     let allowed: &[&str] = match container {
-        Container::Azure { .. } => &["endpoint", "access_key"],
+        Container::Azure { .. } => &["endpoint", "access_key", "sas_token"],
         Container::S3 { .. } => &["endpoint", "region"],
         Container::Gcs { .. } => &["endpoint", "service_account"],
         Container::Folder { .. } => &[],
@@ -214,6 +219,7 @@ fn access(options: &mut Options, container: &Container) -> Result<Access> {
     for (name, of) in [
         ("endpoint", "az, s3 and gs"),
         ("access_key", "az"),
+        ("sas_token", "az"),
         ("region", "s3"),
         ("service_account", "gs"),
     ] {
@@ -391,6 +397,12 @@ mod tests {
 
     #[test]
     fn a_secret_is_never_printed() {
+        let both = [("access_key", "hunter2"), ("sas_token", "a")];
+        let said = parse("az://shop/leases", &both).unwrap_err().to_string();
+        assert!(
+            said.contains("either") && !said.contains("hunter2"),
+            "{said}"
+        );
         let read = parse("az://shop/leases", &[("access_key", "hunter2")]).unwrap();
         assert!(!format!("{read:?}").contains("hunter2"));
     }

@@ -18,6 +18,11 @@ const OPTIONS: &[OptionDoc] = &[
         "`az`: a key of the storage account",
     ),
     OptionDoc::new(
+        &["sas_token"],
+        "from the environment",
+        "`az`: a shared access signature, as in a URL's query; it needs reading, writing, deleting and listing",
+    ),
+    OptionDoc::new(
         &["region"],
         "from the environment",
         "`s3`: the bucket's region",
