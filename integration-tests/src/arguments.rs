@@ -5,7 +5,7 @@ use crate::setup::Setup;
 
 /// Runs the conformance suite and the order example against emulators, which it installs, starts and
 /// stops, or against an account.
-#[derive(Parser)]
+#[derive(Clone, Parser)]
 #[command(
     name = "integration-tests",
     after_help = "Examples:\n  \

@@ -3,6 +3,7 @@ use std::time::Duration;
 use aqueduct_core::{Options, Result, SmallStr, Url, percent_decode};
 
 use crate::leases::{Layout, Processor};
+use crate::service_names::{is_account, is_bucket, is_container, is_name, is_namespace};
 
 /// The schemes of object stores.
 pub(crate) const SCHEMES: &[&str] = &["az", "s3", "gs", "file"];
@@ -41,11 +42,12 @@ pub(crate) enum Container {
     },
 }
 
-/// How the service is reached. What is `None` comes from the environment.
+/// Address and credentials of the service. Those that are `None` come from the environment.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Access {
     pub(crate) endpoint: Option<SmallStr>,
     pub(crate) access_key: Option<SmallStr>,
+    pub(crate) sas_token: Option<SmallStr>,
     pub(crate) region: Option<SmallStr>,
     pub(crate) service_account: Option<SmallStr>,
     /// The limit for one request.
@@ -65,6 +67,10 @@ impl std::fmt::Debug for Access {
 
 /// The default limit for one request: several fit into a lease's ttl of 30 s.
 const TIMEOUT: Duration = Duration::from_secs(8);
+
+/// The default interval of checkpoint blobs: one more write a minute than renewals. Only a processor
+/// that goes on after a crash of the group repeats what is settled since.
+const CHECKPOINT_BLOBS: Duration = Duration::from_secs(60);
 
 /// The default watch. Processors renew every 10 s (.NET, Java, JavaScript) or 30 s (Python).
 const WATCH: Duration = Duration::from_secs(40);
@@ -95,7 +101,7 @@ impl Config {
             prefix,
             access,
             layout,
-            checkpoint_blobs: checkpoint_blobs.unwrap_or_default(),
+            checkpoint_blobs: checkpoint_blobs.unwrap_or(CHECKPOINT_BLOBS),
             processor_watch: processor_watch.unwrap_or(WATCH),
             idempotency_retention,
         })
@@ -194,6 +200,7 @@ fn access(options: &mut Options, container: &Container) -> Result<Access> {
     let access = Access {
         endpoint,
         access_key: options.text("access_key")?,
+        sas_token: options.text("sas_token")?,
         region: options.text("region")?,
         service_account: options.text("service_account")?,
         timeout: options.duration("timeout")?.unwrap_or(TIMEOUT),
@@ -201,8 +208,11 @@ fn access(options: &mut Options, container: &Container) -> Result<Access> {
     if access.timeout.is_zero() {
         return Err(options.refuse("timeout", "expected a duration above 0"));
     }
+    if access.access_key.is_some() && access.sas_token.is_some() {
+        return Err(options.refuse("sas_token", "set either this or `access_key`"));
+    }
     let allowed: &[&str] = match container {
-        Container::Azure { .. } => &["endpoint", "access_key"],
+        Container::Azure { .. } => &["endpoint", "access_key", "sas_token"],
         Container::S3 { .. } => &["endpoint", "region"],
         Container::Gcs { .. } => &["endpoint", "service_account"],
         Container::Folder { .. } => &[],
@@ -210,6 +220,7 @@ fn access(options: &mut Options, container: &Container) -> Result<Access> {
     for (name, of) in [
         ("endpoint", "az, s3 and gs"),
         ("access_key", "az"),
+        ("sas_token", "az"),
         ("region", "s3"),
         ("service_account", "gs"),
     ] {
@@ -251,45 +262,6 @@ fn layout(options: &mut Options, container: &Container) -> Result<Layout> {
         hub,
         consumer_group,
     }))
-}
-
-/// Whether it may be part of a prefix.
-fn is_name(name: &str) -> bool {
-    name.bytes()
-        .all(|byte| byte.is_ascii_alphanumeric() || b"._=$-".contains(&byte))
-        && !matches!(name, "." | "..")
-}
-
-fn is_account(name: &str) -> bool {
-    (3..=24).contains(&name.len())
-        && name
-            .bytes()
-            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
-}
-
-fn is_container(name: &str) -> bool {
-    (3..=63).contains(&name.len())
-        && name
-            .bytes()
-            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
-        && !name.starts_with('-')
-        && !name.ends_with('-')
-        && !name.contains("--")
-}
-
-fn is_bucket(name: &str) -> bool {
-    (3..=222).contains(&name.len())
-        && name.bytes().all(|byte| {
-            byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-._".contains(&byte)
-        })
-}
-
-fn is_namespace(name: &str) -> bool {
-    !name.is_empty()
-        && name.len() <= 253
-        && name
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"-.".contains(&byte))
 }
 
 #[cfg(test)]
@@ -387,6 +359,12 @@ mod tests {
 
     #[test]
     fn a_secret_is_never_printed() {
+        let both = [("access_key", "hunter2"), ("sas_token", "a")];
+        let said = parse("az://shop/leases", &both).unwrap_err().to_string();
+        assert!(
+            said.contains("either") && !said.contains("hunter2"),
+            "{said}"
+        );
         let read = parse("az://shop/leases", &[("access_key", "hunter2")]).unwrap();
         assert!(!format!("{read:?}").contains("hunter2"));
     }

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use aqueduct_core::{Error, ErrorKind, Result};
 use object_store::aws::AmazonS3Builder;
-use object_store::azure::MicrosoftAzureBuilder;
+use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
 use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::local::LocalFileSystem;
 use object_store::{ClientOptions, ObjectStore, RetryConfig};
@@ -33,7 +33,13 @@ pub(crate) fn connect(config: &Config) -> Result<Arc<dyn ObjectStore>> {
 type Connected = object_store::Result<Arc<dyn ObjectStore>>;
 
 fn azure(account: &str, container: &str, access: &Access) -> Connected {
-    let mut builder = MicrosoftAzureBuilder::from_env()
+    // A credential of the environment must not take precedence over the configured one.
+    let is_given = access.access_key.is_some() || access.sas_token.is_some();
+    let builder = match is_given {
+        true => MicrosoftAzureBuilder::new(),
+        false => MicrosoftAzureBuilder::from_env(),
+    };
+    let mut builder = builder
         .with_account(account)
         .with_container_name(container)
         .with_client_options(client(access))
@@ -41,6 +47,9 @@ fn azure(account: &str, container: &str, access: &Access) -> Connected {
         .with_retry(no_retries());
     if let Some(key) = &access.access_key {
         builder = builder.with_access_key(key.as_str());
+    }
+    if let Some(token) = &access.sas_token {
+        builder = builder.with_config(AzureConfigKey::SasKey, token.as_str());
     }
     if let Some(endpoint) = &access.endpoint {
         builder = builder.with_endpoint(endpoint.to_string());

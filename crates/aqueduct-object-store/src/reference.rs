@@ -18,6 +18,11 @@ const OPTIONS: &[OptionDoc] = &[
         "`az`: a key of the storage account",
     ),
     OptionDoc::new(
+        &["sas_token"],
+        "from the environment",
+        "`az`: a shared access signature, as in a URL's query; it needs reading, writing, deleting and listing",
+    ),
+    OptionDoc::new(
         &["region"],
         "from the environment",
         "`s3`: the bucket's region",
@@ -45,8 +50,8 @@ const OPTIONS: &[OptionDoc] = &[
     ),
     OptionDoc::new(
         &["checkpoint_blobs"],
-        "`0s`: with each commit",
-        "the least time between two writes of a checkpoint blob; a release writes it in any case",
+        "`60s`",
+        "the least time between two writes of a checkpoint blob; `0s`: with each commit; a release writes it in any case",
     ),
     OptionDoc::new(
         &["processor_watch"],

@@ -37,6 +37,8 @@ pub(crate) enum Suite {
     /// The conformance suite on leases, idempotency records and dead letters in Blob Storage, streams
     /// in memory.
     Blob,
+    /// The cases of leases in the layout of Microsoft's event processors.
+    Ownership,
     /// Leases that Microsoft's checkpoint store and Aqueduct take over from each other.
     Takeover,
     /// The order example, killed again and again.
@@ -46,12 +48,13 @@ pub(crate) enum Suite {
 }
 
 impl Suite {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Kinesis,
         Self::Dynamodb,
         Self::Sqs,
         Self::Fifo,
         Self::Blob,
+        Self::Ownership,
         Self::Takeover,
         Self::Orders,
         Self::Script,
@@ -72,6 +75,7 @@ impl Suite {
             Self::Sqs => "sqs",
             Self::Fifo => "fifo",
             Self::Blob => "blob",
+            Self::Ownership => "ownership",
             Self::Takeover => "takeover",
             Self::Orders => "orders",
             Self::Script => "script",
@@ -92,10 +96,19 @@ impl Suite {
                 let fixture = sqs::Queues::new(Cloud::new(setup, place), self);
                 cases::run(self, &fixture, fixture.cloud(), arguments).await
             }
-            Self::Blob => match blob::Blob::new(Cloud::new(setup, place)).await {
-                Ok(fixture) => cases::run(self, &fixture, fixture.cloud(), arguments).await,
-                Err(why) => Verdict::Failed(why),
-            },
+            Self::Blob | Self::Ownership => {
+                let (cloud, is_ownership) = (Cloud::new(setup, place), self == Self::Ownership);
+                let mut arguments = arguments.clone();
+                if is_ownership && arguments.cases.is_empty() {
+                    arguments.cases = ["lease", "member", "reset", "seek", "group", "request"]
+                        .map(String::from)
+                        .into();
+                }
+                match blob::Blob::new(cloud, is_ownership).await {
+                    Ok(fixture) => cases::run(self, &fixture, fixture.cloud(), &arguments).await,
+                    Err(why) => Verdict::Failed(why),
+                }
+            }
             Self::Takeover => blob::take_over(&Cloud::new(setup, place)).await,
             Self::Orders => orders::run(Cloud::new(setup, place)).await,
             Self::Script => script::run(setup).await,

@@ -4,8 +4,11 @@
 mod conformance;
 mod cost;
 mod faults;
+mod group;
 mod letters;
 mod processor;
 mod start;
 mod support;
+mod takeover;
+mod wire;
 mod written;

@@ -250,7 +250,7 @@ fn a_member_does_not_join_while_a_processor_renews() {
             store
                 .set_metadata(&ownership(), &[("ownerid", "python")])
                 .await;
-            // Another consumer group's processor is none of our business.
+            // The processor of another consumer group does not count.
             let other = "shop.servicebus.windows.net/orders/other/ownership/0";
             store.set_metadata(other, &[("ownerid", "python")]).await;
             let url = "az://shop/leases?event_hubs=shop.servicebus.windows.net";
@@ -290,4 +290,46 @@ fn a_member_does_not_join_while_a_processor_renews() {
             }
         }
     }
+}
+
+/// The default: a blob follows once a minute, also when nothing more is settled, and at a release.
+#[test]
+fn a_checkpoint_blob_follows_in_the_end() {
+    let simulation = Simulation::new(1).with_horizon(Duration::from_secs(600));
+    let runtime = simulation.runtime();
+    let done = simulation.block_on(async move {
+        let store = Faulty::new();
+        let url = "az://shop/leases?event_hubs=shop.servicebus.windows.net";
+        let leases = resource(&store, url).unwrap();
+        let leases = leases.leases(&runtime).await.unwrap();
+        let made = leases.create(&key(), fresh("0")).await.unwrap();
+        let mut mine = swapped(
+            leases
+                .swap(&key(), &made, taken(&made, "me"))
+                .await
+                .unwrap(),
+        );
+        let settled = async || {
+            let blob = store.metadata(&checkpoint()).await.unwrap();
+            blob["sequencenumber"].clone()
+        };
+        let mut commit = async |to: u64, owner: Option<&str>| {
+            let mut next = advanced(mine.clone());
+            next.checkpoint = at(to);
+            next.owner = owner.map(OwnerId::new);
+            let swap = leases.swap(&key(), &mine, next).await.unwrap();
+            mine = swapped(swap);
+        };
+        commit(3, Some("me")).await;
+        assert_eq!(settled().await, "3");
+        commit(4, Some("me")).await;
+        assert_eq!(settled().await, "3");
+        runtime.sleep(Duration::from_secs(61)).await;
+        commit(4, Some("me")).await;
+        assert_eq!(settled().await, "4");
+        commit(5, Some("me")).await;
+        commit(5, None).await;
+        assert_eq!(settled().await, "5");
+    });
+    done.unwrap();
 }

@@ -18,7 +18,7 @@ use aqueduct_object_store::object_store::{
 use async_trait::async_trait;
 use futures::stream::{BoxStream, StreamExt as _};
 
-/// What happens to a request.
+/// A fault of a request or of the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// It never reaches the store.
@@ -245,8 +245,7 @@ impl ObjectStore for Faulty {
 }
 
 pub const OWN: &str = "az://shop/leases/a";
-pub const PROCESSOR: &str =
-    "az://shop/leases?event_hubs=Shop.servicebus.windows.net&processor_watch=0s";
+pub const PROCESSOR: &str = "az://shop/leases?event_hubs=Shop.servicebus.windows.net&processor_watch=0s&checkpoint_blobs=0s";
 /// The folder of [`key`] in Microsoft's layout.
 pub const FOLDER: &str = "shop.servicebus.windows.net/orders/billing";
 

@@ -28,7 +28,7 @@ pub(super) async fn create(cloud: &Cloud, name: &str) -> Result<(), String> {
     let signed = format!(
         "PUT\n\n\n\n\n\n\n\n\n\n\n\nx-ms-date:{date}\nx-ms-version:{VERSION}\n/{AZURITE_ACCOUNT}{path}\nrestype:container"
     );
-    let signature = STANDARD.encode(hmac(AZURITE_KEY, &signed)?);
+    let signature = signature(&signed)?;
     let request = format!(
         "PUT {path}?restype=container HTTP/1.1\r\nHost: {host}\r\nContent-Length: 0\r\n\
          x-ms-date: {date}\r\nx-ms-version: {VERSION}\r\n\
@@ -46,6 +46,11 @@ pub(super) async fn create(cloud: &Cloud, name: &str) -> Result<(), String> {
         true => Ok(()),
         false => Err(format!("container {name} was not created: {response}")),
     }
+}
+
+/// Signs a text with the account's key.
+pub(super) fn signature(text: &str) -> Result<String, String> {
+    Ok(STANDARD.encode(hmac(AZURITE_KEY, text)?))
 }
 
 /// HMAC-SHA-256 (RFC 2104) with a key in Base64 of at most a block.

@@ -1,4 +1,5 @@
 mod container;
+mod refusals;
 mod takeover;
 
 use std::sync::Arc;
@@ -15,17 +16,21 @@ use crate::services::{AZURITE_ACCOUNT, Service};
 
 /// Keeps leases, idempotency records and dead letters in Blob Storage, and streams in memory.
 pub(crate) struct Blob {
+    /// Whether leases have the layout of event processors.
+    is_processor: bool,
     cloud: Cloud,
     name: String,
     container: String,
 }
 
 impl Blob {
-    pub(crate) async fn new(cloud: Cloud) -> std::result::Result<Self, String> {
+    pub(crate) async fn new(cloud: Cloud, is_processor: bool) -> std::result::Result<Self, String> {
         let name = format!("memory with Blob Storage, {}", cloud.setup.title);
         let container = cloud.name();
         container::create(&cloud, &container).await?;
+        refusals::check(&cloud, &container).await?;
         Ok(Self {
+            is_processor,
             cloud,
             name,
             container,
@@ -37,7 +42,11 @@ impl Blob {
     }
 
     fn keeper(&self, prefix: &str) -> Result<Arc<dyn Resource>> {
-        open(&self.cloud, &self.container, prefix, &[])
+        let options = match self.is_processor {
+            true => &[("event_hubs", "shop.servicebus.windows.net")][..],
+            false => &[],
+        };
+        open(&self.cloud, &self.container, prefix, options)
     }
 }
 
@@ -49,8 +58,11 @@ fn open(
     more: &[(&'static str, &str)],
 ) -> Result<Arc<dyn Resource>> {
     let mut options = Options::new("stores.blob");
+    let is_given = |name| more.iter().any(|(given, _)| *given == name);
     for (key, value) in cloud.place.options(Service::Blob).map_err(Error::config)? {
-        options = options.with(key, value);
+        if key == "endpoint" || !is_given("sas_token") {
+            options = options.with(key, value);
+        }
     }
     for (key, value) in more {
         options = options.with(*key, *value);
@@ -83,7 +95,10 @@ impl Fixture for Blob {
     }
 
     fn lacks(&self) -> Vec<Lack> {
-        self.cloud.lacks(Suite::Blob)
+        self.cloud.lacks(match self.is_processor {
+            true => Suite::Ownership,
+            false => Suite::Blob,
+        })
     }
 
     fn timing(&self) -> Timing {

@@ -116,7 +116,11 @@ struct Place {
 impl Place {
     async fn new(cloud: &Cloud, installed: &Path, container: &str) -> Result<Self, String> {
         let runtime = aqueduct_runtime::tokio();
-        let options = [("event_hubs", NAMESPACE), ("processor_watch", "0s")];
+        let options = [
+            ("event_hubs", NAMESPACE),
+            ("processor_watch", "0s"),
+            ("checkpoint_blobs", "0s"),
+        ];
         let store = open(cloud, container, "", &options).map_err(text)?;
         let options = cloud.place.options(Service::Blob)?;
         let endpoint = options.iter().find(|(key, _)| *key == "endpoint");
