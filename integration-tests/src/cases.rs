@@ -27,7 +27,16 @@ pub(crate) async fn run(
         }),
         ([], Some(why)) => Verdict::Failed(format!("not every resource was deleted: {why}")),
         ([], None) => Verdict::Passed(counts(&report)),
-        (failed, _) => Verdict::Failed(format!("{}: {}", counts(&report), failed.join(", "))),
+        (failed, _) => Verdict::Failed(format!("{}: {}", counts(&report), first(failed))),
+    }
+}
+
+/// Names the first of the failed cases; each has a line of its own above the table.
+fn first(failed: &[&str]) -> String {
+    const NAMED: usize = 10;
+    match failed.len().saturating_sub(NAMED) {
+        0 => failed.join(", "),
+        more => format!("{} and {more} more", failed[..NAMED].join(", ")),
     }
 }
 

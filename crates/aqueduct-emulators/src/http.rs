@@ -65,6 +65,15 @@ impl HttpFaults {
         self.state().faults.push((operation.to_owned(), fault));
     }
 
+    /// Adds a fault for the next request of `operation` unless one is pending: a connection that is
+    /// cut again before anything used it is cut once.
+    pub fn inject_once(&self, operation: &str, fault: HttpFault) {
+        let mut state = self.state();
+        if state.faults.iter().all(|(of, _)| of != operation) {
+            state.faults.push((operation.to_owned(), fault));
+        }
+    }
+
     /// Returns the number of requests of `operation`, including failed ones.
     pub fn requests(&self, operation: &str) -> u64 {
         self.state().requests.get(operation).copied().unwrap_or(0)

@@ -2,6 +2,8 @@
 
 #[cfg(feature = "dynamodb")]
 mod dynamodb;
+#[cfg(feature = "eventhubs")]
+mod eventhubs;
 #[cfg(feature = "aws")]
 mod http;
 #[cfg(feature = "kinesis")]
@@ -11,6 +13,8 @@ mod sqs;
 
 #[cfg(feature = "dynamodb")]
 pub use self::dynamodb::dynamodb;
+#[cfg(feature = "eventhubs")]
+pub use self::eventhubs::{EventHubs, EventHubsFault, EventHubsOptions, StoredEvent, Violation};
 #[cfg(feature = "aws")]
 pub use self::http::{HttpFault, HttpFaults, test_credentials};
 #[cfg(feature = "kinesis")]

@@ -46,42 +46,55 @@ enum Step {
     Examples,
 }
 
-/// Runs the steps and stops at the first that fails.
+/// Runs every step, the ones behind a failed step too, so that one run shows all that is wrong.
 pub(crate) fn run(options: &Options) -> Result<(), String> {
     let steps = match options.only.as_slice() {
         [] => Step::value_variants(),
         only => only,
     };
+    let mut failed = Vec::new();
     for step in steps {
         let begun = Instant::now();
         println!("== {step:?}");
-        match step {
-            Step::Fmt => cargo(&["fmt", "--all", "--check"])?,
-            Step::Structure => structure::run()?,
-            Step::Dependencies => dependencies::run()?,
-            Step::Clippy => {
-                cargo(&[
-                    "clippy",
-                    "--workspace",
-                    "--all-targets",
-                    "--",
-                    "--deny",
-                    "warnings",
-                ])?;
+        let outcome = run_step(*step, options);
+        let seconds = begun.elapsed().as_secs_f64();
+        match outcome {
+            Ok(()) => println!("== {step:?} done in {seconds:.0} s"),
+            Err(why) => {
+                println!("== {step:?} FAILED after {seconds:.0} s: {why}");
+                failed.push(format!("{step:?}: {why}"));
             }
-            Step::Features => packages::features()?,
-            Step::Fuzz => packages::fuzz()?,
-            Step::Test => cargo(&["test", "--workspace"])?,
-            Step::Integration => crate::emulators::run(&[])?,
-            Step::Doc => doc()?,
-            Step::Package => packages::package()?,
-            Step::Deny => deny(options.advisories)?,
-            Step::Backend => new_backend::try_skeleton()?,
-            Step::Examples => examples::run()?,
         }
-        println!("== {step:?} done in {:.0} s", begun.elapsed().as_secs_f64());
     }
-    Ok(())
+    if failed.is_empty() {
+        return Ok(());
+    }
+    Err(format!("failed steps:\n{}", failed.join("\n")))
+}
+
+fn run_step(step: Step, options: &Options) -> Result<(), String> {
+    match step {
+        Step::Fmt => cargo(&["fmt", "--all", "--check"]),
+        Step::Structure => structure::run(),
+        Step::Dependencies => dependencies::run(),
+        Step::Clippy => cargo(&[
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--",
+            "--deny",
+            "warnings",
+        ]),
+        Step::Features => packages::features(),
+        Step::Fuzz => packages::fuzz(),
+        Step::Test => cargo(&["test", "--workspace"]),
+        Step::Integration => crate::emulators::run(&[]),
+        Step::Doc => doc(),
+        Step::Package => packages::package(),
+        Step::Deny => deny(options.advisories),
+        Step::Backend => new_backend::try_skeleton(),
+        Step::Examples => examples::run(),
+    }
 }
 
 fn doc() -> Result<(), String> {

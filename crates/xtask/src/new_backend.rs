@@ -56,6 +56,7 @@ const FILES: [(&str, &str); 9] = [
 /// Writes `crates/aqueduct-NAME`.
 pub(crate) fn run(options: &Options) -> Result<(), String> {
     let made = write(&root().join("crates"), &options.name)?;
+    format(&made)?;
     println!("wrote {}; next:", made.display());
     println!("  cargo test --package aqueduct-{}", options.name);
     println!("  CONTRIBUTING.md, \"Add a backend\", says what to write in which file");
@@ -90,13 +91,13 @@ pub(crate) fn try_skeleton() -> Result<(), String> {
         &["test", "--package", "aqueduct-skeleton"],
     );
     test.env("CARGO_TARGET_DIR", root.join("target/skeleton"));
-    crate::command::finish(test)?;
-    formatted(&made)
+    crate::command::finish(test)
 }
 
-fn formatted(made: &Path) -> Result<(), String> {
+/// Formats what was written: line breaks depend on the length of the name.
+fn format(made: &Path) -> Result<(), String> {
     let mut format = Command::new("rustfmt");
-    format.args(["--check", "--edition", "2024"]);
+    format.args(["--edition", "2024"]);
     format.arg(made.join("src/lib.rs"));
     format.arg(made.join("tests/it/main.rs"));
     crate::command::finish(format)

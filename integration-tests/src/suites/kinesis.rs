@@ -125,7 +125,7 @@ impl Faults for Injected {
             Fault::LoseSendAnswer => http.inject("PutRecords", HttpFault::LoseAnswer),
             Fault::Cut => {
                 for operation in ["PutRecords", "GetRecords", "GetShardIterator"] {
-                    http.inject(operation, HttpFault::Refuse);
+                    http.inject_once(operation, HttpFault::Refuse);
                 }
             }
             other => return Err(Error::unsupported(format!("{other:?}"))),

@@ -41,8 +41,6 @@ impl Queues {
             ("create", create),
             // What cases wait for.
             ("visibility", "2s"),
-            ("redelivery_first", "20ms"),
-            ("redelivery_max", "200ms"),
         ];
         let backend = SqsBackend::with(aws);
         let queue = self
@@ -118,7 +116,7 @@ impl Faults for Injected {
             Fault::LoseSendAnswer => send(HttpFault::LoseAnswer),
             Fault::Cut => {
                 for operation in ["ReceiveMessage", "DeleteMessageBatch"] {
-                    self.0.inject(operation, HttpFault::Refuse);
+                    self.0.inject_once(operation, HttpFault::Refuse);
                 }
             }
             other => return Err(Error::unsupported(format!("{other:?}"))),

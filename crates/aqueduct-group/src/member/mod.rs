@@ -75,9 +75,10 @@ impl Timings {
         self.life.saturating_sub(self.margin)
     }
 
-    /// How long a partition is open before its suspects run alone.
+    /// How long a partition is open before its suspects run alone: longer than a process lives that is
+    /// killed again and again from outside. A second is enough, however long the leases last.
     fn settle_in(&self) -> Duration {
-        self.life / 30
+        (self.life / 30).min(Duration::from_secs(1))
     }
 
     /// How long one call to the store may take.

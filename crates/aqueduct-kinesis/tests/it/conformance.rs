@@ -175,7 +175,7 @@ impl Faults for Injected {
             Fault::Cut => {
                 put(HttpFault::Refuse);
                 for operation in ["GetRecords", "GetShardIterator"] {
-                    self.requests.inject(operation, HttpFault::Refuse);
+                    self.requests.inject_once(operation, HttpFault::Refuse);
                 }
             }
             Fault::LoseLeaseAnswer => {

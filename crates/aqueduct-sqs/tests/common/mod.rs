@@ -3,9 +3,8 @@
 #![allow(dead_code, reason = "each test file uses some of it")]
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aqueduct_aws::Aws;
@@ -141,7 +140,7 @@ impl Fixture for Queues {
             .with_idempotency(records);
         subject.stream.producer(runtime).await?;
         Ok(match faults {
-            Some(faults) => subject.with_faults(Arc::new(Wire(faults, Mutex::default()))),
+            Some(faults) => subject.with_faults(Arc::new(Wire(faults))),
             None => subject,
         })
     }
@@ -194,8 +193,8 @@ fn kind(fifo: bool) -> &'static str {
     if fifo { "fifo" } else { "standard" }
 }
 
-/// Injects faults. Tracks how many requests of each operation there were at the last cut.
-struct Wire(HttpFaults, Mutex<BTreeMap<&'static str, u64>>);
+/// Injects faults.
+struct Wire(HttpFaults);
 
 #[async_trait]
 impl Faults for Wire {
@@ -207,7 +206,7 @@ impl Faults for Wire {
     }
 
     async fn inject(&self, fault: Fault) -> Result<()> {
-        let Self(wire, cut) = self;
+        let Self(wire) = self;
         let send = "SendMessageBatch";
         match fault {
             Fault::Throttle => {
@@ -217,23 +216,13 @@ impl Faults for Wire {
             Fault::Refuse => wire.inject(send, HttpFault::Refuse),
             Fault::LoseSendAnswer => wire.inject(send, HttpFault::LoseAnswer),
             _ => {
-                let mut cut = cut.lock().unwrap();
+                wire.inject_once(send, HttpFault::Refuse);
                 for operation in [
-                    send,
                     "ReceiveMessage",
                     "DeleteMessageBatch",
                     "ChangeMessageVisibilityBatch",
                 ] {
-                    // One pending fault is enough: a connection is cut once.
-                    let requests = wire.requests(operation);
-                    if cut.insert(operation, requests + 1) == Some(requests + 1) {
-                        continue;
-                    }
-                    let fault = match operation == send {
-                        true => HttpFault::Refuse,
-                        false => HttpFault::LoseAnswer,
-                    };
-                    wire.inject(operation, fault);
+                    wire.inject_once(operation, HttpFault::LoseAnswer);
                 }
             }
         }

@@ -63,7 +63,7 @@ async fn an_event_behind_a_failing_one_of_its_key_is_handled_and_is_no_dead_lett
 }
 
 /// Gives the tasks turns, then moves the clock to its next timer.
-async fn step(test: &TestClient) {
+pub(crate) async fn step(test: &TestClient) {
     for _ in 0..64 {
         tokio::task::yield_now().await;
     }
@@ -72,7 +72,7 @@ async fn step(test: &TestClient) {
     }
 }
 
-async fn ended(test: &TestClient, running: Running) {
+pub(crate) async fn ended(test: &TestClient, running: Running) {
     let mut ended = std::pin::pin!(running.ended());
     loop {
         match futures::poll!(&mut ended) {

@@ -22,3 +22,4 @@ mod running;
 mod secrets;
 mod shop;
 mod simulated;
+mod together;

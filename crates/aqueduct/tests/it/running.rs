@@ -5,11 +5,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aqueduct::{
-    Json, Meta, Permanent, State,
+    ErrorKind, Json, Meta, Permanent, State,
     consumer::{Assignment, Checkpoint, RebalanceListener, Revocation},
     worker::Problem,
 };
+use aqueduct_memory::{Fault, Operation};
 
+use crate::innocents::{ended, step};
 use crate::shop::{Log, placed, send, shop};
 
 #[tokio::test]
@@ -215,4 +217,42 @@ async fn hooks_are_told_when_partitions_come_and_go() {
     let count = |of: &str| said.iter().filter(|it| *it == of).count();
     assert_eq!(count("assigned orders at earliest"), 4, "{said:?}");
     assert_eq!(count("revoked orders: shutdown"), 4, "{said:?}");
+}
+
+#[tokio::test]
+async fn a_full_store_is_not_ready_and_goes_on_by_itself() {
+    let test = shop("").await;
+    send(&test, "orders", (0..5).map(|n| placed("a", n)).collect()).await;
+    let worker = test.client().worker("billing").await.unwrap();
+    let running = test.start(worker.on("*", async || {}));
+    test.wait_until_drained("billing").await.unwrap();
+    let handle = running.control().clone();
+    assert!(handle.health().ready);
+
+    let faults = test.backend().faults("orders");
+    let full = Fault::refused(ErrorKind::Full);
+    faults.chance(Operation::LeaseWrite, 1.0, full);
+    let stepped = |ready: bool| {
+        let (test, handle) = (&test, &handle);
+        async move {
+            for _ in 0..10_000 {
+                step(test).await;
+                if handle.health().ready == ready {
+                    return true;
+                }
+            }
+            false
+        }
+    };
+    assert!(stepped(false).await, "ready, and every write is refused");
+    let health = handle.health();
+    assert!(health.live);
+    assert!(
+        matches!(health.problems[0], Problem::Unreachable(_)),
+        "{health:?}"
+    );
+    faults.clear();
+    assert!(stepped(true).await, "not ready, and writes succeed again");
+    handle.stop();
+    ended(&test, running).await;
 }
