@@ -13,8 +13,8 @@ use super::outcomes::{Outcomes, skip, skip_if_blocked};
 use super::records::{Records, Target};
 use super::response::{PutRecordsResponse, RecordResult};
 use super::schedule::{Gate, Schedule};
-use crate::direct::Direct;
 use crate::error;
+use crate::raw_response::ResponseReader;
 use crate::shards::ShardMap;
 
 /// The most requests of one call in flight at once; their keys are disjoint.
@@ -143,7 +143,7 @@ impl KinesisProducer {
         let count = entries.len();
         self.metrics.requests.increment(1);
         self.metrics.records.increment(count as u64);
-        let direct = Direct::<PutRecordsResponse>::new();
+        let reader = ResponseReader::<PutRecordsResponse>::new();
         let response = self
             .kinesis
             .client
@@ -152,13 +152,13 @@ impl KinesisProducer {
             .set_stream_arn(self.kinesis.arn())
             .set_records(Some(entries))
             .customize()
-            .interceptor(direct.clone())
+            .interceptor(reader.clone())
             .send()
             .await;
         let what = || self.kinesis.what("PutRecords");
         let results = match response {
             Err(failed) => Err(error::request(what(), failed)),
-            Ok(response) => match direct.take().unwrap_or_else(|| response.into()) {
+            Ok(response) => match reader.take().unwrap_or_else(|| response.into()) {
                 PutRecordsResponse(results) if results.len() == count => Ok(results),
                 PutRecordsResponse(others) => Err(wrong_count(what(), others.len(), count)),
             },

@@ -9,7 +9,7 @@ use aws_smithy_types::body::SdkBody;
 use serde::Deserialize;
 use serde::de::{Deserializer, Visitor};
 
-use crate::direct::Answered;
+use crate::raw_response::RawResponse;
 
 /// The result of one record.
 #[derive(Debug, PartialEq, Eq)]
@@ -52,7 +52,7 @@ impl RecordResult {
 /// The response of one PutRecords, record by record.
 pub(super) struct PutRecordsResponse(pub(super) Vec<RecordResult>);
 
-impl Answered for PutRecordsResponse {
+impl RawResponse for PutRecordsResponse {
     type Output = PutRecordsOutput;
 
     fn read(body: SdkBody) -> Result<Self, String> {
@@ -64,7 +64,7 @@ impl Answered for PutRecordsResponse {
         Ok(Self(response.records))
     }
 
-    fn nothing_else() -> Result<PutRecordsOutput, BoxError> {
+    fn empty_output() -> Result<PutRecordsOutput, BoxError> {
         Ok(PutRecordsOutput::builder()
             .set_records(Some(Vec::new()))
             .build()?)

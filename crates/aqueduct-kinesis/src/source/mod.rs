@@ -1,18 +1,23 @@
 //! Reads a stream as a log: partitions are shards, positions are sequence and sub-sequence numbers.
 
-mod answer;
-mod call;
+mod consumers;
+mod context;
+mod convert;
+mod cursor;
+mod deaggregate;
 mod fan_out;
-mod feed;
+mod fetch;
 mod log;
 mod metrics;
-mod pace;
-mod place;
 mod polling;
+mod rate_limiter;
 mod reader;
 mod records;
+mod response;
 mod server_time;
+mod shard_client;
+mod shard_iterator;
 mod start;
-mod unpack;
 
-pub(crate) use self::log::{KinesisLog, partition, timestamp};
+pub(crate) use self::convert::{partition, timestamp};
+pub(crate) use self::log::KinesisLog;

@@ -11,25 +11,28 @@ use futures::StreamExt as _;
 use futures::channel::mpsc;
 use futures::future::{Either, select};
 
+use super::context::Context;
+use super::convert::sequence;
+use super::cursor::{Cursor, First};
+use super::deaggregate::Deaggregator;
 use super::fan_out::FanOut;
-use super::feed::{Chunk, Link};
-use super::log::{Source, expired};
+use super::fetch::Chunk;
 use super::metrics::Metrics;
-use super::place::{First, Place, Wanted};
 use super::polling::Polling;
 use super::records::Records;
-use super::unpack::{Unpack, sequence};
+use super::shard_client::ShardClient;
+use super::shard_iterator::IteratorStart;
 use crate::config::ReadMode;
 use crate::shards::Shard;
 
 /// Reads one shard for one group. A background task fetches one response ahead.
 pub(super) struct KinesisReader {
-    source: Arc<Source>,
+    context: Arc<Context>,
     shard: Shard,
     request: OpenPartition,
-    unpack: Unpack,
+    deaggregator: Deaggregator,
     metrics: Metrics,
-    wanted: Wanted,
+    cursor: Cursor,
     chunks: mpsc::Receiver<Result<Chunk>>,
     _fetching: Task<()>,
     /// The records of the last chunk that have not been decoded yet.
@@ -44,52 +47,48 @@ pub(super) struct KinesisReader {
 
 /// How long opening waits for the first response, which shows whether the position has expired. After
 /// that the reads return the error.
-const FIRST_ANSWER: Duration = Duration::from_secs(5);
+const FIRST_RESPONSE: Duration = Duration::from_secs(5);
 
 impl KinesisReader {
     /// # Errors
     /// `PositionExpired` if the position is no longer kept.
     pub(super) async fn open(
-        source: Arc<Source>,
+        context: Arc<Context>,
         shard: Shard,
         request: &OpenPartition,
     ) -> Result<Self> {
-        let mut reader = Self::new(source, shard, request);
-        let limit = reader.source.runtime.sleep(FIRST_ANSWER);
+        let mut reader = Self::new(context, shard, request);
+        let limit = reader.context.runtime.sleep(FIRST_RESPONSE);
         if let Either::Left((Some(chunk), _)) = select(reader.chunks.next(), limit).await {
             reader.accept(chunk?)?;
         }
         Ok(reader)
     }
 
-    fn new(source: Arc<Source>, shard: Shard, request: &OpenPartition) -> Self {
-        let metrics = Metrics::new(&source.kinesis, &shard.id);
-        let link = Link {
-            source: source.clone(),
-            shard: shard.clone(),
-            metrics: metrics.clone(),
-        };
-        let place = Place::before(request.from);
+    fn new(context: Arc<Context>, shard: Shard, request: &OpenPartition) -> Self {
+        let client = ShardClient::new(context.clone(), shard.clone());
+        let metrics = client.metrics.clone();
+        let start = IteratorStart::before(request.from);
         let (sender, chunks) = mpsc::channel(0);
-        let fetching = match &source.reading.mode {
-            ReadMode::Polling => source
+        let fetching = match &context.reading.mode {
+            ReadMode::Polling => context
                 .runtime
-                .spawn(Polling::new(link, place, request.max_bytes).run(sender)),
+                .spawn(Polling::new(client, start, request.max_bytes).run(sender)),
             ReadMode::FanOut {
                 consumer,
                 fall_back,
             } => {
-                let fan_out = FanOut::new(link, place, request, consumer.clone(), *fall_back);
-                source.runtime.spawn(fan_out.run(sender))
+                let fan_out = FanOut::new(client, start, request, consumer.clone(), *fall_back);
+                context.runtime.spawn(fan_out.run(sender))
             }
         };
         Self {
-            unpack: Unpack::new(source.clone(), shard.clone(), metrics.clone()),
-            source,
+            deaggregator: Deaggregator::new(context.clone(), shard.clone(), metrics.clone()),
+            context,
             shard,
             request: request.clone(),
             metrics,
-            wanted: Wanted::new(request.from),
+            cursor: Cursor::new(request.from),
             chunks,
             _fetching: fetching,
             raw: Records::default(),
@@ -118,9 +117,9 @@ impl KinesisReader {
         if let Some(first) = chunk.records.first() {
             self.check_first(first)?;
         } else if chunk.behind.is_some_and(|behind| behind.is_zero())
-            && let Some(last) = self.wanted.last_sequence()
+            && let Some(last) = self.cursor.last_sequence()
         {
-            self.source.is_caught_up(&self.shard.id, last);
+            self.context.is_caught_up(&self.shard.id, last);
         }
         self.raw = chunk.records;
         Ok(())
@@ -128,16 +127,18 @@ impl KinesisReader {
 
     fn check_first(&mut self, first: &str) -> Result<()> {
         let first = sequence(first)?;
-        if self.wanted.first(first) == First::Fits {
+        if self.cursor.first(first) == First::Fits {
             return Ok(());
         }
-        if let Some(asked) = self.wanted.expected()
-            && self.source.was_caught_up(&self.shard.id, asked)
+        if let Some(asked) = self.cursor.expected()
+            && self.context.was_caught_up(&self.shard.id, asked)
         {
             return Ok(());
         }
         let left = format!("the oldest left is `{first}`");
-        let gap = expired(&self.source, &self.shard.id, self.wanted.from(), &left);
+        let gap = self
+            .context
+            .expired(&self.shard.id, self.cursor.from(), &left);
         self.gap = Some(gap.clone());
         Err(gap)
     }
@@ -149,8 +150,8 @@ impl KinesisReader {
         while self.ready.len() < max_events
             && let Some(raw) = self.raw.next()
         {
-            self.unpack
-                .unpack(raw?, &mut self.wanted, &mut self.ready)?;
+            self.deaggregator
+                .deaggregate(raw?, &mut self.cursor, &mut self.ready)?;
         }
         let count = self.ready.len().min(max_events);
         self.metrics.events.increment(count as u64);
@@ -187,7 +188,7 @@ impl PartitionReader for KinesisReader {
             if !batch.records.is_empty() || batch.end.is_some() {
                 return Ok(batch);
             }
-            let runtime = &self.source.runtime;
+            let runtime = &self.context.runtime;
             let until = *deadline.get_or_insert_with(|| runtime.now() + self.request.max_wait);
             match select(self.chunks.next(), runtime.sleep_until(until)).await {
                 Either::Left((Some(chunk), _)) => self.accept(chunk?)?,

@@ -7,8 +7,10 @@ use aws_smithy_types::body::SdkBody;
 use base64_simd::{AsOut as _, STANDARD};
 use bytes::{Bytes, BytesMut};
 
-use super::log::timestamp;
-use super::polling::MAX_RECORDS;
+use super::convert::timestamp;
+
+/// The service's limit of records per response.
+pub(super) const MAX_RECORDS: usize = 10_000;
 
 /// The data of small records shares blocks of this size: one allocation for dozens of records. An
 /// event that is kept keeps its whole block in memory, so a block is small.
@@ -128,13 +130,13 @@ impl From<Vec<Record>> for Records {
 
 /// Records in the text of a response.
 pub(super) struct InText {
-    text: SmallStr,
+    text: ResponseText,
     entries: vec::IntoIter<Entry>,
     bytes: usize,
     block: BytesMut,
 }
 
-struct SmallStr {
+struct ResponseText {
     body: SdkBody,
     /// Unescaped strings; spans beyond the end of the body refer to them.
     unescaped: String,
@@ -182,7 +184,7 @@ impl InText {
     }
 }
 
-impl SmallStr {
+impl ResponseText {
     fn part(&self, span: Span) -> &str {
         // Never invalid: the span was taken from a string.
         std::str::from_utf8(self.bytes(span)).unwrap_or_default()
@@ -208,7 +210,7 @@ pub(super) struct Builder<'a> {
 }
 
 /// The offsets of records, without the text itself.
-pub(super) struct Places {
+pub(super) struct Offsets {
     unescaped: String,
     entries: Vec<Entry>,
     bytes: usize,
@@ -234,8 +236,8 @@ impl Builder<'_> {
         self.entries.push(entry);
     }
 
-    pub(super) fn finish(self) -> Places {
-        Places {
+    pub(super) fn finish(self) -> Offsets {
+        Offsets {
             unescaped: self.unescaped,
             entries: self.entries,
             bytes: self.bytes,
@@ -257,11 +259,11 @@ impl Builder<'_> {
     }
 }
 
-impl Places {
+impl Offsets {
     /// Combines the offsets with the `body` they refer to.
     pub(super) fn of(self, body: SdkBody) -> InText {
         InText {
-            text: SmallStr {
+            text: ResponseText {
                 body,
                 unescaped: self.unescaped,
             },

@@ -2,6 +2,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use aqueduct_core::sync::lock;
 use aqueduct_core::{Runtime, Timestamp};
 use aws_sdk_kinesis::config::interceptors::{
     BeforeDeserializationInterceptorContextRef, BeforeTransmitInterceptorContextRef,
@@ -10,8 +11,6 @@ use aws_sdk_kinesis::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_kinesis::error::BoxError;
 use aws_sdk_kinesis::primitives::{DateTime, DateTimeFormat};
 use aws_smithy_types::config_bag::{Storable, StoreReplace};
-
-use super::log::lock;
 
 /// The precision of a `Date` header, which has no fraction of a second.
 const FRACTION: Duration = Duration::from_secs(1);

@@ -7,13 +7,12 @@ use aqueduct_core::{
 };
 use futures::{StreamExt as _, TryStreamExt as _};
 
-use super::feed::Link;
-use super::log::Source;
-use super::metrics::Metrics;
-use super::pace::Pace;
-use super::place::Place;
-use super::records::Raw;
-use super::unpack::sequence;
+use super::context::Context;
+use super::convert::sequence;
+use super::rate_limiter::PollRateLimiter;
+use super::records::{MAX_RECORDS, Raw};
+use super::shard_client::ShardClient;
+use super::shard_iterator::IteratorStart;
 use crate::aggregation;
 use crate::shards::Shard;
 
@@ -32,9 +31,9 @@ const REFUSALS: u32 = 6;
 /// The latest place of a shard is after the last record of the last seconds, which is found by reading
 /// them. If there is none, it is the time at which reading them began: no record was stored between
 /// that time and now, and later ones get a later time.
-pub(super) async fn resolve(source: &Arc<Source>, start: &Start) -> Result<ResolvedStart> {
-    let shards = source.list().await?;
-    let at = source.time.now();
+pub(super) async fn resolve(context: &Arc<Context>, start: &Start) -> Result<ResolvedStart> {
+    let shards = context.list().await?;
+    let at = context.time.now();
     let everywhere = |from: ReadFrom| {
         let place = |shard: &Shard| (shard.id.clone(), Checkpoint::Start(from));
         shards.iter().map(place).collect()
@@ -43,7 +42,7 @@ pub(super) async fn resolve(source: &Arc<Source>, start: &Start) -> Result<Resol
         Start::Earliest => everywhere(ReadFrom::Earliest),
         Start::Time(time) => everywhere(ReadFrom::Time(*time)),
         Start::Latest => {
-            let latest = |shard| latest(source.clone(), shard, at);
+            let latest = |shard| latest(context.clone(), shard, at);
             futures::stream::iter(shards)
                 .map(latest)
                 .buffered(SIDE_BY_SIDE)
@@ -55,7 +54,7 @@ pub(super) async fn resolve(source: &Arc<Source>, start: &Start) -> Result<Resol
             .map(|(id, from)| match shards.iter().any(|it| it.id == *id) {
                 true => Ok((id.clone(), Checkpoint::Start(*from))),
                 false => {
-                    let stream = &source.kinesis.shown;
+                    let stream = &context.kinesis.shown;
                     let message = format!("stream {stream} has no shard {id}");
                     Err(Error::new(ErrorKind::NotFound, message))
                 }
@@ -66,7 +65,7 @@ pub(super) async fn resolve(source: &Arc<Source>, start: &Start) -> Result<Resol
 }
 
 async fn latest(
-    source: Arc<Source>,
+    context: Arc<Context>,
     shard: Shard,
     at: Timestamp,
 ) -> Result<(PartitionId, Checkpoint)> {
@@ -74,7 +73,7 @@ async fn latest(
         return Ok((shard.id, Checkpoint::End));
     }
     let since = at.saturating_sub(LOOK_BACK);
-    let place = match newest_since(&source, &shard, since).await? {
+    let place = match newest_since(&context, &shard, since).await? {
         Some(newest) => ReadFrom::After(newest),
         None => ReadFrom::Time(since),
     };
@@ -82,55 +81,53 @@ async fn latest(
 }
 
 /// Returns the last position of a shard, if its record was stored within the last seconds.
-pub(super) async fn newest(source: &Arc<Source>, shard: &Shard) -> Result<Option<Position>> {
-    let since = source.time.now().saturating_sub(LOOK_BACK);
-    newest_since(source, shard, since).await
+pub(super) async fn newest(context: &Arc<Context>, shard: &Shard) -> Result<Option<Position>> {
+    let since = context.time.now().saturating_sub(LOOK_BACK);
+    newest_since(context, shard, since).await
 }
 
 /// Reads from `since` to the tip, or to the first record stored after the call, and returns the last
 /// position.
 async fn newest_since(
-    source: &Arc<Source>,
+    context: &Arc<Context>,
     shard: &Shard,
     since: Timestamp,
 ) -> Result<Option<Position>> {
-    let link = Link {
-        source: source.clone(),
-        shard: shard.clone(),
-        metrics: Metrics::new(&source.kinesis, &shard.id),
-    };
-    let called = source.time.now();
-    let mut pace = Pace::new(&source.runtime, source.reading.poll_interval);
-    let mut place = Place::Time(since);
+    let client = ShardClient::new(context.clone(), shard.clone());
+    let called = context.time.now();
+    let mut rate_limiter = PollRateLimiter::new(&context.runtime, context.reading.poll_interval);
+    let mut start = IteratorStart::Time(since);
     let mut iterator: Option<String> = None;
     let mut newest: Option<Newest> = None;
     loop {
-        source.runtime.sleep_until(pace.due()).await;
-        let sent = source.runtime.now();
-        let answer = async {
+        context.runtime.sleep_until(rate_limiter.due()).await;
+        let sent = context.runtime.now();
+        let response = async {
             let iterator = match iterator.take() {
                 Some(iterator) => iterator,
-                None => link.iterator(&place).await?,
+                None => client.iterator(&start).await?,
             };
-            link.records(iterator, 10_000).await
+            client.records(iterator, MAX_RECORDS as i32).await
         };
-        let answer = match answer.await {
-            Ok(answer) => answer,
-            Err(error) if error.is(ErrorKind::Throttled) && pace.times_throttled() < REFUSALS => {
-                pace.throttled();
+        let response = match response.await {
+            Ok(response) => response,
+            Err(error)
+                if error.is(ErrorKind::Throttled) && rate_limiter.times_throttled() < REFUSALS =>
+            {
+                rate_limiter.throttled();
                 continue;
             }
             Err(error) => return Err(error),
         };
-        let at_tip = answer.behind == Some(Duration::ZERO);
-        let mut records = answer.records;
+        let at_tip = response.behind == Some(Duration::ZERO);
+        let mut records = response.records;
         let empty = records.is_empty();
-        pace.answered(sent, records.bytes(), at_tip);
-        iterator = answer.next;
+        rate_limiter.responded(sent, records.bytes(), at_tip);
+        iterator = response.next;
         if let Some(last) = records.take_last() {
             let last = last?;
             newest = Some(Newest::of(&last)?);
-            place = Place::Sequence(last.sequence.into_owned());
+            start = IteratorStart::Sequence(last.sequence.into_owned());
         }
         let passed = newest
             .and_then(|last| last.stored_at)

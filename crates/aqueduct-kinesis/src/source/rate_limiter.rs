@@ -13,7 +13,7 @@ const FAILED: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_
 
 /// Limits the rate of polling a shard. The service allows five requests and 2 MiB per second and shard,
 /// shared by all that poll it.
-pub(super) struct Pace {
+pub(super) struct PollRateLimiter {
     runtime: Runtime,
     interval: Duration,
     idle: Duration,
@@ -22,7 +22,7 @@ pub(super) struct Pace {
     due: Instant,
 }
 
-impl Pace {
+impl PollRateLimiter {
     pub(super) fn new(runtime: &Runtime, interval: Duration) -> Self {
         Self {
             runtime: runtime.clone(),
@@ -39,7 +39,7 @@ impl Pace {
     }
 
     /// Notes the response to a request sent at `sent`.
-    pub(super) fn answered(&mut self, sent: Instant, bytes: usize, at_tip: bool) {
+    pub(super) fn responded(&mut self, sent: Instant, bytes: usize, at_tip: bool) {
         self.failed = 0;
         // Recover step by step: other consumers still share the shard.
         self.throttled = self.throttled.saturating_sub(1);
@@ -119,18 +119,18 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
-    fn pace(interval: Duration) -> (Pace, Instant) {
+    fn rate_limiter(interval: Duration) -> (PollRateLimiter, Instant) {
         let runtime = Runtime::new(Still);
         let now = runtime.now();
-        (Pace::new(&runtime, interval), now)
+        (PollRateLimiter::new(&runtime, interval), now)
     }
 
     #[test]
     fn idle_polls_grow_apart_and_records_bring_them_together() {
-        let (mut pace, now) = pace(200 * MS);
+        let (mut limiter, now) = rate_limiter(200 * MS);
         let mut wait = |bytes, at_tip| {
-            pace.answered(now, bytes, at_tip);
-            pace.due().since(now)
+            limiter.responded(now, bytes, at_tip);
+            limiter.due().since(now)
         };
         assert_eq!(wait(100, true), 200 * MS);
         assert_eq!(wait(0, true), 400 * MS);
@@ -142,28 +142,28 @@ mod tests {
     }
 
     #[test]
-    fn large_answers_are_followed_at_the_rate_of_a_shard() {
-        let (mut pace, now) = pace(200 * MS);
-        pace.answered(now, 10 << 20, false);
-        assert_eq!(pace.due().since(now), 5000 * MS);
+    fn large_responses_are_followed_at_the_rate_of_a_shard() {
+        let (mut limiter, now) = rate_limiter(200 * MS);
+        limiter.responded(now, 10 << 20, false);
+        assert_eq!(limiter.due().since(now), 5000 * MS);
     }
 
     #[test]
     fn without_an_interval_only_idle_polls_wait() {
-        let (mut pace, now) = pace(Duration::ZERO);
-        pace.answered(now, 10 << 20, false);
-        assert_eq!(pace.due(), now);
-        pace.answered(now, 0, true);
-        assert_eq!(pace.due().since(now), MS);
+        let (mut limiter, now) = rate_limiter(Duration::ZERO);
+        limiter.responded(now, 10 << 20, false);
+        assert_eq!(limiter.due(), now);
+        limiter.responded(now, 0, true);
+        assert_eq!(limiter.due().since(now), MS);
     }
 
     #[test]
     fn refusals_back_off_by_growing_waits() {
-        let (mut pace, now) = pace(200 * MS);
+        let (mut limiter, now) = rate_limiter(200 * MS);
         let mut last = Duration::ZERO;
         for attempt in 1..=4 {
-            pace.throttled();
-            let wait = pace.due().since(now);
+            limiter.throttled();
+            let wait = limiter.due().since(now);
             assert!(
                 wait >= THROTTLED.ceiling(attempt) / 2 && wait > last,
                 "{wait:?}"

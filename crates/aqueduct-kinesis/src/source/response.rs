@@ -9,12 +9,12 @@ use aws_smithy_types::body::SdkBody;
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use super::feed::{behind, ids};
+use super::convert::{behind, ids};
 use super::records::{Builder, InText, Records};
-use crate::direct::Answered;
+use crate::raw_response::RawResponse;
 
 /// The response of one GetRecords.
-pub(super) struct Answer {
+pub(super) struct GetRecordsResponse {
     pub(super) records: Records,
     /// The next shard iterator; `None` at the end of a closed shard.
     pub(super) next: Option<String>,
@@ -24,7 +24,7 @@ pub(super) struct Answer {
     pub(super) children: Vec<PartitionId>,
 }
 
-impl Answered for Answer {
+impl RawResponse for GetRecordsResponse {
     type Output = GetRecordsOutput;
 
     /// Parses a response. Each record stays in the text until it is taken.
@@ -33,7 +33,7 @@ impl Answered for Answer {
         let text = std::str::from_utf8(text)
             .map_err(|error| format!("not UTF-8 after byte {}", error.valid_up_to()))?;
         let mut reading = Reading {
-            places: InText::builder(text),
+            offsets: InText::builder(text),
             around: Around::default(),
         };
         let mut json = serde_json::Deserializer::from_str(text);
@@ -43,8 +43,8 @@ impl Answered for Answer {
                 let (line, column) = (error.line(), error.column());
                 format!("not a valid GetRecords response at line {line} column {column}")
             })?;
-        let Reading { places, around } = reading;
-        let records = places.finish();
+        let Reading { offsets, around } = reading;
+        let records = offsets.finish();
         let children = around.children.unwrap_or_default();
         Ok(Self {
             next: around.next,
@@ -54,7 +54,7 @@ impl Answered for Answer {
         })
     }
 
-    fn nothing_else() -> Result<GetRecordsOutput, BoxError> {
+    fn empty_output() -> Result<GetRecordsOutput, BoxError> {
         Ok(GetRecordsOutput::builder()
             .set_records(Some(Vec::new()))
             .build()?)
@@ -65,13 +65,13 @@ impl Answered for Answer {
     }
 }
 
-impl From<GetRecordsOutput> for Answer {
-    fn from(answer: GetRecordsOutput) -> Self {
+impl From<GetRecordsOutput> for GetRecordsResponse {
+    fn from(output: GetRecordsOutput) -> Self {
         Self {
-            children: ids(answer.child_shards()),
-            records: answer.records.into(),
-            next: answer.next_shard_iterator,
-            behind: behind(answer.millis_behind_latest),
+            children: ids(output.child_shards()),
+            records: output.records.into(),
+            next: output.next_shard_iterator,
+            behind: behind(output.millis_behind_latest),
         }
     }
 }
@@ -79,7 +79,7 @@ impl From<GetRecordsOutput> for Answer {
 /// Deserializes a response and notes the offsets of records as they are parsed: an intermediate list
 /// would be as large as the text.
 struct Reading<'a> {
-    places: Builder<'a>,
+    offsets: Builder<'a>,
     around: Around,
 }
 
@@ -110,7 +110,7 @@ impl<'a> Visitor<'a> for &mut Reading<'a> {
     fn visit_map<A: MapAccess<'a>>(self, mut map: A) -> Result<(), A::Error> {
         while let Some(name) = map.next_key()? {
             match name {
-                Name::Records => map.next_value_seed(Listed(&mut self.places))?,
+                Name::Records => map.next_value_seed(Listed(&mut self.offsets))?,
                 Name::NextShardIterator => self.around.next = map.next_value()?,
                 Name::MillisBehindLatest => self.around.millis_behind = map.next_value()?,
                 Name::ChildShards => self.around.children = map.next_value()?,
@@ -185,8 +185,8 @@ mod tests {
 
     use super::*;
 
-    fn read(text: &str) -> Result<Answer, String> {
-        Answer::read(SdkBody::from(text))
+    fn read(text: &str) -> Result<GetRecordsResponse, String> {
+        GetRecordsResponse::read(SdkBody::from(text))
     }
 
     #[derive(Clone, Debug, PartialEq)]
@@ -254,7 +254,7 @@ mod tests {
             assert!(!error.contains("secret"), "{error}");
         }
         let body = SdkBody::from(&b"{\"Records\xff"[..]);
-        assert!(Answer::read(body).is_err());
+        assert!(GetRecordsResponse::read(body).is_err());
         let record = r#"{"SequenceNumber":"7","PartitionKey":"k","Data":"secret!"}"#;
         let mut answer = read(&format!(r#"{{"Records":[{record}]}}"#)).unwrap();
         let error = answer.records.next().unwrap().err().unwrap();

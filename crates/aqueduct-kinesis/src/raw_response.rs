@@ -9,54 +9,54 @@ use aws_smithy_runtime_api::client::orchestrator::{HttpResponse, OrchestratorErr
 use aws_smithy_runtime_api::client::ser_de::{DeserializeResponse, SharedResponseDeserializer};
 use aws_smithy_types::body::SdkBody;
 
-/// An answer that is read here in place of the service's client, which makes texts of its own of
+/// A response that is deserialized here instead of in the service's client, which allocates a string for
 /// each field of each record.
-pub(crate) trait Answered: Sized + Send + 'static {
-    /// What the client answers with.
+pub(crate) trait RawResponse: Sized + Send + 'static {
+    /// The output of the client.
     type Output: fmt::Debug + Send + Sync + 'static;
 
-    /// Reads the text of an answer.
+    /// Parses the body of a response.
     ///
     /// # Errors
-    /// Where it is none, with the place and nothing of the text.
+    /// If it is not valid: the place and nothing of the text.
     fn read(body: SdkBody) -> Result<Self, String>;
 
-    /// What the client answers with, where this has the answer.
-    fn nothing_else() -> Result<Self::Output, BoxError>;
+    /// Returns the output that the client gives if the response was read here.
+    fn empty_output() -> Result<Self::Output, BoxError>;
 
-    /// The client's error where the answer cannot be read.
+    /// Returns the client's error for a response that cannot be read.
     fn unreadable(why: BoxError) -> impl std::error::Error + Send + Sync + 'static;
 }
 
-/// Reads the answer of one call. Errors of the service stay the client's to read.
-pub(crate) struct Direct<A>(Arc<Mutex<Option<A>>>);
+/// Reads the response of one call. The client reads the errors of the service.
+pub(crate) struct ResponseReader<R>(Arc<Mutex<Option<R>>>);
 
-impl<A: Answered> Direct<A> {
+impl<R: RawResponse> ResponseReader<R> {
     pub(crate) fn new() -> Self {
         Self(Arc::new(Mutex::new(None)))
     }
 
-    /// The answer, where it was read here.
-    pub(crate) fn take(&self) -> Option<A> {
-        self.place().take()
+    /// Takes the response; `None` if it was not read here.
+    pub(crate) fn take(&self) -> Option<R> {
+        self.slot().take()
     }
 
-    fn place(&self) -> MutexGuard<'_, Option<A>> {
+    fn slot(&self) -> MutexGuard<'_, Option<R>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn read(&self, response: &HttpResponse) -> Result<A::Output, BoxError> {
-        // The body is there whole: its clone shares the memory.
+    fn read(&self, response: &HttpResponse) -> Result<R::Output, BoxError> {
+        // The body is complete: its clone shares the memory.
         let body = response.body().try_clone().unwrap_or_else(SdkBody::taken);
-        let answer = A::read(body)?;
-        *self.place() = Some(answer);
-        A::nothing_else()
+        let response = R::read(body)?;
+        *self.slot() = Some(response);
+        R::empty_output()
     }
 }
 
-impl<A: Answered> Intercept for Direct<A> {
+impl<R: RawResponse> Intercept for ResponseReader<R> {
     fn name(&self) -> &'static str {
-        "aqueduct answers"
+        "aqueduct responses"
     }
 
     fn read_before_deserialization(
@@ -73,28 +73,28 @@ impl<A: Answered> Intercept for Direct<A> {
     }
 }
 
-impl<A: Answered> DeserializeResponse for Direct<A> {
+impl<R: RawResponse> DeserializeResponse for ResponseReader<R> {
     fn deserialize_nonstreaming(
         &self,
         response: &HttpResponse,
     ) -> Result<Output, OrchestratorError<Error>> {
         match self.read(response) {
             Ok(output) => Ok(Output::erase(output)),
-            Err(why) => Err(OrchestratorError::operation(Error::erase(A::unreadable(
+            Err(why) => Err(OrchestratorError::operation(Error::erase(R::unreadable(
                 why,
             )))),
         }
     }
 }
 
-impl<A> Clone for Direct<A> {
+impl<R> Clone for ResponseReader<R> {
     fn clone(&self) -> Self {
         Self(self.0.clone())
     }
 }
 
-impl<A> fmt::Debug for Direct<A> {
+impl<R> fmt::Debug for ResponseReader<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Direct")
+        f.write_str("ResponseReader")
     }
 }

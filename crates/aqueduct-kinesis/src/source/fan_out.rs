@@ -1,3 +1,6 @@
+//! Enhanced fan-out: the service pushes records, over one subscription per shard and consumer that
+//! lasts five minutes and is renewed before.
+
 use std::time::Duration;
 
 use aqueduct_core::{Backoff, Error, ErrorKind, GroupName, OpenPartition, Result, SmallStr};
@@ -8,12 +11,13 @@ use aws_sdk_kinesis::types::{SubscribeToShardEvent, SubscribeToShardEventStream}
 use futures::SinkExt as _;
 use futures::future::{Either, select};
 
+use super::convert::{behind, ids};
+use super::fetch::{Chunk, Chunks};
+use super::polling::Polling;
+use super::shard_client::{ShardClient, is_invalid};
+use super::shard_iterator::IteratorStart;
 use crate::config::is_consumer_name;
 use crate::error;
-use crate::source::call::is_invalid;
-use crate::source::feed::{Chunk, Chunks, Link, behind, ids};
-use crate::source::place::Place;
-use crate::source::polling::Polling;
 
 /// The service ends a subscription after five minutes; renewing it earlier avoids a break in between.
 const RENEW_AFTER: Duration = Duration::from_secs(285);
@@ -32,9 +36,9 @@ const BACKOFF: Backoff = Backoff::new(Duration::from_millis(500), Duration::from
 const TELL_AFTER: u32 = 4;
 
 /// Fetches one shard by SubscribeToShard.
-pub(in crate::source) struct FanOut {
-    link: Link,
-    place: Place,
+pub(super) struct FanOut {
+    client: ShardClient,
+    start: IteratorStart,
     max_bytes: usize,
     /// The name of the registered consumer; an error if the group's name is not valid as one.
     consumer: Result<SmallStr>,
@@ -52,24 +56,24 @@ enum Ended {
 }
 
 impl FanOut {
-    pub(in crate::source) fn new(
-        link: Link,
-        place: Place,
+    pub(super) fn new(
+        client: ShardClient,
+        start: IteratorStart,
         request: &OpenPartition,
         consumer: Option<SmallStr>,
         fall_back: bool,
     ) -> Self {
         Self {
             consumer: consumer.map_or_else(|| consumer_of(&request.group), Ok),
-            link,
-            place,
+            client,
+            start,
             max_bytes: request.max_bytes,
             fall_back,
         }
     }
 
     /// Fetches until the shard ends or the reader is dropped.
-    pub(in crate::source) async fn run(mut self, mut chunks: Chunks) {
+    pub(super) async fn run(mut self, mut chunks: Chunks) {
         let mut failures = 0;
         loop {
             let error = match self.subscribe().await {
@@ -84,33 +88,36 @@ impl FanOut {
                 Err(error) => error,
             };
             failures += 1;
-            let (stream, shard) = (&self.link.source.kinesis.shown, &self.link.shard.id);
+            let (stream, shard) = (&self.client.context.kinesis.shown, &self.client.shard.id);
             tracing::debug!(%stream, %shard, %error, failures, "subscription failed");
             if (!error.is_retryable() || failures.is_multiple_of(TELL_AFTER))
                 && chunks.send(Err(error)).await.is_err()
             {
                 return;
             }
-            let runtime = &self.link.source.runtime;
+            let runtime = &self.client.context.runtime;
             runtime.sleep(BACKOFF.ceiling(failures) / 2).await;
             runtime.sleep(BACKOFF.delay(failures, runtime) / 2).await;
         }
     }
 
     async fn subscribe(&self) -> Result<Subscription> {
-        let Link { source, shard, .. } = &self.link;
+        let ShardClient { context, shard, .. } = &self.client;
         let name = self.consumer.as_ref().map_err(Clone::clone)?;
-        let arn = source.consumers.arn(source, name).await?;
-        let due = source.consumers.due(&arn, &shard.id);
-        source.runtime.sleep_until(due).await;
-        let what = || source.kinesis.what("SubscribeToShard");
-        let mut now = source.time.now();
-        let mut again = matches!(self.place, Place::Time(_));
+        let arn = context
+            .consumers
+            .arn(&context.kinesis, &context.runtime, name)
+            .await?;
+        let due = context.consumers.due(&arn, &shard.id);
+        context.runtime.sleep_until(due).await;
+        let what = || context.kinesis.what("SubscribeToShard");
+        let mut now = context.time.now();
+        let mut again = matches!(self.start, IteratorStart::Time(_));
         loop {
-            let begun = source.runtime.now();
-            let start = self.place.starting_position(now);
+            let begun = context.runtime.now();
+            let start = self.start.starting_position(now);
             let start = start.map_err(|failed| error::malformed(what(), failed))?;
-            let answer = source
+            let response = context
                 .kinesis
                 .client
                 .subscribe_to_shard()
@@ -119,11 +126,11 @@ impl FanOut {
                 .starting_position(start)
                 .send()
                 .await;
-            let failed = match answer {
-                Ok(answer) => {
-                    source.consumers.begins(&arn, &shard.id, begun);
-                    self.link.metrics.subscriptions.increment(1);
-                    return Ok(answer);
+            let failed = match response {
+                Ok(subscription) => {
+                    context.consumers.begins(&arn, &shard.id, begun);
+                    self.client.metrics.subscriptions.increment(1);
+                    return Ok(subscription);
                 }
                 Err(failed) => failed,
             };
@@ -131,18 +138,18 @@ impl FanOut {
             if invalid && std::mem::take(&mut again) {
                 // The service rejects a time in the future by its own clock, which only this
                 // response has told.
-                now = source.time.now().saturating_sub(Duration::from_secs(2));
+                now = context.time.now().saturating_sub(Duration::from_secs(2));
                 continue;
             }
             let error = error::request(what(), failed);
-            match (&self.place, error.kind()) {
-                (Place::Sequence(sequence), _) if invalid => {
-                    return Err(self.link.unknown(sequence, error));
+            match (&self.start, error.kind()) {
+                (IteratorStart::Sequence(sequence), _) if invalid => {
+                    return Err(self.client.unknown(sequence, error));
                 }
-                (_, ErrorKind::NotFound) => source.consumers.forget(name).await,
+                (_, ErrorKind::NotFound) => context.consumers.forget(name).await,
                 // Its response was lost: the subscription may exist.
                 (_, ErrorKind::TimedOut | ErrorKind::Conflict) => {
-                    source.consumers.begins(&arn, &shard.id, begun);
+                    context.consumers.begins(&arn, &shard.id, begun);
                 }
                 _ => {}
             }
@@ -156,7 +163,7 @@ impl FanOut {
         chunks: &mut Chunks,
         failures: &mut u32,
     ) -> Ended {
-        let runtime = self.link.source.runtime.clone();
+        let runtime = self.client.context.runtime.clone();
         let renew = runtime.now() + RENEW_AFTER;
         loop {
             let silent = runtime.now() + SILENCE;
@@ -177,9 +184,9 @@ impl FanOut {
                 Err(failed) => return Ended::Broken(self.failure(&failed)),
             };
             *failures = 0;
-            let answer = self.chunk(event).await;
-            let ended = matches!(&answer, Ok(chunk) if chunk.children.is_some());
-            if chunks.send(answer).await.is_err() || ended {
+            let chunk = self.chunk(event).await;
+            let ended = matches!(&chunk, Ok(chunk) if chunk.children.is_some());
+            if chunks.send(chunk).await.is_err() || ended {
                 return Ended::ForGood;
             }
             if runtime.now() >= renew {
@@ -192,19 +199,19 @@ impl FanOut {
         let goes_on = event.continuation_sequence_number;
         let mut chunk = Chunk {
             behind: behind(Some(event.millis_behind_latest)),
-            as_of: Some(self.link.source.time.now().saturating_sub(UNDER_WAY)),
+            as_of: Some(self.client.context.time.now().saturating_sub(UNDER_WAY)),
             ..Chunk::default()
         };
         if let Some(told) = event.child_shards.filter(|told| !told.is_empty())
             // Some implementations name the children of a closed shard before all its records are sent.
             && (goes_on.is_empty() || event.records.is_empty())
         {
-            chunk.children = Some(self.link.children(ids(&told)).await?);
+            chunk.children = Some(self.client.children(ids(&told)).await?);
         }
         if !goes_on.is_empty() {
-            self.place = Place::Sequence(goes_on);
+            self.start = IteratorStart::Sequence(goes_on);
         } else if let Some(last) = event.records.last() {
-            self.place = Place::Sequence(last.sequence_number.clone());
+            self.start = IteratorStart::Sequence(last.sequence_number.clone());
         }
         chunk.records = event.records.into();
         Ok(chunk)
@@ -216,19 +223,19 @@ impl FanOut {
             Some((code, message)) => format!("{code}: {message}"),
             None => "the connection broke".to_owned(),
         };
-        let what = self.link.source.kinesis.what("SubscribeToShard");
+        let what = self.client.context.kinesis.what("SubscribeToShard");
         Error::new(ErrorKind::Unavailable, format!("{what}: {said}"))
     }
 
     async fn poll_instead(self, error: &Error, chunks: Chunks) {
-        let (stream, shard) = (&self.link.source.kinesis.shown, &self.link.shard.id);
+        let (stream, shard) = (&self.client.context.kinesis.shown, &self.client.shard.id);
         tracing::warn!(%stream, %shard, %error, "no enhanced fan-out, polling instead");
         metrics::counter!(
             "aqueduct_kinesis_fan_out_fallbacks_total",
-            "stream" => self.link.source.kinesis.name.to_string(),
+            "stream" => self.client.context.kinesis.name.to_string(),
         )
         .increment(1);
-        Polling::new(self.link, self.place, self.max_bytes)
+        Polling::new(self.client, self.start, self.max_bytes)
             .run(chunks)
             .await;
     }
@@ -252,7 +259,7 @@ fn consumer_of(group: &GroupName) -> Result<SmallStr> {
         return Ok(group.text().clone());
     }
     Err(Error::config(format!(
-        "group `{group}` is no name for an enhanced fan-out consumer (1 to 128 letters, digits, \
+        "group `{group}` is not a valid name of an enhanced fan-out consumer (1 to 128 letters, digits, \
          `_`, `.` or `-`): set `consumer`"
     )))
 }

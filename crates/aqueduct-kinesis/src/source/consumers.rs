@@ -2,12 +2,13 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use aqueduct_core::{Error, ErrorKind, Instant, PartitionId, Result, SmallStr};
+use aqueduct_core::sync::lock;
+use aqueduct_core::{Error, ErrorKind, Instant, PartitionId, Result, Runtime, SmallStr};
 use aws_sdk_kinesis::types::ConsumerStatus;
-use futures::lock::Mutex as Turns;
+use futures::lock::Mutex as AsyncMutex;
 
 use crate::error;
-use crate::source::log::{Source, lock};
+use crate::stream::Kinesis;
 
 /// The limit of the wait for a new consumer to become active; the service takes a few seconds.
 const REGISTRATION: Duration = Duration::from_secs(60);
@@ -18,23 +19,28 @@ const REFUSALS: u32 = 3;
 /// The service rejects a subscription within this time of the last one of the same shard and consumer.
 const BETWEEN: Duration = Duration::from_secs(5);
 
-/// The state shared by the subscriptions of one process.
+/// The registered consumers of enhanced fan-out, shared by the subscriptions of one process.
 #[derive(Default)]
-pub(in crate::source) struct Consumers {
+pub(super) struct Consumers {
     /// The ARNs of the consumers by name; held while one of them is registered.
-    arns: Turns<BTreeMap<SmallStr, SmallStr>>,
+    arns: AsyncMutex<BTreeMap<SmallStr, SmallStr>>,
     /// When the last subscription of a consumer's ARN and a shard began.
     begun: Mutex<BTreeMap<(SmallStr, PartitionId), Instant>>,
 }
 
 impl Consumers {
     /// Returns the ARN of the consumer `name`, which is registered if it is missing.
-    pub(super) async fn arn(&self, source: &Source, name: &SmallStr) -> Result<SmallStr> {
+    pub(super) async fn arn(
+        &self,
+        kinesis: &Kinesis,
+        runtime: &Runtime,
+        name: &SmallStr,
+    ) -> Result<SmallStr> {
         let mut arns = self.arns.lock().await;
         if let Some(arn) = arns.get(name) {
             return Ok(arn.clone());
         }
-        let arn = ready(source, name).await?;
+        let arn = ready(kinesis, runtime, name).await?;
         arns.insert(name.clone(), arn.clone());
         Ok(arn)
     }
@@ -57,22 +63,21 @@ impl Consumers {
     }
 }
 
-async fn ready(source: &Source, name: &SmallStr) -> Result<SmallStr> {
-    let kinesis = &source.kinesis;
+async fn ready(kinesis: &Kinesis, runtime: &Runtime, name: &SmallStr) -> Result<SmallStr> {
     let stream = match &kinesis.arn {
         Some(arn) => arn.clone(),
         None => kinesis.describe().await?.stream_arn.into(),
     };
-    let deadline = source.runtime.now() + REGISTRATION;
+    let deadline = runtime.now() + REGISTRATION;
     let mut refused = 0;
     let mut pause = Duration::from_millis(100);
     loop {
-        match describe(source, &stream, name).await {
+        match describe(kinesis, &stream, name).await {
             Ok((arn, ConsumerStatus::Active)) => return Ok(arn),
             // Being created, or being deleted: then it is registered again.
             Ok(_) => {}
             Err(error) if error.is(ErrorKind::NotFound) => {
-                match register(source, &stream, name).await {
+                match register(kinesis, &stream, name).await {
                     Ok(()) => {}
                     // One error code means either: too many this second, or no further one at all.
                     Err(error) if error.is(ErrorKind::Throttled) && refused < REFUSALS => {
@@ -88,7 +93,7 @@ async fn ready(source: &Source, name: &SmallStr) -> Result<SmallStr> {
             }
             Err(error) => return Err(error),
         }
-        if source.runtime.now() >= deadline {
+        if runtime.now() >= deadline {
             return Err(Error::new(
                 ErrorKind::TimedOut,
                 format!(
@@ -97,19 +102,18 @@ async fn ready(source: &Source, name: &SmallStr) -> Result<SmallStr> {
                 ),
             ));
         }
-        source.runtime.sleep(pause).await;
+        runtime.sleep(pause).await;
         pause = (pause * 2).min(Duration::from_secs(2));
     }
 }
 
 async fn describe(
-    source: &Source,
+    kinesis: &Kinesis,
     stream: &SmallStr,
     name: &SmallStr,
 ) -> Result<(SmallStr, ConsumerStatus)> {
-    let kinesis = &source.kinesis;
     let what = || kinesis.what("DescribeStreamConsumer");
-    let answer = kinesis
+    let response = kinesis
         .client
         .describe_stream_consumer()
         .stream_arn(stream.as_str())
@@ -117,7 +121,7 @@ async fn describe(
         .send()
         .await
         .map_err(|failed| error::request(what(), failed))?;
-    let consumer = answer.consumer_description.ok_or_else(|| {
+    let consumer = response.consumer_description.ok_or_else(|| {
         Error::new(
             ErrorKind::Unavailable,
             format!("{}: the response is empty", what()),
@@ -126,9 +130,8 @@ async fn describe(
     Ok((consumer.consumer_arn.into(), consumer.consumer_status))
 }
 
-async fn register(source: &Source, stream: &SmallStr, name: &SmallStr) -> Result<()> {
-    let kinesis = &source.kinesis;
-    let answer = kinesis
+async fn register(kinesis: &Kinesis, stream: &SmallStr, name: &SmallStr) -> Result<()> {
+    let response = kinesis
         .client
         .register_stream_consumer()
         .stream_arn(stream.as_str())
@@ -136,7 +139,7 @@ async fn register(source: &Source, stream: &SmallStr, name: &SmallStr) -> Result
         .send()
         .await
         .map_err(|failed| error::request(kinesis.what("RegisterStreamConsumer"), failed));
-    match answer {
+    match response {
         Ok(_) => {
             tracing::info!(stream = %kinesis.shown, consumer = %name, "consumer registered");
             Ok(())

@@ -1,47 +1,48 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use aqueduct_core::{Error, ErrorKind, Event, Position, Record, Result};
+use aqueduct_core::{Event, Position, Record, Result};
 use bytes::Bytes;
 
-use super::log::Source;
+use super::context::Context;
+use super::convert::sequence;
+use super::cursor::Cursor;
 use super::metrics::Metrics;
-use super::place::Wanted;
 use super::records::Raw;
 use crate::aggregation::{BrokenAggregate, is_aggregated, split_within};
 use crate::config::OnBroken;
 use crate::encoding::{self, decode};
 use crate::shards::Shard;
 
-/// Turns records into events.
-pub(super) struct Unpack {
-    source: Arc<Source>,
+/// Turns records of a shard into events: an aggregated record holds several.
+pub(super) struct Deaggregator {
+    context: Arc<Context>,
     shard: Shard,
     metrics: Metrics,
 }
 
-impl Unpack {
-    pub(super) fn new(source: Arc<Source>, shard: Shard, metrics: Metrics) -> Self {
+impl Deaggregator {
+    pub(super) fn new(context: Arc<Context>, shard: Shard, metrics: Metrics) -> Self {
         Self {
-            source,
+            context,
             shard,
             metrics,
         }
     }
 
     /// Appends the events of `raw` that the cursor has not passed yet.
-    pub(super) fn unpack(
+    pub(super) fn deaggregate(
         &self,
         mut raw: Raw<'_>,
-        wanted: &mut Wanted,
+        cursor: &mut Cursor,
         out: &mut VecDeque<Record>,
     ) -> Result<()> {
         let first = sequence(&raw.sequence)?;
-        if wanted.skips(raw.stored_at) {
+        if cursor.skips(raw.stored_at) {
             return Ok(());
         }
         if !is_aggregated(&raw.data) {
-            if wanted.takes(first) {
+            if cursor.takes(first) {
                 // Moved: the client's buffer becomes reference-counted only when it is cloned.
                 let data = std::mem::take(&mut raw.data);
                 out.push_back(self.record(&raw, data, &raw.partition_key, first));
@@ -50,14 +51,14 @@ impl Unpack {
         }
         let within = match split_within(&raw.data, self.shard.range) {
             Ok(within) => within,
-            Err(broken) => return self.broken(&raw, first, broken, wanted, out),
+            Err(broken) => return self.broken(&raw, first, broken, cursor, out),
         };
         if within.dropped > 0 {
             self.metrics.out_of_range.increment(within.dropped as u64);
         }
         for inner in within.records {
             let position = first.with_sub(inner.index);
-            if wanted.takes(position) {
+            if cursor.takes(position) {
                 out.push_back(self.record(&raw, inner.data, inner.partition_key, position));
             }
         }
@@ -69,17 +70,17 @@ impl Unpack {
         raw: &Raw<'_>,
         position: Position,
         why: BrokenAggregate,
-        wanted: &mut Wanted,
+        cursor: &mut Cursor,
         out: &mut VecDeque<Record>,
     ) -> Result<()> {
-        if !wanted.takes(position) {
+        if !cursor.takes(position) {
             return Ok(());
         }
         self.metrics.broken.increment(1);
-        let (stream, shard) = (&self.source.kinesis.shown, &self.shard.id);
+        let (stream, shard) = (&self.context.kinesis.shown, &self.shard.id);
         tracing::warn!(%stream, %shard, %position, %why, "a record is damaged");
         let mut record = self.record(raw, raw.data.clone(), &raw.partition_key, position);
-        match self.source.reading.broken {
+        match self.context.reading.broken {
             OnBroken::Reject => record.event = record.event.damaged_by(why.to_string()),
             OnBroken::Raw => {
                 let attributes = record.event.attributes_mut();
@@ -98,23 +99,12 @@ impl Unpack {
         position: Position,
     ) -> Record {
         let at = encoding::Place {
-            stream: self.source.kinesis.name.text(),
+            stream: self.context.kinesis.name.text(),
             shard: &self.shard.id,
             sequence: &raw.sequence,
             sub: position.sub(),
         };
-        let event = decode(data, partition_key, self.source.encoding, at);
+        let event = decode(data, partition_key, self.context.encoding, at);
         Record::new(event, position, raw.stored_at)
     }
-}
-
-/// Parses a sequence number of the service as a position.
-pub(super) fn sequence(text: &str) -> Result<Position> {
-    Position::from_sequence_text(text).map_err(|error| {
-        Error::new(
-            ErrorKind::Corrupt,
-            "the service returned an invalid sequence number",
-        )
-        .with_source(error)
-    })
 }

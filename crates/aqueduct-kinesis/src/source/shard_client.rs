@@ -1,19 +1,46 @@
-use aqueduct_core::{Error, ErrorKind, ReadFrom, Result};
+use std::sync::Arc;
 
-use super::answer::Answer;
-use super::feed::Link;
-use super::log::expired;
-use super::place::Place;
-use crate::direct::Direct;
+use aqueduct_core::{Error, ErrorKind, PartitionId, ReadFrom, Result};
+
+use super::context::Context;
+use super::metrics::Metrics;
+use super::response::GetRecordsResponse;
+use super::shard_iterator::IteratorStart;
 use crate::error;
+use crate::raw_response::ResponseReader;
+use crate::shards::Shard;
 
-impl Link {
-    /// Requests a new shard iterator at `place`.
+/// Calls the service for one shard.
+#[derive(Clone)]
+pub(super) struct ShardClient {
+    pub(super) context: Arc<Context>,
+    pub(super) shard: Shard,
+    pub(super) metrics: Metrics,
+}
+
+impl ShardClient {
+    pub(super) fn new(context: Arc<Context>, shard: Shard) -> Self {
+        Self {
+            metrics: Metrics::new(&context.kinesis, &shard.id),
+            context,
+            shard,
+        }
+    }
+
+    /// Returns the children named by a response, or else those of the shard listing.
+    pub(super) async fn children(&self, told: Vec<PartitionId>) -> Result<Vec<PartitionId>> {
+        if told.is_empty() {
+            return self.context.children(&self.shard.id).await;
+        }
+        Ok(told)
+    }
+
+    /// Requests a new shard iterator that starts at `start`.
     ///
     /// # Errors
     /// `PositionExpired` if the service does not know the sequence number.
-    pub(super) async fn iterator(&self, place: &Place) -> Result<String> {
-        let kinesis = &self.source.kinesis;
+    pub(super) async fn iterator(&self, start: &IteratorStart) -> Result<String> {
+        let kinesis = &self.context.kinesis;
         self.metrics.requests.increment(1);
         let request = |now| {
             kinesis
@@ -22,31 +49,31 @@ impl Link {
                 .set_stream_name(kinesis.name())
                 .set_stream_arn(kinesis.arn())
                 .shard_id(self.shard.id.as_str())
-                .shard_iterator_type(place.kind())
-                .set_starting_sequence_number(place.sequence())
-                .set_timestamp(place.time(now))
+                .shard_iterator_type(start.kind())
+                .set_starting_sequence_number(start.sequence())
+                .set_timestamp(start.time(now))
                 .send()
         };
-        let time = &self.source.time;
-        let mut answer = request(time.now()).await;
-        if let (Place::Time(_), Err(failed)) = (place, &answer)
+        let time = &self.context.time;
+        let mut response = request(time.now()).await;
+        if let (IteratorStart::Time(_), Err(failed)) = (start, &response)
             && is_invalid(failed)
         {
             // The service rejects a time in the future by its own clock, which only this response
             // has told. Records before the requested time are skipped anyway.
             let past = time.now().saturating_sub(std::time::Duration::from_secs(2));
             self.metrics.requests.increment(1);
-            answer = request(past).await;
+            response = request(past).await;
         }
-        let answer = answer.map_err(|failed| {
+        let response = response.map_err(|failed| {
             let invalid = is_invalid(&failed);
             let error = error::request(kinesis.what("GetShardIterator"), failed);
-            match place {
-                Place::Sequence(sequence) if invalid => self.unknown(sequence, error),
+            match start {
+                IteratorStart::Sequence(sequence) if invalid => self.unknown(sequence, error),
                 _ => error,
             }
         })?;
-        answer.shard_iterator.ok_or_else(|| {
+        response.shard_iterator.ok_or_else(|| {
             let what = kinesis.what("GetShardIterator");
             Error::new(
                 ErrorKind::Unavailable,
@@ -59,29 +86,31 @@ impl Link {
     ///
     /// # Errors
     /// `PositionExpired` if the iterator has expired.
-    pub(super) async fn records(&self, iterator: String, limit: i32) -> Result<Answer> {
-        let kinesis = &self.source.kinesis;
+    pub(super) async fn records(&self, iterator: String, limit: i32) -> Result<GetRecordsResponse> {
+        let kinesis = &self.context.kinesis;
         self.metrics.requests.increment(1);
-        let direct = Direct::<Answer>::new();
-        let answer = kinesis
+        let reader = ResponseReader::<GetRecordsResponse>::new();
+        let response = kinesis
             .client
             .get_records()
             .set_stream_arn(kinesis.arn())
             .shard_iterator(iterator)
             .limit(limit)
             .customize()
-            .interceptor(direct.clone())
+            .interceptor(reader.clone())
             .send()
             .await
             .map_err(|failed| error::request(kinesis.what("GetRecords"), failed))?;
-        Ok(direct.take().unwrap_or_else(|| answer.into()))
+        Ok(reader.take().unwrap_or_else(|| response.into()))
     }
 
     /// Returns the error for a sequence number that the shard does not have.
     pub(super) fn unknown(&self, sequence: &str, refusal: Error) -> Error {
         let from = sequence.parse().map_or(ReadFrom::Earliest, ReadFrom::At);
         let why = "and the service no longer knows it";
-        expired(&self.source, &self.shard.id, from, why).with_source(refusal)
+        self.context
+            .expired(&self.shard.id, from, why)
+            .with_source(refusal)
     }
 }
 
