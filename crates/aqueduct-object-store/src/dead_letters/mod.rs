@@ -4,10 +4,9 @@ mod name;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use aqueduct_core::cloudevents::json;
-use aqueduct_core::outcomes::no_outcome;
 use aqueduct_core::{
     DeadLetter, DeadLetterId, DeadLetterQuery, DeadLetterQueue, DeadLetterStore, Error, ErrorKind,
-    GroupName, Producer, Receipt, Result, Runtime, SmallStr, StoredDeadLetter, StreamName,
+    GroupName, Result, Runtime, SmallStr, StoredDeadLetter, StreamName,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -125,6 +124,14 @@ impl ObjectDeadLetters {
         Ok((name, found))
     }
 
+    async fn show_one(&self, id: &DeadLetterId) -> Result<StoredDeadLetter> {
+        let (_, dead_letter) = self.require(id).await?;
+        Ok(StoredDeadLetter {
+            id: id.clone(),
+            dead_letter,
+        })
+    }
+
     async fn purge_one(&self, id: &DeadLetterId) -> Result<()> {
         let (name, _) = self.require(id).await?;
         self.bucket.delete(&name.object()).await
@@ -141,15 +148,6 @@ fn folder(query: &DeadLetterQuery) -> String {
         }
     }
     folder
-}
-
-fn matches(query: &DeadLetterQuery, dead_letter: &DeadLetter) -> bool {
-    let (group, stream, key) = (&query.group, &query.stream, &query.key);
-    group.as_ref().is_none_or(|it| *it == dead_letter.group)
-        && stream.as_ref().is_none_or(|it| *it == dead_letter.stream)
-        && key
-            .as_ref()
-            .is_none_or(|it| Some(it.as_str()) == dead_letter.event.key())
 }
 
 /// Returns whether both describe one failure of the same record. Without positions, a redriven
@@ -195,45 +193,17 @@ impl DeadLetterStore for ObjectDeadLetters {
         while page.len() < query.limit
             && let Some(read) = reads.next().await
         {
-            page.extend(read?.filter(|it| matches(query, &it.dead_letter)));
+            page.extend(read?.filter(|it| query.matches(&it.dead_letter)));
         }
         Ok(page)
     }
 
-    async fn show(&self, id: &DeadLetterId) -> Result<Option<StoredDeadLetter>> {
-        let Ok(name) = Name::of(id) else {
-            return Ok(None);
-        };
-        self.stored(&name).await
-    }
-
-    async fn redrive(&self, ids: &[DeadLetterId], to: &dyn Producer) -> Vec<Result<Receipt>> {
-        let reads: Vec<_> = ids.iter().map(|id| self.require(id)).collect();
-        let found: Vec<Result<(Name, DeadLetter)>> = futures::stream::iter(reads)
+    async fn show(&self, ids: &[DeadLetterId]) -> Vec<Result<StoredDeadLetter>> {
+        let reads: Vec<_> = ids.iter().map(|id| self.show_one(id)).collect();
+        futures::stream::iter(reads)
             .buffered(CONCURRENCY)
             .collect()
-            .await;
-        let events: Vec<_> = found
-            .iter()
-            .flatten()
-            .map(|(_, it)| it.redriven())
-            .collect();
-        let mut outcomes = to.send_batch(&events).await.into_outcomes().into_iter();
-        let mut results = Vec::with_capacity(found.len());
-        for found in found {
-            let result = match found {
-                Err(error) => Err(error),
-                Ok((name, _)) => match outcomes.next().unwrap_or_else(|| Err(no_outcome())) {
-                    Err(error) => Err(error),
-                    Ok(receipt) => {
-                        let deleted = self.bucket.delete(&name.object()).await;
-                        deleted.map(|()| receipt)
-                    }
-                },
-            };
-            results.push(result);
-        }
-        results
+            .await
     }
 
     async fn purge(&self, ids: &[DeadLetterId]) -> Vec<Result<()>> {

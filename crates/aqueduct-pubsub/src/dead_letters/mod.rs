@@ -10,9 +10,8 @@ use std::time::Duration;
 
 use aqueduct_core::outcomes::no_outcome;
 use aqueduct_core::{
-    DeadLetter, DeadLetterId, DeadLetterQuery, DeadLetterQueue, DeadLetterStore, Effect, Error,
-    ErrorKind, GroupName, Limits, Producer, Receipt, Result, Runtime, SmallStr, StoredDeadLetter,
-    StreamName,
+    DeadLetter, DeadLetterId, DeadLetterQuery, DeadLetterQueue, DeadLetterStore, Error, ErrorKind,
+    GroupName, Limits, Result, Runtime, SmallStr, StoredDeadLetter, StreamName,
 };
 use async_trait::async_trait;
 use google_cloud_pubsub::model::Message;
@@ -232,61 +231,30 @@ impl DeadLetterStore for PubSubDeadLetters {
         let mut matching: Vec<&Stored> = scan
             .found()
             .filter(|stored| after.as_ref().is_none_or(|after| stored.place > *after))
-            .filter(|stored| stored.matches(query))
+            .filter(|stored| query.matches(&stored.dead_letter))
             .collect();
         matching.sort_by(|a, b| a.place.cmp(&b.place));
         let page = matching
             .into_iter()
             .take(query.limit)
-            .map(Stored::to_letter)
+            .map(Stored::to_dead_letter)
             .collect();
         scan.end().await;
         looked.map(|()| page)
     }
 
-    async fn show(&self, id: &DeadLetterId) -> Result<Option<StoredDeadLetter>> {
+    async fn show(&self, ids: &[DeadLetterId]) -> Vec<Result<StoredDeadLetter>> {
         let _looking = self.looking.lock().await;
-        let (scan, mut found) = self.find(std::slice::from_ref(id), false).await?;
-        scan.end().await;
-        Ok(found.pop().flatten().map(|stored| stored.to_letter()))
-    }
-
-    async fn redrive(&self, ids: &[DeadLetterId], to: &dyn Producer) -> Vec<Result<Receipt>> {
-        let _looking = self.looking.lock().await;
-        let (mut scan, found) = match self.find(ids, true).await {
+        let (scan, found) = match self.find(ids, false).await {
             Ok(found) => found,
             Err(error) => return vec![Err(error); ids.len()],
         };
-        let mut outcomes: Vec<Result<Receipt>> = Vec::with_capacity(ids.len());
-        let (mut events, mut places) = (Vec::new(), Vec::new());
-        for (at, (id, stored)) in ids.iter().zip(&found).enumerate() {
-            outcomes.push(match stored {
-                None => Err(not_found(id)),
-                Some(stored) => {
-                    events.push(stored.redriven());
-                    places.push(at);
-                    Err(no_outcome())
-                }
-            });
-        }
-        let sent = to.send_batch(&events).await.into_outcomes();
-        let mut stored = Vec::new();
-        for (at, outcome) in places.into_iter().zip(sent) {
-            if let (Ok(_), Some(found)) = (&outcome, &found[at]) {
-                stored.push((at, found.place.message.clone()));
-            }
-            outcomes[at] = outcome;
-        }
-        // If the removal fails, the dead letter may be redriven again; consumers see the same id.
-        let messages: Vec<SmallStr> = stored.iter().map(|it| it.1.clone()).collect();
-        let removed = scan.delete(&messages).await;
-        for ((at, _), outcome) in stored.into_iter().zip(removed) {
-            if let Err(error) = outcome {
-                outcomes[at] = Err(error.with_effect(Effect::Unknown));
-            }
-        }
         scan.end().await;
-        outcomes
+        let one = |(id, stored): (&DeadLetterId, Option<Stored>)| match stored {
+            Some(stored) => Ok(stored.to_dead_letter()),
+            None => Err(not_found(id)),
+        };
+        ids.iter().zip(found).map(one).collect()
     }
 
     async fn purge(&self, ids: &[DeadLetterId]) -> Vec<Result<()>> {

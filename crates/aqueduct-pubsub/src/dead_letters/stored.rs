@@ -1,8 +1,7 @@
 use std::collections::HashMap;
 
 use aqueduct_core::{
-    DeadLetter, DeadLetterId, DeadLetterQuery, DeadLetterReason, Event, SmallStr, StoredDeadLetter,
-    Timestamp,
+    DeadLetter, DeadLetterId, DeadLetterReason, Event, SmallStr, StoredDeadLetter, Timestamp,
 };
 use google_cloud_pubsub::model::Message;
 
@@ -37,9 +36,7 @@ impl Place {
 #[derive(Clone, Debug)]
 pub(super) struct Stored {
     pub(super) place: Place,
-    dead_letter: DeadLetter,
-    /// Not written by this crate: moved here by a dead letter policy, or published by another producer.
-    native: bool,
+    pub(super) dead_letter: DeadLetter,
     /// Identifies copies of a dead letter that was stored twice; `None` for a native one, and for
     /// one whose event was redriven before: its next failure is a new dead letter.
     pub(super) same: Option<DeadLetterId>,
@@ -67,7 +64,6 @@ impl Stored {
                 message: message.id,
             },
             dead_letter,
-            native: is_native,
         }
     }
 
@@ -75,31 +71,10 @@ impl Stored {
         DeadLetterId(format!("{}.{}", self.place.order, self.place.message).into())
     }
 
-    pub(super) fn to_letter(&self) -> StoredDeadLetter {
+    pub(super) fn to_dead_letter(&self) -> StoredDeadLetter {
         StoredDeadLetter {
             id: self.id(),
             dead_letter: self.dead_letter.clone(),
-        }
-    }
-
-    pub(super) fn matches(&self, query: &DeadLetterQuery) -> bool {
-        let it = &self.dead_letter;
-        query.group.as_ref().is_none_or(|group| *group == it.group)
-            && query
-                .stream
-                .as_ref()
-                .is_none_or(|stream| *stream == it.stream)
-            && query
-                .key
-                .as_ref()
-                .is_none_or(|key| it.event.key() == Some(key.as_str()))
-    }
-
-    /// Returns the event to redrive.
-    pub(super) fn redriven(&self) -> Event {
-        match self.native {
-            true => self.dead_letter.event.clone(),
-            false => self.dead_letter.redriven(),
         }
     }
 }
@@ -135,7 +110,7 @@ impl NativeSource {
             event,
             subscription.as_str().into(),
             subscription.as_str().into(),
-            DeadLetterReason::Exhausted,
+            DeadLetterReason::Foreign,
             message,
             moved_at,
         );
@@ -165,14 +140,15 @@ mod tests {
         let event = Event::bytes("t", "application/octet-stream", vec![7; 10]).with_source("/s");
         let (stream, group) = ("orders".into(), "billing".into());
         let reason = DeadLetterReason::Exhausted;
-        let letter = DeadLetter::new(event, stream, group, reason, "boom", Timestamp::EPOCH);
-        let stored = read(structured(&letter.to_event().unwrap()), &[(ORDER, "42")]);
-        assert_eq!(stored.dead_letter, letter);
+        let dead_letter = DeadLetter::new(event, stream, group, reason, "boom", Timestamp::EPOCH);
+        let stored = read(
+            structured(&dead_letter.to_event().unwrap()),
+            &[(ORDER, "42")],
+        );
+        assert_eq!(stored.dead_letter, dead_letter);
         assert_eq!(stored.id().to_string(), "42.17");
         assert_eq!(Place::of(&stored.id()), Some(stored.place.clone()));
-        assert_eq!(stored.same, Some(letter.id()));
-        assert!(stored.matches(&DeadLetterQuery::new().of_group("billing")));
-        assert!(!stored.matches(&DeadLetterQuery::new().of_key("k")));
+        assert_eq!(stored.same, Some(dead_letter.id()));
     }
 
     #[test]
@@ -186,7 +162,7 @@ mod tests {
                 (PUBLISH_TIME, "2026-02-28T23:59:59.5+00:00"),
             ],
         );
-        let letter = stored.to_letter().dead_letter;
+        let letter = stored.to_dead_letter().dead_letter;
         assert_eq!(
             (letter.group.as_str(), letter.attempts),
             ("orders.billing", 5)
@@ -196,6 +172,7 @@ mod tests {
             Some("2026-02-28T23:59:59.5Z".parse().unwrap())
         );
         assert_eq!(letter.event, event);
-        assert_eq!(stored.redriven(), event, "as it was");
+        let redriven = stored.dead_letter.redriven().unwrap();
+        assert_eq!(redriven, event, "for every group");
     }
 }
