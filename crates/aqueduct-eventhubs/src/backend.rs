@@ -27,6 +27,22 @@ impl EventHubsBackend {
     pub fn new() -> Self {
         Self::default()
     }
+
+    /// Creates a backend that opens hubs with tokens of Microsoft Entra ID. The URL names the namespace. A
+    /// hub with a `connection_string` of its own uses that instead.
+    ///
+    /// ```no_run
+    /// # fn with(credential: std::sync::Arc<dyn azure_core::credentials::TokenCredential>) {
+    /// // Any credential, such as `azure_identity::DeveloperToolsCredential::new(None)?`.
+    /// let backend = aqueduct_eventhubs::EventHubsBackend::with_credential(credential);
+    /// # }
+    /// ```
+    #[cfg(feature = "entra")]
+    pub fn with_credential(credential: Arc<dyn azure_core::credentials::TokenCredential>) -> Self {
+        Self {
+            credential: Some(Arc::new(crate::auth::Entra(credential))),
+        }
+    }
 }
 
 impl Backend for EventHubsBackend {

@@ -1,5 +1,7 @@
 //! Tokens that open a hub.
 
+#[cfg(feature = "entra")]
+mod entra;
 mod sas;
 
 use std::sync::Arc;
@@ -7,6 +9,8 @@ use std::sync::Arc;
 use aqueduct_core::{Error, ErrorKind, Result, SmallStr, Timestamp};
 use async_trait::async_trait;
 
+#[cfg(feature = "entra")]
+pub(crate) use self::entra::Entra;
 pub(crate) use self::sas::SharedKey;
 
 /// A token for the service's claims-based security.

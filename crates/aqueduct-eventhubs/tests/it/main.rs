@@ -4,5 +4,7 @@
 mod access;
 mod common;
 mod conformance;
+#[cfg(feature = "entra")]
+mod entra;
 mod producer;
 mod source;
