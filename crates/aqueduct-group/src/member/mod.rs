@@ -236,7 +236,6 @@ enum Kind {
 #[derive(Debug)]
 struct Stop {
     why: Revocation,
-    to: Option<OwnerId>,
     since: Instant,
     /// The progress when it was stopped; nothing moves it any more.
     last: Option<Snapshot>,

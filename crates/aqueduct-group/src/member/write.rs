@@ -54,6 +54,7 @@ impl Member {
                 next.unclean = 0;
             }
             next.checkpoint = progress.ack_floor;
+            next.resume_token.clone_from(&progress.resume_token);
             next.handed_out = progress.handed_out;
             next.attempts = progress.attempts;
             // An earlier time stays valid: the checkpoint never moves back.
@@ -231,7 +232,8 @@ impl Member {
             self.lose(partition, Revocation::Lost, now, out);
             return;
         }
-        let unchanged = row.is_same_row(&pending.current);
+        let withdrawn = pending.hands_off() && row.wanted_by != pending.next.owner;
+        let unchanged = row.is_same_row(&pending.current) && !withdrawn;
         owned.lease = row.clone();
         if pending.doubt && unchanged {
             // The same write again: should the first one still arrive, only one of them counts.
@@ -419,6 +421,11 @@ impl Member {
 }
 
 impl Pending {
+    /// Whether it gives the partition to the member that asked for it.
+    fn hands_off(&self) -> bool {
+        self.kind == Kind::Last && self.next.owner.is_some()
+    }
+
     fn command(&self) -> Command {
         let kind = match self.kind {
             Kind::Take | Kind::Last => WriteKind::Swap,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use aqueduct_core::{
     Capabilities, Capability, Claims, Error, ErrorKind, Instant, Limits, OpenPartition, Partition,
     PartitionId, PartitionReader, PartitionState, PartitionedLog, Position, ReadFrom,
-    ResolvedStart, Result, Runtime, Start, StreamName, Tail, Timestamp,
+    ResolvedStart, Result, Runtime, Start, StreamId, StreamName, Tail, Timestamp,
 };
 use async_trait::async_trait;
 use aws_sdk_kinesis::Client;
@@ -96,7 +96,15 @@ impl PartitionedLog for KinesisLog {
     }
 
     async fn created(&self) -> Result<Option<Timestamp>> {
-        self.0.created().await
+        let stream = self.0.kinesis.describe().await?;
+        Ok(timestamp(Some(&stream.stream_creation_timestamp)))
+    }
+
+    /// Returns the ARN with the time of creation: the ARN alone is that of the name.
+    async fn stream_id(&self) -> Result<Option<StreamId>> {
+        let stream = self.0.kinesis.describe().await?;
+        let created = timestamp(Some(&stream.stream_creation_timestamp));
+        Ok(created.map(|created| StreamId::new(format!("{} {created}", stream.stream_arn))))
     }
 
     async fn tail(&self, partition: &PartitionId) -> Result<Tail> {
@@ -154,11 +162,6 @@ impl Source {
             .filter(|shard| shard.parents.contains(of))
             .map(|shard| shard.id)
             .collect())
-    }
-
-    pub(super) async fn created(&self) -> Result<Option<Timestamp>> {
-        let stream = self.kinesis.describe().await?;
-        Ok(timestamp(Some(&stream.stream_creation_timestamp)))
     }
 
     /// Notes that the record of that sequence number is the last of its shard.

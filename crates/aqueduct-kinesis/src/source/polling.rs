@@ -73,6 +73,7 @@ impl Polling {
 
     async fn fetch(&mut self) -> Result<Chunk> {
         let sent = self.link.source.runtime.now();
+        let as_of = self.link.source.time.now();
         let iterator = match self.iterator.clone() {
             Some(iterator) => iterator,
             None => self.renew().await?,
@@ -93,6 +94,7 @@ impl Polling {
         let chunk = Chunk {
             records: answer.records,
             behind: answer.behind,
+            as_of: Some(as_of),
             children,
         };
         self.iterator = answer.next;

@@ -34,9 +34,7 @@ const REFUSALS: u32 = 6;
 /// that time and now, and later ones get a later time.
 pub(super) async fn resolve(source: &Arc<Source>, start: &Start) -> Result<ResolvedStart> {
     let shards = source.list().await?;
-    // A group never begins before its stream was created, even if the clocks disagree.
-    let created = source.created().await?;
-    let at = created.map_or(source.time.now(), |created| created.max(source.time.now()));
+    let at = source.time.now();
     let everywhere = |from: ReadFrom| {
         let place = |shard: &Shard| (shard.id.clone(), Checkpoint::Start(from));
         shards.iter().map(place).collect()
