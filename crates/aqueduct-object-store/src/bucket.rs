@@ -43,14 +43,14 @@ pub(crate) struct Listed {
     pub(crate) modified: Timestamp,
 }
 
-/// What to write.
+/// The content of a write.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Content {
     pub(crate) body: Bytes,
     pub(crate) metadata: Vec<(&'static str, String)>,
 }
 
-/// When to write.
+/// The condition of a write.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Expect<'a> {
     Absent,

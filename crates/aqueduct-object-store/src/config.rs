@@ -3,6 +3,7 @@ use std::time::Duration;
 use aqueduct_core::{Options, Result, SmallStr, Url, percent_decode};
 
 use crate::leases::{Layout, Processor};
+use crate::service_names::{is_account, is_bucket, is_container, is_name, is_namespace};
 
 /// The schemes of object stores.
 pub(crate) const SCHEMES: &[&str] = &["az", "s3", "gs", "file"];
@@ -41,7 +42,7 @@ pub(crate) enum Container {
     },
 }
 
-/// How the service is reached. What is `None` comes from the environment.
+/// Address and credentials of the service. Those that are `None` come from the environment.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Access {
     pub(crate) endpoint: Option<SmallStr>,
@@ -261,45 +262,6 @@ fn layout(options: &mut Options, container: &Container) -> Result<Layout> {
         hub,
         consumer_group,
     }))
-}
-
-/// Whether it may be part of a prefix.
-fn is_name(name: &str) -> bool {
-    name.bytes()
-        .all(|byte| byte.is_ascii_alphanumeric() || b"._=$-".contains(&byte))
-        && !matches!(name, "." | "..")
-}
-
-fn is_account(name: &str) -> bool {
-    (3..=24).contains(&name.len())
-        && name
-            .bytes()
-            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
-}
-
-fn is_container(name: &str) -> bool {
-    (3..=63).contains(&name.len())
-        && name
-            .bytes()
-            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
-        && !name.starts_with('-')
-        && !name.ends_with('-')
-        && !name.contains("--")
-}
-
-fn is_bucket(name: &str) -> bool {
-    (3..=222).contains(&name.len())
-        && name.bytes().all(|byte| {
-            byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-._".contains(&byte)
-        })
-}
-
-fn is_namespace(name: &str) -> bool {
-    !name.is_empty()
-        && name.len() <= 253
-        && name
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"-.".contains(&byte))
 }
 
 #[cfg(test)]

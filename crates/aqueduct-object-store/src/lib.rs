@@ -13,6 +13,7 @@ mod leases;
 mod names;
 mod probe;
 mod reference;
+mod service_names;
 mod transport;
 
 pub use object_store;

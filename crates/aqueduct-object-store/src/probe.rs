@@ -5,7 +5,7 @@ use bytes::Bytes;
 
 use crate::bucket::{Bucket, Content, Expect, Put};
 
-/// What a use of the store depends on.
+/// The abilities that a use of the store depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Needs {
     /// Writes that create an object only if it is absent.

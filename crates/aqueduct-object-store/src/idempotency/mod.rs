@@ -32,7 +32,7 @@ pub(crate) struct ObjectRecords {
     held: Arc<HeldClaims>,
 }
 
-/// What to do with a record as stored.
+/// The next step for a record as stored.
 enum Decision<T> {
     Write(ClaimRecord, T),
     Release(T),

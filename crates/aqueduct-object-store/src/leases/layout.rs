@@ -29,7 +29,7 @@ pub(super) struct Folder {
     is_processor: bool,
 }
 
-/// What an object of the folder is.
+/// The kind of an object of the folder; `String` is its file name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Entry {
     Record,

@@ -50,7 +50,7 @@ fn minute(url: &str, step: u64) -> BTreeMap<&'static str, u64> {
 }
 
 #[test]
-fn requests_are_renewals_whatever_the_rate() {
+fn requests_are_renewals_at_any_rate() {
     for step in [0, 1_000, 20_000] {
         let counts = minute("az://shop/leases", step);
         assert_eq!(counts, BTreeMap::from([("put", 12)]), "{step}");

@@ -1,4 +1,4 @@
-//! Dead letters: one object each, whatever the store.
+//! Dead letters: one object each, in every store.
 
 use std::sync::Arc;
 

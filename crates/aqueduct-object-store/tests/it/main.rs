@@ -9,5 +9,6 @@ mod letters;
 mod processor;
 mod start;
 mod support;
+mod takeover;
 mod wire;
 mod written;

@@ -250,7 +250,7 @@ fn a_member_does_not_join_while_a_processor_renews() {
             store
                 .set_metadata(&ownership(), &[("ownerid", "python")])
                 .await;
-            // Another consumer group's processor is none of our business.
+            // The processor of another consumer group does not count.
             let other = "shop.servicebus.windows.net/orders/other/ownership/0";
             store.set_metadata(other, &[("ownerid", "python")]).await;
             let url = "az://shop/leases?event_hubs=shop.servicebus.windows.net";

@@ -1,4 +1,4 @@
-//! What a store lacks, it says at start.
+//! Opening a store that lacks an ability fails with an error that names it.
 
 use aqueduct_core::{Backend as _, Capability, Claim, ErrorKind, Options, Url};
 use aqueduct_object_store::ObjectStoreBackend;
@@ -84,7 +84,7 @@ async fn a_folder_keeps_dead_letters_alone() {
     }
 }
 
-/// A server that nobody listens at: the error says so, and nothing was written.
+/// Nothing listens at the port: the error says so, and nothing was written.
 #[tokio::test]
 async fn a_service_that_cannot_be_reached_is_unavailable() {
     let free = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();

@@ -18,7 +18,7 @@ use aqueduct_object_store::object_store::{
 use async_trait::async_trait;
 use futures::stream::{BoxStream, StreamExt as _};
 
-/// What happens to a request.
+/// A fault of a request or of the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// It never reaches the store.

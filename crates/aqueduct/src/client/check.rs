@@ -179,6 +179,8 @@ impl GroupResources<'_> {
     fn lease_example(&self, stream: &SmallStr) -> String {
         match self.stream.scheme() {
             "kinesis" => format!(", such as leases = \"dynamodb://{stream}-leases\""),
+            "eventhubs" => ", such as leases = \"az://ACCOUNT/CONTAINER?event_hubs=NAMESPACE.servicebus.windows.net\""
+                .to_owned(),
             _ => String::new(),
         }
     }
