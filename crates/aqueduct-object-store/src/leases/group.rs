@@ -1,5 +1,6 @@
 use aqueduct_core::{
     Checkpoint, Error, ErrorKind, GroupKey, GroupRecord, PartitionId, ResolvedStart, Result,
+    StreamId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +17,8 @@ struct Wire {
     /// Checkpoints with the consecutive partitions that start there.
     start: Vec<(String, Vec<String>)>,
     created: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    stream_id: Option<String>,
 }
 
 /// Encodes a group's record.
@@ -37,6 +40,7 @@ pub(super) fn write(key: &GroupKey, record: &GroupRecord) -> Result<Vec<u8>> {
         started_at: record.start.at.to_string(),
         start,
         created: record.created.to_string(),
+        stream_id: record.stream_id.as_ref().map(|it| it.as_str().to_owned()),
     };
     serde_json::to_vec(&wire).map_err(|error| {
         let message = format!("the record of {key} does not encode");
@@ -83,5 +87,6 @@ pub(super) fn read(key: &GroupKey, json: &[u8]) -> Result<GroupRecord> {
         at: time(&wire.started_at)?,
         partitions,
     };
-    Ok(GroupRecord::new(start, wire.replay, time(&wire.created)?))
+    let record = GroupRecord::new(start, wire.replay, time(&wire.created)?);
+    Ok(record.with_stream_id(wire.stream_id.map(StreamId::new)))
 }
