@@ -46,7 +46,7 @@ async fn check(letters: Arc<dyn DeadLetterStore>) {
     let page = letters.list(&query.after(all[6].id.clone())).await.unwrap();
     assert_eq!(page[0].id, all[7].id);
     assert_eq!(page.len(), 5);
-    assert!(letters.show(&all[0].id).await.unwrap().is_some());
+    assert!(letters.show_one(&all[0].id).await.unwrap().is_some());
 
     // The same event failed again at another position: redriven, and not removed yet.
     let mut again = dead_letter(3);
