@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use aqueduct_core::{
     Consumer, Event, GroupName, OpenPartition, PartitionId, PartitionReader, PartitionedLog,
-    Position, ReadFrom, Source,
+    Position, ReadFrom, Record, ResumeToken, Source,
 };
 use aqueduct_queue::QueueOptions;
 
@@ -139,16 +139,31 @@ pub(crate) async fn read_some(
     from: ReadFrom,
     count: usize,
 ) -> Outcome<Vec<(Event, Position)>> {
+    let records = read_records(bench, log, partition, (from, None), count).await?;
+    let records = records.into_iter();
+    Ok(records
+        .map(|record| (record.event, record.position))
+        .collect())
+}
+
+/// Reads `count` records of one partition from a place on, with the resume token of that place.
+pub(crate) async fn read_records(
+    bench: &Bench<'_>,
+    log: &dyn PartitionedLog,
+    partition: &PartitionId,
+    (from, token): (ReadFrom, Option<ResumeToken>),
+    count: usize,
+) -> Outcome<Vec<Record>> {
     let mut request = request(partition, Duration::from_millis(50));
     request.from = from;
+    request.resume_token = token;
     let mut reader = log.open(&request).await.during("opening a partition")?;
     let mut read = Vec::new();
     let reading = async {
         while read.len() < count {
             let batch = reader.read(count - read.len()).await?;
             let ended = batch.end.is_some();
-            let records = batch.records.into_iter();
-            read.extend(records.map(|record| (record.event, record.position)));
+            read.extend(batch.records);
             if ended {
                 break;
             }

@@ -6,6 +6,7 @@ use aqueduct_conformance::{Options, run};
 use aqueduct_runtime::Simulation;
 
 use self::common::Memory;
+use self::common::tokens::Tokens;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn memory_passes_what_it_claims() {
@@ -24,6 +25,16 @@ fn memory_passes_in_simulation() {
         let report = simulation.block_on(run(&fixture, &runtime, Options::default()));
         report.unwrap().assert_passed();
     }
+}
+
+/// Checks that order and resume token may differ: the log refuses to resume by position.
+#[test]
+fn a_log_that_resumes_by_token_passes() {
+    let simulation = Simulation::new(5);
+    let runtime = simulation.runtime();
+    let fixture = Memory::wrapped(Tokens::over);
+    let report = simulation.block_on(run(&fixture, &runtime, Options::default()));
+    report.unwrap().assert_passed();
 }
 
 /// Checks that the same seed gives the same run.

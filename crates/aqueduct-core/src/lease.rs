@@ -2,7 +2,7 @@ use async_trait::async_trait;
 
 use crate::{
     Checkpoint, GroupKey, HashRange, OwnerId, PartitionId, Position, ResolvedStart, Result,
-    ResumeToken, SmallStr, Timestamp,
+    ResumeToken, SmallStr, StreamId, Timestamp,
 };
 
 /// Stores who owns which partition, and how far it is settled.
@@ -17,7 +17,9 @@ use crate::{
 ///
 /// # Errors
 /// Every method returns `Unavailable`, `Throttled` or `TimedOut` if the store cannot be reached now,
-/// `Denied` if access is refused, and `Corrupt` for a row that cannot be read.
+/// `Denied` if access is refused, `NotFound` if its table or stream is missing, `Full` if there is no
+/// room, and `Corrupt` for a row that cannot be read. A lost race is not an error: it is
+/// [`Swap::Lost`].
 #[async_trait]
 pub trait LeaseStore: Send + Sync {
     /// Returns every lease of the group. Rows of `known` whose version is unchanged may be returned
@@ -121,7 +123,7 @@ pub struct Lease {
     pub children: Vec<PartitionId>,
     /// The part of the key space of the partition, for stores that keep it.
     pub range: Option<HashRange>,
-    /// Drawn anew for each write, so that a writer recognises its own.
+    /// Random for each write, so that a writer recognises its own.
     pub nonce: u64,
     /// The store's version of the row, such as an ETag; empty if it has none.
     pub version: SmallStr,
@@ -189,6 +191,9 @@ pub struct GroupRecord {
     pub replay: u64,
     /// When the record was written.
     pub created: Timestamp,
+    /// The identity of the stream whose positions the leases hold; `None` if the log has none, or the
+    /// record was written before it was stored.
+    pub stream_id: Option<StreamId>,
 }
 
 impl GroupRecord {
@@ -198,6 +203,14 @@ impl GroupRecord {
             start,
             replay,
             created,
+            stream_id: None,
         }
+    }
+
+    /// Sets the identity of the stream.
+    #[must_use]
+    pub fn with_stream_id(mut self, stream: Option<StreamId>) -> Self {
+        self.stream_id = stream;
+        self
     }
 }

@@ -73,5 +73,7 @@ pub use self::resource::{Backend, Resource, Source};
 pub use self::revocation::{Revocation, Revocations};
 pub use self::router::{Route, Router};
 pub use self::runtime::{Backoff, Platform, Runtime, Task, panic_message};
-pub use self::small_str::{GroupName, OwnerId, PartitionId, ResumeToken, SmallStr, StreamName};
+pub use self::small_str::{
+    GroupName, OwnerId, PartitionId, ResumeToken, SmallStr, StreamId, StreamName,
+};
 pub use self::time::{Instant, Timestamp};

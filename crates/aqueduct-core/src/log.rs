@@ -3,11 +3,16 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::{
-    Capabilities, Event, GroupName, PartitionId, Position, Result, ResumeToken, SmallStr,
+    Capabilities, Event, GroupName, PartitionId, Position, Result, ResumeToken, SmallStr, StreamId,
     StreamName, Timestamp,
 };
 
 /// A stream made of partitions with positions.
+///
+/// # Errors
+/// Every method returns `Unavailable`, `Throttled` or `TimedOut` if the service cannot serve it now,
+/// `Denied` if access is refused, and `NotFound` if the stream is missing. None of them changes
+/// anything, so each may be called again.
 #[async_trait]
 pub trait PartitionedLog: Send + Sync {
     /// The name of the stream.
@@ -19,23 +24,41 @@ pub trait PartitionedLog: Send + Sync {
 
     /// Resolves a start to fixed places: a position for each partition that has one, otherwise the
     /// server's time.
+    ///
+    /// # Errors
+    /// `NotFound` for a partition that the start names and the stream lacks; `Unsupported` for a start
+    /// that the service cannot resolve.
     async fn resolve(&self, start: &Start) -> Result<ResolvedStart>;
 
-    /// Returns when the stream was created, by the clock of [`resolve`](Self::resolve); `None` if
-    /// the service does not report it. A stream created after a group began is another stream of
-    /// the same name, and the group's positions mean nothing in it.
+    /// Returns when the stream was created, as the service reports it; `None` if it does not.
     async fn created(&self) -> Result<Option<Timestamp>> {
         Ok(None)
     }
 
+    /// Returns the identity of the stream; `None` if it has none. A group stores it: in a stream with
+    /// another identity its positions mean nothing.
+    ///
+    /// A backend that can tell streams of the same name apart by more than the time of their creation
+    /// overrides this. Identities are compared for equality alone, so a clock that was wrong when the
+    /// stream was created does no harm.
+    async fn stream_id(&self) -> Result<Option<StreamId>> {
+        let created = self.created().await?;
+        Ok(created.map(|created| StreamId::new(format!("created {created}"))))
+    }
+
     /// Returns the current end of a partition, for lag.
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown partition.
     async fn tail(&self, partition: &PartitionId) -> Result<Tail>;
 
     /// Opens a partition for a group.
     ///
     /// # Errors
-    /// `PositionExpired` (also from the reader) if retention has removed the place;
-    /// `NotFound` for an unknown partition.
+    /// `PositionExpired` (also from the reader) if retention has removed the place; `NotFound` for an
+    /// unknown partition; `Invalid` for a place that needs a resume token and comes without, or with
+    /// one of another log; `Revoked` (also from the reader) if a reader of a higher generation is open.
+    /// Any of them may also come with the first read.
     async fn open(&self, request: &OpenPartition) -> Result<Box<dyn PartitionReader>>;
 
     /// Returns the capabilities of the log as opened.
@@ -48,6 +71,11 @@ pub trait PartitionReader: Send {
     /// Waits for records for at most the request's `max_wait`, and returns those that are there, up
     /// to `max_events`. Cancel safe: records fetched before a cancellation come with the next
     /// call. After an error the next call resumes after the last record returned.
+    ///
+    /// # Errors
+    /// Those of [`PartitionedLog::open`]; `Unavailable`, `Throttled` or `TimedOut` if reading again may
+    /// help; `Corrupt` if the service's response cannot be read. A record that cannot be decoded is no
+    /// error: it comes as an event of the type [`Event::DAMAGED`].
     async fn read(&mut self, max_events: usize) -> Result<ReadBatch>;
 }
 
@@ -210,6 +238,9 @@ pub struct ReadBatch {
     pub end: Option<PartitionEnd>,
     /// The end of the partition, if the service reported it with this read.
     pub tail: Option<Tail>,
+    /// The server's time to which `tail` belongs, if the backend knows it: everything stored before is
+    /// covered. Otherwise the engine takes this machine's time at the beginning of the read.
+    pub tail_at: Option<Timestamp>,
 }
 
 /// One stored event.

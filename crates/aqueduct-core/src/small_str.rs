@@ -172,6 +172,11 @@ name! {
     OwnerId
 }
 name! {
+    /// The identity of a stream as its backend gives it: one that was deleted and created again under
+    /// the same name has another.
+    StreamId
+}
+name! {
     /// An opaque place in a partition, for services that do not resume by position.
     ///
     /// The engine orders by [`Position`](crate::Position) and never compares tokens; a checkpoint

@@ -8,7 +8,7 @@ use aqueduct_core::{
 use async_trait::async_trait;
 use futures::channel::{mpsc, oneshot};
 
-use crate::driver::{self, Driver, Request, Shared};
+use crate::driver::{self, Driver, Membership, Request, Shared};
 use crate::{GroupOptions, offline};
 
 /// Opens groups, and changes them while no member runs.
@@ -39,9 +39,13 @@ impl Group {
         tracing::info!(%key, %owner, replay = record.replay, "member joins");
         let capabilities = capabilities(&*log);
         let (sender, requests) = mpsc::unbounded();
-        let shared = Arc::new(Shared::new(
-            runtime, options, key, owner, log, leases, sender,
-        ));
+        let member = Membership {
+            key,
+            owner,
+            log,
+            leases,
+        };
+        let shared = Arc::new(Shared::new(runtime, options, member, sender));
         let driver = Driver::new(driver::Start {
             shared: shared.clone(),
             record,
@@ -126,13 +130,16 @@ async fn check_same_stream(
     key: &GroupKey,
     record: &GroupRecord,
 ) -> Result<()> {
-    let began = record.start.at;
-    match log.created().await? {
-        Some(created) if created > began => Err(Error::new(
+    let Some(known) = &record.stream_id else {
+        return Ok(());
+    };
+    match log.stream_id().await? {
+        Some(found) if found != *known => Err(Error::new(
             ErrorKind::Conflict,
             format!(
-                "{key}: the stream was recreated at {created}, after the group began at {began}: its \
-                 positions belong to the old stream. Reset the group to read the new one"
+                "{key}: the stream was recreated after the group began (its identity was `{known}` and \
+                 is `{found}`), so the group's positions belong to the old stream. Reset the group to \
+                 read the new one"
             ),
         )
         .with_retry(Retry::Never)),
@@ -147,6 +154,8 @@ pub(crate) async fn resolve(
     replay: u64,
     runtime: &Runtime,
 ) -> Result<GroupRecord> {
+    // Before its positions: those of a stream recreated meanwhile are refused with this identity.
+    let stream_id = log.stream_id().await?;
     let before = log.partitions().await?;
     let mut resolved = log.resolve(start).await?;
     if *start == Start::Latest {
@@ -161,7 +170,7 @@ pub(crate) async fn resolve(
             }
         }
     }
-    Ok(GroupRecord::new(resolved, replay, runtime.wall()))
+    Ok(GroupRecord::new(resolved, replay, runtime.wall()).with_stream_id(stream_id))
 }
 
 fn draw_owner(runtime: &Runtime) -> OwnerId {

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use aqueduct_core::{
     Checkpoint, Error, ErrorKind, GroupKey, GroupRecord, Lease, LeaseStore, OpenPartition,
-    PartitionId, PartitionedLog, Position, Result, Runtime, Start, Swap,
+    PartitionId, PartitionedLog, Position, ReadFrom, Result, ResumeToken, Runtime, Start, Swap,
 };
 
 use crate::GroupOptions;
@@ -58,12 +58,38 @@ pub(crate) async fn seek(
             leases.create(&key, lease).await?
         }
     };
+    let token = token_at(log, partition, to, options).await?;
     if is_before(to, lease.checkpoint)
         && let Some(group) = leases.group(&key).await?
     {
-        return replay_from(leases, &key, group, partition, to, runtime).await;
+        return replay_from(leases, &key, group, partition, (to, token), runtime).await;
     }
-    move_to(leases, &key, lease, to, runtime).await
+    move_to(leases, &key, lease, (to, token), runtime).await
+}
+
+/// Returns the resume token of the record that `to` follows, which only the log knows (rule 17);
+/// `None` if the log has none, or no longer has the record.
+async fn token_at(
+    log: &dyn PartitionedLog,
+    partition: &PartitionId,
+    to: Checkpoint,
+    options: &GroupOptions,
+) -> Result<Option<ResumeToken>> {
+    let (Checkpoint::At(position) | Checkpoint::Start(ReadFrom::After(position))) = to else {
+        return Ok(None);
+    };
+    let from = ReadFrom::At(position);
+    let request = OpenPartition::new(options.group.clone(), partition.clone(), from);
+    let read = async { log.open(&request).await?.read(1).await };
+    let gone = |error: &Error| error.is(ErrorKind::PositionExpired);
+    let records = match read.await {
+        Ok(batch) => batch.records,
+        Err(error) if gone(&error) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let mut records = records.into_iter();
+    let record = records.find(|record| record.position == position);
+    Ok(record.and_then(|record| record.resume_token))
 }
 
 /// Returns whether `to` delivers settled events again.
@@ -76,6 +102,15 @@ fn is_before(to: Checkpoint, settled: Checkpoint) -> bool {
     }
 }
 
+/// Returns whether everything that `settled` covers stays settled at `to`.
+fn is_forward(settled: Checkpoint, to: Checkpoint) -> bool {
+    match (settled, to) {
+        (_, Checkpoint::End) => true,
+        (Checkpoint::At(settled), Checkpoint::At(to)) => settled <= to,
+        _ => false,
+    }
+}
+
 /// Begins a new replay generation in which one partition is at `to` and the others keep their
 /// positions: handled events are handled again there, even if idempotency records have their ids.
 async fn replay_from(
@@ -83,13 +118,14 @@ async fn replay_from(
     key: &GroupKey,
     group: GroupRecord,
     partition: &PartitionId,
-    to: Checkpoint,
+    (to, token): (Checkpoint, Option<ResumeToken>),
     runtime: &Runtime,
 ) -> Result<()> {
     let mut kept = leases.list(key, &[]).await?;
     for lease in &mut kept {
         if lease.partition == *partition {
             lease.checkpoint = to;
+            lease.resume_token.clone_from(&token);
         }
     }
     let mut next = group.clone();
@@ -109,6 +145,7 @@ async fn replay_from(
     // The record names them all, so a member that is faster finds the same positions there.
     for lease in kept {
         let mut fresh = Lease::new(lease.partition, lease.checkpoint);
+        fresh.resume_token = lease.resume_token;
         fresh.generation = lease.generation;
         fresh.parents = lease.parents;
         fresh.children = lease.children;
@@ -138,11 +175,14 @@ pub(crate) async fn skip(
         None => None,
         Some(from) => {
             let group = options.group.clone();
-            let request = OpenPartition::new(group, partition.clone(), from);
+            let mut request = OpenPartition::new(group, partition.clone(), from);
+            request.resume_token.clone_from(&lease.resume_token);
             let batch = log.open(&request).await?.read(1).await?;
-            batch.records.first().map(|record| record.position)
+            batch.records.into_iter().next()
         }
     };
+    let token = next.as_ref().and_then(|record| record.resume_token.clone());
+    let next = next.map(|record| record.position);
     if next != Some(position) {
         let next = next.map_or_else(|| "none".to_owned(), |next| next.to_string());
         return Err(Error::new(
@@ -153,14 +193,21 @@ pub(crate) async fn skip(
             ),
         ));
     }
-    move_to(leases, &key, lease, Checkpoint::At(position), runtime).await
+    move_to(
+        leases,
+        &key,
+        lease,
+        (Checkpoint::At(position), token),
+        runtime,
+    )
+    .await
 }
 
 async fn move_to(
     leases: &dyn LeaseStore,
     key: &GroupKey,
     lease: Lease,
-    to: Checkpoint,
+    (to, token): (Checkpoint, Option<ResumeToken>),
     runtime: &Runtime,
 ) -> Result<()> {
     let mut next = lease.clone();
@@ -169,6 +216,11 @@ async fn move_to(
     next.counter += 1;
     next.nonce = runtime.random();
     next.checkpoint = to;
+    next.resume_token = token;
+    if !is_forward(lease.checkpoint, to) {
+        // It said that everything up to the old checkpoint was settled.
+        next.caught_up_at = None;
+    }
     next.handed_out = None;
     next.attempts = None;
     next.unclean = 0;

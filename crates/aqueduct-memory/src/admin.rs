@@ -50,7 +50,8 @@ impl Admin for MemoryAdmin {
                 "retention: expected a duration above 0",
             ));
         }
-        self.ask(|now| Ok(self.stream.create(settings, now))).await
+        self.ask(|_| Ok(self.stream.create(settings, &self.runtime)))
+            .await
     }
 
     async fn describe(&self) -> Result<StreamDescription> {

@@ -84,7 +84,7 @@ impl MemoryResource {
     async fn open(&self, runtime: &Runtime) -> Result<Arc<Stream>> {
         let open = || {
             if self.config.create {
-                self.stream.create(self.config.settings, runtime.wall());
+                self.stream.create(self.config.settings, runtime);
             }
             self.stream.with_log(|_| Ok(self.stream.clone()))
         };

@@ -1,7 +1,7 @@
 use aqueduct_core::outcomes::SendOutcomes;
 use aqueduct_core::{
-    Error, Event, HashRange, Limits, PartitionId, Position, Receipt, SendReport, StreamName,
-    Timestamp,
+    Error, Event, HashRange, Limits, PartitionId, Position, Receipt, SendReport, StreamId,
+    StreamName, Timestamp,
 };
 
 use crate::config::Settings;
@@ -13,6 +13,7 @@ use aqueduct_core::hash::hash_key;
 pub(crate) struct Log {
     pub(crate) settings: Settings,
     pub(crate) created: Timestamp,
+    pub(crate) id: StreamId,
     /// Distinguishes this log from one that was created later under the same name.
     pub(crate) incarnation: u64,
     pub(crate) ranges: Ranges,
@@ -30,10 +31,16 @@ pub(crate) enum Verdict {
 }
 
 impl Log {
-    pub(crate) fn new(settings: Settings, created: Timestamp, incarnation: u64) -> Self {
+    pub(crate) fn new(
+        settings: Settings,
+        created: Timestamp,
+        id: StreamId,
+        incarnation: u64,
+    ) -> Self {
         let mut log = Self {
             settings,
             created,
+            id,
             incarnation,
             ranges: Ranges::default(),
             partitions: Vec::new(),

@@ -116,6 +116,7 @@ impl MemoryReader {
                 return Ok(None);
             }
             batch.tail = Some(tail(partition, next));
+            batch.tail_at = Some(runtime.wall());
             if !batch.records.is_empty() {
                 *cursor = Cursor::Position(next);
             }

@@ -2,8 +2,8 @@ use std::sync::Arc;
 
 use aqueduct_core::{
     Capabilities, Checkpoint, OpenPartition, Partition, PartitionId, PartitionReader,
-    PartitionedLog, Position, ReadFrom, ResolvedStart, Result, Runtime, Start, StreamName, Tail,
-    Timestamp,
+    PartitionedLog, Position, ReadFrom, ResolvedStart, Result, Runtime, Start, StreamId,
+    StreamName, Tail, Timestamp,
 };
 use async_trait::async_trait;
 
@@ -52,6 +52,10 @@ impl PartitionedLog for MemoryLog {
 
     async fn created(&self) -> Result<Option<Timestamp>> {
         self.stream.with_log(|log| Ok(Some(log.created)))
+    }
+
+    async fn stream_id(&self) -> Result<Option<StreamId>> {
+        self.stream.with_log(|log| Ok(Some(log.id.clone())))
     }
 
     async fn resolve(&self, start: &Start) -> Result<ResolvedStart> {

@@ -1,6 +1,6 @@
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
-use aqueduct_core::{Event, Result, SendReport, StreamName, Timestamp};
+use aqueduct_core::{Event, Result, Runtime, SendReport, StreamId, StreamName, Timestamp};
 
 use crate::config::Settings;
 use crate::dead_letters::DeadLetterBox;
@@ -45,13 +45,19 @@ impl Stream {
     }
 
     /// Creates the log if there is none; returns whether it did.
-    pub(crate) fn create(&self, settings: Settings, now: Timestamp) -> bool {
+    pub(crate) fn create(&self, settings: Settings, runtime: &Runtime) -> bool {
         let mut slot = lock(&self.log);
         if slot.log.is_some() {
             return false;
         }
         slot.made += 1;
-        let log = Log::new(settings, now, slot.made);
+        // Random, since a store elsewhere may know the stream of an earlier process by this name.
+        let id = StreamId::new(format!(
+            "{:016x}{:016x}",
+            runtime.random(),
+            runtime.random()
+        ));
+        let log = Log::new(settings, runtime.wall(), id, slot.made);
         self.publish_lanes(&log);
         slot.log = Some(log);
         true

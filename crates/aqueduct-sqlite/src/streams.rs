@@ -15,6 +15,8 @@ use crate::outbox;
 pub(crate) struct StreamRow {
     pub(crate) id: i64,
     pub(crate) created: Timestamp,
+    /// Random, given when the stream was created.
+    pub(crate) identity: Option<String>,
     pub(crate) layout: i64,
     pub(crate) retention: Option<Duration>,
     pub(crate) max_event_bytes: usize,
@@ -36,8 +38,8 @@ pub(crate) struct PartitionRow {
 pub(crate) fn find_stream(connection: &Connection, name: &str) -> Result<Option<StreamRow>> {
     connection
         .prepare_cached(
-            "SELECT id, created, layout, retention, max_event_bytes FROM aqueduct_stream
-             WHERE name = ?1",
+            "SELECT id, created, layout, retention, max_event_bytes, identity
+             FROM aqueduct_stream WHERE name = ?1",
         )
         .and_then(|mut select| {
             select
@@ -50,6 +52,7 @@ pub(crate) fn find_stream(connection: &Connection, name: &str) -> Result<Option<
                             .get::<_, Option<i64>>(3)?
                             .map(|millis| Duration::from_millis(millis.max(0) as u64)),
                         max_event_bytes: row.get::<_, i64>(4)?.max(0) as usize,
+                        identity: row.get(5)?,
                     })
                 })
                 .optional()
@@ -185,8 +188,8 @@ pub(crate) fn create_stream(
     let created = connection
         .execute(
             "INSERT INTO aqueduct_stream
-             (name, created, next_number, retention, max_bytes, max_event_bytes)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (name) DO NOTHING",
+             (name, created, next_number, retention, max_bytes, max_event_bytes, identity)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, lower(hex(randomblob(16)))) ON CONFLICT (name) DO NOTHING",
             (
                 name.as_str(),
                 now.as_millis(),

@@ -1,5 +1,8 @@
-use aqueduct_core::{Capability, ErrorKind, GroupName, StreamSpec};
+use std::time::Duration;
 
+use aqueduct_core::{Capability, ErrorKind, GroupName, Source, StreamId, StreamSpec};
+
+use crate::bench::Bench;
 use crate::case::{Case, Need, case};
 use crate::context::Context;
 use crate::stop::{Outcome, check, check_eq};
@@ -11,7 +14,7 @@ pub(super) const CASES: &[Case] = &[
     case!(Store lag_of_a_new_group_is_everything, [15], [Need::Can(Capability::Admin), Need::Can(Capability::Lag), Need::Producer]),
     case!(Store resharding_changes_the_partitions, [8], [Need::Can(Capability::Admin), Need::Can(Capability::Resharding)]),
     case!(Store deleted_stream_is_missing, [], [Need::Can(Capability::Admin)]),
-    case!(Store stream_made_anew_is_empty, [9], [Need::Can(Capability::Admin), Need::Producer]),
+    case!(Store recreated_stream_is_another, [9], [Need::Can(Capability::Admin), Need::Producer]),
 ];
 
 async fn stream_is_created_once(context: &Context<'_>) -> Outcome {
@@ -80,19 +83,41 @@ async fn deleted_stream_is_missing(context: &Context<'_>) -> Outcome {
         .await
 }
 
-async fn stream_made_anew_is_empty(context: &Context<'_>) -> Outcome {
+async fn recreated_stream_is_another(context: &Context<'_>) -> Outcome {
     let bench = context.bench(1).await?;
-    let admin = bench.admin().await?;
     bench.send(&[counted(0)]).await?;
+    let before = identity(&bench).await?;
+    check_eq!(identity(&bench).await?, before, "the identity read again");
+    // An identity may be made of a time of creation in whole seconds.
+    context.runtime.sleep(Duration::from_millis(1_100)).await;
+    recreate(&bench).await?;
+    let after = identity(&bench).await?;
+    check!(
+        before.is_none() || after.is_some() && after != before,
+        "the recreated stream has identity {after:?}, the old one had {before:?}"
+    );
+    let mut tap = bench.tap().await?;
+    let events = [counted(1)];
+    bench.send(&events).await?;
+    tap.collect(1).await?.check_complete(&events)
+}
+
+/// Returns the identity of the stream, if it is a log that has one.
+async fn identity(bench: &Bench<'_>) -> Outcome<Option<StreamId>> {
+    match bench.source().await? {
+        Source::Log(log) => Ok(log.stream_id().await?),
+        _ => Ok(None),
+    }
+}
+
+/// Deletes the stream and creates it again under its name.
+async fn recreate(bench: &Bench<'_>) -> Outcome {
+    let (context, admin) = (bench.context, bench.admin().await?);
     context.within("deleting", admin.delete()).await??;
     context
         .until("the stream to be created again", async || {
             let made = admin.create(&StreamSpec::with_partitions(1)).await;
             Ok(matches!(made, Ok(true)).then_some(()))
         })
-        .await?;
-    let mut tap = bench.tap().await?;
-    let events = [counted(1)];
-    bench.send(&events).await?;
-    tap.collect(1).await?.check_complete(&events)
+        .await
 }

@@ -1,6 +1,6 @@
 use aqueduct_core::{
     Capability, Checkpoint, GroupKey, GroupRecord, LeaseStore, OwnerId, PartitionId, Position,
-    ReadFrom, ResolvedStart, Timestamp,
+    ReadFrom, ResolvedStart, StreamId, Timestamp,
 };
 
 use super::leases::{lease, owned, partition, swapped};
@@ -50,7 +50,10 @@ async fn group_record_keeps_every_start(context: &Context<'_>) -> Outcome {
         |(n, checkpoint): (usize, Checkpoint)| (PartitionId::new(format!("p{n}")), checkpoint);
     let places: Vec<_> = checkpoints.into_iter().enumerate().map(place).collect();
     let key = bench.key("starts");
-    let written = record(7, places)?;
+    // Opaque: an ARN with a time, a random number, or anything else.
+    let stream =
+        StreamId::new("arn:aws:kinesis:eu-west-1:1:stream/orders 2026-01-31T12:00:00Z äöü");
+    let written = record(7, places)?.with_stream_id(Some(stream));
     leases.create_group(&key, written.clone()).await?;
     check_eq!(
         leases.group(&key).await?,

@@ -10,7 +10,7 @@ use crate::bench::Bench;
 use crate::case::{Case, Need, case};
 use crate::context::Context;
 use crate::stop::{During as _, Outcome, Stop, check, check_eq};
-use crate::tap::read_some;
+use crate::tap::{read_records, read_some};
 use crate::workload::{Seen, counted, interleaved, keyed, number};
 use crate::wrap::cancel_after;
 
@@ -96,15 +96,21 @@ async fn reader_starts_where_it_is_told(context: &Context<'_>) -> Outcome {
     let (log, partition) = single(&bench).await?;
     let events: Vec<Event> = (0..10).map(counted).collect();
     bench.send(&events).await?;
-    let all = read_some(&bench, &*log, &partition, ReadFrom::Earliest, 10).await?;
-    for (at, (_, position)) in all.iter().enumerate().take(9) {
-        for (from, first) in [
-            (ReadFrom::At(*position), at),
-            (ReadFrom::After(*position), at + 1),
+    let start = (ReadFrom::Earliest, None);
+    let all = read_records(&bench, &*log, &partition, start, 10).await?;
+    for (at, record) in all.iter().enumerate().take(9) {
+        let behind = record.resume_token.clone();
+        for (from, token, first) in [
+            (ReadFrom::At(record.position), None, at),
+            (ReadFrom::After(record.position), behind, at + 1),
         ] {
-            let (event, found) = first_of(&bench, from, &partition).await?;
-            check_eq!(number(&event)?, first as u64, "first event from {from:?}");
-            check_eq!(found, all[first].1, "its position");
+            let found = read_records(&bench, &*log, &partition, (from, token), 1).await?;
+            let Some(found) = found.first() else {
+                return Err(Stop::failed(format!("nothing to read from {from:?}")));
+            };
+            let event = number(&found.event)?;
+            check_eq!(event, first as u64, "first event from {from:?}");
+            check_eq!(found.position, all[first].position, "its position");
         }
     }
     Ok(())

@@ -8,7 +8,7 @@ use crate::case::{Case, Need, case};
 use crate::context::Context;
 use crate::fixture::Fault;
 use crate::stop::{Outcome, check, check_eq};
-use crate::tap::read_some;
+use crate::tap::read_records;
 use crate::workload::{Seen, counted, interleaved, keyed, number};
 
 pub(super) const CASES: &[Case] = &[
@@ -24,11 +24,19 @@ async fn expired_position_says_so(context: &Context<'_>) -> Outcome {
     bench
         .send(&(0..20).map(counted).collect::<Vec<_>>())
         .await?;
-    let old = read_some(&bench, &*log, &partition, ReadFrom::Earliest, 3).await?[0].1;
+    let start = (ReadFrom::Earliest, None);
+    let first = read_records(&bench, &*log, &partition, start, 3)
+        .await?
+        .remove(0);
+    let (old, token) = (first.position, first.resume_token);
     bench.inject(Fault::Expire).await?;
     bench.send(&[counted(100)]).await?;
     for from in [ReadFrom::At(old), ReadFrom::After(old)] {
-        let mut reader = match log.open(&open(&partition, from)).await {
+        let mut request = open(&partition, from);
+        if from == ReadFrom::After(old) {
+            request.resume_token.clone_from(&token);
+        }
+        let mut reader = match log.open(&request).await {
             Ok(reader) => reader,
             Err(error) => {
                 check_eq!(error.kind(), ErrorKind::PositionExpired, "opening {from:?}");

@@ -21,6 +21,7 @@ mod poison;
 mod producing;
 mod queues;
 mod resharding;
+mod resuming;
 mod settling;
 mod starts;
 
@@ -45,6 +46,7 @@ pub(crate) const THEMES: &[(&str, &[Case])] = &[
     ("settling", settling::CASES),
     ("members", members::CASES),
     ("starts and gaps", starts::CASES),
+    ("resuming", resuming::CASES),
     ("resharding", resharding::CASES),
     ("bounds", bounds::CASES),
     ("dead letters", dead::CASES),

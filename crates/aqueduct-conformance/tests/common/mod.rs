@@ -3,6 +3,7 @@
 
 pub(crate) mod broken;
 pub(crate) mod layer;
+pub(crate) mod tokens;
 pub(crate) mod topic;
 
 use std::sync::Arc;
@@ -44,6 +45,14 @@ impl Memory {
         let mut memory = Self::new();
         memory.timing.backlog = 5_000;
         memory
+    }
+
+    /// Wraps every stream in `wrap`, which breaks no promise.
+    pub(crate) fn wrapped(wrap: Break) -> Self {
+        Self {
+            broken: Some(wrap),
+            ..Self::small()
+        }
     }
 
     /// Breaks every stream with `broken`.

@@ -12,14 +12,15 @@ use crate::{
 ///
 /// Batch first: results are aligned with the claims. The [`rules`](crate::claim_rules) decide for
 /// every store.
+///
+/// # Errors
+/// Every method returns `Unavailable`, `Throttled` or `TimedOut` if the store cannot be reached now,
+/// `Denied` if access is refused, `Full` if there is no room, and `Corrupt` for a record that cannot
+/// be read. With `Effect::Unknown` a part of the call may have been applied: repeating it is safe.
 #[async_trait]
 pub trait IdempotencyStore: Send + Sync {
     /// Claims each event for a run of its handler. Repeating a claim with the same `nonce` has no
     /// further effect.
-    ///
-    /// # Errors
-    /// `Unavailable`, `Throttled` or `TimedOut` if the store cannot be reached now, `Denied` if
-    /// access is refused. With `Effect::Unknown`, some claims may be stored.
     async fn claim(&self, scope: &IdempotencyScope, claims: &[EventClaim]) -> Result<Vec<Claimed>>;
 
     /// Records each event as handled. Idempotent: a completed event stays completed.
@@ -28,7 +29,8 @@ pub trait IdempotencyStore: Send + Sync {
     /// `Conflict` for each event that a newer claim took over before it was completed.
     async fn complete(&self, scope: &IdempotencyScope, claims: &[EventClaim]) -> Vec<Result<()>>;
 
-    /// Gives each claim up, so that the next attempt claims anew. Claims of another nonce stay.
+    /// Gives each claim up, so that the next attempt claims the event again. Claims of another nonce
+    /// and completed events stay as they are.
     async fn release(&self, scope: &IdempotencyScope, claims: &[EventClaim]) -> Vec<Result<()>>;
 
     /// Raises the heartbeat of claims whose handlers are still running.

@@ -6,6 +6,8 @@
 
 pub mod rules;
 mod store;
+#[cfg(test)]
+mod tests;
 
 use async_trait::async_trait;
 
@@ -14,7 +16,9 @@ use crate::{GroupKey, GroupRecord, Lease, OwnerId, PartitionId, Result};
 
 /// Stores lease rows; every row has a version that changes with each write.
 ///
-/// A failed call with `Effect::Unknown` may have been applied.
+/// # Errors
+/// Those of [`LeaseStore`](crate::LeaseStore). A failed call with `Effect::Unknown` may have been
+/// applied. A row that changed is not an error: it is [`RowWrite::Changed`].
 #[async_trait]
 pub trait LeaseRows: Send + Sync {
     /// Returns every row of the group. Rows of `known` whose version is unchanged may be returned

@@ -14,7 +14,7 @@ pub fn swap(stored: &Lease, current: &Lease, next: &Lease) -> Option<Lease> {
     if !current.is_same_row(stored) {
         return None;
     }
-    // The asker has withdrawn: it may have left, and nobody would renew what it is given (rule 6).
+    // The asker has withdrawn and may have left: the lease would only expire there (rule 6).
     if let Some(asker) = asker(current, next)
         && stored.wanted_by.as_ref() != Some(asker)
     {

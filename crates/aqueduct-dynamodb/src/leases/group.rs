@@ -1,5 +1,6 @@
 use aqueduct_core::{
     Checkpoint, Error, ErrorKind, GroupKey, GroupRecord, PartitionId, ResolvedStart, Result,
+    StreamId,
 };
 
 use crate::backend::STATE_KEY;
@@ -15,10 +16,12 @@ pub(super) const CLEARING: &str = "clearing";
 const STARTED_AT: &str = "started_at";
 const START: &str = "start";
 const CREATED: &str = "created";
+/// Absent in rows written before it was stored.
+const STREAM_ID: &str = "stream_id";
 
 /// Encodes a group's record as a row.
 pub(super) fn write(row_key: &str, key: &GroupKey, record: &GroupRecord) -> Item {
-    Item::from([
+    let mut row = Item::from([
         (STATE_KEY.to_owned(), text(row_key)),
         (GROUP.to_owned(), text(key.group.as_str())),
         (STREAM.to_owned(), text(key.stream.as_str())),
@@ -26,7 +29,11 @@ pub(super) fn write(row_key: &str, key: &GroupKey, record: &GroupRecord) -> Item
         (STARTED_AT.to_owned(), text(record.start.at.to_string())),
         (START.to_owned(), text(write_start(&record.start))),
         (CREATED.to_owned(), text(record.created.to_string())),
-    ])
+    ]);
+    if let Some(stream) = &record.stream_id {
+        row.insert(STREAM_ID.to_owned(), text(stream.as_str()));
+    }
+    row
 }
 
 /// Decodes a group's record from a row.
@@ -46,7 +53,8 @@ pub(super) fn read(row: Row<'_>, table: &str, layout: &str, key: &GroupKey) -> R
         },
     };
     let replay = row.need_number(REPLAY)?;
-    Ok(GroupRecord::new(start, replay, row.need_parsed(CREATED)?))
+    let stream = row.text(STREAM_ID)?.map(StreamId::new);
+    Ok(GroupRecord::new(start, replay, row.need_parsed(CREATED)?).with_stream_id(stream))
 }
 
 pub(super) fn no_group(key: &GroupKey) -> Error {

@@ -173,6 +173,7 @@ proptest! {
     fn a_record_comes_back_as_it_was_written(
         starts in prop::collection::vec(checkpoint(), 0..20),
         replay: u64,
+        stream in prop::option::of("\\PC{1,40}"),
     ) {
         let place = |(n, start): (usize, Checkpoint)| (PartitionId::new(format!("p{n}")), start);
         let record = GroupRecord::new(
@@ -182,7 +183,8 @@ proptest! {
             },
             replay,
             Timestamp::from_millis(AT + 1),
-        );
+        )
+        .with_stream_id(stream.map(aqueduct_core::StreamId::new));
         let key = GroupKey::new("billing", "orders");
         let item = group::write("row", &key, &record);
         let row = Row { item: &item, table: "t", key: STATE_KEY };

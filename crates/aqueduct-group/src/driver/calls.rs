@@ -10,10 +10,10 @@ use crate::member::{Command, Input, Listing, WriteKind, call_limit};
 /// Returns the call for a command, which resolves to its input; `None` if it needs no call.
 pub(super) fn call(shared: &Arc<Shared>, command: Command) -> Option<BoxFuture<'static, Input>> {
     let shared = shared.clone();
-    let (leases, key) = (shared.leases.clone(), shared.key.clone());
+    let (leases, key) = (shared.member.leases.clone(), shared.member.key.clone());
     let call = match command {
         Command::List(known) => async move {
-            let log = shared.log.clone();
+            let log = shared.member.log.clone();
             let listing = async {
                 let (partitions, leases) =
                     futures::future::try_join(log.partitions(), leases.list(&key, &known)).await?;
@@ -54,14 +54,14 @@ pub(super) fn call(shared: &Arc<Shared>, command: Command) -> Option<BoxFuture<'
         Command::Read(partition, op) => read(shared, partition, op).boxed(),
         Command::Request(lease) => async move {
             let partition = lease.partition.clone();
-            let by = shared.owner.clone();
+            let by = shared.member.owner.clone();
             let call = leases.request(&key, &lease, &by);
             Input::Requested(partition, shared.limited("request", call).await)
         }
         .boxed(),
         Command::Withdraw(lease, op) => async move {
             let partition = lease.partition.clone();
-            let by = shared.owner.clone();
+            let by = shared.member.owner.clone();
             let call = leases.withdraw(&key, &lease, &by);
             Input::Read(partition, op, shared.limited("withdraw", call).await)
         }
@@ -78,7 +78,7 @@ pub(super) fn call(shared: &Arc<Shared>, command: Command) -> Option<BoxFuture<'
 }
 
 async fn read(shared: Arc<Shared>, partition: PartitionId, op: u64) -> Input {
-    let call = shared.leases.read(&shared.key, &partition);
+    let call = shared.member.leases.read(&shared.member.key, &partition);
     let answer = shared.limited("read", call).await;
     Input::Read(partition, op, answer)
 }

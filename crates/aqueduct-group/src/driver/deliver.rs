@@ -90,7 +90,7 @@ impl Shared {
         }
         let _waiting = Waiting::begin(self);
         loop {
-            let ready = self.ready.listen();
+            let ready = self.receivers.ready.listen();
             let (answer, due) = self.try_receive(max);
             if let Some(answer) = answer {
                 return answer;
@@ -106,17 +106,17 @@ impl Shared {
     }
 
     fn try_receive(&self, max: usize) -> (Option<Result<Vec<Delivery>>>, Option<Instant>) {
-        if let Some(failure) = &*lock(&self.failure) {
+        if let Some(failure) = &*lock(&self.ending.failure) {
             return (Some(Err(failure.clone())), None);
         }
-        if self.draining.load(Ordering::Acquire) {
+        if self.receivers.draining.load(Ordering::Acquire) {
             return (Some(Ok(Vec::new())), None);
         }
-        if self.paused.load(Ordering::Acquire) {
+        if self.receivers.paused.load(Ordering::Acquire) {
             return (None, None);
         }
         let now = self.runtime.now();
-        let mut slots = lock(&self.slots);
+        let mut slots = lock(&self.receivers.slots);
         let wait = self.options.max_batch_wait;
         if !wait.is_zero() {
             return self.fill_up(&mut slots, max, now);
@@ -127,11 +127,13 @@ impl Shared {
         });
         drop(slots);
         if out.is_empty() {
-            let gaps = self.gaps.load(Ordering::Acquire);
-            let gap = gaps.then(|| lock(&self.slots).gap_of_all()).flatten();
+            let gaps = self.receivers.gaps.load(Ordering::Acquire);
+            let gap = gaps
+                .then(|| lock(&self.receivers.slots).gap_of_all())
+                .flatten();
             return (gap.map(Err), due);
         }
-        self.delivered.increment(out.len() as u64);
+        self.receivers.delivered.increment(out.len() as u64);
         (Some(Ok(out)), None)
     }
 
@@ -159,7 +161,7 @@ impl Shared {
             };
             let nothing = staged.is_empty();
             slots.staged = staged;
-            let gaps = nothing && self.gaps.load(Ordering::Acquire);
+            let gaps = nothing && self.receivers.gaps.load(Ordering::Acquire);
             let gaps = gaps.then(|| slots.gap_of_all()).flatten();
             return (gaps.map(Err), due);
         }
@@ -168,7 +170,7 @@ impl Shared {
             .into_iter()
             .map(|(parts, slot)| Delivery::new(parts, slot))
             .collect();
-        self.delivered.increment(out.len() as u64);
+        self.receivers.delivered.increment(out.len() as u64);
         (Some(Ok(out)), None)
     }
 }
@@ -178,13 +180,13 @@ struct Waiting<'a>(&'a Shared);
 
 impl<'a> Waiting<'a> {
     fn begin(shared: &'a Shared) -> Self {
-        shared.waiting.fetch_add(1, Ordering::AcqRel);
-        let watched = lock(&shared.slots)
+        shared.receivers.waiting.fetch_add(1, Ordering::AcqRel);
+        let watched = lock(&shared.receivers.slots)
             .list
             .iter()
             .any(|slot| slot.is_watched());
         if watched {
-            shared.wake.notify(usize::MAX);
+            shared.driver.wake.notify(usize::MAX);
         }
         Self(shared)
     }
@@ -192,6 +194,6 @@ impl<'a> Waiting<'a> {
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.0.waiting.fetch_sub(1, Ordering::AcqRel);
+        self.0.receivers.waiting.fetch_sub(1, Ordering::AcqRel);
     }
 }

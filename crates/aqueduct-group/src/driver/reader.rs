@@ -20,7 +20,7 @@ pub(super) async fn attend(slot: Arc<Slot>, previous: Option<Arc<Slot>>) {
     let rebalance_listener = slot.shared.options.rebalance_listener.clone();
     if let Some(rebalance_listener) = &rebalance_listener {
         rebalance_listener
-            .assigned(&slot.assignment, &slot.start)
+            .assigned(&slot.assignment, &slot.origin.start)
             .await;
     }
     if slot.stopping.why().is_none() {
@@ -35,14 +35,14 @@ pub(super) async fn attend(slot: Arc<Slot>, previous: Option<Arc<Slot>>) {
         rebalance_listener.revoked(&slot.assignment, why).await;
     }
     slot.stopping.finish();
-    slot.shared.wake.notify(usize::MAX);
+    slot.shared.driver.wake.notify(usize::MAX);
 }
 
 async fn read_on(slot: &Slot) {
     let shared = &slot.shared;
     let mut reader: Option<Box<dyn PartitionReader>> = None;
     let mut tail_at = Instant::default();
-    if slot.start == Checkpoint::End {
+    if slot.origin.start == Checkpoint::End {
         return slot.reader_ended(Vec::new());
     }
     loop {
@@ -65,7 +65,11 @@ async fn read_on(slot: &Slot) {
                 if batch.tail.is_some() {
                     tail_at = now + TAIL_EVERY;
                 }
-                slot.fetched(batch.records, batch.tail, now, began);
+                // As of the beginning of the read: records stored during it may be missing.
+                let tail = batch
+                    .tail
+                    .map(|tail| (tail, batch.tail_at.unwrap_or(began)));
+                slot.fetched(batch.records, tail, now);
                 if let Some(end) = batch.end {
                     return slot.reader_ended(end.children);
                 }
@@ -114,19 +118,16 @@ async fn room(slot: &Slot, tail_at: &mut Instant) -> usize {
 
 async fn ask_tail(slot: &Slot) {
     // Ignore a failure: reads report their own, and the lag keeps its last value.
-    if let Ok(tail) = slot.shared.log.tail(&slot.partition).await {
+    if let Ok(tail) = slot.shared.member.log.tail(&slot.origin.partition).await {
         slot.tail_asked(tail, slot.shared.runtime.now());
     }
 }
 
 /// Opens a reader where the last one stopped; `None` if everything is read.
 async fn open(slot: &Slot) -> aqueduct_core::Result<Option<Box<dyn PartitionReader>>> {
-    match slot.read_from() {
+    match slot.resume() {
         None => Ok(None),
-        Some(from) => {
-            let request = slot.request(from);
-            slot.shared.log.open(&request).await.map(Some)
-        }
+        Some(request) => slot.shared.member.log.open(&request).await.map(Some),
     }
 }
 
@@ -134,7 +135,7 @@ async fn open(slot: &Slot) -> aqueduct_core::Result<Option<Box<dyn PartitionRead
 async fn wait(slot: &Slot, error: &Error) -> u32 {
     let shared = &slot.shared;
     let failures = slot.read_failed(error, shared.runtime.now());
-    tracing::warn!(key = %shared.key, partition = %slot.partition, failures, %error, "not read, trying again");
+    tracing::warn!(key = %shared.member.key, partition = %slot.origin.partition, failures, %error, "not read, trying again");
     metrics::counter!("aqueduct_group_read_failures_total", "kind" => error.kind().as_str())
         .increment(1);
     let pause = match error.retry() {
@@ -148,7 +149,7 @@ async fn wait(slot: &Slot, error: &Error) -> u32 {
 impl Slot {
     pub(super) fn request(&self, from: aqueduct_core::ReadFrom) -> OpenPartition {
         let group = self.assignment.group.clone();
-        let mut request = OpenPartition::new(group, self.partition.clone(), from);
+        let mut request = OpenPartition::new(group, self.origin.partition.clone(), from);
         request.generation = self.assignment.generation;
         request.max_bytes = self.shared.options.fetch_bytes;
         request

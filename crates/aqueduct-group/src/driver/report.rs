@@ -36,14 +36,14 @@ impl Reports {
         let away = status
             .unreachable_since
             .map_or(Duration::ZERO, |since| now.since(since));
-        metrics::gauge!("aqueduct_group_unreachable_seconds", "group" => shared.key.group.to_string(), "stream" => shared.key.stream.to_string())
+        metrics::gauge!("aqueduct_group_unreachable_seconds", "group" => shared.member.key.group.to_string(), "stream" => shared.member.key.stream.to_string())
             .set(away.as_secs_f64());
     }
 
     fn report(&mut self, shared: &Shared, status: &PartitionStatus, now: Instant) {
         let labels = [
-            ("group", shared.key.group.to_string()),
-            ("stream", shared.key.stream.to_string()),
+            ("group", shared.member.key.group.to_string()),
+            ("stream", shared.member.key.stream.to_string()),
             ("partition", status.partition.to_string()),
         ];
         if let Some(lag) = status.lag_events {
@@ -63,10 +63,10 @@ impl Reports {
         match blocked {
             Some(by) if self.blocked.insert(status.partition.clone()) => {
                 let (partition, position) = (&status.partition, by.position);
-                tracing::warn!(group = %shared.key, %partition, %position, key = ?by.key, "a partition is blocked: it stops fetching");
+                tracing::warn!(group = %shared.member.key, %partition, %position, key = ?by.key, "a partition is blocked: it stops fetching");
             }
             None if self.blocked.remove(&status.partition) => {
-                tracing::info!(group = %shared.key, partition = %status.partition, "a partition is no longer blocked");
+                tracing::info!(group = %shared.member.key, partition = %status.partition, "a partition is no longer blocked");
             }
             _ => {}
         }

@@ -61,8 +61,8 @@ impl Driver {
         let runtime = &shared.runtime;
         let member = Member::new(
             Timings::new(&shared.options),
-            shared.key.clone(),
-            shared.owner.clone(),
+            shared.member.key.clone(),
+            shared.member.owner.clone(),
             start.record,
             runtime.random(),
             runtime.now(),
@@ -91,8 +91,8 @@ impl Driver {
         let _end = EndOnDrop(self.shared.clone());
         let mut inputs = VecDeque::from([Input::Tick]);
         loop {
-            let news = self.shared.wake.listen();
-            let gate = self.shared.seat.changed();
+            let news = self.shared.driver.wake.listen();
+            let gate = self.shared.isolation.seat.changed();
             self.owned.heed_gate();
             while let Some(input) = inputs.pop_front() {
                 self.step(input);
@@ -129,7 +129,7 @@ impl Driver {
             inputs.push_back(match event {
                 Happened::Input(input) => *input,
                 Happened::Gate => {
-                    self.shared.ready.notify(usize::MAX);
+                    self.shared.receivers.ready.notify(usize::MAX);
                     Input::Tick
                 }
                 Happened::Request(Request::Close) => Input::Close,
@@ -150,7 +150,7 @@ impl Driver {
         for command in commands {
             self.carry_out(command);
         }
-        *lock(&self.shared.unreachable_since) = self.member.unreachable_since(now);
+        *lock(&self.shared.driver.unreachable_since) = self.member.unreachable_since(now);
         self.reports.look(&self.shared, now);
     }
 
@@ -169,7 +169,7 @@ impl Driver {
             }
             Command::Drain(partition, why) => {
                 if let Some((slot, _)) = self.owned.open.get(&partition) {
-                    tracing::info!(key = %self.shared.key, %partition, %why, "giving up a partition");
+                    tracing::info!(key = %self.shared.member.key, %partition, %why, "giving up a partition");
                     slot.stop(why);
                 }
             }
@@ -184,7 +184,7 @@ impl Driver {
             Command::Closed { kept } => {
                 self.closed = true;
                 if !kept.is_empty() {
-                    *lock(&self.shared.kept) = Some(not_given_up(&kept, &self.shared));
+                    *lock(&self.shared.ending.kept) = Some(not_given_up(&kept, &self.shared));
                 }
             }
             command => self.calls.extend(calls::call(&self.shared, command)),
@@ -197,12 +197,12 @@ impl Driver {
         let hooks = async { while self.leaving.next().await.is_some() {} };
         let limit = shared.options.drain;
         if let Err(error) = shared.runtime.timeout(limit, "revoked hooks", hooks).await {
-            tracing::warn!(key = %shared.key, %error, "closing without waiting for the hooks");
+            tracing::warn!(key = %shared.member.key, %error, "closing without waiting for the hooks");
         }
-        let leave = shared.leases.leave(&shared.owner);
+        let leave = shared.member.leases.leave(&shared.member.owner);
         let limit = shared.options.lease_ttl / 4;
         if let Ok(Err(error)) = shared.runtime.timeout(limit, "leave", leave).await {
-            tracing::warn!(key = %shared.key, %error, "the store was not told that this member leaves");
+            tracing::warn!(key = %shared.member.key, %error, "the store was not told that this member leaves");
         }
         shared.end(None);
     }
@@ -213,7 +213,7 @@ fn not_given_up(kept: &[PartitionId], shared: &Shared) -> Error {
     let message = format!(
         "{}: closed, and the store did not say in time that these partitions are given up: {}; \
          the others take them over once their leases expire, within {:?}",
-        shared.key,
+        shared.member.key,
         names.join(", "),
         shared.options.lease_ttl
     );
@@ -232,12 +232,12 @@ enum Happened {
 impl OwnedSlots {
     fn open(&mut self, opening: &Opening) {
         let slot = Slot::new(&self.shared, opening);
-        let partition = slot.partition.clone();
+        let partition = slot.origin.partition.clone();
         let generation = slot.assignment.generation;
         let isolated = opening.takeover().isolated_until.is_some();
-        tracing::info!(key = %self.shared.key, %partition, generation, start = %slot.start, isolated, "partition assigned");
+        tracing::info!(key = %self.shared.member.key, %partition, generation, start = %slot.origin.start, isolated, "partition assigned");
         let previous = self.before.insert(partition.clone(), slot.clone());
-        lock(&self.shared.slots).list.push(slot.clone());
+        lock(&self.shared.receivers.slots).list.push(slot.clone());
         let task = reader::attend(slot.clone(), previous);
         let task = self.shared.runtime.spawn(task);
         self.open.insert(partition, (slot, task));
@@ -246,9 +246,9 @@ impl OwnedSlots {
 
     fn gone(&mut self, partition: &PartitionId, why: Revocation) -> Option<Task<()>> {
         let (slot, task) = self.open.remove(partition)?;
-        tracing::info!(key = %self.shared.key, %partition, %why, generation = slot.assignment.generation, "partition gone");
+        tracing::info!(key = %self.shared.member.key, %partition, %why, generation = slot.assignment.generation, "partition gone");
         metrics::counter!("aqueduct_group_revocations_total", "why" => why.as_str()).increment(1);
-        lock(&self.shared.slots)
+        lock(&self.shared.receivers.slots)
             .list
             .retain(|it| !Arc::ptr_eq(it, &slot));
         if why == Revocation::Lost && slot.snapshot().progress.settled > 0 {
@@ -263,21 +263,21 @@ impl OwnedSlots {
     /// Counts the deliveries with receivers, over all partitions.
     fn in_flight(&self) -> usize {
         let open = self.open.values().map(|(slot, _)| slot.watch_in_flight());
-        open.sum::<usize>() + self.shared.strays.load(Ordering::Acquire)
+        open.sum::<usize>() + self.shared.isolation.strays.load(Ordering::Acquire)
     }
 
     /// Tells a member that waits to run an event alone that nothing of this one is out.
     fn heed_gate(&self) {
-        if self.shared.seat.is_waited_for() && self.in_flight() == 0 {
-            self.shared.seat.be_quiet();
+        if self.shared.isolation.seat.is_waited_for() && self.in_flight() == 0 {
+            self.shared.isolation.seat.be_quiet();
         }
     }
 
     fn count(&self) {
         metrics::gauge!(
             "aqueduct_group_partitions",
-            "group" => self.shared.key.group.to_string(),
-            "stream" => self.shared.key.stream.to_string(),
+            "group" => self.shared.member.key.group.to_string(),
+            "stream" => self.shared.member.key.stream.to_string(),
         )
         .set(self.open.len() as f64);
     }
@@ -295,12 +295,12 @@ impl Work for OwnedSlots {
     }
 
     fn quiet(&mut self) -> bool {
-        let granted = self.shared.seat.request();
+        let granted = self.shared.isolation.seat.request();
         self.in_flight() == 0 && granted
     }
 
     fn release(&mut self) {
-        self.shared.seat.release();
+        self.shared.isolation.seat.release();
     }
 
     fn mark(&mut self, partition: &PartitionId, alone: bool) -> Option<Snapshot> {
@@ -328,7 +328,7 @@ impl Work for OwnedSlots {
     }
 
     fn is_dead(&self, owner: &OwnerId) -> bool {
-        self.shared.leases.is_dead(owner)
+        self.shared.member.leases.is_dead(owner)
     }
 }
 

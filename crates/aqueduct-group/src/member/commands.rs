@@ -9,19 +9,19 @@ use crate::tracker::{Progress, Takeover};
 pub(crate) enum Input {
     /// Time passed, or the state of a partition changed.
     Tick,
-    /// The answer of [`Command::List`].
+    /// The response to [`Command::List`].
     Listed(Result<Listing>),
-    /// The answer of [`Command::Group`].
+    /// The response to [`Command::Group`].
     Group(Result<Option<GroupRecord>>),
-    /// The answer of [`Command::Create`].
+    /// The response to [`Command::Create`].
     Created(PartitionId, Result<Lease>),
-    /// The answer of [`Command::Write`].
+    /// The response to [`Command::Write`].
     Written(PartitionId, u64, Result<Swap>),
-    /// The answer of [`Command::Read`].
+    /// The response to [`Command::Read`].
     Read(PartitionId, u64, Result<Option<Lease>>),
-    /// The answer of [`Command::Request`].
+    /// The response to [`Command::Request`].
     Requested(PartitionId, Result<Option<Lease>>),
-    /// The answer of [`Command::Delete`].
+    /// The response to [`Command::Delete`].
     Deleted(PartitionId, Result<Swap>),
     /// Commit what is settled; [`Command::Flushed`] with this number follows.
     Flush(u64),
@@ -56,7 +56,7 @@ pub(crate) enum Command {
     Read(PartitionId, u64),
     /// Ask the owner of that lease for it.
     Request(Lease),
-    /// Withdraw the request for that lease; the answer is one of [`Command::Read`].
+    /// Withdraw the request for that lease; the response is that of [`Command::Read`].
     Withdraw(Lease, u64),
     /// Delete a lease.
     Delete(Lease),
@@ -98,6 +98,7 @@ impl Opening {
         let lease = &self.lease;
         let marked = lease.attempts.is_some_and(|attempts| attempts.started);
         Takeover {
+            resume_token: lease.resume_token.clone(),
             attempts: lease.attempts,
             // A mark means that the last owner died in isolation mode, even if it
             // settled some events there: those before the cause do not clear it.

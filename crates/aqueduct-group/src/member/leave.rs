@@ -24,7 +24,6 @@ impl Owned {
         self.deadline = Some(now + limit);
         self.stop = Some(Stop {
             why: Revocation::Lost,
-            to: None,
             since: now,
             last: None,
         });
@@ -34,7 +33,7 @@ impl Owned {
 impl Member {
     pub(super) fn on_close(&mut self, now: Instant, out: &mut Vec<Command>) {
         self.ending.closing = true;
-        // A partition handed to a member that has left would wait for a whole ttl. The answer shows
+        // A partition handed to a member that has left would wait for a whole ttl. The response shows
         // whether it was handed off before.
         for (partition, ask) in &mut self.asks.open {
             self.steps.ops += 1;
@@ -92,7 +91,6 @@ impl Member {
             None => {
                 owned.stop = Some(Stop {
                     why: Revocation::Shutdown,
-                    to: None,
                     since: now,
                     last: None,
                 });
@@ -127,9 +125,9 @@ impl Member {
         }
     }
 
-    /// Where its time ended before the write that gives it up was answered, or before there was
-    /// one, which a process meets that stood still: no member may have taken it yet, so this one
-    /// write has the time of a call, and a life to find out what became of it.
+    /// Returns whether a partition may be given up after its lease expired, as after a process stood
+    /// still: until another member takes it, the final write can succeed. It gets the time of one call,
+    /// and a ttl to find out whether it did.
     fn may_still_be_given_up(
         &mut self,
         partition: &PartitionId,

@@ -16,11 +16,11 @@ mod allowance;
 mod alone;
 mod balance;
 mod commands;
+mod doubt;
 mod health;
 mod leave;
 mod lineage;
 mod listings;
-
 mod rows;
 #[cfg(test)]
 mod tests;
@@ -237,7 +237,6 @@ enum Kind {
 #[derive(Debug)]
 struct Stop {
     why: Revocation,
-    to: Option<OwnerId>,
     since: Instant,
     /// The progress when it was stopped; nothing moves it any more.
     last: Option<Snapshot>,

@@ -1,4 +1,6 @@
-use aqueduct_core::{Checkpoint, Error, ErrorKind, ReadFrom, ResolvedStart, Swap, Timestamp};
+use aqueduct_core::{
+    Checkpoint, Effect, Error, ErrorKind, ReadFrom, ResolvedStart, Swap, Timestamp,
+};
 
 use super::*;
 
@@ -140,5 +142,104 @@ fn a_lease_does_not_expire_while_the_watcher_cannot_reach_the_store() {
             after >= 40,
             "taken after {after} s, an outage of 18 s from {from} on"
         );
+    }
+}
+
+/// A partition that is open, settled and drained.
+struct Drained;
+
+impl Work for Drained {
+    fn snapshot(&mut self, _: &PartitionId) -> Option<Snapshot> {
+        Some(Snapshot {
+            progress: Progress {
+                ack_floor: Checkpoint::Start(ReadFrom::Earliest),
+                resume_token: None,
+                handed_out: None,
+                attempts: None,
+                dirty: false,
+                urgent: false,
+                announces: false,
+                settled: 0,
+                caught_up_at: None,
+            },
+            wants_mark: false,
+            mark: false,
+            alone: false,
+            unclaimed: false,
+            drained: true,
+            ended: None,
+        })
+    }
+
+    fn needs_alone(&mut self, _: &PartitionId) -> bool {
+        false
+    }
+
+    fn quiet(&mut self) -> bool {
+        true
+    }
+
+    fn release(&mut self) {}
+
+    fn keep_company(&mut self, _: &PartitionId) {}
+
+    fn mark(&mut self, _: &PartitionId, _: bool) -> Option<Snapshot> {
+        None
+    }
+
+    fn withdraw(&mut self, _: &PartitionId) {}
+
+    fn stop(&mut self, partition: &PartitionId, _: Revocation) -> Option<Snapshot> {
+        self.snapshot(partition)
+    }
+
+    fn is_dead(&self, _: &OwnerId) -> bool {
+        false
+    }
+}
+
+#[test]
+fn a_withdrawn_hand_off_goes_to_the_next_that_asks_or_to_none() {
+    let withdrawn: [(Option<&str>, bool); 4] = [
+        (None, false),
+        (None, true),
+        (Some("third"), false),
+        (Some("third"), true),
+    ];
+    for (wanted_by, response_lost) in withdrawn {
+        let (mut member, op) = accepting();
+        let mut owned = row("me");
+        owned.counter += 1;
+        let accepted = Input::Written("p0".into(), op, Ok(Swap::Swapped(owned.clone())));
+        member.handle(accepted, at(1), &mut Drained);
+        let mut asked = owned.clone();
+        asked.wanted_by = Some("other".into());
+        let commands = member.handle(listing(&asked), at(2), &mut Drained);
+        let (op, _, next) = write_of(&commands).unwrap();
+        assert_eq!(next.owner, Some("other".into()), "{commands:?}");
+
+        // The other leaves before the hand-off is stored.
+        let mut stored = asked.clone();
+        stored.wanted_by = wanted_by.map(OwnerId::from);
+        let commands = if response_lost {
+            let error = Error::new(ErrorKind::TimedOut, "late").with_effect(Effect::Unknown);
+            member.handle(
+                Input::Written("p0".into(), op, Err(error)),
+                at(3),
+                &mut Drained,
+            );
+            let commands = member.handle(Input::Tick, at(8), &mut Drained);
+            let read = commands.iter().find_map(|command| match command {
+                Command::Read(_, op) => Some(*op),
+                _ => None,
+            });
+            let read = Input::Read("p0".into(), read.unwrap(), Ok(Some(stored)));
+            member.handle(read, at(8), &mut Drained)
+        } else {
+            let lost = Input::Written("p0".into(), op, Ok(Swap::Lost(Some(stored))));
+            member.handle(lost, at(3), &mut Drained)
+        };
+        let (_, _, next) = write_of(&commands).unwrap();
+        assert_eq!(next.owner, wanted_by.map(OwnerId::from), "{response_lost}");
     }
 }

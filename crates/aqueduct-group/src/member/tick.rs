@@ -1,4 +1,4 @@
-use aqueduct_core::{Checkpoint, Instant, PartitionId, Revocation};
+use aqueduct_core::{Checkpoint, Instant, OwnerId, PartitionId, Revocation};
 
 use super::write::Carried;
 use super::{Command, Flush, Kind, Member, Owned, Snapshot, Stop, Timings, Work};
@@ -117,13 +117,9 @@ impl Member {
         let Some(owned) = self.owned.get_mut(partition) else {
             return;
         };
-        let by = owned.lease.wanted_by.clone();
-        if let Some(by) = by.filter(|by| *by != self.identity.owner)
-            && owned.stop.is_none()
-        {
+        if owned.wanted_by(&self.identity.owner).is_some() && owned.stop.is_none() {
             owned.stop = Some(Stop {
                 why: Revocation::HandedOff,
-                to: Some(by),
                 since: now,
                 last: None,
             });
@@ -146,7 +142,6 @@ impl Member {
         {
             owned.stop = Some(Stop {
                 why: Revocation::Ended,
-                to: None,
                 since: now,
                 last: Some(snapshot.clone()),
             });
@@ -169,16 +164,18 @@ impl Member {
         let progress = snapshot
             .map(|snapshot| snapshot.progress)
             .filter(|progress| progress.ack_floor != Checkpoint::End);
-        if progress.is_some_and(|progress| !progress.dirty) {
+        if progress.as_ref().is_some_and(|progress| !progress.dirty) {
             owned.flush.covered = owned.flush.wanted;
         }
-        let early = progress.filter(|progress| progress.urgent || mark);
+        let early = progress.as_ref().filter(|progress| progress.urgent || mark);
         let early = early.is_some_and(|progress| {
             let every = timings.commit_interval;
             !progress.announces || owned.writes.allowance.allows(1, every, now)
         });
         let on_time = now >= owned.writes.renew_at
-            || progress.is_some_and(|progress| owned.is_commit_due(&progress, &timings, now));
+            || progress
+                .as_ref()
+                .is_some_and(|progress| owned.is_commit_due(progress, &timings, now));
         if !early && !on_time {
             return;
         }
@@ -187,7 +184,10 @@ impl Member {
         }
         let lease = owned.lease.clone();
         // A renewal alone makes nothing durable.
-        let flush = progress.map_or(owned.flush.covered, |_| owned.flush.wanted);
+        let flush = match progress {
+            Some(_) => owned.flush.wanted,
+            None => owned.flush.covered,
+        };
         let next = self.renewed(&lease, progress.as_ref());
         let carried = Carried { progress, flush };
         self.send(partition, Kind::Commit, next, carried, now, out);
@@ -224,7 +224,13 @@ impl Member {
         } else if stop.why == Revocation::Ended {
             work.stop(partition, stop.why);
         }
-        let (why, to, last) = (stop.why, stop.to.clone(), stop.last.clone());
+        let (why, last) = (stop.why, stop.last.clone());
+        // As the row says now: a member that has withdrawn its request may have left, and the partition
+        // would wait there for a whole ttl (rule 6).
+        let to = match why {
+            Revocation::HandedOff => owned.wanted_by(&self.identity.owner).cloned(),
+            _ => None,
+        };
         let flush = owned.flush.wanted;
         let lease = owned.lease.clone();
         let next = self.given_up(&lease, last.as_ref(), why, to);
@@ -254,6 +260,11 @@ impl Member {
 }
 
 impl Owned {
+    /// Returns the other member that asks for the partition.
+    fn wanted_by(&self, owner: &OwnerId) -> Option<&OwnerId> {
+        self.lease.wanted_by.as_ref().filter(|by| *by != owner)
+    }
+
     /// Returns whether progress is to be stored: on the interval, by count, or for a flush.
     fn is_commit_due(&self, progress: &Progress, timings: &Timings, now: Instant) -> bool {
         let since = now.since(self.writes.last_sent);

@@ -16,13 +16,13 @@ impl World {
         let trouble = self.in_trouble();
         let mut draw = |odds: usize| trouble && self.rng.below(1000) < odds;
         let refused = draw(scenario.refused_calls);
-        let lost = draw(scenario.lost_answers);
+        let lost = draw(scenario.lost_responses);
         let slow = draw(scenario.slow_calls);
         let mut delay = Duration::from_millis(2 + self.rng.below(40) as u64);
         if slow {
             delay = Duration::from_millis(self.rng.below(20_000) as u64);
         }
-        if refused || self.outage {
+        if refused || self.trouble.outage {
             let unknown = self.rng.below(2) == 0;
             let input = failed(&command, unknown);
             self.after(delay.min(CALL_LIMIT), Action::Answer(at, input));
@@ -67,14 +67,16 @@ impl World {
                 let before = store.rows.get(&id).cloned();
                 let swap = store.swap(&current, &next);
                 if let (Some(before), Swap::Swapped(after)) = (before, &swap) {
+                    self.check
+                        .handed_off(&self.processes[at].owner, &before, after)?;
                     self.check.seen.moves += u64::from(before.owner != after.owner);
                     self.check.written(&self.log, &before, after)?;
                     // A hand-off by another member is seen when the row is read next.
                     if after.owner.as_ref() == Some(&self.processes[at].owner) {
-                        self.given.remove(&id);
-                        self.nobody_left_owns(Some(&id))?;
+                        self.trouble.given.remove(&id);
+                        self.no_departed_member_owns(Some(&id))?;
                     } else {
-                        self.given.insert(id.clone());
+                        self.trouble.given.insert(id.clone());
                     }
                     let writer = Some(&self.processes[at].owner);
                     if before.owner.is_some() && before.owner.as_ref() != writer {
@@ -94,7 +96,11 @@ impl World {
             }
             Command::Withdraw(lease, op) => {
                 let by = self.processes[at].owner.clone();
+                let asked = |row: &aqueduct_core::Lease| row.wanted_by.as_ref() == Some(&by);
+                let before = store.rows.get(&lease.partition).is_some_and(asked);
                 let row = store.withdraw(&lease, &by);
+                let after = row.as_ref().is_some_and(asked);
+                self.check.seen.withdrawn += u64::from(before && !after);
                 Input::Read(lease.partition, op, Ok(row))
             }
             Command::Delete(lease) => {

@@ -1,6 +1,6 @@
 use aqueduct_core::{Checkpoint, Lease, OwnerId, PartitionId};
 
-use super::log::Log;
+use super::log::{Log, token_of};
 
 /// Checks the rules as invariants over the whole run.
 #[derive(Default)]
@@ -59,6 +59,8 @@ pub(super) struct Seen {
     /// Takeovers without release.
     pub(super) unclean: u64,
     pub(super) near: u64,
+    /// Requests for a hand-off that were taken back.
+    pub(super) withdrawn: u64,
     /// Writes that changed an owner.
     pub(super) moves: u64,
 }
@@ -171,6 +173,16 @@ impl Check {
             Checkpoint::At(position) => position.sequence().unwrap_or(0) as usize,
             Checkpoint::End => usize::MAX,
         };
+        let token = match after.checkpoint {
+            Checkpoint::At(position) => Some(token_of(id, position)),
+            Checkpoint::Start(_) | Checkpoint::End => None,
+        };
+        if after.resume_token != token {
+            let (at, stored) = (after.checkpoint, &after.resume_token);
+            return Err(format!(
+                "{id}: the checkpoint {at} is stored with {stored:?}"
+            ));
+        }
         let (from, to) = (settled_to(before.checkpoint), settled_to(after.checkpoint));
         if to < from {
             return Err(format!("{id}: the checkpoint fell from {from} to {to}"));
@@ -188,6 +200,21 @@ impl Check {
         self.seen.handovers +=
             u64::from(before.wanted_by.is_some() && after.owner == before.wanted_by);
         self.seen.ended += u64::from(from != to && after.checkpoint == Checkpoint::End);
+        Ok(())
+    }
+
+    /// Checks that an owner gives a partition only to a member that asks for it: one that has withdrawn
+    /// its request leaves, and the partition would wait for a whole ttl.
+    pub(super) fn handed_off(
+        &self,
+        writer: &OwnerId,
+        before: &Lease,
+        after: &Lease,
+    ) -> Result<(), String> {
+        let by_owner = before.owner.as_ref() == Some(writer) && before.owner != after.owner;
+        if by_owner && after.owner.is_some() && after.owner != before.wanted_by {
+            return Err(format!("{writer} hands {before:?} to {:?}", after.owner));
+        }
         Ok(())
     }
 
@@ -236,7 +263,7 @@ impl Check {
 }
 
 impl Seen {
-    fn all(&mut self) -> [(&'static str, &mut u64); 22] {
+    fn all(&mut self) -> [(&'static str, &mut u64); 23] {
         [
             ("starts", &mut self.starts),
             ("repeated", &mut self.repeated),
@@ -259,6 +286,7 @@ impl Seen {
             ("leaves", &mut self.leaves),
             ("kept", &mut self.kept),
             ("unclean", &mut self.unclean),
+            ("withdrawn", &mut self.withdrawn),
             ("moves", &mut self.moves),
         ]
     }

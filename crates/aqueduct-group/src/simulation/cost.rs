@@ -16,7 +16,7 @@ fn hour(events: usize) -> (f64, f64) {
         &mut scenario.poison,
         &mut scenario.reshards,
         &mut scenario.nacks,
-        &mut scenario.lost_answers,
+        &mut scenario.lost_responses,
         &mut scenario.refused_calls,
         &mut scenario.slow_calls,
         &mut scenario.crashes,
@@ -40,7 +40,7 @@ impl World {
         let stated = request_cost(&options, self.log.partitions.len(), 1);
         let hours = self.now.elapsed_since_origin().as_secs_f64() / 3_600.0;
         let seen = &self.check.seen;
-        let flushes = self.flush_ids * self.log.partitions.len() as u64;
+        let flushes = self.ids.flushes * self.log.partitions.len() as u64;
         let faults = 4 * (seen.moves + seen.conflicts + seen.doubts) + flushes;
         let crashes = u64::from(stated.crash_writes) * seen.unclean;
         let most = stated.busy_writes * hours + (faults + crashes) as f64;

@@ -14,13 +14,13 @@ impl World {
         let keyed = self.rng.below(8) > 0;
         let key = self.rng.below(self.scenario.keys);
         let home = if keyed {
-            self.homes[key].clone()
+            self.output.homes[key].clone()
         } else {
             let open = self.log.open();
             open[self.rng.below(open.len())].clone()
         };
-        self.produced += 1;
-        let poison = self.scenario.poison > 0 && self.produced == self.scenario.events / 3;
+        self.output.produced += 1;
+        let poison = self.scenario.poison > 0 && self.output.produced == self.scenario.events / 3;
         self.log.append(keyed.then_some(key), &home, poison);
         self.check.appended();
     }
@@ -31,7 +31,7 @@ impl World {
         let merge = open.len() > 1 && self.rng.below(2) == 0;
         let parents = &open[..if merge { 2 } else { 1 }];
         let children = self.log.reshard(parents, if merge { 1 } else { 2 });
-        for (key, home) in self.homes.iter_mut().enumerate() {
+        for (key, home) in self.output.homes.iter_mut().enumerate() {
             if parents.contains(home) {
                 *home = children[key % children.len()].clone();
             }
@@ -48,7 +48,7 @@ impl World {
         }
         let open = self.unfinished();
         if open.is_none() {
-            self.done = true;
+            self.agenda.done = true;
             return Ok(());
         }
         if self.now.elapsed_since_origin() > self.scenario.trouble + PATIENCE {

@@ -1,6 +1,8 @@
 use std::collections::BTreeMap;
 
-use aqueduct_core::{Event, Partition, PartitionId, PartitionState, Position, ReadFrom, Record};
+use aqueduct_core::{
+    Event, Partition, PartitionId, PartitionState, Position, ReadFrom, Record, ResumeToken,
+};
 
 /// The events of the stream, with the facts about each.
 pub(super) struct Log {
@@ -113,12 +115,21 @@ impl Log {
             .collect()
     }
 
+    /// Reads behind a record only with its token, as a service does that resumes by token.
     pub(super) fn read(
         &self,
         partition: &PartitionId,
         from: ReadFrom,
+        token: Option<&ResumeToken>,
         max: usize,
-    ) -> (Vec<Record>, Option<Vec<PartitionId>>) {
+    ) -> Result<(Vec<Record>, Option<Vec<PartitionId>>), String> {
+        if let ReadFrom::After(position) = from
+            && token != Some(&token_of(partition, position))
+        {
+            return Err(format!(
+                "{partition}: reading behind {position} with {token:?}"
+            ));
+        }
         let it = &self.partitions[partition];
         let first = match from {
             ReadFrom::After(position) => position.sequence().unwrap() as usize,
@@ -134,14 +145,22 @@ impl Log {
                     Some(key) => self.templates[key].clone(),
                     None => Event::new("simulated"),
                 };
-                Record::new(event, Position::new((first + at + 1) as u64), None)
+                let position = Position::new((first + at + 1) as u64);
+                let token = token_of(partition, position);
+                Record::new(event, position, None).with_resume_token(token)
             })
             .collect();
         let at_end = it.closed && first + records.len() >= it.events.len();
-        (records, at_end.then(|| it.children.clone()))
+        Ok((records, at_end.then(|| it.children.clone())))
     }
 
     pub(super) fn event_at(&self, partition: &PartitionId, position: Position) -> usize {
         self.partitions[partition].events[position.sequence().unwrap() as usize - 1]
     }
+}
+
+/// Returns the resume token of a record: unique, and in an order of its own.
+pub(super) fn token_of(partition: &PartitionId, position: Position) -> ResumeToken {
+    let sequence = position.sequence().unwrap_or_default();
+    ResumeToken::new(format!("{:016x}/{partition}", sequence.reverse_bits()))
 }

@@ -8,6 +8,8 @@ mod calls;
 mod check;
 mod cost;
 mod course;
+mod faults;
+mod handlers;
 mod log;
 mod process;
 mod scenario;

@@ -17,7 +17,7 @@ pub(super) struct Scenario {
     pub(super) attempts: u32,
     /// In thousandths.
     pub(super) nacks: usize,
-    pub(super) lost_answers: usize,
+    pub(super) lost_responses: usize,
     pub(super) refused_calls: usize,
     pub(super) slow_calls: usize,
     pub(super) crashes: usize,
@@ -39,7 +39,7 @@ impl Scenario {
         let mut up_to = |most: usize| rng.below(most + 1);
         let calm = up_to(9) == 0;
         let mut fault = |most: usize| if calm { 0 } else { up_to(most) };
-        let lost_answers = fault(60);
+        let lost_responses = fault(60);
         let refused_calls = fault(60);
         let slow_calls = fault(60);
         let crashes = fault(4);
@@ -49,7 +49,7 @@ impl Scenario {
         let poison = fault(1);
         let storm = fault(24).saturating_sub(12);
         // A storm then counts against an event exactly what it ran through.
-        let answers = usize::from(storm == 0);
+        let responses = usize::from(storm == 0);
         Self {
             partitions: 1 + up_to(5),
             members: 1 + up_to(3),
@@ -60,9 +60,9 @@ impl Scenario {
             concurrency: 1 + up_to(5),
             attempts: if storm > 0 { 5 } else { 3 },
             nacks: up_to(150),
-            lost_answers: lost_answers * answers,
-            refused_calls: refused_calls * answers,
-            slow_calls: slow_calls * answers,
+            lost_responses: lost_responses * responses,
+            refused_calls: refused_calls * responses,
+            slow_calls: slow_calls * responses,
             crashes,
             storm,
             stalls,

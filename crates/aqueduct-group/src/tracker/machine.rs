@@ -2,13 +2,14 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
 use aqueduct_core::{
-    Checkpoint, Instant, PartitionId, Position, ReadFrom, Record, Revocation, StoredAttempts,
-    Timestamp,
+    Checkpoint, Instant, PartitionId, Position, ReadFrom, Record, ResumeToken, Revocation,
+    StoredAttempts, Timestamp,
 };
 
 use super::guard::{Announce, Guard};
 use super::keys::Keys;
 use super::slots::{Line, Slots};
+use super::tokens::Tokens;
 use super::{Takeover, TrackerOptions};
 
 /// The state of one owned partition. See the module for how to use it.
@@ -22,6 +23,7 @@ pub(crate) struct Tracker {
     pub(super) floor: Floor,
     pub(super) load: Load,
     pub(super) guard: Guard,
+    pub(super) tokens: Tokens,
 }
 
 /// The order of hand-outs.
@@ -69,12 +71,7 @@ impl Tracker {
         handed_out: Option<Position>,
         takeover: Takeover,
     ) -> Self {
-        let last_seen = match start {
-            Checkpoint::At(position) | Checkpoint::Start(ReadFrom::After(position)) => {
-                Some(position)
-            }
-            Checkpoint::Start(_) | Checkpoint::End => None,
-        };
+        let last_seen = follows(start);
         let is_ahead = |position: &Position| last_seen.is_none_or(|seen| *position > seen);
         Self {
             slots: Slots::new(),
@@ -100,6 +97,7 @@ impl Tracker {
                     until: None,
                 }),
             },
+            tokens: Tokens::starting_at(last_seen, takeover.resume_token),
             options,
         }
     }
@@ -133,10 +131,14 @@ impl Tracker {
                 event,
                 position,
                 stored_at,
+                resume_token,
                 ..
             } = record;
             if self.floor.last_seen.is_some_and(|seen| position <= seen) {
                 continue;
+            }
+            if let Some(token) = resume_token {
+                self.tokens.fetched(position, token);
             }
             let previous = self
                 .floor
@@ -172,6 +174,7 @@ impl Tracker {
         self.slots = Slots::new();
         self.line = Line::new();
         self.keys = Keys::new(self.options.hash_seed);
+        self.tokens.revoke();
         self.ready = Ready::default();
         let released = self.load.bytes;
         self.load = Load {
@@ -216,6 +219,11 @@ impl Tracker {
         }
     }
 
+    /// Returns the token of the record that [`read_from`](Self::read_from) follows.
+    pub(crate) fn read_token(&self) -> Option<&ResumeToken> {
+        self.tokens.at(self.floor.last_seen?)
+    }
+
     /// Returns whether everything was revoked.
     pub(crate) fn is_over(&self) -> bool {
         self.is_revoked()
@@ -255,5 +263,13 @@ impl Tracker {
             0 => self.load.blocked_since.or(Some(now)),
             _ => None,
         };
+    }
+}
+
+/// Returns the position of the record that a checkpoint follows.
+pub(super) fn follows(checkpoint: Checkpoint) -> Option<Position> {
+    match checkpoint {
+        Checkpoint::At(position) | Checkpoint::Start(ReadFrom::After(position)) => Some(position),
+        Checkpoint::Start(_) | Checkpoint::End => None,
     }
 }

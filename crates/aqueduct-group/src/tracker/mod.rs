@@ -28,9 +28,10 @@ mod status;
 mod take;
 #[cfg(test)]
 mod tests;
+mod tokens;
 mod trial;
 
-use aqueduct_core::{Backoff, Checkpoint, Position, StoredAttempts, Timestamp};
+use aqueduct_core::{Backoff, Checkpoint, Position, ResumeToken, StoredAttempts, Timestamp};
 
 pub(crate) use self::machine::Tracker;
 
@@ -54,8 +55,10 @@ pub(crate) struct TrackerOptions {
 }
 
 /// The traces of the owner before, from the lease.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Takeover {
+    /// The token of the record at the checkpoint.
+    pub(crate) resume_token: Option<ResumeToken>,
     /// The attempts kept with the lease.
     pub(crate) attempts: Option<StoredAttempts>,
     /// Up to there events run on trial: in batches, then one at a time, each after a durable mark.
@@ -80,10 +83,12 @@ pub(crate) struct Settled {
 }
 
 /// The content of the next commit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Progress {
     /// All up to here is settled; `End` once the reader has ended and everything is settled.
     pub(crate) ack_floor: Checkpoint,
+    /// The token of the record at the ack floor, if it has one (rule 17).
+    pub(crate) resume_token: Option<ResumeToken>,
     /// The highest position handed out, or about to be.
     pub(crate) handed_out: Option<Position>,
     /// Attempts to store with the lease.

@@ -164,6 +164,7 @@ impl Tracker {
         let Some(settled) = settled else { return };
         self.floor.ack_floor = Checkpoint::At(settled);
         self.guard.settled_to(settled);
+        self.tokens.settled_to(settled);
     }
 }
 

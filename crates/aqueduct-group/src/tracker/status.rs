@@ -3,7 +3,7 @@ use aqueduct_core::{
 };
 
 use super::Progress;
-use super::machine::Tracker;
+use super::machine::{Tracker, follows};
 use super::slots::State;
 
 impl Tracker {
@@ -21,8 +21,10 @@ impl Tracker {
         let marked = self.floor.committed.1.is_some_and(counts);
         let stale = marked && self.floor.committed.1 != attempts;
         let announces = self.waits_for_announcement();
+        let resume_token = follows(ack_floor).and_then(|at| self.tokens.at(at).cloned());
         Progress {
             ack_floor,
+            resume_token,
             handed_out: self
                 .guard
                 .handed_out(self.floor.handed_out, self.floor.last_seen),

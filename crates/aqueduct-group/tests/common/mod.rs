@@ -1,12 +1,14 @@
 //! A stream in memory on a simulated clock, and processes that consume it.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
+pub mod skewed;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use aqueduct_core::{
-    Backend as _, Consumer, Delivery, Event, LeaseStore, Options, PartitionedLog, Result, Runtime,
-    Source, Url,
+    Backend as _, Consumer, Delivery, Event, GroupKey, LeaseStore, Options, PartitionedLog, Result,
+    Runtime, Source, Url,
 };
 use aqueduct_group::{Group, GroupOptions};
 use aqueduct_memory::MemoryBackend;
@@ -82,6 +84,10 @@ impl Bench {
         for outcome in producer.send_batch(&events).await.into_outcomes() {
             outcome.unwrap();
         }
+    }
+
+    pub fn key(&self) -> GroupKey {
+        GroupKey::new("billing", "orders")
     }
 
     pub fn options(&self) -> GroupOptions {

@@ -315,7 +315,7 @@ fn latest_begins_with_the_next_event() {
 }
 
 #[test]
-fn a_stream_made_anew_is_not_read_with_the_places_of_the_one_before() {
+fn a_recreated_stream_is_not_read_with_the_positions_of_the_old_one() {
     let bench = Bench::new("1");
     let elsewhere = Bench::new("1");
     let leases = elsewhere.leases();

@@ -3,13 +3,10 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use aqueduct_core::sync::lock;
-use aqueduct_core::{
-    Error, ErrorKind, Instant, PartitionId, Position, ReadFrom, Result, Runtime, Timestamp,
-};
+use aqueduct_core::{Error, ErrorKind, Instant, PartitionId, Position, ReadFrom, Result, Runtime};
 use aws_sdk_kinesis::Client;
 
 use super::consumers::Consumers;
-use super::convert::timestamp;
 use super::server_time::ServerTime;
 use crate::config::{Config, Encoding, Reading};
 use crate::shards::{Shard, list_shards};
@@ -86,11 +83,6 @@ impl Context {
             .filter(|shard| shard.parents.contains(of))
             .map(|shard| shard.id)
             .collect())
-    }
-
-    pub(super) async fn created(&self) -> Result<Option<Timestamp>> {
-        let stream = self.kinesis.describe().await?;
-        Ok(timestamp(Some(&stream.stream_creation_timestamp)))
     }
 
     /// Notes that the record of that sequence number is the last of its shard.

@@ -26,6 +26,9 @@ const RENEW_AFTER: Duration = Duration::from_secs(285);
 /// the connection counts as dead.
 const SILENCE: Duration = Duration::from_secs(30);
 
+/// How long an event may be on its way: subtracted from the time at which it is received.
+const UNDER_WAY: Duration = Duration::from_secs(1);
+
 /// The back-off between two attempts to subscribe.
 const BACKOFF: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(10));
 
@@ -196,6 +199,7 @@ impl FanOut {
         let goes_on = event.continuation_sequence_number;
         let mut chunk = Chunk {
             behind: behind(Some(event.millis_behind_latest)),
+            as_of: Some(self.client.context.time.now().saturating_sub(UNDER_WAY)),
             ..Chunk::default()
         };
         if let Some(told) = event.child_shards.filter(|told| !told.is_empty())

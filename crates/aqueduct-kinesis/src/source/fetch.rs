@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use aqueduct_core::{PartitionId, Result};
+use aqueduct_core::{PartitionId, Result, Timestamp};
 use futures::channel::mpsc;
 
 use super::records::Records;
@@ -11,6 +11,8 @@ pub(super) struct Chunk {
     pub(super) records: Records,
     /// How far the end of the chunk is behind the tip of the shard.
     pub(super) behind: Option<Duration>,
+    /// The server's time to which `behind` belongs, or a little earlier.
+    pub(super) as_of: Option<Timestamp>,
     /// The children of a closed shard; `None` except in its last chunk.
     pub(super) children: Option<Vec<PartitionId>>,
 }

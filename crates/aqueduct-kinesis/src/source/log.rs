@@ -2,13 +2,13 @@ use std::sync::Arc;
 
 use aqueduct_core::{
     Capabilities, Capability, Claims, Limits, OpenPartition, Partition, PartitionId,
-    PartitionReader, PartitionedLog, ResolvedStart, Result, Runtime, Start, StreamName, Tail,
-    Timestamp,
+    PartitionReader, PartitionedLog, ResolvedStart, Result, Runtime, Start, StreamId, StreamName,
+    Tail, Timestamp,
 };
 use async_trait::async_trait;
 
 use super::context::Context;
-use super::convert::partition;
+use super::convert::{partition, timestamp};
 use super::reader::KinesisReader;
 use super::start;
 use crate::config::Config;
@@ -61,7 +61,15 @@ impl PartitionedLog for KinesisLog {
     }
 
     async fn created(&self) -> Result<Option<Timestamp>> {
-        self.0.created().await
+        let stream = self.0.kinesis.describe().await?;
+        Ok(timestamp(Some(&stream.stream_creation_timestamp)))
+    }
+
+    /// Returns the ARN with the time of creation: the ARN alone is that of the name.
+    async fn stream_id(&self) -> Result<Option<StreamId>> {
+        let stream = self.0.kinesis.describe().await?;
+        let created = timestamp(Some(&stream.stream_creation_timestamp));
+        Ok(created.map(|created| StreamId::new(format!("{} {created}", stream.stream_arn))))
     }
 
     async fn tail(&self, partition: &PartitionId) -> Result<Tail> {

@@ -80,6 +80,7 @@ impl Polling {
 
     async fn fetch(&mut self) -> Result<Chunk> {
         let sent = self.client.context.runtime.now();
+        let as_of = self.client.context.time.now();
         let iterator = match self.iterator.clone() {
             Some(iterator) => iterator,
             None => self.renew().await?,
@@ -100,6 +101,7 @@ impl Polling {
         let chunk = Chunk {
             records: response.records,
             behind: response.behind,
+            as_of: Some(as_of),
             children,
         };
         self.iterator = response.next;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use aqueduct_core::{
     Error, ErrorKind, Instant, OpenPartition, PartitionEnd, PartitionReader, ReadBatch, Record,
-    Result, Tail, Task,
+    Result, Tail, Task, Timestamp,
 };
 use async_trait::async_trait;
 use futures::StreamExt as _;
@@ -41,6 +41,7 @@ pub(super) struct KinesisReader {
     gap: Option<Error>,
     ready: VecDeque<Record>,
     tail: Option<Tail>,
+    tail_at: Option<Timestamp>,
     end: Option<PartitionEnd>,
 }
 
@@ -94,6 +95,7 @@ impl KinesisReader {
             gap: None,
             ready: VecDeque::new(),
             tail: None,
+            tail_at: None,
             end: None,
         }
     }
@@ -107,6 +109,7 @@ impl KinesisReader {
             let mut tail = Tail::default();
             tail.time_behind = Some(behind);
             self.tail = Some(tail);
+            self.tail_at = chunk.as_of;
         }
         if let Some(children) = chunk.children {
             self.end = Some(PartitionEnd { children });
@@ -164,6 +167,7 @@ impl KinesisReader {
         batch.records = records;
         batch.end = self.end.clone().filter(|_| drained);
         batch.tail = self.tail;
+        batch.tail_at = self.tail_at;
         batch
     }
 }

@@ -33,11 +33,7 @@ const REFUSALS: u32 = 6;
 /// that time and now, and later ones get a later time.
 pub(super) async fn resolve(context: &Arc<Context>, start: &Start) -> Result<ResolvedStart> {
     let shards = context.list().await?;
-    // A group never begins before its stream was created, even if the clocks disagree.
-    let created = context.created().await?;
-    let at = created.map_or(context.time.now(), |created| {
-        created.max(context.time.now())
-    });
+    let at = context.time.now();
     let everywhere = |from: ReadFrom| {
         let place = |shard: &Shard| (shard.id.clone(), Checkpoint::Start(from));
         shards.iter().map(place).collect()

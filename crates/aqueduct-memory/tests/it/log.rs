@@ -365,7 +365,7 @@ fn a_reader_of_a_higher_generation_displaces_the_lower_while_it_lives() {
 }
 
 #[test]
-fn a_stream_made_anew_is_another() {
+fn a_recreated_stream_is_another() {
     let bench = Bench::new(&[("partitions", "1")]);
     bench.send(&[event("a", 1), event("a", 2)]);
     let mut reader = bench.reader("0", ReadFrom::Earliest);

@@ -1,6 +1,6 @@
 use aqueduct_core::{
     Checkpoint, GroupKey, GroupRecord, HashRange, Lease, OwnerId, PartitionId, ResolvedStart,
-    Result, ResumeToken, SmallStr, StoredAttempts,
+    Result, ResumeToken, SmallStr, StoredAttempts, StreamId,
 };
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension as _, Row};
@@ -109,7 +109,7 @@ pub(super) fn delete(
 pub(super) fn find_group(connection: &Connection, key: &GroupKey) -> Result<Option<GroupRecord>> {
     connection
         .prepare_cached(
-            "SELECT started_at, start, replay, created FROM aqueduct_group \
+            "SELECT started_at, start, replay, created, stream_identity FROM aqueduct_group \
              WHERE name = ?1 AND stream = ?2",
         )
         .and_then(|mut select| {
@@ -119,11 +119,9 @@ pub(super) fn find_group(connection: &Connection, key: &GroupKey) -> Result<Opti
                         at: parse(row, 0)?,
                         partitions: read_start(row, 1)?,
                     };
-                    Ok(GroupRecord::new(
-                        start,
-                        row.get::<_, i64>(2)? as u64,
-                        parse(row, 3)?,
-                    ))
+                    let replay = row.get::<_, i64>(2)? as u64;
+                    let stream = row.get::<_, Option<String>>(4)?.map(StreamId::new);
+                    Ok(GroupRecord::new(start, replay, parse(row, 3)?).with_stream_id(stream))
                 })
                 .optional()
         })
@@ -143,8 +141,9 @@ pub(super) fn put_group(
         .collect();
     connection
         .execute(
-            "INSERT OR REPLACE INTO aqueduct_group (name, stream, started_at, start, replay, created)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            "INSERT OR REPLACE INTO aqueduct_group
+             (name, stream, started_at, start, replay, created, stream_identity)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
             (
                 key.group.as_str(),
                 key.stream.as_str(),
@@ -152,6 +151,7 @@ pub(super) fn put_group(
                 serde_json::json!(start).to_string(),
                 record.replay as i64,
                 record.created.to_string(),
+                record.stream_id.as_ref().map(StreamId::as_str),
             ),
         )
         .map(drop)

@@ -7,7 +7,11 @@ use crate::error::SqlResultExt as _;
 pub(crate) type Migration = &'static str;
 
 /// Every step, never changed once released: a new version is a new step at the end.
-pub(crate) const MIGRATIONS: &[Migration] = &[include_str!("v1.sql"), include_str!("v2.sql")];
+pub(crate) const MIGRATIONS: &[Migration] = &[
+    include_str!("v1.sql"),
+    include_str!("v2.sql"),
+    include_str!("v3.sql"),
+];
 
 /// `AQUD`: what `file` and the like know a database of Aqueduct by.
 const APPLICATION_ID: i32 = 0x4151_5544;
@@ -169,6 +173,31 @@ mod tests {
             .query_row("SELECT stream FROM aqueduct_handled", [], |row| row.get(0))
             .unwrap();
         assert_eq!(stream, None);
+    }
+
+    #[test]
+    fn a_file_of_version_2_gives_its_streams_identities_and_keeps_its_groups() {
+        let connection = Connection::open_in_memory().unwrap();
+        migrate(&connection, &MIGRATIONS[..2]).unwrap();
+        connection
+            .execute_batch(
+                "INSERT INTO aqueduct_stream (name, created, next_number, max_event_bytes)
+                     VALUES ('orders', 1, 1, 9), ('bills', 1, 1, 9);
+                 INSERT INTO aqueduct_group VALUES ('billing', 'orders', '2026-01-01T00:00:00Z', '[]',
+                     3, '2026-01-01T00:00:00Z');",
+            )
+            .unwrap();
+        migrate(&connection, MIGRATIONS).unwrap();
+        let identity = |name: &str| {
+            let row = crate::streams::find_stream(&connection, name).unwrap();
+            row.unwrap().identity
+        };
+        assert_eq!(identity("orders").map(|it| it.len()), Some(32));
+        assert_ne!(identity("orders"), identity("bills"));
+        let key = aqueduct_core::GroupKey::new("billing", "orders");
+        let record = crate::leases::find_group(&connection, &key).unwrap();
+        let record = record.unwrap();
+        assert_eq!((record.replay, record.stream_id), (3, None));
     }
 
     #[test]

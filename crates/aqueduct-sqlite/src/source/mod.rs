@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 
 use aqueduct_core::{
     Capabilities, Checkpoint, Error, ErrorKind, OpenPartition, Partition, PartitionId,
-    PartitionReader, PartitionedLog, ReadFrom, ResolvedStart, Result, Runtime, Start, StreamName,
-    Tail, Timestamp,
+    PartitionReader, PartitionedLog, ReadFrom, ResolvedStart, Result, Runtime, Start, StreamId,
+    StreamName, Tail, Timestamp,
 };
 use async_trait::async_trait;
 use rusqlite::Connection;
@@ -83,6 +83,16 @@ impl PartitionedLog for SqliteLog {
         let stream = self.stream.clone();
         self.store
             .read(move |connection| Ok(Some(need_stream(connection, &stream)?.created)))
+            .await
+    }
+
+    async fn stream_id(&self) -> Result<Option<StreamId>> {
+        let stream = self.stream.clone();
+        self.store
+            .read(move |connection| {
+                let row = need_stream(connection, &stream)?;
+                Ok(row.identity.map(StreamId::new))
+            })
             .await
     }
 

@@ -56,6 +56,26 @@ impl Process {
         None
     }
 
+    /// Stops it as ctrl-Z does, and waits until it stands still.
+    #[cfg(unix)]
+    pub(crate) fn stop(&self) {
+        use rustix::process::{Signal, WaitOptions, kill_process, waitpid};
+        kill_process(self.pid(), Signal::STOP).unwrap();
+        let stopped = waitpid(Some(self.pid()), WaitOptions::UNTRACED).unwrap();
+        assert!(stopped.is_some_and(|(_, status)| status.stopped()));
+    }
+
+    /// Lets it go on after [`stop`](Self::stop).
+    #[cfg(unix)]
+    pub(crate) fn resume(&self) {
+        rustix::process::kill_process(self.pid(), rustix::process::Signal::CONT).unwrap();
+    }
+
+    #[cfg(unix)]
+    fn pid(&self) -> rustix::process::Pid {
+        rustix::process::Pid::from_child(&self.child)
+    }
+
     /// Sends SIGKILL.
     pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
@@ -98,6 +118,7 @@ async fn role() {
         "open" => open(file).await,
         "idle" => idle(file).await,
         "stay" => stay(file).await,
+        "write_slowly" => write_slowly(file).await,
         other => panic!("no such role: {other}"),
     }
 }
@@ -159,6 +180,25 @@ async fn stay(file: &Path) {
         Ok(())
     });
     stayed.await.unwrap();
+}
+
+/// Stays in a transaction until the parent lets it end.
+async fn write_slowly(file: &Path) {
+    let runtime = aqueduct_runtime::tokio();
+    let store = SqliteBackend::new()
+        .store(file, Default::default(), &runtime)
+        .await
+        .unwrap();
+    let go = file.with_extension("go");
+    let written = store.transaction(move |_| {
+        say(std::process::id());
+        while go.exists() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(())
+    });
+    written.await.unwrap();
+    say("written");
 }
 
 /// Opens the file for sending, and reports the result.

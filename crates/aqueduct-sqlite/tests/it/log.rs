@@ -287,7 +287,7 @@ async fn resharding_ends_parents_and_keys_go_on_in_their_children() {
 }
 
 #[tokio::test]
-async fn a_deleted_stream_is_gone_for_everybody_and_can_be_made_anew() {
+async fn a_deleted_stream_is_gone_for_everybody_and_can_be_recreated() {
     let place = Place::new();
     let resource = place.resource("orders", &[]);
     let producer = resource.producer(&place.runtime).await.unwrap();

@@ -13,6 +13,8 @@ mod outbox;
 mod processes;
 mod retention;
 mod retention_clock;
+#[cfg(unix)]
+mod stopped;
 mod support;
 mod transactions;
 mod wal;

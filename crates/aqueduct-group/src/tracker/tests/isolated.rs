@@ -9,7 +9,7 @@ fn isolated(until: u64, attempts: Option<StoredAttempts>) -> Tracker {
     let takeover = Takeover {
         attempts,
         isolated_until: Some(Position::new(until)),
-        announce: false,
+        ..Takeover::default()
     };
     Tracker::new(OPTIONS, START, Some(Position::new(until)), takeover)
 }
@@ -287,6 +287,7 @@ proptest! {
                 attempts: partition.attempts,
                 isolated_until: partition.handed_out.filter(|_| !progressed),
                 announce: true,
+                ..Takeover::default()
             };
         }
         prop_assert_eq!(partition.dead_letters, poison);
@@ -354,9 +355,8 @@ fn a_commit_says_whether_it_lets_more_out() {
 
 fn announcing(up_to: u64) -> Tracker {
     let takeover = Takeover {
-        attempts: None,
-        isolated_until: None,
         announce: true,
+        ..Takeover::default()
     };
     Tracker::new(OPTIONS, START, Some(Position::new(up_to)), takeover)
 }

@@ -1,3 +1,5 @@
+use aqueduct_core::ResumeToken;
+
 use super::*;
 
 #[test]
@@ -192,4 +194,46 @@ fn revoking_all_leaves_the_progress_and_nothing_else() {
     assert_eq!(tracker.fetched(records_from(9, "z"), at(0)), 0);
     assert!(take(&mut tracker, 9, at(1000)).is_empty());
     assert_eq!((tracker.in_flight(), tracker.bytes()), (0, 0));
+}
+
+#[test]
+fn the_token_committed_is_that_of_the_ack_floor() {
+    let token = |position: u64| ResumeToken::new(format!("t{}", 100 - position));
+    let with_tokens = |keys: &str| {
+        let plain = records(keys).into_iter().zip(1..);
+        plain.map(|(record, at)| record.with_resume_token(token(at)))
+    };
+    let mut tracker = tracker();
+    tracker.fetched(with_tokens("----").collect(), at(0));
+    assert_eq!(tracker.progress().resume_token, None);
+    let parts = take(&mut tracker, 10, at(0));
+    ack(&mut tracker, &parts[1]).unwrap();
+    assert_eq!(tracker.progress().resume_token, None, "1 is not settled");
+    ack(&mut tracker, &parts[0]).unwrap();
+    assert_eq!(tracker.progress().resume_token, Some(token(2)));
+    assert_eq!(
+        tracker.read_token(),
+        Some(&token(4)),
+        "reading goes on behind 4"
+    );
+    tracker.revoke_all(Revocation::Lost);
+    assert_eq!(tracker.progress().resume_token, Some(token(2)));
+}
+
+#[test]
+fn a_new_owner_starts_with_the_token_of_the_lease() {
+    let takeover = Takeover {
+        resume_token: Some(ResumeToken::new("x")),
+        ..Takeover::default()
+    };
+    let start = Checkpoint::At(Position::new(5));
+    let mut tracker = Tracker::new(OPTIONS, start, None, takeover);
+    assert_eq!(tracker.read_token().map(ResumeToken::as_str), Some("x"));
+    tracker.fetched(records_from(6, "-"), at(0));
+    assert_eq!(tracker.read_token(), None, "the record at 6 has none");
+    let stored = tracker.progress().resume_token;
+    assert_eq!(stored, Some(ResumeToken::new("x")), "the floor is still 5");
+    let parts = take(&mut tracker, 1, at(0));
+    ack(&mut tracker, &parts[0]).unwrap();
+    assert_eq!(tracker.progress().resume_token, None);
 }
