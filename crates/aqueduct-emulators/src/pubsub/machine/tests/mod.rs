@@ -69,7 +69,7 @@ fn texts(received: &[ReceivedMessage]) -> Vec<String> {
 
 fn ack(broker: &mut Broker, received: &ReceivedMessage) -> bool {
     broker
-        .acknowledge(NAME, &[received.ack_id.clone()])
+        .acknowledge(NAME, std::slice::from_ref(&received.ack_id))
         .unwrap()
         .is_empty()
 }
