@@ -83,7 +83,12 @@ async function check(senders) {
       return false;
     }
     const numbers = received[message.orderingKey];
-    if (!numbers.includes(Number(number))) {
+    // What the client still holds of a key after a nack has to be given back too.
+    if (Number(number) > numbers.length) {
+      message.nack();
+      return false;
+    }
+    if (Number(number) === numbers.length) {
       numbers.push(Number(number));
     }
     message.ack();

@@ -66,6 +66,8 @@ if [ -z "$python$node" ]; then
 fi
 
 export PYTHONDONTWRITEBYTECODE=1
+# The client for Node.js looks for a metadata server otherwise.
+export METADATA_SERVER_DETECTION=none
 cargo build --quiet --manifest-path "$root/Cargo.toml" -p aqueduct-emulators --features pubsub --bin pubsub
 : >"$work/host"
 "$target/debug/pubsub" --port 0 >"$work/host" &

@@ -111,210 +111,211 @@ async fn run(service: &Service, connection: &Connection, call: &Call) -> Result<
             &pulls::pull(service, connection, request).await?,
         ));
     }
-    let (method, run): (&str, Box<dyn FnOnce() -> Result<Value, Status> + Send + '_>) =
-        match (&call.method, place, kind, verb) {
-            (&Method::PUT, Place::Resource, "topics", None) => (
-                "CreateTopic",
-                Box::new(move || {
-                    let settings = json::topic(name, &call.json()?)?;
-                    let topic = service.with(|broker, _| broker.create_topic(settings))?;
-                    Ok(json::from_topic(&topic))
-                }),
-            ),
-            (&Method::GET, Place::Resource, "topics", None) => (
-                "GetTopic",
-                Box::new(move || {
-                    Ok(json::from_topic(
-                        &service.with(|broker, _| broker.topic(&name))?,
-                    ))
-                }),
-            ),
-            (&Method::PATCH, Place::Resource, "topics", None) => (
-                "UpdateTopic",
-                Box::new(move || {
-                    let body = call.json()?;
-                    let settings: Settings<_> = json::topic(name, wrapped(&body, "topic"))?;
-                    let paths = call.mask(&body);
-                    let topic = service.with(|broker, _| broker.update_topic(settings, &paths))?;
-                    Ok(json::from_topic(&topic))
-                }),
-            ),
-            (&Method::DELETE, Place::Resource, "topics", None) => (
-                "DeleteTopic",
-                Box::new(move || {
-                    service.with(|broker, _| broker.delete_topic(&name))?;
-                    Ok(json!({}))
-                }),
-            ),
-            (&Method::GET, Place::List, "topics", None) => (
-                "ListTopics",
-                Box::new(move || {
-                    let all = service.with(|broker, _| broker.list_topics(&project));
-                    Ok(json!({ "topics": all.iter().map(json::from_topic).collect::<Vec<_>>() }))
-                }),
-            ),
-            (&Method::GET, Place::OfTopic, "subscriptions", None) => (
-                "ListTopicSubscriptions",
-                Box::new(move || {
-                    let topic = parts[..4].join("/");
-                    let all = service.with(|broker, _| broker.topic_subscriptions(&topic))?;
-                    Ok(json!({ "subscriptions": all }))
-                }),
-            ),
-            (&Method::GET, Place::OfTopic, "snapshots", None) => (
-                "ListTopicSnapshots",
-                Box::new(move || {
-                    let topic = parts[..4].join("/");
-                    let all = service.with(|broker, _| broker.topic_snapshots(&topic));
-                    Ok(json!({ "snapshots": all }))
-                }),
-            ),
-            (&Method::POST, Place::Resource, "topics", Some("publish")) => (
-                "Publish",
-                Box::new(move || {
-                    let messages = json::messages(&call.json()?)?;
-                    let ids = service.with(|broker, now| broker.publish(&name, messages, now))?;
-                    Ok(json!({ "messageIds": ids }))
-                }),
-            ),
-            (&Method::PUT, Place::Resource, "subscriptions", None) => (
-                "CreateSubscription",
-                Box::new(move || {
-                    let settings = json::subscription(name, &call.json()?)?;
-                    let made = service.with(|broker, _| broker.create_subscription(settings))?;
-                    Ok(json::from_subscription(&made))
-                }),
-            ),
-            (&Method::GET, Place::Resource, "subscriptions", None) => (
-                "GetSubscription",
-                Box::new(move || {
-                    let found = service.with(|broker, _| broker.subscription(&name))?;
-                    Ok(json::from_subscription(&found))
-                }),
-            ),
-            (&Method::PATCH, Place::Resource, "subscriptions", None) => (
-                "UpdateSubscription",
-                Box::new(move || {
-                    let body = call.json()?;
-                    let settings = json::subscription(name, wrapped(&body, "subscription"))?;
-                    let paths = call.mask(&body);
-                    let changed =
-                        service.with(|broker, _| broker.update_subscription(settings, &paths))?;
-                    Ok(json::from_subscription(&changed))
-                }),
-            ),
-            (&Method::DELETE, Place::Resource, "subscriptions", None) => (
-                "DeleteSubscription",
-                Box::new(move || {
-                    service.with(|broker, _| broker.delete_subscription(&name))?;
-                    Ok(json!({}))
-                }),
-            ),
-            (&Method::GET, Place::List, "subscriptions", None) => (
-                "ListSubscriptions",
-                Box::new(move || {
-                    let all = service.with(|broker, _| broker.list_subscriptions(&project));
-                    let all: Vec<_> = all.iter().map(json::from_subscription).collect();
-                    Ok(json!({ "subscriptions": all }))
-                }),
-            ),
-            (&Method::POST, Place::Resource, "subscriptions", Some("detach")) => (
-                "DetachSubscription",
-                Box::new(move || {
-                    service.with(|broker, _| broker.detach(&name))?;
-                    Ok(json!({}))
-                }),
-            ),
-            (&Method::POST, Place::Resource, "subscriptions", Some("modifyPushConfig")) => (
-                "ModifyPushConfig",
-                Box::new(move || {
-                    let push = json::push_config(&call.json()?["pushConfig"])?;
-                    service.with(|broker, _| broker.modify_push_config(&name, push))?;
-                    Ok(json!({}))
-                }),
-            ),
-            (&Method::POST, Place::Resource, "subscriptions", Some("acknowledge")) => (
-                "Acknowledge",
-                Box::new(move || {
-                    let ack_ids = json::ack_ids(&call.json()?)?;
-                    let subscription = name;
-                    let request = wire::AcknowledgeRequest {
-                        subscription,
-                        ack_ids,
-                    };
-                    calls::acknowledge(service, request).map(|()| json!({}))
-                }),
-            ),
-            (&Method::POST, Place::Resource, "subscriptions", Some("modifyAckDeadline")) => (
-                "ModifyAckDeadline",
-                Box::new(move || {
-                    let body = call.json()?;
-                    let request = wire::ModifyAckDeadlineRequest {
-                        subscription: name,
-                        ack_ids: json::ack_ids(&body)?,
-                        ack_deadline_seconds: json::number(&body, "ackDeadlineSeconds")?,
-                    };
-                    calls::modify_ack_deadline(service, request).map(|()| json!({}))
-                }),
-            ),
-            (&Method::POST, Place::Resource, "subscriptions", Some("seek")) => (
-                "Seek",
-                Box::new(move || {
-                    let target = json::seek_target(&call.json()?)?;
-                    let subscription = name;
-                    let request = wire::SeekRequest {
-                        subscription,
-                        target,
-                    };
-                    calls::seek(service, request).map(|_| json!({}))
-                }),
-            ),
-            (&Method::PUT, Place::Resource, "snapshots", None) => (
-                "CreateSnapshot",
-                Box::new(move || {
-                    let request = json::create_snapshot(name, &call.json()?)?;
-                    Ok(json::from_snapshot(&calls::create_snapshot(
-                        service, request,
-                    )?))
-                }),
-            ),
-            (&Method::GET, Place::Resource, "snapshots", None) => (
-                "GetSnapshot",
-                Box::new(move || {
-                    let snapshot = service.with(|broker, now| broker.snapshot(&name, now))?;
-                    Ok(json::from_snapshot(&snapshot))
-                }),
-            ),
-            (&Method::PATCH, Place::Resource, "snapshots", None) => (
-                "UpdateSnapshot",
-                Box::new(move || {
-                    let body = call.json()?;
-                    let snapshot = json::snapshot(name, wrapped(&body, "snapshot"))?;
-                    let paths = call.mask(&body);
-                    let changed =
-                        service.with(|broker, _| broker.update_snapshot(&snapshot, &paths))?;
-                    Ok(json::from_snapshot(&changed))
-                }),
-            ),
-            (&Method::DELETE, Place::Resource, "snapshots", None) => (
-                "DeleteSnapshot",
-                Box::new(move || {
-                    service.with(|broker, _| broker.delete_snapshot(&name))?;
-                    Ok(json!({}))
-                }),
-            ),
-            (&Method::GET, Place::List, "snapshots", None) => (
-                "ListSnapshots",
-                Box::new(move || {
-                    let all = service.with(|broker, _| broker.list_snapshots(&project));
-                    let all: Vec<_> = all.iter().map(json::from_snapshot).collect();
-                    Ok(json!({ "snapshots": all }))
-                }),
-            ),
-            _ => return Err(unknown(call)),
-        };
+    let (method, run): (&str, Work<'_>) = match (&call.method, place, kind, verb) {
+        (&Method::PUT, Place::Resource, "topics", None) => (
+            "CreateTopic",
+            Box::new(move || {
+                let settings = json::topic(name, &call.json()?)?;
+                let topic = service.with(|broker, _| broker.create_topic(settings))?;
+                Ok(json::from_topic(&topic))
+            }),
+        ),
+        (&Method::GET, Place::Resource, "topics", None) => (
+            "GetTopic",
+            Box::new(move || {
+                Ok(json::from_topic(
+                    &service.with(|broker, _| broker.topic(&name))?,
+                ))
+            }),
+        ),
+        (&Method::PATCH, Place::Resource, "topics", None) => (
+            "UpdateTopic",
+            Box::new(move || {
+                let body = call.json()?;
+                let settings: Settings<_> = json::topic(name, wrapped(&body, "topic"))?;
+                let paths = call.mask(&body);
+                let topic = service.with(|broker, _| broker.update_topic(settings, &paths))?;
+                Ok(json::from_topic(&topic))
+            }),
+        ),
+        (&Method::DELETE, Place::Resource, "topics", None) => (
+            "DeleteTopic",
+            Box::new(move || {
+                service.with(|broker, _| broker.delete_topic(&name))?;
+                Ok(json!({}))
+            }),
+        ),
+        (&Method::GET, Place::List, "topics", None) => (
+            "ListTopics",
+            Box::new(move || {
+                let all = service.with(|broker, _| broker.list_topics(&project));
+                Ok(json!({ "topics": all.iter().map(json::from_topic).collect::<Vec<_>>() }))
+            }),
+        ),
+        (&Method::GET, Place::OfTopic, "subscriptions", None) => (
+            "ListTopicSubscriptions",
+            Box::new(move || {
+                let topic = parts[..4].join("/");
+                let all = service.with(|broker, _| broker.topic_subscriptions(&topic))?;
+                Ok(json!({ "subscriptions": all }))
+            }),
+        ),
+        (&Method::GET, Place::OfTopic, "snapshots", None) => (
+            "ListTopicSnapshots",
+            Box::new(move || {
+                let topic = parts[..4].join("/");
+                let all = service.with(|broker, _| broker.topic_snapshots(&topic));
+                Ok(json!({ "snapshots": all }))
+            }),
+        ),
+        (&Method::POST, Place::Resource, "topics", Some("publish")) => (
+            "Publish",
+            Box::new(move || {
+                let messages = json::messages(&call.json()?)?;
+                let ids = service.with(|broker, now| broker.publish(&name, messages, now))?;
+                Ok(json!({ "messageIds": ids }))
+            }),
+        ),
+        (&Method::PUT, Place::Resource, "subscriptions", None) => (
+            "CreateSubscription",
+            Box::new(move || {
+                let settings = json::subscription(name, &call.json()?)?;
+                let made = service.with(|broker, _| broker.create_subscription(settings))?;
+                Ok(json::from_subscription(&made))
+            }),
+        ),
+        (&Method::GET, Place::Resource, "subscriptions", None) => (
+            "GetSubscription",
+            Box::new(move || {
+                let found = service.with(|broker, _| broker.subscription(&name))?;
+                Ok(json::from_subscription(&found))
+            }),
+        ),
+        (&Method::PATCH, Place::Resource, "subscriptions", None) => (
+            "UpdateSubscription",
+            Box::new(move || {
+                let body = call.json()?;
+                let settings = json::subscription(name, wrapped(&body, "subscription"))?;
+                let paths = call.mask(&body);
+                let changed =
+                    service.with(|broker, _| broker.update_subscription(settings, &paths))?;
+                Ok(json::from_subscription(&changed))
+            }),
+        ),
+        (&Method::DELETE, Place::Resource, "subscriptions", None) => (
+            "DeleteSubscription",
+            Box::new(move || {
+                service.with(|broker, _| broker.delete_subscription(&name))?;
+                Ok(json!({}))
+            }),
+        ),
+        (&Method::GET, Place::List, "subscriptions", None) => (
+            "ListSubscriptions",
+            Box::new(move || {
+                let all = service.with(|broker, _| broker.list_subscriptions(&project));
+                let all: Vec<_> = all.iter().map(json::from_subscription).collect();
+                Ok(json!({ "subscriptions": all }))
+            }),
+        ),
+        (&Method::POST, Place::Resource, "subscriptions", Some("detach")) => (
+            "DetachSubscription",
+            Box::new(move || {
+                service.with(|broker, _| broker.detach(&name))?;
+                Ok(json!({}))
+            }),
+        ),
+        (&Method::POST, Place::Resource, "subscriptions", Some("modifyPushConfig")) => (
+            "ModifyPushConfig",
+            Box::new(move || {
+                let push = json::push_config(&call.json()?["pushConfig"])?;
+                service.with(|broker, _| broker.modify_push_config(&name, push))?;
+                Ok(json!({}))
+            }),
+        ),
+        (&Method::POST, Place::Resource, "subscriptions", Some("acknowledge")) => (
+            "Acknowledge",
+            Box::new(move || {
+                let ack_ids = json::ack_ids(&call.json()?)?;
+                let subscription = name;
+                let request = wire::AcknowledgeRequest {
+                    subscription,
+                    ack_ids,
+                };
+                calls::acknowledge(service, request).map(|()| json!({}))
+            }),
+        ),
+        (&Method::POST, Place::Resource, "subscriptions", Some("modifyAckDeadline")) => (
+            "ModifyAckDeadline",
+            Box::new(move || {
+                let body = call.json()?;
+                let request = wire::ModifyAckDeadlineRequest {
+                    subscription: name,
+                    ack_ids: json::ack_ids(&body)?,
+                    ack_deadline_seconds: json::number(&body, "ackDeadlineSeconds")?,
+                };
+                calls::modify_ack_deadline(service, request).map(|()| json!({}))
+            }),
+        ),
+        (&Method::POST, Place::Resource, "subscriptions", Some("seek")) => (
+            "Seek",
+            Box::new(move || {
+                let target = json::seek_target(&call.json()?)?;
+                let subscription = name;
+                let request = wire::SeekRequest {
+                    subscription,
+                    target,
+                };
+                calls::seek(service, request).map(|_| json!({}))
+            }),
+        ),
+        (&Method::PUT, Place::Resource, "snapshots", None) => (
+            "CreateSnapshot",
+            Box::new(move || {
+                let request = json::create_snapshot(name, &call.json()?)?;
+                Ok(json::from_snapshot(&calls::create_snapshot(
+                    service, request,
+                )?))
+            }),
+        ),
+        (&Method::GET, Place::Resource, "snapshots", None) => (
+            "GetSnapshot",
+            Box::new(move || {
+                let snapshot = service.with(|broker, now| broker.snapshot(&name, now))?;
+                Ok(json::from_snapshot(&snapshot))
+            }),
+        ),
+        (&Method::PATCH, Place::Resource, "snapshots", None) => (
+            "UpdateSnapshot",
+            Box::new(move || {
+                let body = call.json()?;
+                let snapshot = json::snapshot(name, wrapped(&body, "snapshot"))?;
+                let paths = call.mask(&body);
+                let changed =
+                    service.with(|broker, _| broker.update_snapshot(&snapshot, &paths))?;
+                Ok(json::from_snapshot(&changed))
+            }),
+        ),
+        (&Method::DELETE, Place::Resource, "snapshots", None) => (
+            "DeleteSnapshot",
+            Box::new(move || {
+                service.with(|broker, _| broker.delete_snapshot(&name))?;
+                Ok(json!({}))
+            }),
+        ),
+        (&Method::GET, Place::List, "snapshots", None) => (
+            "ListSnapshots",
+            Box::new(move || {
+                let all = service.with(|broker, _| broker.list_snapshots(&project));
+                let all: Vec<_> = all.iter().map(json::from_snapshot).collect();
+                Ok(json!({ "snapshots": all }))
+            }),
+        ),
+        _ => return Err(unknown(call)),
+    };
     service.call(method, connection, run).await
 }
+
+type Work<'a> = Box<dyn FnOnce() -> Result<Value, Status> + Send + 'a>;
 
 enum Place {
     List,
