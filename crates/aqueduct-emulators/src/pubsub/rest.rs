@@ -26,6 +26,11 @@ pub(super) fn router(service: &Arc<Service>) -> Router {
 
 async fn respond(service: &Service, request: Request<Body>) -> Response {
     let connection = connection(&request);
+    let kind = request.headers().get(header::CONTENT_TYPE);
+    if kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc")) {
+        let path = request.uri().path();
+        return Status::unimplemented(format!("This emulator has no method {path}.")).into_http();
+    }
     let (parts, body) = request.into_parts();
     let result = match to_bytes(body, LARGEST_REQUEST).await {
         Ok(body) => {

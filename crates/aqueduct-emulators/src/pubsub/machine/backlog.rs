@@ -77,6 +77,22 @@ impl Backlog {
         self.wait(number);
     }
 
+    /// Adds a message again that could not become a dead letter.
+    pub(super) fn put_back(&mut self, message: Arc<Message>, failures: u32) {
+        let number = message.number;
+        let entry = Entry {
+            failures,
+            ..Entry::new(Arc::clone(&message))
+        };
+        self.entries.insert(number, entry);
+        self.wait(number);
+        if let Some(key) = self.rules.key(&message) {
+            for later in self.keys.fail(key, number, delayed(&self.entries)) {
+                self.release(later);
+            }
+        }
+    }
+
     /// Delivers messages to a consumer within its limits.
     pub(super) fn pull(&mut self, consumer: u64, limits: Limits, until: Time) -> Vec<Delivery> {
         let mut deliveries = Vec::new();

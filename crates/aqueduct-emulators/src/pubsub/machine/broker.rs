@@ -76,7 +76,13 @@ impl Broker {
         Ok(self.store(topic, messages, now))
     }
 
-    fn store(&mut self, topic: &str, messages: Vec<PubsubMessage>, now: Time) -> Vec<String> {
+    /// Stores messages that were checked.
+    pub(super) fn store(
+        &mut self,
+        topic: &str,
+        messages: Vec<PubsubMessage>,
+        now: Time,
+    ) -> Vec<String> {
         let Some(state) = self.topics.get_mut(topic) else {
             return Vec::new();
         };
@@ -287,27 +293,6 @@ impl Broker {
             .get_mut(name)
             .ok_or_else(|| no_subscription(name))
     }
-
-    /// Publishes what failed too often to the dead letter topics; without the topic it stays where it was.
-    fn forward_dead_letters(&mut self, now: Time) {
-        // A dead letter can reach a subscription that forwards in turn only by failing there, so one pass is enough.
-        let mut letters = Vec::new();
-        for (name, state) in &mut self.subscriptions {
-            let policy = state.settings.dead_letter_policy.as_ref();
-            let topic = policy
-                .map(|it| it.dead_letter_topic.clone())
-                .unwrap_or_default();
-            for (message, attempts) in state.backlog.take_dead() {
-                match self.topics.contains_key(&topic) {
-                    true => letters.push((topic.clone(), dead_letter(name, &message, attempts))),
-                    false => state.backlog.add(message),
-                }
-            }
-        }
-        for (topic, letter) in letters {
-            self.store(&topic, vec![letter], now);
-        }
-    }
 }
 
 impl SubscriptionState {
@@ -362,28 +347,6 @@ pub(super) fn rules(settings: &Subscription) -> Rules {
         backoff: retry.map(|it| (seconds(&it.minimum_backoff), seconds(&it.maximum_backoff))),
         retention: seconds(&settings.message_retention_duration),
     }
-}
-
-/// Returns a copy with the service's attributes: <https://cloud.google.com/pubsub/docs/dead-letter-topics>.
-fn dead_letter(subscription: &str, message: &Message, attempts: u32) -> PubsubMessage {
-    let mut letter = message.wire.clone();
-    let mut parts = subscription.split('/');
-    let (project, id) = (
-        parts.nth(1).unwrap_or_default(),
-        parts.nth(1).unwrap_or_default(),
-    );
-    let published = letter.publish_time.take().unwrap_or_default();
-    let attributes = [
-        ("DeliveryCount", attempts.to_string()),
-        ("Subscription", id.to_owned()),
-        ("SubscriptionProject", project.to_owned()),
-        ("TopicPublishTime", published.to_string()),
-    ];
-    for (name, value) in attributes {
-        let name = format!("CloudPubSubDeadLetterSource{name}");
-        letter.attributes.insert(name, value);
-    }
-    letter
 }
 
 pub(super) fn no_topic(name: &str) -> Status {

@@ -5,6 +5,7 @@ mod backlog;
 mod broker;
 mod checks;
 mod consumers;
+mod dead_letters;
 mod entry;
 mod filter;
 mod keys;
