@@ -49,7 +49,7 @@ pub(crate) fn with_emulator<F: Future<Output = ()>>(test: impl FnOnce(Place) -> 
         };
         let place = Place {
             endpoint: endpoint().unwrap_or_else(|| emulator.as_ref().unwrap().endpoint()),
-            emulator,
+            _emulator: emulator,
             runtime,
             made: AtomicU64::new(0),
         };
@@ -64,8 +64,8 @@ pub(crate) async fn start() -> PubSub {
 /// An emulator.
 pub(crate) struct Place {
     pub(crate) endpoint: String,
-    /// `None` on an endpoint of the environment.
-    pub(crate) emulator: Option<Arc<PubSub>>,
+    /// Keeps the server; `None` on an endpoint of the environment.
+    _emulator: Option<Arc<PubSub>>,
     pub(crate) runtime: Runtime,
     made: AtomicU64,
 }
