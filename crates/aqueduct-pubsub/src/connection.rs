@@ -13,7 +13,7 @@ use crate::config::{Config, Sending};
 const CREDENTIALS: Duration = Duration::from_secs(8);
 
 /// The time limit of one call of administration, its retries included.
-pub(crate) const CALL: Duration = Duration::from_secs(10);
+pub(crate) const CALL: Duration = Duration::from_secs(20);
 
 /// Creates the service's clients.
 #[derive(Clone)]

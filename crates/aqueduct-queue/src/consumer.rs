@@ -86,12 +86,13 @@ impl Consumer for QueueConsumer {
     }
 
     async fn drain(&self) -> Result<()> {
+        // First: what is given back while messages still flow could come to this consumer again.
+        self.engine.subscription().stop().await;
         self.engine.with(|machine, now| {
             if !machine.is_draining() {
                 machine.drain(now);
             }
         });
-        self.engine.subscription().stop().await;
         Ok(())
     }
 
@@ -127,6 +128,7 @@ impl Consumer for QueueConsumer {
     }
 
     async fn close(&self) -> Result<()> {
+        self.engine.subscription().stop().await;
         let first = self.engine.with(|machine, now| {
             let first = !machine.is_closed();
             if first {
@@ -137,7 +139,6 @@ impl Consumer for QueueConsumer {
         if !first {
             return Ok(());
         }
-        self.engine.subscription().stop().await;
         let idle = self
             .engine
             .until(|machine, _| machine.is_idle().then_some(()));

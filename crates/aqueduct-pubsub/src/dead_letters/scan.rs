@@ -9,13 +9,14 @@ use super::Reader;
 use super::stored::{Place, Stored};
 use crate::connection::CALL;
 use crate::error::{failed, not_confirmed};
+use crate::subscription::nack_all;
 
 /// The most dead letters of one scan: they are all in memory.
 const MOST: usize = 50_000;
 
 /// How much longer than for a further dead letter a scan waits for the first: its stream opens
 /// meanwhile.
-const OPENING: u32 = 3;
+const OPENING: u32 = 4;
 
 /// Dead letters that are held, and so hidden from other readers, until the scan ends.
 pub(super) struct Scan<'a> {
@@ -143,20 +144,15 @@ impl<'a> Scan<'a> {
     /// Gives the remaining dead letters back, and waits until the service knows.
     pub(super) async fn end(self) {
         let token = self.stream.shutdown_token();
-        for found in self
-            .found
-            .into_values()
-            .chain(self.copies.into_values().flatten())
-        {
-            found.handler.nack();
-        }
+        // The stream ends first: it would receive what is given back.
         drop(self.stream);
-        if self
-            .runtime
-            .timeout(CALL, "end", token.shutdown())
-            .await
-            .is_err()
-        {
+        let found = self.found.into_values();
+        let all = found.chain(self.copies.into_values().flatten());
+        let ended = async {
+            nack_all(all.map(|found| found.handler)).await;
+            token.shutdown().await;
+        };
+        if self.runtime.timeout(CALL, "end", ended).await.is_err() {
             tracing::debug!("dead letters stay hidden until their deadline");
         }
     }

@@ -228,14 +228,23 @@ impl<H> State<H> {
         self.next += 1;
         message.receipt = receipt_of(number);
         let mut older = Vec::new();
+        let mut waits = false;
         if let Some(earlier) = self.by_id.insert(message.id.clone(), number) {
-            // It came again: the engine learns of the new receipt and forgets the earlier one.
             if let Some(held) = self.held.remove(&earlier) {
                 self.bytes = self.bytes.saturating_sub(held.bytes);
                 older = held.older;
                 older.push(held.handle);
             }
-            self.ready.retain(|(it, _)| it.id != message.id);
+            // It came again. While it waits it keeps its place, before later ones of its key; the
+            // engine learns of the new receipt and forgets the earlier one.
+            if let Some((waiting, received)) =
+                self.ready.iter_mut().find(|(it, _)| it.id == message.id)
+            {
+                waiting.receipt = message.receipt.clone();
+                waiting.receipts = message.receipts;
+                *received = now;
+                waits = true;
+            }
         }
         self.bytes += message.bytes;
         let held = Held {
@@ -246,7 +255,9 @@ impl<H> State<H> {
             older,
         };
         self.held.insert(number, held);
-        self.ready.push_back((message, now));
+        if !waits {
+            self.ready.push_back((message, now));
+        }
     }
 
     fn remove(&mut self, number: u64) -> Option<Held<H>> {

@@ -262,19 +262,25 @@ impl Drop for PubSubSubscription {
 /// Gives messages back, in order. Where the subscription confirms, the end of a stream would send those
 /// that are not sent yet in any order: they are waited for.
 async fn give_back(held: Vec<Held<Handler>>) {
+    let handles = held
+        .into_iter()
+        .flat_map(|it| it.older.into_iter().chain([it.handle]));
+    nack_all(handles).await;
+}
+
+/// Gives messages back in order, and waits for the confirmations that there are.
+pub(crate) async fn nack_all(handles: impl Iterator<Item = Handler>) {
     let mut confirmed = Vec::new();
-    for it in held {
-        for handle in it.older.into_iter().chain([it.handle]) {
-            match handle {
-                // Polled once in order, each is on its way.
-                Handler::ExactlyOnce(handle) => {
-                    let mut nack = Box::pin(handle.confirmed_nack());
-                    if nack.as_mut().now_or_never().is_none() {
-                        confirmed.push(nack);
-                    }
+    for handle in handles {
+        match handle {
+            // Polled once in order, each is on its way.
+            Handler::ExactlyOnce(handle) => {
+                let mut nack = Box::pin(handle.confirmed_nack());
+                if nack.as_mut().now_or_never().is_none() {
+                    confirmed.push(nack);
                 }
-                handle => handle.nack(),
             }
+            handle => handle.nack(),
         }
     }
     // One that fails comes again when its deadline ends.

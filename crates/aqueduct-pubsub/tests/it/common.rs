@@ -4,8 +4,9 @@ use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use aqueduct_conformance::{Fixture, Subject, Timing};
+use aqueduct_conformance::{Fault, Faults, Fixture, Lack, Subject, Timing};
 use aqueduct_core::{Backend, Options, Resource, Result, Runtime, StreamSpec, Url};
+use aqueduct_emulators::{PubSub, PubSubFault, PubSubOptions};
 use aqueduct_memory::MemoryBackend;
 use aqueduct_pubsub::PubSubBackend;
 use async_trait::async_trait;
@@ -38,24 +39,33 @@ pub(crate) fn resource(url: &str) -> Arc<dyn Resource> {
     PubSubBackend::new().parse("orders", &url, options).unwrap()
 }
 
-/// Runs a test on the emulator; without one it says so.
+/// Runs a test on the emulator in process, or on the endpoint of the environment.
 pub(crate) fn with_emulator<F: Future<Output = ()>>(test: impl FnOnce(Place) -> F) {
-    let Some(endpoint) = endpoint() else {
-        println!("skipped: AQUEDUCT_TEST_PUBSUB_ENDPOINT names no emulator");
-        return;
-    };
     let (tokio, runtime) = real_time();
-    let place = Place {
-        endpoint,
-        runtime,
-        made: AtomicU64::new(0),
-    };
-    tokio.block_on(test(place));
+    tokio.block_on(async {
+        let emulator = match endpoint() {
+            None => Some(Arc::new(start().await)),
+            Some(_) => None,
+        };
+        let place = Place {
+            endpoint: endpoint().unwrap_or_else(|| emulator.as_ref().unwrap().endpoint()),
+            _emulator: emulator,
+            runtime,
+            made: AtomicU64::new(0),
+        };
+        test(place).await;
+    });
+}
+
+pub(crate) async fn start() -> PubSub {
+    PubSub::start(PubSubOptions::new()).await.unwrap()
 }
 
 /// An emulator.
 pub(crate) struct Place {
     pub(crate) endpoint: String,
+    /// Keeps the server; `None` on an endpoint of the environment.
+    _emulator: Option<Arc<PubSub>>,
     pub(crate) runtime: Runtime,
     made: AtomicU64,
 }
@@ -115,30 +125,39 @@ pub(crate) fn url_options() -> Options {
     Options::new("streams.orders")
 }
 
-/// Creates a topic for each case.
+/// Creates a topic for each case: on an emulator of its own, since faults concern a whole emulator, or on
+/// the endpoint of the environment.
 pub(crate) struct Topics {
     name: String,
-    endpoint: String,
+    endpoint: Option<String>,
     /// Further options of the streams.
     options: &'static str,
     made: AtomicU64,
+    /// Where nothing exists.
+    empty: PubSub,
+    /// Where nothing is allowed.
+    denying: PubSub,
 }
 
 impl Topics {
-    pub(crate) fn at(endpoint: &str, options: &'static str) -> Self {
+    pub(crate) async fn new(options: &'static str) -> Self {
+        let endpoint = endpoint();
+        let at = endpoint.as_deref().unwrap_or("the emulator");
         Self {
-            name: format!("pubsub ({options}) at {endpoint}"),
-            endpoint: endpoint.to_owned(),
+            name: format!("pubsub ({options}) at {at}"),
+            endpoint,
             options,
             made: AtomicU64::new(0),
+            empty: start().await,
+            denying: start().await,
         }
     }
 
-    fn url(&self, topic: &str) -> String {
+    fn url(&self, at: &str, topic: &str) -> String {
         format!(
             "pubsub://{PROJECT}/{topic}?create=missing&retention=1d&ack_deadline=10s\
-             &scan_wait=300ms&streams=2&endpoint={}{}",
-            self.endpoint, self.options
+             &scan_wait=2s&streams=2&endpoint={at}{}",
+            self.options
         )
     }
 }
@@ -151,13 +170,18 @@ impl Fixture for Topics {
 
     async fn open(&self, _: &StreamSpec, runtime: &Runtime) -> Result<Subject> {
         let number = self.made.fetch_add(1, Ordering::Relaxed);
-        let unique = format!(
-            "t{:x}-{:x}-{number}",
-            std::process::id(),
-            runtime.random() >> 40
-        );
-        let url = self.url(&unique);
-        let dead_letters = resource(&self.url(&format!("{unique}-dead")));
+        let random = runtime.random() >> 40;
+        let unique = format!("t{:x}-{random:x}-{number}", std::process::id());
+        let emulator = match self.endpoint {
+            None => Some(Arc::new(start().await)),
+            Some(_) => None,
+        };
+        let at = match (&self.endpoint, &emulator) {
+            (Some(endpoint), _) => endpoint.clone(),
+            (None, emulator) => emulator.as_ref().unwrap().endpoint(),
+        };
+        let url = self.url(&at, &unique);
+        let dead_letters = resource(&self.url(&at, &format!("{unique}-dead")));
         let records = MemoryBackend::new().parse(
             "records",
             &Url::parse("memory:").unwrap(),
@@ -168,14 +192,38 @@ impl Fixture for Topics {
             .with_letters(dead_letters)
             .with_idempotency(records);
         subject.stream.producer(runtime).await?;
-        Ok(subject)
+        Ok(match emulator {
+            Some(emulator) => subject.with_faults(Arc::new(Wire(emulator))),
+            None => subject,
+        })
     }
 
     async fn missing(&self) -> Option<Arc<dyn Resource>> {
-        let endpoint = &self.endpoint;
+        let at = self.empty.endpoint();
         Some(resource(&format!(
-            "pubsub://{PROJECT}/missing?endpoint={endpoint}"
+            "pubsub://{PROJECT}/missing?endpoint={at}"
         )))
+    }
+
+    async fn denied(&self) -> Option<Arc<dyn Resource>> {
+        for _ in 0..20 {
+            self.denying
+                .inject("GetTopic", PubSubFault::PermissionDenied);
+        }
+        let at = self.denying.endpoint();
+        Some(resource(&format!(
+            "pubsub://{PROJECT}/denied?endpoint={at}"
+        )))
+    }
+
+    fn lacks(&self) -> Vec<Lack> {
+        match self.endpoint {
+            Some(_) if self.options.contains("exactly_once") => vec![Lack {
+                case: "out_of_order_acks_resume_at_the_first_unsettled",
+                reason: "Google's emulator orders the acks of messages without a key too",
+            }],
+            _ => Vec::new(),
+        }
     }
 
     fn timing(&self) -> Timing {
@@ -184,5 +232,29 @@ impl Fixture for Topics {
         timing.deadline *= 3;
         timing.case *= 3;
         timing
+    }
+}
+
+/// Injects faults into one emulator, which lives as long.
+struct Wire(Arc<PubSub>);
+
+#[async_trait]
+impl Faults for Wire {
+    fn offers(&self, fault: Fault) -> bool {
+        matches!(
+            fault,
+            // The service's `Unavailable` does not tell whether anything was stored.
+            Fault::Throttle | Fault::LoseSendAnswer | Fault::Cut
+        )
+    }
+
+    async fn inject(&self, fault: Fault) -> Result<()> {
+        let exhausted = PubSubFault::Status(8, "over the quota".to_owned());
+        match fault {
+            Fault::Throttle => self.0.inject("Publish", exhausted),
+            Fault::LoseSendAnswer => self.0.inject("Publish", PubSubFault::LoseResponse),
+            _ => self.0.cut_connections(),
+        }
+        Ok(())
     }
 }

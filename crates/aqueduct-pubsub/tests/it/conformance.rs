@@ -1,4 +1,5 @@
-//! Runs the conformance suite on the endpoint in `AQUEDUCT_TEST_PUBSUB_ENDPOINT`, in real time.
+//! Runs the conformance suite in real time: on the emulator in process, or on the endpoint in
+//! `AQUEDUCT_TEST_PUBSUB_ENDPOINT`.
 
 use aqueduct_conformance::{LayerSet, Options, run};
 
@@ -26,8 +27,8 @@ fn ordered_subscriptions_pass_behind_all_layers() {
 
 fn pass(options: &'static str, layers: LayerSet) {
     with_emulator(|place: Place| async move {
-        let topics = Topics::at(&place.endpoint, options);
-        let suite = Options::default().parallel(8).through(layers);
+        let topics = Topics::new(options).await;
+        let suite = Options::default().parallel(4).through(layers);
         let report = run(&topics, &place.runtime, suite).await;
         println!("{report}");
         report.assert_passed();

@@ -16,11 +16,10 @@ pub(crate) struct Proxy {
 
 #[derive(Default)]
 struct State {
-    /// Connections opened before this generation pass nothing on, without being closed.
-    silent_before: AtomicUsize,
     opened: AtomicUsize,
     refusing: AtomicBool,
     cut: Notify,
+    silence: Notify,
 }
 
 impl Proxy {
@@ -35,12 +34,12 @@ impl Proxy {
                 if accepting.refusing.load(Ordering::SeqCst) {
                     continue;
                 }
-                let number = accepting.opened.fetch_add(1, Ordering::SeqCst);
+                accepting.opened.fetch_add(1, Ordering::SeqCst);
                 let Ok(server) = TcpStream::connect(&server).await else {
                     continue;
                 };
                 let state = accepting.clone();
-                tokio::spawn(async move { pass(client, server, number, &state).await });
+                tokio::spawn(async move { pass(client, server, &state).await });
             }
         });
         Self { endpoint, state }
@@ -64,31 +63,30 @@ impl Proxy {
 
     /// Lets every connection that is open now fall silent for ever.
     pub(crate) fn silence(&self) {
-        self.state
-            .silent_before
-            .store(self.opened(), Ordering::SeqCst);
+        self.state.silence.notify_waiters();
     }
 }
 
-async fn pass(client: TcpStream, server: TcpStream, number: usize, state: &State) {
-    let (from_client, to_client) = client.into_split();
-    let (from_server, to_server) = server.into_split();
+async fn pass(client: TcpStream, server: TcpStream, state: &State) {
+    let (mut from_client, mut to_client) = client.into_split();
+    let (mut from_server, mut to_server) = server.into_split();
     tokio::select! {
-        () = state.cut.notified() => {}
-        () = copy(from_client, to_server, number, state) => {}
-        () = copy(from_server, to_client, number, state) => {}
+        () = state.cut.notified() => return,
+        () = state.silence.notified() => {}
+        () = copy(&mut from_client, &mut to_server) => return,
+        () = copy(&mut from_server, &mut to_client) => return,
     }
+    // As a router that has forgotten the connection: the server's side ends, the client hears nothing.
+    drop((from_server, to_server));
+    state.cut.notified().await;
 }
 
-async fn copy(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, number: usize, state: &State) {
+async fn copy(from: &mut OwnedReadHalf, to: &mut OwnedWriteHalf) {
     let mut buffer = vec![0; 64 << 10];
     loop {
         let Ok(count @ 1..) = from.read(&mut buffer).await else {
             return;
         };
-        if number < state.silent_before.load(Ordering::SeqCst) {
-            continue;
-        }
         if to.write_all(&buffer[..count]).await.is_err() {
             return;
         }

@@ -145,3 +145,15 @@ fn a_failure_is_reported_once_nothing_waits() {
     assert!(inbox.take(1, at(0)).unwrap().is_ok());
     assert!(inbox.take(1, at(0)).is_none(), "a stream works again");
 }
+
+#[test]
+fn a_message_that_comes_again_while_it_waits_keeps_its_place() {
+    let inbox = inbox();
+    inbox.push(vec![message("a", "1", "x"), message("a", "2", "y")], at(0));
+    inbox.push(vec![message("a", "1", "z")], at(1));
+    let taken = receive(&inbox);
+    let order: Vec<_> = taken.iter().map(|it| it.0.as_str()).collect();
+    assert_eq!(order, ["1", "2"], "before the later one of its key");
+    let held = inbox.settle([&taken[0].1].into_iter());
+    assert_eq!(held[0].as_ref().unwrap().handle, "z");
+}
