@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use aqueduct_core::{
-    Backend as _, DeadLetter, DeadLetterQuery, DeadLetterReason, DeadLetterStore, ErrorKind, Event,
-    Options, Position, Timestamp, Url,
+    Backend as _, DeadLetter, DeadLetterQuery, DeadLetterReason, DeadLetterStore,
+    DeadLetterStoreExt as _, ErrorKind, Event, Options, Position, Timestamp, Url,
 };
 use aqueduct_object_store::ObjectStoreBackend;
 
