@@ -5,18 +5,23 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use aqueduct::sqs::SqsBackend;
+use aqueduct::backend::{KinesisBackend, SqsBackend};
 use aqueduct::{Client, DeadLetterQuery, Environment, Event, Json, SqliteBackend, State, within};
 use aqueduct_aws::Aws;
-use aqueduct_emulators::{Sqs, SqsLimits, test_credentials};
+use aqueduct_emulators::{KinesisServer, Sqs, SqsLimits, test_credentials};
 
 /// The most time for one run on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(120);
 
 /// The URL of the stream, and where the dead letters and idempotency records are.
-const BACKENDS: [[&str; 3]; 4] = [
+const BACKENDS: [[&str; 3]; 5] = [
     ["memory:", "memory:orders-dlq", "memory:records"],
     ["sqlite:shop.db", "sqlite:shop.db", "sqlite:shop.db"],
+    [
+        "kinesis://orders?region=eu-west-1&create=missing&poll_interval=50ms",
+        "sqlite:dlq.db",
+        "sqlite:records.db",
+    ],
     [
         "sqs://orders?region=eu-west-1&create=missing&visibility=2s",
         "sqs://orders-dlq?region=eu-west-1&create=missing",
@@ -31,16 +36,25 @@ const BACKENDS: [[&str; 3]; 4] = [
 
 async fn client(
     [stream, dead_letters, records]: [&str; 3],
+    kinesis: &KinesisServer,
     attempts: u32,
     folder: &Path,
 ) -> Client {
     let runtime = aqueduct_runtime::tokio();
+    let (stream, leases) = match stream.starts_with("kinesis:") {
+        true => (
+            format!("{stream}&endpoint={}", kinesis.endpoint()),
+            "leases = \"sqlite:leases.db\"",
+        ),
+        false => (stream.to_owned(), ""),
+    };
     let mut limits = SqsLimits::default();
     limits.deleted_name = Duration::ZERO;
     let sqs = Sqs::with_limits(&runtime, limits);
     let aws = Aws::new()
         .with_http_client(sqs.client())
         .with_credentials(test_credentials());
+    let remote = Aws::new().with_credentials(test_credentials());
     let toml = format!(
         r#"
 [client]
@@ -49,6 +63,7 @@ source = "/shop"
 url = "{stream}"
 [groups.billing]
 stream = "orders"
+{leases}
 dead_letters = "{dead_letters}"
 idempotency = "{records}"
 redelivery = {{ attempts = {attempts}, first = "20ms", max = "50ms" }}
@@ -59,6 +74,7 @@ redelivery = {{ attempts = {attempts}, first = "20ms", max = "50ms" }}
         .folder(folder)
         .environment(Environment::empty())
         .backend("sqlite", SqliteBackend::new())
+        .backend("kinesis", KinesisBackend::with(remote))
         .backend("sqs", SqsBackend::with(aws));
     let client = builder.build().await.unwrap();
     client.check().unwrap();
@@ -73,7 +89,8 @@ type Ran = Arc<Mutex<Vec<u32>>>;
 async fn fails(backend: [&str; 3], attempts: u32, how: &'static str) {
     let place = format!("{} with {attempts} attempts, {how}", backend[0]);
     let folder = tempfile::tempdir().unwrap();
-    let client = client(backend, attempts, folder.path()).await;
+    let kinesis = KinesisServer::start(KinesisServer::quick()).await.unwrap();
+    let client = client(backend, &kinesis, attempts, folder.path()).await;
     let ran = Ran::default();
     let handler = move |Json(n): Json<u32>, State(ran): State<Ran>| async move {
         ran.lock().unwrap().push(n);
