@@ -58,10 +58,6 @@ async fn errors_name_the_key_the_text_and_the_choices() {
             &["line 2", "streams.a.url = \"kafka://a\"", "no backend has the scheme `kafka`", "compiled in: "],
         ),
         (
-            "[streams.a]\nurl = \"gs://a\"".into(),
-            &["streams.a.url", "no backend for the scheme `gs` yet", "compiled in: ", "memory"],
-        ),
-        (
             "[streams.a]\nurl = \"orders\"".into(),
             &["streams.a.url = \"orders\"", "not a URL", "sqlite:data/orders.db"],
         ),
