@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aqueduct_core::{
-    Consumer, Delivery, ErrorKind, Event, GroupName, Queue, Resource, Runtime, Source, Start,
+    Consumer, ErrorKind, Event, GroupName, Queue, Resource, Runtime, Source, Start,
 };
 use aqueduct_pubsub::PubSubReplay;
 use aqueduct_queue::QueueOptions;
@@ -43,35 +43,38 @@ fn event(id: u32) -> Event {
         .with_key("k")
 }
 
-/// Receives that many events, in any number of batches.
-async fn take(consumer: &dyn Consumer, runtime: &Runtime, count: usize) -> Vec<Delivery> {
-    let mut taken = Vec::new();
-    while taken.len() < count {
-        let receiving = consumer.receive_batch(count - taken.len());
-        match runtime
-            .timeout(DEADLINE, "an event", receiving)
-            .await
-            .unwrap()
-        {
-            Ok(deliveries) => taken.extend(deliveries),
+/// An event that was received and acknowledged.
+struct Handled {
+    id: String,
+    replay: u64,
+}
+
+/// Receives and acknowledges that many events, in any number of batches: a later batch of a key comes
+/// only once the earlier one is settled.
+async fn handle(consumer: &dyn Consumer, runtime: &Runtime, count: usize) -> Vec<Handled> {
+    let mut handled = Vec::new();
+    while handled.len() < count {
+        let receiving = consumer.receive_batch(count - handled.len());
+        let received = runtime.timeout(DEADLINE, "an event", receiving).await;
+        match received.unwrap() {
+            Ok(deliveries) => {
+                for delivery in deliveries {
+                    handled.push(Handled {
+                        id: delivery.event().id().to_string(),
+                        replay: delivery.assignment().replay,
+                    });
+                    delivery.ack().await.unwrap();
+                }
+            }
             // A failure that lasts is told and mends.
             Err(error) => assert!(error.is_retryable(), "{error}"),
         }
     }
-    taken
+    handled
 }
 
-fn ids(deliveries: &[Delivery]) -> Vec<String> {
-    deliveries
-        .iter()
-        .map(|it| it.event().id().to_string())
-        .collect()
-}
-
-async fn ack(deliveries: Vec<Delivery>) {
-    for delivery in deliveries {
-        delivery.ack().await.unwrap();
-    }
+fn ids(handled: &[Handled]) -> Vec<&str> {
+    handled.iter().map(|it| it.id.as_str()).collect()
 }
 
 #[test]
@@ -84,26 +87,23 @@ fn a_stream_that_is_cut_or_silent_is_opened_anew() {
         let through = place.resource_at(&proxy.endpoint, &topic, "&silence=3s&streams=1");
         let consumer = consumer(&*through, runtime).await;
         send(&*direct, runtime, 0..2).await;
-        let taken = take(&*consumer, runtime, 2).await;
-        assert_eq!(ids(&taken), ["0", "1"]);
-        ack(taken).await;
+        let handled = handle(&*consumer, runtime, 2).await;
+        assert_eq!(ids(&handled), ["0", "1"]);
         consumer.flush().await.unwrap();
         // The client sends acks within 0.1 s.
         runtime.sleep(Duration::from_secs(1)).await;
         proxy.cut();
         send(&*direct, runtime, 2..4).await;
-        let taken = take(&*consumer, runtime, 2).await;
-        assert_eq!(ids(&taken), ["2", "3"]);
-        ack(taken).await;
+        let handled = handle(&*consumer, runtime, 2).await;
+        assert_eq!(ids(&handled), ["2", "3"]);
         consumer.flush().await.unwrap();
         runtime.sleep(Duration::from_secs(1)).await;
         let opened = proxy.opened();
         proxy.silence();
         send(&*direct, runtime, 4..5).await;
-        let taken = take(&*consumer, runtime, 1).await;
-        assert_eq!(ids(&taken), ["4"]);
+        let handled = handle(&*consumer, runtime, 1).await;
+        assert_eq!(ids(&handled), ["4"]);
         assert!(proxy.opened() > opened, "on a new connection");
-        ack(taken).await;
         consumer.close().await.unwrap();
     });
 }
@@ -115,16 +115,14 @@ fn exactly_once_delivery_confirms_acks() {
         let resource = place.resource(&place.unique(), "&exactly_once=true");
         let first = consumer(&*resource, runtime).await;
         send(&*resource, runtime, 0..3).await;
-        let taken = take(&*first, runtime, 3).await;
-        assert_eq!(ids(&taken), ["0", "1", "2"]);
-        ack(taken).await;
+        let handled = handle(&*first, runtime, 3).await;
+        assert_eq!(ids(&handled), ["0", "1", "2"]);
         first.flush().await.unwrap();
         drop(first);
         send(&*resource, runtime, 3..4).await;
         let second = consumer(&*resource, runtime).await;
-        let taken = take(&*second, runtime, 1).await;
-        assert_eq!(ids(&taken), ["3"], "what was flushed does not come again");
-        ack(taken).await;
+        let handled = handle(&*second, runtime, 1).await;
+        assert_eq!(ids(&handled), ["3"], "what was flushed does not come again");
         second.close().await.unwrap();
     });
 }
@@ -146,9 +144,8 @@ fn a_group_is_replayed_to_a_time_or_a_snapshot_while_no_member_lives() {
             .await
             .unwrap();
         send(&*resource, runtime, 0..2).await;
-        let taken = take(&*first, runtime, 2).await;
-        assert_eq!(taken[0].assignment().replay, 0);
-        ack(taken).await;
+        let handled = handle(&*first, runtime, 2).await;
+        assert_eq!(handled[0].replay, 0);
         first.flush().await.unwrap();
         let queue = queue(&*resource, runtime).await;
         let refused = queue.replay(&group, &Start::Earliest).await.unwrap_err();
@@ -167,22 +164,14 @@ fn a_group_is_replayed_to_a_time_or_a_snapshot_while_no_member_lives() {
             1
         );
         let second = consumer(&*resource, runtime).await;
-        let taken = take(&*second, runtime, 2).await;
-        assert_eq!(
-            (ids(&taken), taken[0].assignment().replay),
-            (vec!["0".into(), "1".into()], 1)
-        );
-        ack(taken).await;
+        let handled = handle(&*second, runtime, 2).await;
+        assert_eq!((ids(&handled), handled[0].replay), (vec!["0", "1"], 1));
         second.close().await.unwrap();
 
         assert_eq!(queue.replay(&group, &Start::Earliest).await.unwrap(), 2);
         let third = consumer(&*resource, runtime).await;
-        let taken = take(&*third, runtime, 2).await;
-        assert_eq!(
-            (ids(&taken), taken[0].assignment().replay),
-            (vec!["0".into(), "1".into()], 2)
-        );
-        ack(taken).await;
+        let handled = handle(&*third, runtime, 2).await;
+        assert_eq!((ids(&handled), handled[0].replay), (vec!["0", "1"], 2));
         third.close().await.unwrap();
 
         let gone = replay.to_snapshot(&group, "never-taken").await.unwrap_err();
