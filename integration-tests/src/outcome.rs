@@ -32,6 +32,14 @@ impl Outcome {
         matches!(self.verdict, Verdict::Skipped(_))
     }
 
+    /// Adds what failed in the first run of the same suite.
+    pub(crate) fn after(mut self, first: Self) -> Self {
+        if let (Verdict::Passed(what), Verdict::Failed(why)) = (&mut self.verdict, first.verdict) {
+            *what = format!("{what}; in the second run: the first failed: {why}");
+        }
+        self
+    }
+
     fn words(&self) -> (&'static str, &str) {
         match &self.verdict {
             Verdict::Passed(what) => ("passed", what),

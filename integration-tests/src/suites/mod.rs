@@ -126,10 +126,24 @@ pub(crate) async fn run_all(
         println!("== {}: {}", setup.name, setup.title);
         run_setup(setup, all, arguments).await
     });
-    let outcomes: Vec<Vec<Outcome>> = futures::stream::iter(running)
+    let mut outcomes: Vec<Vec<Outcome>> = futures::stream::iter(running)
         .buffered(arguments.jobs.max(1))
         .collect()
         .await;
+    for (setup, first) in chosen.iter().zip(&mut outcomes) {
+        if first.iter().any(Outcome::is_failed) {
+            println!(
+                "== {}: failed; once more, with nothing beside it",
+                setup.name
+            );
+            let second = run_setup(setup, all, arguments).await;
+            *first = second
+                .into_iter()
+                .zip(std::mem::take(first))
+                .map(|(second, first)| second.after(first))
+                .collect();
+        }
+    }
     outcomes.into_iter().flatten().collect()
 }
 
