@@ -103,7 +103,7 @@ pub trait Subscription: Send + Sync {
     async fn stop(&self) {}
 }
 
-/// What a subscription turned out to be, where it differs between the groups of one queue.
+/// The properties of an opened subscription, where it differs between the groups of one queue.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct OpenedSubscription {

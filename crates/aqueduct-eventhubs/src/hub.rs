@@ -13,7 +13,7 @@ use crate::transport::{Connector, HubProperties, Management, PartitionProperties
 pub(crate) struct Hub {
     pub(crate) config: Config,
     pub(crate) connector: Connector,
-    /// What errors and foreign events name.
+    /// The name in errors and of foreign events.
     pub(crate) shown: SmallStr,
     management: Mutex<Option<Management>>,
 }

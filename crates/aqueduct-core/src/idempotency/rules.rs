@@ -5,7 +5,7 @@
 //! conformance suite compares.
 
 use super::{Claimed, EventClaim};
-use crate::{Error, ErrorKind, PartitionId, Result, Retry, StreamName};
+use crate::{Effect, Error, ErrorKind, PartitionId, Result, Retry, StreamName};
 
 /// A stored record of one event in one scope.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +22,20 @@ pub struct ClaimRecord {
     pub nonce: u64,
     /// Rises with each heartbeat of the holder.
     pub heartbeat: u64,
+}
+
+/// Returns the results of a batch whose claims were written one by one.
+///
+/// # Errors
+/// The first one. Its effect is unknown if any claim was written; a retry is safe then, since the same
+/// nonce gets the same claims again.
+pub fn all_claimed(results: Vec<Result<Claimed>>) -> Result<Vec<Claimed>> {
+    let some = results.iter().any(Result::is_ok);
+    let all: Result<Vec<Claimed>> = results.into_iter().collect();
+    all.map_err(|error| match some {
+        true => error.with_effect(Effect::Unknown),
+        false => error,
+    })
 }
 
 impl ClaimRecord {

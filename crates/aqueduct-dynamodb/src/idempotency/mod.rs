@@ -3,8 +3,8 @@ mod record;
 use std::time::Duration;
 
 use aqueduct_core::{
-    Claimed, Effect, Error, ErrorKind, EventClaim, IdempotencyScope, IdempotencyStore, Result,
-    Runtime, Timestamp, claim_rules,
+    Claimed, Error, ErrorKind, EventClaim, IdempotencyScope, IdempotencyStore, Result, Runtime,
+    Timestamp, claim_rules,
 };
 use async_trait::async_trait;
 use aws_sdk_dynamodb::types::ReturnValue;
@@ -147,13 +147,7 @@ impl IdempotencyStore for DynamoDbRecords {
                 store.claim_one(&scope, &claim).await
             })
             .await;
-        // Some claims may be written. A retry is safe: the same nonce gets the same claims again.
-        let some = answers.iter().any(Result::is_ok);
-        let all: Result<Vec<Claimed>> = answers.into_iter().collect();
-        all.map_err(|error| match some {
-            true => error.with_effect(Effect::Unknown),
-            false => error,
-        })
+        claim_rules::all_claimed(answers)
     }
 
     async fn complete(&self, scope: &IdempotencyScope, claims: &[EventClaim]) -> Vec<Result<()>> {

@@ -11,7 +11,7 @@ use super::{Token, Tokens};
 /// The kind of a bearer token.
 const JWT: &str = "jwt";
 
-/// What a token must be for.
+/// The scope that a token must have.
 const SCOPE: &str = "https://eventhubs.azure.net/.default";
 
 /// Tokens of Microsoft Entra ID.

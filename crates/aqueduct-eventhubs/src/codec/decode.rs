@@ -29,7 +29,7 @@ impl Place<'_> {
     }
 }
 
-/// What the service adds to a message.
+/// The annotations that the service adds to a message.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Stamps {
     pub(crate) sequence: Option<i64>,

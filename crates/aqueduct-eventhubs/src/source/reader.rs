@@ -57,7 +57,7 @@ struct OpenLink {
 /// refused in this way, and the next one too: the caller decides.
 const PROVEN: Duration = Duration::from_secs(1);
 
-/// What was received and not returned yet.
+/// The records received and not returned yet.
 #[derive(Default)]
 struct Received {
     records: VecDeque<Record>,

@@ -20,7 +20,7 @@ pub(crate) struct Connector {
     endpoint: Endpoint,
     /// The host of the namespace, as the service knows it.
     host: String,
-    /// What errors name: scheme, namespace and hub.
+    /// The name in errors: scheme, namespace and hub.
     what: String,
     audience: String,
     tokens: SharedTokens,

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use aqueduct_core::claim_rules::{self, ClaimRecord};
 use aqueduct_core::{
-    Claimed, Effect, Error, ErrorKind, EventClaim, IdempotencyScope, IdempotencyStore, Result,
-    Runtime, Timestamp,
+    Claimed, Error, ErrorKind, EventClaim, IdempotencyScope, IdempotencyStore, Result, Runtime,
+    Timestamp,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -249,13 +249,7 @@ impl IdempotencyStore for ObjectRecords {
                 store.claim_one(&scope, &claim).await
             })
             .await;
-        // Some claims may be written. A retry is safe: the same nonce gets the same claims again.
-        let some = results.iter().any(Result::is_ok);
-        let all: Result<Vec<Claimed>> = results.into_iter().collect();
-        all.map_err(|error| match some {
-            true => error.with_effect(Effect::Unknown),
-            false => error,
-        })
+        claim_rules::all_claimed(results)
     }
 
     async fn complete(&self, scope: &IdempotencyScope, claims: &[EventClaim]) -> Vec<Result<()>> {

@@ -79,7 +79,7 @@ impl Stored {
     }
 }
 
-/// What the service says about a message that it moved.
+/// The attributes of a message that the service moved.
 #[derive(Debug, Default)]
 struct NativeSource {
     subscription: Option<SmallStr>,

@@ -57,7 +57,7 @@ enum Acknowledged {
 
 type Confirming = BoxFuture<'static, Result<(), AckError>>;
 
-/// What a consumer of a subscription is opened with.
+/// The arguments of a consumer of a subscription.
 pub(crate) struct Opening {
     pub(crate) connection: Connection,
     /// The resource name.

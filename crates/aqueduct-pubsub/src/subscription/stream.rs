@@ -21,7 +21,7 @@ const REOPEN: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_
 /// The most messages that are taken from a stream before they are handed on.
 const BATCH: usize = 500;
 
-/// What all streams of a subscription share.
+/// The state shared by all streams of a subscription.
 pub(super) struct Streams {
     pub(super) connection: Connection,
     /// The resource name.
