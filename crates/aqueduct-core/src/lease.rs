@@ -153,10 +153,14 @@ impl Lease {
     }
 
     /// Whether a conditional write against `self` finds `stored` as it expects it.
+    ///
+    /// The nonce tells a row from one of the same counter that was deleted and created anew, over
+    /// which a late write would restore an old checkpoint.
     pub fn is_same_row(&self, stored: &Self) -> bool {
         self.owner == stored.owner
             && self.generation == stored.generation
             && self.counter == stored.counter
+            && self.nonce == stored.nonce
     }
 }
 

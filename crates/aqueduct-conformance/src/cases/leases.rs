@@ -18,6 +18,7 @@ pub(super) const CASES: &[Case] = &[
     case!(Store one_of_many_takes_the_lease, [6], [Need::Can(Capability::Leases)]),
     case!(Store stale_commit_is_fenced, [6], [Need::Can(Capability::Leases)]),
     case!(Store lease_is_deleted_unchanged_only, [8], [Need::Can(Capability::Leases)]),
+    case!(Store late_write_never_lands_on_a_row_created_anew, [8], [Need::Can(Capability::Leases)]),
     case!(Store listing_shows_what_is_stored, [6], [Need::Can(Capability::Leases)]),
     case!(Store many_leases_are_listed, [6], [Need::Can(Capability::Leases)]),
     case!(Store groups_have_leases_of_their_own, [6], [Need::Can(Capability::Leases)]),
@@ -227,6 +228,40 @@ async fn lease_is_deleted_unchanged_only(context: &Context<'_>) -> Outcome {
         Swap::Lost(None),
         "deleting it again"
     );
+    Ok(())
+}
+
+/// A write of before a reset that arrives when the same owner has the partition again would restore
+/// an old checkpoint: owner, generation and counter are the same.
+async fn late_write_never_lands_on_a_row_created_anew(context: &Context<'_>) -> Outcome {
+    let (leases, key) = store(context).await?;
+    let old = owned(&*leases, &key, "me").await?;
+    let mut late = old.clone();
+    late.counter += 1;
+    late.nonce = 70;
+    late.checkpoint = Checkpoint::At(Position::new(9));
+    swapped(leases.delete(&key, &old).await?)?;
+    let created = leases.create(&key, lease()).await?;
+    let mut own = taken(&created, "me", 71);
+    own.checkpoint = Checkpoint::At(Position::new(3));
+    let own = swapped(leases.swap(&key, &created, own).await?)?;
+    check_eq!(
+        (own.generation, own.counter),
+        (old.generation, old.counter),
+        "generation and counter of the new row"
+    );
+    let written = leases.commit(&key, &old, late).await?;
+    check!(
+        matches!(written, Swap::Lost(_)),
+        "a write for the deleted row: {written:?}"
+    );
+    let deleted = leases.delete(&key, &old).await?;
+    check!(
+        matches!(deleted, Swap::Lost(_)),
+        "a delete of the row that was deleted before: {deleted:?}"
+    );
+    let stored = leases.read(&key, &partition()).await?;
+    check_eq!(stored, Some(own), "the stored row");
     Ok(())
 }
 

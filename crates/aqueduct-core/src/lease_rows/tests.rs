@@ -49,6 +49,7 @@ struct Plain {
     owner: Option<OwnerId>,
     generation: u64,
     counter: u64,
+    nonce: u64,
     wanted_by: Option<OwnerId>,
     settled: u64,
 }
@@ -63,6 +64,7 @@ impl Plain {
             owner: lease.owner.clone(),
             generation: lease.generation,
             counter: lease.counter,
+            nonce: lease.nonce,
             wanted_by: lease.wanted_by.clone(),
             settled,
         }
@@ -70,7 +72,8 @@ impl Plain {
 
     /// Whether no owner has written since `read` was read.
     fn stands_as(&self, read: &Self) -> bool {
-        (&self.owner, self.generation, self.counter) == (&read.owner, read.generation, read.counter)
+        (&self.owner, self.generation, self.counter, self.nonce)
+            == (&read.owner, read.generation, read.counter, read.nonce)
     }
 
     fn take(&mut self, read: &Self, by: &OwnerId) -> bool {
@@ -211,7 +214,9 @@ impl Run {
         match step {
             Step::Create(at) => {
                 let start = Checkpoint::Start(ReadFrom::Earliest);
-                let lease = Lease::new(PARTITIONS[at].into(), start);
+                let mut lease = Lease::new(PARTITIONS[at].into(), start);
+                self.nonce += 1;
+                lease.nonce = self.nonce;
                 let model = self.model.entry(PARTITIONS[at].into());
                 let model = model.or_insert_with(|| Plain::of(&lease)).clone();
                 let stored = store.create(key, lease).await.unwrap();
@@ -332,8 +337,15 @@ impl Run {
         write: impl FnOnce(&mut Plain, &Plain) -> bool,
     ) -> (PartitionId, bool) {
         let read = Plain::of(current);
+        let nonce = self.nonce;
         let model = self.model.get_mut(&current.partition);
-        let counts = model.is_some_and(|model| write(model, &read));
+        let counts = model.is_some_and(|model| {
+            let counts = write(model, &read);
+            if counts {
+                model.nonce = nonce;
+            }
+            counts
+        });
         (current.partition.clone(), counts)
     }
 

@@ -170,6 +170,11 @@ pub(crate) fn expect_same(write: &mut Expression, lease: &Lease) {
     let counter = write.equals(col::COUNTER, number(lease.counter));
     write.expect(counter);
     expect_generation(write, lease.generation);
+    // A row as KCL wrote it is told by its counter alone.
+    if lease.nonce != 0 {
+        let nonce = write.equals(col::NONCE, number(lease.nonce));
+        write.expect(nonce);
+    }
     let nobody_hands_off = write.missing(col::CHECKPOINT_OWNER);
     match &lease.owner {
         None => {
