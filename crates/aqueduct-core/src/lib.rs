@@ -72,7 +72,7 @@ pub use self::queue::{
 };
 pub use self::resource::{Backend, Resource, Source};
 pub use self::revocation::{Revocation, Revocations};
-pub use self::router::{Route, Router};
+pub use self::router::{Balance, Load, Route, Router};
 pub use self::runtime::{Backoff, Platform, Runtime, Task, panic_message};
 pub use self::small_str::{
     GroupName, OwnerId, PartitionId, ResumeToken, SmallStr, StreamId, StreamName,

@@ -1,18 +1,16 @@
-use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fmt;
 
 use aqueduct_core::{Error, Event, Result, Route, Router, SmallStr};
 
-use crate::Pattern;
+use crate::{Field, Pattern, Targets};
 
 /// Routes by patterns over the fields of an event.
 ///
 /// ```
 /// use aqueduct_core::{Event, Route, Router};
-/// use aqueduct_routing::{Field, Otherwise, Rules};
+/// use aqueduct_routing::{Field, Rules, Targets};
 ///
-/// let rules = Rules::new(Otherwise::Refuse).rule(
+/// let rules = Rules::new(Targets::Refuse).rule(
 ///     Field::Attribute("region".into()),
 ///     "eu-*",
 ///     ["orders-eu"],
@@ -26,48 +24,25 @@ use crate::Pattern;
 pub struct Rules {
     /// By field, the most specific first; the patterns of a field, the most specific first.
     fields: BTreeMap<Field, Vec<Rule>>,
-    otherwise: Otherwise,
-}
-
-/// The field of an event that a rule looks at, the most specific first.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[non_exhaustive]
-pub enum Field {
-    /// The attribute of that name, by its canonical text.
-    Attribute(SmallStr),
-    /// The key. An event without one matches no pattern.
-    Key,
-    /// The type.
-    Type,
-    /// The source.
-    Source,
-}
-
-/// The route of an event that matches no rule.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Otherwise {
-    /// Sends it to all of these.
-    Send(Vec<SmallStr>),
-    /// Routes it nowhere, so that sending it is an error.
-    Refuse,
+    otherwise: Targets,
 }
 
 #[derive(Clone, Debug)]
 struct Rule {
     pattern: Pattern,
-    targets: Vec<SmallStr>,
+    targets: Targets,
 }
 
 impl Rules {
     /// Returns rules without any: all events go where `otherwise` says.
-    pub fn new(otherwise: Otherwise) -> Self {
+    pub fn new(otherwise: impl Into<Targets>) -> Self {
         Self {
             fields: BTreeMap::new(),
-            otherwise,
+            otherwise: otherwise.into(),
         }
     }
 
-    /// Adds a rule: events whose `field` matches `pattern` go to all `targets`.
+    /// Adds a rule: events whose `field` matches `pattern` go to `targets`.
     ///
     /// # Errors
     /// `Config` if there is no target, or a rule for this field and pattern already.
@@ -75,17 +50,20 @@ impl Rules {
         mut self,
         field: Field,
         pattern: impl Into<SmallStr>,
-        targets: impl IntoIterator<Item = impl Into<SmallStr>>,
+        targets: impl Into<Targets>,
     ) -> Result<Self> {
         let pattern = Pattern::new(pattern);
-        let targets: Vec<SmallStr> = targets.into_iter().map(Into::into).collect();
-        let refuse = |why: &str| Err(Error::config(format!("{field} = \"{pattern}\": {why}")));
-        if targets.is_empty() {
-            return refuse("the rule names no target");
-        }
+        let targets = targets.into();
+        targets
+            .check()
+            .map_err(|error| error.context(format_args!("{field} = \"{pattern}\"")))?;
         let rules = self.fields.entry(field.clone()).or_default();
         match rules.binary_search_by(|rule| rule.pattern.by_specificity(&pattern)) {
-            Ok(_) => return refuse("there are two rules for this pattern"),
+            Ok(_) => {
+                return Err(Error::config(format!(
+                    "{field} = \"{pattern}\": there are two rules for this pattern"
+                )));
+            }
             Err(at) => rules.insert(at, Rule { pattern, targets }),
         }
         Ok(self)
@@ -94,11 +72,9 @@ impl Rules {
     /// Returns every target that it can route to; a name may come more than once.
     pub fn targets(&self) -> impl Iterator<Item = &SmallStr> {
         let rules = self.fields.values().flatten();
-        let otherwise = match &self.otherwise {
-            Otherwise::Send(targets) => targets.as_slice(),
-            Otherwise::Refuse => &[],
-        };
-        rules.flat_map(|rule| &rule.targets).chain(otherwise)
+        rules
+            .flat_map(|rule| rule.targets.names())
+            .chain(self.otherwise.names())
     }
 }
 
@@ -109,48 +85,10 @@ impl Router for Rules {
                 continue;
             };
             if let Some(rule) = rules.iter().find(|rule| rule.pattern.matches(&text)) {
-                return to(&rule.targets);
+                return rule.targets.route();
             }
         }
-        match &self.otherwise {
-            Otherwise::Send(targets) => to(targets),
-            Otherwise::Refuse => Route::Nowhere,
-        }
-    }
-}
-
-fn to(targets: &[SmallStr]) -> Route<'_> {
-    match targets {
-        [one] => Route::one(one.as_str()),
-        several => Route::all(several),
-    }
-}
-
-impl Field {
-    fn text<'a>(&self, event: &'a Event) -> Option<Cow<'a, str>> {
-        match self {
-            Self::Attribute(name) => {
-                let value = event.attributes().get(name)?;
-                Some(match value.as_str() {
-                    Some(text) => text.into(),
-                    None => value.to_string().into(),
-                })
-            }
-            Self::Key => event.key().map(Cow::Borrowed),
-            Self::Type => Some(event.kind().into()),
-            Self::Source => Some(event.source().into()),
-        }
-    }
-}
-
-impl fmt::Display for Field {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Attribute(name) => write!(f, "attributes.{name}"),
-            Self::Key => f.write_str("key"),
-            Self::Type => f.write_str("type"),
-            Self::Source => f.write_str("source"),
-        }
+        self.otherwise.route()
     }
 }
 
@@ -164,7 +102,7 @@ mod tests {
 
     #[test]
     fn the_most_specific_field_and_pattern_decide() {
-        let rules = Rules::new(Otherwise::Send(vec!["rest".into()]))
+        let rules = Rules::new("rest")
             .rule(Field::Source, "*", ["by-source"])
             .and_then(|it| it.rule(Field::Type, "order.*", ["orders"]))
             .and_then(|it| it.rule(Field::Type, "order.placed.*", ["placed"]))
@@ -195,20 +133,23 @@ mod tests {
     #[test]
     fn what_matches_no_rule_goes_to_the_default_or_nowhere() {
         let event = Event::new("x");
-        let rules = |otherwise| {
+        let rules = |otherwise: Targets| {
             Rules::new(otherwise)
                 .rule(Field::Key, "*", ["keyed"])
                 .unwrap()
         };
-        let sends = rules(Otherwise::Send(vec!["rest".into()]));
+        let sends = rules("rest".into());
         assert_eq!(names(&sends, &event), ["rest"]);
-        assert_eq!(rules(Otherwise::Refuse).route(&event), Route::Nowhere);
+        assert_eq!(rules(Targets::Refuse).route(&event), Route::Nowhere);
     }
 
     #[test]
     fn rules_that_cannot_be_meant_are_refused() {
-        let rules = Rules::new(Otherwise::Refuse);
-        let none = rules.clone().rule(Field::Type, "x", [""; 0]).unwrap_err();
+        let rules = Rules::new(Targets::Refuse);
+        let none = rules
+            .clone()
+            .rule(Field::Type, "x", Vec::new())
+            .unwrap_err();
         assert!(none.to_string().contains("type = \"x\""), "{none}");
         let twice = rules.rule(Field::Type, "x", ["a"]).unwrap();
         let twice = twice.rule(Field::Type, "x", ["b"]).unwrap_err();

@@ -4,9 +4,14 @@
 //! given to [`ClientBuilder::router`](crate::ClientBuilder::router).
 
 #[doc(inline)]
-pub use aqueduct_core::{Route, Router};
+pub use aqueduct_core::{Balance, Load, Route, Router};
+#[cfg(feature = "cel")]
 #[doc(inline)]
-pub use aqueduct_routing::{Field, Otherwise, Pattern, Rules};
+pub use aqueduct_routing::Expression;
+#[doc(inline)]
+pub use aqueduct_routing::{
+    And, Condition, Field, Filtered, Matched, Matching, OrElse, Pattern, RouterExt, Rules, Targets,
+};
 
 #[doc(inline)]
 pub use crate::client::{Routed, RoutingProducer};

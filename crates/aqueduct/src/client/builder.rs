@@ -237,10 +237,9 @@ impl ClientBuilder {
         }
         let mut routers = self.routers;
         for (name, rules) in &config.routes {
-            if routers
-                .insert(name.clone(), Arc::new(rules.clone()))
-                .is_some()
-            {
+            let place = |error: Error| error.context(format_args!("routes.{name}"));
+            let router = rules.router(&runtime).map_err(place)?;
+            if routers.insert(name.clone(), router).is_some() {
                 let twice = format!("routes.{name}: code gives a router of that name too");
                 return Err(Error::config(twice));
             }

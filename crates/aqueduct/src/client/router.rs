@@ -1,14 +1,20 @@
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
-use aqueduct_core::{Effect, Error, ErrorKind, Event, Receipt, Result, Route, Router, SmallStr};
+use aqueduct_core::{
+    Effect, Error, ErrorKind, Event, Load, Receipt, Result, Retry, Route, Router, Runtime, SmallStr,
+};
 use futures::future::join_all;
 
 use super::Client;
 use crate::Producer;
 use crate::config::list;
+
+/// How long a target that failed is chosen only where all others failed too.
+const FAILING: Duration = Duration::from_secs(1);
 
 /// Sends each event to the streams that a router names. Clones share everything.
 ///
@@ -59,7 +65,38 @@ pub struct Routed {
 #[derive(Clone)]
 struct Target {
     producer: Producer,
-    in_flight: Arc<AtomicUsize>,
+    state: Arc<TargetState>,
+}
+
+/// What decides how a target is chosen among others.
+#[derive(Default)]
+struct TargetState {
+    in_flight: AtomicUsize,
+    /// In milliseconds since the origin of the clock.
+    failing_until: AtomicU64,
+}
+
+impl TargetState {
+    fn load(&self, runtime: &Runtime) -> Load {
+        Load {
+            in_flight: self.in_flight.load(Ordering::Relaxed),
+            failing: millis(runtime) < self.failing_until.load(Ordering::Relaxed),
+        }
+    }
+
+    /// An event that the stream refused for its own sake says nothing about the stream.
+    fn sent(&self, sent: &Result<Receipt>, runtime: &Runtime) {
+        let until = match sent {
+            Ok(_) => 0,
+            Err(error) if error.retry() == Retry::Never => return,
+            Err(_) => millis(runtime) + FAILING.as_millis() as u64,
+        };
+        self.failing_until.store(until, Ordering::Relaxed);
+    }
+}
+
+fn millis(runtime: &Runtime) -> u64 {
+    runtime.now().elapsed_since_origin().as_millis() as u64
 }
 
 impl RoutingProducer {
@@ -82,9 +119,11 @@ impl RoutingProducer {
 
     /// Sends one event to the streams that its route names and waits until each has stored it.
     ///
+    /// An event that the router drops on purpose goes nowhere: the list is empty.
+    ///
     /// # Errors
-    /// `Invalid` if the router names no stream for the event; `Config` if it names one that is not
-    /// declared: in both cases nothing is sent. Otherwise the first stream's error. If other
+    /// `Invalid` if the router names no stream for the event or cannot tell; `Config` if it names one
+    /// that is not declared: in these cases nothing is sent. Otherwise the first stream's error. If other
     /// streams have stored the event, its effect is `Unknown`: sending the event again stores it
     /// there twice.
     pub async fn send(&self, event: Event) -> Result<Vec<Routed>> {
@@ -92,8 +131,9 @@ impl RoutingProducer {
         let sends = targets.into_iter().map(|(stream, target)| {
             let event = event.clone();
             async move {
-                let _in_flight = InFlight::new(&target.in_flight);
+                let _in_flight = InFlight::new(&target.state.in_flight);
                 let sent = target.producer.send(event).await;
+                target.state.sent(&sent, &self.client.0.runtime);
                 (stream, sent)
             }
         });
@@ -121,21 +161,18 @@ impl RoutingProducer {
     /// Returns the open streams for an event, in the route's order.
     async fn targets_of(&self, event: &Event) -> Result<Vec<(SmallStr, Target)>> {
         let route = self.router.route(event);
-        let names: Vec<SmallStr> = match &route {
-            Route::Any(names) => match self.choose(event, names) {
-                Some(name) => vec![name.clone()],
-                None => Vec::new(),
-            },
-            route => {
-                let mut names: Vec<SmallStr> = Vec::new();
-                for name in route.names() {
-                    if !names.iter().any(|known| known == name) {
-                        names.push(name.into());
-                    }
-                }
-                names
-            }
-        };
+        if let Route::Failed(why) = &route {
+            return Err(Error::new(
+                ErrorKind::Invalid,
+                format!("router {}: {why}", self.name),
+            ));
+        }
+        if route == Route::Drop {
+            metrics::counter!("aqueduct_routing_dropped_total", "router" => self.name.to_string())
+                .increment(1);
+            return Ok(Vec::new());
+        }
+        let names = route.choose(event, &|name| self.load(name));
         if names.is_empty() {
             return Err(Error::new(
                 ErrorKind::Invalid,
@@ -156,16 +193,11 @@ impl RoutingProducer {
         Ok(targets)
     }
 
-    /// Chooses one of several: always the same one for a key, so that it keeps its order.
-    fn choose<'a>(&self, event: &Event, names: &'a [SmallStr]) -> Option<&'a SmallStr> {
-        if let Some(key) = event.key() {
-            let count = u64::try_from(names.len()).ok().filter(|count| *count > 0)?;
-            return names.get(usize::try_from(hash(key) % count).ok()?);
-        }
+    fn load(&self, name: &SmallStr) -> Load {
         let targets = self.targets.read().unwrap_or_else(PoisonError::into_inner);
-        names.iter().min_by_key(|name| {
-            let target = targets.get(*name);
-            target.map_or(0, |target| target.in_flight.load(Ordering::Relaxed))
+        let target = targets.get(name);
+        target.map_or_else(Load::default, |target| {
+            target.state.load(&self.client.0.runtime)
         })
     }
 
@@ -187,7 +219,7 @@ impl RoutingProducer {
         let mut targets = self.targets.write().unwrap_or_else(PoisonError::into_inner);
         let target = targets.entry(name.clone()).or_insert_with(|| Target {
             producer,
-            in_flight: Arc::default(),
+            state: Arc::default(),
         });
         Ok(target.clone())
     }
@@ -223,13 +255,6 @@ impl Drop for InFlight<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
-}
-
-/// Hashes with FNV-1a: equal in every process, so that a key has one target everywhere.
-fn hash(key: &str) -> u64 {
-    key.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    })
 }
 
 impl fmt::Debug for RoutingProducer {

@@ -21,7 +21,6 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use aqueduct_core::{Error, Result, SmallStr};
-use aqueduct_routing::Rules;
 
 #[doc(inline)]
 pub use aqueduct_core::{Capabilities, Capability, Claim, Claims, Limits};
@@ -30,6 +29,7 @@ pub use self::environment::Environment;
 pub(crate) use self::group::{GroupConfig, IdempotencyPlace, OnUnhandled};
 pub(crate) use self::layers::LayerConfigs;
 pub use self::reference::reference;
+pub(crate) use self::routes::RouteConfig;
 pub(crate) use self::secrets::Secrets;
 use self::section::Section;
 pub(crate) use self::target::{Target, TargetKind};
@@ -41,7 +41,7 @@ pub(crate) struct Config {
     pub(crate) client: ClientConfig,
     pub(crate) targets: BTreeMap<SmallStr, Target>,
     pub(crate) groups: BTreeMap<SmallStr, GroupConfig>,
-    pub(crate) routes: BTreeMap<SmallStr, Rules>,
+    pub(crate) routes: BTreeMap<SmallStr, RouteConfig>,
     pub(crate) layers: LayerConfigs,
     pub(crate) origins: Origins,
     pub(crate) secrets: Secrets,

@@ -15,6 +15,7 @@ pub fn reference() -> Vec<OptionTable> {
         OptionTable::new("groups.NAME", GROUP),
         OptionTable::new("layers.NAME", LAYERS),
         OptionTable::new("routes.NAME", ROUTES),
+        OptionTable::new("routes.NAME.rules", RULES),
     ]
 }
 
@@ -261,14 +262,63 @@ const ROUTES: &[OptionDoc] = &[
     OptionDoc::new(
         &["default"],
         "required",
-        "the streams of an event that matches no rule; `\"refuse\"` makes sending it an error",
+        "the streams of an event that matches no rule; `\"refuse\"` makes sending it an error, `\"drop\"` sends it nowhere",
+    ),
+    OptionDoc::new(
+        &["rules"],
+        "none",
+        "rules with conditions, `[[routes.NAME.rules]]`, before those by pattern and in their order",
+    ),
+    OptionDoc::new(
+        &["match"],
+        "`\"first\"`",
+        "which of `rules` counts for an event: the `\"first\"` that holds, or `\"all\"` of them",
     ),
     OptionDoc::new(
         &["attributes.NAME"],
         "none",
         "rules on an attribute; attributes come before everything else, in alphabetical order",
     ),
-    OptionDoc::new(&["key"], "none", "rules on the key; before `type`"),
+    OptionDoc::new(&["key"], "none", "rules on the key; before `subject`"),
+    OptionDoc::new(&["subject"], "none", "rules on the subject; before `type`"),
     OptionDoc::new(&["type"], "none", "rules on the type; before `source`"),
     OptionDoc::new(&["source"], "none", "rules on the source"),
+];
+
+const RULES: &[OptionDoc] = &[
+    OptionDoc::new(
+        &["to"],
+        "required, or `weights`",
+        "a stream, a list of streams that all get the event, `\"drop\"` or `\"refuse\"`",
+    ),
+    OptionDoc::new(
+        &["balance"],
+        "all of `to`",
+        "sends to one of `to`: `\"key\"` keeps the order of a key, `\"least-in-flight\"` and `\"round-robin\"` do not",
+    ),
+    OptionDoc::new(
+        &["weights.STREAM"],
+        "none",
+        "instead of `to`: one of these streams, as often as its weight says; keys do not keep their order",
+    ),
+    OptionDoc::new(
+        &["type", "source", "subject", "key", "attributes.NAME"],
+        "anything",
+        "patterns that the event must match, each of them",
+    ),
+    OptionDoc::new(
+        &["older_than"],
+        "none",
+        "holds for events whose own time lies further back",
+    ),
+    OptionDoc::new(
+        &["from", "until"],
+        "none",
+        "a window of the event's own time, RFC 3339; `until` is not in it",
+    ),
+    OptionDoc::new(
+        &["when"],
+        "none",
+        "an expression in the Common Expression Language, such as `data.total > 100`; feature `cel`",
+    ),
 ];

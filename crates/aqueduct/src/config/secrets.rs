@@ -57,6 +57,11 @@ impl Secrets {
                 Node::Leaf(leaf) => self.add(leaf, environment),
                 Node::List(leaves, _) => leaves.iter().for_each(|leaf| self.add(leaf, environment)),
                 Node::Table(inner) => self.visit(inner, environment),
+                Node::Tables(tables) => {
+                    tables
+                        .iter()
+                        .for_each(|inner| self.visit(inner, environment));
+                }
             }
         }
     }

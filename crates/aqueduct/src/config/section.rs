@@ -156,6 +156,32 @@ impl Section {
         Self::new(place, table, &self.environment)
     }
 
+    /// Adds a key that was read elsewhere to those that are valid.
+    pub(crate) fn add_known(&mut self, name: &'static str) {
+        self.known.push(name);
+    }
+
+    /// Returns where it stands.
+    pub(crate) fn place(&self) -> &str {
+        &self.place
+    }
+
+    /// Returns every single value, for tables whose keys are names.
+    pub(crate) fn into_values(self) -> Result<BTreeMap<SmallStr, Value>> {
+        if let Some((name, node)) = self.rest.iter().next() {
+            return Err(Error::config(format!(
+                "{}.{name}: expected a single value, found {}",
+                self.place,
+                node.describe()
+            )));
+        }
+        let read = |(name, leaf): (SmallStr, Leaf)| {
+            let value = read_leaf(&self.place, &name, &leaf, &self.environment)?;
+            Ok((name, value))
+        };
+        self.leaves.clone().into_iter().map(read).collect()
+    }
+
     /// Returns the error for a value that was read and cannot be used.
     pub(crate) fn refuse(&self, name: &str, why: impl fmt::Display) -> Error {
         self.options.refuse(name, why)

@@ -21,6 +21,8 @@ pub(crate) enum Node {
     Leaf(Leaf),
     List(Vec<Leaf>, Origin),
     Table(Table),
+    /// An array of tables, in order.
+    Tables(Vec<Table>),
 }
 
 /// One value as written.
@@ -41,6 +43,7 @@ impl Node {
             Self::Leaf(_) => "a single value",
             Self::List(..) => "a list",
             Self::Table(_) => "a table",
+            Self::Tables(_) => "a list of tables",
         }
     }
 }
@@ -144,6 +147,11 @@ fn collect_origins(prefix: &str, table: &Table, into: &mut BTreeMap<String, Stri
                 into.insert(key, origin.to_string());
             }
             Node::Table(inner) => collect_origins(&key, inner, into),
+            Node::Tables(tables) => {
+                for (at, inner) in tables.iter().enumerate() {
+                    collect_origins(&format!("{key}.{}", at + 1), inner, into);
+                }
+            }
         }
     }
 }
@@ -165,6 +173,17 @@ fn read_node(
 ) -> Result<Node> {
     match value.get_ref() {
         DeValue::Table(table) => read_table(table, place).map(Node::Table),
+        DeValue::Array(items) if items.iter().any(|item| item.get_ref().is_table()) => items
+            .iter()
+            .map(|item| match item.get_ref() {
+                DeValue::Table(table) => read_table(table, place),
+                _ => Err(Error::config(format!(
+                    "{}: {name}: a list holds tables or single values, not both",
+                    place(item.span())
+                ))),
+            })
+            .collect::<Result<_>>()
+            .map(Node::Tables),
         DeValue::Array(items) => items
             .iter()
             .map(|item| match read_node(name, item, place)? {

@@ -18,6 +18,7 @@ mod open_files;
 mod reference;
 mod references;
 mod routing;
+mod routing_rules;
 mod running;
 mod secrets;
 mod shop;

@@ -55,12 +55,15 @@ fn assert_generated(package: &str, tables: &[OptionTable]) {
 async fn every_key_of_the_configuration_is_documented() {
     let group = "[streams.a]\nurl = \"memory:\"\n[groups.b]\nstream = \"a\"\nnope = 1";
     let producer = "[streams.a]\nurl = \"memory:\"\nproducer = { nope = 1 }";
+    let rule = "[streams.a]\nurl = \"memory:\"\n[routes.r]\ndefault = \"refuse\"\n\
+                [[routes.r.rules]]\nto = \"a\"\nnope = 1";
     for (title, toml) in [
         ("client", "[client]\nnope = 1"),
         ("streams.NAME.producer", producer),
         ("groups.NAME", group),
         ("layers.NAME", "[layers.nope]"),
         ("routes.NAME", "[routes.r]\ndefault = \"refuse\"\nnope = 1"),
+        ("routes.NAME.rules", rule),
     ] {
         assert_eq!(documented(title), valid(toml).await, "{title}");
     }

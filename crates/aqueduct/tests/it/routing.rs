@@ -218,7 +218,7 @@ async fn routes_that_cannot_be_meant_are_refused() {
             "default = \"orders\"\nkind = { a = \"orders\" }",
             &[
                 "routes.r.kind: no such option",
-                "attributes, default, key, source, type",
+                "attributes, default, key, match, rules, source, subject, type",
             ],
         ),
         (

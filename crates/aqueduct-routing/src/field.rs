@@ -1,0 +1,50 @@
+use std::borrow::Cow;
+use std::fmt;
+
+use aqueduct_core::{Event, SmallStr};
+
+/// The field of an event that a rule looks at, the most specific first.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Field {
+    /// The attribute of that name, by its canonical text.
+    Attribute(SmallStr),
+    /// The key. An event without one matches no pattern.
+    Key,
+    /// The subject. An event without one matches no pattern.
+    Subject,
+    /// The type.
+    Type,
+    /// The source.
+    Source,
+}
+
+impl Field {
+    pub(crate) fn text<'a>(&self, event: &'a Event) -> Option<Cow<'a, str>> {
+        match self {
+            Self::Attribute(name) => {
+                let value = event.attributes().get(name)?;
+                Some(match value.as_str() {
+                    Some(text) => text.into(),
+                    None => value.to_string().into(),
+                })
+            }
+            Self::Key => event.key().map(Cow::Borrowed),
+            Self::Subject => event.subject().map(Cow::Borrowed),
+            Self::Type => Some(event.kind().into()),
+            Self::Source => Some(event.source().into()),
+        }
+    }
+}
+
+impl fmt::Display for Field {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Attribute(name) => write!(f, "attributes.{name}"),
+            Self::Key => f.write_str("key"),
+            Self::Subject => f.write_str("subject"),
+            Self::Type => f.write_str("type"),
+            Self::Source => f.write_str("source"),
+        }
+    }
+}
