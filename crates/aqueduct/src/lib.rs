@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod client;
+mod pipeline;
 
 pub mod admin;
 pub mod backend;
@@ -55,6 +56,8 @@ pub use self::dead_letter::{DeadLetter, DeadLetterQuery, DeadLetterStore};
 pub use self::error::{Effect, Error, ErrorKind, Result, Retry};
 #[doc(inline)]
 pub use self::event::{Event, GroupName, SmallStr, StreamName, Timestamp};
+#[doc(inline)]
+pub use self::pipeline::Pipeline;
 #[doc(inline)]
 pub use self::producer::{PartialFailure, Pending, Producer, Receipt};
 #[doc(inline)]

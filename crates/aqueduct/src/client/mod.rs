@@ -8,6 +8,7 @@ mod group;
 mod layers;
 mod lazy;
 mod merged;
+mod pipelines;
 mod reader;
 mod references;
 mod resource;
@@ -28,8 +29,9 @@ pub use self::consumer::Consumer;
 use self::layers::Layers;
 pub use self::reader::{ReadEvent, Reader};
 use self::resource::NamedResource;
+pub(crate) use self::router::is_of_the_event;
 pub use self::router::{Routed, RoutingProducer};
-use crate::config::{Config, GroupConfig, TargetKind, list};
+use crate::config::{Config, GroupConfig, PipelineConfig, TargetKind, list};
 use crate::worker::Worker;
 
 /// The entry point of an application to its streams, by the names of its configuration.
@@ -125,6 +127,9 @@ impl Client {
         for group in self.0.config.groups.values() {
             errors.extend(self.check_group(group));
         }
+        for pipeline in self.0.config.pipelines.values() {
+            errors.extend(self.check_pipeline(pipeline));
+        }
         check::together(errors)
     }
 
@@ -208,6 +213,11 @@ impl Client {
         self.0.config.groups.keys().map(SmallStr::as_str)
     }
 
+    /// Returns the names of the pipelines, in alphabetical order.
+    pub fn pipelines(&self) -> impl Iterator<Item = &str> {
+        self.0.config.pipelines.keys().map(SmallStr::as_str)
+    }
+
     /// Returns the runtime: time, tasks and randomness.
     pub fn runtime(&self) -> &Runtime {
         &self.0.runtime
@@ -248,6 +258,16 @@ impl Client {
                     list(&names)
                 ))
             })
+    }
+
+    pub(crate) fn pipeline_config(&self, name: &str) -> Result<&PipelineConfig> {
+        let pipelines = &self.0.config.pipelines;
+        pipelines.get(name).ok_or_else(|| {
+            Error::config(format!(
+                "no pipeline `{name}` is declared; declared: {}",
+                list(pipelines.keys())
+            ))
+        })
     }
 
     fn group(&self, name: &str) -> Result<&GroupConfig> {

@@ -1,15 +1,33 @@
 use std::collections::BTreeSet;
 
-use aqueduct_core::{Capability, Claim, Error, Identity, Resource};
+use aqueduct_core::{Capability, Claim, Error, Identity, Resource, SmallStr};
 
 use super::Client;
 use crate::config::{GroupConfig, IdempotencyPlace};
 
-/// A group's stream and the place of its dead letters, if these become events there.
-struct Edge<'a> {
-    group: &'a GroupConfig,
-    from: Identity,
-    to: Identity,
+/// A place that events are read from and another one that they are sent to.
+pub(super) struct Edge<'a> {
+    /// The group or pipeline that moves them.
+    pub(super) name: &'a SmallStr,
+    pub(super) from: Identity,
+    pub(super) to: Identity,
+}
+
+/// Returns the edge that brings events back to a place from which `name` reads.
+pub(super) fn edge_back<'a>(edges: &'a [Edge<'a>], name: &str) -> Option<&'a Edge<'a>> {
+    for start in edges.iter().filter(|edge| edge.name == name) {
+        let mut reached = vec![start];
+        let mut seen = BTreeSet::new();
+        while let Some(edge) = reached.pop() {
+            if edge.to.may_be(&start.from) {
+                return Some(edge);
+            }
+            if seen.insert(edge.name) {
+                reached.extend(edges.iter().filter(|next| next.from.may_be(&edge.to)));
+            }
+        }
+    }
+    None
 }
 
 impl Client {
@@ -93,34 +111,23 @@ impl Client {
     /// Returns the error of dead letters that would return to the group as events of its stream.
     fn dead_letters_in_a_circle(&self, group: &GroupConfig) -> Option<Error> {
         let edges = self.dead_letter_edges();
-        let own = edges.iter().filter(|edge| edge.group.name == group.name);
-        for start in own {
-            let mut reached = vec![start];
-            let mut seen = BTreeSet::new();
-            while let Some(edge) = reached.pop() {
-                if edge.to.may_be(&start.from) {
-                    let said = match edge.group.name == group.name {
-                        true => "it is the group's own stream: each dead letter would be received as an \
-                             event and fail again"
-                            .to_owned(),
-                        false => format!(
-                            "group {} reads it and puts its dead letters back into this group's \
-                             stream: they would circle for ever",
-                            edge.group.name
-                        ),
-                    };
-                    return Some(Error::config(format!(
-                        "groups.{}.dead_letters: {said}; name another stream or a store",
-                        group.name
-                    )));
-                }
-                if seen.insert(edge.group.name.clone()) {
-                    let next = edges.iter().filter(|next| next.from.may_be(&edge.to));
-                    reached.extend(next);
-                }
+        let back = edge_back(&edges, &group.name)?;
+        let said = match *back.name == group.name {
+            true => {
+                "it is the group's own stream: each dead letter would be received as an event and \
+                     fail again"
+                    .to_owned()
             }
-        }
-        None
+            false => format!(
+                "group {} reads it and puts its dead letters back into this group's stream: they would \
+                 circle for ever",
+                back.name
+            ),
+        };
+        Some(Error::config(format!(
+            "groups.{}.dead_letters: {said}; name another stream or a store",
+            group.name
+        )))
     }
 
     fn dead_letter_edges(&self) -> Vec<Edge<'_>> {
@@ -135,7 +142,7 @@ impl Client {
             }
             for stream in group.streams.iter().filter_map(|it| self.resource(it).ok()) {
                 edges.push(Edge {
-                    group,
+                    name: &group.name,
                     from: stream.get().identity(),
                     to: target.get().identity(),
                 });

@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use aqueduct_core::{
-    Effect, Error, ErrorKind, Event, Load, Receipt, Result, Retry, Route, Router, Runtime, SmallStr,
+    Effect, Error, ErrorKind, Event, Load, Receipt, Result, Route, Router, Runtime, SmallStr,
 };
 use futures::future::join_all;
 
@@ -88,11 +88,17 @@ impl TargetState {
     fn sent(&self, sent: &Result<Receipt>, runtime: &Runtime) {
         let until = match sent {
             Ok(_) => 0,
-            Err(error) if error.retry() == Retry::Never => return,
+            Err(error) if is_of_the_event(error) => return,
             Err(_) => millis(runtime) + FAILING.as_millis() as u64,
         };
         self.failing_until.store(until, Ordering::Relaxed);
     }
+}
+
+/// Whether a stream refused the event for its own sake: another attempt cannot help, and other events
+/// may pass.
+pub(crate) fn is_of_the_event(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Invalid | ErrorKind::TooLarge)
 }
 
 fn millis(runtime: &Runtime) -> u64 {
@@ -100,7 +106,7 @@ fn millis(runtime: &Runtime) -> u64 {
 }
 
 impl RoutingProducer {
-    pub(super) fn new(client: Client, name: SmallStr, router: Arc<dyn Router>) -> Self {
+    pub(crate) fn new(client: Client, name: SmallStr, router: Arc<dyn Router>) -> Self {
         Self {
             client,
             name,
@@ -110,7 +116,7 @@ impl RoutingProducer {
     }
 
     /// Opens the streams that the rules name, so that one that is missing is found here.
-    pub(super) async fn open<'a>(&self, streams: impl Iterator<Item = &'a SmallStr>) -> Result<()> {
+    pub(crate) async fn open<'a>(&self, streams: impl Iterator<Item = &'a SmallStr>) -> Result<()> {
         for stream in streams {
             self.target(stream).await?;
         }
@@ -127,19 +133,10 @@ impl RoutingProducer {
     /// streams have stored the event, its effect is `Unknown`: sending the event again stores it
     /// there twice.
     pub async fn send(&self, event: Event) -> Result<Vec<Routed>> {
-        let targets = self.targets_of(&event).await?;
-        let sends = targets.into_iter().map(|(stream, target)| {
-            let event = event.clone();
-            async move {
-                let _in_flight = InFlight::new(&target.state.in_flight);
-                let sent = target.producer.send(event).await;
-                target.state.sent(&sent, &self.client.0.runtime);
-                (stream, sent)
-            }
-        });
+        let streams = self.choose(&event)?;
         let mut stored = Vec::new();
         let mut failed = None;
-        for (stream, sent) in join_all(sends).await {
+        for (stream, sent) in self.send_to(&event, &streams).await? {
             match sent {
                 Ok(receipt) => stored.push(Routed { stream, receipt }),
                 Err(error) => {
@@ -158,8 +155,36 @@ impl RoutingProducer {
         &self.name
     }
 
-    /// Returns the open streams for an event, in the route's order.
-    async fn targets_of(&self, event: &Event) -> Result<Vec<(SmallStr, Target)>> {
+    /// Sends an event to each of `streams` and returns what became of it there.
+    ///
+    /// # Errors
+    /// `Config` if a stream is not declared, errors of opening it: nothing is sent then.
+    pub(crate) async fn send_to(
+        &self,
+        event: &Event,
+        streams: &[SmallStr],
+    ) -> Result<Vec<(SmallStr, Result<Receipt>)>> {
+        let mut targets = Vec::with_capacity(streams.len());
+        for stream in streams {
+            targets.push((stream.clone(), self.target(stream).await?));
+        }
+        let sends = targets.into_iter().map(|(stream, target)| {
+            let event = event.clone();
+            async move {
+                let _in_flight = InFlight::new(&target.state.in_flight);
+                let sent = target.producer.send(event).await;
+                target.state.sent(&sent, &self.client.0.runtime);
+                (stream, sent)
+            }
+        });
+        Ok(join_all(sends).await)
+    }
+
+    /// Decides which streams get an event, in the route's order. Empty if it is dropped on purpose.
+    ///
+    /// # Errors
+    /// `Invalid` if the router names no stream, or cannot tell.
+    pub(crate) fn choose(&self, event: &Event) -> Result<Vec<SmallStr>> {
         let route = self.router.route(event);
         if let Route::Failed(why) = &route {
             return Err(Error::new(
@@ -185,12 +210,7 @@ impl RoutingProducer {
                 ),
             ));
         }
-        let mut targets = Vec::with_capacity(names.len());
-        for name in names {
-            let target = self.target(&name).await?;
-            targets.push((name, target));
-        }
-        Ok(targets)
+        Ok(names)
     }
 
     fn load(&self, name: &SmallStr) -> Load {

@@ -10,6 +10,7 @@ mod expand;
 mod group;
 mod layers;
 mod mask;
+mod pipelines;
 mod reference;
 mod routes;
 mod secrets;
@@ -28,6 +29,7 @@ pub use aqueduct_core::{Capabilities, Capability, Claim, Claims, Limits};
 pub use self::environment::Environment;
 pub(crate) use self::group::{GroupConfig, IdempotencyPlace, OnUnhandled};
 pub(crate) use self::layers::LayerConfigs;
+pub(crate) use self::pipelines::{PipelineConfig, PipelineTargets};
 pub use self::reference::reference;
 pub(crate) use self::routes::RouteConfig;
 pub(crate) use self::secrets::Secrets;
@@ -42,6 +44,7 @@ pub(crate) struct Config {
     pub(crate) targets: BTreeMap<SmallStr, Target>,
     pub(crate) groups: BTreeMap<SmallStr, GroupConfig>,
     pub(crate) routes: BTreeMap<SmallStr, RouteConfig>,
+    pub(crate) pipelines: BTreeMap<SmallStr, PipelineConfig>,
     pub(crate) layers: LayerConfigs,
     pub(crate) origins: Origins,
     pub(crate) secrets: Secrets,
@@ -125,6 +128,7 @@ impl Config {
         let stores = take_table(&mut root, "stores")?;
         let groups = take_table(&mut root, "groups")?;
         let layers = take_table(&mut root, "layers")?;
+        let pipelines = take_table(&mut root, "pipelines")?;
         let routes = take_table(&mut root, "routes")?;
         if let Some(name) = root.keys().next() {
             return Err(Error::config(format!(
@@ -169,11 +173,25 @@ impl Config {
                 Ok((name, rules))
             })
             .collect::<Result<_>>()?;
+        let declared = pipelines::Declared {
+            groups: &read,
+            targets: &targets,
+            environment,
+        };
+        let pipelines = pipelines
+            .into_iter()
+            .map(|(name, node)| {
+                let table = as_table(&format!("pipelines.{name}"), node)?;
+                let pipeline = pipelines::read(&name, table, declared)?;
+                Ok((name, pipeline))
+            })
+            .collect::<Result<_>>()?;
         Ok(Self {
             client,
             targets,
             groups: read,
             routes,
+            pipelines,
             layers,
             origins: Origins::default(),
             secrets: Secrets::default(),
@@ -217,7 +235,15 @@ impl Origins {
 }
 
 /// The tables of a configuration.
-const TABLES: [&str; 6] = ["client", "groups", "layers", "routes", "stores", "streams"];
+const TABLES: [&str; 7] = [
+    "client",
+    "groups",
+    "layers",
+    "pipelines",
+    "routes",
+    "stores",
+    "streams",
+];
 
 /// Refuses a source that CloudEvents does not allow: it must be a URI reference, so an empty one or
 /// one with spaces identifies nothing.

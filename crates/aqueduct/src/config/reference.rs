@@ -16,6 +16,7 @@ pub fn reference() -> Vec<OptionTable> {
         OptionTable::new("layers.NAME", LAYERS),
         OptionTable::new("routes.NAME", ROUTES),
         OptionTable::new("routes.NAME.rules", RULES),
+        OptionTable::new("pipelines.NAME", PIPELINES),
     ]
 }
 
@@ -320,5 +321,33 @@ const RULES: &[OptionDoc] = &[
         &["when"],
         "none",
         "an expression in the Common Expression Language, such as `data.total > 100`; feature `cel`",
+    ),
+];
+
+const PIPELINES: &[OptionDoc] = &[
+    OptionDoc::new(
+        &["group"],
+        "required",
+        "the group whose events the pipeline takes; its attempts, dead letters and concurrency are the pipeline's",
+    ),
+    OptionDoc::new(
+        &["filter"],
+        "every event",
+        "an expression in the Common Expression Language; events for which it is false are acknowledged. Feature `cel`",
+    ),
+    OptionDoc::new(
+        &["set.subject", "set.key", "set.attributes.NAME"],
+        "unchanged",
+        "set on each event before it is routed; id and source stay, so that targets know a copy",
+    ),
+    OptionDoc::new(
+        &["to"],
+        "required, or `route`",
+        "a stream, or a list of streams that all get the event",
+    ),
+    OptionDoc::new(
+        &["route"],
+        "required, or `to`",
+        "one of `[routes]`, or a router in code; an event that it refuses is rejected",
     ),
 ];

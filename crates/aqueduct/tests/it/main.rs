@@ -15,6 +15,7 @@ mod innocents;
 mod layers;
 #[cfg(all(unix, feature = "sqlite"))]
 mod open_files;
+mod pipelines;
 mod reference;
 mod references;
 mod routing;

@@ -55,6 +55,8 @@ fn assert_generated(package: &str, tables: &[OptionTable]) {
 async fn every_key_of_the_configuration_is_documented() {
     let group = "[streams.a]\nurl = \"memory:\"\n[groups.b]\nstream = \"a\"\nnope = 1";
     let producer = "[streams.a]\nurl = \"memory:\"\nproducer = { nope = 1 }";
+    let pipeline = "[streams.a]\nurl = \"memory:\"\n[groups.g]\nstream = \"a\"\non_reject = \"stop\"\n\
+                    [pipelines.p]\ngroup = \"g\"\nto = \"a\"\nnope = 1";
     let rule = "[streams.a]\nurl = \"memory:\"\n[routes.r]\ndefault = \"refuse\"\n\
                 [[routes.r.rules]]\nto = \"a\"\nnope = 1";
     for (title, toml) in [
@@ -64,6 +66,7 @@ async fn every_key_of_the_configuration_is_documented() {
         ("layers.NAME", "[layers.nope]"),
         ("routes.NAME", "[routes.r]\ndefault = \"refuse\"\nnope = 1"),
         ("routes.NAME.rules", rule),
+        ("pipelines.NAME", pipeline),
     ] {
         assert_eq!(documented(title), valid(toml).await, "{title}");
     }

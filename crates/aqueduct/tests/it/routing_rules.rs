@@ -14,7 +14,7 @@ url = "memory:"
 [streams.b]
 url = "memory:"
 [streams.c]
-url = "memory:?max_event_bytes=1KiB"
+url = "memory:"
 [streams.rest]
 url = "memory:"
 "#;

@@ -7,6 +7,7 @@ use aqueduct_core::{Error, Event, Result, Router, Runtime, SmallStr};
 use aqueduct_routing::{Field, Matching, RouterExt, Rules, Targets};
 
 use self::rule::RuleConfig;
+pub(super) use self::rule::read_expression;
 use super::section::{Value, read_leaf};
 use super::target::{Target, TargetKind};
 use super::tree::{Node, Table};
@@ -134,6 +135,21 @@ pub(super) fn read(
     })
 }
 
+/// Reads the streams of a pipeline.
+pub(super) fn read_targets(
+    place: &str,
+    key: &str,
+    node: Node,
+    targets: &BTreeMap<SmallStr, Target>,
+    environment: &Environment,
+) -> Result<Targets> {
+    let reader = Reader {
+        targets,
+        environment,
+    };
+    reader.streams(place, key, node).map(Targets::All)
+}
+
 /// Returns the field of that name, but for attributes.
 fn field(name: &str) -> Option<Field> {
     match name {
@@ -230,7 +246,7 @@ impl Reader<'_> {
 }
 
 /// The field of an attribute, whose name must be one that an event can have.
-fn attribute(place: &str, name: SmallStr) -> Result<Field> {
+pub(super) fn attribute(place: &str, name: SmallStr) -> Result<Field> {
     let probe = Event::new("probe").with_attribute(name.clone(), true);
     match probe {
         Ok(_) => Ok(Field::Attribute(name)),

@@ -73,7 +73,7 @@ pub(super) fn read(place: &str, mut table: Table, reader: &Reader<'_>) -> Result
     }
     let older_than = section.duration("older_than")?;
     let window = read_window(&mut section)?;
-    let when = read_when(&mut section)?;
+    let when = read_expression(&mut section, "when")?;
     let targets = read_targets(place, to, &mut section, reader)?;
     section.finish()?;
     Ok(RuleConfig {
@@ -107,23 +107,30 @@ fn read_window(section: &mut Section) -> Result<Option<(Timestamp, Timestamp)>> 
     }
 }
 
+/// Reads an expression in the Common Expression Language.
 #[cfg(feature = "cel")]
-fn read_when(section: &mut Section) -> Result<Option<Condition>> {
-    let Some(text) = section.text("when")? else {
+pub(in super::super) fn read_expression(
+    section: &mut Section,
+    name: &'static str,
+) -> Result<Option<Condition>> {
+    let Some(text) = section.text(name)? else {
         return Ok(None);
     };
     let condition = Condition::cel(&text);
     condition
         .map(Some)
-        .map_err(|error| section.refuse("when", error.message()))
+        .map_err(|error| section.refuse(name, error.message()))
 }
 
 #[cfg(not(feature = "cel"))]
-fn read_when(section: &mut Section) -> Result<Option<Condition>> {
-    match section.text("when")? {
+pub(in super::super) fn read_expression(
+    section: &mut Section,
+    name: &'static str,
+) -> Result<Option<Condition>> {
+    match section.text(name)? {
         None => Ok(None),
         Some(_) => Err(section.refuse(
-            "when",
+            name,
             "expressions need the feature `cel` of the crate `aqueduct`, which is off",
         )),
     }
