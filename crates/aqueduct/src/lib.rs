@@ -2,6 +2,7 @@
 
 mod client;
 mod pipeline;
+mod request;
 
 pub mod admin;
 pub mod backend;
@@ -60,6 +61,8 @@ pub use self::event::{Event, GroupName, SmallStr, StreamName, Timestamp};
 pub use self::pipeline::Pipeline;
 #[doc(inline)]
 pub use self::producer::{PartialFailure, Pending, Producer, Receipt};
+#[doc(inline)]
+pub use self::request::Requester;
 #[doc(inline)]
 pub use self::router::{Route, Router, RoutingProducer};
 #[doc(inline)]

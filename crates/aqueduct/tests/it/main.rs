@@ -18,6 +18,7 @@ mod open_files;
 mod pipelines;
 mod reference;
 mod references;
+mod requests;
 mod routing;
 mod routing_rules;
 mod running;
