@@ -1,8 +1,8 @@
 use std::sync::Arc;
 
 use aqueduct_core::{
-    Admin, Claims, DeadLetterStore, IdempotencyStore, LeaseStore, Producer, Resource, Result,
-    Runtime, Source, StreamName,
+    Admin, Claims, DeadLetterStore, Error, IdempotencyStore, Identity, LeaseStore, Producer,
+    Resource, Result, Runtime, SharedSettings, Source, StreamName,
 };
 use async_trait::async_trait;
 
@@ -16,6 +16,7 @@ pub struct Together {
     pub keeper: Arc<dyn Resource>,
 }
 
+#[deny(clippy::missing_trait_methods)]
 #[async_trait]
 impl Resource for Together {
     fn describe(&self) -> String {
@@ -28,6 +29,22 @@ impl Resource for Together {
 
     fn claims(&self) -> Claims {
         self.stream.claims()
+    }
+
+    fn identity(&self) -> Identity {
+        self.stream.identity()
+    }
+
+    fn dead_letters_are_events(&self) -> bool {
+        self.stream.dead_letters_are_events()
+    }
+
+    fn leases_are_exclusive(&self) -> bool {
+        self.keeper.leases_are_exclusive()
+    }
+
+    fn shared_settings(&self) -> Option<SharedSettings> {
+        self.stream.shared_settings()
     }
 
     async fn producer(&self, runtime: &Runtime) -> Result<Arc<dyn Producer>> {
@@ -57,5 +74,9 @@ impl Resource for Together {
     async fn close(&self) -> Result<()> {
         let (stream, keeper) = futures::join!(self.stream.close(), self.keeper.close());
         stream.and(keeper)
+    }
+
+    fn does_not_offer(&self, what: &str) -> Error {
+        self.stream.does_not_offer(what)
     }
 }

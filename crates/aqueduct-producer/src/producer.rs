@@ -286,6 +286,7 @@ impl Producer {
 
 /// Each call is sent like `send_all`, including retries, so that this type can be used wherever
 /// the contract's producer is expected.
+#[deny(clippy::missing_trait_methods)]
 #[async_trait]
 impl aqueduct_core::Producer for Producer {
     async fn send_batch(&self, events: &[Event]) -> SendReport {

@@ -14,6 +14,15 @@ const BELOW_PROVIDERS: [&str; 2] = ["aqueduct-core", "aqueduct-queue"];
 /// The glue of a vendor that several providers share.
 const GLUE: [&str; 1] = ["aqueduct-aws"];
 
+/// The test binary of a crate: each more is linked, and runs after the others.
+const TESTS: &str = "it";
+
+/// Test binaries that need a process of their own.
+const OWN_PROCESS: [(&str, &str); 1] = [
+    // A signal goes to the whole process.
+    ("aqueduct", "signals"),
+];
+
 /// Fails if a rule is broken, and lists all places.
 pub(crate) fn run() -> Result<(), String> {
     let members = members()?;
@@ -22,6 +31,7 @@ pub(crate) fn run() -> Result<(), String> {
         let source = member.folder.join("src");
         if member.name.starts_with("aqueduct") {
             broken.extend(contents(&member.name, &source));
+            broken.extend(binaries(member));
         }
         if is_provider(member) {
             broken.extend(files(&member.name, &source));
@@ -70,6 +80,26 @@ fn contents(name: &str, source: &Path) -> Vec<String> {
     let defined = top.iter().filter(|line| !listed(line));
     broken.extend(defined.map(|line| format!("{name}: lib.rs is for modules and names: `{line}`")));
     broken
+}
+
+/// Checks that a crate has one test binary, `tests/it`, besides those that need their own process.
+fn binaries(member: &Member) -> Vec<String> {
+    let excepted = |test: &str| {
+        let mut known = OWN_PROCESS.iter();
+        known.any(|(name, binary)| *name == member.name && *binary == test)
+    };
+    let further = member
+        .tests
+        .iter()
+        .filter(|it| *it != TESTS && !excepted(it));
+    further
+        .map(|test| {
+            format!(
+                "{}: test binary `{test}`: move it to tests/{TESTS} (tests that need their own process are listed in xtask/src/structure.rs)",
+                member.name
+            )
+        })
+        .collect()
 }
 
 /// Checks that each job of a provider is in the file of its name, and the files that all have.
@@ -170,6 +200,22 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         write(folder.path(), "lib.rs", &"mod a;\n".repeat(61));
         assert!(!contents("aqueduct-x", folder.path()).is_empty());
+    }
+
+    #[test]
+    fn a_second_test_binary_is_found() {
+        let member = |tests: &[&str]| Member {
+            name: "aqueduct".into(),
+            folder: Default::default(),
+            publish: true,
+            features: Vec::new(),
+            dependencies: Vec::new(),
+            tests: tests.iter().map(|it| it.to_string()).collect(),
+        };
+        assert!(binaries(&member(&["it", "signals"])).is_empty());
+        let broken = binaries(&member(&["it", "cases"]));
+        assert_eq!(broken.len(), 1, "{broken:?}");
+        assert!(broken[0].contains("`cases`"), "{broken:?}");
     }
 
     #[test]

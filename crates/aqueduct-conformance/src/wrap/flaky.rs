@@ -51,6 +51,7 @@ impl Flaky {
     }
 }
 
+#[deny(clippy::missing_trait_methods)]
 #[async_trait]
 impl Producer for Flaky {
     async fn send_batch(&self, events: &[Event]) -> SendReport {

@@ -34,6 +34,7 @@ impl Gated {
     }
 }
 
+#[deny(clippy::missing_trait_methods)]
 #[async_trait]
 impl Producer for Gated {
     async fn send_batch(&self, events: &[Event]) -> SendReport {

@@ -72,6 +72,7 @@ impl LinedLeases {
     }
 }
 
+#[deny(clippy::missing_trait_methods)]
 #[async_trait]
 impl LeaseStore for LinedLeases {
     async fn list(&self, key: &GroupKey, known: &[Lease]) -> Result<Vec<Lease>> {

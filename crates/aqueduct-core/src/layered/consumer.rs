@@ -148,6 +148,7 @@ impl LayeredConsumer {
     }
 }
 
+#[deny(clippy::missing_trait_methods)]
 #[async_trait]
 impl Consumer for LayeredConsumer {
     async fn receive_batch(&self, max: usize) -> Result<Vec<Delivery>> {

@@ -23,6 +23,7 @@ impl ProducerDeadLetters {
     }
 }
 
+#[deny(clippy::missing_trait_methods)]
 #[async_trait]
 impl DeadLetterQueue for ProducerDeadLetters {
     async fn put(&self, dead_letters: &[DeadLetter]) -> Vec<Result<()>> {

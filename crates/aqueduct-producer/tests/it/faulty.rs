@@ -160,6 +160,7 @@ impl Drop for Ending<'_> {
     }
 }
 
+#[deny(clippy::missing_trait_methods)]
 #[async_trait]
 impl Producer for Faulty {
     async fn send_batch(&self, events: &[Event]) -> SendReport {

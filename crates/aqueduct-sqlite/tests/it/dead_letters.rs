@@ -241,6 +241,7 @@ struct FailsAgain {
 }
 
 #[async_trait::async_trait]
+#[deny(clippy::missing_trait_methods)]
 impl Producer for FailsAgain {
     async fn send_batch(&self, events: &[Event]) -> SendReport {
         put(&*self.dead_letters, std::slice::from_ref(&self.dead_letter)).await;

@@ -15,6 +15,7 @@ struct Flaky {
     calls: AtomicUsize,
 }
 
+#[deny(clippy::missing_trait_methods)]
 #[async_trait]
 impl Producer for Flaky {
     async fn send_batch(&self, events: &[Event]) -> SendReport {

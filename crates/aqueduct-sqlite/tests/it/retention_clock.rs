@@ -27,6 +27,7 @@ struct Skewed {
     inner: Runtime,
 }
 
+#[deny(clippy::missing_trait_methods)]
 impl Platform for Skewed {
     fn now(&self) -> Instant {
         self.clock.now()

@@ -78,6 +78,7 @@ impl Merged {
     }
 }
 
+#[deny(clippy::missing_trait_methods)]
 #[async_trait]
 impl Consumer for Merged {
     async fn receive_batch(&self, max: usize) -> Result<Vec<Delivery>> {

@@ -1,12 +1,10 @@
 //! The memory backend passes everything that it claims.
 
-mod common;
-
 use aqueduct_conformance::{Options, run};
 use aqueduct_runtime::Simulation;
 
-use self::common::Memory;
-use self::common::tokens::Tokens;
+use crate::common::Memory;
+use crate::common::tokens::Tokens;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn memory_passes_what_it_claims() {

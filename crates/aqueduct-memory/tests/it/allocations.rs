@@ -1,16 +1,7 @@
 //! The fast path allocates per batch, not per event.
-#![allow(clippy::unwrap_used)]
 
-mod common;
-
-use std::alloc::System;
-
+use crate::common::{Bench, event};
 use aqueduct_core::{Event, ReadFrom};
-use common::{Bench, event};
-use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
-
-#[global_allocator]
-static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 #[test]
 fn sending_and_reading_a_batch_allocates_a_few_times() {
@@ -30,12 +21,10 @@ fn sending_and_reading_a_batch_allocates_a_few_times() {
         });
     };
     (0..20).for_each(|_| exchange());
-    let region = Region::new(ALLOCATOR);
-    (0..BATCHES).for_each(|_| exchange());
-    let change = region.change();
-    let allocations = change.allocations + change.reallocations;
+    let counted = allocation_counter::measure(|| (0..BATCHES).for_each(|_| exchange()));
+    let allocations = counted.count_total;
     assert!(
-        allocations <= BATCHES * 12,
+        allocations <= BATCHES as u64 * 12,
         "{allocations} for {BATCHES} batches of {EVENTS}"
     );
 }

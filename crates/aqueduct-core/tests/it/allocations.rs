@@ -1,7 +1,5 @@
 //! What must not touch the heap: cloning events, and settling through layers.
 
-#![allow(clippy::unwrap_used)]
-
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;

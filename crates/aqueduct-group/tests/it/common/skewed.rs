@@ -34,6 +34,7 @@ impl Skewed {
     }
 }
 
+#[deny(clippy::missing_trait_methods)]
 impl Platform for Skewed {
     fn now(&self) -> Instant {
         self.inner.now()

@@ -63,6 +63,7 @@ fn each(count: usize, error: &Error) -> Vec<Result<()>> {
     (0..count).map(|_| Err(error.clone())).collect()
 }
 
+#[deny(clippy::missing_trait_methods)]
 #[async_trait]
 impl IdempotencyStore for Flaky<dyn IdempotencyStore> {
     async fn claim(&self, scope: &IdempotencyScope, claims: &[EventClaim]) -> Result<Vec<Claimed>> {
@@ -100,6 +101,7 @@ impl IdempotencyStore for Flaky<dyn IdempotencyStore> {
     }
 }
 
+#[deny(clippy::missing_trait_methods)]
 #[async_trait]
 impl DeadLetterQueue for Flaky<dyn DeadLetterStore> {
     async fn put(&self, dead_letters: &[DeadLetter]) -> Vec<Result<()>> {
@@ -110,6 +112,7 @@ impl DeadLetterQueue for Flaky<dyn DeadLetterStore> {
     }
 }
 
+#[deny(clippy::missing_trait_methods)]
 #[async_trait]
 impl DeadLetterStore for Flaky<dyn DeadLetterStore> {
     async fn list(&self, query: &DeadLetterQuery) -> Result<Vec<StoredDeadLetter>> {

@@ -1,6 +1,5 @@
 //! SQLite passes the cases of all its claims, plain and through all layers, on real files and a real
 //! clock.
-#![allow(clippy::unwrap_used)]
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

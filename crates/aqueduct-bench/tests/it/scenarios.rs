@@ -1,8 +1,6 @@
 //! Each scenario runs at its smallest size, and its output has the right shape. Figures depend on the
 //! machine and are not tested.
 
-#![allow(clippy::unwrap_used)]
-
 use std::process::Command;
 
 use serde_json::Value;

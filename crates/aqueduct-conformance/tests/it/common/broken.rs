@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use aqueduct_core::{
     Admin, Capabilities, Claimed, Claims, DeadLetterStore, Error, ErrorKind, Event, EventClaim,
-    GroupKey, GroupRecord, IdempotencyScope, IdempotencyStore, Lane, Lease, LeaseStore,
+    GroupKey, GroupRecord, IdempotencyScope, IdempotencyStore, Identity, Lane, Lease, LeaseStore,
     OpenPartition, OwnerId, Partition, PartitionId, PartitionReader, PartitionedLog, Producer,
-    ReadFrom, Receipt, ResolvedStart, Resource, Result, Runtime, SendReport, Source, Start,
-    StreamName, Swap, Tail, Timestamp,
+    ReadFrom, Receipt, ResolvedStart, Resource, Result, Runtime, SendReport, SharedSettings,
+    Source, Start, StreamId, StreamName, Swap, Tail, Timestamp,
 };
 use async_trait::async_trait;
 
@@ -96,6 +96,7 @@ impl Broken {
     }
 }
 
+#[deny(clippy::missing_trait_methods)]
 #[async_trait]
 impl Resource for Broken {
     fn describe(&self) -> String {
@@ -111,6 +112,22 @@ impl Resource for Broken {
             true => Claims::none(),
             false => self.inner.claims(),
         }
+    }
+
+    fn identity(&self) -> Identity {
+        self.inner.identity()
+    }
+
+    fn dead_letters_are_events(&self) -> bool {
+        self.inner.dead_letters_are_events()
+    }
+
+    fn leases_are_exclusive(&self) -> bool {
+        self.inner.leases_are_exclusive()
+    }
+
+    fn shared_settings(&self) -> Option<SharedSettings> {
+        self.inner.shared_settings()
     }
 
     async fn producer(&self, runtime: &Runtime) -> Result<Arc<dyn Producer>> {
@@ -155,6 +172,14 @@ impl Resource for Broken {
     async fn admin(&self, runtime: &Runtime) -> Result<Arc<dyn Admin>> {
         self.inner.admin(runtime).await
     }
+
+    async fn close(&self) -> Result<()> {
+        self.inner.close().await
+    }
+
+    fn does_not_offer(&self, what: &str) -> Error {
+        self.inner.does_not_offer(what)
+    }
 }
 
 struct BrokenProducer {
@@ -162,6 +187,7 @@ struct BrokenProducer {
     send: Send,
 }
 
+#[deny(clippy::missing_trait_methods)]
 #[async_trait]
 impl Producer for BrokenProducer {
     async fn send_batch(&self, events: &[Event]) -> SendReport {
@@ -264,10 +290,19 @@ struct BrokenLog {
     fault: LogFault,
 }
 
+#[deny(clippy::missing_trait_methods)]
 #[async_trait]
 impl PartitionedLog for BrokenLog {
     fn stream(&self) -> &StreamName {
         self.inner.stream()
+    }
+
+    async fn created(&self) -> Result<Option<Timestamp>> {
+        self.inner.created().await
+    }
+
+    async fn stream_id(&self) -> Result<Option<StreamId>> {
+        self.inner.stream_id().await
     }
 
     async fn partitions(&self) -> Result<Vec<Partition>> {
@@ -309,6 +344,7 @@ impl PartitionedLog for BrokenLog {
 
 struct Hanging;
 
+#[deny(clippy::missing_trait_methods)]
 #[async_trait]
 impl PartitionReader for Hanging {
     async fn read(&mut self, _: usize) -> Result<aqueduct_core::ReadBatch> {
@@ -335,6 +371,7 @@ impl BrokenLeases {
     }
 }
 
+#[deny(clippy::missing_trait_methods)]
 #[async_trait]
 impl LeaseStore for BrokenLeases {
     async fn list(&self, key: &GroupKey, known: &[Lease]) -> Result<Vec<Lease>> {
@@ -455,6 +492,7 @@ impl BrokenRecords {
     }
 }
 
+#[deny(clippy::missing_trait_methods)]
 #[async_trait]
 impl IdempotencyStore for BrokenRecords {
     async fn claim(&self, scope: &IdempotencyScope, claims: &[EventClaim]) -> Result<Vec<Claimed>> {

@@ -1,11 +1,9 @@
 //! The memory backend passes everything that it claims through every layer.
 
-mod common;
-
 use aqueduct_conformance::{LayerSet, Options, run};
 use aqueduct_runtime::Simulation;
 
-use self::common::Memory;
+use crate::common::Memory;
 
 fn passes_through(name: &str) {
     let named = |set: &LayerSet| set.name() == name;

@@ -1,8 +1,5 @@
-//! Counts allocations, which needs an allocator and so a process of its own: settling through the
-//! time-out layer allocates nothing, stamping a trace a few times an event.
-#![allow(clippy::unwrap_used)]
+//! Settling through the time-out layer allocates nothing, stamping a trace a few times an event.
 
-use std::alloc::System;
 use std::time::Duration;
 
 use aqueduct_core::{
@@ -12,10 +9,6 @@ use aqueduct_core::{
 use aqueduct_layers::{Timeout, TimeoutOptions, Tracing, TracingOptions};
 use aqueduct_runtime::Simulation;
 use futures::executor::block_on;
-use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
-
-#[global_allocator]
-static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 /// Settles everything at once, as a log does.
 struct Ready {
@@ -47,15 +40,12 @@ impl Settler for Ready {
     fn abandon(&self, _: &Parts, _: Abandoned) {}
 }
 
-fn allocations(calls: usize, mut call: impl FnMut()) -> usize {
+fn allocations(calls: u64, mut call: impl FnMut()) -> u64 {
     (0..20).for_each(|_| call());
-    let region = Region::new(ALLOCATOR);
-    (0..calls).for_each(|_| call());
-    let change = region.change();
-    (change.allocations + change.reallocations).div_ceil(calls)
+    let counted = allocation_counter::measure(|| (0..calls).for_each(|_| call()));
+    counted.count_total.div_ceil(calls)
 }
 
-/// One test, since the allocator counts the whole process.
 #[test]
 fn the_hot_paths_of_the_observing_layers_allocate_little() {
     let runtime = Simulation::new(1).runtime();

@@ -1,8 +1,6 @@
 //! Runs the suite on an in-memory queue behind the queue consumer: like a log, it is tested by its
 //! claims.
 
-mod common;
-
 use std::sync::Arc;
 
 use aqueduct_conformance::{Fixture, Options, Subject, Timing, Verdict, run};
@@ -13,8 +11,8 @@ use aqueduct_core::{
 use aqueduct_runtime::Simulation;
 use async_trait::async_trait;
 
-use self::common::Memory;
-use self::common::topic::Topic;
+use crate::common::Memory;
+use crate::common::topic::Topic;
 
 #[test]
 fn a_queue_passes_what_it_claims() {

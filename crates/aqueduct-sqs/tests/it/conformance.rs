@@ -1,17 +1,13 @@
 //! Runs the conformance suite on the emulator with a virtual clock, or on the endpoint in
 //! `AQUEDUCT_TEST_SQS_ENDPOINT` in real time.
 
-#![allow(clippy::unwrap_used, reason = "tests")]
-
-mod common;
-
 use std::time::Duration;
 
 use aqueduct_conformance::{LayerSet, Options, Report, Verdict, cases, run};
 use aqueduct_core::Runtime;
 use aqueduct_runtime::Simulation;
 
-use self::common::{Queues, endpoint, real_time};
+use crate::common::{Queues, endpoint, real_time};
 
 #[test]
 fn a_fifo_queue_passes() {

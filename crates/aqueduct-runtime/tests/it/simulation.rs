@@ -1,5 +1,4 @@
 //! Guarantees of a simulation: it repeats, jumps in time, and reports a stall.
-#![allow(clippy::unwrap_used)]
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

@@ -2,6 +2,7 @@
 //! on a clock and with faults that follow from a seed.
 #![allow(clippy::unwrap_used)]
 
+mod allocations;
 mod dead_letters;
 mod flaky;
 mod idempotency;

@@ -1,16 +1,11 @@
-//! Restarts after crashes, and isolation of one handler from all others of the process: a process of
-//! its own, since the isolation gate is shared by the whole process.
-
-#![allow(clippy::unwrap_used)]
-
-mod common;
+//! Restarts after crashes, and isolation of one handler from all others of its process.
 
 use std::sync::Arc;
 
+use crate::common::{Bench, SECOND, number};
 use aqueduct_core::{Consumer, Delivery};
 use aqueduct_group::{GroupOptions, IsolationGate, request_cost};
 use aqueduct_memory::Operation;
-use common::{Bench, SECOND, number};
 
 /// Kills a process that holds `out` deliveries, once its lease tells of them.
 fn die(bench: &Bench, life: usize, mut options: GroupOptions) {

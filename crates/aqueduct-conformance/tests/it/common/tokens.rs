@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use aqueduct_core::{
     Admin, Capabilities, Checkpoint, Claims, DeadLetterStore, Error, ErrorKind, IdempotencyStore,
-    LeaseStore, OpenPartition, Partition, PartitionId, PartitionReader, PartitionedLog, Position,
-    Producer, ReadBatch, ReadFrom, ResolvedStart, Resource, Result, ResumeToken, Runtime, Source,
-    Start, StreamId, StreamName, Tail, Timestamp,
+    Identity, LeaseStore, OpenPartition, Partition, PartitionId, PartitionReader, PartitionedLog,
+    Position, Producer, ReadBatch, ReadFrom, ResolvedStart, Resource, Result, ResumeToken, Runtime,
+    SharedSettings, Source, Start, StreamId, StreamName, Tail, Timestamp,
 };
 use async_trait::async_trait;
 
@@ -19,6 +19,7 @@ impl Tokens {
     }
 }
 
+#[deny(clippy::missing_trait_methods)]
 #[async_trait]
 impl Resource for Tokens {
     fn describe(&self) -> String {
@@ -31,6 +32,22 @@ impl Resource for Tokens {
 
     fn claims(&self) -> Claims {
         self.0.claims()
+    }
+
+    fn identity(&self) -> Identity {
+        self.0.identity()
+    }
+
+    fn dead_letters_are_events(&self) -> bool {
+        self.0.dead_letters_are_events()
+    }
+
+    fn leases_are_exclusive(&self) -> bool {
+        self.0.leases_are_exclusive()
+    }
+
+    fn shared_settings(&self) -> Option<SharedSettings> {
+        self.0.shared_settings()
     }
 
     async fn producer(&self, runtime: &Runtime) -> Result<Arc<dyn Producer>> {
@@ -59,10 +76,19 @@ impl Resource for Tokens {
     async fn admin(&self, runtime: &Runtime) -> Result<Arc<dyn Admin>> {
         self.0.admin(runtime).await
     }
+
+    async fn close(&self) -> Result<()> {
+        self.0.close().await
+    }
+
+    fn does_not_offer(&self, what: &str) -> Error {
+        self.0.does_not_offer(what)
+    }
 }
 
 struct TokenLog(Arc<dyn PartitionedLog>);
 
+#[deny(clippy::missing_trait_methods)]
 #[async_trait]
 impl PartitionedLog for TokenLog {
     fn stream(&self) -> &StreamName {
@@ -119,6 +145,7 @@ impl PartitionedLog for TokenLog {
 
 struct TokenReader(Box<dyn PartitionReader>);
 
+#[deny(clippy::missing_trait_methods)]
 #[async_trait]
 impl PartitionReader for TokenReader {
     async fn read(&mut self, max_events: usize) -> Result<ReadBatch> {

@@ -1,13 +1,11 @@
 //! Checks that the suite fails if it must: each broken backend fails the cases that test its fault.
 
-mod common;
-
 use aqueduct_conformance::{LayerSet, Options, Report, Verdict, run};
 use aqueduct_runtime::Simulation;
 
-use self::common::broken::{self, Broken};
-use self::common::layer::{LayerFault, through};
-use self::common::{Break, Memory};
+use crate::common::broken::{self, Broken};
+use crate::common::layer::{LayerFault, through};
+use crate::common::{Break, Memory};
 
 /// Runs `cases` on a backend with that fault and checks that each of them fails.
 fn fails(fault: Break, cases: &[&str]) -> Report {

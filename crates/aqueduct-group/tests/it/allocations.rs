@@ -1,9 +1,6 @@
 //! Receiving and acknowledging costs no allocation per event, only some per batch.
-#![allow(clippy::unwrap_used)]
 
-mod common;
-
-use common::{Bench, SECOND};
+use crate::common::{Bench, SECOND};
 
 #[test]
 fn receiving_and_acknowledging_allocates_per_batch_alone() {
