@@ -1,9 +1,9 @@
 use std::sync::Arc;
 
 use aqueduct_core::{
-    Admin, Capability, Claim, Claims, DeadLetterStore, Destination, Effect, ErrorKind, Event,
-    GroupKey, IdempotencyStore, LeaseStore, Limits, PartitionedLog, Producer, Receipt, Resource,
-    Runtime, Source, layered_producer,
+    Admin, BatchProducer, Capability, Claim, Claims, DeadLetterStore, Destination, Effect,
+    ErrorKind, Event, GroupKey, IdempotencyStore, LeaseStore, Limits, PartitionedLog, Receipt,
+    Resource, Runtime, Source, layered_producer,
 };
 
 use crate::case::Need;
@@ -33,7 +33,7 @@ impl<'a> Bench<'a> {
     }
 
     /// Opens the backend's producer behind the run's layers.
-    pub(crate) async fn producer(&self) -> Outcome<Arc<dyn Producer>> {
+    pub(crate) async fn producer(&self) -> Outcome<Arc<dyn BatchProducer>> {
         self.producer_of(&self.subject.stream).await
     }
 
@@ -41,7 +41,7 @@ impl<'a> Bench<'a> {
     pub(crate) async fn producer_of(
         &self,
         resource: &Arc<dyn Resource>,
-    ) -> Outcome<Arc<dyn Producer>> {
+    ) -> Outcome<Arc<dyn BatchProducer>> {
         let opening = resource.producer(self.runtime());
         let producer = self.context.within("a producer", opening).await?;
         let layers = self.context.layers.layers(self, "producer").await?;
@@ -104,7 +104,7 @@ impl<'a> Bench<'a> {
     /// Sends `events` with `producer`, in calls as large as it allows, and retries retryable failures.
     pub(crate) async fn send_by(
         &self,
-        producer: &dyn Producer,
+        producer: &dyn BatchProducer,
         events: &[Event],
     ) -> Outcome<Vec<Receipt>> {
         let limits = producer.capabilities().limits;
@@ -184,7 +184,11 @@ impl<'a> Bench<'a> {
         })
     }
 
-    async fn send_chunk(&self, producer: &dyn Producer, chunk: &[Event]) -> Outcome<Vec<Receipt>> {
+    async fn send_chunk(
+        &self,
+        producer: &dyn BatchProducer,
+        chunk: &[Event],
+    ) -> Outcome<Vec<Receipt>> {
         let mut receipts: Vec<Option<Receipt>> = vec![None; chunk.len()];
         let mut open: Vec<usize> = (0..chunk.len()).collect();
         let sending = async {

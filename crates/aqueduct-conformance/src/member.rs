@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aqueduct_core::{
-    Backoff, Consumer, Delivery, Effect, ErrorKind, Event, GroupName, Layer, LayeredConsumer,
+    Backoff, BatchConsumer, Delivery, Effect, ErrorKind, Event, GroupName, Layer, LayeredConsumer,
     PartitionedLog, Resource, Source,
 };
 use aqueduct_group::{Group, GroupOptions};
@@ -102,7 +102,7 @@ impl Join<'_> {
         })
     }
 
-    async fn group(&self, log: Arc<dyn PartitionedLog>) -> Outcome<Arc<dyn Consumer>> {
+    async fn group(&self, log: Arc<dyn PartitionedLog>) -> Outcome<Arc<dyn BatchConsumer>> {
         let inner = self.bench.leases().await?;
         let leases = Arc::new(LinedLeases::new(inner, self.line.clone()));
         let opening = Group::open(log, leases, self.options.clone(), self.bench.runtime());
@@ -125,13 +125,13 @@ impl Join<'_> {
 
 /// One member of a group.
 pub(crate) struct Member {
-    consumer: Arc<dyn Consumer>,
+    consumer: Arc<dyn BatchConsumer>,
     line: Line,
     mortal: bool,
 }
 
 impl Member {
-    pub(crate) fn consumer(&self) -> &Arc<dyn Consumer> {
+    pub(crate) fn consumer(&self) -> &Arc<dyn BatchConsumer> {
         &self.consumer
     }
 

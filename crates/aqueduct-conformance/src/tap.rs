@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aqueduct_core::{
-    Consumer, Event, GroupName, OpenPartition, PartitionId, PartitionReader, PartitionedLog,
+    BatchConsumer, Event, GroupName, OpenPartition, PartitionId, PartitionReader, PartitionedLog,
     Position, ReadFrom, Record, ResumeToken, Source,
 };
 use aqueduct_queue::QueueOptions;
@@ -26,7 +26,7 @@ enum From {
         readers: BTreeMap<PartitionId, Box<dyn PartitionReader>>,
         ended: Vec<PartitionId>,
     },
-    Queue(Arc<dyn Consumer>),
+    Queue(Arc<dyn BatchConsumer>),
 }
 
 impl<'a> Tap<'a> {

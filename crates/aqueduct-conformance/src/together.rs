@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use aqueduct_core::{
-    Admin, Claims, DeadLetterStore, Error, IdempotencyStore, Identity, LeaseStore, Producer,
+    Admin, BatchProducer, Claims, DeadLetterStore, Error, IdempotencyStore, Identity, LeaseStore,
     Resource, Result, Runtime, SharedSettings, Source, StreamName,
 };
 use async_trait::async_trait;
@@ -47,7 +47,7 @@ impl Resource for Together {
         self.stream.shared_settings()
     }
 
-    async fn producer(&self, runtime: &Runtime) -> Result<Arc<dyn Producer>> {
+    async fn producer(&self, runtime: &Runtime) -> Result<Arc<dyn BatchProducer>> {
         self.stream.producer(runtime).await
     }
 

@@ -11,7 +11,7 @@ use crate::{
 ///
 /// `aqueduct-group` makes one of a log and a lease store, `aqueduct-queue` of a queue service.
 #[async_trait]
-pub trait Consumer: Send + Sync {
+pub trait BatchConsumer: Send + Sync {
     /// Waits for one delivery, then returns up to `max` (at least 1) that are there. An empty
     /// batch means that the consumer has ended: drained, closed, or a finite stream read through.
     ///

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::{
-    Abandoned, Assignment, Capabilities, Delivery, Error, Event, Parts, Producer, Result,
+    Abandoned, Assignment, BatchProducer, Capabilities, Delivery, Error, Event, Parts, Result,
     Settlement, Settler, Settling, SmallStr, StreamName,
 };
 
@@ -28,7 +28,11 @@ pub trait Layer: Send + Sync {
     }
 
     /// Wraps the producer of `destination`: one `send_batch` is one attempt.
-    fn producer(&self, destination: &Destination, inner: Arc<dyn Producer>) -> Arc<dyn Producer> {
+    fn producer(
+        &self,
+        destination: &Destination,
+        inner: Arc<dyn BatchProducer>,
+    ) -> Arc<dyn BatchProducer> {
         let _ = destination;
         inner
     }

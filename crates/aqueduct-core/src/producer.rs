@@ -7,7 +7,7 @@ use crate::{Capabilities, Error, Event, PartitionId, Position, Result};
 /// Backends implement it. Applications hold the producer engine's handle, which adds batches, order
 /// across calls, bounds, rate limits per lane and retries.
 #[async_trait]
-pub trait Producer: Send + Sync {
+pub trait BatchProducer: Send + Sync {
     /// Tries once to store `events` and returns one outcome for each, in its place.
     ///
     /// The prefix rule holds: of the events of one key in this call, those stored are a prefix;

@@ -11,7 +11,7 @@ use crate::{
 /// others for a while when it hands it out (a lease), and hands it out again unless it is
 /// acknowledged in time.
 ///
-/// `aqueduct-queue` makes a [`Consumer`](crate::Consumer) of it: order per key, retries in place,
+/// `aqueduct-queue` makes a [`BatchConsumer`](crate::BatchConsumer) of it: order per key, retries in place,
 /// renewal of leases and limits are its work. An implementation translates calls and errors, and
 /// neither retries nor remembers anything.
 #[async_trait]

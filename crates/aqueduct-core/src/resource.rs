@@ -4,8 +4,8 @@ use async_trait::async_trait;
 use url::Url;
 
 use crate::{
-    Admin, Capability, Claim, Claims, DeadLetterStore, Error, IdempotencyStore, Identity,
-    LeaseStore, OptionTable, Options, PartitionedLog, Producer, Queue, Result, Runtime,
+    Admin, BatchProducer, Capability, Claim, Claims, DeadLetterStore, Error, IdempotencyStore,
+    Identity, LeaseStore, OptionTable, Options, PartitionedLog, Queue, Result, Runtime,
     SharedSettings, StreamName,
 };
 
@@ -71,7 +71,7 @@ pub trait Resource: Send + Sync {
     }
 
     /// Opens a producer.
-    async fn producer(&self, runtime: &Runtime) -> Result<Arc<dyn Producer>> {
+    async fn producer(&self, runtime: &Runtime) -> Result<Arc<dyn BatchProducer>> {
         let _ = runtime;
         Err(self.does_not_offer("producer"))
     }

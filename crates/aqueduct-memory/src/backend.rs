@@ -4,16 +4,16 @@ use std::sync::{Arc, Mutex};
 
 use aqueduct_core::lease_rows::RowLeases;
 use aqueduct_core::{
-    Admin, Backend, Capabilities, Capability, Claim, Claims, DeadLetterStore, IdempotencyStore,
-    LeaseStore, Limits, OptionTable, Options, Producer, Resource, Result, Runtime, SmallStr,
-    Source, StreamName, Url,
+    Admin, Backend, BatchProducer, Capabilities, Capability, Claim, Claims, DeadLetterStore,
+    IdempotencyStore, LeaseStore, Limits, OptionTable, Options, Resource, Result, Runtime,
+    SmallStr, Source, StreamName, Url,
 };
 use async_trait::async_trait;
 
 use crate::admin::MemoryAdmin;
 use crate::config::Config;
 use crate::dead_letters::MemoryDeadLetters;
-use crate::faults::{Faults, Operation};
+use crate::faults::{MemoryFaults, Operation};
 use crate::idempotency::MemoryRecords;
 use crate::leases::MemoryLeases;
 use crate::producer::MemoryProducer;
@@ -37,8 +37,8 @@ impl MemoryBackend {
     }
 
     /// Returns the faults of that stream, which need not exist yet.
-    pub fn faults(&self, stream: impl Into<StreamName>) -> Faults {
-        Faults::new(self.stream(&stream.into()))
+    pub fn faults(&self, stream: impl Into<StreamName>) -> MemoryFaults {
+        MemoryFaults::new(self.stream(&stream.into()))
     }
 
     fn stream(&self, name: &StreamName) -> Arc<Stream> {
@@ -131,7 +131,7 @@ impl Resource for MemoryResource {
             )
     }
 
-    async fn producer(&self, runtime: &Runtime) -> Result<Arc<dyn Producer>> {
+    async fn producer(&self, runtime: &Runtime) -> Result<Arc<dyn BatchProducer>> {
         let stream = self.open(runtime).await?;
         Ok(Arc::new(MemoryProducer::new(
             stream,

@@ -38,7 +38,7 @@ impl Producer {
     /// Creates a producer on a backend's one. Zeros in `options` that cannot work count as one; see
     /// [`ProducerOptions::validate`].
     pub fn new(
-        producer: Arc<dyn aqueduct_core::Producer>,
+        producer: Arc<dyn aqueduct_core::BatchProducer>,
         options: ProducerOptions,
         runtime: &Runtime,
     ) -> Self {
@@ -53,7 +53,7 @@ impl Producer {
     /// # Errors
     /// `Config`, as [`check_layers`](aqueduct_core::check_layers) says.
     pub fn layered(
-        producer: Arc<dyn aqueduct_core::Producer>,
+        producer: Arc<dyn aqueduct_core::BatchProducer>,
         layers: &[Arc<dyn Layer>],
         destination: &Destination,
         options: ProducerOptions,
@@ -288,7 +288,7 @@ impl Producer {
 /// the contract's producer is expected.
 #[deny(clippy::missing_trait_methods)]
 #[async_trait]
-impl aqueduct_core::Producer for Producer {
+impl aqueduct_core::BatchProducer for Producer {
     async fn send_batch(&self, events: &[Event]) -> SendReport {
         match self.send_all(events.to_vec()).await {
             Ok(receipts) => SendReport::new(receipts.into_iter().map(Ok).collect()),

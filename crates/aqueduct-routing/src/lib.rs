@@ -4,4 +4,4 @@ mod pattern;
 mod rules;
 
 pub use self::pattern::Pattern;
-pub use self::rules::{Field, Otherwise, Rules};
+pub use self::rules::{EventField, Otherwise, Rules};

@@ -10,10 +10,10 @@ use crate::Pattern;
 ///
 /// ```
 /// use aqueduct_core::{Event, Route, Router};
-/// use aqueduct_routing::{Field, Otherwise, Rules};
+/// use aqueduct_routing::{EventField, Otherwise, Rules};
 ///
 /// let rules = Rules::new(Otherwise::Refuse).rule(
-///     Field::Attribute("region".into()),
+///     EventField::Attribute("region".into()),
 ///     "eu-*",
 ///     ["orders-eu"],
 /// )?;
@@ -25,14 +25,14 @@ use crate::Pattern;
 #[derive(Clone, Debug)]
 pub struct Rules {
     /// By field, the most specific first; the patterns of a field, the most specific first.
-    fields: BTreeMap<Field, Vec<Rule>>,
+    fields: BTreeMap<EventField, Vec<Rule>>,
     otherwise: Otherwise,
 }
 
 /// The field of an event that a rule looks at, the most specific first.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
-pub enum Field {
+pub enum EventField {
     /// The attribute of that name, by its canonical text.
     Attribute(SmallStr),
     /// The key. An event without one matches no pattern.
@@ -73,7 +73,7 @@ impl Rules {
     /// `Config` if there is no target, or a rule for this field and pattern already.
     pub fn rule(
         mut self,
-        field: Field,
+        field: EventField,
         pattern: impl Into<SmallStr>,
         targets: impl IntoIterator<Item = impl Into<SmallStr>>,
     ) -> Result<Self> {
@@ -126,7 +126,7 @@ fn to(targets: &[SmallStr]) -> Route<'_> {
     }
 }
 
-impl Field {
+impl EventField {
     fn text<'a>(&self, event: &'a Event) -> Option<Cow<'a, str>> {
         match self {
             Self::Attribute(name) => {
@@ -143,7 +143,7 @@ impl Field {
     }
 }
 
-impl fmt::Display for Field {
+impl fmt::Display for EventField {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Attribute(name) => write!(f, "attributes.{name}"),
@@ -165,12 +165,12 @@ mod tests {
     #[test]
     fn the_most_specific_field_and_pattern_decide() {
         let rules = Rules::new(Otherwise::Send(vec!["rest".into()]))
-            .rule(Field::Source, "*", ["by-source"])
-            .and_then(|it| it.rule(Field::Type, "order.*", ["orders"]))
-            .and_then(|it| it.rule(Field::Type, "order.placed.*", ["placed"]))
-            .and_then(|it| it.rule(Field::Type, "order.placed", ["exact", "audit"]))
-            .and_then(|it| it.rule(Field::Key, "VIP-*", ["vip"]))
-            .and_then(|it| it.rule(Field::Attribute("priority".into()), "3", ["urgent"]))
+            .rule(EventField::Source, "*", ["by-source"])
+            .and_then(|it| it.rule(EventField::Type, "order.*", ["orders"]))
+            .and_then(|it| it.rule(EventField::Type, "order.placed.*", ["placed"]))
+            .and_then(|it| it.rule(EventField::Type, "order.placed", ["exact", "audit"]))
+            .and_then(|it| it.rule(EventField::Key, "VIP-*", ["vip"]))
+            .and_then(|it| it.rule(EventField::Attribute("priority".into()), "3", ["urgent"]))
             .unwrap();
         for (event, expected) in [
             (Event::new("order.paid"), &["orders"][..]),
@@ -197,7 +197,7 @@ mod tests {
         let event = Event::new("x");
         let rules = |otherwise| {
             Rules::new(otherwise)
-                .rule(Field::Key, "*", ["keyed"])
+                .rule(EventField::Key, "*", ["keyed"])
                 .unwrap()
         };
         let sends = rules(Otherwise::Send(vec!["rest".into()]));
@@ -208,10 +208,13 @@ mod tests {
     #[test]
     fn rules_that_cannot_be_meant_are_refused() {
         let rules = Rules::new(Otherwise::Refuse);
-        let none = rules.clone().rule(Field::Type, "x", [""; 0]).unwrap_err();
+        let none = rules
+            .clone()
+            .rule(EventField::Type, "x", [""; 0])
+            .unwrap_err();
         assert!(none.to_string().contains("type = \"x\""), "{none}");
-        let twice = rules.rule(Field::Type, "x", ["a"]).unwrap();
-        let twice = twice.rule(Field::Type, "x", ["b"]).unwrap_err();
+        let twice = rules.rule(EventField::Type, "x", ["a"]).unwrap();
+        let twice = twice.rule(EventField::Type, "x", ["b"]).unwrap_err();
         assert!(twice.to_string().contains("two rules"), "{twice}");
     }
 }

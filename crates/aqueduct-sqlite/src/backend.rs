@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use aqueduct_core::lease_rows::RowLeases;
 use aqueduct_core::{
-    Admin, Backend, Capabilities, Capability, Claim, Claims, DeadLetterStore, Error,
-    IdempotencyStore, Identity, LeaseStore, Limits, OptionTable, Options, Producer, Resource,
-    Result, Runtime, SharedSettings, SmallStr, Source, StreamName, Url,
+    Admin, Backend, BatchProducer, Capabilities, Capability, Claim, Claims, DeadLetterStore, Error,
+    IdempotencyStore, Identity, LeaseStore, Limits, OptionTable, Options, Resource, Result,
+    Runtime, SharedSettings, SmallStr, Source, StreamName, Url,
 };
 use async_trait::async_trait;
 
@@ -278,7 +278,7 @@ impl Resource for SqliteResource {
         }
     }
 
-    async fn producer(&self, runtime: &Runtime) -> Result<Arc<dyn Producer>> {
+    async fn producer(&self, runtime: &Runtime) -> Result<Arc<dyn BatchProducer>> {
         let (store, limit) = self.stream(runtime).await?;
         Ok(Arc::new(SqliteProducer::new(
             store,

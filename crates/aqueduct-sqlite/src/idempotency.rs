@@ -17,7 +17,7 @@ use crate::store::SqliteStore;
 /// The result of [`SqliteStore::complete_in`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "if the event was handled already, the transaction must not take effect again"]
-pub enum Completion {
+pub enum Completed {
     /// The event is recorded as handled with this transaction.
     Now,
     /// The event was handled before: roll back, or write nothing.
@@ -37,7 +37,7 @@ impl SqliteStore {
         tx: &Transaction<'_>,
         scope: &IdempotencyScope,
         claim: &EventClaim,
-    ) -> Result<Completion> {
+    ) -> Result<Completed> {
         complete(tx, scope, claim, self.0.runtime.wall())
     }
 }
@@ -355,10 +355,10 @@ fn complete(
     scope: &IdempotencyScope,
     claim: &EventClaim,
     now: Timestamp,
-) -> Result<Completion> {
+) -> Result<Completed> {
     if !claim_rules::complete(find(connection, scope, claim)?.as_ref(), claim)? {
-        return Ok(Completion::Already);
+        return Ok(Completed::Already);
     }
     put(connection, scope, claim, Some(now))?;
-    Ok(Completion::Now)
+    Ok(Completed::Now)
 }

@@ -3,8 +3,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use aqueduct_core::outcomes::SendOutcomes;
 use aqueduct_core::{
-    Capabilities, Error, ErrorKind, Event, Lane, Limits, Producer, Receipt, Result, SendReport,
-    StreamName,
+    BatchProducer, Capabilities, Error, ErrorKind, Event, Lane, Limits, Receipt, Result,
+    SendReport, StreamName,
 };
 use async_trait::async_trait;
 
@@ -118,7 +118,7 @@ fn receipts(layout: &Layout, places: &[usize], rows: &[usize], firsts: &[i64]) -
 }
 
 #[async_trait]
-impl Producer for SqliteProducer {
+impl BatchProducer for SqliteProducer {
     async fn send_batch(&self, events: &[Event]) -> SendReport {
         if self.closed.load(Ordering::Acquire) {
             let error = Error::new(

@@ -6,7 +6,7 @@
 #[doc(inline)]
 pub use aqueduct_core::{Route, Router};
 #[doc(inline)]
-pub use aqueduct_routing::{Field, Otherwise, Pattern, Rules};
+pub use aqueduct_routing::{EventField, Otherwise, Pattern, Rules};
 
 #[doc(inline)]
 pub use crate::client::{Routed, RoutingProducer};

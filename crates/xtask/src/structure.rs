@@ -112,7 +112,7 @@ fn files(name: &str, source: &Path) -> Vec<String> {
     }
     for (contract, file) in [
         ("Backend", "backend"),
-        ("Producer", "producer"),
+        ("BatchProducer", "producer"),
         ("PartitionedLog", "source"),
         ("Queue", "source"),
     ] {
@@ -176,7 +176,7 @@ mod tests {
             write(folder.path(), file, "");
         }
         write(folder.path(), "backend.rs", "impl Backend for Here {}");
-        write(folder.path(), "send.rs", "impl Producer for Sender {}");
+        write(folder.path(), "send.rs", "impl BatchProducer for Sender {}");
         write(
             folder.path(),
             "source/log.rs",

@@ -1,7 +1,9 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use aqueduct_core::{Backend as _, Consumer, GroupName, LeaseStore, Options, Result, Source, Url};
+use aqueduct_core::{
+    Backend as _, BatchConsumer, GroupName, LeaseStore, Options, Result, Source, Url,
+};
 use aqueduct_group::{Group, GroupOptions};
 use aqueduct_memory::MemoryBackend;
 use aws_sdk_kinesis::Client;
@@ -194,7 +196,7 @@ pub(super) async fn open(
     leases: Arc<dyn LeaseStore>,
     wire: Wire,
     runtime: &aqueduct_core::Runtime,
-) -> Result<Arc<dyn Consumer>> {
+) -> Result<Arc<dyn BatchConsumer>> {
     let resource = side.resource(&[wire.encoding(), POLL])?;
     let Source::Log(log) = resource.source(runtime).await? else {
         return Err(resource.does_not_offer("log"));

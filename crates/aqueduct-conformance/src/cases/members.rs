@@ -2,7 +2,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use aqueduct_core::{
-    Assignment, Checkpoint, Consumer, ErrorKind, Event, RebalanceListener, Revocation,
+    Assignment, BatchConsumer, Checkpoint, ErrorKind, Event, RebalanceListener, Revocation,
 };
 use async_trait::async_trait;
 use futures::future::join_all;
@@ -289,7 +289,7 @@ async fn pump(
 ) -> Outcome<(Seen, Vec<usize>)> {
     let seen = Mutex::new((Seen::default(), vec![0; members.len()]));
     let lock = || seen.lock().unwrap_or_else(PoisonError::into_inner);
-    let work = |who: usize, consumer: Arc<dyn Consumer>| async move {
+    let work = |who: usize, consumer: Arc<dyn BatchConsumer>| async move {
         while lock().0.distinct() < count {
             let receiving = consumer.receive_batch(10);
             let wait = Duration::from_millis(20);

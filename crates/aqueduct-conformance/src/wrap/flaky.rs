@@ -4,15 +4,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use aqueduct_core::outcomes::{blocked_error, no_outcome};
 use aqueduct_core::{
-    Capabilities, Effect, Error, ErrorKind, Event, Lane, Producer, Receipt, Result, SendReport,
-    SmallStr,
+    BatchProducer, Capabilities, Effect, Error, ErrorKind, Event, Lane, Receipt, Result,
+    SendReport, SmallStr,
 };
 use async_trait::async_trait;
 
 /// A producer that keeps the prefix rule and fails often: some events of a call are not stored,
 /// some are stored and their responses lost.
 pub(crate) struct Flaky {
-    inner: Arc<dyn Producer>,
+    inner: Arc<dyn BatchProducer>,
     draws: AtomicU64,
     one_in: u64,
     loses_answers: bool,
@@ -20,7 +20,7 @@ pub(crate) struct Flaky {
 
 impl Flaky {
     /// Fails one event in `one_in`, without effect.
-    pub(crate) fn failing(inner: Arc<dyn Producer>, one_in: u64) -> Self {
+    pub(crate) fn failing(inner: Arc<dyn BatchProducer>, one_in: u64) -> Self {
         Self {
             inner,
             draws: AtomicU64::new(0x9e37_79b9_7f4a_7c15),
@@ -30,7 +30,7 @@ impl Flaky {
     }
 
     /// Fails one event in `one_in`; half of those are stored all the same.
-    pub(crate) fn losing_answers(inner: Arc<dyn Producer>, one_in: u64) -> Self {
+    pub(crate) fn losing_answers(inner: Arc<dyn BatchProducer>, one_in: u64) -> Self {
         Self {
             loses_answers: true,
             ..Self::failing(inner, one_in)
@@ -53,7 +53,7 @@ impl Flaky {
 
 #[deny(clippy::missing_trait_methods)]
 #[async_trait]
-impl Producer for Flaky {
+impl BatchProducer for Flaky {
     async fn send_batch(&self, events: &[Event]) -> SendReport {
         let mut failed_keys = BTreeSet::<SmallStr>::new();
         let mut plan: Vec<Fate> = Vec::with_capacity(events.len());

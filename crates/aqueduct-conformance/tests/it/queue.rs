@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use aqueduct_conformance::{Fixture, Options, Subject, Timing, Verdict, run};
 use aqueduct_core::{
-    Claims, DeadLetterStore, IdempotencyStore, Producer, Resource, Result, Runtime, Source,
+    BatchProducer, Claims, DeadLetterStore, IdempotencyStore, Resource, Result, Runtime, Source,
     StreamName, StreamSpec,
 };
 use aqueduct_runtime::Simulation;
@@ -84,7 +84,7 @@ impl Resource for QueueResource {
         self.topic.claims()
     }
 
-    async fn producer(&self, _: &Runtime) -> Result<Arc<dyn Producer>> {
+    async fn producer(&self, _: &Runtime) -> Result<Arc<dyn BatchProducer>> {
         Ok(Arc::new(self.topic.producer()))
     }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use allocation_counter::measure;
 use aqueduct_core::{
-    Admission, Assignment, AttributeValue, Capabilities, Claims, Consumer, ConsumerStatus,
+    Admission, Assignment, AttributeValue, BatchConsumer, Capabilities, Claims, ConsumerStatus,
     Delivery, Event, EventId, Interceptor, Layer, LayeredConsumer, Limits, Next, Parts, Result,
     Revocation, Revocations, Settlement, Settler, Settling, SmallStr, Stage, Timestamp,
 };
@@ -112,7 +112,7 @@ impl Settler for Partition {
 struct Batches(Mutex<Vec<Vec<Delivery>>>);
 
 #[async_trait]
-impl Consumer for Batches {
+impl BatchConsumer for Batches {
     async fn receive_batch(&self, _: usize) -> Result<Vec<Delivery>> {
         Ok(self.0.lock().unwrap().pop().unwrap_or_default())
     }
@@ -180,7 +180,7 @@ fn now<T>(future: impl Future<Output = T>) -> T {
     }
 }
 
-fn layered(batches: usize) -> (Arc<Partition>, Arc<AtomicUsize>, Arc<dyn Consumer>) {
+fn layered(batches: usize) -> (Arc<Partition>, Arc<AtomicUsize>, Arc<dyn BatchConsumer>) {
     let partition = Arc::new(Partition {
         assignment: Assignment {
             stream: "orders".into(),

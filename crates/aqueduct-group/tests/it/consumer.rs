@@ -10,7 +10,7 @@ use aqueduct_core::{
     Settlement, Start, StreamSpec,
 };
 use aqueduct_group::{ByteBudget, Group, OnGap};
-use aqueduct_memory::{Applied, Fault, Operation};
+use aqueduct_memory::{Applied, MemoryFault, Operation};
 
 #[test]
 fn all_is_delivered_in_order_and_not_again() {
@@ -367,7 +367,7 @@ fn an_outage_of_the_store_is_told_and_loses_nothing() {
     assert_eq!(bench.drink(&consumer).len(), 20);
     let faults = bench.backend.faults("orders");
     for operation in [Operation::LeaseRead, Operation::LeaseWrite] {
-        faults.chance(operation, 1.0, Fault::refused(ErrorKind::Unavailable));
+        faults.chance(operation, 1.0, MemoryFault::refused(ErrorKind::Unavailable));
     }
     bench.sleep(SECOND * 60);
     assert!(consumer.status().unreachable_since.is_some());
@@ -386,7 +386,7 @@ fn lost_answers_do_not_lose_the_lease() {
     bench.sleep(SECOND * 5);
     let generation = consumer.status().partitions[0].generation;
     let faults = bench.backend.faults("orders");
-    let lost = Fault::lost_answer(Applied::Maybe);
+    let lost = MemoryFault::lost_response(Applied::Maybe);
     faults.chance(Operation::LeaseWrite, 0.3, lost);
     bench.send(0, 50, 5);
     assert_eq!(bench.drink(&consumer).len(), 50);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::common::{Bench, SECOND, owned};
 use aqueduct_core::{ErrorKind, GroupKey};
-use aqueduct_memory::{Fault, Operation};
+use aqueduct_memory::{MemoryFault, Operation};
 
 #[test]
 fn reads_that_are_denied_for_hours_are_reported_until_one_succeeds() {
@@ -14,7 +14,11 @@ fn reads_that_are_denied_for_hours_are_reported_until_one_succeeds() {
     let consumer = bench.open(&bench.runtime, bench.options());
     bench.sleep(SECOND * 5);
     let faults = bench.backend.faults("orders");
-    faults.next(Operation::Read, 1, Fault::refused(ErrorKind::Unavailable));
+    faults.next(
+        Operation::Read,
+        1,
+        MemoryFault::refused(ErrorKind::Unavailable),
+    );
     for _ in 0..50 {
         bench.sleep(Duration::from_millis(100));
         let status = consumer.status().partitions.remove(0);
@@ -22,7 +26,7 @@ fn reads_that_are_denied_for_hours_are_reported_until_one_succeeds() {
     }
     let began = bench.runtime.now();
     for operation in [Operation::Read, Operation::Open] {
-        faults.chance(operation, 1.0, Fault::refused(ErrorKind::Denied));
+        faults.chance(operation, 1.0, MemoryFault::refused(ErrorKind::Denied));
     }
     bench.sleep(SECOND * 6 * 3_600);
     let failure = consumer.status().partitions.remove(0).read_failure.unwrap();
@@ -64,7 +68,7 @@ fn health_does_not_flap_on_one_failed_listing() {
     faults.next(
         Operation::LeaseRead,
         1,
-        Fault::refused(ErrorKind::Unavailable),
+        MemoryFault::refused(ErrorKind::Unavailable),
     );
     for _ in 0..4_000 {
         bench.sleep(Duration::from_millis(10));
@@ -81,7 +85,7 @@ fn a_flush_after_a_lost_lease_fails_once() {
     bench.sleep(SECOND * 2);
     let faults = bench.backend.faults("orders");
     for operation in [Operation::LeaseRead, Operation::LeaseWrite] {
-        faults.chance(operation, 1.0, Fault::refused(ErrorKind::Unavailable));
+        faults.chance(operation, 1.0, MemoryFault::refused(ErrorKind::Unavailable));
     }
     bench.run(async {
         for delivery in bench.receive(&consumer, SECOND).await.unwrap() {

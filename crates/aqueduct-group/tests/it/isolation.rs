@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::common::{Bench, SECOND, number};
-use aqueduct_core::{Consumer, Delivery};
+use aqueduct_core::{BatchConsumer, Delivery};
 use aqueduct_group::{GroupOptions, IsolationGate, request_cost};
 use aqueduct_memory::Operation;
 
@@ -72,7 +72,7 @@ fn a_range_in_which_nothing_dies_costs_few_writes() {
 }
 
 /// Receives from a partition in isolation mode until an event runs alone.
-fn suspect(bench: &Bench, consumer: &Arc<dyn Consumer>) -> Option<Delivery> {
+fn suspect(bench: &Bench, consumer: &Arc<dyn BatchConsumer>) -> Option<Delivery> {
     bench.run(async {
         let batch = bench.receive(consumer, SECOND * 3).await;
         batch.into_iter().flatten().next()

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::common::{Bench, SECOND, owned};
 use aqueduct_core::{ErrorKind, GroupKey, OwnerId};
-use aqueduct_memory::{Applied, Fault, Operation};
+use aqueduct_memory::{Applied, MemoryFault, Operation};
 
 /// A stream whose leases exist and have no owner.
 fn released(partitions: &'static str) -> Bench {
@@ -36,7 +36,7 @@ fn check_handed_off(bench: &Bench, partitions: usize) {
 }
 
 /// The fault of the writes that take the leases while their member closes.
-fn leave_while_taking(fault: Fault) -> (Bench, Duration) {
+fn leave_while_taking(fault: MemoryFault) -> (Bench, Duration) {
     let bench = released("3");
     let faults = bench.backend.faults("orders");
     let leaving = bench.open(&bench.runtime, bench.options());
@@ -53,7 +53,7 @@ fn leave_while_taking(fault: Fault) -> (Bench, Duration) {
 
 #[test]
 fn what_is_being_taken_is_given_up_once_it_is_ours() {
-    let (bench, took) = leave_while_taking(Fault::late_answer(SECOND * 5));
+    let (bench, took) = leave_while_taking(MemoryFault::late_response(SECOND * 5));
     check_handed_off(&bench, 3);
     assert!(took >= SECOND * 4 && took < SECOND * 7, "{took:?}");
 }
@@ -61,7 +61,7 @@ fn what_is_being_taken_is_given_up_once_it_is_ours() {
 #[test]
 fn what_was_taken_unseen_is_given_up() {
     for applied in [Applied::Yes, Applied::No] {
-        let (bench, took) = leave_while_taking(Fault::lost_answer(applied));
+        let (bench, took) = leave_while_taking(MemoryFault::lost_response(applied));
         check_handed_off(&bench, 3);
         assert!(took < SECOND * 5, "{took:?}");
     }
@@ -70,7 +70,7 @@ fn what_was_taken_unseen_is_given_up() {
 #[test]
 fn what_the_store_answers_too_late_is_given_up() {
     // No call waits that long.
-    let (bench, took) = leave_while_taking(Fault::late_answer(SECOND * 20));
+    let (bench, took) = leave_while_taking(MemoryFault::late_response(SECOND * 20));
     check_handed_off(&bench, 3);
     assert!(took < SECOND * 12, "{took:?}");
 }
@@ -83,7 +83,7 @@ fn a_close_tells_what_it_could_not_give_up() {
     assert_eq!(owned(&leaving), 2);
     let faults = bench.backend.faults("orders");
     for operation in [Operation::LeaseWrite, Operation::LeaseRead] {
-        faults.chance(operation, 1.0, Fault::refused(ErrorKind::Unavailable));
+        faults.chance(operation, 1.0, MemoryFault::refused(ErrorKind::Unavailable));
     }
     let began = bench.runtime.now();
     let error = bench.run(leaving.close()).unwrap_err();
@@ -107,7 +107,7 @@ fn leases_that_were_lost_to_an_outage_are_given_up_afterwards() {
     let leaving = bench.open(&bench.runtime, bench.options());
     bench.sleep(SECOND);
     for operation in [Operation::LeaseWrite, Operation::LeaseRead] {
-        faults.chance(operation, 1.0, Fault::refused(ErrorKind::Unavailable));
+        faults.chance(operation, 1.0, MemoryFault::refused(ErrorKind::Unavailable));
     }
     while owned(&leaving) > 0 {
         bench.sleep(SECOND);

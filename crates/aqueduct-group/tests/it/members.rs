@@ -316,7 +316,7 @@ fn the_same_seed_takes_the_same_way() {
 }
 
 /// A partition with a backlog, taken over once from an owner that died with ten events out.
-fn taken_over(bench: &Bench) -> std::sync::Arc<dyn aqueduct_core::Consumer> {
+fn taken_over(bench: &Bench) -> std::sync::Arc<dyn aqueduct_core::BatchConsumer> {
     bench.send(0, 10, 10);
     let process = bench.simulation.process();
     let mut options = bench.options();

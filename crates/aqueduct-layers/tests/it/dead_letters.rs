@@ -2,8 +2,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aqueduct_core::{
-    Backoff, Consumer, DeadLetter, DeadLetterReason, DeadLetterStore, Delivery, Error, ErrorKind,
-    Event, Layer, LayeredConsumer, OpenPartition, ReadFrom, Runtime, Settlement, Source,
+    Backoff, BatchConsumer, DeadLetter, DeadLetterReason, DeadLetterStore, Delivery, Error,
+    ErrorKind, Event, Layer, LayeredConsumer, OpenPartition, ReadFrom, Runtime, Settlement, Source,
 };
 use aqueduct_layers::{
     DeadLetterOptions, DeadLetters, OnExhausted, OnReject, ProducerDeadLetters, RejectPolicy,
@@ -33,7 +33,7 @@ struct Scene {
     runtime: Runtime,
     dead_letters: Arc<Flaky<dyn DeadLetterStore>>,
     line: Arc<Line>,
-    consumer: Arc<dyn Consumer>,
+    consumer: Arc<dyn BatchConsumer>,
 }
 
 impl Scene {

@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aqueduct_core::{
-    Consumer, DeadLetter, DeadLetterReason, Delivery, ErrorKind, Event, IdempotencyStore,
+    BatchConsumer, DeadLetter, DeadLetterReason, Delivery, ErrorKind, Event, IdempotencyStore,
     LayeredConsumer, Runtime,
 };
 use aqueduct_layers::{Idempotency, IdempotencyOptions};
@@ -20,14 +20,18 @@ async fn store(runtime: &Runtime) -> Store {
     Flaky::new(inner, 0, runtime)
 }
 
-fn member(runtime: &Runtime, store: &Store, line: &Arc<Line>) -> (Arc<dyn Consumer>, Idempotency) {
+fn member(
+    runtime: &Runtime,
+    store: &Store,
+    line: &Arc<Line>,
+) -> (Arc<dyn BatchConsumer>, Idempotency) {
     let options = IdempotencyOptions::default();
     let layer = Idempotency::new(store.clone(), options, runtime).unwrap();
     let layers: [Arc<dyn aqueduct_core::Layer>; 1] = [Arc::new(layer.clone())];
     (LayeredConsumer::wrap(line.clone(), &layers).unwrap(), layer)
 }
 
-async fn next(consumer: &Arc<dyn Consumer>) -> Delivery {
+async fn next(consumer: &Arc<dyn BatchConsumer>) -> Delivery {
     consumer.receive_batch(1).await.unwrap().pop().unwrap()
 }
 
@@ -37,7 +41,7 @@ fn simulate<T>(seed: u64, work: impl AsyncFnOnce(&Runtime) -> T) -> T {
     simulation.block_on(work(&runtime)).unwrap()
 }
 
-async fn ends(runtime: &Runtime, line: &Line, consumer: &Arc<dyn Consumer>) {
+async fn ends(runtime: &Runtime, line: &Line, consumer: &Arc<dyn BatchConsumer>) {
     line.end();
     let rest = runtime
         .timeout(

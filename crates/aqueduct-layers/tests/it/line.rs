@@ -3,7 +3,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aqueduct_core::{
-    Abandoned, Assignment, Capabilities, Claims, Consumer, ConsumerStatus, Delivery, Error,
+    Abandoned, Assignment, BatchConsumer, Capabilities, Claims, ConsumerStatus, Delivery, Error,
     ErrorKind, Event, Instant, Limits, Parts, Position, Result, Revocation, Revocations, Runtime,
     Settlement, Settler, Settling,
 };
@@ -259,7 +259,7 @@ impl Settler for Shared {
 }
 
 #[async_trait]
-impl Consumer for Line {
+impl BatchConsumer for Line {
     async fn receive_batch(&self, max: usize) -> Result<Vec<Delivery>> {
         loop {
             let changed = self.shared.changed.listen();

@@ -4,7 +4,7 @@ use aqueduct_core::{Effect, Error, ErrorKind, Retry, Runtime};
 
 /// One injected fault.
 #[derive(Clone, Debug)]
-pub struct Fault {
+pub struct MemoryFault {
     error: Option<Error>,
     applied: Applied,
     request: Duration,
@@ -22,7 +22,7 @@ pub enum Applied {
     Maybe,
 }
 
-impl Fault {
+impl MemoryFault {
     /// Refuses the call with an error of that kind, without effect.
     pub fn refused(kind: ErrorKind) -> Self {
         Self::error_of(Error::new(kind, format!("injected: {kind}")), Applied::No)
@@ -35,7 +35,7 @@ impl Fault {
     }
 
     /// Loses the call's response: `TimedOut` with `Effect::Unknown`.
-    pub fn lost_answer(applied: Applied) -> Self {
+    pub fn lost_response(applied: Applied) -> Self {
         let error = Error::new(ErrorKind::TimedOut, "injected: the response was lost");
         Self::error_of(error.with_effect(Effect::Unknown), applied)
     }
@@ -51,7 +51,7 @@ impl Fault {
     }
 
     /// Delays the response after the call took effect.
-    pub fn late_answer(by: Duration) -> Self {
+    pub fn late_response(by: Duration) -> Self {
         Self::slow().with_delays(Duration::ZERO, by)
     }
 

@@ -89,7 +89,7 @@ impl Fixture for Memory {
     }
 }
 
-struct Injected(aqueduct_memory::Faults);
+struct Injected(aqueduct_memory::MemoryFaults);
 
 #[async_trait]
 impl Faults for Injected {
@@ -98,7 +98,7 @@ impl Faults for Injected {
     }
 
     async fn inject(&self, fault: Fault) -> Result<()> {
-        use aqueduct_memory::Fault as Of;
+        use aqueduct_memory::MemoryFault as Of;
         let faults = &self.0;
         match fault {
             Fault::Throttle => {
@@ -108,14 +108,14 @@ impl Faults for Injected {
                 faults.next(Operation::Send, 1, Of::refused(ErrorKind::Unavailable));
             }
             Fault::LoseSendAnswer => {
-                faults.next(Operation::Send, 1, Of::lost_answer(Applied::Yes));
+                faults.next(Operation::Send, 1, Of::lost_response(Applied::Yes));
             }
             Fault::Cut => {
                 faults.next(Operation::Send, 1, Of::refused(ErrorKind::Unavailable));
                 faults.cut_readers();
             }
             Fault::LoseLeaseAnswer => {
-                faults.next(Operation::LeaseWrite, 1, Of::lost_answer(Applied::Yes));
+                faults.next(Operation::LeaseWrite, 1, Of::lost_response(Applied::Yes));
             }
             Fault::Expire => faults.expire_all()?,
             other => return Err(Error::unsupported(format!("{other:?}"))),

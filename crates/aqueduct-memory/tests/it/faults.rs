@@ -9,7 +9,7 @@ use aqueduct_core::{
     Checkpoint, DeadLetterQuery, Effect, ErrorKind, Event, GroupKey, Lease, OwnerId, PartitionId,
     Position, ReadFrom, Retry, Swap,
 };
-use aqueduct_memory::{Applied, Fault, Operation};
+use aqueduct_memory::{Applied, MemoryFault, Operation};
 
 fn kinds(bench: &Bench, events: &[Event]) -> Vec<Option<ErrorKind>> {
     let outcomes = bench.send(events);
@@ -23,8 +23,12 @@ fn kinds(bench: &Bench, events: &[Event]) -> Vec<Option<ErrorKind>> {
 fn the_next_sends_fail_and_then_all_is_well() {
     let bench = Bench::new(&[("partitions", "1")]);
     let faults = bench.backend.faults("orders");
-    faults.next(Operation::Send, 2, Fault::throttled(3 * SECOND));
-    faults.next(Operation::Send, 1, Fault::refused(ErrorKind::Unavailable));
+    faults.next(Operation::Send, 2, MemoryFault::throttled(3 * SECOND));
+    faults.next(
+        Operation::Send,
+        1,
+        MemoryFault::refused(ErrorKind::Unavailable),
+    );
     for _ in 0..2 {
         let error = bench.send(&[event("a", 1)]).remove(0).unwrap_err();
         assert_eq!(error.retry(), Retry::After(3 * SECOND));
@@ -44,8 +48,8 @@ fn the_next_sends_fail_and_then_all_is_well() {
 fn a_lost_answer_may_or_may_not_have_stored() {
     let bench = Bench::new(&[("partitions", "1")]);
     let faults = bench.backend.faults("orders");
-    faults.next(Operation::Send, 1, Fault::lost_answer(Applied::Yes));
-    faults.next(Operation::Send, 1, Fault::lost_answer(Applied::No));
+    faults.next(Operation::Send, 1, MemoryFault::lost_response(Applied::Yes));
+    faults.next(Operation::Send, 1, MemoryFault::lost_response(Applied::No));
     for n in ["stored", "not stored"] {
         let error = bench.send(&[event("a", n)]).remove(0).unwrap_err();
         assert_eq!(
@@ -58,10 +62,11 @@ fn a_lost_answer_may_or_may_not_have_stored() {
     let mut lengths = std::collections::BTreeSet::new();
     for seed in 0..50 {
         let bench = Bench::seeded(seed, &[("partitions", "1")]);
-        bench
-            .backend
-            .faults("orders")
-            .next(Operation::Send, 1, Fault::lost_answer(Applied::Maybe));
+        bench.backend.faults("orders").next(
+            Operation::Send,
+            1,
+            MemoryFault::lost_response(Applied::Maybe),
+        );
         let events = [event("a", 0), event("a", 1), event("a", 2)];
         assert!(bench.send(&events).iter().all(Result::is_err));
         let mut reader = bench.reader("0", ReadFrom::Earliest);
@@ -81,7 +86,7 @@ fn single_events_fail_and_the_prefix_rule_holds() {
     let bench = Bench::new(&[("partitions", "1")]);
     let faults = bench.backend.faults("orders");
     let second = |event: &Event| crate::common::text(event) == "2";
-    faults.fail_events(1, Fault::refused(ErrorKind::Throttled), second);
+    faults.fail_events(1, MemoryFault::refused(ErrorKind::Throttled), second);
     let events = [
         event("a", 1),
         event("a", 2),
@@ -97,14 +102,14 @@ fn single_events_fail_and_the_prefix_rule_holds() {
     assert_eq!(bench.read_all("0"), ["1", "4", "5"]);
     assert_eq!(kinds(&bench, &events[1..3]), [None, None]);
 
-    faults.fail_events(1, Fault::lost_answer(Applied::Yes), second);
+    faults.fail_events(1, MemoryFault::lost_response(Applied::Yes), second);
     assert_eq!(
         kinds(&bench, &events[1..3]),
         [Some(ErrorKind::TimedOut), blocked]
     );
     assert_eq!(bench.read_all("0"), ["1", "4", "5", "2", "3", "2"]);
 
-    faults.fail_events_by_chance(0.3, Fault::refused(ErrorKind::Unavailable));
+    faults.fail_events_by_chance(0.3, MemoryFault::refused(ErrorKind::Unavailable));
     let many: Vec<Event> = (0..1_000).map(|n| event(None, n)).collect();
     let failed = bench.send(&many).iter().filter(|it| it.is_err()).count();
     assert!((200..400).contains(&failed), "{failed}");
@@ -117,8 +122,8 @@ fn slow_calls_take_effect_before_or_after_the_wait() {
     let bench = Bench::new(&[("partitions", "1")]);
     let faults = bench.backend.faults("orders");
     for (fault, stored_at) in [
-        (Fault::late_request(5 * SECOND), 5 * SECOND),
-        (Fault::late_answer(5 * SECOND), Duration::ZERO),
+        (MemoryFault::late_request(5 * SECOND), 5 * SECOND),
+        (MemoryFault::late_response(5 * SECOND), Duration::ZERO),
     ] {
         faults.next(Operation::Send, 1, fault);
         let began = (bench.runtime.now(), bench.runtime.wall());
@@ -142,7 +147,11 @@ fn a_cut_connection_fails_a_waiting_read_once_and_it_goes_on_behind_the_last_rec
     let mut reader = bench.reader("0", ReadFrom::Earliest);
     assert_eq!(bench.run(reader.read(1)).unwrap().records.len(), 1);
     let faults = bench.backend.faults("orders");
-    faults.next(Operation::Read, 1, Fault::refused(ErrorKind::Unavailable));
+    faults.next(
+        Operation::Read,
+        1,
+        MemoryFault::refused(ErrorKind::Unavailable),
+    );
     assert!(
         bench
             .run(reader.read(1))
@@ -158,7 +167,11 @@ fn a_cut_connection_fails_a_waiting_read_once_and_it_goes_on_behind_the_last_rec
     let runtime = bench.runtime.clone();
     let cut = bench.runtime.spawn(async move {
         runtime.sleep(SECOND / 4).await;
-        faults.next(Operation::Read, 1, Fault::refused(ErrorKind::Unavailable));
+        faults.next(
+            Operation::Read,
+            1,
+            MemoryFault::refused(ErrorKind::Unavailable),
+        );
     });
     assert!(
         bench
@@ -243,23 +256,27 @@ fn lease_writes_lose_their_answers_conflict_and_are_refused() {
             .unwrap()
     };
 
-    faults.next(Operation::LeaseWrite, 1, Fault::conflict());
+    faults.next(Operation::LeaseWrite, 1, MemoryFault::conflict());
     assert_eq!(swap().unwrap(), Swap::Lost(Some(stored.clone())));
     faults.next(
         Operation::LeaseWrite,
         1,
-        Fault::refused(ErrorKind::Throttled),
+        MemoryFault::refused(ErrorKind::Throttled),
     );
     assert!(swap().unwrap_err().is(ErrorKind::Throttled));
     assert_eq!(read(), stored);
-    faults.next(Operation::LeaseWrite, 1, Fault::lost_answer(Applied::Yes));
+    faults.next(
+        Operation::LeaseWrite,
+        1,
+        MemoryFault::lost_response(Applied::Yes),
+    );
     assert_eq!(swap().unwrap_err().effect(), Effect::Unknown);
     assert_eq!(read().nonce, 42);
     assert!(matches!(swap().unwrap(), Swap::Lost(Some(row)) if row.nonce == 42));
     faults.next(
         Operation::LeaseRead,
         1,
-        Fault::refused(ErrorKind::Unavailable),
+        MemoryFault::refused(ErrorKind::Unavailable),
     );
     assert!(bench.run(store.list(&key, &[])).is_err());
 }
@@ -293,7 +310,11 @@ fn chances_follow_from_the_seed() {
     let outcomes = |seed| {
         let bench = Bench::seeded(seed, &[]);
         let faults = bench.backend.faults("orders");
-        faults.chance(Operation::Send, 0.4, Fault::refused(ErrorKind::Unavailable));
+        faults.chance(
+            Operation::Send,
+            0.4,
+            MemoryFault::refused(ErrorKind::Unavailable),
+        );
         let failed: Vec<bool> = (0..64)
             .map(|n| bench.send(&[event("a", n)])[0].is_err())
             .collect();
@@ -311,12 +332,14 @@ fn faults_reach_streams_through_every_handle() {
     let clone = bench.backend.clone();
     let seen = Arc::new(Mutex::new(0));
     let counted = seen.clone();
-    clone
-        .faults("orders")
-        .fail_events(u64::MAX, Fault::refused(ErrorKind::Full), move |_| {
+    clone.faults("orders").fail_events(
+        u64::MAX,
+        MemoryFault::refused(ErrorKind::Full),
+        move |_| {
             *counted.lock().unwrap() += 1;
             false
-        });
+        },
+    );
     bench.send(&[event("a", 1), event("b", 2)]);
     assert_eq!(*seen.lock().unwrap(), 2);
 }

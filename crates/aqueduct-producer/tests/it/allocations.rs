@@ -12,7 +12,7 @@ use futures::executor::block_on;
 struct Ready;
 
 #[async_trait]
-impl aqueduct_core::Producer for Ready {
+impl aqueduct_core::BatchProducer for Ready {
     async fn send_batch(&self, events: &[Event]) -> SendReport {
         SendReport::new(events.iter().map(|_| Ok(Receipt::default())).collect())
     }

@@ -3,7 +3,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aqueduct_core::{
-    Capabilities, Claims, Effect, Error, ErrorKind, Event, Lane, Limits, Position, Producer,
+    BatchProducer, Capabilities, Claims, Effect, Error, ErrorKind, Event, Lane, Limits, Position,
     Receipt, Result, Retry, Runtime, SendReport,
 };
 use async_trait::async_trait;
@@ -162,7 +162,7 @@ impl Drop for Ending<'_> {
 
 #[deny(clippy::missing_trait_methods)]
 #[async_trait]
-impl Producer for Faulty {
+impl BatchProducer for Faulty {
     async fn send_batch(&self, events: &[Event]) -> SendReport {
         self.begin(events);
         let _ending = Ending(self, events);

@@ -5,7 +5,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use aqueduct_core::{
-    Backoff, Capabilities, Consumer, ConsumerStatus, Delivery, Error, Instant, Limits, Result,
+    Backoff, BatchConsumer, Capabilities, ConsumerStatus, Delivery, Error, Instant, Limits, Result,
     Retry, Runtime,
 };
 use async_trait::async_trait;
@@ -14,7 +14,7 @@ use futures::FutureExt as _;
 /// The consumers of several streams as one. Each in turn is asked first, so that a busy stream does
 /// not starve the others; one that fails backs off alone, so that it does not stop them.
 pub(super) struct Merged {
-    consumers: Vec<Arc<dyn Consumer>>,
+    consumers: Vec<Arc<dyn BatchConsumer>>,
     rests: Mutex<Vec<Rest>>,
     runtime: Runtime,
     turn: AtomicUsize,
@@ -31,7 +31,7 @@ struct Rest {
 const RECEIVE_AGAIN: Backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
 
 impl Merged {
-    pub(super) fn new(consumers: Vec<Arc<dyn Consumer>>, runtime: &Runtime) -> Self {
+    pub(super) fn new(consumers: Vec<Arc<dyn BatchConsumer>>, runtime: &Runtime) -> Self {
         Self {
             rests: Mutex::new(vec![Rest::default(); consumers.len()]),
             consumers,
@@ -80,7 +80,7 @@ impl Merged {
 
 #[deny(clippy::missing_trait_methods)]
 #[async_trait]
-impl Consumer for Merged {
+impl BatchConsumer for Merged {
     async fn receive_batch(&self, max: usize) -> Result<Vec<Delivery>> {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let count = self.consumers.len().max(1);

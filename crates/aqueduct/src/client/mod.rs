@@ -67,7 +67,7 @@ struct Inner {
     routers: BTreeMap<SmallStr, Arc<dyn Router>>,
     budget: Option<Arc<ByteBudget>>,
     isolation: Arc<IsolationGate>,
-    consumers: Mutex<Vec<Weak<dyn aqueduct_core::Consumer>>>,
+    consumers: Mutex<Vec<Weak<dyn aqueduct_core::BatchConsumer>>>,
 }
 
 impl Client {
@@ -269,7 +269,7 @@ impl Client {
         })
     }
 
-    fn consumers(&self) -> std::sync::MutexGuard<'_, Vec<Weak<dyn aqueduct_core::Consumer>>> {
+    fn consumers(&self) -> std::sync::MutexGuard<'_, Vec<Weak<dyn aqueduct_core::BatchConsumer>>> {
         self.0
             .consumers
             .lock()

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use aqueduct_core::{Error, Event, Result, SmallStr};
-use aqueduct_routing::{Field, Otherwise, Rules};
+use aqueduct_routing::{EventField, Otherwise, Rules};
 
 use super::section::read_leaf;
 use super::target::{Target, TargetKind};
@@ -39,9 +39,9 @@ pub(super) fn read(
     for (name, node) in table {
         let place = format!("{place}.{name}");
         let field = match name.as_str() {
-            "type" => Field::Type,
-            "source" => Field::Source,
-            "key" => Field::Key,
+            "type" => EventField::Type,
+            "source" => EventField::Source,
+            "key" => EventField::Key,
             "attributes" => {
                 for (name, node) in as_table(&place, node)? {
                     let place = format!("{place}.{name}");
@@ -77,7 +77,13 @@ impl Reader<'_> {
         self.streams(place, "default", node).map(Otherwise::Send)
     }
 
-    fn rules(&self, mut rules: Rules, place: &str, field: &Field, table: Table) -> Result<Rules> {
+    fn rules(
+        &self,
+        mut rules: Rules,
+        place: &str,
+        field: &EventField,
+        table: Table,
+    ) -> Result<Rules> {
         for (pattern, node) in table {
             let streams = self.streams(place, &pattern, node)?;
             rules = rules
@@ -138,10 +144,10 @@ impl Reader<'_> {
 }
 
 /// The field of an attribute, whose name must be one that an event can have.
-fn attribute(place: &str, name: SmallStr) -> Result<Field> {
+fn attribute(place: &str, name: SmallStr) -> Result<EventField> {
     let probe = Event::new("probe").with_attribute(name.clone(), true);
     match probe {
-        Ok(_) => Ok(Field::Attribute(name)),
+        Ok(_) => Ok(EventField::Attribute(name)),
         Err(error) => Err(Error::config(format!("{place}: {error}"))),
     }
 }

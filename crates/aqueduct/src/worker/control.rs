@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Poll, Waker};
 
-use aqueduct_core::{Consumer, Error};
+use aqueduct_core::{BatchConsumer, Error};
 use futures::task::AtomicWaker;
 
 use super::unhandled::ForeignRecords;
@@ -29,7 +29,7 @@ pub(crate) struct Control {
 
 #[derive(Default)]
 struct Shared {
-    consumer: Option<Arc<dyn Consumer>>,
+    consumer: Option<Arc<dyn BatchConsumer>>,
     fatal: Option<Error>,
     paused: bool,
     ended: bool,
@@ -85,7 +85,7 @@ impl Control {
         self.with(|shared| shared.fatal.take())
     }
 
-    pub(crate) fn opened(&self, consumer: &Arc<dyn Consumer>) {
+    pub(crate) fn opened(&self, consumer: &Arc<dyn BatchConsumer>) {
         let paused = self.with(|shared| {
             shared.consumer = Some(consumer.clone());
             shared.paused
@@ -106,7 +106,7 @@ impl Control {
         self.with(|shared| shared.ended)
     }
 
-    pub(crate) fn consumer(&self) -> Option<Arc<dyn Consumer>> {
+    pub(crate) fn consumer(&self) -> Option<Arc<dyn BatchConsumer>> {
         self.with(|shared| shared.consumer.clone())
     }
 

@@ -73,18 +73,18 @@ handler!(A, B, C, D, E, G, H, I);
 
 /// Gives a handler its own time limit. A call that takes longer is cancelled at its next await and is
 /// a failed attempt.
-pub fn within<H>(limit: Duration, handler: H) -> Within<H> {
-    Within { limit, handler }
+pub fn within<H>(limit: Duration, handler: H) -> TimedHandler<H> {
+    TimedHandler { limit, handler }
 }
 
 /// A handler with its own time limit; see [`within`].
 #[derive(Clone, Copy, Debug)]
-pub struct Within<H> {
+pub struct TimedHandler<H> {
     limit: Duration,
     handler: H,
 }
 
-impl<H: Handler<Args>, Args: 'static> Handler<Within<Args>> for Within<H> {
+impl<H: Handler<Args>, Args: 'static> Handler<TimedHandler<Args>> for TimedHandler<H> {
     fn call(&self, context: &Context<'_>) -> BoxFuture<'static, Outcome> {
         self.handler.call(context)
     }

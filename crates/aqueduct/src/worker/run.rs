@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use aqueduct_core::{Abandoned, Backoff, Consumer, Delivery, Error, Instant, Result, Retry, Task};
+use aqueduct_core::{
+    Abandoned, Backoff, BatchConsumer, Delivery, Error, Instant, Result, Retry, Task,
+};
 use futures::FutureExt as _;
 use futures::channel::mpsc;
 use futures::future::{BoxFuture, Either, select};
@@ -37,7 +39,7 @@ pub(crate) struct Idle {
 /// The loop between a consumer and the handlers.
 pub(crate) struct Run {
     engine: Arc<Engine>,
-    consumer: Arc<dyn Consumer>,
+    consumer: Arc<dyn BatchConsumer>,
     control: Arc<Control>,
     idle: Option<Idle>,
     pool: Pool,
@@ -95,7 +97,7 @@ enum Wake {
 impl Run {
     pub(crate) fn new(
         engine: Arc<Engine>,
-        consumer: Arc<dyn Consumer>,
+        consumer: Arc<dyn BatchConsumer>,
         control: Arc<Control>,
         idle: Option<Idle>,
     ) -> Self {

@@ -4,16 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aqueduct_core::{
-    Admin, Capabilities, Claimed, Claims, DeadLetterStore, Error, ErrorKind, Event, EventClaim,
-    GroupKey, GroupRecord, IdempotencyScope, IdempotencyStore, Identity, Lane, Lease, LeaseStore,
-    OpenPartition, OwnerId, Partition, PartitionId, PartitionReader, PartitionedLog, Producer,
+    Admin, BatchProducer, Capabilities, Claimed, Claims, DeadLetterStore, Error, ErrorKind, Event,
+    EventClaim, GroupKey, GroupRecord, IdempotencyScope, IdempotencyStore, Identity, Lane, Lease,
+    LeaseStore, OpenPartition, OwnerId, Partition, PartitionId, PartitionReader, PartitionedLog,
     ReadFrom, Receipt, ResolvedStart, Resource, Result, Runtime, SendReport, SharedSettings,
     Source, Start, StreamId, StreamName, Swap, Tail, Timestamp,
 };
 use async_trait::async_trait;
 
 /// Sends the events of a call with the inner producer, breaking a promise.
-type Send = for<'a> fn(&'a dyn Producer, &'a [Event]) -> futures::future::BoxFuture<'a, SendReport>;
+type Send =
+    for<'a> fn(&'a dyn BatchProducer, &'a [Event]) -> futures::future::BoxFuture<'a, SendReport>;
 
 /// A resource that breaks one promise.
 pub(crate) struct Broken {
@@ -130,7 +131,7 @@ impl Resource for Broken {
         self.inner.shared_settings()
     }
 
-    async fn producer(&self, runtime: &Runtime) -> Result<Arc<dyn Producer>> {
+    async fn producer(&self, runtime: &Runtime) -> Result<Arc<dyn BatchProducer>> {
         let inner = self.inner.producer(runtime).await?;
         Ok(match self.send {
             Some(send) => Arc::new(BrokenProducer { inner, send }),
@@ -183,13 +184,13 @@ impl Resource for Broken {
 }
 
 struct BrokenProducer {
-    inner: Arc<dyn Producer>,
+    inner: Arc<dyn BatchProducer>,
     send: Send,
 }
 
 #[deny(clippy::missing_trait_methods)]
 #[async_trait]
-impl Producer for BrokenProducer {
+impl BatchProducer for BrokenProducer {
     async fn send_batch(&self, events: &[Event]) -> SendReport {
         (self.send)(&*self.inner, events).await
     }
@@ -209,7 +210,7 @@ impl Producer for BrokenProducer {
 
 /// Stores the events of a call from the last to the first.
 pub(crate) fn swaps_neighbours<'a>(
-    inner: &'a dyn Producer,
+    inner: &'a dyn BatchProducer,
     events: &'a [Event],
 ) -> futures::future::BoxFuture<'a, SendReport> {
     Box::pin(async move {
@@ -222,7 +223,7 @@ pub(crate) fn swaps_neighbours<'a>(
 
 /// Acknowledges the last event of a call without storing it.
 pub(crate) fn loses_one<'a>(
-    inner: &'a dyn Producer,
+    inner: &'a dyn BatchProducer,
     events: &'a [Event],
 ) -> futures::future::BoxFuture<'a, SendReport> {
     Box::pin(async move {
@@ -235,7 +236,7 @@ pub(crate) fn loses_one<'a>(
 
 /// Sends each event by itself, so that an earlier failure does not stop later ones.
 pub(crate) fn goes_on_behind_a_failure<'a>(
-    inner: &'a dyn Producer,
+    inner: &'a dyn BatchProducer,
     events: &'a [Event],
 ) -> futures::future::BoxFuture<'a, SendReport> {
     Box::pin(async move {
@@ -249,7 +250,7 @@ pub(crate) fn goes_on_behind_a_failure<'a>(
 
 /// Leaves the subject out.
 pub(crate) fn forgets_the_subject<'a>(
-    inner: &'a dyn Producer,
+    inner: &'a dyn BatchProducer,
     events: &'a [Event],
 ) -> futures::future::BoxFuture<'a, SendReport> {
     Box::pin(async move {
@@ -264,7 +265,7 @@ pub(crate) fn forgets_the_subject<'a>(
 
 /// Sends every call twice, like a client with hidden retries.
 pub(crate) fn stores_twice<'a>(
-    inner: &'a dyn Producer,
+    inner: &'a dyn BatchProducer,
     events: &'a [Event],
 ) -> futures::future::BoxFuture<'a, SendReport> {
     Box::pin(async move {
@@ -275,7 +276,7 @@ pub(crate) fn stores_twice<'a>(
 
 /// Returns the outcomes in reverse order.
 pub(crate) fn turns_outcomes_round<'a>(
-    inner: &'a dyn Producer,
+    inner: &'a dyn BatchProducer,
     events: &'a [Event],
 ) -> futures::future::BoxFuture<'a, SendReport> {
     Box::pin(async move {

@@ -106,7 +106,7 @@ impl Fixture for Memory {
         stream.admin(runtime).await?.create(spec).await?;
         let peer = self.resource(&name, Options::new("streams.peer"))?;
         let broken = self.broken.unwrap_or(|resource| resource);
-        let faults = MemoryFaults(self.backend.faults(name.as_str()));
+        let faults = Injected(self.backend.faults(name.as_str()));
         Ok(Subject::new(broken(stream))
             .with_peer(broken(peer))
             .with_faults(Arc::new(faults)))
@@ -134,16 +134,16 @@ impl Fixture for Memory {
     }
 }
 
-struct MemoryFaults(aqueduct_memory::Faults);
+struct Injected(aqueduct_memory::MemoryFaults);
 
 #[async_trait]
-impl Faults for MemoryFaults {
+impl Faults for Injected {
     fn offers(&self, _: Fault) -> bool {
         true
     }
 
     async fn inject(&self, fault: Fault) -> Result<()> {
-        use aqueduct_memory::Fault as Of;
+        use aqueduct_memory::MemoryFault as Of;
         let unavailable = || Of::refused(ErrorKind::Unavailable);
         match fault {
             Fault::Throttle => {
@@ -153,7 +153,7 @@ impl Faults for MemoryFaults {
             Fault::Refuse => self.0.next(Operation::Send, 1, unavailable()),
             Fault::LoseSendAnswer => {
                 self.0
-                    .next(Operation::Send, 1, Of::lost_answer(Applied::Yes));
+                    .next(Operation::Send, 1, Of::lost_response(Applied::Yes));
             }
             Fault::Cut => {
                 self.0.next(Operation::Send, 1, unavailable());
@@ -161,7 +161,7 @@ impl Faults for MemoryFaults {
             }
             Fault::LoseLeaseAnswer => {
                 self.0
-                    .next(Operation::LeaseWrite, 1, Of::lost_answer(Applied::Yes));
+                    .next(Operation::LeaseWrite, 1, Of::lost_response(Applied::Yes));
             }
             Fault::Expire => self.0.expire_all()?,
             _ => return Err(Error::unsupported(format!("{fault:?}"))),

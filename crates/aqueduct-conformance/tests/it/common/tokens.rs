@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use aqueduct_core::{
-    Admin, Capabilities, Checkpoint, Claims, DeadLetterStore, Error, ErrorKind, IdempotencyStore,
-    Identity, LeaseStore, OpenPartition, Partition, PartitionId, PartitionReader, PartitionedLog,
-    Position, Producer, ReadBatch, ReadFrom, ResolvedStart, Resource, Result, ResumeToken, Runtime,
-    SharedSettings, Source, Start, StreamId, StreamName, Tail, Timestamp,
+    Admin, BatchProducer, Capabilities, Checkpoint, Claims, DeadLetterStore, Error, ErrorKind,
+    IdempotencyStore, Identity, LeaseStore, OpenPartition, Partition, PartitionId, PartitionReader,
+    PartitionedLog, Position, ReadBatch, ReadFrom, ResolvedStart, Resource, Result, ResumeToken,
+    Runtime, SharedSettings, Source, Start, StreamId, StreamName, Tail, Timestamp,
 };
 use async_trait::async_trait;
 
@@ -50,7 +50,7 @@ impl Resource for Tokens {
         self.0.shared_settings()
     }
 
-    async fn producer(&self, runtime: &Runtime) -> Result<Arc<dyn Producer>> {
+    async fn producer(&self, runtime: &Runtime) -> Result<Arc<dyn BatchProducer>> {
         self.0.producer(runtime).await
     }
 

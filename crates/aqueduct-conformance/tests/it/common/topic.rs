@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use aqueduct_core::{
-    Capabilities, Capability, Claim, Claims, Error, ErrorKind, Event, GroupName, Instant, Lane,
-    Limits, Producer, Queue, QueueMessage, QueueSettings, Receipt, ReceiveRequest, Result, Runtime,
-    SendReport, SmallStr, StreamName, Subscription, Timestamp,
+    BatchProducer, Capabilities, Capability, Claim, Claims, Error, ErrorKind, Event, GroupName,
+    Instant, Lane, Limits, Queue, QueueMessage, QueueSettings, Receipt, ReceiveRequest, Result,
+    Runtime, SendReport, SmallStr, StreamName, Subscription, Timestamp,
 };
 use async_trait::async_trait;
 
@@ -97,7 +97,7 @@ pub(crate) struct TopicProducer {
 }
 
 #[async_trait]
-impl Producer for TopicProducer {
+impl BatchProducer for TopicProducer {
     async fn send_batch(&self, events: &[Event]) -> SendReport {
         if self.closed.load(Ordering::SeqCst) {
             let error = Error::new(ErrorKind::Closed, "the producer is closed");

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aqueduct_core::{
-    Backend as _, Consumer, Delivery, Event, GroupKey, LeaseStore, Options, PartitionedLog, Result,
-    Runtime, Source, Url,
+    Backend as _, BatchConsumer, Delivery, Event, GroupKey, LeaseStore, Options, PartitionedLog,
+    Result, Runtime, Source, Url,
 };
 use aqueduct_group::{Group, GroupOptions};
 use aqueduct_memory::MemoryBackend;
@@ -94,16 +94,20 @@ impl Bench {
         GroupOptions::new("billing".into())
     }
 
-    pub fn open(&self, runtime: &Runtime, options: GroupOptions) -> Arc<dyn Consumer> {
+    pub fn open(&self, runtime: &Runtime, options: GroupOptions) -> Arc<dyn BatchConsumer> {
         self.try_open(runtime, options).unwrap()
     }
 
-    pub fn try_open(&self, runtime: &Runtime, options: GroupOptions) -> Result<Arc<dyn Consumer>> {
+    pub fn try_open(
+        &self,
+        runtime: &Runtime,
+        options: GroupOptions,
+    ) -> Result<Arc<dyn BatchConsumer>> {
         self.run(Group::open(self.log(), self.leases(), options, runtime))
     }
 
     /// Receives and acknowledges until nothing comes for a minute; returns the types.
-    pub fn drink(&self, consumer: &Arc<dyn Consumer>) -> Vec<usize> {
+    pub fn drink(&self, consumer: &Arc<dyn BatchConsumer>) -> Vec<usize> {
         let mut seen = Vec::new();
         self.run(async {
             while let Some(batch) = self.receive(consumer, 60 * SECOND).await {
@@ -119,7 +123,7 @@ impl Bench {
     /// One batch, where one comes in time.
     pub async fn receive(
         &self,
-        consumer: &Arc<dyn Consumer>,
+        consumer: &Arc<dyn BatchConsumer>,
         within: Duration,
     ) -> Option<Vec<Delivery>> {
         let received = consumer.receive_batch(100);
@@ -138,6 +142,6 @@ pub fn number(delivery: &Delivery) -> usize {
     delivery.event().kind().parse().unwrap()
 }
 
-pub fn owned(consumer: &Arc<dyn Consumer>) -> usize {
+pub fn owned(consumer: &Arc<dyn BatchConsumer>) -> usize {
     consumer.status().partitions.len()
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aqueduct_core::{
-    Backend as _, Event, GroupName, OpenPartition, Options, Partition, PartitionId,
-    PartitionReader, PartitionedLog, Producer, ReadFrom, Resource, Runtime, Source, Url,
+    Backend as _, BatchProducer, Event, GroupName, OpenPartition, Options, Partition, PartitionId,
+    PartitionReader, PartitionedLog, ReadFrom, Resource, Runtime, Source, Url,
 };
 use aqueduct_memory::MemoryBackend;
 use aqueduct_runtime::Simulation;
@@ -41,7 +41,7 @@ impl Bench {
         self.simulation.block_on(future).unwrap()
     }
 
-    pub fn producer(&self) -> Arc<dyn Producer> {
+    pub fn producer(&self) -> Arc<dyn BatchProducer> {
         self.run(self.resource.producer(&self.runtime)).unwrap()
     }
 
