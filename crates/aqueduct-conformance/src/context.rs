@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use aqueduct_core::{Runtime, StreamSpec, Task};
 
-use crate::bench::Bench;
 use crate::fixture::{Fixture, Timing};
+use crate::harness::Harness;
 use crate::layering::LayerSet;
 use crate::stop::{During as _, Outcome, Stop};
 
@@ -34,16 +34,16 @@ impl<'a> Context<'a> {
     }
 
     /// Opens a new stream with that many partitions.
-    pub(crate) async fn bench(&self, partitions: u32) -> Outcome<Bench<'_>> {
+    pub(crate) async fn harness(&self, partitions: u32) -> Outcome<Harness<'_>> {
         self.bench_of(&StreamSpec::with_partitions(partitions))
             .await
     }
 
     /// Opens a new stream with that specification.
-    pub(crate) async fn bench_of(&self, spec: &StreamSpec) -> Outcome<Bench<'_>> {
+    pub(crate) async fn bench_of(&self, spec: &StreamSpec) -> Outcome<Harness<'_>> {
         let opening = self.fixture.open(spec, self.runtime);
         let subject = self.within("a new stream", opening).await?;
-        Ok(Bench::new(self, subject.during("opening a new stream")?))
+        Ok(Harness::new(self, subject.during("opening a new stream")?))
     }
 
     /// Records what the case waits for, for the report if it hangs.

@@ -3,11 +3,11 @@ use std::panic::AssertUnwindSafe;
 use aqueduct_core::{Runtime, StreamSpec, panic_message};
 use futures::{FutureExt as _, StreamExt as _};
 
-use crate::bench::{Abilities, Bench};
 use crate::case::{Case, Need, Scope};
 use crate::cases::THEMES;
 use crate::context::Context;
 use crate::fixture::{Fixture, Lack};
+use crate::harness::{Abilities, Harness};
 use crate::layering::LayerSet;
 use crate::report::{CaseReport, Report, Verdict};
 use crate::stop::Stop;
@@ -15,7 +15,7 @@ use crate::stop::Stop;
 /// The options of a run.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct Options {
+pub struct SuiteOptions {
     /// Runs only the cases whose name contains one of these. Default: empty, which is all.
     pub only: Vec<String>,
     /// How many cases run concurrently. Default: 16, since cases mostly wait.
@@ -26,7 +26,7 @@ pub struct Options {
     pub print: bool,
 }
 
-impl Default for Options {
+impl Default for SuiteOptions {
     fn default() -> Self {
         Self {
             only: Vec::new(),
@@ -37,7 +37,7 @@ impl Default for Options {
     }
 }
 
-impl Options {
+impl SuiteOptions {
     /// Runs only the cases whose name contains one of `names`.
     #[must_use]
     pub fn only<'a>(mut self, names: impl IntoIterator<Item = &'a str>) -> Self {
@@ -64,7 +64,7 @@ impl Options {
 ///
 /// The cases run concurrently on the caller's task; the backends and groups that they open run on
 /// `runtime`. On a runtime with a virtual clock the run does not wait.
-pub async fn run(fixture: &dyn Fixture, runtime: &Runtime, options: Options) -> Report {
+pub async fn run(fixture: &dyn Fixture, runtime: &Runtime, options: SuiteOptions) -> Report {
     let chosen = |case: &Case| {
         let scope = options.through.is_plain() || case.scope == Scope::Flow;
         let named = |part: &String| case.name.contains(part.as_str());
@@ -116,7 +116,7 @@ pub async fn run_through(
     fixture: &dyn Fixture,
     runtime: &Runtime,
     sets: Vec<LayerSet>,
-    options: Options,
+    options: SuiteOptions,
 ) -> Vec<Report> {
     let mut reports = Vec::with_capacity(sets.len());
     for set in sets {
@@ -132,8 +132,8 @@ async fn probe(
 ) -> Result<Abilities, String> {
     let context = Context::new(fixture, runtime, layers);
     let probing = async {
-        let bench: Bench<'_> = context.bench_of(&StreamSpec::default()).await?;
-        bench.abilities().await
+        let harness: Harness<'_> = context.bench_of(&StreamSpec::default()).await?;
+        harness.abilities().await
     };
     match AssertUnwindSafe(probing).catch_unwind().await {
         Ok(Ok(abilities)) => Ok(abilities),

@@ -9,4 +9,4 @@ pub use aqueduct_core::{Route, Router};
 pub use aqueduct_routing::{EventField, Otherwise, Pattern, Rules};
 
 #[doc(inline)]
-pub use crate::client::{Routed, RoutingProducer};
+pub use crate::client::{Routed, RoutingFailure, RoutingProducer};

@@ -30,7 +30,7 @@ impl Flaky {
     }
 
     /// Fails one event in `one_in`; half of those are stored all the same.
-    pub(crate) fn losing_answers(inner: Arc<dyn BatchProducer>, one_in: u64) -> Self {
+    pub(crate) fn losing_responses(inner: Arc<dyn BatchProducer>, one_in: u64) -> Self {
         Self {
             loses_answers: true,
             ..Self::failing(inner, one_in)
@@ -80,7 +80,7 @@ impl BatchProducer for Flaky {
             .filter(|(_, fate)| matches!(fate, Fate::Stored | Fate::StoredUnseen))
             .map(|(event, _)| event.clone())
             .collect();
-        let mut answers = self
+        let mut outcomes = self
             .inner
             .send_batch(&sent)
             .await
@@ -88,7 +88,7 @@ impl BatchProducer for Flaky {
             .into_iter();
         SendReport::new(
             plan.into_iter()
-                .map(|fate| fate.outcome(&mut answers))
+                .map(|fate| fate.outcome(&mut outcomes))
                 .collect(),
         )
     }
@@ -114,14 +114,14 @@ enum Fate {
 }
 
 impl Fate {
-    fn outcome(self, answers: &mut impl Iterator<Item = Result<Receipt>>) -> Result<Receipt> {
-        let mut answer = || answers.next().unwrap_or_else(|| Err(no_outcome()));
+    fn outcome(self, outcomes: &mut impl Iterator<Item = Result<Receipt>>) -> Result<Receipt> {
+        let mut outcome = || outcomes.next().unwrap_or_else(|| Err(no_outcome()));
         let unavailable = |effect| {
             Err(Error::new(ErrorKind::Unavailable, "made to fail by the suite").with_effect(effect))
         };
         match self {
-            Self::Stored => answer(),
-            Self::StoredUnseen => answer().and(unavailable(Effect::Unknown)),
+            Self::Stored => outcome(),
+            Self::StoredUnseen => outcome().and(unavailable(Effect::Unknown)),
             Self::Refused => unavailable(Effect::None),
             Self::Blocked => Err(blocked_error()),
         }

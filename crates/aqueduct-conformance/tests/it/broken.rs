@@ -1,6 +1,6 @@
 //! Checks that the suite fails if it must: each broken backend fails the cases that test its fault.
 
-use aqueduct_conformance::{LayerSet, Options, Report, Verdict, run};
+use aqueduct_conformance::{LayerSet, Report, SuiteOptions, Verdict, run};
 use aqueduct_runtime::Simulation;
 
 use crate::common::broken::{self, Broken};
@@ -28,7 +28,7 @@ fn fails_through(fixture: Memory, through: LayerSet, cases: &[&str]) -> Report {
 
 fn runs(fixture: Memory, through: LayerSet, cases: &[&str]) -> Report {
     let simulation = Simulation::new(1);
-    let mut options = Options::default()
+    let mut options = SuiteOptions::default()
         .only(cases.iter().copied())
         .through(through);
     options.print = false;
@@ -118,7 +118,7 @@ fn a_swap_that_ignores_its_condition() {
     fails(
         |resource| Broken::leases(resource, broken::LeaseFault::SwapsAlways),
         &[
-            "lost_race_answers_the_winner",
+            "lost_race_returns_the_winner",
             "one_of_many_takes_the_lease",
             "stale_commit_is_fenced",
         ],
@@ -185,7 +185,7 @@ fn attempts_that_nobody_keeps() {
         &[
             "lease_keeps_every_field",
             "attempts_survive_a_hand_off",
-            "poison_ends_as_a_letter_and_no_innocent_does",
+            "poison_ends_as_a_dead_letter_and_no_innocent_does",
         ],
     );
 }
@@ -217,7 +217,7 @@ fn a_layer_that_takes_a_failure_for_a_success() {
         &[
             "nacked_event_comes_again_in_place",
             "attempts_count_runs_of_the_handler",
-            "exhausted_event_becomes_a_letter",
+            "exhausted_event_becomes_a_dead_letter",
         ],
     );
 }

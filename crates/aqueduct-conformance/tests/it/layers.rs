@@ -1,6 +1,6 @@
 //! The memory backend passes everything that it claims through every layer.
 
-use aqueduct_conformance::{LayerSet, Options, run};
+use aqueduct_conformance::{LayerSet, SuiteOptions, run};
 use aqueduct_runtime::Simulation;
 
 use crate::common::Memory;
@@ -13,7 +13,7 @@ fn passes_through(name: &str) {
     let simulation = Simulation::new(5);
     let runtime = simulation.runtime();
     let fixture = Memory::small();
-    let options = Options::default().through(set);
+    let options = SuiteOptions::default().through(set);
     match simulation.block_on(run(&fixture, &runtime, options)) {
         Ok(report) => report.assert_passed(),
         Err(stalled) => panic!("{stalled}"),

@@ -1,6 +1,6 @@
 //! The memory backend passes everything that it claims.
 
-use aqueduct_conformance::{Options, run};
+use aqueduct_conformance::{SuiteOptions, run};
 use aqueduct_runtime::Simulation;
 
 use crate::common::Memory;
@@ -9,7 +9,7 @@ use crate::common::tokens::Tokens;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn memory_passes_what_it_claims() {
     let runtime = aqueduct_runtime::tokio();
-    let report = run(&Memory::new(), &runtime, Options::default()).await;
+    let report = run(&Memory::new(), &runtime, SuiteOptions::default()).await;
     report.assert_passed();
 }
 
@@ -20,7 +20,7 @@ fn memory_passes_in_simulation() {
         let simulation = Simulation::new(seed);
         let runtime = simulation.runtime();
         let fixture = Memory::small();
-        let report = simulation.block_on(run(&fixture, &runtime, Options::default()));
+        let report = simulation.block_on(run(&fixture, &runtime, SuiteOptions::default()));
         report.unwrap().assert_passed();
     }
 }
@@ -31,7 +31,7 @@ fn a_log_that_resumes_by_token_passes() {
     let simulation = Simulation::new(5);
     let runtime = simulation.runtime();
     let fixture = Memory::wrapped(Tokens::over);
-    let report = simulation.block_on(run(&fixture, &runtime, Options::default()));
+    let report = simulation.block_on(run(&fixture, &runtime, SuiteOptions::default()));
     report.unwrap().assert_passed();
 }
 
@@ -41,7 +41,7 @@ fn a_run_is_repeatable() {
     let trace = |seed| {
         let simulation = Simulation::new(seed);
         let runtime = simulation.runtime();
-        let mut options = Options::default().only(["member", "nack", "exhausted", "start"]);
+        let mut options = SuiteOptions::default().only(["member", "nack", "exhausted", "start"]);
         options.print = false;
         let fixture = Memory::small();
         let report = simulation.block_on(run(&fixture, &runtime, options));

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use aqueduct_conformance::{Fixture, Options, Subject, Timing, Verdict, run};
+use aqueduct_conformance::{Fixture, Subject, SuiteOptions, Timing, Verdict, run};
 use aqueduct_core::{
     BatchProducer, Claims, DeadLetterStore, IdempotencyStore, Resource, Result, Runtime, Source,
     StreamName, StreamSpec,
@@ -19,14 +19,14 @@ fn a_queue_passes_what_it_claims() {
     let simulation = Simulation::new(3);
     let runtime = simulation.runtime();
     let fixture = Queues(Memory::small());
-    let report = simulation.block_on(run(&fixture, &runtime, Options::default()));
+    let report = simulation.block_on(run(&fixture, &runtime, SuiteOptions::default()));
     let report = report.unwrap();
     report.assert_passed();
     for shown in [
         "two_groups_see_all",
         "nacked_event_comes_again_in_place",
         "out_of_order_acks_resume_at_the_first_unsettled",
-        "exhausted_event_becomes_a_letter",
+        "exhausted_event_becomes_a_dead_letter",
         "repeated_event_is_handled_once",
         "backlog_is_read_in_order",
     ] {
@@ -34,7 +34,7 @@ fn a_queue_passes_what_it_claims() {
     }
     for left_out in [
         "positions_rise_as_told",
-        "lost_race_answers_the_winner",
+        "lost_race_returns_the_winner",
         "gap_is_never_silent",
     ] {
         let verdict = report.verdict(left_out);

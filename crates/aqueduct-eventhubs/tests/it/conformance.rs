@@ -4,10 +4,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use aqueduct_conformance::{Fault, Faults, Fixture, Lack, LayerSet, Options, Subject, Timing, run};
-use aqueduct_core::{
-    Backend as _, Error, Options as ResourceOptions, Resource, Result, Runtime, StreamSpec, Url,
+use aqueduct_conformance::{
+    Fault, Faults, Fixture, Lack, LayerSet, Subject, SuiteOptions, Timing, run,
 };
+use aqueduct_core::{Backend as _, Error, Options, Resource, Result, Runtime, StreamSpec, Url};
 use aqueduct_emulators::{EventHubs, EventHubsFault, EventHubsOptions};
 use aqueduct_memory::{Applied, MemoryBackend, Operation};
 use async_trait::async_trait;
@@ -16,9 +16,9 @@ use tokio::sync::Mutex;
 use crate::common::{options as hub_options, resource};
 
 /// Returns the suite's options; `AQUEDUCT_CASES=nack,gap` runs only cases whose names contain these.
-fn options() -> Options {
+fn options() -> SuiteOptions {
     let cases = std::env::var("AQUEDUCT_CASES").unwrap_or_default();
-    Options::default()
+    SuiteOptions::default()
         .parallel(6)
         .only(cases.split(',').filter(|part| !part.is_empty()))
 }
@@ -53,7 +53,7 @@ async fn it_passes_what_it_claims_through_all_layers() {
 /// The cases in which the order across keys matters.
 const NEED_ONE_ORDER: [&str; 3] = [
     "blocked_key_is_named_and_bounded",
-    "exhausted_key_follows_into_the_letters",
+    "exhausted_key_follows_into_the_dead_letters",
     "seek_moves_one_partition",
 ];
 
@@ -124,7 +124,7 @@ impl Fixture for Azure {
         let server = self.start(options).await?;
         let memory = MemoryBackend::new();
         let url = Url::parse("memory:").map_err(|error| Error::config(error.to_string()))?;
-        let stores = memory.parse("orders", &url, ResourceOptions::new("streams.stores"))?;
+        let stores = memory.parse("orders", &url, Options::new("streams.stores"))?;
         let faults = Injected {
             server: server.clone(),
             partitions,
@@ -134,7 +134,7 @@ impl Fixture for Azure {
         Ok(Subject::new(resource(&server, "orders", self.options)?)
             .with_leases(stores.clone())
             .with_idempotency(stores.clone())
-            .with_letters(stores)
+            .with_dead_letters(stores)
             .with_peer(resource(&server, "orders", self.options)?)
             .with_faults(Arc::new(faults)))
     }
@@ -172,7 +172,7 @@ struct Injected {
     server: Arc<EventHubs>,
     partitions: usize,
     sends_to: &'static str,
-    memory: aqueduct_memory::Faults,
+    memory: aqueduct_memory::MemoryFaults,
 }
 
 #[async_trait]
@@ -186,10 +186,10 @@ impl Faults for Injected {
         match fault {
             Fault::Throttle => next_send(EventHubsFault::Busy),
             Fault::Refuse => next_send(EventHubsFault::Release),
-            Fault::LoseSendAnswer => next_send(EventHubsFault::CutAfterStore),
+            Fault::LoseSendResponse => next_send(EventHubsFault::CutAfterStore),
             Fault::Cut => self.server.cut_connections(),
-            Fault::LoseLeaseAnswer => {
-                let lost = aqueduct_memory::Fault::lost_answer(Applied::Yes);
+            Fault::LoseLeaseResponse => {
+                let lost = aqueduct_memory::MemoryFault::lost_response(Applied::Yes);
                 self.memory.next(Operation::LeaseWrite, 1, lost);
             }
             Fault::Expire => {

@@ -1,19 +1,19 @@
 //! Receiving and acknowledging costs no allocation per event, only some per batch.
 
-use crate::common::{Bench, SECOND};
+use crate::common::{Harness, SECOND};
 
 #[test]
 fn receiving_and_acknowledging_allocates_per_batch_alone() {
-    let bench = Bench::new("1");
-    bench.send(0, 9_000, 9_000);
-    let mut options = bench.options();
+    let harness = Harness::new("1");
+    harness.send(0, 9_000, 9_000);
+    let mut options = harness.options();
     options.commit_interval = SECOND * 3_600;
     options.commit_count = 1_000_000;
-    let consumer = bench.open(&bench.runtime, options);
-    bench.sleep(SECOND * 5);
+    let consumer = harness.open(&harness.runtime, options);
+    harness.sleep(SECOND * 5);
     let mut received = 0;
     let mut drink = |batches: usize| {
-        bench.run(async {
+        harness.run(async {
             for _ in 0..batches {
                 let batch = consumer.receive_batch(100).await.unwrap();
                 received += batch.len();

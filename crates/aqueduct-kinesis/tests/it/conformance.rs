@@ -4,10 +4,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use aqueduct_conformance::{Fault, Faults, Fixture, Lack, LayerSet, Options, Subject, Timing, run};
-use aqueduct_core::{
-    Backend as _, Error, Options as ResourceOptions, Resource, Result, Runtime, StreamSpec, Url,
+use aqueduct_conformance::{
+    Fault, Faults, Fixture, Lack, LayerSet, Subject, SuiteOptions, Timing, run,
 };
+use aqueduct_core::{Backend as _, Error, Options, Resource, Result, Runtime, StreamSpec, Url};
 use aqueduct_emulators::{HttpFault, HttpFaults};
 use aqueduct_memory::{Applied, MemoryBackend, Operation};
 use async_trait::async_trait;
@@ -15,11 +15,11 @@ use async_trait::async_trait;
 use crate::common::{Server, Stream};
 
 /// Returns the suite's options; `AQUEDUCT_CASES=nack,gap` runs only cases whose names contain these.
-fn options() -> Options {
+fn options() -> SuiteOptions {
     let cases = std::env::var("AQUEDUCT_CASES").unwrap_or_default();
     // Signing and parsing take most of the time here: with many cases at once, leases are lost
     // because there are too few processors.
-    Options::default()
+    SuiteOptions::default()
         .parallel(6)
         .only(cases.split(',').filter(|part| !part.is_empty()))
 }
@@ -53,7 +53,7 @@ async fn it_passes_what_it_claims_through_all_layers() {
 /// The cases that make a thousand requests in sequence when each event is a record.
 const MANY_REQUESTS: [&str; 2] = [
     "ten_keys_in_order_under_retries",
-    "lost_answers_keep_order_when_resent",
+    "lost_responses_keep_order_when_resent",
 ];
 
 /// One emulator; leases, idempotency records and dead letters in memory.
@@ -100,7 +100,7 @@ impl Fixture for Kinesis {
         stream.resource.admin(runtime).await?.create(&spec).await?;
         let memory = MemoryBackend::new();
         let url = Url::parse("memory:").map_err(|error| Error::config(error.to_string()))?;
-        let stores = memory.parse(&name, &url, ResourceOptions::new("streams.stores"))?;
+        let stores = memory.parse(&name, &url, Options::new("streams.stores"))?;
         let peer = self.server.at(&name, self.options).resource;
         let faults = Injected {
             server: self.server.clone(),
@@ -111,7 +111,7 @@ impl Fixture for Kinesis {
         Ok(Subject::new(stream.resource)
             .with_leases(stores.clone())
             .with_idempotency(stores.clone())
-            .with_letters(stores)
+            .with_dead_letters(stores)
             .with_peer(peer)
             .with_faults(Arc::new(faults)))
     }
@@ -152,7 +152,7 @@ impl Fixture for Kinesis {
 struct Injected {
     server: Arc<Server>,
     requests: HttpFaults,
-    memory: aqueduct_memory::Faults,
+    memory: aqueduct_memory::MemoryFaults,
     name: String,
 }
 
@@ -171,15 +171,15 @@ impl Faults for Injected {
                 "Rate exceeded",
             )),
             Fault::Refuse => put(HttpFault::Refuse),
-            Fault::LoseSendAnswer => put(HttpFault::LoseAnswer),
+            Fault::LoseSendResponse => put(HttpFault::LoseAnswer),
             Fault::Cut => {
                 put(HttpFault::Refuse);
                 for operation in ["GetRecords", "GetShardIterator"] {
                     self.requests.inject_once(operation, HttpFault::Refuse);
                 }
             }
-            Fault::LoseLeaseAnswer => {
-                let lost = aqueduct_memory::Fault::lost_answer(Applied::Yes);
+            Fault::LoseLeaseResponse => {
+                let lost = aqueduct_memory::MemoryFault::lost_response(Applied::Yes);
                 self.memory.next(Operation::LeaseWrite, 1, lost);
             }
             Fault::Expire => self.server.kinesis.expire(&self.name).await,

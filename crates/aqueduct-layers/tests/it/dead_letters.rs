@@ -10,8 +10,8 @@ use aqueduct_layers::{
 };
 use aqueduct_runtime::Simulation;
 
+use super::fake_partition::FakePartition;
 use super::flaky::{Flaky, all_letters, resource};
-use super::line::Line;
 
 pub(crate) fn event(id: &str, key: &str) -> Event {
     Event::new("counted")
@@ -32,31 +32,31 @@ fn options(on_exhausted: OnExhausted) -> DeadLetterOptions {
 struct Scene {
     runtime: Runtime,
     dead_letters: Arc<Flaky<dyn DeadLetterStore>>,
-    line: Arc<Line>,
+    fake: Arc<FakePartition>,
     consumer: Arc<dyn BatchConsumer>,
 }
 
 impl Scene {
     async fn new(runtime: &Runtime, events: &[Event], on_exhausted: OnExhausted) -> Self {
-        let line = Line::new(runtime, events.to_vec());
+        let fake = FakePartition::new(runtime, events.to_vec());
         let inner = resource("dlq").dead_letters(runtime).await.unwrap();
         let dead_letters = Flaky::new(inner, 0, runtime);
-        Self::over(runtime, line, dead_letters, on_exhausted)
+        Self::over(runtime, fake, dead_letters, on_exhausted)
     }
 
     fn over(
         runtime: &Runtime,
-        line: Arc<Line>,
+        fake: Arc<FakePartition>,
         dead_letters: Arc<Flaky<dyn DeadLetterStore>>,
         on_exhausted: OnExhausted,
     ) -> Self {
         let layer =
             DeadLetters::with_store(dead_letters.clone(), options(on_exhausted), runtime).unwrap();
-        let consumer = LayeredConsumer::wrap(line.clone(), &[Arc::new(layer)]).unwrap();
+        let consumer = LayeredConsumer::wrap(fake.clone(), &[Arc::new(layer)]).unwrap();
         Self {
             runtime: runtime.clone(),
             dead_letters,
-            line,
+            fake,
             consumer,
         }
     }
@@ -68,7 +68,7 @@ impl Scene {
 
     /// Handles until all is settled: nacks the events chosen by `fails`; returns the events seen.
     async fn run(&self, fails: impl Fn(&str) -> bool) -> Vec<(String, u32)> {
-        self.line.end();
+        self.fake.end();
         let mut seen = Vec::new();
         loop {
             let batch = self.consumer.receive_batch(10).await.unwrap();
@@ -191,7 +191,7 @@ fn rejected_events_are_letters_at_once_and_say_whether_they_decode() {
         );
         assert_eq!(dead_letters[0].message, "no such customer");
         assert_eq!(dead_letters[0].attempts, 1);
-        assert_eq!(scene.line.unsettled(), [""; 0]);
+        assert_eq!(scene.fake.unsettled(), [""; 0]);
     });
 }
 
@@ -206,7 +206,7 @@ fn a_burial_that_fails_is_tried_again_with_back_off_and_the_handler_is_left_alon
         .await;
         scene.dead_letters.fail(1000);
         scene.next().await.reject("never").await.unwrap();
-        assert_eq!(scene.line.unsettled(), ["a", "b"]);
+        assert_eq!(scene.fake.unsettled(), ["a", "b"]);
         let started = runtime.now();
         scene.next().await.ack().await.unwrap();
         let consumer = scene.consumer.clone();
@@ -215,10 +215,10 @@ fn a_burial_that_fails_is_tried_again_with_back_off_and_the_handler_is_left_alon
         runtime.sleep(Duration::from_secs(60)).await;
         let tries = scene.dead_letters.calls_of("bury").len();
         assert!((5..200).contains(&tries), "{tries} burials in a minute");
-        assert_eq!(scene.line.unsettled(), ["a"]);
+        assert_eq!(scene.fake.unsettled(), ["a"]);
         scene.dead_letters.fail(0);
         runtime.sleep(Duration::from_secs(9)).await;
-        assert_eq!(scene.line.unsettled(), [""; 0]);
+        assert_eq!(scene.fake.unsettled(), [""; 0]);
         let dead_letters = scene.dead_letters().await;
         assert_eq!(ids(&dead_letters), ["a"]);
         assert_eq!(
@@ -226,7 +226,7 @@ fn a_burial_that_fails_is_tried_again_with_back_off_and_the_handler_is_left_alon
             (1, "never")
         );
         assert!(runtime.now().since(started) > Duration::from_secs(60));
-        scene.line.end();
+        scene.fake.end();
         assert_eq!(
             waiting.await.unwrap().unwrap(),
             0,
@@ -263,10 +263,10 @@ fn the_rest_of_a_held_key_follows_in_order_until_it_is_released() {
         assert!(dead_letters[0].holds_key);
 
         // Another process, which knows only the stored dead letters.
-        let line = Line::new(runtime, vec![event("a4", "a"), event("b3", "b")]);
+        let fake = FakePartition::new(runtime, vec![event("a4", "a"), event("b3", "b")]);
         let scene = Scene::over(
             runtime,
-            line,
+            fake,
             scene.dead_letters.clone(),
             OnExhausted::DivertKey,
         );
@@ -281,7 +281,7 @@ fn the_rest_of_a_held_key_follows_in_order_until_it_is_released() {
             .await
             .unwrap();
         runtime.sleep(Duration::from_secs(11)).await;
-        scene.line.push(event("a5", "a"));
+        scene.fake.push(event("a5", "a"));
         assert_eq!(scene.next().await.event().id().to_string(), "a5");
     });
 }
@@ -308,7 +308,7 @@ fn a_blocked_key_waits_and_the_others_flow() {
             seen.iter()
                 .any(|(id, attempt)| id == "a1" && *attempt > 100)
         );
-        assert_eq!(scene.line.unsettled(), ["a1", "a2"]);
+        assert_eq!(scene.fake.unsettled(), ["a1", "a2"]);
         assert!(scene.dead_letters().await.is_empty());
     });
 }
@@ -322,8 +322,8 @@ fn what_killed_the_process_is_buried_unseen() {
             OnExhausted::DeadLetter,
         )
         .await;
-        scene.line.set_attempt(0, 4);
-        scene.line.set_attempt(1, 3);
+        scene.fake.set_attempt(0, 4);
+        scene.fake.set_attempt(1, 3);
         let delivery = scene.next().await;
         assert_eq!(
             delivery.event().id().to_string(),
@@ -384,7 +384,7 @@ fn a_letter_that_was_redriven_for_another_group_is_settled_unseen() {
         let delivery = scene.next().await;
         assert_eq!(delivery.event().id().to_string(), "ours");
         delivery.ack().await.unwrap();
-        assert_eq!(scene.line.unsettled(), [""; 0]);
+        assert_eq!(scene.fake.unsettled(), [""; 0]);
     });
 }
 
@@ -393,7 +393,7 @@ fn what_one_group_buries_another_handles_behind_the_same_layer() {
     simulate(9, async |runtime| {
         let events = [event("a", "a")];
         let scene = Scene::new(runtime, &events, OnExhausted::DeadLetter).await;
-        scene.line.set_attempt(0, 4);
+        scene.fake.set_attempt(0, 4);
         let layer = DeadLetters::with_store(
             scene.dead_letters.clone(),
             options(OnExhausted::DeadLetter),
@@ -401,13 +401,13 @@ fn what_one_group_buries_another_handles_behind_the_same_layer() {
         )
         .unwrap();
         let layer: [Arc<dyn Layer>; 1] = [Arc::new(layer)];
-        let billing = LayeredConsumer::wrap(scene.line.clone(), &layer).unwrap();
-        scene.line.end();
+        let billing = LayeredConsumer::wrap(scene.fake.clone(), &layer).unwrap();
+        scene.fake.end();
         assert!(billing.receive_batch(1).await.unwrap().is_empty());
         assert_eq!(ids(&scene.dead_letters().await), ["a"]);
-        let line = Line::assigned(runtime, events.to_vec(), "shipping", 1);
-        let shipping = LayeredConsumer::wrap(line.clone(), &layer).unwrap();
-        line.end();
+        let fake = FakePartition::assigned(runtime, events.to_vec(), "shipping", 1);
+        let shipping = LayeredConsumer::wrap(fake.clone(), &layer).unwrap();
+        fake.end();
         let batch = shipping.receive_batch(1).await.unwrap();
         assert_eq!(batch.len(), 1, "it was settled unseen");
         for delivery in batch {
@@ -419,16 +419,16 @@ fn what_one_group_buries_another_handles_behind_the_same_layer() {
 #[test]
 fn a_letter_that_a_queue_sends_again_is_handled_again() {
     simulate(9, async |runtime| {
-        let line = Line::queue(runtime, vec![event("a", "a")]);
-        line.set_attempt(0, 4);
+        let fake = FakePartition::queue(runtime, vec![event("a", "a")]);
+        fake.set_attempt(0, 4);
         let inner = resource("dlq").dead_letters(runtime).await.unwrap();
         let dead_letters = Flaky::new(inner, 0, runtime);
-        let scene = Scene::over(runtime, line, dead_letters, OnExhausted::DeadLetter);
-        scene.line.push(event("b", "b"));
+        let scene = Scene::over(runtime, fake, dead_letters, OnExhausted::DeadLetter);
+        scene.fake.push(event("b", "b"));
         scene.next().await.ack().await.unwrap();
         let dead_letters = scene.dead_letters().await;
         assert_eq!(ids(&dead_letters), ["a"]);
-        scene.line.push(dead_letters[0].redriven().unwrap());
+        scene.fake.push(dead_letters[0].redriven().unwrap());
         assert_eq!(scene.next().await.event().id().to_string(), "a");
     });
 }
@@ -441,11 +441,11 @@ fn letters_go_out_through_any_producer_and_come_back_whole() {
         let queue = ProducerDeadLetters::new(producer);
         let layer =
             DeadLetters::new(Arc::new(queue), options(OnExhausted::DeadLetter), runtime).unwrap();
-        let line = Line::new(runtime, vec![event("a", "a")]);
-        let consumer = LayeredConsumer::wrap(line.clone(), &[Arc::new(layer)]).unwrap();
+        let fake = FakePartition::new(runtime, vec![event("a", "a")]);
+        let consumer = LayeredConsumer::wrap(fake.clone(), &[Arc::new(layer)]).unwrap();
         let delivery = consumer.receive_batch(1).await.unwrap().pop().unwrap();
         delivery.reject("no such customer").await.unwrap();
-        assert_eq!(line.unsettled(), [""; 0]);
+        assert_eq!(fake.unsettled(), [""; 0]);
         let Source::Log(log) = stream.source(runtime).await.unwrap() else {
             panic!("memory is a log")
         };
@@ -469,17 +469,17 @@ fn letters_go_out_through_any_producer_and_come_back_whole() {
 #[test]
 fn without_dead_letters_a_rejection_stops_or_drops() {
     simulate(11, async |runtime| {
-        let line = Line::new(runtime, vec![event("a", "a"), event("b", "b")]);
+        let fake = FakePartition::new(runtime, vec![event("a", "a"), event("b", "b")]);
         let layer: Arc<dyn Layer> = Arc::new(RejectPolicy::new(OnReject::Drop));
-        let consumer = LayeredConsumer::wrap(line.clone(), &[layer]).unwrap();
+        let consumer = LayeredConsumer::wrap(fake.clone(), &[layer]).unwrap();
         for delivery in consumer.receive_batch(2).await.unwrap() {
             delivery.reject("no").await.unwrap();
         }
-        assert_eq!(line.unsettled(), [""; 0]);
+        assert_eq!(fake.unsettled(), [""; 0]);
 
-        let line = Line::new(runtime, vec![event("a", "a"), event("b", "b")]);
+        let fake = FakePartition::new(runtime, vec![event("a", "a"), event("b", "b")]);
         let policy = RejectPolicy::new(OnReject::Stop);
-        let consumer = LayeredConsumer::wrap(line.clone(), &[Arc::new(policy.clone())]).unwrap();
+        let consumer = LayeredConsumer::wrap(fake.clone(), &[Arc::new(policy.clone())]).unwrap();
         let delivery = consumer.receive_batch(1).await.unwrap().pop().unwrap();
         assert!(policy.stopped().is_none());
         delivery.reject("no such customer").await.unwrap();
@@ -489,7 +489,7 @@ fn without_dead_letters_a_rejection_stops_or_drops() {
             (ErrorKind::Handler, false)
         );
         assert!(error.to_string().contains("no such customer"), "{error}");
-        assert_eq!(line.unsettled(), ["a", "b"], "nothing is lost");
+        assert_eq!(fake.unsettled(), ["a", "b"], "nothing is lost");
     });
 }
 

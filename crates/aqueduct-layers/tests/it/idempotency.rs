@@ -10,8 +10,8 @@ use aqueduct_runtime::Simulation;
 use futures::future::join_all;
 
 use super::dead_letters::event;
+use super::fake_partition::FakePartition;
 use super::flaky::{Flaky, resource};
-use super::line::Line;
 
 type Store = Arc<Flaky<dyn IdempotencyStore>>;
 
@@ -23,12 +23,12 @@ async fn store(runtime: &Runtime) -> Store {
 fn member(
     runtime: &Runtime,
     store: &Store,
-    line: &Arc<Line>,
+    fake: &Arc<FakePartition>,
 ) -> (Arc<dyn BatchConsumer>, Idempotency) {
     let options = IdempotencyOptions::default();
     let layer = Idempotency::new(store.clone(), options, runtime).unwrap();
     let layers: [Arc<dyn aqueduct_core::Layer>; 1] = [Arc::new(layer.clone())];
-    (LayeredConsumer::wrap(line.clone(), &layers).unwrap(), layer)
+    (LayeredConsumer::wrap(fake.clone(), &layers).unwrap(), layer)
 }
 
 async fn next(consumer: &Arc<dyn BatchConsumer>) -> Delivery {
@@ -41,8 +41,8 @@ fn simulate<T>(seed: u64, work: impl AsyncFnOnce(&Runtime) -> T) -> T {
     simulation.block_on(work(&runtime)).unwrap()
 }
 
-async fn ends(runtime: &Runtime, line: &Line, consumer: &Arc<dyn BatchConsumer>) {
-    line.end();
+async fn ends(runtime: &Runtime, fake: &FakePartition, consumer: &Arc<dyn BatchConsumer>) {
+    fake.end();
     let rest = runtime
         .timeout(
             Duration::from_secs(600),
@@ -60,8 +60,8 @@ fn an_event_that_comes_twice_is_handled_once() {
         let store = store(runtime).await;
         // Twice in one batch, and once more later.
         let twice = vec![event("a", "k"), event("a", "k"), event("b", "k")];
-        let line = Line::new(runtime, twice);
-        let (consumer, _) = member(runtime, &store, &line);
+        let fake = FakePartition::new(runtime, twice);
+        let (consumer, _) = member(runtime, &store, &fake);
         let batch = consumer.receive_batch(10).await.unwrap();
         let ids: Vec<String> = batch.iter().map(|it| it.event().id().to_string()).collect();
         assert_eq!(
@@ -75,9 +75,9 @@ fn an_event_that_comes_twice_is_handled_once() {
         let delivery = next(&consumer).await;
         assert_eq!(delivery.event().id().to_string(), "b");
         delivery.ack().await.unwrap();
-        line.push(event("a", "k"));
-        ends(runtime, &line, &consumer).await;
-        assert_eq!(line.unsettled(), [""; 0]);
+        fake.push(event("a", "k"));
+        ends(runtime, &fake, &consumer).await;
+        assert_eq!(fake.unsettled(), [""; 0]);
     });
 }
 
@@ -85,15 +85,15 @@ fn an_event_that_comes_twice_is_handled_once() {
 fn a_failed_attempt_gives_the_claim_up_and_comes_again() {
     simulate(2, async |runtime| {
         let store = store(runtime).await;
-        let line = Line::new(runtime, vec![event("a", "k")]);
-        let (consumer, _) = member(runtime, &store, &line);
+        let fake = FakePartition::new(runtime, vec![event("a", "k")]);
+        let (consumer, _) = member(runtime, &store, &fake);
         next(&consumer).await.nack(None).await.unwrap();
         assert_eq!(store.calls_of("release").len(), 1);
         drop(next(&consumer).await);
         let delivery = next(&consumer).await;
         assert_eq!(delivery.attempt(), 3);
         delivery.ack().await.unwrap();
-        ends(runtime, &line, &consumer).await;
+        ends(runtime, &fake, &consumer).await;
     });
 }
 
@@ -104,8 +104,8 @@ fn acks_that_come_together_share_calls_of_the_store() {
         let events: Vec<Event> = (0..200)
             .map(|n| event(&n.to_string(), &n.to_string()))
             .collect();
-        let line = Line::new(runtime, events);
-        let (consumer, _) = member(runtime, &store, &line);
+        let fake = FakePartition::new(runtime, events);
+        let (consumer, _) = member(runtime, &store, &fake);
         let batch = consumer.receive_batch(200).await.unwrap();
         assert_eq!(store.calls_of("claim"), [200]);
         for settled in join_all(batch.into_iter().map(Delivery::ack)).await {
@@ -114,7 +114,7 @@ fn acks_that_come_together_share_calls_of_the_store() {
         let calls = store.calls_of("complete");
         assert_eq!(calls.iter().sum::<usize>(), 200);
         assert!(calls.len() <= 3, "{calls:?}");
-        assert_eq!(line.unsettled(), [""; 0]);
+        assert_eq!(fake.unsettled(), [""; 0]);
     });
 }
 
@@ -122,8 +122,8 @@ fn acks_that_come_together_share_calls_of_the_store() {
 fn what_a_transaction_completed_is_found_completed() {
     simulate(4, async |runtime| {
         let store = store(runtime).await;
-        let line = Line::new(runtime, vec![event("a", "k"), event("a", "k")]);
-        let (consumer, layer) = member(runtime, &store, &line);
+        let fake = FakePartition::new(runtime, vec![event("a", "k"), event("a", "k")]);
+        let (consumer, layer) = member(runtime, &store, &fake);
         let delivery = next(&consumer).await;
         let (scope, claim) = layer.claim_for(delivery.assignment(), delivery.parts());
         assert_eq!(scope.group.as_str(), "billing");
@@ -132,7 +132,7 @@ fn what_a_transaction_completed_is_found_completed() {
             completed.unwrap();
         }
         delivery.ack().await.unwrap();
-        ends(runtime, &line, &consumer).await;
+        ends(runtime, &fake, &consumer).await;
     });
 }
 
@@ -140,10 +140,10 @@ fn what_a_transaction_completed_is_found_completed() {
 fn a_new_owner_of_the_partition_takes_a_claim_over_at_once() {
     simulate(5, async |runtime| {
         let store = store(runtime).await;
-        let old = Line::assigned(runtime, vec![event("a", "k")], "billing", 1);
+        let old = FakePartition::assigned(runtime, vec![event("a", "k")], "billing", 1);
         let (consumer, _) = member(runtime, &store, &old);
         let stuck = next(&consumer).await;
-        let new = Line::assigned(runtime, vec![event("a", "k")], "billing", 2);
+        let new = FakePartition::assigned(runtime, vec![event("a", "k")], "billing", 2);
         let (consumer, _) = member(runtime, &store, &new);
         let before = runtime.now();
         let delivery = next(&consumer).await;
@@ -157,8 +157,8 @@ fn a_new_owner_of_the_partition_takes_a_claim_over_at_once() {
 fn on_a_queue_a_claim_lapses_when_its_heartbeat_stands_still_and_not_before() {
     simulate(6, async |runtime| {
         let store = store(runtime).await;
-        let first = Line::queue(runtime, vec![event("a", "k")]);
-        let second = Line::queue(runtime, vec![event("a", "k")]);
+        let first = FakePartition::queue(runtime, vec![event("a", "k")]);
+        let second = FakePartition::queue(runtime, vec![event("a", "k")]);
         let (busy, _) = member(runtime, &store, &first);
         let (other, _) = member(runtime, &store, &second);
         let slow = next(&busy).await;
@@ -191,8 +191,8 @@ fn groups_and_replays_do_not_suppress_each_other() {
     simulate(7, async |runtime| {
         let store = store(runtime).await;
         for group in ["billing", "shipping"] {
-            let line = Line::assigned(runtime, vec![event("a", "k")], group, 1);
-            let (consumer, _) = member(runtime, &store, &line);
+            let fake = FakePartition::assigned(runtime, vec![event("a", "k")], group, 1);
+            let (consumer, _) = member(runtime, &store, &fake);
             next(&consumer).await.ack().await.unwrap();
         }
         let dead_letter = DeadLetter::new(
@@ -203,9 +203,9 @@ fn groups_and_replays_do_not_suppress_each_other() {
             "no",
             runtime.wall(),
         );
-        let line = Line::new(runtime, vec![dead_letter.redriven().unwrap()]);
-        let (consumer, _) = member(runtime, &store, &line);
-        ends(runtime, &line, &consumer).await;
+        let fake = FakePartition::new(runtime, vec![dead_letter.redriven().unwrap()]);
+        let (consumer, _) = member(runtime, &store, &fake);
+        ends(runtime, &fake, &consumer).await;
     });
 }
 
@@ -213,15 +213,15 @@ fn groups_and_replays_do_not_suppress_each_other() {
 fn a_store_that_is_away_for_a_moment_does_not_fail_the_ack() {
     simulate(8, async |runtime| {
         let store = store(runtime).await;
-        let line = Line::new(runtime, vec![event("a", "k"), event("b", "b")]);
-        let (consumer, _) = member(runtime, &store, &line);
+        let fake = FakePartition::new(runtime, vec![event("a", "k"), event("b", "b")]);
+        let (consumer, _) = member(runtime, &store, &fake);
         let delivery = next(&consumer).await;
         store.fail(1000);
         let acking = runtime.spawn(delivery.ack());
         runtime.sleep(Duration::from_millis(20)).await;
         store.fail(0);
         acking.await.unwrap().unwrap();
-        assert_eq!(line.unsettled(), ["b"]);
+        assert_eq!(fake.unsettled(), ["b"]);
 
         let delivery = next(&consumer).await;
         store.fail(1000);
@@ -233,7 +233,7 @@ fn a_store_that_is_away_for_a_moment_does_not_fail_the_ack() {
         );
         store.fail(0);
         failed.delivery.ack().await.unwrap();
-        ends(runtime, &line, &consumer).await;
+        ends(runtime, &fake, &consumer).await;
     });
 }
 
@@ -242,11 +242,11 @@ fn a_repetition_of_what_is_handled_here_waits_about_as_long_as_that_takes() {
     for (seed, millis) in [(9, 20), (10, 100), (11, 2_000)] {
         simulate(seed, async |runtime| {
             let store = store(runtime).await;
-            let line = Line::new(runtime, vec![event("a", "k")]);
-            let (consumer, _) = member(runtime, &store, &line);
+            let fake = FakePartition::new(runtime, vec![event("a", "k")]);
+            let (consumer, _) = member(runtime, &store, &fake);
             let delivery = next(&consumer).await;
-            line.push(event("a", "other key"));
-            line.end();
+            fake.push(event("a", "other key"));
+            fake.end();
             let began = runtime.now();
             let rest = runtime.spawn(async move { consumer.receive_batch(1).await });
             runtime.sleep(Duration::from_millis(millis)).await;
@@ -255,7 +255,7 @@ fn a_repetition_of_what_is_handled_here_waits_about_as_long_as_that_takes() {
             let took = runtime.now().since(began);
             let most = Duration::from_millis(120 + millis * 8 / 5);
             assert!(took < most, "{took:?}, the handler took {millis} ms");
-            assert!(line.defers() <= 12, "{}", line.defers());
+            assert!(fake.defers() <= 12, "{}", fake.defers());
         });
     }
 }
@@ -264,8 +264,8 @@ fn a_repetition_of_what_is_handled_here_waits_about_as_long_as_that_takes() {
 fn a_superseded_delivery_is_handled_again_although_it_was_acked() {
     simulate(12, async |runtime| {
         let store = store(runtime).await;
-        let line = Line::new(runtime, vec![event("a", "k"), event("b", "k")]);
-        let (consumer, _) = member(runtime, &store, &line);
+        let fake = FakePartition::new(runtime, vec![event("a", "k"), event("b", "k")]);
+        let (consumer, _) = member(runtime, &store, &fake);
         let mut run = consumer.receive_batch(2).await.unwrap();
         let (b, a) = (run.pop().unwrap(), run.pop().unwrap());
         a.nack(Duration::from_secs(1)).await.unwrap();
@@ -277,7 +277,7 @@ fn a_superseded_delivery_is_handled_again_although_it_was_acked() {
             assert_eq!(delivery.event().id().to_string(), id);
             delivery.ack().await.unwrap();
         }
-        ends(runtime, &line, &consumer).await;
+        ends(runtime, &fake, &consumer).await;
         assert_eq!(store.calls_of("complete").iter().sum::<usize>(), 2);
     });
 }
@@ -286,8 +286,8 @@ fn a_superseded_delivery_is_handled_again_although_it_was_acked() {
 fn a_superseded_delivery_that_ends_late_leaves_the_claim_of_the_next_one_alone() {
     simulate(13, async |runtime| {
         let store = store(runtime).await;
-        let line = Line::new(runtime, vec![event("a", "k"), event("b", "k")]);
-        let (consumer, _) = member(runtime, &store, &line);
+        let fake = FakePartition::new(runtime, vec![event("a", "k"), event("b", "k")]);
+        let (consumer, _) = member(runtime, &store, &fake);
         let mut run = consumer.receive_batch(2).await.unwrap();
         let (late, a) = (run.pop().unwrap(), run.pop().unwrap());
         a.nack(Duration::ZERO).await.unwrap();
@@ -299,7 +299,7 @@ fn a_superseded_delivery_that_ends_late_leaves_the_claim_of_the_next_one_alone()
         runtime.sleep(Duration::from_secs(1)).await;
         assert_eq!(store.calls_of("release").len(), before);
         again.ack().await.unwrap();
-        ends(runtime, &line, &consumer).await;
+        ends(runtime, &fake, &consumer).await;
     });
 }
 
@@ -307,13 +307,13 @@ fn a_superseded_delivery_that_ends_late_leaves_the_claim_of_the_next_one_alone()
 fn an_ack_that_comes_after_the_lease_is_lost_is_recorded() {
     simulate(14, async |runtime| {
         let store = store(runtime).await;
-        let old = Line::assigned(runtime, vec![event("a", "k")], "billing", 1);
+        let old = FakePartition::assigned(runtime, vec![event("a", "k")], "billing", 1);
         let (consumer, _) = member(runtime, &store, &old);
         let delivery = next(&consumer).await;
         old.lose();
         let failed = delivery.ack().await.unwrap_err();
         assert_eq!(failed.error.kind(), ErrorKind::Revoked);
-        let new = Line::assigned(runtime, vec![event("a", "k")], "billing", 2);
+        let new = FakePartition::assigned(runtime, vec![event("a", "k")], "billing", 2);
         let (consumer, _) = member(runtime, &store, &new);
         ends(runtime, &new, &consumer).await;
     });

@@ -4,8 +4,8 @@
 
 mod allocations;
 mod dead_letters;
+mod fake_partition;
 mod flaky;
 mod idempotency;
-mod line;
 mod seeds;
 mod warnings;

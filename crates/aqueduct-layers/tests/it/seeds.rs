@@ -13,8 +13,8 @@ use aqueduct_runtime::Simulation;
 use futures::FutureExt as _;
 
 use super::dead_letters::event;
+use super::fake_partition::FakePartition;
 use super::flaky::{Flaky, all_letters, resource};
-use super::line::Line;
 
 const ATTEMPTS: u32 = 3;
 
@@ -55,8 +55,8 @@ async fn run(seed: u64, runtime: &Runtime) {
             events.push(events[runtime.random() as usize % events.len()].clone());
         }
     }
-    let line = Line::new(runtime, events.clone());
-    line.end();
+    let fake = FakePartition::new(runtime, events.clone());
+    fake.end();
     let trouble = [0, 100, 300][(seed / 2 % 3) as usize];
     let ids = Flaky::<dyn IdempotencyStore>::new(
         resource("ids").idempotency(runtime).await.unwrap(),
@@ -76,7 +76,7 @@ async fn run(seed: u64, runtime: &Runtime) {
     };
     let put = DeadLetters::with_store(dead_letters.clone(), options, runtime).unwrap();
     let layers: [Arc<dyn Layer>; 2] = [Arc::new(once), Arc::new(put)];
-    let consumer = LayeredConsumer::wrap(line.clone(), &layers).unwrap();
+    let consumer = LayeredConsumer::wrap(fake.clone(), &layers).unwrap();
     let mut seen = Seen {
         effects: BTreeMap::new(),
         failures: BTreeMap::new(),
@@ -102,7 +102,7 @@ async fn run(seed: u64, runtime: &Runtime) {
             handle(seed, runtime, delivery, &mut seen).await;
         }
     }
-    assert_eq!(line.unsettled(), [""; 0]);
+    assert_eq!(fake.unsettled(), [""; 0]);
     check(
         seed,
         mode,

@@ -4,18 +4,16 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use aqueduct_conformance::{Fault, Faults, Fixture, LayerSet, Options, Subject, Timing, run};
-use aqueduct_core::{
-    Backend as _, Error, Options as ResourceOptions, Resource, Result, Runtime, StreamSpec, Url,
-};
+use aqueduct_conformance::{Fault, Faults, Fixture, LayerSet, Subject, SuiteOptions, Timing, run};
+use aqueduct_core::{Backend as _, Error, Options, Resource, Result, Runtime, StreamSpec, Url};
 use aqueduct_sqlite::{SqlResultExt as _, SqliteBackend, SqliteOptions};
 use async_trait::async_trait;
 use tempfile::TempDir;
 
 /// Returns the suite's options; `AQUEDUCT_CASES=nack,gap` runs only cases whose names contain these.
-fn options() -> Options {
+fn options() -> SuiteOptions {
     let cases = std::env::var("AQUEDUCT_CASES").unwrap_or_default();
-    Options::default().only(cases.split(',').filter(|part| !part.is_empty()))
+    SuiteOptions::default().only(cases.split(',').filter(|part| !part.is_empty()))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -49,11 +47,7 @@ impl Sqlite {
     }
 }
 
-fn resource(
-    backend: &SqliteBackend,
-    file: &Path,
-    options: ResourceOptions,
-) -> Result<Arc<dyn Resource>> {
+fn resource(backend: &SqliteBackend, file: &Path, options: Options) -> Result<Arc<dyn Resource>> {
     let url = Url::parse(&format!("sqlite:{}", file.display()))
         .map_err(|error| Error::config(error.to_string()))?;
     backend.parse("subject", &url, options)
@@ -77,7 +71,7 @@ impl Fixture for Sqlite {
             .path()
             .join(format!("{:016x}.db", runtime.random()));
         let backend = SqliteBackend::new();
-        let options = || ResourceOptions::new("streams.subject");
+        let options = || Options::new("streams.subject");
         let stream = resource(&backend, &file, options())?;
         stream.admin(runtime).await?.create(spec).await?;
         // Another backend shares only the file, as another process does.
@@ -94,7 +88,7 @@ impl Fixture for Sqlite {
 
     async fn missing(&self) -> Option<Arc<dyn Resource>> {
         let file = self.folder.path().join("missing.db");
-        let never = ResourceOptions::new("streams.missing").with("create", "never");
+        let never = Options::new("streams.missing").with("create", "never");
         resource(&SqliteBackend::new(), &file, never).ok()
     }
 }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use aqueduct_conformance::{LayerSet, Options, Report, Verdict, cases, run};
+use aqueduct_conformance::{LayerSet, Report, SuiteOptions, Verdict, cases, run};
 use aqueduct_core::Runtime;
 use aqueduct_runtime::Simulation;
 
@@ -17,10 +17,10 @@ fn a_fifo_queue_passes() {
         &report,
         &[
             "followers_of_a_failing_event_stay_innocent",
-            "key_that_is_out_comes_to_nobody_else",
+            "key_in_flight_is_not_delivered_elsewhere",
             "nack_supersedes_the_rest_of_its_run",
             "held_key_stays_until_released",
-            "lost_answer_says_unknown",
+            "lost_response_says_unknown",
             "cut_connection_loses_nothing",
             "backlog_is_read_in_order",
             "wrong_credentials_say_so",
@@ -37,7 +37,7 @@ fn a_standard_queue_passes() {
         &[
             "every_failure_of_an_event_is_counted",
             "long_handling_keeps_its_event",
-            "delayed_event_comes_to_nobody_before",
+            "delayed_event_is_not_delivered_early",
             "missing_stream_says_so",
         ],
     );
@@ -55,7 +55,7 @@ fn queues_of_the_endpoint_pass() {
     let (tokio, runtime) = real_time();
     let reports = [true, false].map(|fifo| {
         let queues = Queues::at(&endpoint, fifo);
-        let options = Options::default().parallel(8);
+        let options = SuiteOptions::default().parallel(8);
         tokio.block_on(run(&queues, &runtime, options))
     });
     for report in reports {
@@ -67,15 +67,15 @@ fn through(seed: u64, fifo: bool) {
     // Layers wrap consumers: cases that only send are the same without them.
     let sends = ["fields", "sending", "producer engine"];
     let others = cases().filter(|case| !sends.contains(&case.theme));
-    let options = Options::default().only(others.map(|case| case.name));
+    let options = SuiteOptions::default().only(others.map(|case| case.name));
     on_emulator_with(seed, fifo, options.through(LayerSet::combined())).assert_passed();
 }
 
 fn on_emulator(seed: u64, fifo: bool, layers: LayerSet) -> Report {
-    on_emulator_with(seed, fifo, Options::default().through(layers))
+    on_emulator_with(seed, fifo, SuiteOptions::default().through(layers))
 }
 
-fn on_emulator_with(seed: u64, fifo: bool, options: Options) -> Report {
+fn on_emulator_with(seed: u64, fifo: bool, options: SuiteOptions) -> Report {
     let (tokio, _) = real_time();
     // The SDK needs a timer for its time-outs, even if none of them fires.
     let _entered = tokio.enter();

@@ -12,6 +12,7 @@ mod reader;
 mod references;
 mod resource;
 mod router;
+mod routing_failure;
 mod schemes;
 
 use std::collections::BTreeMap;
@@ -29,6 +30,7 @@ use self::layers::Layers;
 pub use self::reader::{ReadEvent, Reader};
 use self::resource::NamedResource;
 pub use self::router::{Routed, RoutingProducer};
+pub use self::routing_failure::RoutingFailure;
 use crate::config::{Config, GroupConfig, TargetKind, list};
 use crate::worker::Worker;
 

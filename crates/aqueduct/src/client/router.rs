@@ -1,12 +1,15 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
+use aqueduct_core::hash::hash_key;
+use aqueduct_core::outcomes::{blocked_error, no_outcome};
 use aqueduct_core::{Effect, Error, ErrorKind, Event, Receipt, Result, Route, Router, SmallStr};
 use futures::future::join_all;
 
 use super::Client;
+use super::routing_failure::RoutingFailure;
 use crate::Producer;
 use crate::config::list;
 
@@ -92,14 +95,103 @@ impl RoutingProducer {
         let sends = targets.into_iter().map(|(stream, target)| {
             let event = event.clone();
             async move {
-                let _in_flight = InFlight::new(&target.in_flight);
+                let _in_flight = InFlight::new(target.in_flight);
                 let sent = target.producer.send(event).await;
                 (stream, sent)
             }
         });
+        self.outcome(join_all(sends).await)
+    }
+
+    /// Sends events to the streams that their routes name and waits until all have an outcome.
+    ///
+    /// Every stream receives its events in one call, in this order, so that each keeps the order of
+    /// every key. Routes are decided before anything is sent; behind an event without a route, the
+    /// later ones of its key fail as `Blocked`.
+    ///
+    /// # Errors
+    /// [`RoutingFailure`]: every outcome by index, each an error of [`send`](Self::send) or
+    /// `Blocked`, and the failed events.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> aqueduct::Result<()> {
+    /// use aqueduct::{Client, Event};
+    ///
+    /// let client = Client::from_toml(r#"
+    ///     [streams.orders]
+    ///     url = "memory:"
+    ///     [routes.strict]
+    ///     default = "refuse"
+    ///     type = { "order.*" = "orders" }
+    /// "#).await?;
+    /// let strict = client.router("strict").await?;
+    /// let events = ["order.placed", "cart.emptied"].map(|kind| Event::new(kind).with_source("/shop"));
+    /// let failure = strict.send_all(events.to_vec()).await.unwrap_err();
+    /// assert!(failure.outcomes[0].is_ok());
+    /// let (index, event) = &failure.events[0];
+    /// assert_eq!((*index, event.kind()), (1, "cart.emptied"));
+    /// # Ok(()) }
+    /// ```
+    pub async fn send_all(&self, events: Vec<Event>) -> Result<Vec<Vec<Routed>>, RoutingFailure> {
+        let plan = self.plan(&events).await;
+        let sends = plan.streams.iter().map(|(stream, (producer, indexes))| {
+            let batch = indexes.iter().map(|&at| events[at].clone()).collect();
+            async move {
+                let outcomes = match producer.send_all(batch).await {
+                    Ok(receipts) => receipts.into_iter().map(Ok).collect(),
+                    Err(failure) => failure.outcomes,
+                };
+                (stream, indexes, outcomes)
+            }
+        });
+        let mut sent: Vec<BTreeMap<&SmallStr, Result<Receipt>>> = Vec::new();
+        sent.resize_with(events.len(), BTreeMap::new);
+        for (stream, indexes, outcomes) in join_all(sends).await {
+            for (&at, outcome) in indexes.iter().zip(outcomes) {
+                sent[at].insert(stream, outcome);
+            }
+        }
+        let outcomes = plan.routes.into_iter().zip(sent).map(|(route, mut sent)| {
+            let missing = || Err(no_outcome());
+            let sent = route?.into_iter().map(|stream| {
+                let outcome = sent.remove(&stream).unwrap_or_else(missing);
+                (stream, outcome)
+            });
+            self.outcome(sent.collect())
+        });
+        RoutingFailure::or_all(outcomes.collect(), events)
+    }
+
+    /// Decides the streams of every event.
+    async fn plan(&self, events: &[Event]) -> Plan {
+        let mut plan = Plan {
+            routes: Vec::with_capacity(events.len()),
+            streams: BTreeMap::new(),
+            in_flight: Vec::new(),
+        };
+        let mut blocked = BTreeSet::new();
+        for (at, event) in events.iter().enumerate() {
+            if event.key().is_some_and(|key| blocked.contains(key)) {
+                plan.routes.push(Err(blocked_error()));
+                continue;
+            }
+            let route = match self.targets_of(event).await {
+                Ok(targets) => Ok(plan.assign(at, targets)),
+                Err(error) => {
+                    blocked.extend(event.key());
+                    Err(error)
+                }
+            };
+            plan.routes.push(route);
+        }
+        plan
+    }
+
+    /// Returns the places in which an event was stored, or the first stream's error.
+    fn outcome(&self, sent: Vec<(SmallStr, Result<Receipt>)>) -> Result<Vec<Routed>> {
         let mut stored = Vec::new();
         let mut failed = None;
-        for (stream, sent) in join_all(sends).await {
+        for (stream, sent) in sent {
             match sent {
                 Ok(receipt) => stored.push(Routed { stream, receipt }),
                 Err(error) => {
@@ -159,8 +251,9 @@ impl RoutingProducer {
     /// Chooses one of several: always the same one for a key, so that it keeps its order.
     fn choose<'a>(&self, event: &Event, names: &'a [SmallStr]) -> Option<&'a SmallStr> {
         if let Some(key) = event.key() {
-            let count = u64::try_from(names.len()).ok().filter(|count| *count > 0)?;
-            return names.get(usize::try_from(hash(key) % count).ok()?);
+            // Equal in every process, so that a key has one target everywhere.
+            let hash = (hash_key(key) >> 64).checked_rem(names.len() as u128)?;
+            return names.get(usize::try_from(hash).ok()?);
         }
         let targets = self.targets.read().unwrap_or_else(PoisonError::into_inner);
         names.iter().min_by_key(|name| {
@@ -209,27 +302,43 @@ impl RoutingProducer {
     }
 }
 
-/// Counts an event while it is being sent, or until its future is dropped.
-struct InFlight<'a>(&'a AtomicUsize);
+/// The streams of several events.
+struct Plan {
+    /// The streams of each event, or why it has none.
+    routes: Vec<Result<Vec<SmallStr>>>,
+    /// The indexes of the events of each stream.
+    streams: BTreeMap<SmallStr, (Producer, Vec<usize>)>,
+    /// Counted from here on, so that events without a key are spread within a call.
+    in_flight: Vec<InFlight>,
+}
 
-impl<'a> InFlight<'a> {
-    fn new(count: &'a AtomicUsize) -> Self {
+impl Plan {
+    fn assign(&mut self, at: usize, targets: Vec<(SmallStr, Target)>) -> Vec<SmallStr> {
+        let assigned = targets.into_iter().map(|(stream, target)| {
+            self.in_flight.push(InFlight::new(target.in_flight));
+            let planned = self.streams.entry(stream.clone());
+            let (_, indexes) = planned.or_insert((target.producer, Vec::new()));
+            indexes.push(at);
+            stream
+        });
+        assigned.collect()
+    }
+}
+
+/// Counts an event while it is being sent, or until its future is dropped.
+struct InFlight(Arc<AtomicUsize>);
+
+impl InFlight {
+    fn new(count: Arc<AtomicUsize>) -> Self {
         count.fetch_add(1, Ordering::Relaxed);
         Self(count)
     }
 }
 
-impl Drop for InFlight<'_> {
+impl Drop for InFlight {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
-}
-
-/// Hashes with FNV-1a: equal in every process, so that a key has one target everywhere.
-fn hash(key: &str) -> u64 {
-    key.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    })
 }
 
 impl fmt::Debug for RoutingProducer {

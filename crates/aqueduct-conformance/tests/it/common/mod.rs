@@ -151,7 +151,7 @@ impl Faults for Injected {
                     .next(Operation::Send, 1, Of::throttled(Duration::from_millis(20)));
             }
             Fault::Refuse => self.0.next(Operation::Send, 1, unavailable()),
-            Fault::LoseSendAnswer => {
+            Fault::LoseSendResponse => {
                 self.0
                     .next(Operation::Send, 1, Of::lost_response(Applied::Yes));
             }
@@ -159,7 +159,7 @@ impl Faults for Injected {
                 self.0.next(Operation::Send, 1, unavailable());
                 self.0.next(Operation::Read, 1, unavailable());
             }
-            Fault::LoseLeaseAnswer => {
+            Fault::LoseLeaseResponse => {
                 self.0
                     .next(Operation::LeaseWrite, 1, Of::lost_response(Applied::Yes));
             }

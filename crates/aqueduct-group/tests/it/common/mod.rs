@@ -16,14 +16,14 @@ use aqueduct_runtime::Simulation;
 
 pub const SECOND: Duration = Duration::from_secs(1);
 
-pub struct Bench {
+pub struct Harness {
     pub simulation: Simulation,
     pub runtime: Runtime,
     pub backend: MemoryBackend,
     pub resource: Arc<dyn aqueduct_core::Resource>,
 }
 
-impl Bench {
+impl Harness {
     pub fn new(partitions: &'static str) -> Self {
         Self::seeded(7, partitions)
     }

@@ -14,14 +14,14 @@ use aqueduct_runtime::Simulation;
 pub const SECOND: Duration = Duration::from_secs(1);
 
 /// One stream in its own backend, on a simulated clock.
-pub struct Bench {
+pub struct Harness {
     pub simulation: Simulation,
     pub runtime: Runtime,
     pub backend: MemoryBackend,
     pub resource: Arc<dyn Resource>,
 }
 
-impl Bench {
+impl Harness {
     pub fn new(options: &[(&'static str, &'static str)]) -> Self {
         Self::seeded(1, options)
     }

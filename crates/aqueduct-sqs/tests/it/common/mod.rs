@@ -136,7 +136,7 @@ impl Fixture for Queues {
         )?;
         let subject = Subject::new(resource(&aws, &stream))
             .with_peer(resource(&peer, &stream))
-            .with_letters(dead_letters)
+            .with_dead_letters(dead_letters)
             .with_idempotency(records);
         subject.stream.producer(runtime).await?;
         Ok(match faults {
@@ -154,7 +154,7 @@ impl Fixture for Queues {
         match self.endpoint {
             Some(_) => [
                 "ten_keys_in_order_under_retries",
-                "lost_answers_keep_order_when_resent",
+                "lost_responses_keep_order_when_resent",
             ]
             .map(slow)
             .to_vec(),
@@ -201,7 +201,7 @@ impl Faults for Wire {
     fn offers(&self, fault: Fault) -> bool {
         matches!(
             fault,
-            Fault::Throttle | Fault::Refuse | Fault::LoseSendAnswer | Fault::Cut
+            Fault::Throttle | Fault::Refuse | Fault::LoseSendResponse | Fault::Cut
         )
     }
 
@@ -214,7 +214,7 @@ impl Faults for Wire {
                 wire.inject(send, throttled);
             }
             Fault::Refuse => wire.inject(send, HttpFault::Refuse),
-            Fault::LoseSendAnswer => wire.inject(send, HttpFault::LoseAnswer),
+            Fault::LoseSendResponse => wire.inject(send, HttpFault::LoseAnswer),
             _ => {
                 wire.inject_once(send, HttpFault::Refuse);
                 for operation in [

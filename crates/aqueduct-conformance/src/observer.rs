@@ -8,13 +8,13 @@ use aqueduct_core::{
 };
 use aqueduct_queue::QueueOptions;
 
-use crate::bench::Bench;
+use crate::harness::Harness;
 use crate::stop::{During as _, Outcome, Stop};
 use crate::workload::Seen;
 
 /// Reads everything that is stored; reads a log without a group.
-pub(crate) struct Tap<'a> {
-    bench: &'a Bench<'a>,
+pub(crate) struct Observer<'a> {
+    harness: &'a Harness<'a>,
     from: From,
     seen: Seen,
     places: Vec<(PartitionId, Position)>,
@@ -29,17 +29,17 @@ enum From {
     Queue(Arc<dyn BatchConsumer>),
 }
 
-impl<'a> Tap<'a> {
-    pub(crate) async fn open(bench: &'a Bench<'a>) -> Outcome<Self> {
-        let from = match bench.source().await? {
+impl<'a> Observer<'a> {
+    pub(crate) async fn open(harness: &'a Harness<'a>) -> Outcome<Self> {
+        let from = match harness.source().await? {
             Source::Log(log) => From::Log {
                 log,
                 readers: BTreeMap::new(),
                 ended: Vec::new(),
             },
             Source::Queue(queue) => {
-                let options = QueueOptions::new(GroupName::new("conformance-tap"));
-                let runtime = &bench.context.runtime;
+                let options = QueueOptions::new(GroupName::new("conformance-observer"));
+                let runtime = &harness.context.runtime;
                 From::Queue(aqueduct_queue::open(&*queue, options, runtime).await?)
             }
             _ => return Err(Stop::NotClaimed("an unknown kind of source".to_owned())),
@@ -49,7 +49,7 @@ impl<'a> Tap<'a> {
             seen.expect_of(&consumer.capabilities().claims);
         }
         Ok(Self {
-            bench,
+            harness,
             from,
             seen,
             places: Vec::new(),
@@ -57,9 +57,9 @@ impl<'a> Tap<'a> {
     }
 
     /// Reads until `count` different events were seen, and a while longer to detect unexpected
-    /// ones. Returns all events seen since the tap was opened.
+    /// ones. Returns all events seen since the observer was opened.
     pub(crate) async fn collect(&mut self, count: usize) -> Outcome<&Seen> {
-        let context = self.bench.context;
+        let context = self.harness.context;
         let deadline = context.runtime.now() + context.timing.deadline;
         while self.seen.distinct() < count {
             let (seen, now) = (self.seen.distinct(), context.runtime.now());
@@ -84,7 +84,7 @@ impl<'a> Tap<'a> {
     }
 
     async fn read(&mut self, wait: Duration) -> Outcome {
-        let runtime = self.bench.runtime();
+        let runtime = self.harness.runtime();
         match &mut self.from {
             From::Log {
                 log,
@@ -133,13 +133,13 @@ impl<'a> Tap<'a> {
 
 /// Reads `count` records of one partition from `from` on.
 pub(crate) async fn read_some(
-    bench: &Bench<'_>,
+    harness: &Harness<'_>,
     log: &dyn PartitionedLog,
     partition: &PartitionId,
     from: ReadFrom,
     count: usize,
 ) -> Outcome<Vec<(Event, Position)>> {
-    let records = read_records(bench, log, partition, (from, None), count).await?;
+    let records = read_records(harness, log, partition, (from, None), count).await?;
     let records = records.into_iter();
     Ok(records
         .map(|record| (record.event, record.position))
@@ -148,7 +148,7 @@ pub(crate) async fn read_some(
 
 /// Reads `count` records of one partition from a place on, with the resume token of that place.
 pub(crate) async fn read_records(
-    bench: &Bench<'_>,
+    harness: &Harness<'_>,
     log: &dyn PartitionedLog,
     partition: &PartitionId,
     (from, token): (ReadFrom, Option<ResumeToken>),
@@ -171,12 +171,12 @@ pub(crate) async fn read_records(
         Ok::<_, Stop>(())
     };
     let what = format!("{count} records of partition {partition} from {from:?}");
-    bench.context.within(&what, reading).await??;
+    harness.context.within(&what, reading).await??;
     Ok(read)
 }
 
 fn request(partition: &PartitionId, wait: Duration) -> OpenPartition {
-    let group = GroupName::new("conformance-tap");
+    let group = GroupName::new("conformance-observer");
     let mut request = OpenPartition::new(group, partition.clone(), ReadFrom::Earliest);
     request.max_wait = wait;
     request

@@ -9,16 +9,16 @@ use aqueduct_core::{
 use crate::case::Need;
 use crate::context::Context;
 use crate::fixture::{Fault, Faults, Subject};
+use crate::observer::Observer;
 use crate::stop::{During as _, Outcome, Stop};
-use crate::tap::Tap;
 
 /// One stream under test, with the operations of a case.
-pub(crate) struct Bench<'a> {
+pub(crate) struct Harness<'a> {
     pub(crate) context: &'a Context<'a>,
     pub(crate) subject: Subject,
 }
 
-impl<'a> Bench<'a> {
+impl<'a> Harness<'a> {
     pub(crate) fn new(context: &'a Context<'a>, subject: Subject) -> Self {
         Self { context, subject }
     }
@@ -90,9 +90,9 @@ impl<'a> Bench<'a> {
         admin.during("opening the administration")
     }
 
-    /// Opens a tap that sees every event sent from now on, once each.
-    pub(crate) async fn tap(&self) -> Outcome<Tap<'_>> {
-        Tap::open(self).await
+    /// Opens an observer that sees every event sent from now on, once each.
+    pub(crate) async fn observe(&self) -> Outcome<Observer<'_>> {
+        Observer::open(self).await
     }
 
     /// Sends `events` in order until all are stored.

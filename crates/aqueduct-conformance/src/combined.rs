@@ -9,7 +9,7 @@ use async_trait::async_trait;
 /// Combines a stream and the store of its leases and records into one resource.
 /// Pass one to [`Subject::with_peer`](crate::Subject::with_peer) if the stream belongs to one backend
 /// and its leases and records to another.
-pub struct Together {
+pub struct Combined {
     /// The stream, which also stores its dead letters.
     pub stream: Arc<dyn Resource>,
     /// Stores leases and idempotency records.
@@ -18,7 +18,7 @@ pub struct Together {
 
 #[deny(clippy::missing_trait_methods)]
 #[async_trait]
-impl Resource for Together {
+impl Resource for Combined {
     fn describe(&self) -> String {
         self.stream.describe()
     }

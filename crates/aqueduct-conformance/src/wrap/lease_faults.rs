@@ -9,7 +9,7 @@ use async_trait::async_trait;
 
 /// The connection between one member and its lease store.
 #[derive(Clone, Default)]
-pub(crate) struct Line(Arc<State>);
+pub(crate) struct LeaseFaults(Arc<State>);
 
 #[derive(Default)]
 struct State {
@@ -18,14 +18,14 @@ struct State {
     writes: AtomicUsize,
 }
 
-impl Line {
+impl LeaseFaults {
     /// Blocks every further call, so that the store sees the member as dead.
     pub(crate) fn cut(&self) {
         self.0.cut.store(true, Ordering::SeqCst);
     }
 
     /// Executes the next `count` writes and loses their responses.
-    pub(crate) fn lose_answers(&self, count: usize) {
+    pub(crate) fn lose_responses(&self, count: usize) {
         self.0.lose.store(count, Ordering::SeqCst);
     }
 
@@ -42,89 +42,92 @@ impl Line {
     fn up(&self) -> Result<()> {
         match self.0.cut.load(Ordering::SeqCst) {
             false => Ok(()),
-            true => Err(Error::new(ErrorKind::Unavailable, "the line is cut")),
+            true => Err(Error::new(
+                ErrorKind::Unavailable,
+                "the connection to the lease store is cut",
+            )),
         }
     }
 
-    fn answer<T>(&self, answer: T) -> Result<T> {
+    fn respond<T>(&self, response: T) -> Result<T> {
         let less = |left: usize| left.checked_sub(1);
         match self
             .0
             .lose
             .fetch_update(Ordering::SeqCst, Ordering::SeqCst, less)
         {
-            Err(_) => Ok(answer),
+            Err(_) => Ok(response),
             Ok(_) => Err(Error::new(ErrorKind::TimedOut, "the response is lost")
                 .with_effect(Effect::Unknown)),
         }
     }
 }
 
-/// A lease store behind a [`Line`].
-pub(crate) struct LinedLeases {
+/// A lease store behind a [`LeaseFaults`].
+pub(crate) struct FaultyLeases {
     inner: Arc<dyn LeaseStore>,
-    line: Line,
+    faults: LeaseFaults,
 }
 
-impl LinedLeases {
-    pub(crate) fn new(inner: Arc<dyn LeaseStore>, line: Line) -> Self {
-        Self { inner, line }
+impl FaultyLeases {
+    pub(crate) fn new(inner: Arc<dyn LeaseStore>, faults: LeaseFaults) -> Self {
+        Self { inner, faults }
     }
 }
 
 #[deny(clippy::missing_trait_methods)]
 #[async_trait]
-impl LeaseStore for LinedLeases {
+impl LeaseStore for FaultyLeases {
     async fn list(&self, key: &GroupKey, known: &[Lease]) -> Result<Vec<Lease>> {
-        self.line.up()?;
+        self.faults.up()?;
         self.inner.list(key, known).await
     }
 
     async fn read(&self, key: &GroupKey, partition: &PartitionId) -> Result<Option<Lease>> {
-        self.line.up()?;
+        self.faults.up()?;
         self.inner.read(key, partition).await
     }
 
     async fn create(&self, key: &GroupKey, lease: Lease) -> Result<Lease> {
-        self.line.up()?;
+        self.faults.up()?;
         self.inner.create(key, lease).await
     }
 
     async fn swap(&self, key: &GroupKey, current: &Lease, next: Lease) -> Result<Swap> {
-        self.line.up()?;
-        let answer = self.inner.swap(key, current, next).await?;
-        self.line.answer(answer)
+        self.faults.up()?;
+        let response = self.inner.swap(key, current, next).await?;
+        self.faults.respond(response)
     }
 
     async fn commit(&self, key: &GroupKey, current: &Lease, next: Lease) -> Result<Swap> {
-        self.line.up()?;
-        let answer = self.inner.commit(key, current, next).await?;
-        self.line.0.writes.fetch_add(1, Ordering::SeqCst);
-        self.line.answer(answer)
+        self.faults.up()?;
+        let response = self.inner.commit(key, current, next).await?;
+        self.faults.0.writes.fetch_add(1, Ordering::SeqCst);
+        self.faults.respond(response)
     }
 
     async fn request(&self, key: &GroupKey, lease: &Lease, by: &OwnerId) -> Result<Option<Lease>> {
-        self.line.up()?;
+        self.faults.up()?;
         self.inner.request(key, lease, by).await
     }
 
     async fn withdraw(&self, key: &GroupKey, lease: &Lease, by: &OwnerId) -> Result<Option<Lease>> {
-        self.line.up()?;
+        self.faults.up()?;
         self.inner.withdraw(key, lease, by).await
     }
 
     async fn delete(&self, key: &GroupKey, lease: &Lease) -> Result<Swap> {
-        self.line.up()?;
+        self.faults.up()?;
         self.inner.delete(key, lease).await
     }
 
     async fn group(&self, key: &GroupKey) -> Result<Option<GroupRecord>> {
-        self.line.up()?;
+        self.faults.up()?;
         self.inner.group(key).await
     }
 
     async fn create_group(&self, key: &GroupKey, record: GroupRecord) -> Result<GroupRecord> {
-        self.line.up()?;
+        self.faults.up()?;
         self.inner.create_group(key, record).await
     }
 
@@ -134,17 +137,17 @@ impl LeaseStore for LinedLeases {
         expected_replay: u64,
         record: GroupRecord,
     ) -> Result<GroupRecord> {
-        self.line.up()?;
+        self.faults.up()?;
         self.inner.reset_group(key, expected_replay, record).await
     }
 
     async fn join(&self, owner: &OwnerId) -> Result<()> {
-        self.line.up()?;
+        self.faults.up()?;
         self.inner.join(owner).await
     }
 
     async fn leave(&self, owner: &OwnerId) -> Result<()> {
-        self.line.up()?;
+        self.faults.up()?;
         self.inner.leave(owner).await
     }
 

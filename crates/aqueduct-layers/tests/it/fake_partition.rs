@@ -10,7 +10,7 @@ use aqueduct_core::{
 use async_trait::async_trait;
 
 /// One partition that redelivers in place and hands out runs, as the group does.
-pub(crate) struct Line {
+pub(crate) struct FakePartition {
     shared: Arc<Shared>,
 }
 
@@ -46,7 +46,7 @@ enum Place {
     Done,
 }
 
-impl Line {
+impl FakePartition {
     pub(crate) fn new(runtime: &Runtime, events: Vec<Event>) -> Arc<Self> {
         Self::assigned(runtime, events, "billing", 1)
     }
@@ -85,8 +85,8 @@ impl Line {
 
     /// A queue: no partition, no positions.
     pub(crate) fn queue(runtime: &Runtime, events: Vec<Event>) -> Arc<Self> {
-        let line = Self::new(runtime, events);
-        let mut shared = Arc::into_inner(line).unwrap().shared;
+        let fake = Self::new(runtime, events);
+        let mut shared = Arc::into_inner(fake).unwrap().shared;
         let inner = Arc::get_mut(&mut shared).unwrap();
         inner.assignment.partition = None;
         inner.assignment.generation = 0;
@@ -259,7 +259,7 @@ impl Settler for Shared {
 }
 
 #[async_trait]
-impl BatchConsumer for Line {
+impl BatchConsumer for FakePartition {
     async fn receive_batch(&self, max: usize) -> Result<Vec<Delivery>> {
         loop {
             let changed = self.shared.changed.listen();
