@@ -77,20 +77,40 @@ pub trait Queue: Send + Sync {
 pub trait Subscription: Send + Sync {
     /// Receives up to [`ReceiveRequest::max`] messages; empty if none came in time. Cancelling the
     /// call may leave messages hidden until their leases end.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Throttled` or `TimedOut` if receiving again may help; `Denied`, or `NotFound` without the
+    /// queue or the group; `Corrupt` for a response that cannot be read. A message that cannot be decoded is
+    /// no error: it comes as an event of the type [`Event::DAMAGED`].
     async fn receive(&self, request: ReceiveRequest) -> Result<Vec<QueueMessage>>;
 
     /// Acknowledges up to [`QueueSettings::batch`] messages, by their receipts.
+    ///
+    /// # Errors
+    /// Per message: `Revoked` or `Invalid` if its receipt no longer counts; `Unavailable`, `Throttled` or
+    /// `TimedOut` if the call may be repeated; `Denied`. A message whose call failed for good is handed out again when its lease ends.
     async fn ack(&self, receipts: &[SmallStr]) -> Vec<Result<()>>;
 
     /// Gives up to [`QueueSettings::batch`] messages back, each to be handed out again after its
     /// delay, at most [`QueueSettings::longest_delay`].
+    ///
+    /// # Errors
+    /// Per message: `Revoked` or `Invalid` if its receipt no longer counts; `Unavailable`, `Throttled` or
+    /// `TimedOut` if the call may be repeated; `Denied`. A message whose call failed for good is handed out again when its lease ends.
     async fn release(&self, messages: &[(SmallStr, Duration)]) -> Vec<Result<()>>;
 
     /// Moves the ends of the leases of up to [`QueueSettings::batch`] messages to a duration from
     /// now. Durations are whole seconds.
+    ///
+    /// # Errors
+    /// Per message: `Revoked` or `Invalid` if its receipt no longer counts; `Unavailable`, `Throttled` or
+    /// `TimedOut` if the call may be repeated; `Denied`. A message whose call failed for good keeps its old end.
     async fn extend(&self, messages: &[(SmallStr, Duration)]) -> Vec<Result<()>>;
 
     /// Ends reading.
+    ///
+    /// # Errors
+    /// `Unavailable` or `TimedOut` if the service could not be told; the subscription is closed all the same.
     async fn close(&self) -> Result<()>;
 
     /// Returns what became known when the group was opened; `None` if it is as the queue said.

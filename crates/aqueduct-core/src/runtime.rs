@@ -31,6 +31,17 @@ pub trait Platform: Send + Sync {
 }
 
 /// A shared platform. Everything that waits, spawns or draws random numbers takes one.
+///
+/// ```
+/// use std::time::Duration;
+/// use aqueduct_core::Runtime;
+///
+/// async fn waited(runtime: &Runtime) -> Duration {
+///     let began = runtime.now();
+///     runtime.sleep(runtime.jitter(Duration::from_secs(1))).await;
+///     runtime.now().since(began)
+/// }
+/// ```
 #[derive(Clone)]
 pub struct Runtime(Arc<dyn Platform>);
 

@@ -27,6 +27,18 @@ use aqueduct_core::sync::lock;
 /// Clones are handles on the same streams; two backends share nothing. A stream is created when it
 /// is first opened, since no other process can have created it; with `create = "never"`, opening a
 /// missing stream returns `NotFound`.
+///
+/// ```
+/// use aqueduct_core::{Backend, Options, Url};
+/// use aqueduct_memory::MemoryBackend;
+///
+/// let memory = MemoryBackend::new();
+/// let url = Url::parse("memory:").expect("a URL");
+/// let options = Options::new("streams.orders").with("partitions", "4");
+/// let orders = memory.parse("orders", &url, options)?;
+/// assert_eq!(orders.stream().as_str(), "orders");
+/// # Ok::<(), aqueduct_core::Error>(())
+/// ```
 #[derive(Clone, Default)]
 pub struct MemoryBackend(Arc<Mutex<BTreeMap<StreamName, Arc<Stream>>>>);
 

@@ -29,6 +29,21 @@ use crate::pending::{Pending, Waiting, only};
 ///   attempts, a deadline and a [budget](crate::RetryBudget). A throttled lane is paused and narrowed, the
 ///   others flow. An event that was given up on fails with `Retry::Exhausted`. An unknown outcome is
 ///   retried only with [`resend_unknown`](ProducerOptions::resend_unknown).
+///
+/// ```
+/// use aqueduct_core::{Event, Result};
+/// use aqueduct_producer::Producer;
+///
+/// async fn place(orders: &Producer) -> Result<()> {
+///     let placed = Event::new("order.placed").with_source("/shop").with_key("VINET");
+///     let receipt = orders.send(placed.clone()).await?; // stored
+///     println!("{:?}", receipt.position);
+///     let counted = Event::new("order.counted").caused_by(&placed, 0);
+///     let pending = orders.enqueue(counted).await?; // accepted
+///     pending.await?; // stored
+///     orders.flush().await
+/// }
+/// ```
 #[derive(Clone)]
 pub struct Producer {
     pub(crate) shared: Arc<Shared>,

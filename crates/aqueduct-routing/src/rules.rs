@@ -30,6 +30,16 @@ pub struct Rules {
 }
 
 /// The field of an event that a rule looks at, the most specific first.
+///
+/// ```
+/// use aqueduct_core::{Event, Route, Router};
+/// use aqueduct_routing::{EventField, Otherwise, Rules};
+///
+/// let rules = Rules::new(Otherwise::Refuse).rule(EventField::Key, "VIP-*", ["express"])?;
+/// let event = Event::new("order.placed").with_key("VIP-7");
+/// assert_eq!(rules.route(&event), Route::one("express"));
+/// # Ok::<(), aqueduct_core::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum EventField {
@@ -44,6 +54,16 @@ pub enum EventField {
 }
 
 /// The route of an event that matches no rule.
+///
+/// ```
+/// use aqueduct_core::{Event, Route, Router};
+/// use aqueduct_routing::{Otherwise, Rules};
+///
+/// let rules = Rules::new(Otherwise::Send(vec!["rest".into()]));
+/// assert_eq!(rules.route(&Event::new("cart")), Route::one("rest"));
+/// let strict = Rules::new(Otherwise::Refuse);
+/// assert_eq!(strict.route(&Event::new("cart")), Route::Nowhere);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Otherwise {
     /// Sends it to all of these.

@@ -27,6 +27,16 @@ use crate::streams::{StreamRow, create_stream, find_stream, need_stream, no_stre
 ///
 /// A file is opened once and shared by everything that this value, or a clone of it, opens there;
 /// two backends share nothing but the files.
+///
+/// ```
+/// use aqueduct_core::{Backend, Options, Url};
+/// use aqueduct_sqlite::SqliteBackend;
+///
+/// let url = Url::parse("sqlite:data/orders.db").expect("a URL");
+/// let orders = SqliteBackend::new().parse("orders", &url, Options::new("streams.orders"))?;
+/// assert_eq!(orders.stream().as_str(), "orders"); // the file is opened later
+/// # Ok::<(), aqueduct_core::Error>(())
+/// ```
 #[derive(Clone, Default)]
 pub struct SqliteBackend(Arc<Stores>);
 

@@ -7,6 +7,16 @@ use crate::outcomes::no_outcome;
 use crate::{BatchProducer, Effect, Error, ErrorKind, Receipt, Result};
 
 /// Redrives the dead letters of any [`DeadLetterStore`].
+///
+/// ```
+/// use aqueduct_core::{BatchProducer, DeadLetterQuery, DeadLetterStore, DeadLetterStoreExt, Result};
+///
+/// async fn redrive_all(store: &dyn DeadLetterStore, to: &dyn BatchProducer) -> Result<usize> {
+///     let found = store.list(&DeadLetterQuery::new().of_group("billing")).await?;
+///     let outcomes = store.redrive_found(&found, to).await;
+///     Ok(outcomes.iter().filter(|outcome| outcome.is_ok()).count())
+/// }
+/// ```
 #[async_trait]
 pub trait DeadLetterStoreExt: DeadLetterStore {
     /// Returns one dead letter; `None` if it is not stored.

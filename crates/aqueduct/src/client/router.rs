@@ -50,6 +50,17 @@ pub struct RoutingProducer {
 }
 
 /// The stream and place in which an event was stored.
+///
+/// ```
+/// use aqueduct::{Event, Result, RoutingProducer};
+///
+/// async fn place(shop: &RoutingProducer, event: Event) -> Result<()> {
+///     for routed in shop.send(event).await? {
+///         println!("{}: {:?}", routed.stream, routed.receipt.position);
+///     }
+///     Ok(())
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Routed {

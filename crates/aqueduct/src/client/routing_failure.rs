@@ -6,6 +6,18 @@ use super::router::Routed;
 
 /// Some events of a [`send_all`](crate::RoutingProducer::send_all) are not stored in every stream of
 /// their route, or may not be.
+///
+/// ```
+/// use aqueduct::{Event, RoutingProducer};
+///
+/// /// Returns the events that are to be sent again.
+/// async fn send(shop: &RoutingProducer, events: Vec<Event>) -> Vec<Event> {
+///     match shop.send_all(events).await {
+///         Ok(_) => Vec::new(),
+///         Err(failure) => failure.events.into_iter().map(|(_, event)| event).collect(),
+///     }
+/// }
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct RoutingFailure {

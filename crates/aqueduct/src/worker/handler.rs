@@ -73,6 +73,22 @@ handler!(A, B, C, D, E, G, H, I);
 
 /// Gives a handler its own time limit. A call that takes longer is cancelled at its next await and is
 /// a failed attempt.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> aqueduct::Result<()> {
+/// use aqueduct::{Client, Event, within};
+///
+/// # let client = Client::from_toml(
+/// #     "[streams.orders]\nurl = \"memory:\"\n[groups.billing]\nstream = \"orders\"\non_reject = \"stop\"",
+/// # ).await?;
+/// let worker = client.worker("billing").await?
+///     .on("report.*", within(std::time::Duration::from_secs(1800), |event: Event| async move {
+///         println!("{} may take half an hour", event.kind());
+///     }));
+/// let outcomes = worker.handle(vec![Event::new("report.monthly").with_source("/shop")]).await?;
+/// assert!(outcomes[0].is_ack());
+/// # Ok(()) }
+/// ```
 pub fn within<H>(limit: Duration, handler: H) -> TimedHandler<H> {
     TimedHandler { limit, handler }
 }
