@@ -18,6 +18,9 @@ use crate::stop::Stop;
 pub struct SuiteOptions {
     /// Runs only the cases whose name contains one of these. Default: empty, which is all.
     pub only: Vec<String>,
+    /// Runs only the cases of these themes ([`CaseInfo::theme`](crate::CaseInfo)). Default: empty,
+    /// which is all.
+    pub themes: Vec<String>,
     /// How many cases run concurrently. Default: 16, since cases mostly wait.
     pub parallel: usize,
     /// The layers between the cases and the backend. Default: none.
@@ -30,6 +33,7 @@ impl Default for SuiteOptions {
     fn default() -> Self {
         Self {
             only: Vec::new(),
+            themes: Vec::new(),
             parallel: 16,
             through: LayerSet::plain(),
             print: true,
@@ -42,6 +46,14 @@ impl SuiteOptions {
     #[must_use]
     pub fn only<'a>(mut self, names: impl IntoIterator<Item = &'a str>) -> Self {
         self.only = names.into_iter().map(str::to_owned).collect();
+        self
+    }
+
+    /// Runs only the cases of those themes: for a second run of a backend, whose settings concern
+    /// some of them. An unknown theme is a failed row of the report.
+    #[must_use]
+    pub fn themes<'a>(mut self, themes: impl IntoIterator<Item = &'a str>) -> Self {
+        self.themes = themes.into_iter().map(str::to_owned).collect();
         self
     }
 
@@ -72,6 +84,9 @@ pub async fn run(fixture: &dyn Fixture, runtime: &Runtime, options: SuiteOptions
     };
     let cases: Vec<&Case> = THEMES
         .iter()
+        .filter(|(theme, _)| {
+            options.themes.is_empty() || options.themes.iter().any(|it| it == theme)
+        })
         .flat_map(|(_, cases)| cases.iter())
         .filter(|case| chosen(case))
         .collect();
@@ -99,6 +114,7 @@ pub async fn run(fixture: &dyn Fixture, runtime: &Runtime, options: SuiteOptions
     lines.sort_by_key(|(at, _)| *at);
     let mut lines: Vec<CaseReport> = lines.into_iter().map(|(_, line)| line).collect();
     lines.extend(unknown_lacks(&lacks));
+    lines.extend(unknown_themes(&options.themes));
 
     let report = Report::new(
         fixture.name().to_owned(),
@@ -203,6 +219,26 @@ fn unknown_lacks(lacks: &[Lack]) -> Vec<CaseReport> {
             let why = "the fixture's `lacks` names an unknown case: correct or remove the name"
                 .to_owned();
             CaseReport::new(lack.case, &[], Verdict::Failed { why }, 0.0)
+        })
+        .collect()
+}
+
+/// Returns a failed row for each theme that the suite does not have.
+fn unknown_themes(themes: &[String]) -> Vec<CaseReport> {
+    let unknown = themes
+        .iter()
+        .filter(|theme| !THEMES.iter().any(|(known, _)| known == theme));
+    let known = || {
+        THEMES
+            .iter()
+            .map(|(theme, _)| *theme)
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    unknown
+        .map(|theme| {
+            let why = format!("no such theme: expected one of {}", known());
+            CaseReport::new(theme, &[], Verdict::Failed { why }, 0.0)
         })
         .collect()
 }

@@ -4,6 +4,5 @@
 mod common;
 
 mod broken;
-mod layers;
 mod memory;
 mod queue;
