@@ -1,7 +1,8 @@
 use std::future::Future;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 
+use aqueduct_core::sync::lock;
 use aqueduct_core::{Runtime, StreamSpec, Task};
 
 use crate::fixture::{Fixture, Timing};
@@ -35,12 +36,12 @@ impl<'a> Context<'a> {
 
     /// Opens a new stream with that many partitions.
     pub(crate) async fn harness(&self, partitions: u32) -> Outcome<Harness<'_>> {
-        self.bench_of(&StreamSpec::with_partitions(partitions))
+        self.harness_of(&StreamSpec::with_partitions(partitions))
             .await
     }
 
     /// Opens a new stream with that specification.
-    pub(crate) async fn bench_of(&self, spec: &StreamSpec) -> Outcome<Harness<'_>> {
+    pub(crate) async fn harness_of(&self, spec: &StreamSpec) -> Outcome<Harness<'_>> {
         let opening = self.fixture.open(spec, self.runtime);
         let subject = self.within("a new stream", opening).await?;
         Ok(Harness::new(self, subject.during("opening a new stream")?))
@@ -48,15 +49,12 @@ impl<'a> Context<'a> {
 
     /// Records what the case waits for, for the report if it hangs.
     pub(crate) fn step(&self, what: impl Into<String>) {
-        *self.step.lock().unwrap_or_else(PoisonError::into_inner) = what.into();
+        *lock(&self.step) = what.into();
     }
 
     /// Returns what the case waited for last.
     pub(crate) fn last_step(&self) -> String {
-        self.step
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        lock(&self.step).clone()
     }
 
     /// Awaits `future`; fails the case at the deadline.

@@ -148,7 +148,7 @@ async fn probe(
 ) -> Result<Abilities, String> {
     let context = Context::new(fixture, runtime, layers);
     let probing = async {
-        let harness: Harness<'_> = context.bench_of(&StreamSpec::default()).await?;
+        let harness: Harness<'_> = context.harness_of(&StreamSpec::default()).await?;
         harness.abilities().await
     };
     match AssertUnwindSafe(probing).catch_unwind().await {

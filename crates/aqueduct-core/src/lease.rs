@@ -139,7 +139,7 @@ pub struct Lease {
     pub resume_token: Option<ResumeToken>,
     /// The server's time at which the checkpoint was known to cover everything stored until then;
     /// `None` if the group has not caught up since the checkpoint moved. A later expired position
-    /// is no gap while this time is within the retention.
+    /// is not a gap while this time is within the retention.
     pub caught_up_at: Option<Timestamp>,
     /// The highest position handed out before the last commit.
     pub handed_out: Option<Position>,

@@ -211,7 +211,7 @@ impl QueueMessage {
     }
 }
 
-/// What a queue service and the configuration of its stream set for the engine.
+/// The settings of a queue service and of its stream that the engine follows.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct QueueSettings {
@@ -238,7 +238,7 @@ pub struct QueueSettings {
     pub max_unsettled: usize,
     /// Limits the bytes in flight, approximately; default 64 MiB.
     pub max_unsettled_bytes: usize,
-    /// What counts as an attempt; default: runs of a handler.
+    /// How attempts are counted; default: runs of a handler.
     pub attempts: AttemptCount,
     /// Whether the client renews the leases, so that they last for [`longest_lease`](Self::longest_lease);
     /// default: no.
@@ -278,7 +278,7 @@ impl QueueSettings {
     }
 }
 
-/// What counts as an attempt at a message.
+/// How attempts at a message are counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AttemptCount {
     /// Runs of a handler in this process: a message that only waited gains none.

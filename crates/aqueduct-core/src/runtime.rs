@@ -100,7 +100,7 @@ impl Runtime {
         match futures::future::select(future, sleep).await {
             futures::future::Either::Left((answer, _)) => Ok(answer),
             futures::future::Either::Right(_) => {
-                let message = format!("{what}: no answer within {limit:?}");
+                let message = format!("{what}: no response within {limit:?}");
                 Err(Error::new(ErrorKind::TimedOut, message).with_effect(Effect::Unknown))
             }
         }
@@ -261,7 +261,7 @@ mod tests {
         let error = block_on(runtime.timeout(second, "the store", pending::<()>())).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::TimedOut);
         assert_eq!(error.effect(), Effect::Unknown);
-        assert_eq!(error.to_string(), "the store: no answer within 1s");
+        assert_eq!(error.to_string(), "the store: no response within 1s");
     }
 
     #[test]

@@ -139,7 +139,7 @@ impl Resource for MemoryResource {
             .with(Capability::Shared, no("memory belongs to one process"))
             .with(
                 Capability::Transactions,
-                no("there is no database to write in"),
+                no("it has no database to write in"),
             )
     }
 

@@ -1,6 +1,7 @@
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use aqueduct_core::sync::lock;
 use aqueduct_core::{
     Assignment, BatchConsumer, Capabilities, ConsumerStatus, Delivery, Error, ErrorKind, Queue,
     Result, Runtime, Settler, Task,
@@ -152,11 +153,7 @@ impl BatchConsumer for QueueConsumer {
                  leases end"
             );
         }
-        let driver = self
-            .driver
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        let driver = lock(&self.driver).take();
         drop(driver);
         self.engine.subscription().close().await
     }

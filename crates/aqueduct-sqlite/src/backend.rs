@@ -1,9 +1,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Duration;
 
 use aqueduct_core::lease_rows::RowLeases;
+use aqueduct_core::sync::lock;
 use aqueduct_core::{
     Admin, Backend, BatchProducer, Capabilities, Capability, Claim, Claims, DeadLetterStore, Error,
     IdempotencyStore, Identity, LeaseStore, Limits, OptionTable, Options, Resource, Result,
@@ -92,12 +93,12 @@ impl Stores {
     fn find(&self, path: &Path) -> Option<SqliteStore> {
         // Also that of a file which was removed: no new file is created beside what has it open.
         let path = one_name(path);
-        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let open = lock(&self.open);
         open.get(&path)?.upgrade().map(SqliteStore)
     }
 
     fn remember(&self, store: &SqliteStore) {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = lock(&self.open);
         open.retain(|_, store| store.strong_count() > 0);
         open.insert(store.path().to_owned(), Arc::downgrade(&store.0));
     }
@@ -154,7 +155,7 @@ impl Backend for SqliteBackend {
 
 impl std::fmt::Debug for SqliteBackend {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let open = self.0.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let open = lock(&self.0.open);
         f.debug_tuple("SqliteBackend").field(&open.keys()).finish()
     }
 }

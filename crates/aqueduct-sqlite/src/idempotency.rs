@@ -1,8 +1,9 @@
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use aqueduct_core::claim_rules::{self, ClaimRecord};
+use aqueduct_core::sync::lock;
 use aqueduct_core::{
     Claimed, ErrorKind, EventClaim, IdempotencyScope, IdempotencyStore, Instant, PartitionId,
     Result, StreamName, Timestamp,
@@ -70,7 +71,7 @@ impl SqliteRecords {
     ) -> Vec<(usize, u64, u64)> {
         let now = self.store.0.runtime.now();
         let life = self.store.options().claim_life;
-        let mut standing = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut standing = lock(&self.standing);
         standing.retain(|_, since| now.since(*since) < life * 4);
         let mut lapsed = Vec::new();
         for (at, (claim, answer)) in claims.iter().zip(answers).enumerate() {

@@ -1,8 +1,9 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use aqueduct_core::sync::lock;
 use aqueduct_core::{
     Backoff, BatchProducer, Error, ErrorKind, Event, Result, Retry, Runtime, StreamName,
 };
@@ -67,7 +68,7 @@ impl OutboxState {
     }
 
     fn streams(&self) -> MutexGuard<'_, BTreeSet<StreamName>> {
-        self.relayed.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.relayed)
     }
 }
 

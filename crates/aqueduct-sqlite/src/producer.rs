@@ -1,7 +1,8 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use aqueduct_core::outcomes::SendOutcomes;
+use aqueduct_core::sync::lock;
 use aqueduct_core::{
     BatchProducer, Capabilities, Error, ErrorKind, Event, Lane, Limits, Receipt, Result,
     SendReport, StreamName,
@@ -47,11 +48,7 @@ impl SqliteProducer {
     }
 
     async fn layout(&self, anew: bool) -> Result<Arc<Layout>> {
-        let known = self
-            .layout
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
+        let known = lock(&self.layout).clone();
         if let (Some(layout), false) = (known, anew) {
             return Ok(layout);
         }
@@ -61,7 +58,7 @@ impl SqliteProducer {
             .read(move |connection| Layout::read(connection, &need_stream(connection, &stream)?))
             .await?;
         let layout = Arc::new(layout);
-        *self.layout.lock().unwrap_or_else(PoisonError::into_inner) = Some(layout.clone());
+        *lock(&self.layout) = Some(layout.clone());
         Ok(layout)
     }
 

@@ -1,5 +1,6 @@
 //! Checks the rules of ARCHITECTURE.md that files show.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -8,7 +9,7 @@ use crate::workspace::{Member, members, sources};
 /// The longest `lib.rs`: it is a table of contents.
 const LIB: usize = 60;
 
-/// What a provider may depend on of this workspace, besides its vendor's glue.
+/// The members that a provider may depend on, besides its vendor's glue.
 const BELOW_PROVIDERS: [&str; 2] = ["aqueduct-core", "aqueduct-queue"];
 
 /// The glue of a vendor that several providers share.
@@ -41,6 +42,7 @@ pub(crate) fn run() -> Result<(), String> {
             broken.extend(arrows(member));
         }
     }
+    broken.extend(shared_names(&members));
     match broken.is_empty() {
         true => Ok(()),
         false => Err(format!("structure:\n  {}", broken.join("\n  "))),
@@ -80,6 +82,41 @@ fn contents(name: &str, source: &Path) -> Vec<String> {
     let defined = top.iter().filter(|line| !listed(line));
     broken.extend(defined.map(|line| format!("{name}: lib.rs is for modules and names: `{line}`")));
     broken
+}
+
+/// Checks that no two public types of the crates have one name: a reader of code that imports both
+/// could not tell them apart.
+fn shared_names(members: &[Member]) -> Vec<String> {
+    let mut places: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for member in members.iter().filter(|it| it.name.starts_with("aqueduct")) {
+        let source = member.folder.join("src");
+        for path in sources(&source) {
+            if path.extension().is_none_or(|it| it != "rs") {
+                continue;
+            }
+            let text = fs::read_to_string(&path).unwrap_or_default();
+            let below = path.strip_prefix(&source).unwrap_or(&path);
+            for name in public_types(&text) {
+                let place = format!("{}/src/{}", member.name, below.display());
+                places.entry(name.to_owned()).or_default().push(place);
+            }
+        }
+    }
+    let shared = places.into_iter().filter(|(_, places)| places.len() > 1);
+    shared
+        .map(|(name, places)| format!("two public types are named `{name}`: {}", places.join(", ")))
+        .collect()
+}
+
+/// Returns the names of the public types that a file defines at its top level.
+fn public_types(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().filter_map(|line| {
+        let rest = ["struct ", "enum ", "trait ", "type ", "union "]
+            .iter()
+            .find_map(|kind| line.strip_prefix("pub ")?.strip_prefix(kind))?;
+        let end = rest.find(|it: char| !it.is_alphanumeric() && it != '_');
+        Some(&rest[..end.unwrap_or(rest.len())])
+    })
 }
 
 /// Checks that a crate has one test binary, `tests/it`, besides those that need their own process.
@@ -202,16 +239,49 @@ mod tests {
         assert!(!contents("aqueduct-x", folder.path()).is_empty());
     }
 
-    #[test]
-    fn a_second_test_binary_is_found() {
-        let member = |tests: &[&str]| Member {
-            name: "aqueduct".into(),
-            folder: Default::default(),
+    fn member(name: &str, folder: &Path, tests: &[&str]) -> Member {
+        Member {
+            name: name.into(),
+            folder: folder.into(),
             publish: true,
             features: Vec::new(),
             dependencies: Vec::new(),
             tests: tests.iter().map(|it| it.to_string()).collect(),
-        };
+        }
+    }
+
+    #[test]
+    fn a_name_of_two_public_types_is_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let (one, other) = (folder.path().join("one"), folder.path().join("other"));
+        write(
+            &one,
+            "src/lib.rs",
+            "pub struct Producer<T>(T);\npub enum Kind {}\n",
+        );
+        write(
+            &other,
+            "src/send/mod.rs",
+            "pub trait Producer: Send {}\nstruct Kind;\n",
+        );
+        let members = [
+            member("aqueduct-one", &one, &[]),
+            member("aqueduct-other", &other, &[]),
+        ];
+        let broken = shared_names(&members);
+        assert_eq!(broken.len(), 1, "{broken:?}");
+        for part in [
+            "`Producer`",
+            "aqueduct-one/src/lib.rs",
+            "aqueduct-other/src/send/mod.rs",
+        ] {
+            assert!(broken[0].contains(part), "{broken:?}");
+        }
+    }
+
+    #[test]
+    fn a_second_test_binary_is_found() {
+        let member = |tests: &[&str]| member("aqueduct", Path::new(""), tests);
         assert!(binaries(&member(&["it", "signals"])).is_empty());
         let broken = binaries(&member(&["it", "cases"]));
         assert_eq!(broken.len(), 1, "{broken:?}");

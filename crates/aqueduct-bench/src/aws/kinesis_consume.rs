@@ -1,6 +1,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 
+use aqueduct_core::sync::lock;
 use aqueduct_core::{
     Backend as _, BatchConsumer, GroupName, LeaseStore, Options, Result, Source, Url,
 };
@@ -74,12 +75,7 @@ impl Filled {
     pub(super) async fn with(events: u64, wire: Wire) -> Result<Arc<Self>> {
         let all = FILLED.get_or_init(Mutex::default);
         let known = |it: &&Arc<Self>| it.events == events && it.wire == wire;
-        if let Some(filled) = all
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .iter()
-            .find(known)
-        {
+        if let Some(filled) = lock(&all).iter().find(known) {
             return Ok(filled.clone());
         }
         let server = Server::start(Kind::Kinesis)?;
@@ -91,9 +87,7 @@ impl Filled {
             events,
             wire,
         });
-        all.lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(filled.clone());
+        lock(&all).push(filled.clone());
         Ok(filled)
     }
 

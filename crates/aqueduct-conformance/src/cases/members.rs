@@ -1,6 +1,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use aqueduct_core::sync::lock;
 use aqueduct_core::{
     Assignment, BatchConsumer, Checkpoint, ErrorKind, Event, RebalanceListener, Revocation,
 };
@@ -288,7 +289,7 @@ async fn pump(
     count: usize,
 ) -> Outcome<(Seen, Vec<usize>)> {
     let seen = Mutex::new((Seen::default(), vec![0; members.len()]));
-    let lock = || seen.lock().unwrap_or_else(PoisonError::into_inner);
+    let lock = || lock(&seen);
     let work = |who: usize, consumer: Arc<dyn BatchConsumer>| async move {
         while lock().0.distinct() < count {
             let receiving = consumer.receive_batch(10);
@@ -348,17 +349,11 @@ struct Diary(Mutex<Vec<Entry>>);
 
 impl Diary {
     fn read(&self) -> Vec<Entry> {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        lock(&self.0).clone()
     }
 
     fn write(&self, entry: Entry) {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(entry);
+        lock(&self.0).push(entry);
     }
 }
 

@@ -1,8 +1,9 @@
 use std::collections::BTreeSet;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use aqueduct_core::outcomes::{blocked_error, no_outcome};
+use aqueduct_core::random::SplitMix64;
+use aqueduct_core::sync::lock;
 use aqueduct_core::{
     BatchProducer, Capabilities, Effect, Error, ErrorKind, Event, Lane, Receipt, Result,
     SendReport, SmallStr,
@@ -13,9 +14,9 @@ use async_trait::async_trait;
 /// some are stored and their responses lost.
 pub(crate) struct Flaky {
     inner: Arc<dyn BatchProducer>,
-    draws: AtomicU64,
+    draws: Mutex<SplitMix64>,
     one_in: u64,
-    loses_answers: bool,
+    loses_responses: bool,
 }
 
 impl Flaky {
@@ -23,31 +24,22 @@ impl Flaky {
     pub(crate) fn failing(inner: Arc<dyn BatchProducer>, one_in: u64) -> Self {
         Self {
             inner,
-            draws: AtomicU64::new(0x9e37_79b9_7f4a_7c15),
+            draws: Mutex::new(SplitMix64::new(1)),
             one_in,
-            loses_answers: false,
+            loses_responses: false,
         }
     }
 
     /// Fails one event in `one_in`; half of those are stored all the same.
     pub(crate) fn losing_responses(inner: Arc<dyn BatchProducer>, one_in: u64) -> Self {
         Self {
-            loses_answers: true,
+            loses_responses: true,
             ..Self::failing(inner, one_in)
         }
     }
 
     fn draw(&self) -> u64 {
-        let step = |mut x: u64| {
-            x ^= x << 13;
-            x ^= x >> 7;
-            x ^= x << 17;
-            x
-        };
-        let before = self
-            .draws
-            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |x| Some(step(x)));
-        step(before.unwrap_or(1)) >> 16
+        lock(&self.draws).next_u64() >> 16
     }
 }
 
@@ -63,7 +55,7 @@ impl BatchProducer for Flaky {
                 .is_some_and(|key| failed_keys.contains(key));
             let fate = match (blocked, self.draw() % self.one_in) {
                 (true, _) => Fate::Blocked,
-                (false, 0) if self.loses_answers && self.draw().is_multiple_of(2) => {
+                (false, 0) if self.loses_responses && self.draw().is_multiple_of(2) => {
                     Fate::StoredUnseen
                 }
                 (false, 0) => Fate::Refused,

@@ -1,4 +1,4 @@
-//! What must not touch the heap: cloning events, and settling through layers.
+//! Cloning events and settling through layers allocate nothing.
 
 use std::future::Future;
 use std::pin::pin;
@@ -237,6 +237,6 @@ fn receiving_through_layers_allocates_by_the_batch_and_never_by_the_delivery() {
     let mut batch = Vec::new();
     let allocated = measure(|| batch = now(consumer.receive_batch(100)).unwrap());
     assert_eq!((warm.len(), batch.len()), (100, 100));
-    // A boxed future for the call and for each layer, and each layer's answers.
+    // A boxed future for the call and for each layer, and each layer's outcomes.
     assert!(allocated.count_total <= 8, "{allocated:?}");
 }

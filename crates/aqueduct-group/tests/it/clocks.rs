@@ -72,7 +72,7 @@ fn an_idle_partition_is_known_by_the_servers_time() {
         assert!(caught_up <= now, "{caught_up} after {now}");
         assert!(now.since(caught_up) < SECOND * 60, "{caught_up}");
 
-        // The clock is set right while nobody runs. All that was settled is removed meanwhile.
+        // The clock is set right while no member runs. All that was settled is removed meanwhile.
         machine.set(0);
         let partition = harness
             .run(harness.log().partitions())

@@ -124,7 +124,7 @@ fn a_batch_waits_to_fill_up_where_it_is_told_to() {
 }
 
 #[test]
-fn a_reject_without_letters_gives_the_delivery_back() {
+fn a_reject_without_dead_letters_gives_the_delivery_back() {
     let harness = Harness::new("1");
     harness.send(0, 1, 1);
     let consumer = harness.open(&harness.runtime, harness.options());

@@ -368,7 +368,7 @@ fn what_is_announced_after_a_crash_reaches_those_who_wait() {
                 harness.send_later(10, 10).await;
             };
             let (batch, ()) = futures::join!(receiving, sending);
-            let batch = batch.expect("announced, and handed to nobody");
+            let batch = batch.expect("announced, and not handed out");
             assert_eq!(batch.len(), 10, "seed {seed}");
         });
     }

@@ -11,7 +11,7 @@ use aqueduct_layers::{
 use aqueduct_runtime::Simulation;
 
 use super::fake_partition::FakePartition;
-use super::flaky::{Flaky, all_letters, resource};
+use super::flaky::{Flaky, all_dead_letters, resource};
 
 pub(crate) fn event(id: &str, key: &str) -> Event {
     Event::new("counted")
@@ -94,7 +94,7 @@ impl Scene {
     }
 
     async fn dead_letters(&self) -> Vec<DeadLetter> {
-        all_letters(&*self.dead_letters).await
+        all_dead_letters(&*self.dead_letters).await
     }
 }
 

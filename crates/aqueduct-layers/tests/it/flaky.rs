@@ -138,7 +138,7 @@ impl DeadLetterStore for Flaky<dyn DeadLetterStore> {
 }
 
 /// Returns every dead letter, oldest first.
-pub(crate) async fn all_letters(dead_letters: &dyn DeadLetterStore) -> Vec<DeadLetter> {
+pub(crate) async fn all_dead_letters(dead_letters: &dyn DeadLetterStore) -> Vec<DeadLetter> {
     let mut query = DeadLetterQuery::default();
     query.limit = 10_000;
     let stored = dead_letters.list(&query).await.unwrap();

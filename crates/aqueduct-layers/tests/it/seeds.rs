@@ -14,7 +14,7 @@ use futures::FutureExt as _;
 
 use super::dead_letters::event;
 use super::fake_partition::FakePartition;
-use super::flaky::{Flaky, all_letters, resource};
+use super::flaky::{Flaky, all_dead_letters, resource};
 
 const ATTEMPTS: u32 = 3;
 
@@ -108,7 +108,7 @@ async fn run(seed: u64, runtime: &Runtime) {
         mode,
         &events,
         &seen,
-        &all_letters(&*dead_letters).await,
+        &all_dead_letters(&*dead_letters).await,
     );
 }
 
@@ -193,7 +193,7 @@ fn check(
 
 /// `AQUEDUCT_SEED=n` replays one seed.
 #[test]
-fn every_event_takes_effect_once_or_is_a_letter() {
+fn every_event_takes_effect_once_or_is_a_dead_letter() {
     let one = std::env::var("AQUEDUCT_SEED")
         .ok()
         .and_then(|seed| seed.parse().ok());

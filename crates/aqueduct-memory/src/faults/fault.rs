@@ -8,7 +8,7 @@ pub struct MemoryFault {
     error: Option<Error>,
     applied: Applied,
     request: Duration,
-    answer: Duration,
+    response: Duration,
 }
 
 /// Whether a call whose response is lost took effect.
@@ -55,10 +55,10 @@ impl MemoryFault {
         Self::slow().with_delays(Duration::ZERO, by)
     }
 
-    /// Adds delays: `request` before the call takes effect, `answer` after it.
+    /// Adds delays: `request` before the call takes effect, `response` after it.
     #[must_use]
-    pub fn with_delays(mut self, request: Duration, answer: Duration) -> Self {
-        (self.request, self.answer) = (request, answer);
+    pub fn with_delays(mut self, request: Duration, response: Duration) -> Self {
+        (self.request, self.response) = (request, response);
         self
     }
 
@@ -67,7 +67,7 @@ impl MemoryFault {
             error: None,
             applied: Applied::Yes,
             request: Duration::ZERO,
-            answer: Duration::ZERO,
+            response: Duration::ZERO,
         }
     }
 
@@ -97,7 +97,7 @@ impl MemoryFault {
     }
 
     pub(crate) async fn delay_answer(&self, runtime: &Runtime) {
-        wait(self.answer, runtime).await;
+        wait(self.response, runtime).await;
     }
 }
 

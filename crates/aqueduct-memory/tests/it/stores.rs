@@ -370,7 +370,7 @@ fn dead_letter(harness: &Harness, group: &'static str, key: &'static str, data: 
 }
 
 #[test]
-fn letters_are_listed_in_pages_shown_and_purged_and_buried_once() {
+fn dead_letters_are_listed_in_pages_shown_and_purged_and_buried_once() {
     let harness = Harness::new(&[]);
     let store = dead_letters(&harness);
     let all: Vec<DeadLetter> = (0..5)
@@ -433,7 +433,7 @@ fn letters_are_listed_in_pages_shown_and_purged_and_buried_once() {
 }
 
 #[test]
-fn a_redriven_letter_is_marked_for_its_group_and_goes_once_it_is_stored() {
+fn a_redriven_dead_letter_is_marked_for_its_group_and_goes_once_it_is_stored() {
     let harness = Harness::new(&[("partitions", "1"), ("max_event_bytes", "1KiB")]);
     let store = dead_letters(&harness);
     let mut large = dead_letter(&harness, "billing", "b", 2);
@@ -474,7 +474,7 @@ fn a_redriven_letter_is_marked_for_its_group_and_goes_once_it_is_stored() {
 }
 
 #[test]
-fn a_letter_that_fails_again_while_it_is_redriven_stays() {
+fn a_dead_letter_that_fails_again_while_it_is_redriven_stays() {
     let harness = Harness::new(&[]);
     let store = dead_letters(&harness);
     let first = dead_letter(&harness, "billing", "a", 1);
@@ -501,7 +501,7 @@ fn a_letter_that_fails_again_while_it_is_redriven_stays() {
 }
 
 #[test]
-fn a_key_is_held_until_released_even_where_its_letter_is_gone() {
+fn a_key_is_held_until_released_even_where_its_dead_letter_is_gone() {
     let harness = Harness::new(&[]);
     let store = dead_letters(&harness);
     let mut holding = dead_letter(&harness, "billing", "a", 1);

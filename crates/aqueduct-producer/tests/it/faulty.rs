@@ -13,7 +13,7 @@ use async_trait::async_trait;
 pub(crate) struct Faults {
     /// The call fails before anything is stored.
     pub(crate) unavailable: u64,
-    /// The call stores something and the answer is lost.
+    /// The call stores something and the response is lost.
     pub(crate) unknown: u64,
     /// The call never ends.
     pub(crate) hang: u64,
@@ -25,7 +25,7 @@ pub(crate) struct Faults {
     pub(crate) event: u64,
     /// An event is refused for good.
     pub(crate) refused: u64,
-    /// The answer takes time.
+    /// The response takes time.
     pub(crate) slow: u64,
 }
 
@@ -174,7 +174,7 @@ impl BatchProducer for Faulty {
         if self.chance(faults.unavailable) {
             return SendReport::failed(
                 events.len(),
-                &Error::new(ErrorKind::Unavailable, "nobody there"),
+                &Error::new(ErrorKind::Unavailable, "not reachable"),
             );
         }
         let outcomes = self.store(events, faults);

@@ -21,7 +21,7 @@ struct Flaky {
 impl BatchProducer for Flaky {
     async fn send_batch(&self, events: &[Event]) -> SendReport {
         let call = self.calls.fetch_add(1, Ordering::Relaxed);
-        let lost = Error::new(ErrorKind::Unavailable, "no answer").with_effect(Effect::Unknown);
+        let lost = Error::new(ErrorKind::Unavailable, "no response").with_effect(Effect::Unknown);
         match call % 6 {
             2 => SendReport::failed(events.len(), &lost),
             5 => {

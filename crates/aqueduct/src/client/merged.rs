@@ -1,9 +1,10 @@
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::Duration;
 
+use aqueduct_core::sync::lock;
 use aqueduct_core::{
     Backoff, BatchConsumer, Capabilities, ConsumerStatus, Delivery, Error, Instant, Limits, Result,
     Retry, Runtime,
@@ -70,7 +71,7 @@ impl Merged {
     }
 
     fn with_rest<T>(&self, at: usize, use_it: impl FnOnce(&mut Rest) -> T) -> T {
-        let mut rests = self.rests.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut rests = lock(&self.rests);
         match rests.get_mut(at) {
             Some(rest) => use_it(rest),
             None => use_it(&mut Rest::default()),

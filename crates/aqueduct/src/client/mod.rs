@@ -18,8 +18,9 @@ mod schemes;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 
+use aqueduct_core::sync::lock;
 use aqueduct_core::{Admin, Error, ErrorKind, Result, Router, Runtime, SmallStr, Start};
 use aqueduct_group::{ByteBudget, IsolationGate};
 use aqueduct_producer::Producer;
@@ -147,7 +148,7 @@ impl Client {
     pub async fn router(&self, name: &str) -> Result<RoutingProducer> {
         let Some((name, router)) = self.0.routers.get_key_value(name) else {
             return Err(Error::config(format!(
-                "there is no router `{name}`; declared: {}; add [routes.{name}] or call \
+                "unknown router `{name}`; declared: {}; add [routes.{name}] or call \
                  `ClientBuilder::router`",
                 list(self.0.routers.keys())
             )));
@@ -246,7 +247,7 @@ impl Client {
             .ok_or_else(|| {
                 let names: Vec<_> = self.streams().map(SmallStr::from).collect();
                 Error::config(format!(
-                    "there is no stream `{name}`; declared: {}",
+                    "unknown stream `{name}`; declared: {}",
                     list(&names)
                 ))
             })
@@ -256,7 +257,7 @@ impl Client {
         let groups = &self.0.config.groups;
         groups.get(name).ok_or_else(|| {
             Error::config(format!(
-                "there is no group `{name}`; declared: {}",
+                "unknown group `{name}`; declared: {}",
                 list(groups.keys())
             ))
         })
@@ -272,10 +273,7 @@ impl Client {
     }
 
     fn consumers(&self) -> std::sync::MutexGuard<'_, Vec<Weak<dyn aqueduct_core::BatchConsumer>>> {
-        self.0
-            .consumers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0.consumers)
     }
 }
 

@@ -111,7 +111,7 @@ impl Reader<'_> {
             let kind = self.targets.get(&value.text).map(|target| target.kind);
             if kind != Some(TargetKind::Stream) {
                 return Err(Error::config(format!(
-                    "{place}.{key} = \"{}\": there is no stream `{}`; declared: {}",
+                    "{place}.{key} = \"{}\": unknown stream `{}`; declared: {}",
                     value.shown,
                     value.shown,
                     self.declared()

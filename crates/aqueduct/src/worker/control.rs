@@ -1,8 +1,9 @@
 use std::future::{Future, poll_fn};
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
 
+use aqueduct_core::sync::lock;
 use aqueduct_core::{BatchConsumer, Error};
 use futures::task::AtomicWaker;
 
@@ -121,6 +122,6 @@ impl Control {
     }
 
     fn with<T>(&self, use_it: impl FnOnce(&mut Shared) -> T) -> T {
-        use_it(&mut self.shared.lock().unwrap_or_else(PoisonError::into_inner))
+        use_it(&mut lock(&self.shared))
     }
 }

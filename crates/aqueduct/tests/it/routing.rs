@@ -196,7 +196,7 @@ async fn routes_that_cannot_be_meant_are_refused() {
             "default = \"orderz\"",
             &[
                 "routes.r.default = \"orderz\"",
-                "no stream `orderz`",
+                "unknown stream `orderz`",
                 "declared: orders",
             ],
         ),
@@ -205,10 +205,10 @@ async fn routes_that_cannot_be_meant_are_refused() {
             "default = [\"orders\", \"orders\"]",
             &["routes.r.default", "`orders` twice"],
         ),
-        ("default = \"office\"", &["no stream `office`"]),
+        ("default = \"office\"", &["unknown stream `office`"]),
         (
             "default = \"orders\"\ntype = { a = \"b\" }",
-            &["line 7", "routes.r.type.a = \"b\"", "no stream `b`"],
+            &["line 7", "routes.r.type.a = \"b\"", "unknown stream `b`"],
         ),
         (
             "default = \"orders\"\ntype.order.placed = \"orders\"",

@@ -309,5 +309,5 @@ pub(super) fn ids(batch: &[Delivery]) -> Vec<String> {
 }
 
 pub(super) fn unavailable() -> Error {
-    Error::new(ErrorKind::Unavailable, "no answer from the store")
+    Error::new(ErrorKind::Unavailable, "no response from the store")
 }
