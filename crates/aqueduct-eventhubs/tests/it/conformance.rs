@@ -4,10 +4,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use aqueduct_conformance::{
-    Fault, Faults, Fixture, Lack, LayerSet, Subject, SuiteOptions, Timing, run,
+use aqueduct_conformance::{Fault, Faults, Fixture, Lack, LayerSet, Options, Subject, Timing, run};
+use aqueduct_core::{
+    Backend as _, Error, Options as ResourceOptions, Resource, Result, Runtime, StreamSpec, Url,
 };
-use aqueduct_core::{Backend as _, Error, Options, Resource, Result, Runtime, StreamSpec, Url};
 use aqueduct_emulators::{EventHubs, EventHubsFault, EventHubsOptions};
 use aqueduct_memory::{Applied, MemoryBackend, Operation};
 use async_trait::async_trait;
@@ -16,38 +16,12 @@ use tokio::sync::Mutex;
 use crate::common::{options as hub_options, resource};
 
 /// Returns the suite's options; `AQUEDUCT_CASES=nack,gap` runs only cases whose names contain these.
-fn options() -> SuiteOptions {
+fn options() -> Options {
     let cases = std::env::var("AQUEDUCT_CASES").unwrap_or_default();
-    SuiteOptions::default()
+    Options::default()
         .parallel(6)
         .only(cases.split(',').filter(|part| !part.is_empty()))
 }
-
-/// The themes on which offsets and batches have a bearing; leases, records and dead letters are in
-/// memory, and the first run tests the group on them.
-const OF_RECORDS: [&str; 9] = [
-    "fields",
-    "sending",
-    "producer engine",
-    "log",
-    "changes of a log",
-    "consuming",
-    "starts and gaps",
-    "resuming",
-    "bounds",
-];
-
-/// The themes on which layers have a bearing: they wrap the producer, and the group instead of the log.
-/// The memory backend runs all cases through every layer.
-const OF_LAYERS: [&str; 7] = [
-    "fields",
-    "sending",
-    "producer engine",
-    "closing",
-    "settling",
-    "dead letters",
-    "handling once",
-];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn it_passes_what_it_claims() {
@@ -80,6 +54,32 @@ async fn it_passes_what_it_claims_through_all_layers() {
     report.assert_passed();
     fixture.assert_no_violations().await;
 }
+
+/// The themes on which offsets and batches have a bearing; leases, records and dead letters are in
+/// memory, and the first run tests the group on them.
+const OF_RECORDS: [&str; 9] = [
+    "fields",
+    "sending",
+    "producer engine",
+    "log",
+    "changes of a log",
+    "consuming",
+    "starts and gaps",
+    "resuming",
+    "bounds",
+];
+
+/// The themes on which layers have a bearing: they wrap the producer, and the group instead of the log.
+/// The memory backend runs all cases through every layer.
+const OF_LAYERS: [&str; 7] = [
+    "fields",
+    "sending",
+    "producer engine",
+    "closing",
+    "settling",
+    "dead letters",
+    "handling once",
+];
 
 /// The cases in which the order across keys matters.
 const NEED_ONE_ORDER: [&str; 3] = [
@@ -155,7 +155,7 @@ impl Fixture for Azure {
         let server = self.start(options).await?;
         let memory = MemoryBackend::new();
         let url = Url::parse("memory:").map_err(|error| Error::config(error.to_string()))?;
-        let stores = memory.parse("orders", &url, Options::new("streams.stores"))?;
+        let stores = memory.parse("orders", &url, ResourceOptions::new("streams.stores"))?;
         let faults = Injected {
             server: server.clone(),
             partitions,

@@ -4,10 +4,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use aqueduct_conformance::{
-    Fault, Faults, Fixture, Lack, LayerSet, Subject, SuiteOptions, Timing, run,
+use aqueduct_conformance::{Fault, Faults, Fixture, Lack, LayerSet, Options, Subject, Timing, run};
+use aqueduct_core::{
+    Backend as _, Error, Options as ResourceOptions, Resource, Result, Runtime, StreamSpec, Url,
 };
-use aqueduct_core::{Backend as _, Error, Options, Resource, Result, Runtime, StreamSpec, Url};
 use aqueduct_emulators::{HttpFault, HttpFaults};
 use aqueduct_memory::{Applied, MemoryBackend, Operation};
 use async_trait::async_trait;
@@ -15,39 +15,14 @@ use async_trait::async_trait;
 use crate::common::{Server, Stream};
 
 /// Returns the suite's options; `AQUEDUCT_CASES=nack,gap` runs only cases whose names contain these.
-fn options() -> SuiteOptions {
+fn options() -> Options {
     let cases = std::env::var("AQUEDUCT_CASES").unwrap_or_default();
     // Signing and parsing take most of the time here: with many cases at once, leases are lost
     // because there are too few processors.
-    SuiteOptions::default()
+    Options::default()
         .parallel(6)
         .only(cases.split(',').filter(|part| !part.is_empty()))
 }
-
-/// The themes on which the format of records has a bearing; leases, records and dead letters are in
-/// memory, and the first run tests the group on them.
-const OF_RECORDS: [&str; 8] = [
-    "fields",
-    "sending",
-    "producer engine",
-    "log",
-    "changes of a log",
-    "consuming",
-    "resuming",
-    "bounds",
-];
-
-/// The themes on which layers have a bearing: they wrap the producer, and the group instead of the log.
-/// The memory backend runs all cases through every layer.
-const OF_LAYERS: [&str; 7] = [
-    "fields",
-    "sending",
-    "producer engine",
-    "closing",
-    "settling",
-    "dead letters",
-    "handling once",
-];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn it_passes_what_it_claims() {
@@ -79,6 +54,31 @@ async fn it_passes_what_it_claims_through_all_layers() {
     let options = options().themes(OF_LAYERS).through(LayerSet::combined());
     run(&fixture, &runtime, options).await.assert_passed();
 }
+
+/// The themes on which the format of records has a bearing; leases, records and dead letters are in
+/// memory, and the first run tests the group on them.
+const OF_RECORDS: [&str; 8] = [
+    "fields",
+    "sending",
+    "producer engine",
+    "log",
+    "changes of a log",
+    "consuming",
+    "resuming",
+    "bounds",
+];
+
+/// The themes on which layers have a bearing: they wrap the producer, and the group instead of the log.
+/// The memory backend runs all cases through every layer.
+const OF_LAYERS: [&str; 7] = [
+    "fields",
+    "sending",
+    "producer engine",
+    "closing",
+    "settling",
+    "dead letters",
+    "handling once",
+];
 
 /// The cases that make a thousand requests in sequence when each event is a record.
 const MANY_REQUESTS: [&str; 2] = [
@@ -130,7 +130,7 @@ impl Fixture for Kinesis {
         stream.resource.admin(runtime).await?.create(&spec).await?;
         let memory = MemoryBackend::new();
         let url = Url::parse("memory:").map_err(|error| Error::config(error.to_string()))?;
-        let stores = memory.parse(&name, &url, Options::new("streams.stores"))?;
+        let stores = memory.parse(&name, &url, ResourceOptions::new("streams.stores"))?;
         let peer = self.server.at(&name, self.options).resource;
         let faults = Injected {
             server: self.server.clone(),
