@@ -3,6 +3,7 @@
 mod admin;
 mod append;
 mod backend;
+mod clock_jumps;
 mod codec;
 mod config;
 mod dead_letters;

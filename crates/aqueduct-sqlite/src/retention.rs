@@ -5,6 +5,7 @@ use aqueduct_core::{Result, Timestamp};
 use metrics::counter;
 use rusqlite::{Connection, OptionalExtension as _};
 
+use crate::clock_jumps::ClockJumps;
 use crate::config::{SqliteOptions, StreamOptions};
 use crate::error::SqlResultExt as _;
 use crate::leases;
@@ -30,10 +31,30 @@ const STEP: usize = 64;
 pub(crate) async fn start(store: &SqliteStore) -> Result<()> {
     let (wall, now) = (store.0.runtime.wall(), store.0.runtime.now());
     // Before this process stores anything: its own clock must not vouch for itself.
-    let newest = store
-        .read(move |connection| newest(connection, wall).sql("find the newest stored time"))
+    let (newest, jumps) = store
+        .read(move |connection| {
+            let newest = newest(connection, wall).sql("find the newest stored time")?;
+            let jumps = ClockJumps::load(connection).sql("read the jumps of the clock")?;
+            Ok((newest, jumps))
+        })
         .await?;
-    let mut clock = RetentionClock::new(now, wall, newest);
+    let mut clock = RetentionClock::new(now, wall, newest, jumps);
+    if clock.has_unsaved_jumps() {
+        let seen = clock.clone();
+        let (work, saved) = crate::writer::Closure::new(
+            move |tx: &rusqlite::Transaction<'_>| {
+                seen.save_jumps(tx).sql("save a jump of the clock")
+            },
+            false,
+        );
+        store.0.writer.submit(Box::new(work));
+        // A full disk must not keep the file from being opened: the first pass tries again.
+        match saved.await {
+            Ok(Ok(())) => clock.jumps_are_saved(),
+            Ok(Err(error)) => tracing::warn!(%error, "a jump of the clock is not saved yet"),
+            Err(_) => return Err(crate::writer::lost()),
+        }
+    }
     let weak = Arc::downgrade(&store.0);
     let runtime = store.0.runtime.clone();
     let pauses = runtime.clone();
@@ -90,7 +111,10 @@ async fn run_once(weak: &Weak<Inner>, clock: &mut RetentionClock) -> Option<bool
         answer
     };
     match step.await {
-        Ok(Ok(more)) => Some(more),
+        Ok(Ok(more)) => {
+            clock.jumps_are_saved();
+            Some(more)
+        }
         Ok(Err(error)) => {
             tracing::warn!(%error, "retention failed; it is retried");
             Some(false)
@@ -106,6 +130,9 @@ pub(crate) fn step(
     clock: &RetentionClock,
 ) -> Result<bool> {
     let mut budget = STEP;
+    clock
+        .save_jumps(connection)
+        .sql("save a jump of the clock")?;
     clear_deleted(connection, &mut budget).sql("clear a deleted stream")?;
     by_age(connection, clock, &mut budget).sql("remove events by age")?;
     by_size(connection, &mut budget).sql("remove events by size")?;

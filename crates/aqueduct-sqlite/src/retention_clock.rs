@@ -1,7 +1,9 @@
 use std::time::Duration;
 
 use aqueduct_core::{Instant, Timestamp};
+use rusqlite::Connection;
 
+use crate::clock_jumps::{ClockJump, ClockJumps};
 use crate::streams::nanos;
 
 /// A smaller change of the wall clock against the monotonic one is drift, not a jump.
@@ -32,6 +34,8 @@ pub(crate) struct RetentionClock {
     now: i64,
     wall: Timestamp,
     steady_since: i64,
+    /// Outlive the process, which may have stored events after a jump.
+    jumps: ClockJumps,
 }
 
 /// The wall clock minus the monotonic one, in nanoseconds, and until when it was in use.
@@ -42,13 +46,24 @@ struct Offset {
 }
 
 impl RetentionClock {
-    /// Starts at the opening of a file whose newest stored time that is not in the future is `newest`.
+    /// Starts at the opening of a file with these `jumps`, whose newest stored time that is not in the
+    /// future is `newest`.
     ///
     /// The time that passed while the file was closed is known from the wall clock only, so what the
     /// file holds ages on from `newest`.
-    pub(crate) fn new(now: Instant, wall: Timestamp, newest: Option<i64>) -> Self {
+    pub(crate) fn new(
+        now: Instant,
+        wall: Timestamp,
+        newest: Option<i64>,
+        mut jumps: ClockJumps,
+    ) -> Self {
         let (now, walled) = (since_origin(now), nanos(wall));
         let newest = newest.unwrap_or(walled).min(walled);
+        jumps.take_back(wall);
+        jumps.add(ClockJump {
+            before: newest,
+            after: walled,
+        });
         let mut clock = Self {
             offsets: vec![Offset {
                 until: now,
@@ -57,6 +72,7 @@ impl RetentionClock {
             now,
             wall,
             steady_since: now,
+            jumps,
         };
         clock.add(walled.saturating_sub(now));
         clock
@@ -76,6 +92,11 @@ impl RetentionClock {
         if last.is_none_or(|last| value.abs_diff(last) >= JUMP as u64) {
             self.steady_since = self.now;
         }
+        self.jumps.take_back(wall);
+        self.jumps.add(ClockJump {
+            before: self.now.saturating_add(last.unwrap_or(value)),
+            after: nanos(wall),
+        });
         self.add(value);
     }
 
@@ -97,7 +118,22 @@ impl RetentionClock {
         let kept = i64::try_from(kept.as_nanos()).unwrap_or(i64::MAX);
         let start = self.now.saturating_sub(kept);
         let lowest = self.offsets.iter().find(|offset| offset.until >= start);
-        lowest.map_or(i64::MIN, |offset| start.saturating_add(offset.value))
+        let seen = lowest.map_or(i64::MIN, |offset| start.saturating_add(offset.value));
+        seen.min(self.jumps.before(self.wall, kept))
+    }
+
+    /// Writes the jumps that came since the last time, if any.
+    pub(crate) fn save_jumps(&self, connection: &Connection) -> rusqlite::Result<()> {
+        self.jumps.save(connection, self.wall)
+    }
+
+    pub(crate) fn has_unsaved_jumps(&self) -> bool {
+        self.jumps.is_changed()
+    }
+
+    /// To be called once [`save_jumps`](Self::save_jumps) is committed.
+    pub(crate) fn jumps_are_saved(&mut self) {
+        self.jumps.set_saved();
     }
 
     /// Returns the wall clock and the first time that is too far ahead of it to be true; `None` while
@@ -135,13 +171,14 @@ mod tests {
     #[test]
     fn a_steady_clock_is_followed_at_once() {
         let newest = nanos(wall(10 * HOUR));
-        let clock = RetentionClock::new(at(5), wall(10 * HOUR), Some(newest));
+        let clock =
+            RetentionClock::new(at(5), wall(10 * HOUR), Some(newest), ClockJumps::default());
         assert_eq!(before(&clock), wall(9 * HOUR));
     }
 
     #[test]
     fn a_jump_forward_counts_once_it_is_as_old_as_what_is_kept() {
-        let mut clock = RetentionClock::new(at(0), wall(0), None);
+        let mut clock = RetentionClock::new(at(0), wall(0), None, ClockJumps::default());
         clock.observe(wall(HOUR), at(HOUR));
         clock.observe(wall(HOUR + YEAR + 1), at(HOUR + 1));
         assert_eq!(before(&clock), wall(1));
@@ -153,7 +190,7 @@ mod tests {
 
     #[test]
     fn a_jump_back_counts_at_once_and_a_passing_jump_never() {
-        let mut clock = RetentionClock::new(at(0), wall(YEAR), None);
+        let mut clock = RetentionClock::new(at(0), wall(YEAR), None, ClockJumps::default());
         clock.observe(wall(HOUR), at(HOUR));
         assert_eq!(before(&clock), wall(0));
         for second in 1..5000 {
@@ -165,7 +202,7 @@ mod tests {
 
     #[test]
     fn ever_more_jumps_take_no_more_memory_and_remove_nothing_early() {
-        let mut clock = RetentionClock::new(at(0), wall(0), None);
+        let mut clock = RetentionClock::new(at(0), wall(0), None, ClockJumps::default());
         for second in 1..3000 {
             clock.observe(wall(second * 10), at(second));
             assert!(before(&clock) <= wall(0));
@@ -175,14 +212,14 @@ mod tests {
 
     #[test]
     fn only_a_steady_and_set_clock_corrects_stored_times() {
-        let mut clock = RetentionClock::new(at(0), wall(0), None);
+        let mut clock = RetentionClock::new(at(0), wall(0), None, ClockJumps::default());
         clock.observe(wall(HOUR - 1), at(HOUR - 1));
         assert_eq!(clock.correction(), None);
         clock.observe(wall(HOUR), at(HOUR));
         assert_eq!(clock.correction(), Some((wall(HOUR), wall(25 * HOUR))));
         clock.observe(wall(HOUR + 60), at(HOUR + 1));
         assert_eq!(clock.correction(), None);
-        let mut unset = RetentionClock::new(at(0), Timestamp::EPOCH, None);
+        let mut unset = RetentionClock::new(at(0), Timestamp::EPOCH, None, ClockJumps::default());
         let hours = Duration::from_secs(2 * HOUR);
         unset.observe(Timestamp::EPOCH.saturating_add(hours), at(2 * HOUR));
         assert_eq!(unset.correction(), None);

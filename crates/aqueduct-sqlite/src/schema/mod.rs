@@ -11,6 +11,7 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     include_str!("v1.sql"),
     include_str!("v2.sql"),
     include_str!("v3.sql"),
+    include_str!("v4.sql"),
 ];
 
 /// `AQUD`: what `file` and the like know a database of Aqueduct by.

@@ -183,6 +183,53 @@ async fn a_file_opened_with_a_clock_a_year_ahead_ages_on_from_its_newest_event()
 }
 
 #[tokio::test]
+async fn events_stored_by_a_clock_a_year_ahead_make_no_others_older_in_the_next_run() {
+    let machine = Machine::new();
+    let opened = machine.open(&HOUR_KEPT).await;
+    send(&*opened.producer, &[event("a", 0)]).await;
+    opened.pass(20 * MINUTE).await;
+    drop(opened);
+    machine.set_wall(YEAR);
+    for n in 1..=3 {
+        let opened = machine.open(&HOUR_KEPT).await;
+        send(&*opened.producer, &[event("a", n)]).await;
+        opened.pass(10 * MINUTE).await;
+        assert_eq!(opened.count().await, n as i64 + 1, "run {n}");
+    }
+    let opened = machine.open(&HOUR_KEPT).await;
+    // The time from the first to the end of its run is not in the file: it counts from there on.
+    opened.pass(32 * MINUTE).await;
+    assert_eq!(opened.count().await, 3, "the first is over an hour old");
+}
+
+#[tokio::test]
+async fn a_jump_of_a_running_process_makes_nothing_older_in_the_next_run() {
+    let machine = Machine::new();
+    let opened = machine.open(&HOUR_KEPT).await;
+    send(&*opened.producer, &[event("a", 0)]).await;
+    opened.pass(10 * MINUTE).await;
+    machine.set_wall(YEAR);
+    opened.pass(10 * MINUTE).await;
+    send(&*opened.producer, &[event("a", 1)]).await;
+    drop(opened);
+    let opened = machine.open(&HOUR_KEPT).await;
+    opened.pass(30 * MINUTE).await;
+    assert_eq!(opened.count().await, 2, "50 and 30 minutes old");
+    drop(opened);
+    // The clock is put right again: the jump was none.
+    machine.set_wall(0);
+    let opened = machine.open(&HOUR_KEPT).await;
+    opened.pass(50 * MINUTE).await;
+    assert_eq!(
+        opened.count().await,
+        2,
+        "they age on from the newest time in the past"
+    );
+    opened.pass(11 * MINUTE).await;
+    assert_eq!(opened.count().await, 1, "the first is over an hour old");
+}
+
+#[tokio::test]
 async fn a_run_with_a_clock_a_century_ahead_does_not_turn_retention_off() {
     let machine = Machine::new();
     machine.set_wall(100 * YEAR);
