@@ -75,7 +75,7 @@ impl Filled {
     pub(super) async fn with(events: u64, wire: Wire) -> Result<Arc<Self>> {
         let all = FILLED.get_or_init(Mutex::default);
         let known = |it: &&Arc<Self>| it.events == events && it.wire == wire;
-        if let Some(filled) = lock(&all).iter().find(known) {
+        if let Some(filled) = lock(all).iter().find(known) {
             return Ok(filled.clone());
         }
         let server = Server::start(Kind::Kinesis)?;
@@ -87,7 +87,7 @@ impl Filled {
             events,
             wire,
         });
-        lock(&all).push(filled.clone());
+        lock(all).push(filled.clone());
         Ok(filled)
     }
 
