@@ -9,14 +9,8 @@ root=$(cd "$here/../.." && pwd)
 target=${CARGO_TARGET_DIR:-$root/target}
 work=${EVENTHUBS_DIR:-$target/eventhubs}
 required=${EVENTHUBS_REQUIRED:-0}
-failed=0
 server=
 
-note() { printf 'eventhubs: %s\n' "$*"; }
-skipped() {
-    note "SKIPPED $*"
-    if [ "$required" = 1 ]; then failed=1; fi
-}
 run() {
     local name=$1
     shift
@@ -32,36 +26,11 @@ stop() {
 }
 trap stop EXIT
 
-mkdir -p "$work"
-python=
-if command -v python3 >/dev/null; then
-    if [ -x "$work/python/bin/python" ] || python3 -m venv "$work/python" >"$work/python.log" 2>&1; then
-        if "$work/python/bin/python" -m pip install --quiet --disable-pip-version-check \
-            --requirement "$here/requirements.txt" >>"$work/python.log" 2>&1; then
-            python=$work/python/bin/python
-        fi
-    fi
-    [ -n "$python" ] || skipped "Microsoft's client for Python: it did not install, see $work/python.log"
-else
-    skipped "Microsoft's client for Python: there is no python3"
-fi
+suite=eventhubs
+owner="Microsoft's client"
+# shellcheck source=integration-tests/clients.sh
+. "$here/../clients.sh"
 
-node=
-if command -v node >/dev/null && command -v npm >/dev/null; then
-    mkdir -p "$work/node"
-    cp "$here/package.json" "$work/node/"
-    if npm install --prefix "$work/node" --no-package-lock --ignore-scripts --no-audit --no-fund \
-        >"$work/node.log" 2>&1; then
-        node=node
-        export NODE_PATH=$work/node/node_modules
-    else
-        skipped "Microsoft's client for Node.js: it did not install, see $work/node.log"
-    fi
-else
-    skipped "Microsoft's client for Node.js: there is no node with npm"
-fi
-
-export PYTHONDONTWRITEBYTECODE=1
 cargo build --quiet --manifest-path "$root/Cargo.toml" -p aqueduct-emulators --features eventhubs \
     --bin eventhubs --example event-hubs-client
 rust=$target/debug/examples/event-hubs-client
@@ -120,5 +89,4 @@ if [ -n "$python$node" ]; then
     exchange "--certificate $work/certificate.pem --private-key $work/private-key.pem"
 fi
 
-if [ "$failed" = 0 ]; then note "passed"; else note "failed"; fi
-exit "$failed"
+finish

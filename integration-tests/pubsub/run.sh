@@ -9,14 +9,8 @@ root=$(cd "$here/../.." && pwd)
 target=${CARGO_TARGET_DIR:-$root/target}
 work=${PUBSUB_DIR:-$target/pubsub}
 required=${PUBSUB_REQUIRED:-0}
-failed=0
 server=
 
-note() { printf 'pubsub: %s\n' "$*"; }
-skipped() {
-    note "SKIPPED $*"
-    if [ "$required" = 1 ]; then failed=1; fi
-}
 run() {
     local name=$1
     shift
@@ -31,41 +25,16 @@ stop() {
 }
 trap stop EXIT
 
-mkdir -p "$work"
-python=
-if command -v python3 >/dev/null; then
-    if [ -x "$work/python/bin/python" ] || python3 -m venv "$work/python" >"$work/python.log" 2>&1; then
-        if "$work/python/bin/python" -m pip install --quiet --disable-pip-version-check \
-            --requirement "$here/requirements.txt" >>"$work/python.log" 2>&1; then
-            python=$work/python/bin/python
-        fi
-    fi
-    [ -n "$python" ] || skipped "Google's client for Python: it did not install, see $work/python.log"
-else
-    skipped "Google's client for Python: there is no python3"
-fi
-
-node=
-if command -v node >/dev/null && command -v npm >/dev/null; then
-    mkdir -p "$work/node"
-    cp "$here/package.json" "$work/node/"
-    if npm install --prefix "$work/node" --no-package-lock --ignore-scripts --no-audit --no-fund \
-        >"$work/node.log" 2>&1; then
-        node=node
-        export NODE_PATH=$work/node/node_modules
-    else
-        skipped "Google's client for Node.js: it did not install, see $work/node.log"
-    fi
-else
-    skipped "Google's client for Node.js: there is no node with npm"
-fi
+suite=pubsub
+owner="Google's client"
+# shellcheck source=integration-tests/clients.sh
+. "$here/../clients.sh"
 
 if [ -z "$python$node" ]; then
     note "SKIPPED everything: no client is there"
     exit "$failed"
 fi
 
-export PYTHONDONTWRITEBYTECODE=1
 # The client for Node.js looks for a metadata server otherwise.
 export METADATA_SERVER_DETECTION=none
 cargo build --quiet --manifest-path "$root/Cargo.toml" -p aqueduct-emulators --features pubsub --bin pubsub
@@ -90,5 +59,4 @@ for step in prepare send check; do
     if [ -n "$node" ]; then run "node $step" "$node" "$here/client.cjs" "$step"; fi
 done
 
-if [ "$failed" = 0 ]; then note "passed"; else note "failed"; fi
-exit "$failed"
+finish

@@ -1,4 +1,4 @@
-use aqueduct_conformance::{Fixture, Options, Report, Verdict as Found};
+use aqueduct_conformance::{Fixture, Report, SuiteOptions, Verdict as Found};
 
 use crate::arguments::Arguments;
 use crate::outcome::Verdict;
@@ -12,7 +12,7 @@ pub(crate) async fn run(
     arguments: &Arguments,
 ) -> Verdict {
     let runtime = aqueduct_runtime::tokio();
-    let mut options = Options::default()
+    let mut options = SuiteOptions::default()
         .only(arguments.cases.iter().map(String::as_str))
         .parallel(cloud.setup.parallel.unwrap_or(16));
     options.print = false;

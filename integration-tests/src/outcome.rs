@@ -97,12 +97,12 @@ mod tests {
         };
         let printed = table(&[
             outcome(Verdict::Passed("41 cases".into())),
-            outcome(Verdict::Skipped("there is no npm".into())),
+            outcome(Verdict::Skipped("npm is not installed".into())),
             outcome(Verdict::Failed("one case".into())),
         ]);
         for part in [
             "41 cases",
-            "there is no npm",
+            "npm is not installed",
             "FAILED",
             "1 passed, 1 skipped, 1 failed",
         ] {

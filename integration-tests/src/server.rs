@@ -102,7 +102,7 @@ impl Server {
                 let what = if died {
                     "it ended"
                 } else {
-                    "it never answered"
+                    "it never responded"
                 };
                 let said = std::fs::read_to_string(&log).unwrap_or_default();
                 let said: Vec<_> = said.lines().rev().take(3).collect();
@@ -220,7 +220,7 @@ mod tests {
         };
         let begun = Instant::now();
         let why = match Server::start(&setup, Path::new("/")).await {
-            Ok(_) => panic!("it answered"),
+            Ok(_) => panic!("it responded"),
             Err(why) => why,
         };
         assert!(

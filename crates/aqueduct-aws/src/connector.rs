@@ -139,7 +139,7 @@ impl NotAnswered {
 impl fmt::Display for NotAnswered {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.connected {
-            true => write!(f, "no answer from {}", self.endpoint),
+            true => write!(f, "no response from {}", self.endpoint),
             false => write!(f, "no connection to {}", self.endpoint),
         }
     }

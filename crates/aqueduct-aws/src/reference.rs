@@ -43,7 +43,7 @@ const ROWS: &[OptionDoc] = &[
     OptionDoc::new(
         &["dual_stack"],
         "`AWS_USE_DUALSTACK_ENDPOINT`, the profile's",
-        "endpoints that also answer over IPv6",
+        "endpoints that are reachable over IPv6 too",
     ),
     OptionDoc::new(
         &["connect_timeout"],

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use aqueduct_core::{
-    Backend as _, Consumer, Event, GroupName, Options, Result, SmallStr, Source, Url,
+    Backend as _, BatchConsumer, Event, GroupName, Options, Result, SmallStr, Source, Url,
 };
 use aqueduct_group::{Group, GroupOptions};
 use aqueduct_memory::MemoryBackend;
@@ -141,7 +141,7 @@ fn aqueduct(events: u64, batch: usize) -> Result<Figures> {
 
 async fn exchange(
     engine: &Producer,
-    consumer: &Arc<dyn Consumer>,
+    consumer: &Arc<dyn BatchConsumer>,
     from: u64,
     batch: usize,
 ) -> Result<u64> {

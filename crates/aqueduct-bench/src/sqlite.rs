@@ -2,8 +2,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use aqueduct_core::{
-    Backend as _, Consumer, Error, ErrorKind, Event, GroupName, Options, Resource, Result, Runtime,
-    SmallStr, Source, Url,
+    Backend as _, BatchConsumer, Error, ErrorKind, Event, GroupName, Options, Resource, Result,
+    Runtime, SmallStr, Source, Url,
 };
 use aqueduct_group::{Group, GroupOptions};
 use aqueduct_producer::{Producer, ProducerOptions};
@@ -221,7 +221,10 @@ async fn engine(resource: &Arc<dyn Resource>, runtime: &Runtime) -> Result<Produ
     ))
 }
 
-async fn consumer(resource: &Arc<dyn Resource>, runtime: &Runtime) -> Result<Arc<dyn Consumer>> {
+async fn consumer(
+    resource: &Arc<dyn Resource>,
+    runtime: &Runtime,
+) -> Result<Arc<dyn BatchConsumer>> {
     let Source::Log(log) = resource.source(runtime).await? else {
         return Err(resource.does_not_offer("log"));
     };

@@ -1,11 +1,12 @@
 use std::future::Future;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 
+use aqueduct_core::sync::lock;
 use aqueduct_core::{Runtime, StreamSpec, Task};
 
-use crate::bench::Bench;
 use crate::fixture::{Fixture, Timing};
+use crate::harness::Harness;
 use crate::layering::LayerSet;
 use crate::stop::{During as _, Outcome, Stop};
 
@@ -34,29 +35,26 @@ impl<'a> Context<'a> {
     }
 
     /// Opens a new stream with that many partitions.
-    pub(crate) async fn bench(&self, partitions: u32) -> Outcome<Bench<'_>> {
-        self.bench_of(&StreamSpec::with_partitions(partitions))
+    pub(crate) async fn harness(&self, partitions: u32) -> Outcome<Harness<'_>> {
+        self.harness_of(&StreamSpec::with_partitions(partitions))
             .await
     }
 
     /// Opens a new stream with that specification.
-    pub(crate) async fn bench_of(&self, spec: &StreamSpec) -> Outcome<Bench<'_>> {
+    pub(crate) async fn harness_of(&self, spec: &StreamSpec) -> Outcome<Harness<'_>> {
         let opening = self.fixture.open(spec, self.runtime);
         let subject = self.within("a new stream", opening).await?;
-        Ok(Bench::new(self, subject.during("opening a new stream")?))
+        Ok(Harness::new(self, subject.during("opening a new stream")?))
     }
 
     /// Records what the case waits for, for the report if it hangs.
     pub(crate) fn step(&self, what: impl Into<String>) {
-        *self.step.lock().unwrap_or_else(PoisonError::into_inner) = what.into();
+        *lock(&self.step) = what.into();
     }
 
     /// Returns what the case waited for last.
     pub(crate) fn last_step(&self) -> String {
-        self.step
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        lock(&self.step).clone()
     }
 
     /// Awaits `future`; fails the case at the deadline.

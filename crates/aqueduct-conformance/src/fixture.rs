@@ -101,7 +101,7 @@ impl Subject {
 
     /// Stores its dead letters in `dead_letters`.
     #[must_use]
-    pub fn with_letters(mut self, dead_letters: Arc<dyn Resource>) -> Self {
+    pub fn with_dead_letters(mut self, dead_letters: Arc<dyn Resource>) -> Self {
         self.dead_letters = dead_letters;
         self
     }
@@ -148,12 +148,12 @@ pub enum Fault {
     /// The next send is refused as unavailable and stores nothing.
     Refuse,
     /// The next send stores its events, and its response is lost.
-    LoseSendAnswer,
+    LoseSendResponse,
     /// Every connection is cut once: calls and reads in progress fail or reconnect by themselves,
     /// later ones succeed.
     Cut,
     /// The next lease write is executed, and its response is lost.
-    LoseLeaseAnswer,
+    LoseLeaseResponse,
     /// Retention removes every event that is stored now, except the newest of each partition if
     /// the service must keep one.
     Expire,
@@ -165,9 +165,9 @@ impl Fault {
         match self {
             Self::Throttle => "throttle",
             Self::Refuse => "refuse a send",
-            Self::LoseSendAnswer => "lose the response of a send",
+            Self::LoseSendResponse => "lose the response of a send",
             Self::Cut => "cut connections",
-            Self::LoseLeaseAnswer => "lose the response of a lease write",
+            Self::LoseLeaseResponse => "lose the response of a lease write",
             Self::Expire => "let events expire",
         }
     }

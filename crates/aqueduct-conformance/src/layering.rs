@@ -8,7 +8,7 @@ use aqueduct_layers::{
     Timeout, TimeoutOptions, Tracing, TracingOptions,
 };
 
-use crate::bench::Bench;
+use crate::harness::Harness;
 use crate::stop::{During as _, Outcome};
 
 /// Layers to run the suite through.
@@ -92,25 +92,25 @@ impl LayerSet {
 
     pub(crate) async fn layers(
         &self,
-        bench: &Bench<'_>,
+        harness: &Harness<'_>,
         group: &str,
     ) -> Outcome<Vec<Arc<dyn Layer>>> {
         let Some(make) = &self.make else {
             return Ok(Vec::new());
         };
         let context = LayerContext {
-            runtime: bench.runtime().clone(),
+            runtime: harness.runtime().clone(),
             group: group.to_owned(),
-            dead_letters: bench
+            dead_letters: harness
                 .subject
                 .dead_letters
-                .dead_letters(bench.runtime())
+                .dead_letters(harness.runtime())
                 .await
                 .ok(),
-            idempotency: bench
+            idempotency: harness
                 .subject
                 .idempotency
-                .idempotency(bench.runtime())
+                .idempotency(harness.runtime())
                 .await
                 .ok(),
         };

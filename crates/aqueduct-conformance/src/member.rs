@@ -2,29 +2,29 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aqueduct_core::{
-    Backoff, Consumer, Delivery, Effect, ErrorKind, Event, GroupName, Layer, LayeredConsumer,
+    Backoff, BatchConsumer, Delivery, Effect, ErrorKind, Event, GroupName, Layer, LayeredConsumer,
     PartitionedLog, Resource, Source,
 };
 use aqueduct_group::{Group, GroupOptions};
 use aqueduct_queue::QueueOptions;
 
-use crate::bench::Bench;
 use crate::context::Context;
+use crate::harness::Harness;
 use crate::stop::{During as _, Outcome, Stop, check};
 use crate::workload::Seen;
-use crate::wrap::{Line, LinedLeases};
+use crate::wrap::{FaultyLeases, LeaseFaults};
 
 /// One member of a group, before it opens.
 pub(crate) struct Join<'a> {
-    bench: &'a Bench<'a>,
+    harness: &'a Harness<'a>,
     stream: Arc<dyn Resource>,
     options: GroupOptions,
     layers: Vec<Arc<dyn Layer>>,
-    line: Line,
+    lease_faults: LeaseFaults,
     mortal: bool,
 }
 
-impl<'a> Bench<'a> {
+impl<'a> Harness<'a> {
     /// Creates a member of `group` with timings for tests: it commits at once, retries soon, and has
     /// a lease that outlives the delays of a busy machine.
     pub(crate) fn join(&'a self, group: &str) -> Join<'a> {
@@ -35,11 +35,11 @@ impl<'a> Bench<'a> {
         options.redelivery = Backoff::new(Duration::from_millis(20), Duration::from_millis(200));
         options.drain = self.context.timing.lease_ttl;
         Join {
-            bench: self,
+            harness: self,
             stream: self.subject.stream.clone(),
             options,
             layers: Vec::new(),
-            line: Line::default(),
+            lease_faults: LeaseFaults::default(),
             mortal: false,
         }
     }
@@ -56,7 +56,7 @@ impl Join<'_> {
     pub(crate) fn mortal(mut self) -> Self {
         self.options = self
             .options
-            .with_lease_ttl(self.bench.context.timing.lease_ttl);
+            .with_lease_ttl(self.harness.context.timing.lease_ttl);
         self.mortal = true;
         self
     }
@@ -69,7 +69,7 @@ impl Join<'_> {
 
     /// Opens the stream as another process would, if the fixture can.
     pub(crate) fn elsewhere(mut self) -> Self {
-        if let Some(peer) = &self.bench.subject.peer {
+        if let Some(peer) = &self.harness.subject.peer {
             self.stream = peer.clone();
         }
         self
@@ -77,7 +77,7 @@ impl Join<'_> {
 
     /// Opens the member.
     pub(crate) async fn open(self) -> Outcome<Member> {
-        let (context, runtime) = (self.bench.context, self.bench.runtime());
+        let (context, runtime) = (self.harness.context, self.harness.runtime());
         let group = self.options.group.clone();
         let opening = self.stream.source(runtime);
         let source = context.within("its source", opening).await?;
@@ -97,23 +97,29 @@ impl Join<'_> {
         let consumer = LayeredConsumer::wrap(inner, &layers).during("putting layers on")?;
         Ok(Member {
             consumer,
-            line: self.line,
+            lease_faults: self.lease_faults,
             mortal: self.mortal,
         })
     }
 
-    async fn group(&self, log: Arc<dyn PartitionedLog>) -> Outcome<Arc<dyn Consumer>> {
-        let inner = self.bench.leases().await?;
-        let leases = Arc::new(LinedLeases::new(inner, self.line.clone()));
-        let opening = Group::open(log, leases, self.options.clone(), self.bench.runtime());
-        let context = self.bench.context;
+    async fn group(&self, log: Arc<dyn PartitionedLog>) -> Outcome<Arc<dyn BatchConsumer>> {
+        let inner = self.harness.leases().await?;
+        let leases = Arc::new(FaultyLeases::new(inner, self.lease_faults.clone()));
+        let opening = Group::open(log, leases, self.options.clone(), self.harness.runtime());
+        let context = self.harness.context;
         let opened = context.within("a group to open", opening).await?;
         opened.during("opening a group")
     }
 
     async fn all_layers(&self, group: &str) -> Outcome<Vec<Arc<dyn Layer>>> {
         let mut layers = self.layers.clone();
-        for layer in self.bench.context.layers.layers(self.bench, group).await? {
+        for layer in self
+            .harness
+            .context
+            .layers
+            .layers(self.harness, group)
+            .await?
+        {
             if !layers.iter().any(|known| known.name() == layer.name()) {
                 layers.push(layer);
             }
@@ -125,13 +131,13 @@ impl Join<'_> {
 
 /// One member of a group.
 pub(crate) struct Member {
-    consumer: Arc<dyn Consumer>,
-    line: Line,
+    consumer: Arc<dyn BatchConsumer>,
+    lease_faults: LeaseFaults,
     mortal: bool,
 }
 
 impl Member {
-    pub(crate) fn consumer(&self) -> &Arc<dyn Consumer> {
+    pub(crate) fn consumer(&self) -> &Arc<dyn BatchConsumer> {
         &self.consumer
     }
 
@@ -143,8 +149,8 @@ impl Member {
     }
 
     /// Returns the connection to its lease store.
-    pub(crate) fn line(&self) -> &Line {
-        &self.line
+    pub(crate) fn lease_faults(&self) -> &LeaseFaults {
+        &self.lease_faults
     }
 
     /// Waits for the next delivery.
@@ -244,7 +250,7 @@ impl Member {
 
     /// Dies like a process: nothing that it holds is settled, committed or released.
     pub(crate) fn crash(self) {
-        self.line.cut();
+        self.lease_faults.cut();
         drop(self.consumer);
     }
 }

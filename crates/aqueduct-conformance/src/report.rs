@@ -42,12 +42,12 @@ pub enum Verdict {
     },
     /// The case cannot run in this environment.
     Lacking {
-        /// What the environment lacks.
+        /// The reason: the part of the environment that is missing.
         reason: String,
     },
     /// The promise does not hold.
     Failed {
-        /// What was observed, or what the case waited for until the deadline.
+        /// The observation, or the step at which the deadline passed.
         why: String,
     },
 }

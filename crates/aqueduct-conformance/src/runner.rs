@@ -3,11 +3,11 @@ use std::panic::AssertUnwindSafe;
 use aqueduct_core::{Runtime, StreamSpec, panic_message};
 use futures::{FutureExt as _, StreamExt as _};
 
-use crate::bench::{Abilities, Bench};
 use crate::case::{Case, Need, Scope};
 use crate::cases::THEMES;
 use crate::context::Context;
 use crate::fixture::{Fixture, Lack};
+use crate::harness::{Abilities, Harness};
 use crate::layering::LayerSet;
 use crate::report::{CaseReport, Report, Verdict};
 use crate::stop::Stop;
@@ -15,9 +15,12 @@ use crate::stop::Stop;
 /// The options of a run.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct Options {
+pub struct SuiteOptions {
     /// Runs only the cases whose name contains one of these. Default: empty, which is all.
     pub only: Vec<String>,
+    /// Runs only the cases of these themes ([`CaseInfo::theme`](crate::CaseInfo)). Default: empty,
+    /// which is all.
+    pub themes: Vec<String>,
     /// How many cases run concurrently. Default: 16, since cases mostly wait.
     pub parallel: usize,
     /// The layers between the cases and the backend. Default: none.
@@ -26,10 +29,11 @@ pub struct Options {
     pub print: bool,
 }
 
-impl Default for Options {
+impl Default for SuiteOptions {
     fn default() -> Self {
         Self {
             only: Vec::new(),
+            themes: Vec::new(),
             parallel: 16,
             through: LayerSet::plain(),
             print: true,
@@ -37,11 +41,19 @@ impl Default for Options {
     }
 }
 
-impl Options {
+impl SuiteOptions {
     /// Runs only the cases whose name contains one of `names`.
     #[must_use]
     pub fn only<'a>(mut self, names: impl IntoIterator<Item = &'a str>) -> Self {
         self.only = names.into_iter().map(str::to_owned).collect();
+        self
+    }
+
+    /// Runs only the cases of those themes: for a second run of a backend, whose settings concern
+    /// some of them. An unknown theme is a failed row of the report.
+    #[must_use]
+    pub fn themes<'a>(mut self, themes: impl IntoIterator<Item = &'a str>) -> Self {
+        self.themes = themes.into_iter().map(str::to_owned).collect();
         self
     }
 
@@ -64,7 +76,7 @@ impl Options {
 ///
 /// The cases run concurrently on the caller's task; the backends and groups that they open run on
 /// `runtime`. On a runtime with a virtual clock the run does not wait.
-pub async fn run(fixture: &dyn Fixture, runtime: &Runtime, options: Options) -> Report {
+pub async fn run(fixture: &dyn Fixture, runtime: &Runtime, options: SuiteOptions) -> Report {
     let chosen = |case: &Case| {
         let scope = options.through.is_plain() || case.scope == Scope::Flow;
         let named = |part: &String| case.name.contains(part.as_str());
@@ -72,6 +84,9 @@ pub async fn run(fixture: &dyn Fixture, runtime: &Runtime, options: Options) -> 
     };
     let cases: Vec<&Case> = THEMES
         .iter()
+        .filter(|(theme, _)| {
+            options.themes.is_empty() || options.themes.iter().any(|it| it == theme)
+        })
         .flat_map(|(_, cases)| cases.iter())
         .filter(|case| chosen(case))
         .collect();
@@ -99,6 +114,7 @@ pub async fn run(fixture: &dyn Fixture, runtime: &Runtime, options: Options) -> 
     lines.sort_by_key(|(at, _)| *at);
     let mut lines: Vec<CaseReport> = lines.into_iter().map(|(_, line)| line).collect();
     lines.extend(unknown_lacks(&lacks));
+    lines.extend(unknown_themes(&options.themes));
 
     let report = Report::new(
         fixture.name().to_owned(),
@@ -116,7 +132,7 @@ pub async fn run_through(
     fixture: &dyn Fixture,
     runtime: &Runtime,
     sets: Vec<LayerSet>,
-    options: Options,
+    options: SuiteOptions,
 ) -> Vec<Report> {
     let mut reports = Vec::with_capacity(sets.len());
     for set in sets {
@@ -132,8 +148,8 @@ async fn probe(
 ) -> Result<Abilities, String> {
     let context = Context::new(fixture, runtime, layers);
     let probing = async {
-        let bench: Bench<'_> = context.bench_of(&StreamSpec::default()).await?;
-        bench.abilities().await
+        let harness: Harness<'_> = context.harness_of(&StreamSpec::default()).await?;
+        harness.abilities().await
     };
     match AssertUnwindSafe(probing).catch_unwind().await {
         Ok(Ok(abilities)) => Ok(abilities),
@@ -203,6 +219,26 @@ fn unknown_lacks(lacks: &[Lack]) -> Vec<CaseReport> {
             let why = "the fixture's `lacks` names an unknown case: correct or remove the name"
                 .to_owned();
             CaseReport::new(lack.case, &[], Verdict::Failed { why }, 0.0)
+        })
+        .collect()
+}
+
+/// Returns a failed row for each theme that the suite does not have.
+fn unknown_themes(themes: &[String]) -> Vec<CaseReport> {
+    let unknown = themes
+        .iter()
+        .filter(|theme| !THEMES.iter().any(|(known, _)| known == theme));
+    let known = || {
+        THEMES
+            .iter()
+            .map(|(theme, _)| *theme)
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    unknown
+        .map(|theme| {
+            let why = format!("no such theme: expected one of {}", known());
+            CaseReport::new(theme, &[], Verdict::Failed { why }, 0.0)
         })
         .collect()
 }

@@ -5,6 +5,17 @@ use async_trait::async_trait;
 use crate::{GroupName, Partition, PartitionId, Result, StreamName, Timestamp};
 
 /// Creates and describes a stream.
+///
+/// ```
+/// use aqueduct_core::{Admin, Result, StreamSpec};
+///
+/// async fn prepare(admin: &dyn Admin) -> Result<usize> {
+///     if admin.create(&StreamSpec::with_partitions(4)).await? {
+///         println!("created");
+///     }
+///     Ok(admin.describe().await?.partitions.len())
+/// }
+/// ```
 #[async_trait]
 pub trait Admin: Send + Sync {
     /// Creates the stream if it does not exist. Returns whether it did.
@@ -44,6 +55,15 @@ pub trait Admin: Send + Sync {
 }
 
 /// The specification of a new stream. `None` is the backend's own default.
+///
+/// ```
+/// use std::time::Duration;
+/// use aqueduct_core::StreamSpec;
+///
+/// let mut spec = StreamSpec::with_partitions(4);
+/// spec.retention = Some(Duration::from_secs(7 * 24 * 3600));
+/// assert_eq!(spec.partitions, Some(4));
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StreamSpec {
@@ -64,6 +84,16 @@ impl StreamSpec {
 }
 
 /// The description of a stream.
+///
+/// ```
+/// use aqueduct_core::{PartitionState, StreamDescription};
+///
+/// fn open_partitions(described: &StreamDescription) -> usize {
+///     let open = |it: &&aqueduct_core::Partition| it.state == PartitionState::Open;
+///     described.partitions.iter().filter(open).count()
+/// }
+/// assert_eq!(open_partitions(&StreamDescription::new("orders".into(), Vec::new())), 0);
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct StreamDescription {
@@ -90,6 +120,15 @@ impl StreamDescription {
 }
 
 /// The lag of a group in one partition.
+///
+/// ```
+/// use aqueduct_core::{Admin, PartitionLag, Result};
+///
+/// async fn behind(admin: &dyn Admin) -> Result<u64> {
+///     let lag: Vec<PartitionLag> = admin.lag(&"billing".into()).await?;
+///     Ok(lag.iter().map(|partition| partition.events).sum())
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartitionLag {
     /// The partition.

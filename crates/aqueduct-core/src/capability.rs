@@ -3,6 +3,14 @@ use std::fmt;
 use crate::{Error, ErrorKind, Event, Result, SmallStr};
 
 /// An ability of a backend, or of a consumer made of one, that a group may require.
+///
+/// ```
+/// use aqueduct_core::{Capability, Claim, Claims};
+///
+/// let claims = Claims::none().with(Capability::KeyOrder, Claim::Yes);
+/// assert_eq!(*claims.get(Capability::KeyOrder), Claim::Yes);
+/// assert_eq!(Capability::KeyOrder.to_string(), "key_order");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 #[repr(u8)]

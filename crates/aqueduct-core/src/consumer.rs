@@ -11,24 +11,41 @@ use crate::{
 ///
 /// `aqueduct-group` makes one of a log and a lease store, `aqueduct-queue` of a queue service.
 #[async_trait]
-pub trait Consumer: Send + Sync {
+pub trait BatchConsumer: Send + Sync {
     /// Waits for one delivery, then returns up to `max` (at least 1) that are there. An empty
     /// batch means that the consumer has ended: drained, closed, or a finite stream read through.
     ///
     /// Consecutive events of one key may come together, in order; while they are unsettled no
     /// later event of that key goes to another receiver. Cancel safe: what was received before a
     /// cancellation comes with the next call, without a further attempt.
+    ///
+    /// # Errors
+    /// `Closed` after [`close`](Self::close); `Unavailable`, `Throttled` or `TimedOut` if receiving again may
+    /// help; `Denied` or `NotFound` if the service refuses to serve the stream; `PositionExpired` if retention
+    /// removed events that were not handled. After a retryable one the next call goes on; nothing is lost.
     async fn receive_batch(&self, max: usize) -> Result<Vec<Delivery>>;
 
     /// Stops fetching and keeps the right to settle what is out; then `receive_batch` returns
     /// an empty batch.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Throttled` or `TimedOut` if the service could not be told; draining again may help.
     async fn drain(&self) -> Result<()>;
 
     /// Commits what is settled and waits until that is durable.
+    ///
+    /// # Errors
+    /// `Revoked` if a partition was lost before its settlements could be committed; `Closed` after
+    /// [`close`](Self::close); `Unavailable`, `Throttled` or `TimedOut` while the store or service cannot be
+    /// reached: what is not committed comes again.
     async fn flush(&self) -> Result<()>;
 
     /// Commits, gives up every partition, and ends: deliveries still out are revoked. Closing
     /// twice is closing once.
+    ///
+    /// # Errors
+    /// Any error of the last commit, and one for each lease that the store did not confirm as given up, since
+    /// other members wait until it expires. The consumer is closed all the same.
     async fn close(&self) -> Result<()>;
 
     /// Holds back deliveries, or lets them flow again; leases are kept.
@@ -42,6 +59,15 @@ pub trait Consumer: Send + Sync {
 }
 
 /// The status of a consumer.
+///
+/// ```
+/// use aqueduct_core::ConsumerStatus;
+///
+/// fn lag(status: &ConsumerStatus) -> u64 {
+///     status.partitions.iter().filter_map(|partition| partition.lag_events).sum()
+/// }
+/// assert_eq!(lag(&ConsumerStatus::default()), 0);
+/// ```
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct ConsumerStatus {
@@ -54,6 +80,14 @@ pub struct ConsumerStatus {
 }
 
 /// The status of one owned partition.
+///
+/// ```
+/// use aqueduct_core::{Checkpoint, PartitionStatus, ReadFrom};
+///
+/// let start = Checkpoint::Start(ReadFrom::Earliest);
+/// let status = PartitionStatus::new("orders".into(), "0".into(), 1, start);
+/// assert_eq!((status.unsettled, status.lag_events), (0, None));
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct PartitionStatus {
@@ -121,6 +155,16 @@ pub struct ReadFailure {
 }
 
 /// The key that keeps a partition from fetching.
+///
+/// ```
+/// use aqueduct_core::PartitionStatus;
+///
+/// fn warning(status: &PartitionStatus) -> Option<String> {
+///     let blocked = status.blocked_by.as_ref()?;
+///     let key = blocked.key.as_ref().map_or("-", |key| key.as_str());
+///     Some(format!("{}: key {key} is stuck at {}", status.partition, blocked.position))
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BlockedBy {
     /// The key, where the event has one.
@@ -132,6 +176,25 @@ pub struct BlockedBy {
 }
 
 /// Receives the assignments and revocations of partitions.
+///
+/// ```
+/// use aqueduct_core::{Assignment, Checkpoint, RebalanceListener, Revocation};
+/// use async_trait::async_trait;
+///
+/// /// Keeps a cache for each partition that this member owns.
+/// struct Caches;
+///
+/// #[async_trait]
+/// impl RebalanceListener for Caches {
+///     async fn assigned(&self, assignment: &Assignment, start: &Checkpoint) {
+///         println!("{:?} from {start}", assignment.partition);
+///     }
+///
+///     async fn revoked(&self, assignment: &Assignment, why: Revocation) {
+///         println!("{:?} is gone: {}", assignment.partition, why.as_str());
+///     }
+/// }
+/// ```
 #[async_trait]
 pub trait RebalanceListener: Send + Sync {
     /// A partition was assigned and is read from `start` on; awaited before the first delivery.

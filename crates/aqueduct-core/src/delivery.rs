@@ -81,6 +81,15 @@ impl Parts {
 }
 
 /// The origin of the deliveries of one settler: stream, group, partition and generation.
+///
+/// ```
+/// use aqueduct_core::Assignment;
+///
+/// /// Names the row that a handler writes: a newer owner of the partition has a higher generation.
+/// fn fencing(assignment: &Assignment) -> (String, u64) {
+///     (format!("{}/{}", assignment.stream, assignment.group), assignment.generation)
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Assignment {
     /// The stream that they were read from.
@@ -96,6 +105,17 @@ pub struct Assignment {
 }
 
 /// The outcome of a delivery.
+///
+/// ```
+/// use std::time::Duration;
+/// use aqueduct_core::{Delivery, Result, Settlement};
+///
+/// async fn later(delivery: Delivery) -> Result<()> {
+///     let delay = Duration::from_secs(30);
+///     delivery.settle(Settlement::Defer { delay }).await?; // counts no attempt
+///     Ok(())
+/// }
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Settlement {
@@ -127,10 +147,19 @@ pub trait Settler: Send + Sync {
     fn assignment(&self) -> &Assignment;
 
     /// Settles one delivery; ready at once if no service has to be called.
+    ///
+    /// # Errors
+    /// `Superseded` or `Revoked` if it may no longer be settled, `Closed` after the consumer was closed;
+    /// `Unavailable`, `Throttled` or `TimedOut` if settling again may help; `Unsupported` for a rejection that
+    /// nothing takes. It counts as unsettled then.
     fn settle<'a>(&'a self, parts: &'a Parts, settlement: Settlement) -> Settling<'a>;
 
     /// Moves the deadline to `by` from now. Succeeds without a deadline, too, while the delivery may
     /// be settled.
+    ///
+    /// # Errors
+    /// `Superseded`, `Revoked` or `Closed` if it may no longer be settled; `Unavailable`, `Throttled` or
+    /// `TimedOut` if the service could not be reached: the old deadline stands.
     fn extend<'a>(&'a self, parts: &'a Parts, by: Duration) -> Settling<'a>;
 
     /// Returns why the delivery may no longer be settled; `None` while it may.
@@ -375,6 +404,19 @@ impl fmt::Debug for Revoked<'_> {
 }
 
 /// A failed settlement, with the delivery to retry or to drop.
+///
+/// ```
+/// use aqueduct_core::{Delivery, ErrorKind};
+///
+/// async fn acknowledge(delivery: Delivery) {
+///     if let Err(failed) = delivery.ack().await {
+///         match failed.error.kind() {
+///             ErrorKind::Superseded | ErrorKind::Revoked => {} // it comes again
+///             _ => drop(failed.delivery.ack().await),          // once more
+///         }
+///     }
+/// }
+/// ```
 #[derive(Debug)]
 pub struct SettleError {
     /// The error.

@@ -5,6 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// The result of a call of this crate.
+///
+/// ```
+/// fn parse(text: &str) -> aqueduct_core::Result<u16> {
+///     let invalid = |_| aqueduct_core::Error::config(format!("`{text}` is not a port"));
+///     text.parse().map_err(invalid)
+/// }
+/// assert!(parse("80").is_ok() && parse("eighty").is_err());
+/// ```
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// An error that says what happened, whether to retry, and whether the call may have taken effect.
@@ -36,6 +44,14 @@ struct Inner {
 }
 
 /// The kind of an error.
+///
+/// ```
+/// use aqueduct_core::{ErrorKind, Retry};
+///
+/// assert_eq!(ErrorKind::TooLarge.as_str(), "too_large");
+/// assert_eq!(ErrorKind::Throttled.usual_retry(), Retry::Now);
+/// assert_eq!(ErrorKind::Denied.usual_retry(), Retry::Never);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -82,6 +98,20 @@ pub enum ErrorKind {
 }
 
 /// Whether a retry can help.
+///
+/// ```
+/// use std::time::Duration;
+/// use aqueduct_core::{Error, Retry};
+///
+/// fn wait(error: &Error) -> Option<Duration> {
+///     match error.retry() {
+///         Retry::Now => Some(Duration::from_millis(200)),
+///         Retry::After(hint) => Some(hint),
+///         Retry::Never | Retry::Exhausted => None,
+///     }
+/// }
+/// assert_eq!(wait(&Error::config("no such option")), None);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Retry {
     /// The same call fails again.
@@ -95,6 +125,15 @@ pub enum Retry {
 }
 
 /// Whether a failed call may have taken effect.
+///
+/// ```
+/// use aqueduct_core::{Effect, Error, ErrorKind};
+///
+/// let refused = Error::new(ErrorKind::Throttled, "over 1 MiB/s");
+/// assert_eq!(refused.effect(), Effect::None); // sending again stores it once
+/// let lost = Error::new(ErrorKind::TimedOut, "no response").with_effect(Effect::Unknown);
+/// assert_eq!(lost.effect(), Effect::Unknown); // sending again may store it twice
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Effect {
     /// Nothing happened.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::{
-    Abandoned, Assignment, Capabilities, Delivery, Error, Event, Parts, Producer, Result,
+    Abandoned, Assignment, BatchProducer, Capabilities, Delivery, Error, Event, Parts, Result,
     Settlement, Settler, Settling, SmallStr, StreamName,
 };
 
@@ -28,7 +28,11 @@ pub trait Layer: Send + Sync {
     }
 
     /// Wraps the producer of `destination`: one `send_batch` is one attempt.
-    fn producer(&self, destination: &Destination, inner: Arc<dyn Producer>) -> Arc<dyn Producer> {
+    fn producer(
+        &self,
+        destination: &Destination,
+        inner: Arc<dyn BatchProducer>,
+    ) -> Arc<dyn BatchProducer> {
         let _ = destination;
         inner
     }
@@ -196,9 +200,17 @@ pub trait Interceptor: Send + Sync {
     /// Decides about deliveries before they are handed out; returns one admission per delivery, in
     /// order. Must be repeatable: after a cancelled `receive_batch` it is called again for the same
     /// deliveries. A delivery that a layer further in settles in such a repetition is deferred here.
+    ///
+    /// # Errors
+    /// Any error: it is returned from `receive_batch`, and the deliveries come with the next call. A worker
+    /// ends with one that is not retryable, so a store that cannot be reached is `Unavailable`, `Throttled`
+    /// or `TimedOut`.
     async fn admit(&self, deliveries: &[Delivery]) -> Result<Vec<Admission>>;
 
     /// Intercepts a settlement on its way in. Most layers call `next.settle(parts, settlement)`.
+    ///
+    /// # Errors
+    /// Those of [`Settler::settle`], and the layer's own: the delivery counts as unsettled then.
     fn settle<'a>(
         &'a self,
         parts: &'a Parts,
@@ -219,6 +231,10 @@ pub trait Interceptor: Send + Sync {
     }
 
     /// Makes pending state durable before the inner consumer is flushed or closed.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Throttled` or `TimedOut` if flushing again may help; `Full` or `Denied` from a store of
+    /// the layer. The inner consumer is not flushed then; it is closed all the same.
     async fn flush(&self) -> Result<()> {
         Ok(())
     }

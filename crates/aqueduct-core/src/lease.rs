@@ -24,12 +24,21 @@ use crate::{
 pub trait LeaseStore: Send + Sync {
     /// Returns every lease of the group. Rows of `known` whose version is unchanged may be returned
     /// from there instead of being read again.
+    ///
+    /// # Errors
+    /// Those of every method of this trait.
     async fn list(&self, key: &GroupKey, known: &[Lease]) -> Result<Vec<Lease>>;
 
     /// Returns one lease as stored now.
+    ///
+    /// # Errors
+    /// Those of every method of this trait.
     async fn read(&self, key: &GroupKey, partition: &PartitionId) -> Result<Option<Lease>>;
 
     /// Stores `lease` if its partition has none, and returns what is stored then.
+    ///
+    /// # Errors
+    /// Those of every method of this trait.
     async fn create(&self, key: &GroupKey, lease: Lease) -> Result<Lease>;
 
     /// Replaces `current` by `next`: take, release or transfer. Compares owner, generation and
@@ -49,20 +58,35 @@ pub trait LeaseStore: Send + Sync {
 
     /// Asks the owner of `lease` to hand it off to `by`. Does nothing if another member asked first
     /// or the generation changed. Returns the row as it stands then.
+    ///
+    /// # Errors
+    /// Those of every method of this trait.
     async fn request(&self, key: &GroupKey, lease: &Lease, by: &OwnerId) -> Result<Option<Lease>>;
 
     /// Withdraws the request of `by`, which is about to leave. Does nothing if `by` has not asked
     /// for this generation. Returns the row as it stands then: its owner may be `by` already, which
     /// must release it.
+    ///
+    /// # Errors
+    /// Those of every method of this trait.
     async fn withdraw(&self, key: &GroupKey, lease: &Lease, by: &OwnerId) -> Result<Option<Lease>>;
 
     /// Deletes `lease` if it is unchanged. Returns `Lost(None)` if it is gone already.
+    ///
+    /// # Errors
+    /// Those of every method of this trait.
     async fn delete(&self, key: &GroupKey, lease: &Lease) -> Result<Swap>;
 
     /// Returns the record of the group as a whole.
+    ///
+    /// # Errors
+    /// Those of every method of this trait.
     async fn group(&self, key: &GroupKey) -> Result<Option<GroupRecord>>;
 
     /// Stores `record` if there is none, and returns the stored one.
+    ///
+    /// # Errors
+    /// Those of every method of this trait.
     async fn create_group(&self, key: &GroupKey, record: GroupRecord) -> Result<GroupRecord>;
 
     /// Resets a group while it is offline: replaces its record and deletes its leases in one step,
@@ -78,9 +102,15 @@ pub trait LeaseStore: Send + Sync {
     ) -> Result<GroupRecord>;
 
     /// Announces a member before its first lease, for stores that can detect dead members.
+    ///
+    /// # Errors
+    /// Those of every method of this trait.
     async fn join(&self, owner: &OwnerId) -> Result<()>;
 
     /// Withdraws the announcement.
+    ///
+    /// # Errors
+    /// Those of every method of this trait.
     async fn leave(&self, owner: &OwnerId) -> Result<()>;
 
     /// Whether the member's process is known to be gone. `false` if the store cannot tell. Never
@@ -109,7 +139,7 @@ pub struct Lease {
     pub resume_token: Option<ResumeToken>,
     /// The server's time at which the checkpoint was known to cover everything stored until then;
     /// `None` if the group has not caught up since the checkpoint moved. A later expired position
-    /// is no gap while this time is within the retention.
+    /// is not a gap while this time is within the retention.
     pub caught_up_at: Option<Timestamp>,
     /// The highest position handed out before the last commit.
     pub handed_out: Option<Position>,

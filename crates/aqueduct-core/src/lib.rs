@@ -37,7 +37,7 @@ pub use url::Url;
 pub use self::admin::{Admin, PartitionLag, StreamDescription, StreamSpec};
 pub use self::capability::{Capabilities, Capability, Claim, Claims, Limits};
 pub use self::consumer::{
-    BlockedBy, Consumer, ConsumerStatus, PartitionStatus, ReadFailure, RebalanceListener,
+    BatchConsumer, BlockedBy, ConsumerStatus, PartitionStatus, ReadFailure, RebalanceListener,
 };
 pub use self::dead_letter::{
     DeadLetter, DeadLetterId, DeadLetterQuery, DeadLetterQueue, DeadLetterReason, DeadLetterStore,
@@ -65,7 +65,7 @@ pub use self::options::{
     OptionDoc, OptionRecorder, OptionTable, Options, parse_bytes, parse_duration, percent_decode,
 };
 pub use self::position::Position;
-pub use self::producer::{Lane, Producer, Receipt, SendReport};
+pub use self::producer::{BatchProducer, Lane, Receipt, SendReport};
 pub use self::queue::{
     AttemptCount, OpenedSubscription, Queue, QueueMessage, QueueSettings, ReceiveRequest,
     Subscription,
@@ -78,3 +78,5 @@ pub use self::small_str::{
     GroupName, OwnerId, PartitionId, ResumeToken, SmallStr, StreamId, StreamName,
 };
 pub use self::time::{Instant, Timestamp};
+#[doc(hidden)]
+pub use self::{consumer::BatchConsumer as Consumer, producer::BatchProducer as Producer};

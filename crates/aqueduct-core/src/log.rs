@@ -20,6 +20,9 @@ pub trait PartitionedLog: Send + Sync {
 
     /// Returns every partition that holds or held events, including closed ones while the service
     /// lists them.
+    ///
+    /// # Errors
+    /// Those of every method of this trait.
     async fn partitions(&self) -> Result<Vec<Partition>>;
 
     /// Resolves a start to fixed places: a position for each partition that has one, otherwise the
@@ -31,6 +34,9 @@ pub trait PartitionedLog: Send + Sync {
     async fn resolve(&self, start: &Start) -> Result<ResolvedStart>;
 
     /// Returns when the stream was created, as the service reports it; `None` if it does not.
+    ///
+    /// # Errors
+    /// Those of every method of this trait.
     async fn created(&self) -> Result<Option<Timestamp>> {
         Ok(None)
     }
@@ -41,6 +47,9 @@ pub trait PartitionedLog: Send + Sync {
     /// A backend that can tell streams of the same name apart by more than the time of their creation
     /// overrides this. Identities are compared for equality alone, so a clock that was wrong when the
     /// stream was created does no harm.
+    ///
+    /// # Errors
+    /// Those of every method of this trait.
     async fn stream_id(&self) -> Result<Option<StreamId>> {
         let created = self.created().await?;
         Ok(created.map(|created| StreamId::new(format!("created {created}"))))
@@ -134,6 +143,13 @@ impl HashRange {
 }
 
 /// Where a group, or a reader, begins.
+///
+/// ```
+/// use aqueduct_core::{Start, Timestamp};
+///
+/// let since_midnight = Start::Time(Timestamp::from_millis(1_700_006_400_000));
+/// assert_ne!(since_midnight, Start::Latest);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Start {
     /// With the oldest event kept.
@@ -156,6 +172,15 @@ pub struct ResolvedStart {
 }
 
 /// Where a reader begins in its partition.
+///
+/// ```
+/// use aqueduct_core::{ReadFrom, Start, Timestamp};
+///
+/// // One partition from a time on, the others from the oldest event kept.
+/// let from = ReadFrom::Time(Timestamp::from_millis(1_700_000_000_000));
+/// let start = Start::Positions(vec![("0".into(), from)]);
+/// assert_ne!(start, Start::Earliest);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ReadFrom {
     /// With the oldest event kept.
@@ -169,6 +194,15 @@ pub enum ReadFrom {
 }
 
 /// How far a partition is settled.
+///
+/// ```
+/// use aqueduct_core::{Checkpoint, ReadFrom};
+///
+/// let start: Checkpoint = "earliest".parse()?;
+/// assert_eq!(start.read_from(), Some(ReadFrom::Earliest));
+/// assert_eq!(Checkpoint::End.read_from(), None);
+/// # Ok::<(), aqueduct_core::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Checkpoint {
     /// Nothing is settled yet; reading begins there.

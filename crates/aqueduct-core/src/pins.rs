@@ -2,12 +2,12 @@
 //! moved by value do not grow.
 
 use crate::{
-    Admin, Admission, Assignment, AttributeValue, Attributes, Backend, Backoff, BlockedBy,
-    Capabilities, Checkpoint, Claimed, Consumer, ConsumerStatus, DeadLetter, DeadLetterQueue,
-    DeadLetterStore, Delivery, Error, Event, EventClaim, EventId, GroupKey, GroupRecord,
-    HandlerInterceptor, IdempotencyScope, IdempotencyStore, Interceptor, Layer, Lease, LeaseStore,
-    Next, OpenPartition, Options, PartitionReader, PartitionedLog, Parts, Platform, Position,
-    Producer, Queue, ReadBatch, RebalanceListener, Receipt, Record, Resource, Result, ResumeToken,
+    Admin, Admission, Assignment, AttributeValue, Attributes, Backend, Backoff, BatchConsumer,
+    BatchProducer, BlockedBy, Capabilities, Checkpoint, Claimed, ConsumerStatus, DeadLetter,
+    DeadLetterQueue, DeadLetterStore, Delivery, Error, Event, EventClaim, EventId, GroupKey,
+    GroupRecord, HandlerInterceptor, IdempotencyScope, IdempotencyStore, Interceptor, Layer, Lease,
+    LeaseStore, Next, OpenPartition, Options, PartitionReader, PartitionedLog, Parts, Platform,
+    Position, Queue, ReadBatch, RebalanceListener, Receipt, Record, Resource, Result, ResumeToken,
     Revocations, Revoked, Router, Runtime, SendReport, SettleError, Settlement, Settler, Settling,
     SmallStr, Source, Subscription, Timestamp,
 };
@@ -16,7 +16,7 @@ const _: () = {
     const fn crosses_threads<T: ?Sized + Send + Sync>() {}
     crosses_threads::<dyn Admin>();
     crosses_threads::<dyn Backend>();
-    crosses_threads::<dyn Consumer>();
+    crosses_threads::<dyn BatchConsumer>();
     crosses_threads::<dyn DeadLetterQueue>();
     crosses_threads::<dyn IdempotencyStore>();
     crosses_threads::<dyn HandlerInterceptor>();
@@ -27,7 +27,7 @@ const _: () = {
     crosses_threads::<dyn RebalanceListener>();
     crosses_threads::<dyn PartitionedLog>();
     crosses_threads::<dyn Platform>();
-    crosses_threads::<dyn Producer>();
+    crosses_threads::<dyn BatchProducer>();
     crosses_threads::<dyn Queue>();
     crosses_threads::<dyn Subscription>();
     crosses_threads::<dyn Resource>();

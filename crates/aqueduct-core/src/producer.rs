@@ -7,7 +7,7 @@ use crate::{Capabilities, Error, Event, PartitionId, Position, Result};
 /// Backends implement it. Applications hold the producer engine's handle, which adds batches, order
 /// across calls, bounds, rate limits per lane and retries.
 #[async_trait]
-pub trait Producer: Send + Sync {
+pub trait BatchProducer: Send + Sync {
     /// Tries once to store `events` and returns one outcome for each, in its place.
     ///
     /// The prefix rule holds: of the events of one key in this call, those stored are a prefix;
@@ -31,6 +31,9 @@ pub trait Producer: Send + Sync {
 
     /// Closes the producer: calls in progress finish, later ones fail as `Closed`. Closing again
     /// does nothing.
+    ///
+    /// # Errors
+    /// `Unavailable` or `TimedOut` if a resource could not be released; the producer is closed all the same.
     async fn close(&self) -> Result<()>;
 }
 
@@ -80,6 +83,13 @@ impl SendReport {
 }
 
 /// Names the place where an event was stored.
+///
+/// ```
+/// use aqueduct_core::Receipt;
+///
+/// let receipt = Receipt::default(); // of a queue
+/// assert_eq!((receipt.partition, receipt.position), (None, None));
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Receipt {
@@ -100,5 +110,13 @@ impl Receipt {
 }
 
 /// Identifies what shares a throughput limit: a shard, a link, an ordering key.
+///
+/// ```
+/// use aqueduct_core::Lane;
+///
+/// // One lane for each shard: a throttled one pauses, the others flow.
+/// let lanes = ["shard-0", "shard-1"].map(|shard| Lane(aqueduct_core::hash::hash_key(shard) as u64));
+/// assert_ne!(lanes[0], lanes[1]);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Lane(pub u64);

@@ -11,7 +11,7 @@ use crate::{
 /// others for a while when it hands it out (a lease), and hands it out again unless it is
 /// acknowledged in time.
 ///
-/// `aqueduct-queue` makes a [`Consumer`](crate::Consumer) of it: order per key, retries in place,
+/// `aqueduct-queue` makes a [`BatchConsumer`](crate::BatchConsumer) of it: order per key, retries in place,
 /// renewal of leases and limits are its work. An implementation translates calls and errors, and
 /// neither retries nor remembers anything.
 #[async_trait]
@@ -77,20 +77,40 @@ pub trait Queue: Send + Sync {
 pub trait Subscription: Send + Sync {
     /// Receives up to [`ReceiveRequest::max`] messages; empty if none came in time. Cancelling the
     /// call may leave messages hidden until their leases end.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Throttled` or `TimedOut` if receiving again may help; `Denied`, or `NotFound` without the
+    /// queue or the group; `Corrupt` for a response that cannot be read. A message that cannot be decoded is
+    /// no error: it comes as an event of the type [`Event::DAMAGED`].
     async fn receive(&self, request: ReceiveRequest) -> Result<Vec<QueueMessage>>;
 
     /// Acknowledges up to [`QueueSettings::batch`] messages, by their receipts.
+    ///
+    /// # Errors
+    /// Per message: `Revoked` or `Invalid` if its receipt no longer counts; `Unavailable`, `Throttled` or
+    /// `TimedOut` if the call may be repeated; `Denied`. A message whose call failed for good is handed out again when its lease ends.
     async fn ack(&self, receipts: &[SmallStr]) -> Vec<Result<()>>;
 
     /// Gives up to [`QueueSettings::batch`] messages back, each to be handed out again after its
     /// delay, at most [`QueueSettings::longest_delay`].
+    ///
+    /// # Errors
+    /// Per message: `Revoked` or `Invalid` if its receipt no longer counts; `Unavailable`, `Throttled` or
+    /// `TimedOut` if the call may be repeated; `Denied`. A message whose call failed for good is handed out again when its lease ends.
     async fn release(&self, messages: &[(SmallStr, Duration)]) -> Vec<Result<()>>;
 
     /// Moves the ends of the leases of up to [`QueueSettings::batch`] messages to a duration from
     /// now. Durations are whole seconds.
+    ///
+    /// # Errors
+    /// Per message: `Revoked` or `Invalid` if its receipt no longer counts; `Unavailable`, `Throttled` or
+    /// `TimedOut` if the call may be repeated; `Denied`. A message whose call failed for good keeps its old end.
     async fn extend(&self, messages: &[(SmallStr, Duration)]) -> Vec<Result<()>>;
 
     /// Ends reading.
+    ///
+    /// # Errors
+    /// `Unavailable` or `TimedOut` if the service could not be told; the subscription is closed all the same.
     async fn close(&self) -> Result<()>;
 
     /// Returns what became known when the group was opened; `None` if it is as the queue said.
@@ -191,7 +211,7 @@ impl QueueMessage {
     }
 }
 
-/// What a queue service and the configuration of its stream set for the engine.
+/// The settings of a queue service and of its stream that the engine follows.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct QueueSettings {
@@ -218,7 +238,7 @@ pub struct QueueSettings {
     pub max_unsettled: usize,
     /// Limits the bytes in flight, approximately; default 64 MiB.
     pub max_unsettled_bytes: usize,
-    /// What counts as an attempt; default: runs of a handler.
+    /// How attempts are counted; default: runs of a handler.
     pub attempts: AttemptCount,
     /// Whether the client renews the leases, so that they last for [`longest_lease`](Self::longest_lease);
     /// default: no.
@@ -258,7 +278,7 @@ impl QueueSettings {
     }
 }
 
-/// What counts as an attempt at a message.
+/// How attempts at a message are counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AttemptCount {
     /// Runs of a handler in this process: a message that only waited gains none.

@@ -10,7 +10,7 @@ pub struct SplitMix64(u64);
 
 impl SplitMix64 {
     /// Creates a generator with the given seed.
-    pub fn new(seed: u64) -> Self {
+    pub const fn new(seed: u64) -> Self {
         Self(seed)
     }
 

@@ -4,12 +4,52 @@ use async_trait::async_trait;
 use url::Url;
 
 use crate::{
-    Admin, Capability, Claim, Claims, DeadLetterStore, Error, IdempotencyStore, Identity,
-    LeaseStore, OptionTable, Options, PartitionedLog, Producer, Queue, Result, Runtime,
+    Admin, BatchProducer, Capability, Claim, Claims, DeadLetterStore, Error, IdempotencyStore,
+    Identity, LeaseStore, OptionTable, Options, PartitionedLog, Queue, Result, Runtime,
     SharedSettings, StreamName,
 };
 
 /// Turns URLs of its schemes into resources.
+///
+/// ```
+/// use std::sync::Arc;
+/// use aqueduct_core::{Backend, Claims, Options, Resource, Result, StreamName, Url};
+///
+/// /// Streams that exist and offer nothing.
+/// struct Nothing;
+///
+/// struct Named(StreamName);
+///
+/// impl Backend for Nothing {
+///     fn schemes(&self) -> &[&'static str] {
+///         &["nothing"]
+///     }
+///
+///     fn parse(&self, name: &str, _: &Url, options: Options) -> Result<Arc<dyn Resource>> {
+///         options.finish()?; // refuses every option
+///         Ok(Arc::new(Named(name.into())))
+///     }
+/// }
+///
+/// impl Resource for Named {
+///     fn describe(&self) -> String {
+///         "nothing:".to_owned()
+///     }
+///
+///     fn stream(&self) -> &StreamName {
+///         &self.0
+///     }
+///
+///     fn claims(&self) -> Claims {
+///         Claims::none()
+///     }
+/// }
+///
+/// let url = Url::parse("nothing:").expect("a URL");
+/// assert!(Nothing.parse("orders", &url, Options::new("streams.orders")).is_ok());
+/// let unknown = Options::new("streams.orders").with("pace", "5");
+/// assert!(Nothing.parse("orders", &url, unknown).is_err());
+/// ```
 pub trait Backend: Send + Sync {
     /// Returns the schemes that it serves, such as `sqlite`.
     fn schemes(&self) -> &[&'static str];
@@ -37,6 +77,18 @@ pub trait Backend: Send + Sync {
 /// it does not exist and may not be created; `Denied` without the rights to open it; `Config` if what exists
 /// contradicts the options; `Full` if there is no room to create it; `Throttled`, `Unavailable` or
 /// `TimedOut` if opening again may help.
+///
+/// ```
+/// use aqueduct_core::{Event, Resource, Result, Runtime};
+///
+/// async fn announce(orders: &dyn Resource, runtime: &Runtime) -> Result<()> {
+///     let producer = orders.producer(runtime).await?;
+///     let event = Event::new("shop.opened").with_source("/shop");
+///     producer.send_batch(&[event]).await.into_result()?;
+///     producer.close().await?;
+///     orders.close().await
+/// }
+/// ```
 #[async_trait]
 pub trait Resource: Send + Sync {
     /// Returns scheme and place without secrets, for errors.
@@ -71,36 +123,54 @@ pub trait Resource: Send + Sync {
     }
 
     /// Opens a producer.
-    async fn producer(&self, runtime: &Runtime) -> Result<Arc<dyn Producer>> {
+    ///
+    /// # Errors
+    /// Those of every method of this trait that opens something.
+    async fn producer(&self, runtime: &Runtime) -> Result<Arc<dyn BatchProducer>> {
         let _ = runtime;
         Err(self.does_not_offer("producer"))
     }
 
     /// Opens what consumers read from.
+    ///
+    /// # Errors
+    /// Those of every method of this trait that opens something.
     async fn source(&self, runtime: &Runtime) -> Result<Source> {
         let _ = runtime;
         Err(self.does_not_offer("source"))
     }
 
     /// Opens its lease store.
+    ///
+    /// # Errors
+    /// Those of every method of this trait that opens something.
     async fn leases(&self, runtime: &Runtime) -> Result<Arc<dyn LeaseStore>> {
         let _ = runtime;
         Err(self.does_not_offer("lease store"))
     }
 
     /// Opens its idempotency store.
+    ///
+    /// # Errors
+    /// Those of every method of this trait that opens something.
     async fn idempotency(&self, runtime: &Runtime) -> Result<Arc<dyn IdempotencyStore>> {
         let _ = runtime;
         Err(self.does_not_offer("idempotency store"))
     }
 
     /// Opens its dead letters.
+    ///
+    /// # Errors
+    /// Those of every method of this trait that opens something.
     async fn dead_letters(&self, runtime: &Runtime) -> Result<Arc<dyn DeadLetterStore>> {
         let _ = runtime;
         Err(self.does_not_offer("dead letters"))
     }
 
     /// Opens its administration; the stream itself may be missing.
+    ///
+    /// # Errors
+    /// Those of every method of this trait that opens something.
     async fn admin(&self, runtime: &Runtime) -> Result<Arc<dyn Admin>> {
         let _ = runtime;
         Err(self.does_not_offer("administration"))
@@ -122,6 +192,18 @@ pub trait Resource: Send + Sync {
 }
 
 /// The source that consumers read from.
+///
+/// ```
+/// use aqueduct_core::Source;
+///
+/// fn kind(source: &Source) -> &'static str {
+///     match source {
+///         Source::Log(_) => "partitions with positions",
+///         Source::Queue(_) => "messages with leases",
+///         _ => "unknown",
+///     }
+/// }
+/// ```
 #[derive(Clone)]
 #[non_exhaustive]
 pub enum Source {

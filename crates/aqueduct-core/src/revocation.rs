@@ -6,6 +6,14 @@ use event_listener::{Event as Signal, EventListener};
 use crate::{Error, ErrorKind};
 
 /// The reason why a delivery may no longer be settled, or a partition is gone.
+///
+/// ```
+/// use aqueduct_core::{ErrorKind, Revocation};
+///
+/// assert_eq!(Revocation::HandedOff.as_str(), "handed_off");
+/// assert_eq!(Revocation::Lost.to_error().kind(), ErrorKind::Revoked);
+/// assert_eq!(Revocation::Superseded.to_error().kind(), ErrorKind::Superseded);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Revocation {

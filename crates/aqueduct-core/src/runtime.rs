@@ -31,6 +31,17 @@ pub trait Platform: Send + Sync {
 }
 
 /// A shared platform. Everything that waits, spawns or draws random numbers takes one.
+///
+/// ```
+/// use std::time::Duration;
+/// use aqueduct_core::Runtime;
+///
+/// async fn waited(runtime: &Runtime) -> Duration {
+///     let began = runtime.now();
+///     runtime.sleep(runtime.jitter(Duration::from_secs(1))).await;
+///     runtime.now().since(began)
+/// }
+/// ```
 #[derive(Clone)]
 pub struct Runtime(Arc<dyn Platform>);
 
@@ -89,7 +100,7 @@ impl Runtime {
         match futures::future::select(future, sleep).await {
             futures::future::Either::Left((answer, _)) => Ok(answer),
             futures::future::Either::Right(_) => {
-                let message = format!("{what}: no answer within {limit:?}");
+                let message = format!("{what}: no response within {limit:?}");
                 Err(Error::new(ErrorKind::TimedOut, message).with_effect(Effect::Unknown))
             }
         }
@@ -250,7 +261,7 @@ mod tests {
         let error = block_on(runtime.timeout(second, "the store", pending::<()>())).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::TimedOut);
         assert_eq!(error.effect(), Effect::Unknown);
-        assert_eq!(error.to_string(), "the store: no answer within 1s");
+        assert_eq!(error.to_string(), "the store: no response within 1s");
     }
 
     #[test]

@@ -157,14 +157,29 @@ macro_rules! name {
 
 name! {
     /// The name of a stream in the configuration.
+    ///
+    /// ```
+    /// let orders = aqueduct_core::StreamName::from("orders");
+    /// assert_eq!(orders.as_str(), "orders");
+    /// ```
     StreamName
 }
 name! {
     /// The name of a partition as the backend writes it: `0`, `shardId-000000000000`.
+    ///
+    /// ```
+    /// let shard = aqueduct_core::PartitionId::from("shardId-000000000000");
+    /// assert_eq!(shard.to_string(), "shardId-000000000000");
+    /// ```
     PartitionId
 }
 name! {
     /// The name of a group: readers that share the events of a stream.
+    ///
+    /// ```
+    /// let billing = aqueduct_core::GroupName::from("billing");
+    /// assert_eq!(billing.to_string(), "billing");
+    /// ```
     GroupName
 }
 name! {

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use aqueduct_core::{
-    Capabilities, Capability, Checkpoint, Claim, Consumer, ConsumerStatus, Delivery, Error,
+    BatchConsumer, Capabilities, Capability, Checkpoint, Claim, ConsumerStatus, Delivery, Error,
     ErrorKind, GroupKey, GroupRecord, LeaseStore, OwnerId, PartitionState, PartitionedLog, Result,
     Retry, Runtime, Start, Task,
 };
@@ -26,7 +26,7 @@ impl Group {
         leases: Arc<dyn LeaseStore>,
         options: GroupOptions,
         runtime: &Runtime,
-    ) -> Result<Arc<dyn Consumer>> {
+    ) -> Result<Arc<dyn BatchConsumer>> {
         options.validate()?;
         let key = GroupKey {
             group: options.group.clone(),
@@ -195,7 +195,7 @@ struct GroupConsumer {
 }
 
 #[async_trait]
-impl Consumer for GroupConsumer {
+impl BatchConsumer for GroupConsumer {
     async fn receive_batch(&self, max: usize) -> Result<Vec<Delivery>> {
         self.shared.receive(max).await
     }

@@ -4,16 +4,16 @@ use std::sync::{Arc, Mutex};
 
 use aqueduct_core::lease_rows::RowLeases;
 use aqueduct_core::{
-    Admin, Backend, Capabilities, Capability, Claim, Claims, DeadLetterStore, IdempotencyStore,
-    LeaseStore, Limits, OptionTable, Options, Producer, Resource, Result, Runtime, SmallStr,
-    Source, StreamName, Url,
+    Admin, Backend, BatchProducer, Capabilities, Capability, Claim, Claims, DeadLetterStore,
+    IdempotencyStore, LeaseStore, Limits, OptionTable, Options, Resource, Result, Runtime,
+    SmallStr, Source, StreamName, Url,
 };
 use async_trait::async_trait;
 
 use crate::admin::MemoryAdmin;
 use crate::config::Config;
 use crate::dead_letters::MemoryDeadLetters;
-use crate::faults::{Faults, Operation};
+use crate::faults::{MemoryFaults, Operation};
 use crate::idempotency::MemoryRecords;
 use crate::leases::MemoryLeases;
 use crate::producer::MemoryProducer;
@@ -27,6 +27,18 @@ use aqueduct_core::sync::lock;
 /// Clones are handles on the same streams; two backends share nothing. A stream is created when it
 /// is first opened, since no other process can have created it; with `create = "never"`, opening a
 /// missing stream returns `NotFound`.
+///
+/// ```
+/// use aqueduct_core::{Backend, Options, Url};
+/// use aqueduct_memory::MemoryBackend;
+///
+/// let memory = MemoryBackend::new();
+/// let url = Url::parse("memory:").expect("a URL");
+/// let options = Options::new("streams.orders").with("partitions", "4");
+/// let orders = memory.parse("orders", &url, options)?;
+/// assert_eq!(orders.stream().as_str(), "orders");
+/// # Ok::<(), aqueduct_core::Error>(())
+/// ```
 #[derive(Clone, Default)]
 pub struct MemoryBackend(Arc<Mutex<BTreeMap<StreamName, Arc<Stream>>>>);
 
@@ -37,8 +49,8 @@ impl MemoryBackend {
     }
 
     /// Returns the faults of that stream, which need not exist yet.
-    pub fn faults(&self, stream: impl Into<StreamName>) -> Faults {
-        Faults::new(self.stream(&stream.into()))
+    pub fn faults(&self, stream: impl Into<StreamName>) -> MemoryFaults {
+        MemoryFaults::new(self.stream(&stream.into()))
     }
 
     fn stream(&self, name: &StreamName) -> Arc<Stream> {
@@ -127,11 +139,11 @@ impl Resource for MemoryResource {
             .with(Capability::Shared, no("memory belongs to one process"))
             .with(
                 Capability::Transactions,
-                no("there is no database to write in"),
+                no("it has no database to write in"),
             )
     }
 
-    async fn producer(&self, runtime: &Runtime) -> Result<Arc<dyn Producer>> {
+    async fn producer(&self, runtime: &Runtime) -> Result<Arc<dyn BatchProducer>> {
         let stream = self.open(runtime).await?;
         Ok(Arc::new(MemoryProducer::new(
             stream,

@@ -41,10 +41,10 @@ impl Config {
         let defaults = Settings::default();
         let create = options.choice("create", &["missing", "never"])?;
         let partitions = options.number("partitions", 1..=MAX_PARTITIONS)?;
-        let retention = above_zero(&mut options, "retention")?;
+        let retention = options.positive_duration("retention")?;
         let max_events = options.number("max_events", 1..=usize::MAX)?;
         let max_event_bytes = options.bytes("max_event_bytes")?;
-        let idempotency_retention = above_zero(&mut options, "idempotency_retention")?;
+        let idempotency_retention = options.positive_duration("idempotency_retention")?;
         if max_event_bytes == Some(0) {
             return Err(options.refuse("max_event_bytes", "expected a size above 0"));
         }
@@ -75,13 +75,6 @@ impl Config {
             },
             idempotency_retention,
         })
-    }
-}
-
-fn above_zero(options: &mut Options, name: &'static str) -> Result<Option<Duration>> {
-    match options.duration(name)? {
-        Some(Duration::ZERO) => Err(options.refuse(name, "expected a duration above 0")),
-        duration => Ok(duration),
     }
 }
 

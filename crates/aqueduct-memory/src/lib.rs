@@ -19,7 +19,7 @@ mod source;
 mod stream;
 
 pub use self::backend::MemoryBackend;
-pub use self::faults::{Applied, Fault, Faults, Operation};
+pub use self::faults::{Applied, MemoryFault, MemoryFaults, Operation};
 
 /// The examples of the README compile and run.
 #[cfg(doctest)]

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use aqueduct_core::{Capabilities, Event, Lane, Producer, Result, Runtime, SendReport};
+use aqueduct_core::{BatchProducer, Capabilities, Event, Lane, Result, Runtime, SendReport};
 use async_trait::async_trait;
 
 use crate::error;
@@ -60,7 +60,7 @@ impl MemoryProducer {
 }
 
 #[async_trait]
-impl Producer for MemoryProducer {
+impl BatchProducer for MemoryProducer {
     async fn send_batch(&self, events: &[Event]) -> SendReport {
         if self.closed.load(Ordering::Relaxed) {
             return SendReport::failed(events.len(), &error::closed(&self.stream.name));

@@ -88,13 +88,7 @@ impl Config {
         }
         let checkpoint_blobs = options.duration("checkpoint_blobs")?;
         let processor_watch = options.duration("processor_watch")?;
-        let idempotency_retention = match options.duration("idempotency_retention")? {
-            Some(Duration::ZERO) => {
-                let why = "expected a duration above 0";
-                return Err(options.refuse("idempotency_retention", why));
-            }
-            retention => retention,
-        };
+        let idempotency_retention = options.positive_duration("idempotency_retention")?;
         options.finish()?;
         Ok(Self {
             container,
@@ -203,11 +197,8 @@ fn access(options: &mut Options, container: &Container) -> Result<Access> {
         sas_token: options.text("sas_token")?,
         region: options.text("region")?,
         service_account: options.text("service_account")?,
-        timeout: options.duration("timeout")?.unwrap_or(TIMEOUT),
+        timeout: options.positive_duration("timeout")?.unwrap_or(TIMEOUT),
     };
-    if access.timeout.is_zero() {
-        return Err(options.refuse("timeout", "expected a duration above 0"));
-    }
     if access.access_key.is_some() && access.sas_token.is_some() {
         return Err(options.refuse("sas_token", "set either this or `access_key`"));
     }

@@ -23,7 +23,7 @@ const ROUNDS: usize = 16;
 
 /// The state that the handles of one producer share.
 pub(crate) struct Shared {
-    pub(crate) producer: Arc<dyn aqueduct_core::Producer>,
+    pub(crate) producer: Arc<dyn aqueduct_core::BatchProducer>,
     pub(crate) runtime: Runtime,
     pub(crate) capabilities: Capabilities,
     pub(crate) source: Option<SmallStr>,
@@ -46,7 +46,7 @@ struct Clock {
 
 impl Shared {
     pub(crate) fn new(
-        producer: Arc<dyn aqueduct_core::Producer>,
+        producer: Arc<dyn aqueduct_core::BatchProducer>,
         layers: Arc<[Arc<dyn Layer>]>,
         options: ProducerOptions,
         runtime: &Runtime,

@@ -1,6 +1,6 @@
 //! The producer engine of Aqueduct: the one place where sending is batched, ordered, bounded,
 //! limited per lane and retried. It is what applications hold, over a backend's
-//! [`Producer`](aqueduct_core::Producer), which is one attempt per call.
+//! [`Producer`](aqueduct_core::BatchProducer), which is one attempt per call.
 
 mod driver;
 mod engine;

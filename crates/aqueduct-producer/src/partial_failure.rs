@@ -5,6 +5,22 @@ use aqueduct_core::{Error, Event, Receipt, Result};
 use crate::engine::Answer;
 
 /// Some events of a `send_all` are not stored, or may not be.
+///
+/// ```
+/// use aqueduct_core::Event;
+/// use aqueduct_producer::Producer;
+///
+/// /// Returns the events that are to be sent again.
+/// async fn send(orders: &Producer, events: Vec<Event>) -> Vec<Event> {
+///     match orders.send_all(events).await {
+///         Ok(_) => Vec::new(),
+///         Err(failure) => {
+///             println!("{failure}; {} are stored", failure.stored());
+///             failure.events.into_iter().map(|(_, event)| event).collect()
+///         }
+///     }
+/// }
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct PartialFailure {

@@ -14,6 +14,23 @@ use crate::engine::{Answer, CallId};
 /// Dropping it does not recall the event; a failure without a caller comes back
 /// from the next `flush`. Until a failure was seen here (or this was dropped), later events of the
 /// same key fail as `Blocked`: await what you enqueue, in any order.
+///
+/// ```
+/// use aqueduct_core::{Event, Result};
+/// use aqueduct_producer::Producer;
+///
+/// /// Sends from one task, with every event in flight at once.
+/// async fn pipeline(orders: &Producer, events: Vec<Event>) -> Result<()> {
+///     let mut pending = Vec::new();
+///     for event in events {
+///         pending.push(orders.enqueue(event).await?);
+///     }
+///     for outcome in pending {
+///         outcome.await?;
+///     }
+///     Ok(())
+/// }
+/// ```
 #[must_use = "the event may fail, and until that was seen its key is blocked"]
 pub struct Pending(pub(crate) Waiting);
 

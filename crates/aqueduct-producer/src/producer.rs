@@ -29,6 +29,21 @@ use crate::pending::{Pending, Waiting, only};
 ///   attempts, a deadline and a [budget](crate::RetryBudget). A throttled lane is paused and narrowed, the
 ///   others flow. An event that was given up on fails with `Retry::Exhausted`. An unknown outcome is
 ///   retried only with [`resend_unknown`](ProducerOptions::resend_unknown).
+///
+/// ```
+/// use aqueduct_core::{Event, Result};
+/// use aqueduct_producer::Producer;
+///
+/// async fn place(orders: &Producer) -> Result<()> {
+///     let placed = Event::new("order.placed").with_source("/shop").with_key("VINET");
+///     let receipt = orders.send(placed.clone()).await?; // stored
+///     println!("{:?}", receipt.position);
+///     let counted = Event::new("order.counted").caused_by(&placed, 0);
+///     let pending = orders.enqueue(counted).await?; // accepted
+///     pending.await?; // stored
+///     orders.flush().await
+/// }
+/// ```
 #[derive(Clone)]
 pub struct Producer {
     pub(crate) shared: Arc<Shared>,
@@ -38,7 +53,7 @@ impl Producer {
     /// Creates a producer on a backend's one. Zeros in `options` that cannot work count as one; see
     /// [`ProducerOptions::validate`].
     pub fn new(
-        producer: Arc<dyn aqueduct_core::Producer>,
+        producer: Arc<dyn aqueduct_core::BatchProducer>,
         options: ProducerOptions,
         runtime: &Runtime,
     ) -> Self {
@@ -53,7 +68,7 @@ impl Producer {
     /// # Errors
     /// `Config`, as [`check_layers`](aqueduct_core::check_layers) says.
     pub fn layered(
-        producer: Arc<dyn aqueduct_core::Producer>,
+        producer: Arc<dyn aqueduct_core::BatchProducer>,
         layers: &[Arc<dyn Layer>],
         destination: &Destination,
         options: ProducerOptions,
@@ -286,8 +301,9 @@ impl Producer {
 
 /// Each call is sent like `send_all`, including retries, so that this type can be used wherever
 /// the contract's producer is expected.
+#[deny(clippy::missing_trait_methods)]
 #[async_trait]
-impl aqueduct_core::Producer for Producer {
+impl aqueduct_core::BatchProducer for Producer {
     async fn send_batch(&self, events: &[Event]) -> SendReport {
         match self.send_all(events.to_vec()).await {
             Ok(receipts) => SendReport::new(receipts.into_iter().map(Ok).collect()),

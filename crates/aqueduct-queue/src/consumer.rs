@@ -1,9 +1,10 @@
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use aqueduct_core::sync::lock;
 use aqueduct_core::{
-    Assignment, Capabilities, Consumer, ConsumerStatus, Delivery, Error, ErrorKind, Queue, Result,
-    Runtime, Settler, Task,
+    Assignment, BatchConsumer, Capabilities, ConsumerStatus, Delivery, Error, ErrorKind, Queue,
+    Result, Runtime, Settler, Task,
 };
 use async_trait::async_trait;
 use futures::future::{Either, select};
@@ -27,7 +28,7 @@ pub async fn open(
     queue: &dyn Queue,
     options: QueueOptions,
     runtime: &Runtime,
-) -> Result<Arc<dyn Consumer>> {
+) -> Result<Arc<dyn BatchConsumer>> {
     // Before anything is opened: a limit of the options that cannot work is refused without I/O.
     options.limit(queue.settings())?;
     let subscription = queue.subscribe(&options.group).await?;
@@ -75,7 +76,7 @@ struct QueueConsumer {
 }
 
 #[async_trait]
-impl Consumer for QueueConsumer {
+impl BatchConsumer for QueueConsumer {
     async fn receive_batch(&self, max: usize) -> Result<Vec<Delivery>> {
         let settler: Arc<dyn Settler> = self.engine.clone();
         let parts = self.engine.receive(max.max(1)).await?;
@@ -152,11 +153,7 @@ impl Consumer for QueueConsumer {
                  leases end"
             );
         }
-        let driver = self
-            .driver
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        let driver = lock(&self.driver).take();
         drop(driver);
         self.engine.subscription().close().await
     }

@@ -1,6 +1,7 @@
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use aqueduct_core::sync::lock;
 use aqueduct_core::{
     Abandoned, Assignment, Backoff, Error, Instant, Parts, QueueSettings, Result, Revocation,
     Revocations, Runtime, Settlement, Settler, Settling, Subscription,
@@ -142,7 +143,7 @@ impl Engine {
     }
 
     fn machine(&self) -> MutexGuard<'_, Machine> {
-        self.machine.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.machine)
     }
 
     fn backoff(&self, parts: &Parts) -> Duration {

@@ -6,7 +6,7 @@ use aqueduct_core::{Event, Result, Runtime, SmallStr, Timestamp};
 
 #[cfg(feature = "cel")]
 use crate::Expression;
-use crate::{Field, Pattern};
+use crate::{EventField, Pattern};
 
 /// A condition on an event.
 ///
@@ -28,7 +28,7 @@ pub struct Condition(Test);
 
 #[derive(Clone)]
 enum Test {
-    Field(Field, Pattern),
+    Field(EventField, Pattern),
     OlderThan(Duration, Runtime),
     Between(Timestamp, Timestamp),
     Check(Arc<dyn Fn(&Event) -> bool + Send + Sync>),
@@ -41,33 +41,33 @@ enum Test {
 
 impl Condition {
     /// Holds if the field matches the pattern.
-    pub fn field(field: Field, pattern: impl Into<SmallStr>) -> Self {
+    pub fn field(field: EventField, pattern: impl Into<SmallStr>) -> Self {
         Self(Test::Field(field, Pattern::new(pattern)))
     }
 
     /// Holds if the type matches the pattern.
     pub fn kind(pattern: impl Into<SmallStr>) -> Self {
-        Self::field(Field::Type, pattern)
+        Self::field(EventField::Type, pattern)
     }
 
     /// Holds if the source matches the pattern.
     pub fn source(pattern: impl Into<SmallStr>) -> Self {
-        Self::field(Field::Source, pattern)
+        Self::field(EventField::Source, pattern)
     }
 
     /// Holds if the event has a subject that matches the pattern.
     pub fn subject(pattern: impl Into<SmallStr>) -> Self {
-        Self::field(Field::Subject, pattern)
+        Self::field(EventField::Subject, pattern)
     }
 
     /// Holds if the event has a key that matches the pattern.
     pub fn key(pattern: impl Into<SmallStr>) -> Self {
-        Self::field(Field::Key, pattern)
+        Self::field(EventField::Key, pattern)
     }
 
     /// Holds if the event has that attribute and its text matches the pattern.
     pub fn attribute(name: impl Into<SmallStr>, pattern: impl Into<SmallStr>) -> Self {
-        Self::field(Field::Attribute(name.into()), pattern)
+        Self::field(EventField::Attribute(name.into()), pattern)
     }
 
     /// Holds if the event's own time lies more than `age` before now. An event without a time is not

@@ -4,9 +4,19 @@ use std::fmt;
 use aqueduct_core::{Event, SmallStr};
 
 /// The field of an event that a rule looks at, the most specific first.
+///
+/// ```
+/// use aqueduct_core::{Event, Route, Router};
+/// use aqueduct_routing::{EventField, Rules, Targets};
+///
+/// let rules = Rules::new(Targets::Refuse).rule(EventField::Key, "VIP-*", "express")?;
+/// let event = Event::new("order.placed").with_key("VIP-7");
+/// assert_eq!(rules.route(&event), Route::one("express"));
+/// # Ok::<(), aqueduct_core::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
-pub enum Field {
+pub enum EventField {
     /// The attribute of that name, by its canonical text.
     Attribute(SmallStr),
     /// The key. An event without one matches no pattern.
@@ -19,7 +29,7 @@ pub enum Field {
     Source,
 }
 
-impl Field {
+impl EventField {
     pub(crate) fn text<'a>(&self, event: &'a Event) -> Option<Cow<'a, str>> {
         match self {
             Self::Attribute(name) => {
@@ -37,7 +47,7 @@ impl Field {
     }
 }
 
-impl fmt::Display for Field {
+impl fmt::Display for EventField {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Attribute(name) => write!(f, "attributes.{name}"),

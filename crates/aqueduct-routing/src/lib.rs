@@ -12,7 +12,7 @@ mod targets;
 #[cfg(feature = "cel")]
 pub use self::cel::Expression;
 pub use self::condition::Condition;
-pub use self::field::Field;
+pub use self::field::EventField;
 pub use self::matching::{And, Filtered, Matched, Matching, OrElse, RouterExt};
 pub use self::pattern::Pattern;
 pub use self::rules::Rules;

@@ -2,16 +2,16 @@ use std::collections::BTreeMap;
 
 use aqueduct_core::{Error, Event, Result, Route, Router, SmallStr};
 
-use crate::{Field, Pattern, Targets};
+use crate::{EventField, Pattern, Targets};
 
 /// Routes by patterns over the fields of an event.
 ///
 /// ```
 /// use aqueduct_core::{Event, Route, Router};
-/// use aqueduct_routing::{Field, Rules, Targets};
+/// use aqueduct_routing::{EventField, Rules, Targets};
 ///
 /// let rules = Rules::new(Targets::Refuse).rule(
-///     Field::Attribute("region".into()),
+///     EventField::Attribute("region".into()),
 ///     "eu-*",
 ///     ["orders-eu"],
 /// )?;
@@ -23,7 +23,7 @@ use crate::{Field, Pattern, Targets};
 #[derive(Clone, Debug)]
 pub struct Rules {
     /// By field, the most specific first; the patterns of a field, the most specific first.
-    fields: BTreeMap<Field, Vec<Rule>>,
+    fields: BTreeMap<EventField, Vec<Rule>>,
     otherwise: Targets,
 }
 
@@ -48,7 +48,7 @@ impl Rules {
     /// `Config` if there is no target, or a rule for this field and pattern already.
     pub fn rule(
         mut self,
-        field: Field,
+        field: EventField,
         pattern: impl Into<SmallStr>,
         targets: impl Into<Targets>,
     ) -> Result<Self> {
@@ -103,12 +103,12 @@ mod tests {
     #[test]
     fn the_most_specific_field_and_pattern_decide() {
         let rules = Rules::new("rest")
-            .rule(Field::Source, "*", ["by-source"])
-            .and_then(|it| it.rule(Field::Type, "order.*", ["orders"]))
-            .and_then(|it| it.rule(Field::Type, "order.placed.*", ["placed"]))
-            .and_then(|it| it.rule(Field::Type, "order.placed", ["exact", "audit"]))
-            .and_then(|it| it.rule(Field::Key, "VIP-*", ["vip"]))
-            .and_then(|it| it.rule(Field::Attribute("priority".into()), "3", ["urgent"]))
+            .rule(EventField::Source, "*", ["by-source"])
+            .and_then(|it| it.rule(EventField::Type, "order.*", ["orders"]))
+            .and_then(|it| it.rule(EventField::Type, "order.placed.*", ["placed"]))
+            .and_then(|it| it.rule(EventField::Type, "order.placed", ["exact", "audit"]))
+            .and_then(|it| it.rule(EventField::Key, "VIP-*", ["vip"]))
+            .and_then(|it| it.rule(EventField::Attribute("priority".into()), "3", ["urgent"]))
             .unwrap();
         for (event, expected) in [
             (Event::new("order.paid"), &["orders"][..]),
@@ -135,7 +135,7 @@ mod tests {
         let event = Event::new("x");
         let rules = |otherwise: Targets| {
             Rules::new(otherwise)
-                .rule(Field::Key, "*", ["keyed"])
+                .rule(EventField::Key, "*", ["keyed"])
                 .unwrap()
         };
         let sends = rules("rest".into());
@@ -148,11 +148,11 @@ mod tests {
         let rules = Rules::new(Targets::Refuse);
         let none = rules
             .clone()
-            .rule(Field::Type, "x", Vec::new())
+            .rule(EventField::Type, "x", Vec::new())
             .unwrap_err();
         assert!(none.to_string().contains("type = \"x\""), "{none}");
-        let twice = rules.rule(Field::Type, "x", ["a"]).unwrap();
-        let twice = twice.rule(Field::Type, "x", ["b"]).unwrap_err();
+        let twice = rules.rule(EventField::Type, "x", ["a"]).unwrap();
+        let twice = twice.rule(EventField::Type, "x", ["b"]).unwrap_err();
         assert!(twice.to_string().contains("two rules"), "{twice}");
     }
 }

@@ -4,6 +4,16 @@ use aqueduct_core::{Balance, Error, Result, Route, SmallStr};
 ///
 /// A name or a list of names becomes [`All`](Self::All), a [`Balance`] becomes
 /// [`Balanced`](Self::Balanced).
+///
+/// ```
+/// use aqueduct_core::{Event, Route, Router};
+/// use aqueduct_routing::{Rules, Targets};
+///
+/// let event = Event::new("cart");
+/// assert_eq!(Rules::new("rest").route(&event), Route::one("rest"));
+/// assert_eq!(Rules::new(Targets::Drop).route(&event), Route::Drop);
+/// assert_eq!(Rules::new(Targets::Refuse).route(&event), Route::Nowhere);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Targets {

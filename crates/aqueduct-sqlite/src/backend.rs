@@ -1,13 +1,14 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Duration;
 
 use aqueduct_core::lease_rows::RowLeases;
+use aqueduct_core::sync::lock;
 use aqueduct_core::{
-    Admin, Backend, Capabilities, Capability, Claim, Claims, DeadLetterStore, Error,
-    IdempotencyStore, Identity, LeaseStore, Limits, OptionTable, Options, Producer, Resource,
-    Result, Runtime, SharedSettings, SmallStr, Source, StreamName, Url,
+    Admin, Backend, BatchProducer, Capabilities, Capability, Claim, Claims, DeadLetterStore, Error,
+    IdempotencyStore, Identity, LeaseStore, Limits, OptionTable, Options, Resource, Result,
+    Runtime, SharedSettings, SmallStr, Source, StreamName, Url,
 };
 use async_trait::async_trait;
 
@@ -27,6 +28,16 @@ use crate::streams::{StreamRow, create_stream, find_stream, need_stream, no_stre
 ///
 /// A file is opened once and shared by everything that this value, or a clone of it, opens there;
 /// two backends share nothing but the files.
+///
+/// ```
+/// use aqueduct_core::{Backend, Options, Url};
+/// use aqueduct_sqlite::SqliteBackend;
+///
+/// let url = Url::parse("sqlite:data/orders.db").expect("a URL");
+/// let orders = SqliteBackend::new().parse("orders", &url, Options::new("streams.orders"))?;
+/// assert_eq!(orders.stream().as_str(), "orders"); // the file is opened later
+/// # Ok::<(), aqueduct_core::Error>(())
+/// ```
 #[derive(Clone, Default)]
 pub struct SqliteBackend(Arc<Stores>);
 
@@ -82,12 +93,12 @@ impl Stores {
     fn find(&self, path: &Path) -> Option<SqliteStore> {
         // Also that of a file which was removed: no new file is created beside what has it open.
         let path = one_name(path);
-        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let open = lock(&self.open);
         open.get(&path)?.upgrade().map(SqliteStore)
     }
 
     fn remember(&self, store: &SqliteStore) {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = lock(&self.open);
         open.retain(|_, store| store.strong_count() > 0);
         open.insert(store.path().to_owned(), Arc::downgrade(&store.0));
     }
@@ -144,7 +155,7 @@ impl Backend for SqliteBackend {
 
 impl std::fmt::Debug for SqliteBackend {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let open = self.0.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let open = lock(&self.0.open);
         f.debug_tuple("SqliteBackend").field(&open.keys()).finish()
     }
 }
@@ -278,7 +289,7 @@ impl Resource for SqliteResource {
         }
     }
 
-    async fn producer(&self, runtime: &Runtime) -> Result<Arc<dyn Producer>> {
+    async fn producer(&self, runtime: &Runtime) -> Result<Arc<dyn BatchProducer>> {
         let (store, limit) = self.stream(runtime).await?;
         Ok(Arc::new(SqliteProducer::new(
             store,

@@ -84,7 +84,7 @@ impl SqliteOptions {
             ),
         ] {
             if zero {
-                return refuse(name, "must be longer than 0");
+                return refuse(name, "expected a duration above 0");
             }
         }
         Ok(())
@@ -143,7 +143,7 @@ impl Config {
         if let Some(partitions) = options.number("partitions", 1..=1024)? {
             log.partitions = partitions;
         }
-        log.retention = longer_than_zero(&mut options, "retention")?;
+        log.retention = options.positive_duration("retention")?;
         if let Some(limit) = options.bytes("max_bytes")? {
             if limit == 0 {
                 return Err(options.refuse(
@@ -202,14 +202,14 @@ fn file_options(options: &mut Options, retention: Option<Duration>) -> Result<Sq
         }
         file.wal_limit = limit;
     }
-    if let Some(wait) = longer_than_zero(options, "busy_timeout")? {
+    if let Some(wait) = options.positive_duration("busy_timeout")? {
         file.busy_timeout = wait;
     }
-    if let Some(life) = longer_than_zero(options, "claim_life")? {
+    if let Some(life) = options.positive_duration("claim_life")? {
         file.claim_life = life;
     }
-    file.dead_letter_retention = longer_than_zero(options, "dead_letter_retention")?;
-    file.idempotency_retention = longer_than_zero(options, "idempotency_retention")?;
+    file.dead_letter_retention = options.positive_duration("dead_letter_retention")?;
+    file.idempotency_retention = options.positive_duration("idempotency_retention")?;
     if let Some(completed) = file.idempotency_retention {
         let (Some(events), Some(dead_letters)) = (retention, file.dead_letter_retention) else {
             return Err(options.refuse(
@@ -228,13 +228,6 @@ fn file_options(options: &mut Options, retention: Option<Duration>) -> Result<Sq
         }
     }
     Ok(file)
-}
-
-fn longer_than_zero(options: &mut Options, name: &'static str) -> Result<Option<Duration>> {
-    match options.duration(name)? {
-        Some(Duration::ZERO) => Err(options.refuse(name, "must be longer than 0")),
-        duration => Ok(duration),
-    }
 }
 
 fn path_of(url: &Url, options: &Options) -> Result<PathBuf> {
@@ -326,7 +319,7 @@ mod tests {
             ("sqlite:o.db?partitions=0", "from 1 to 1024"),
             ("sqlite:o.db?partitions=many", "\"many\""),
             ("sqlite:o.db?colour=red", "valid: busy_timeout, claim_life"),
-            ("sqlite:o.db?retention=0s", "longer than 0"),
+            ("sqlite:o.db?retention=0s", "expected a duration above 0"),
             ("sqlite:o.db?max_bytes=0", "at least 1 byte"),
             ("sqlite:o.db?max_bytes=2KiB", "max_event_bytes"),
             ("sqlite:o.db?max_event_bytes=1", "1KiB"),

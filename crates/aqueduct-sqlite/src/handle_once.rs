@@ -1,7 +1,7 @@
 use aqueduct_core::{Event, EventClaim, IdempotencyScope, Result, StreamName};
 use rusqlite::Transaction;
 
-use crate::idempotency::Completion;
+use crate::idempotency::Completed;
 use crate::store::SqliteStore;
 
 impl SqliteStore {
@@ -10,7 +10,7 @@ impl SqliteStore {
     /// is stored, or nothing.
     ///
     /// `completion` is the argument of the same name of a handler, or a scope and a claim. An event
-    /// that was handled before does not call `work`, and returns [`Completion::Already`]. Make the
+    /// that was handled before does not call `work`, and returns [`Completed::Already`]. Make the
     /// returned events with [`Event::caused_by`], so that they have the same ids whenever they are
     /// made again; each needs a source. `work` runs on the writer's thread, as
     /// [`transaction`](Self::transaction) says.
@@ -41,20 +41,20 @@ impl SqliteStore {
         &self,
         completion: impl Into<(IdempotencyScope, EventClaim)>,
         work: impl FnOnce(&Transaction<'_>) -> Result<Vec<(StreamName, Event)>> + Send + 'static,
-    ) -> Result<Completion> {
+    ) -> Result<Completed> {
         let (scope, claim) = completion.into();
         let store = self.clone();
         self.transaction(move |tx| {
             // The record comes first: an event that was handled before must not take effect again.
-            if store.complete_in(tx, &scope, &claim)? == Completion::Already {
-                return Ok(Completion::Already);
+            if store.complete_in(tx, &scope, &claim)? == Completed::Already {
+                return Ok(Completed::Already);
             }
             let outgoing = work(tx)?;
             for same in outgoing.chunk_by(|(one, _), (next, _)| one == next) {
                 let events: Vec<Event> = same.iter().map(|(_, event)| event.clone()).collect();
                 store.publish_in(tx, &same[0].0, &events)?;
             }
-            Ok(Completion::Now)
+            Ok(Completed::Now)
         })
         .await
     }

@@ -1,8 +1,9 @@
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use aqueduct_core::claim_rules::{self, ClaimRecord};
+use aqueduct_core::sync::lock;
 use aqueduct_core::{
     Claimed, ErrorKind, EventClaim, IdempotencyScope, IdempotencyStore, Instant, PartitionId,
     Result, StreamName, Timestamp,
@@ -17,7 +18,7 @@ use crate::store::SqliteStore;
 /// The result of [`SqliteStore::complete_in`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "if the event was handled already, the transaction must not take effect again"]
-pub enum Completion {
+pub enum Completed {
     /// The event is recorded as handled with this transaction.
     Now,
     /// The event was handled before: roll back, or write nothing.
@@ -37,7 +38,7 @@ impl SqliteStore {
         tx: &Transaction<'_>,
         scope: &IdempotencyScope,
         claim: &EventClaim,
-    ) -> Result<Completion> {
+    ) -> Result<Completed> {
         complete(tx, scope, claim, self.0.runtime.wall())
     }
 }
@@ -70,7 +71,7 @@ impl SqliteRecords {
     ) -> Vec<(usize, u64, u64)> {
         let now = self.store.0.runtime.now();
         let life = self.store.options().claim_life;
-        let mut standing = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut standing = lock(&self.standing);
         standing.retain(|_, since| now.since(*since) < life * 4);
         let mut lapsed = Vec::new();
         for (at, (claim, answer)) in claims.iter().zip(answers).enumerate() {
@@ -355,10 +356,10 @@ fn complete(
     scope: &IdempotencyScope,
     claim: &EventClaim,
     now: Timestamp,
-) -> Result<Completion> {
+) -> Result<Completed> {
     if !claim_rules::complete(find(connection, scope, claim)?.as_ref(), claim)? {
-        return Ok(Completion::Already);
+        return Ok(Completed::Already);
     }
     put(connection, scope, claim, Some(now))?;
-    Ok(Completion::Now)
+    Ok(Completed::Now)
 }

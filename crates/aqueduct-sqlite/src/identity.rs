@@ -1,8 +1,9 @@
 use std::fs::Metadata;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
+use aqueduct_core::sync::lock;
 use aqueduct_core::{Effect, Error, ErrorKind, Result, Retry, Url};
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
@@ -94,7 +95,7 @@ impl FileIdentity {
         if inode_of(&found) != self.inode {
             return Err(self.replace("was replaced by another file"));
         }
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = lock(&self.seen);
         seen.at = Instant::now();
         let change = found.modified().ok().map(|time| (time, found.len()));
         if change == seen.change {
@@ -122,7 +123,7 @@ impl FileIdentity {
     /// Checks if the last check is more than a second ago.
     pub(crate) fn check_now_and_then(&self) -> Result<()> {
         let is_due = {
-            let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+            let seen = lock(&self.seen);
             seen.at.elapsed() >= EVERY
         };
         match self.replaced.get() {
@@ -141,10 +142,7 @@ impl FileIdentity {
             return error;
         }
         for _ in 0..CHECKS_OF_DAMAGE {
-            self.seen
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .change = None;
+            lock(&self.seen).change = None;
             if let Err(replaced) = self.check() {
                 return replaced;
             }

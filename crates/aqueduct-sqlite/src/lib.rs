@@ -35,6 +35,6 @@ pub use rusqlite;
 pub use self::backend::SqliteBackend;
 pub use self::config::{SqliteOptions, SyncMode};
 pub use self::error::SqlResultExt;
-pub use self::idempotency::Completion;
+pub use self::idempotency::Completed;
 pub use self::outbox::Outbox;
 pub use self::store::SqliteStore;

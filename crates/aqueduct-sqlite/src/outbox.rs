@@ -1,10 +1,11 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use aqueduct_core::sync::lock;
 use aqueduct_core::{
-    Backoff, Error, ErrorKind, Event, Producer, Result, Retry, Runtime, StreamName,
+    Backoff, BatchProducer, Error, ErrorKind, Event, Result, Retry, Runtime, StreamName,
 };
 use event_listener::Event as Signal;
 use futures::future::select;
@@ -67,7 +68,7 @@ impl OutboxState {
     }
 
     fn streams(&self) -> MutexGuard<'_, BTreeSet<StreamName>> {
-        self.relayed.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.relayed)
     }
 }
 
@@ -136,7 +137,7 @@ impl Outbox {
     /// producer rejects for good (`TooLarge` or `Invalid`) blocks those behind it:
     /// `aqueduct_sqlite_outbox_failures_total` rises, and an error in the log names the event, its row
     /// and the remedy.
-    pub async fn run(&self, producer: Arc<dyn Producer>, runtime: Runtime) {
+    pub async fn run(&self, producer: Arc<dyn BatchProducer>, runtime: Runtime) {
         let backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(30));
         let mut failures = 0;
         loop {
@@ -167,7 +168,7 @@ impl Outbox {
     ///
     /// # Errors
     /// The first error of a send. The events stored by then are removed from the outbox.
-    pub async fn drain(&self, producer: &dyn Producer) -> Result<u64> {
+    pub async fn drain(&self, producer: &dyn BatchProducer) -> Result<u64> {
         let mut stored = 0;
         loop {
             match self.relay(producer).await? {
@@ -178,7 +179,7 @@ impl Outbox {
     }
 
     /// Sends one batch; returns how many of its events were stored.
-    async fn relay(&self, producer: &dyn Producer) -> Result<usize> {
+    async fn relay(&self, producer: &dyn BatchProducer) -> Result<usize> {
         let stream = self.stream.clone();
         let waiting = self
             .store

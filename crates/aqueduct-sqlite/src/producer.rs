@@ -1,10 +1,11 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use aqueduct_core::outcomes::SendOutcomes;
+use aqueduct_core::sync::lock;
 use aqueduct_core::{
-    Capabilities, Error, ErrorKind, Event, Lane, Limits, Producer, Receipt, Result, SendReport,
-    StreamName,
+    BatchProducer, Capabilities, Error, ErrorKind, Event, Lane, Limits, Receipt, Result,
+    SendReport, StreamName,
 };
 use async_trait::async_trait;
 
@@ -47,11 +48,7 @@ impl SqliteProducer {
     }
 
     async fn layout(&self, anew: bool) -> Result<Arc<Layout>> {
-        let known = self
-            .layout
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
+        let known = lock(&self.layout).clone();
         if let (Some(layout), false) = (known, anew) {
             return Ok(layout);
         }
@@ -61,7 +58,7 @@ impl SqliteProducer {
             .read(move |connection| Layout::read(connection, &need_stream(connection, &stream)?))
             .await?;
         let layout = Arc::new(layout);
-        *self.layout.lock().unwrap_or_else(PoisonError::into_inner) = Some(layout.clone());
+        *lock(&self.layout) = Some(layout.clone());
         Ok(layout)
     }
 
@@ -118,7 +115,7 @@ fn receipts(layout: &Layout, places: &[usize], rows: &[usize], firsts: &[i64]) -
 }
 
 #[async_trait]
-impl Producer for SqliteProducer {
+impl BatchProducer for SqliteProducer {
     async fn send_batch(&self, events: &[Event]) -> SendReport {
         if self.closed.load(Ordering::Acquire) {
             let error = Error::new(

@@ -2,6 +2,7 @@ use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
+use aqueduct_core::sync::lock;
 use aqueduct_core::{Error, ErrorKind, Result, panic_message};
 use futures::channel::oneshot;
 use rusqlite::Connection;
@@ -117,7 +118,7 @@ impl JobQueue {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 

@@ -8,7 +8,7 @@
 //! let error = client.producer("orderz").await.unwrap_err();
 //! assert_eq!(error.kind(), ErrorKind::Config);
 //! assert!(!error.is_retryable());
-//! assert_eq!(error.to_string(), "there is no stream `orderz`; declared: orders");
+//! assert_eq!(error.to_string(), "unknown stream `orderz`; declared: orders");
 //! # Ok(()) }
 //! ```
 

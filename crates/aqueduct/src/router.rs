@@ -10,8 +10,9 @@ pub use aqueduct_core::{Balance, Load, Route, Router};
 pub use aqueduct_routing::Expression;
 #[doc(inline)]
 pub use aqueduct_routing::{
-    And, Condition, Field, Filtered, Matched, Matching, OrElse, Pattern, RouterExt, Rules, Targets,
+    And, Condition, EventField, Filtered, Matched, Matching, OrElse, Pattern, RouterExt, Rules,
+    Targets,
 };
 
 #[doc(inline)]
-pub use crate::client::{Routed, RoutingProducer};
+pub use crate::client::{Routed, RoutingFailure, RoutingProducer};

@@ -31,7 +31,8 @@ enum Task {
     Check,
     /// Runs what CI runs; `--help` lists the steps.
     Ci(ci::Options),
-    /// Checks file names, tables of contents and the arrows between crates.
+    /// Checks file names, tables of contents, test binaries, names of public types and the arrows
+    /// between crates.
     Structure,
     /// Writes the skeleton of a backend, which compiles and passes the suite with every part
     /// `Unsupported`.

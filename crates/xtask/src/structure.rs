@@ -1,5 +1,6 @@
 //! Checks the rules of ARCHITECTURE.md that files show.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -8,11 +9,20 @@ use crate::workspace::{Member, members, sources};
 /// The longest `lib.rs`: it is a table of contents.
 const LIB: usize = 60;
 
-/// What a provider may depend on of this workspace, besides its vendor's glue.
+/// The members that a provider may depend on, besides its vendor's glue.
 const BELOW_PROVIDERS: [&str; 2] = ["aqueduct-core", "aqueduct-queue"];
 
 /// The glue of a vendor that several providers share.
 const GLUE: [&str; 1] = ["aqueduct-aws"];
+
+/// The test binary of a crate: each more is linked, and runs after the others.
+const TESTS: &str = "it";
+
+/// Test binaries that need a process of their own.
+const OWN_PROCESS: [(&str, &str); 1] = [
+    // A signal goes to the whole process.
+    ("aqueduct", "signals"),
+];
 
 /// Fails if a rule is broken, and lists all places.
 pub(crate) fn run() -> Result<(), String> {
@@ -22,6 +32,7 @@ pub(crate) fn run() -> Result<(), String> {
         let source = member.folder.join("src");
         if member.name.starts_with("aqueduct") {
             broken.extend(contents(&member.name, &source));
+            broken.extend(binaries(member));
         }
         if is_provider(member) {
             broken.extend(files(&member.name, &source));
@@ -31,6 +42,7 @@ pub(crate) fn run() -> Result<(), String> {
             broken.extend(arrows(member));
         }
     }
+    broken.extend(shared_names(&members));
     match broken.is_empty() {
         true => Ok(()),
         false => Err(format!("structure:\n  {}", broken.join("\n  "))),
@@ -72,6 +84,61 @@ fn contents(name: &str, source: &Path) -> Vec<String> {
     broken
 }
 
+/// Checks that no two public types of the crates have one name: a reader of code that imports both
+/// could not tell them apart.
+fn shared_names(members: &[Member]) -> Vec<String> {
+    let mut places: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for member in members.iter().filter(|it| it.name.starts_with("aqueduct")) {
+        let source = member.folder.join("src");
+        for path in sources(&source) {
+            if path.extension().is_none_or(|it| it != "rs") {
+                continue;
+            }
+            let text = fs::read_to_string(&path).unwrap_or_default();
+            let below = path.strip_prefix(&source).unwrap_or(&path);
+            for name in public_types(&text) {
+                let place = format!("{}/src/{}", member.name, below.display());
+                places.entry(name.to_owned()).or_default().push(place);
+            }
+        }
+    }
+    let shared = places.into_iter().filter(|(_, places)| places.len() > 1);
+    shared
+        .map(|(name, places)| format!("two public types are named `{name}`: {}", places.join(", ")))
+        .collect()
+}
+
+/// Returns the names of the public types that a file defines at its top level.
+fn public_types(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().filter_map(|line| {
+        let rest = ["struct ", "enum ", "trait ", "type ", "union "]
+            .iter()
+            .find_map(|kind| line.strip_prefix("pub ")?.strip_prefix(kind))?;
+        let end = rest.find(|it: char| !it.is_alphanumeric() && it != '_');
+        Some(&rest[..end.unwrap_or(rest.len())])
+    })
+}
+
+/// Checks that a crate has one test binary, `tests/it`, besides those that need their own process.
+fn binaries(member: &Member) -> Vec<String> {
+    let excepted = |test: &str| {
+        let mut known = OWN_PROCESS.iter();
+        known.any(|(name, binary)| *name == member.name && *binary == test)
+    };
+    let further = member
+        .tests
+        .iter()
+        .filter(|it| *it != TESTS && !excepted(it));
+    further
+        .map(|test| {
+            format!(
+                "{}: test binary `{test}`: move it to tests/{TESTS} (tests that need their own process are listed in xtask/src/structure.rs)",
+                member.name
+            )
+        })
+        .collect()
+}
+
 /// Checks that each job of a provider is in the file of its name, and the files that all have.
 fn files(name: &str, source: &Path) -> Vec<String> {
     let mut broken = Vec::new();
@@ -82,7 +149,7 @@ fn files(name: &str, source: &Path) -> Vec<String> {
     }
     for (contract, file) in [
         ("Backend", "backend"),
-        ("Producer", "producer"),
+        ("BatchProducer", "producer"),
         ("PartitionedLog", "source"),
         ("Queue", "source"),
     ] {
@@ -146,7 +213,7 @@ mod tests {
             write(folder.path(), file, "");
         }
         write(folder.path(), "backend.rs", "impl Backend for Here {}");
-        write(folder.path(), "send.rs", "impl Producer for Sender {}");
+        write(folder.path(), "send.rs", "impl BatchProducer for Sender {}");
         write(
             folder.path(),
             "source/log.rs",
@@ -170,6 +237,55 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         write(folder.path(), "lib.rs", &"mod a;\n".repeat(61));
         assert!(!contents("aqueduct-x", folder.path()).is_empty());
+    }
+
+    fn member(name: &str, folder: &Path, tests: &[&str]) -> Member {
+        Member {
+            name: name.into(),
+            folder: folder.into(),
+            publish: true,
+            features: Vec::new(),
+            dependencies: Vec::new(),
+            tests: tests.iter().map(|it| it.to_string()).collect(),
+        }
+    }
+
+    #[test]
+    fn a_name_of_two_public_types_is_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let (one, other) = (folder.path().join("one"), folder.path().join("other"));
+        write(
+            &one,
+            "src/lib.rs",
+            "pub struct Producer<T>(T);\npub enum Kind {}\n",
+        );
+        write(
+            &other,
+            "src/send/mod.rs",
+            "pub trait Producer: Send {}\nstruct Kind;\n",
+        );
+        let members = [
+            member("aqueduct-one", &one, &[]),
+            member("aqueduct-other", &other, &[]),
+        ];
+        let broken = shared_names(&members);
+        assert_eq!(broken.len(), 1, "{broken:?}");
+        for part in [
+            "`Producer`",
+            "aqueduct-one/src/lib.rs",
+            "aqueduct-other/src/send/mod.rs",
+        ] {
+            assert!(broken[0].contains(part), "{broken:?}");
+        }
+    }
+
+    #[test]
+    fn a_second_test_binary_is_found() {
+        let member = |tests: &[&str]| member("aqueduct", Path::new(""), tests);
+        assert!(binaries(&member(&["it", "signals"])).is_empty());
+        let broken = binaries(&member(&["it", "cases"]));
+        assert_eq!(broken.len(), 1, "{broken:?}");
+        assert!(broken[0].contains("`cases`"), "{broken:?}");
     }
 
     #[test]

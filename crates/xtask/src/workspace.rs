@@ -14,6 +14,8 @@ pub(crate) struct Member {
     pub(crate) publish: bool,
     pub(crate) features: Vec<String>,
     pub(crate) dependencies: Vec<Dependency>,
+    /// The names of its test binaries, without the one of its library.
+    pub(crate) tests: Vec<String>,
 }
 
 /// A dependency that a member names in its manifest.
@@ -60,7 +62,16 @@ fn member(package: &Value, all: &[&Value]) -> Member {
                 }
             })
             .collect(),
+        tests: tests(package),
     }
+}
+
+fn tests(package: &Value) -> Vec<String> {
+    let targets = package["targets"].as_array().into_iter().flatten();
+    targets
+        .filter(|target| target["kind"][0] == "test")
+        .filter_map(|target| target["name"].as_str().map(str::to_owned))
+        .collect()
 }
 
 /// Returns the name of a package's library, which may differ from the package's: `md5` of `md-5`.

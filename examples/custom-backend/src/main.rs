@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use aqueduct::core::cloudevents::json;
-use aqueduct::core::{Claims, Lane, Limits, Options, Producer, Resource, SendReport, Url};
+use aqueduct::core::{BatchProducer, Claims, Lane, Limits, Options, Resource, SendReport, Url};
 use aqueduct::{
     Backend, Client, Error, Event, Receipt, Result, Runtime, StreamName, async_trait,
     config::Capabilities,
@@ -52,13 +52,13 @@ impl Resource for File {
         Claims::none()
     }
 
-    async fn producer(&self, _runtime: &Runtime) -> Result<Arc<dyn Producer>> {
+    async fn producer(&self, _runtime: &Runtime) -> Result<Arc<dyn BatchProducer>> {
         Ok(Arc::new(self.clone()))
     }
 }
 
 #[async_trait]
-impl Producer for File {
+impl BatchProducer for File {
     /// One attempt, one outcome per index. Retries are the application's producer's business.
     async fn send_batch(&self, events: &[Event]) -> SendReport {
         match self.append(events) {

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use aqueduct_conformance::{Fault, Faults, Fixture, Lack, Subject, Timing, Together};
+use aqueduct_conformance::{Combined, Fault, Faults, Fixture, Lack, Subject, Timing};
 use aqueduct_core::{Error, Resource, Result, Runtime, StreamSpec};
 use aqueduct_dynamodb::DynamoDbBackend;
 use aqueduct_emulators::{HttpFault, HttpFaults};
@@ -54,7 +54,7 @@ impl Fixture for Dynamodb {
         self.cloud.delete_at_end(Service::Dynamodb, &tables);
         let records = format!("{tables}-aqueduct");
         let (keeper, http) = self.keeper(&records)?;
-        let peer = Together {
+        let peer = Combined {
             stream: self.cloud.in_memory(&name)?,
             keeper: self.keeper(&records)?.0,
         };
@@ -79,12 +79,12 @@ struct Injected(Option<HttpFaults>);
 #[async_trait]
 impl Faults for Injected {
     fn offers(&self, fault: Fault) -> bool {
-        fault == Fault::LoseLeaseAnswer && self.0.is_some()
+        fault == Fault::LoseLeaseResponse && self.0.is_some()
     }
 
     async fn inject(&self, fault: Fault) -> Result<()> {
         match (&self.0, fault) {
-            (Some(http), Fault::LoseLeaseAnswer) => {
+            (Some(http), Fault::LoseLeaseResponse) => {
                 http.inject("UpdateItem", HttpFault::LoseAnswer);
                 Ok(())
             }

@@ -54,7 +54,7 @@ impl Fixture for Kinesis {
         Ok(Subject::new(stream)
             .with_leases(stores.clone())
             .with_idempotency(stores.clone())
-            .with_letters(stores)
+            .with_dead_letters(stores)
             .with_peer(peer)
             .with_faults(Arc::new(faults))
             .with_guard(deleted))
@@ -92,15 +92,15 @@ impl Fixture for Kinesis {
 
 struct Injected {
     http: Option<HttpFaults>,
-    memory: aqueduct_memory::Faults,
+    memory: aqueduct_memory::MemoryFaults,
 }
 
 #[async_trait]
 impl Faults for Injected {
     fn offers(&self, fault: Fault) -> bool {
         match fault {
-            Fault::LoseLeaseAnswer => true,
-            Fault::Throttle | Fault::Refuse | Fault::LoseSendAnswer | Fault::Cut => {
+            Fault::LoseLeaseResponse => true,
+            Fault::Throttle | Fault::Refuse | Fault::LoseSendResponse | Fault::Cut => {
                 self.http.is_some()
             }
             _ => false,
@@ -108,8 +108,8 @@ impl Faults for Injected {
     }
 
     async fn inject(&self, fault: Fault) -> Result<()> {
-        if fault == Fault::LoseLeaseAnswer {
-            let lost = aqueduct_memory::Fault::lost_answer(Applied::Yes);
+        if fault == Fault::LoseLeaseResponse {
+            let lost = aqueduct_memory::MemoryFault::lost_response(Applied::Yes);
             self.memory.next(Operation::LeaseWrite, 1, lost);
             return Ok(());
         }
@@ -122,7 +122,7 @@ impl Faults for Injected {
                 HttpFault::Error(400, "ProvisionedThroughputExceededException", "too fast"),
             ),
             Fault::Refuse => http.inject("PutRecords", HttpFault::Refuse),
-            Fault::LoseSendAnswer => http.inject("PutRecords", HttpFault::LoseAnswer),
+            Fault::LoseSendResponse => http.inject("PutRecords", HttpFault::LoseAnswer),
             Fault::Cut => {
                 for operation in ["PutRecords", "GetRecords", "GetShardIterator"] {
                     http.inject_once(operation, HttpFault::Refuse);

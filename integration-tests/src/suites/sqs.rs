@@ -63,7 +63,7 @@ impl Fixture for Queues {
         queue.producer(runtime).await?;
         let subject = Subject::new(queue)
             .with_peer(self.at(&name, "missing")?.0)
-            .with_letters(self.at(&dead_letters, "missing")?.0)
+            .with_dead_letters(self.at(&dead_letters, "missing")?.0)
             .with_idempotency(self.cloud.in_memory(&name)?)
             .with_guard(deleted);
         Ok(match http {
@@ -104,7 +104,7 @@ impl Faults for Injected {
     fn offers(&self, fault: Fault) -> bool {
         matches!(
             fault,
-            Fault::Throttle | Fault::Refuse | Fault::LoseSendAnswer | Fault::Cut
+            Fault::Throttle | Fault::Refuse | Fault::LoseSendResponse | Fault::Cut
         )
     }
 
@@ -113,7 +113,7 @@ impl Faults for Injected {
         match fault {
             Fault::Throttle => send(HttpFault::Error(400, "RequestThrottled", "too fast")),
             Fault::Refuse => send(HttpFault::Refuse),
-            Fault::LoseSendAnswer => send(HttpFault::LoseAnswer),
+            Fault::LoseSendResponse => send(HttpFault::LoseAnswer),
             Fault::Cut => {
                 for operation in ["ReceiveMessage", "DeleteMessageBatch"] {
                     self.0.inject_once(operation, HttpFault::Refuse);

@@ -40,7 +40,7 @@ where
     );
 }
 
-/// What a process needs to start at all.
+/// The variables that a process needs to start at all.
 fn kept() -> impl Iterator<Item = (String, String)> {
     std::env::vars().filter(|(name, _)| {
         matches!(

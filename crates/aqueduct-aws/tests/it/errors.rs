@@ -14,20 +14,20 @@ const KEYS: [(&str, &str); 3] = [
     ("AWS_REGION", "eu-west-1"),
 ];
 
-/// What a service's answer becomes.
-async fn answered(status: u16, body: &'static str) -> Error {
+/// Returns the error of a response of the service.
+async fn error_of(status: u16, body: &'static str) -> Error {
     let http = Scripted::new(move |_| Some((status, body.into())));
     ask(&http.aws(), &[]).await.unwrap_err()
 }
 
-/// What becomes of a request to that endpoint, over real connections.
+/// Returns the error of a request to that endpoint, over real connections.
 async fn at(endpoint: &str) -> Error {
     let given = [("endpoint", endpoint), ("request_timeout", "2s")];
     ask(&Aws::new(), &given).await.unwrap_err()
 }
 
-/// A server that reads a request, answers `answer`, and hangs up.
-fn server(answer: &'static str) -> String {
+/// Starts a server that reads a request, responds with `response`, and hangs up.
+fn server(response: &'static str) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     std::thread::spawn(move || {
@@ -35,7 +35,7 @@ fn server(answer: &'static str) -> String {
             let mut connection = connection.unwrap();
             let mut request = [0; 16 * 1024];
             let _ = connection.read(&mut request);
-            let _ = connection.write_all(answer.as_bytes());
+            let _ = connection.write_all(response.as_bytes());
         }
     });
     endpoint
@@ -49,14 +49,14 @@ fn a_page_instead_of_an_answer_points_at_the_endpoint() {
         || async {
             let page = "<!DOCTYPE html><html><body>Sign in</body></html>";
             for status in [200, 302, 404, 502] {
-                let error = answered(status, page).await;
+                let error = error_of(status, page).await;
                 assert_eq!(error.kind(), ErrorKind::Unavailable, "{status}: {error}");
                 assert!(error.message().contains("`endpoint`"), "{status}: {error}");
                 assert!(!error.message().contains("html"), "{status}: {error}");
             }
             // A page may come after a proxy has let the request pass.
-            assert_eq!(answered(200, page).await.effect(), Effect::Unknown);
-            assert_eq!(answered(502, page).await.effect(), Effect::Unknown);
+            assert_eq!(error_of(200, page).await.effect(), Effect::Unknown);
+            assert_eq!(error_of(502, page).await.effect(), Effect::Unknown);
         },
     );
 }
@@ -103,14 +103,14 @@ fn a_connection_that_is_cut_may_have_had_an_effect() {
         "errors::a_connection_that_is_cut_may_have_had_an_effect",
         &KEYS,
         || async {
-            for answer in [
+            for response in [
                 "",
                 "HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n{",
                 "SSH-2.0-x\r\n\r\n",
             ] {
-                let error = at(&server(answer)).await;
-                assert_eq!(error.kind(), ErrorKind::Unavailable, "{answer}: {error}");
-                assert_eq!(error.effect(), Effect::Unknown, "{answer}: {error}");
+                let error = at(&server(response)).await;
+                assert_eq!(error.kind(), ErrorKind::Unavailable, "{response}: {error}");
+                assert_eq!(error.effect(), Effect::Unknown, "{response}: {error}");
             }
         },
     );
@@ -144,8 +144,8 @@ fn an_answer_that_does_not_come_times_out() {
 /// The endpoint of the environment is plain text, and the client is one for both.
 #[test]
 fn a_plain_endpoint_may_come_from_the_environment() {
-    let answer = "HTTP/1.1 200 OK\r\ncontent-length: 41\r\n\r\n{\"StreamNames\":[],\"HasMoreStreams\":false}";
-    let endpoint = server(answer);
+    let response = "HTTP/1.1 200 OK\r\ncontent-length: 41\r\n\r\n{\"StreamNames\":[],\"HasMoreStreams\":false}";
+    let endpoint = server(response);
     let mut variables = KEYS.to_vec();
     variables.push(("AWS_ENDPOINT_URL_KINESIS", &endpoint));
     alone(
@@ -163,7 +163,7 @@ fn a_clock_that_is_off_is_said_so() {
             r#"{"__type":"RequestTimeTooSkewed","message":"too far apart"}"#,
             r#"{"__type":"RequestExpired","message":"expired"}"#,
         ] {
-            let error = answered(400, body).await;
+            let error = error_of(400, body).await;
             assert_eq!(error.kind(), ErrorKind::Denied, "{error}");
             assert_eq!(error.effect(), Effect::None);
             assert!(error.message().contains("clock"), "{error}");
@@ -224,7 +224,7 @@ fn codes_become_kinds() {
                 Effect::None,
             ),
         ] {
-            let error = answered(status, body).await;
+            let error = error_of(status, body).await;
             assert_eq!(error.kind(), kind, "{body}: {error}");
             assert_eq!(error.effect(), effect, "{body}: {error}");
             assert!(error.message().starts_with("ListStreams: "), "{error}");

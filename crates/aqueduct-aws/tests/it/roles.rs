@@ -1,7 +1,7 @@
 use aqueduct_core::{Effect, ErrorKind};
 
 use crate::alone::alone;
-use crate::scripted::{Answer, Request, Scripted, ask};
+use crate::scripted::{Request, Response, Scripted, ask};
 
 const ROLE: &str = "arn:aws:iam::123456789012:role/streams";
 const KEYS: [(&str, &str); 2] = [
@@ -9,8 +9,8 @@ const KEYS: [(&str, &str); 2] = [
     ("AWS_SECRET_ACCESS_KEY", "secret-of-env"),
 ];
 
-/// STS hands out the role, and Kinesis answers.
-fn serve(request: &Request) -> Answer {
+/// STS hands out the role, and Kinesis responds.
+fn serve(request: &Request) -> Response {
     match request.host().starts_with("sts.") {
         true => Some((
             200,

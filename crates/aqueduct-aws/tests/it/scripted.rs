@@ -12,7 +12,7 @@ use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
 
-/// What one request was.
+/// One request.
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
     pub(crate) uri: String,
@@ -34,11 +34,11 @@ impl Request {
 }
 
 /// A status and a body, or nothing where there is no connection.
-pub(crate) type Answer = Option<(u16, String)>;
+pub(crate) type Response = Option<(u16, String)>;
 
-type Script = dyn Fn(&Request) -> Answer + Send + Sync;
+type Script = dyn Fn(&Request) -> Response + Send + Sync;
 
-/// Answers requests from a script and keeps them.
+/// Responds to requests from a script and keeps them.
 #[derive(Clone)]
 pub(crate) struct Scripted {
     script: Arc<Script>,
@@ -46,14 +46,14 @@ pub(crate) struct Scripted {
 }
 
 impl Scripted {
-    pub(crate) fn new(script: impl Fn(&Request) -> Answer + Send + Sync + 'static) -> Self {
+    pub(crate) fn new(script: impl Fn(&Request) -> Response + Send + Sync + 'static) -> Self {
         Self {
             script: Arc::new(script),
             seen: Arc::default(),
         }
     }
 
-    /// Every request is well answered.
+    /// Responds to every request with success.
     pub(crate) fn ok() -> Self {
         Self::new(|_| Some((200, r#"{"StreamNames":[],"HasMoreStreams":false}"#.into())))
     }
@@ -97,9 +97,9 @@ impl HttpConnector for Scripted {
             token: header("x-amz-security-token"),
             body: String::from_utf8_lossy(body).into_owned(),
         };
-        let answer = (self.script)(&seen);
+        let response = (self.script)(&seen);
         self.seen.lock().unwrap().push(seen);
-        HttpConnectorFuture::ready(match answer {
+        HttpConnectorFuture::ready(match response {
             Some((status, body)) => Ok(HttpResponse::new(
                 status.try_into().unwrap(),
                 SdkBody::from(body),
@@ -126,7 +126,7 @@ pub(crate) fn options(given: &[(&'static str, &str)]) -> AwsOptions {
 pub(crate) async fn ask(aws: &Aws, given: &[(&'static str, &str)]) -> Result<()> {
     let config = aws.config(&options(given)).await?;
     let asked = aws_sdk_kinesis::Client::new(&config).list_streams().send();
-    let answered = asked.await;
-    answered.map_err(|failed| error("ListStreams", failed))?;
+    let responded = asked.await;
+    responded.map_err(|failed| error("ListStreams", failed))?;
     Ok(())
 }

@@ -1,7 +1,10 @@
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 
-use aqueduct_core::{Backend as _, Consumer, GroupName, LeaseStore, Options, Result, Source, Url};
+use aqueduct_core::sync::lock;
+use aqueduct_core::{
+    Backend as _, BatchConsumer, GroupName, LeaseStore, Options, Result, Source, Url,
+};
 use aqueduct_group::{Group, GroupOptions};
 use aqueduct_memory::MemoryBackend;
 use aws_sdk_kinesis::Client;
@@ -72,12 +75,7 @@ impl Filled {
     pub(super) async fn with(events: u64, wire: Wire) -> Result<Arc<Self>> {
         let all = FILLED.get_or_init(Mutex::default);
         let known = |it: &&Arc<Self>| it.events == events && it.wire == wire;
-        if let Some(filled) = all
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .iter()
-            .find(known)
-        {
+        if let Some(filled) = lock(all).iter().find(known) {
             return Ok(filled.clone());
         }
         let server = Server::start(Kind::Kinesis)?;
@@ -89,9 +87,7 @@ impl Filled {
             events,
             wire,
         });
-        all.lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(filled.clone());
+        lock(all).push(filled.clone());
         Ok(filled)
     }
 
@@ -194,7 +190,7 @@ pub(super) async fn open(
     leases: Arc<dyn LeaseStore>,
     wire: Wire,
     runtime: &aqueduct_core::Runtime,
-) -> Result<Arc<dyn Consumer>> {
+) -> Result<Arc<dyn BatchConsumer>> {
     let resource = side.resource(&[wire.encoding(), POLL])?;
     let Source::Log(log) = resource.source(runtime).await? else {
         return Err(resource.does_not_offer("log"));

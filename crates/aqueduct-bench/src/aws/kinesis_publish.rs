@@ -321,7 +321,7 @@ fn with_producer(events: u64, batch: usize, set: &[(&str, &str)]) -> Result<Figu
 }
 
 async fn send_batches(
-    producer: &Arc<dyn aqueduct_core::Producer>,
+    producer: &Arc<dyn aqueduct_core::BatchProducer>,
     numbers: Arc<Numbers>,
 ) -> Result<()> {
     let tasks: Vec<_> = (0..IN_FLIGHT)

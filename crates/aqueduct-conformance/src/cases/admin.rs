@@ -2,9 +2,9 @@ use std::time::Duration;
 
 use aqueduct_core::{Capability, ErrorKind, GroupName, Source, StreamId, StreamSpec};
 
-use crate::bench::Bench;
 use crate::case::{Case, Need, case};
 use crate::context::Context;
+use crate::harness::Harness;
 use crate::stop::{Outcome, check, check_eq};
 use crate::workload::{counted, interleaved};
 
@@ -18,17 +18,21 @@ pub(super) const CASES: &[Case] = &[
 ];
 
 async fn stream_is_created_once(context: &Context<'_>) -> Outcome {
-    let bench = context.bench(2).await?;
-    let admin = bench.admin().await?;
+    let harness = context.harness(2).await?;
+    let admin = harness.admin().await?;
     let made = admin.create(&StreamSpec::with_partitions(2)).await?;
     check!(!made, "creating an existing stream reports it as created");
     Ok(())
 }
 
 async fn stream_is_described(context: &Context<'_>) -> Outcome {
-    let bench = context.bench(2).await?;
-    let described = bench.admin().await?.describe().await?;
-    check_eq!(described.stream, *bench.subject.stream.stream(), "its name");
+    let harness = context.harness(2).await?;
+    let described = harness.admin().await?.describe().await?;
+    check_eq!(
+        described.stream,
+        *harness.subject.stream.stream(),
+        "its name"
+    );
     check!(
         !described.partitions.is_empty(),
         "the description has no partitions"
@@ -37,9 +41,9 @@ async fn stream_is_described(context: &Context<'_>) -> Outcome {
 }
 
 async fn lag_of_a_new_group_is_everything(context: &Context<'_>) -> Outcome {
-    let bench = context.bench(2).await?;
-    let admin = bench.admin().await?;
-    bench.send(&interleaved(&["a", "b", "c", "d"], 5)).await?;
+    let harness = context.harness(2).await?;
+    let admin = harness.admin().await?;
+    harness.send(&interleaved(&["a", "b", "c", "d"], 5)).await?;
     let group = GroupName::new("never-ran");
     context
         .until("the lag to be 20 events", async || {
@@ -51,8 +55,8 @@ async fn lag_of_a_new_group_is_everything(context: &Context<'_>) -> Outcome {
 
 async fn resharding_changes_the_partitions(context: &Context<'_>) -> Outcome {
     use aqueduct_core::PartitionState::Open;
-    let bench = context.bench(1).await?;
-    let admin = bench.admin().await?;
+    let harness = context.harness(1).await?;
+    let admin = harness.admin().await?;
     for wanted in [3, 2, 4] {
         context
             .within("resharding", admin.reshard(wanted))
@@ -72,8 +76,8 @@ async fn resharding_changes_the_partitions(context: &Context<'_>) -> Outcome {
 }
 
 async fn deleted_stream_is_missing(context: &Context<'_>) -> Outcome {
-    let bench = context.bench(1).await?;
-    let admin = bench.admin().await?;
+    let harness = context.harness(1).await?;
+    let admin = harness.admin().await?;
     context.within("deleting", admin.delete()).await??;
     context
         .until("the stream to be gone", async || {
@@ -84,35 +88,35 @@ async fn deleted_stream_is_missing(context: &Context<'_>) -> Outcome {
 }
 
 async fn recreated_stream_is_another(context: &Context<'_>) -> Outcome {
-    let bench = context.bench(1).await?;
-    bench.send(&[counted(0)]).await?;
-    let before = identity(&bench).await?;
-    check_eq!(identity(&bench).await?, before, "the identity read again");
+    let harness = context.harness(1).await?;
+    harness.send(&[counted(0)]).await?;
+    let before = identity(&harness).await?;
+    check_eq!(identity(&harness).await?, before, "the identity read again");
     // An identity may be made of a time of creation in whole seconds.
     context.runtime.sleep(Duration::from_millis(1_100)).await;
-    recreate(&bench).await?;
-    let after = identity(&bench).await?;
+    recreate(&harness).await?;
+    let after = identity(&harness).await?;
     check!(
         before.is_none() || after.is_some() && after != before,
         "the recreated stream has identity {after:?}, the old one had {before:?}"
     );
-    let mut tap = bench.tap().await?;
+    let mut observer = harness.observe().await?;
     let events = [counted(1)];
-    bench.send(&events).await?;
-    tap.collect(1).await?.check_complete(&events)
+    harness.send(&events).await?;
+    observer.collect(1).await?.check_complete(&events)
 }
 
 /// Returns the identity of the stream, if it is a log that has one.
-async fn identity(bench: &Bench<'_>) -> Outcome<Option<StreamId>> {
-    match bench.source().await? {
+async fn identity(harness: &Harness<'_>) -> Outcome<Option<StreamId>> {
+    match harness.source().await? {
         Source::Log(log) => Ok(log.stream_id().await?),
         _ => Ok(None),
     }
 }
 
 /// Deletes the stream and creates it again under its name.
-async fn recreate(bench: &Bench<'_>) -> Outcome {
-    let (context, admin) = (bench.context, bench.admin().await?);
+async fn recreate(harness: &Harness<'_>) -> Outcome {
+    let (context, admin) = (harness.context, harness.admin().await?);
     context.within("deleting", admin.delete()).await??;
     context
         .until("the stream to be created again", async || {

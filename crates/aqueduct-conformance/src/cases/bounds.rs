@@ -14,8 +14,8 @@ pub(super) const CASES: &[Case] = &[
 ];
 
 async fn blocked_key_is_named_and_bounded(context: &Context<'_>) -> Outcome {
-    let bench = context.bench(1).await?;
-    let member = bench
+    let harness = context.harness(1).await?;
+    let member = harness
         .join("group")
         .with(|options| {
             options.max_unsettled = 60;
@@ -28,7 +28,7 @@ async fn blocked_key_is_named_and_bounded(context: &Context<'_>) -> Outcome {
     events.extend((0..40).map(|n| keyed("other", n)));
     events.extend((1..200).map(|n| keyed("stuck", n)));
     events.extend((40..60).map(|n| keyed("other", n)));
-    bench.send(&events).await?;
+    harness.send(&events).await?;
     let mut stuck = None;
     let mut others = 0;
     while others < 40 {
@@ -98,8 +98,8 @@ async fn blocked_key_is_named_and_bounded(context: &Context<'_>) -> Outcome {
 }
 
 async fn span_of_settled_events_is_bounded(context: &Context<'_>) -> Outcome {
-    let bench = context.bench(1).await?;
-    let member = bench
+    let harness = context.harness(1).await?;
+    let member = harness
         .join("group")
         .with(|options| {
             options.max_unsettled = 100;
@@ -109,7 +109,7 @@ async fn span_of_settled_events_is_bounded(context: &Context<'_>) -> Outcome {
         .open()
         .await?;
     let events: Vec<Event> = (0..400).map(counted).collect();
-    bench.send(&events).await?;
+    harness.send(&events).await?;
     let first = member.next(context).await?;
     let settled = ack_until_quiet(context, &member).await?;
     check!(
@@ -127,8 +127,8 @@ async fn span_of_settled_events_is_bounded(context: &Context<'_>) -> Outcome {
 }
 
 async fn unsettled_events_are_bounded(context: &Context<'_>) -> Outcome {
-    let bench = context.bench(1).await?;
-    let member = bench
+    let harness = context.harness(1).await?;
+    let member = harness
         .join("group")
         .with(|options| {
             options.max_unsettled = 30;
@@ -137,7 +137,7 @@ async fn unsettled_events_are_bounded(context: &Context<'_>) -> Outcome {
         .open()
         .await?;
     let events: Vec<Event> = (0..200).map(counted).collect();
-    bench.send(&events).await?;
+    harness.send(&events).await?;
     let mut out = member.take(context, 20).await?;
     while let Some(received) = context.quiet(member.consumer().receive_batch(50)).await {
         out.extend(received?);
@@ -158,8 +158,8 @@ async fn unsettled_events_are_bounded(context: &Context<'_>) -> Outcome {
 }
 
 async fn backlog_is_read_in_order(context: &Context<'_>) -> Outcome {
-    let bench = context.bench(4).await?;
-    let member = bench
+    let harness = context.harness(4).await?;
+    let member = harness
         .join("group")
         .with(|options| options.max_unsettled = 4_000)
         .open()
@@ -168,7 +168,7 @@ async fn backlog_is_read_in_order(context: &Context<'_>) -> Outcome {
     let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
     let per_key = context.timing.backlog.div_ceil(keys.len()) as u64;
     let events = interleaved(&keys, per_key);
-    bench.send(&events).await.during("sending the backlog")?;
+    harness.send(&events).await.during("sending the backlog")?;
     let mut seen = Seen::default();
     while seen.distinct() < events.len() {
         let what = format!("{} events, {} came", events.len(), seen.distinct());

@@ -17,10 +17,10 @@ pub(super) const CASES: &[Case] = &[
 ];
 
 async fn drained_consumer_settles_and_closes(context: &Context<'_>) -> Outcome {
-    let bench = context.bench(1).await?;
+    let harness = context.harness(1).await?;
     let events = interleaved(&["a", "b", "c", "d", "e"], 4);
-    let member = bench.join("group").open().await?;
-    bench.send(&events).await?;
+    let member = harness.join("group").open().await?;
+    harness.send(&events).await?;
     let out = member.take(context, 3).await?;
     context
         .within("draining", member.consumer().drain())
@@ -51,7 +51,7 @@ async fn drained_consumer_settles_and_closes(context: &Context<'_>) -> Outcome {
     }
     member.close(context).await?;
     let began = context.runtime.now();
-    let successor = bench.join("group").elsewhere().open().await?;
+    let successor = harness.join("group").elsewhere().open().await?;
     let left = events.len() - seen.distinct();
     check!(left > 0, "a drained consumer kept handing out events");
     let settled = seen.distinct();
@@ -81,13 +81,13 @@ async fn drained_consumer_settles_and_closes(context: &Context<'_>) -> Outcome {
 }
 
 async fn closed_consumer_revokes_what_is_out(context: &Context<'_>) -> Outcome {
-    let bench = context.bench(1).await?;
-    let member = bench
+    let harness = context.harness(1).await?;
+    let member = harness
         .join("group")
         .with(|options| options.drain = context.timing.quiet)
         .open()
         .await?;
-    bench.send(&[keyed("k", 0)]).await?;
+    harness.send(&[keyed("k", 0)]).await?;
     let delivery = member.next(context).await?;
     let consumer = member.consumer().clone();
     member.close(context).await?;
@@ -101,7 +101,7 @@ async fn closed_consumer_revokes_what_is_out(context: &Context<'_>) -> Outcome {
         Ok(received) => check!(received.is_empty(), "a closed consumer hands out events"),
         Err(error) => check_eq!(error.kind(), ErrorKind::Closed, "receiving after close"),
     }
-    let successor = bench.join("group").elsewhere().open().await?;
+    let successor = harness.join("group").elsewhere().open().await?;
     let again = successor.next(context).await?;
     check_eq!(number(again.event())?, 0, "the event that was in flight");
     again.ack().await?;
@@ -109,8 +109,8 @@ async fn closed_consumer_revokes_what_is_out(context: &Context<'_>) -> Outcome {
 }
 
 async fn closing_twice_is_closing_once(context: &Context<'_>) -> Outcome {
-    let bench = context.bench(1).await?;
-    let member = bench.join("group").open().await?;
+    let harness = context.harness(1).await?;
+    let member = harness.join("group").open().await?;
     for time in ["the first time", "the second time"] {
         let closing = member.consumer().close();
         context.within(time, closing).await?.during(time)?;
@@ -119,12 +119,12 @@ async fn closing_twice_is_closing_once(context: &Context<'_>) -> Outcome {
 }
 
 async fn paused_consumer_hands_out_nothing(context: &Context<'_>) -> Outcome {
-    let bench = context.bench(1).await?;
-    let member = bench.join("group").open().await?;
-    bench.send(&[keyed("k", 0)]).await?;
+    let harness = context.harness(1).await?;
+    let member = harness.join("group").open().await?;
+    harness.send(&[keyed("k", 0)]).await?;
     member.next(context).await?.ack().await?;
     member.consumer().pause(true);
-    bench.send(&[keyed("k", 1)]).await?;
+    harness.send(&[keyed("k", 1)]).await?;
     member.silent(context).await.during("while it is paused")?;
     check!(
         member.consumer().status().paused,
@@ -142,10 +142,10 @@ async fn paused_consumer_hands_out_nothing(context: &Context<'_>) -> Outcome {
 }
 
 async fn status_tells_the_lag(context: &Context<'_>) -> Outcome {
-    let bench = context.bench(1).await?;
-    let member = bench.join("group").mortal().open().await?;
+    let harness = context.harness(1).await?;
+    let member = harness.join("group").mortal().open().await?;
     let events: Vec<Event> = (0..10).map(counted).collect();
-    bench.send(&events).await?;
+    harness.send(&events).await?;
     let taken = member.take(context, 10).await?;
     let lag = |expected: u64| {
         let consumer = member.consumer().clone();
@@ -173,14 +173,14 @@ async fn status_tells_the_lag(context: &Context<'_>) -> Outcome {
 }
 
 async fn cut_connection_loses_nothing(context: &Context<'_>) -> Outcome {
-    let bench = context.bench(2).await?;
-    let member = bench.join("group").open().await?;
+    let harness = context.harness(2).await?;
+    let member = harness.join("group").open().await?;
     let events = interleaved(&["a", "b", "c", "d"], 25);
     let mut seen = Seen::default();
     let sending = async {
         for call in events.chunks(10) {
-            bench.inject(Fault::Cut).await?;
-            bench.send(call).await?;
+            harness.inject(Fault::Cut).await?;
+            harness.send(call).await?;
         }
         Ok(())
     };

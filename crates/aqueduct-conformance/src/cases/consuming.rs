@@ -13,7 +13,7 @@ pub(super) const CASES: &[Case] = &[
     case!(Flow two_groups_see_all, [1], [Need::Producer, Need::Consumer, Need::Can(Capability::Groups)]),
     case!(Flow consumer_keeps_key_order, [2], [Need::Producer, Need::Consumer, Need::Can(Capability::KeyOrder)]),
     case!(Flow delivery_says_where_it_comes_from, [6], [Need::Producer, Need::Group]),
-    case!(Flow key_that_is_out_comes_to_nobody_else, [2], [Need::Producer, Need::Consumer, Need::Can(Capability::KeyOrder)]),
+    case!(Flow key_in_flight_is_not_delivered_elsewhere, [2], [Need::Producer, Need::Consumer, Need::Can(Capability::KeyOrder)]),
     case!(Flow out_of_order_acks_resume_at_the_first_unsettled, [1, 3], [Need::Producer, Need::Consumer]),
     case!(Flow flushed_acks_survive_a_crash, [1, 3], [Need::Producer, Need::Consumer, Need::Can(Capability::KeyOrder)]),
     case!(Flow acks_are_committed_in_time, [3], [Need::Producer, Need::Consumer]),
@@ -22,13 +22,13 @@ pub(super) const CASES: &[Case] = &[
 ];
 
 async fn two_groups_see_all(context: &Context<'_>) -> Outcome {
-    let bench = context.bench(3).await?;
+    let harness = context.harness(3).await?;
     let (one, other) = (
-        bench.join("one").open().await?,
-        bench.join("other").open().await?,
+        harness.join("one").open().await?,
+        harness.join("other").open().await?,
     );
     let events = interleaved(&["a", "b", "c", "d", "e"], 10);
-    bench.send(&events).await?;
+    harness.send(&events).await?;
     for member in [one, other] {
         let mut seen = Seen::default();
         member.work(context, &mut seen, events.len()).await?;
@@ -41,11 +41,11 @@ async fn two_groups_see_all(context: &Context<'_>) -> Outcome {
 }
 
 async fn consumer_keeps_key_order(context: &Context<'_>) -> Outcome {
-    let bench = context.bench(3).await?;
-    let member = bench.join("group").open().await?;
+    let harness = context.harness(3).await?;
+    let member = harness.join("group").open().await?;
     let events = interleaved(&["a", "b", "c", "d", "e", "f", "g", "h"], 60);
     let mut seen = Seen::default();
-    let sending = bench.send(&events);
+    let sending = harness.send(&events);
     let working = member.work(context, &mut seen, events.len());
     futures::try_join!(sending, working)?;
     seen.check_complete(&events)?;
@@ -54,16 +54,16 @@ async fn consumer_keeps_key_order(context: &Context<'_>) -> Outcome {
 }
 
 async fn delivery_says_where_it_comes_from(context: &Context<'_>) -> Outcome {
-    let bench = context.bench(2).await?;
-    let member = bench.join("group").open().await?;
+    let harness = context.harness(2).await?;
+    let member = harness.join("group").open().await?;
     // One event of each key: a second need not be delivered while the first is in flight.
     let events = interleaved(&["a", "b", "c", "d", "e", "f", "g", "h"], 1);
-    let receipts = bench.send(&events).await?;
+    let receipts = harness.send(&events).await?;
     for delivery in member.take(context, events.len()).await? {
         let key = delivery.event().key().unwrap_or_default().to_owned();
         check_eq!(
             delivery.stream(),
-            bench.subject.stream.stream(),
+            harness.subject.stream.stream(),
             "the stream of {key}"
         );
         check_eq!(
@@ -105,11 +105,11 @@ async fn delivery_says_where_it_comes_from(context: &Context<'_>) -> Outcome {
     member.close(context).await
 }
 
-async fn key_that_is_out_comes_to_nobody_else(context: &Context<'_>) -> Outcome {
-    let bench = context.bench(1).await?;
+async fn key_in_flight_is_not_delivered_elsewhere(context: &Context<'_>) -> Outcome {
+    let harness = context.harness(1).await?;
     let events: Vec<Event> = (0..12).map(|n| keyed("k", n)).collect();
-    let member = bench.join("group").open().await?;
-    bench.send(&events).await?;
+    let member = harness.join("group").open().await?;
+    harness.send(&events).await?;
     let mut next = 0;
     while next < 12 {
         let run = member.consumer().receive_batch(3);
@@ -135,10 +135,10 @@ async fn key_that_is_out_comes_to_nobody_else(context: &Context<'_>) -> Outcome 
 }
 
 async fn out_of_order_acks_resume_at_the_first_unsettled(context: &Context<'_>) -> Outcome {
-    let bench = context.bench(1).await?;
+    let harness = context.harness(1).await?;
     let events: Vec<Event> = (0..10).map(counted).collect();
-    let member = bench.join("group").mortal().open().await?;
-    bench.send(&events).await?;
+    let member = harness.join("group").mortal().open().await?;
+    harness.send(&events).await?;
     let mut taken = member.take(context, 10).await?;
     taken.sort_by_key(|delivery| number(delivery.event()).unwrap_or(u64::MAX));
     let unsettled = taken.remove(4);
@@ -153,7 +153,7 @@ async fn out_of_order_acks_resume_at_the_first_unsettled(context: &Context<'_>) 
         .await??;
     member.crash();
     drop(unsettled);
-    let successor = bench.join("group").mortal().elsewhere().open().await?;
+    let successor = harness.join("group").mortal().elsewhere().open().await?;
     let first = successor.next(context).await?;
     check_eq!(number(first.event())?, 4, "the first event after the crash");
     first.ack().await?;
@@ -166,9 +166,9 @@ async fn out_of_order_acks_resume_at_the_first_unsettled(context: &Context<'_>) 
 }
 
 async fn flushed_acks_survive_a_crash(context: &Context<'_>) -> Outcome {
-    let bench = context.bench(1).await?;
+    let harness = context.harness(1).await?;
     let events: Vec<Event> = (0..10).map(|n| keyed("k", n)).collect();
-    let member = bench
+    let member = harness
         .join("group")
         .mortal()
         .with(|options| {
@@ -177,7 +177,7 @@ async fn flushed_acks_survive_a_crash(context: &Context<'_>) -> Outcome {
         })
         .open()
         .await?;
-    bench.send(&events).await?;
+    harness.send(&events).await?;
     for _ in 0..5 {
         member.next(context).await?.ack().await?;
     }
@@ -185,7 +185,7 @@ async fn flushed_acks_survive_a_crash(context: &Context<'_>) -> Outcome {
         .within("a flush", member.consumer().flush())
         .await??;
     member.crash();
-    let successor = bench.join("group").mortal().elsewhere().open().await?;
+    let successor = harness.join("group").mortal().elsewhere().open().await?;
     let mut seen = Seen::default();
     successor.work(context, &mut seen, 5).await?;
     successor.silent(context).await?;
@@ -195,16 +195,16 @@ async fn flushed_acks_survive_a_crash(context: &Context<'_>) -> Outcome {
 }
 
 async fn acks_are_committed_in_time(context: &Context<'_>) -> Outcome {
-    let bench = context.bench(1).await?;
+    let harness = context.harness(1).await?;
     let events: Vec<Event> = (0..6).map(|n| keyed("k", n)).collect();
-    let member = bench.join("group").mortal().open().await?;
-    bench.send(&events).await?;
+    let member = harness.join("group").mortal().open().await?;
+    harness.send(&events).await?;
     let mut seen = Seen::default();
     member.work(context, &mut seen, 6).await?;
     context.runtime.sleep(context.timing.lease_ttl).await;
     member.crash();
-    let successor = bench.join("group").mortal().elsewhere().open().await?;
-    bench.send(&[keyed("k", 6)]).await?;
+    let successor = harness.join("group").mortal().elsewhere().open().await?;
+    harness.send(&[keyed("k", 6)]).await?;
     let next = successor.next(context).await?;
     check_eq!(
         number(next.event())?,
@@ -216,9 +216,9 @@ async fn acks_are_committed_in_time(context: &Context<'_>) -> Outcome {
 }
 
 async fn commits_do_not_follow_the_event_rate(context: &Context<'_>) -> Outcome {
-    let bench = context.bench(1).await?;
+    let harness = context.harness(1).await?;
     let min = context.timing.quiet;
-    let member = bench
+    let member = harness
         .join("group")
         .with(|options| {
             options.commit_interval = min * 4;
@@ -228,12 +228,12 @@ async fn commits_do_not_follow_the_event_rate(context: &Context<'_>) -> Outcome 
         .open()
         .await?;
     let events: Vec<Event> = (0..1_000).map(counted).collect();
-    bench.send(&events).await?;
+    harness.send(&events).await?;
     let began = context.runtime.now();
     let mut seen = Seen::default();
     member.work(context, &mut seen, events.len()).await?;
     let took = context.runtime.now().since(began);
-    let writes = member.line().writes();
+    let writes = member.lease_faults().writes();
     let fit = (took.as_secs_f64() / min.as_secs_f64()) as usize + 4;
     check!(
         writes <= fit,
@@ -243,8 +243,8 @@ async fn commits_do_not_follow_the_event_rate(context: &Context<'_>) -> Outcome 
 }
 
 async fn cancelled_receive_gains_no_attempt(context: &Context<'_>) -> Outcome {
-    let bench = context.bench(2).await?;
-    let member = bench.join("group").open().await?;
+    let harness = context.harness(2).await?;
+    let member = harness.join("group").open().await?;
     let events = interleaved(&["a", "b", "c", "d"], 20);
     let mut seen = member.seen();
     let mut note = |delivery: &aqueduct_core::Delivery| {
@@ -262,7 +262,7 @@ async fn cancelled_receive_gains_no_attempt(context: &Context<'_>) -> Outcome {
         Ok(())
     };
     for (round, call) in events.chunks(4).enumerate() {
-        bench.send(call).await?;
+        harness.send(call).await?;
         for polls in [1, 2, 1 + round % 7] {
             let limit = context.runtime.sleep(Duration::from_millis(4));
             let receiving = member.consumer().receive_batch(3);

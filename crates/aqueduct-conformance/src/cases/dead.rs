@@ -10,30 +10,30 @@ use aqueduct_layers::{DeadLetterOptions, DeadLetters, OnExhausted, ProducerDeadL
 use futures::future::Either;
 
 use super::dead_letters::listed;
-use crate::bench::Bench;
 use crate::case::{Case, Need, case};
 use crate::context::Context;
+use crate::harness::Harness;
 use crate::member::Member;
 use crate::stop::{During as _, Outcome, Stop, check, check_eq};
 use crate::workload::{Seen, check_same, interleaved, keyed, number};
 use crate::wrap::FailingDeadLetters;
 
 pub(super) const CASES: &[Case] = &[
-    case!(Flow exhausted_event_becomes_a_letter, [4], [Need::Producer, Need::Consumer, Need::Can(Capability::DeadLetters), Need::Can(Capability::KeyOrder)]),
+    case!(Flow exhausted_event_becomes_a_dead_letter, [4], [Need::Producer, Need::Consumer, Need::Can(Capability::DeadLetters), Need::Can(Capability::KeyOrder)]),
     case!(Flow rest_of_a_run_goes_on_behind_a_dead_letter, [4, 5], [Need::Producer, Need::Consumer, Need::Can(Capability::DeadLetters), Need::Can(Capability::KeyOrder)]),
-    case!(Flow exhausted_key_follows_into_the_letters, [4], [Need::Producer, Need::Consumer, Need::Can(Capability::DeadLetters), Need::Can(Capability::KeyOrder)]),
+    case!(Flow exhausted_key_follows_into_the_dead_letters, [4], [Need::Producer, Need::Consumer, Need::Can(Capability::DeadLetters), Need::Can(Capability::KeyOrder)]),
     case!(Flow exhausted_event_blocks_its_key, [4], [Need::Producer, Need::Consumer, Need::Can(Capability::DeadLetters), Need::Can(Capability::KeyOrder)]),
-    case!(Flow rejected_event_becomes_a_letter, [4], [Need::Producer, Need::Consumer, Need::Can(Capability::DeadLetters), Need::Can(Capability::KeyOrder)]),
-    case!(Flow failed_burial_is_tried_again, [4], [Need::Producer, Need::Consumer, Need::Can(Capability::DeadLetters), Need::Can(Capability::KeyOrder)]),
-    case!(Flow redriven_letter_is_for_its_group_alone, [12], [Need::Producer, Need::Group, Need::Can(Capability::DeadLetters)]),
+    case!(Flow rejected_event_becomes_a_dead_letter, [4], [Need::Producer, Need::Consumer, Need::Can(Capability::DeadLetters), Need::Can(Capability::KeyOrder)]),
+    case!(Flow failed_put_of_a_dead_letter_is_retried, [4], [Need::Producer, Need::Consumer, Need::Can(Capability::DeadLetters), Need::Can(Capability::KeyOrder)]),
+    case!(Flow redriven_dead_letter_is_for_its_group_alone, [12], [Need::Producer, Need::Group, Need::Can(Capability::DeadLetters)]),
     case!(Store dead_letter_travels_as_an_event, [4], [Need::Producer]),
 ];
 
-async fn exhausted_event_becomes_a_letter(context: &Context<'_>) -> Outcome {
-    let (bench, dead_letters) = super::dead_letters::dead_letters(context).await?;
-    let member = join(&bench, &dead_letters, 3, OnExhausted::DeadLetter).await?;
+async fn exhausted_event_becomes_a_dead_letter(context: &Context<'_>) -> Outcome {
+    let (harness, dead_letters) = super::dead_letters::dead_letters(context).await?;
+    let member = join(&harness, &dead_letters, 3, OnExhausted::DeadLetter).await?;
     let events: Vec<Event> = (0..3).map(|n| keyed("k", n)).collect();
-    bench.send(&events).await?;
+    harness.send(&events).await?;
     let mut place = None;
     for attempt in 1..=3 {
         let delivery = member.next(context).await?;
@@ -57,7 +57,7 @@ async fn exhausted_event_becomes_a_letter(context: &Context<'_>) -> Outcome {
     check_eq!(dead_letter.group.as_str(), "group", "its group");
     check_eq!(
         dead_letter.stream,
-        *bench.subject.stream.stream(),
+        *harness.subject.stream.stream(),
         "its stream"
     );
     check_eq!(
@@ -89,10 +89,10 @@ async fn exhausted_event_becomes_a_letter(context: &Context<'_>) -> Outcome {
 /// A receiver that cannot continue a run after a failure gives the rest back, without an attempt.
 async fn rest_of_a_run_goes_on_behind_a_dead_letter(context: &Context<'_>) -> Outcome {
     for attempts in [1, 2] {
-        let (bench, dead_letters) = super::dead_letters::dead_letters(context).await?;
-        let member = join(&bench, &dead_letters, attempts, OnExhausted::DeadLetter).await?;
+        let (harness, dead_letters) = super::dead_letters::dead_letters(context).await?;
+        let member = join(&harness, &dead_letters, attempts, OnExhausted::DeadLetter).await?;
         let events: Vec<Event> = (0..6).map(|n| keyed("k", n)).collect();
-        bench.send(&events).await?;
+        harness.send(&events).await?;
         let mut handled = Seen::default();
         let mut failed = 0;
         while handled.distinct() < events.len() - 1 {
@@ -121,10 +121,10 @@ async fn rest_of_a_run_goes_on_behind_a_dead_letter(context: &Context<'_>) -> Ou
     Ok(())
 }
 
-async fn exhausted_key_follows_into_the_letters(context: &Context<'_>) -> Outcome {
-    let (bench, dead_letters) = super::dead_letters::dead_letters(context).await?;
-    let member = join(&bench, &dead_letters, 1, OnExhausted::DivertKey).await?;
-    bench.send(&interleaved(&["bad", "good"], 3)).await?;
+async fn exhausted_key_follows_into_the_dead_letters(context: &Context<'_>) -> Outcome {
+    let (harness, dead_letters) = super::dead_letters::dead_letters(context).await?;
+    let member = join(&harness, &dead_letters, 1, OnExhausted::DivertKey).await?;
+    harness.send(&interleaved(&["bad", "good"], 3)).await?;
     // Keys have no order among each other: the good one may come first.
     let (mut good, mut failed) = (0, false);
     while good < 3 || !failed {
@@ -143,8 +143,8 @@ async fn exhausted_key_follows_into_the_letters(context: &Context<'_>) -> Outcom
     }
     buried_by(context, &member, &*dead_letters, 3).await?;
     member.close(context).await?;
-    let member = join(&bench, &dead_letters, 1, OnExhausted::DivertKey).await?;
-    bench.send(&[keyed("bad", 3)]).await?;
+    let member = join(&harness, &dead_letters, 1, OnExhausted::DivertKey).await?;
+    harness.send(&[keyed("bad", 3)]).await?;
     let found = buried_by(context, &member, &*dead_letters, 4).await?;
     let numbers: Vec<u64> = found
         .iter()
@@ -167,7 +167,7 @@ async fn exhausted_key_follows_into_the_letters(context: &Context<'_>) -> Outcom
             .all(|reason| *reason == DeadLetterReason::KeyHeld),
         "why the others are: {reasons:?}"
     );
-    let (group, stream) = ("group".into(), bench.subject.stream.stream().clone());
+    let (group, stream) = ("group".into(), harness.subject.stream.stream().clone());
     check_eq!(
         dead_letters.held_keys(&group, &stream).await?,
         ["bad"],
@@ -175,7 +175,7 @@ async fn exhausted_key_follows_into_the_letters(context: &Context<'_>) -> Outcom
     );
     dead_letters.release_key(&group, &stream, "bad").await?;
     context.runtime.sleep(REFRESH * 3).await;
-    bench.send(&[keyed("bad", 4)]).await?;
+    harness.send(&[keyed("bad", 4)]).await?;
     let delivery = member.next(context).await?;
     check_eq!(
         number(delivery.event())?,
@@ -187,9 +187,9 @@ async fn exhausted_key_follows_into_the_letters(context: &Context<'_>) -> Outcom
 }
 
 async fn exhausted_event_blocks_its_key(context: &Context<'_>) -> Outcome {
-    let (bench, dead_letters) = super::dead_letters::dead_letters(context).await?;
-    let member = join(&bench, &dead_letters, 2, OnExhausted::Block).await?;
-    bench.send(&interleaved(&["bad", "good"], 3)).await?;
+    let (harness, dead_letters) = super::dead_letters::dead_letters(context).await?;
+    let member = join(&harness, &dead_letters, 2, OnExhausted::Block).await?;
+    harness.send(&interleaved(&["bad", "good"], 3)).await?;
     let (mut good, mut failures) = (0, 0);
     while good < 3 || failures < 5 {
         let delivery = member.next(context).await?;
@@ -216,11 +216,11 @@ async fn exhausted_event_blocks_its_key(context: &Context<'_>) -> Outcome {
     member.close(context).await
 }
 
-async fn rejected_event_becomes_a_letter(context: &Context<'_>) -> Outcome {
-    let (bench, dead_letters) = super::dead_letters::dead_letters(context).await?;
-    let member = join(&bench, &dead_letters, 5, OnExhausted::DeadLetter).await?;
+async fn rejected_event_becomes_a_dead_letter(context: &Context<'_>) -> Outcome {
+    let (harness, dead_letters) = super::dead_letters::dead_letters(context).await?;
+    let member = join(&harness, &dead_letters, 5, OnExhausted::DeadLetter).await?;
     let events: Vec<Event> = (0..3).map(|n| keyed("k", n)).collect();
-    bench.send(&events).await?;
+    harness.send(&events).await?;
     member
         .next(context)
         .await?
@@ -251,8 +251,8 @@ async fn rejected_event_becomes_a_letter(context: &Context<'_>) -> Outcome {
     member.close(context).await
 }
 
-async fn failed_burial_is_tried_again(context: &Context<'_>) -> Outcome {
-    let (bench, dead_letters) = super::dead_letters::dead_letters(context).await?;
+async fn failed_put_of_a_dead_letter_is_retried(context: &Context<'_>) -> Outcome {
+    let (harness, dead_letters) = super::dead_letters::dead_letters(context).await?;
     let failing: Arc<dyn DeadLetterQueue> =
         Arc::new(FailingDeadLetters::putting(dead_letters.clone(), 3));
     let layer = DeadLetters::new(
@@ -260,8 +260,8 @@ async fn failed_burial_is_tried_again(context: &Context<'_>) -> Outcome {
         options(1, OnExhausted::DeadLetter),
         context.runtime,
     )?;
-    let member = bench.join("group").behind(Arc::new(layer)).open().await?;
-    bench.send(&interleaved(&["bad", "good"], 2)).await?;
+    let member = harness.join("group").behind(Arc::new(layer)).open().await?;
+    harness.send(&interleaved(&["bad", "good"], 2)).await?;
     let mut handled = Seen::default();
     while handled.distinct() < 4 {
         let delivery = member.next(context).await?;
@@ -287,16 +287,16 @@ async fn failed_burial_is_tried_again(context: &Context<'_>) -> Outcome {
     member.close(context).await
 }
 
-async fn redriven_letter_is_for_its_group_alone(context: &Context<'_>) -> Outcome {
-    let (bench, dead_letters) = super::dead_letters::dead_letters(context).await?;
+async fn redriven_dead_letter_is_for_its_group_alone(context: &Context<'_>) -> Outcome {
+    let (harness, dead_letters) = super::dead_letters::dead_letters(context).await?;
     let layer = |attempts| layer(context, &dead_letters, attempts, OnExhausted::DeadLetter);
-    let failing = bench.join("failing").behind(layer(1)?).open().await?;
-    let other = bench.join("other").behind(layer(1)?).open().await?;
-    bench.send(&[keyed("k", 0)]).await?;
+    let failing = harness.join("failing").behind(layer(1)?).open().await?;
+    let other = harness.join("other").behind(layer(1)?).open().await?;
+    harness.send(&[keyed("k", 0)]).await?;
     other.next(context).await?.ack().await?;
     fail(failing.next(context).await?, "boom").await?;
     let dead_letter = only_dead_letter(context, &*dead_letters).await?;
-    let producer = bench.producer().await?;
+    let producer = harness.producer().await?;
     for receipt in dead_letters
         .redrive(std::slice::from_ref(&dead_letter.id), &*producer)
         .await
@@ -314,7 +314,7 @@ async fn redriven_letter_is_for_its_group_alone(context: &Context<'_>) -> Outcom
     );
     again.ack().await?;
     other.silent(context).await.during("another group")?;
-    bench.send(&[keyed("k", 1)]).await?;
+    harness.send(&[keyed("k", 1)]).await?;
     let next = other.next(context).await?;
     check_eq!(
         number(next.event())?,
@@ -327,8 +327,8 @@ async fn redriven_letter_is_for_its_group_alone(context: &Context<'_>) -> Outcom
 }
 
 async fn dead_letter_travels_as_an_event(context: &Context<'_>) -> Outcome {
-    let bench = context.bench(1).await?;
-    let mut tap = bench.tap().await?;
+    let harness = context.harness(1).await?;
+    let mut observer = harness.observe().await?;
     let event = keyed("k", 0).with_attribute("traceparent", "00-1-2-01")?;
     let mut dead_letter = DeadLetter::new(
         event,
@@ -340,11 +340,11 @@ async fn dead_letter_travels_as_an_event(context: &Context<'_>) -> Outcome {
     );
     dead_letter.attempts = 2;
     dead_letter.partition = Some("shardId-000000000000".into());
-    let queue = ProducerDeadLetters::new(bench.producer().await?);
+    let queue = ProducerDeadLetters::new(harness.producer().await?);
     for outcome in queue.put(std::slice::from_ref(&dead_letter)).await {
         outcome.during("burying")?;
     }
-    let seen = tap.collect(1).await?;
+    let seen = observer.collect(1).await?;
     let read = DeadLetter::from_event(&seen.firsts()[0]).during("reading the dead letter")?;
     check_eq!(read, dead_letter, "the dead letter read again");
     Ok(())
@@ -374,13 +374,13 @@ pub(super) fn layer(
 }
 
 async fn join(
-    bench: &Bench<'_>,
+    harness: &Harness<'_>,
     dead_letters: &Arc<dyn DeadLetterStore>,
     attempts: u32,
     on_exhausted: OnExhausted,
 ) -> Outcome<Member> {
-    let layer = layer(bench.context, dead_letters, attempts, on_exhausted)?;
-    bench.join("group").behind(layer).open().await
+    let layer = layer(harness.context, dead_letters, attempts, on_exhausted)?;
+    harness.join("group").behind(layer).open().await
 }
 
 async fn fail(delivery: Delivery, why: &str) -> Outcome {

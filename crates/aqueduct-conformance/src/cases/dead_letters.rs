@@ -6,25 +6,25 @@ use aqueduct_core::{
     StoredDeadLetter, StreamName, Timestamp,
 };
 
-use crate::bench::Bench;
 use crate::case::{Case, Need, case};
 use crate::context::Context;
+use crate::harness::Harness;
 use crate::stop::{During as _, Outcome, Stop, check, check_eq};
 use crate::workload::{check_same, keyed, number};
 use crate::wrap::{FailingDeadLetters, Flaky};
 
 pub(super) const CASES: &[Case] = &[
     case!(Store dead_letter_keeps_its_provenance, [4], [Need::Can(Capability::DeadLetters)]),
-    case!(Store letters_are_listed_oldest_first, [4], [Need::Can(Capability::DeadLetters)]),
-    case!(Store letters_are_listed_by_page, [4], [Need::Can(Capability::DeadLetters)]),
-    case!(Store letters_are_filtered, [4], [Need::Can(Capability::DeadLetters)]),
-    case!(Store purged_letter_is_gone, [4], [Need::Can(Capability::DeadLetters)]),
-    case!(Store redriven_letter_moves, [4, 12], [Need::Can(Capability::DeadLetters), Need::Producer]),
+    case!(Store dead_letters_are_listed_oldest_first, [4], [Need::Can(Capability::DeadLetters)]),
+    case!(Store dead_letters_are_listed_by_page, [4], [Need::Can(Capability::DeadLetters)]),
+    case!(Store dead_letters_are_filtered, [4], [Need::Can(Capability::DeadLetters)]),
+    case!(Store purged_dead_letter_is_gone, [4], [Need::Can(Capability::DeadLetters)]),
+    case!(Store redriven_dead_letter_moves, [4, 12], [Need::Can(Capability::DeadLetters), Need::Producer]),
     case!(Store dead_letter_stays_when_its_redrive_fails, [4], [Need::Can(Capability::DeadLetters), Need::Producer]),
     case!(Store interrupted_redrive_is_repeated_under_the_same_id, [1, 4], [Need::Can(Capability::DeadLetters), Need::Producer]),
     case!(Store dead_letter_given_twice_is_redriven_once, [4], [Need::Can(Capability::DeadLetters), Need::Producer]),
     case!(Store cut_dead_letter_is_not_redriven, [4], [Need::Can(Capability::DeadLetters), Need::Producer]),
-    case!(Store unknown_letter_is_not_found, [4], [Need::Can(Capability::DeadLetters), Need::Producer]),
+    case!(Store unknown_dead_letter_is_not_found, [4], [Need::Can(Capability::DeadLetters), Need::Producer]),
     case!(Store no_key_is_held_at_first, [4], [Need::Can(Capability::DeadLetters)]),
     case!(Store held_key_stays_until_released, [4], [Need::Can(Capability::DeadLetters)]),
 ];
@@ -62,7 +62,7 @@ async fn dead_letter_keeps_its_provenance(context: &Context<'_>) -> Outcome {
     Ok(())
 }
 
-async fn letters_are_listed_oldest_first(context: &Context<'_>) -> Outcome {
+async fn dead_letters_are_listed_oldest_first(context: &Context<'_>) -> Outcome {
     let (_bench, dead_letters) = dead_letters(context).await?;
     for n in 0..6 {
         put(&*dead_letters, &[dead_letter(n, "g", "s", "k")]).await?;
@@ -80,7 +80,7 @@ async fn letters_are_listed_oldest_first(context: &Context<'_>) -> Outcome {
     Ok(())
 }
 
-async fn letters_are_listed_by_page(context: &Context<'_>) -> Outcome {
+async fn dead_letters_are_listed_by_page(context: &Context<'_>) -> Outcome {
     let (_bench, dead_letters) = dead_letters(context).await?;
     let all: Vec<DeadLetter> = (0..25).map(|n| dead_letter(n, "g", "s", "k")).collect();
     put(&*dead_letters, &all).await?;
@@ -105,7 +105,7 @@ async fn letters_are_listed_by_page(context: &Context<'_>) -> Outcome {
     Ok(())
 }
 
-async fn letters_are_filtered(context: &Context<'_>) -> Outcome {
+async fn dead_letters_are_filtered(context: &Context<'_>) -> Outcome {
     let (_bench, dead_letters) = dead_letters(context).await?;
     let all = [
         dead_letter(0, "billing", "orders", "a"),
@@ -137,7 +137,7 @@ async fn letters_are_filtered(context: &Context<'_>) -> Outcome {
     Ok(())
 }
 
-async fn purged_letter_is_gone(context: &Context<'_>) -> Outcome {
+async fn purged_dead_letter_is_gone(context: &Context<'_>) -> Outcome {
     let (_bench, dead_letters) = dead_letters(context).await?;
     put(
         &*dead_letters,
@@ -157,16 +157,16 @@ async fn purged_letter_is_gone(context: &Context<'_>) -> Outcome {
     Ok(())
 }
 
-async fn redriven_letter_moves(context: &Context<'_>) -> Outcome {
-    let (bench, dead_letters) = dead_letters(context).await?;
-    let mut tap = bench.tap().await?;
+async fn redriven_dead_letter_moves(context: &Context<'_>) -> Outcome {
+    let (harness, dead_letters) = dead_letters(context).await?;
+    let mut observer = harness.observe().await?;
     let buried = [
         dead_letter(0, "billing", "s", "k"),
         dead_letter(1, "billing", "s", "k"),
     ];
     put(&*dead_letters, &buried).await?;
     let ids = ids(&*dead_letters).await?;
-    let producer = bench.producer().await?;
+    let producer = harness.producer().await?;
     let receipts = dead_letters.redrive(&ids, &*producer).await;
     check_eq!(
         receipts.len(),
@@ -180,7 +180,7 @@ async fn redriven_letter_moves(context: &Context<'_>) -> Outcome {
         .into_iter()
         .map(|dead_letter| dead_letter.event)
         .collect();
-    let seen = tap.collect(2).await?;
+    let seen = observer.collect(2).await?;
     seen.check_complete(&events)?;
     seen.check_order(&events)?;
     for event in seen.firsts() {
@@ -200,10 +200,10 @@ async fn redriven_letter_moves(context: &Context<'_>) -> Outcome {
 }
 
 async fn dead_letter_stays_when_its_redrive_fails(context: &Context<'_>) -> Outcome {
-    let (bench, dead_letters) = dead_letters(context).await?;
+    let (harness, dead_letters) = dead_letters(context).await?;
     put(&*dead_letters, &[dead_letter(0, "billing", "s", "k")]).await?;
     let ids = ids(&*dead_letters).await?;
-    let refusing = Flaky::failing(bench.producer().await?, 1);
+    let refusing = Flaky::failing(harness.producer().await?, 1);
     let receipts = dead_letters.redrive(&ids, &refusing).await;
     check!(
         matches!(receipts[..], [Err(_)]),
@@ -216,12 +216,12 @@ async fn dead_letter_stays_when_its_redrive_fails(context: &Context<'_>) -> Outc
 
 /// Interrupted between its two steps, as by a crash: the event is sent, its dead letter still stored.
 async fn interrupted_redrive_is_repeated_under_the_same_id(context: &Context<'_>) -> Outcome {
-    let (bench, dead_letters) = dead_letters(context).await?;
-    let mut tap = bench.tap().await?;
+    let (harness, dead_letters) = dead_letters(context).await?;
+    let mut observer = harness.observe().await?;
     let buried = dead_letter(0, "billing", "s", "k");
     put(&*dead_letters, std::slice::from_ref(&buried)).await?;
     let ids = ids(&*dead_letters).await?;
-    let producer = bench.producer().await?;
+    let producer = harness.producer().await?;
     let interrupted = FailingDeadLetters::purging(dead_letters.clone(), 1);
     let outcomes = interrupted.redrive(&ids, &*producer).await;
     let effects: Vec<_> = outcomes
@@ -239,8 +239,8 @@ async fn interrupted_redrive_is_repeated_under_the_same_id(context: &Context<'_>
         receipt.during("redriving again")?;
     }
     let last = keyed("k", 1);
-    bench.send(std::slice::from_ref(&last)).await?;
-    let seen = tap.collect(2).await?;
+    harness.send(std::slice::from_ref(&last)).await?;
+    let seen = observer.collect(2).await?;
     seen.check_complete(&[buried.event.clone(), last])?;
     check_eq!(seen.distinct(), 2, "events under different ids");
     let left = listed(&*dead_letters, &DeadLetterQuery::default()).await?;
@@ -249,11 +249,11 @@ async fn interrupted_redrive_is_repeated_under_the_same_id(context: &Context<'_>
 }
 
 async fn dead_letter_given_twice_is_redriven_once(context: &Context<'_>) -> Outcome {
-    let (bench, dead_letters) = dead_letters(context).await?;
+    let (harness, dead_letters) = dead_letters(context).await?;
     put(&*dead_letters, &[dead_letter(0, "billing", "s", "k")]).await?;
     let mut twice = ids(&*dead_letters).await?;
     twice.push(twice[0].clone());
-    let producer = bench.producer().await?;
+    let producer = harness.producer().await?;
     let outcomes = dead_letters.redrive(&twice, &*producer).await;
     let kinds: Vec<_> = outcomes
         .iter()
@@ -268,12 +268,12 @@ async fn dead_letter_given_twice_is_redriven_once(context: &Context<'_>) -> Outc
 }
 
 async fn cut_dead_letter_is_not_redriven(context: &Context<'_>) -> Outcome {
-    let (bench, dead_letters) = dead_letters(context).await?;
+    let (harness, dead_letters) = dead_letters(context).await?;
     let mut cut = dead_letter(0, "billing", "s", "k");
     cut.event = cut.event.with_attribute(DeadLetter::DATA_BYTES, 300_000)?;
     put(&*dead_letters, &[cut]).await?;
     let ids = ids(&*dead_letters).await?;
-    let producer = bench.producer().await?;
+    let producer = harness.producer().await?;
     let outcomes = dead_letters.redrive(&ids, &*producer).await;
     let kinds: Vec<_> = outcomes
         .iter()
@@ -292,8 +292,8 @@ async fn cut_dead_letter_is_not_redriven(context: &Context<'_>) -> Outcome {
     Ok(())
 }
 
-async fn unknown_letter_is_not_found(context: &Context<'_>) -> Outcome {
-    let (bench, dead_letters) = dead_letters(context).await?;
+async fn unknown_dead_letter_is_not_found(context: &Context<'_>) -> Outcome {
+    let (harness, dead_letters) = dead_letters(context).await?;
     put(&*dead_letters, &[dead_letter(0, "g", "s", "k")]).await?;
     let known = ids(&*dead_letters).await?.remove(0);
     dead_letters.purge(std::slice::from_ref(&known)).await;
@@ -302,7 +302,7 @@ async fn unknown_letter_is_not_found(context: &Context<'_>) -> Outcome {
         shown.is_none(),
         "a dead letter that does not exist is shown"
     );
-    let producer = bench.producer().await?;
+    let producer = harness.producer().await?;
     let driven = dead_letters
         .redrive(std::slice::from_ref(&known), &*producer)
         .await;
@@ -370,11 +370,11 @@ async fn held_key_stays_until_released(context: &Context<'_>) -> Outcome {
 
 pub(super) async fn dead_letters<'a>(
     context: &'a Context<'a>,
-) -> Outcome<(Bench<'a>, Arc<dyn DeadLetterStore>)> {
-    let bench = context.bench(1).await?;
-    let dead_letters = bench.dead_letters().await?;
+) -> Outcome<(Harness<'a>, Arc<dyn DeadLetterStore>)> {
+    let harness = context.harness(1).await?;
+    let dead_letters = harness.dead_letters().await?;
     context.step("dead_letters");
-    Ok((bench, dead_letters))
+    Ok((harness, dead_letters))
 }
 
 pub(super) async fn listed(

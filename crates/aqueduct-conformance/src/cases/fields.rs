@@ -1,9 +1,9 @@
 use aqueduct_core::{AttributeValue, Event, Limits, Timestamp};
 use bytes::Bytes;
 
-use crate::bench::Bench;
 use crate::case::{Case, Need, case};
 use crate::context::Context;
+use crate::harness::Harness;
 use crate::stop::{During as _, Outcome, Stop, check_eq};
 use crate::workload::{SOURCE, check_same};
 
@@ -81,10 +81,10 @@ async fn empty_data_is_not_absent_data(context: &Context<'_>) -> Outcome {
 }
 
 async fn largest_event_round_trips(context: &Context<'_>) -> Outcome {
-    let bench = context.bench(1).await?;
-    let producer = bench.producer().await?;
+    let harness = context.harness(1).await?;
+    let producer = harness.producer().await?;
     let event = with_data_of(largest_data(producer.capabilities().limits));
-    round_trip_on(&bench, &[event]).await
+    round_trip_on(&harness, &[event]).await
 }
 
 async fn foreign_ids_round_trip(context: &Context<'_>) -> Outcome {
@@ -102,11 +102,11 @@ async fn foreign_ids_round_trip(context: &Context<'_>) -> Outcome {
 }
 
 async fn no_key_is_invented(context: &Context<'_>) -> Outcome {
-    let bench = context.bench(2).await?;
+    let harness = context.harness(2).await?;
     let events: Vec<Event> = (0..8).map(crate::workload::counted).collect();
-    let mut tap = bench.tap().await?;
-    bench.send(&events).await?;
-    for event in tap.collect(events.len()).await?.firsts() {
+    let mut observer = harness.observe().await?;
+    harness.send(&events).await?;
+    for event in observer.collect(events.len()).await?.firsts() {
         check_eq!(event.key(), None, "the key of event {}", event.id());
     }
     Ok(())
@@ -157,13 +157,13 @@ fn with_data_of(bytes: usize) -> Event {
 }
 
 async fn round_trip(context: &Context<'_>, events: &[Event]) -> Outcome {
-    round_trip_on(&context.bench(1).await?, events).await
+    round_trip_on(&context.harness(1).await?, events).await
 }
 
-async fn round_trip_on(bench: &Bench<'_>, events: &[Event]) -> Outcome {
-    let mut tap = bench.tap().await?;
-    bench.send(events).await?;
-    let seen = tap.collect(events.len()).await?;
+async fn round_trip_on(harness: &Harness<'_>, events: &[Event]) -> Outcome {
+    let mut observer = harness.observe().await?;
+    harness.send(events).await?;
+    let seen = observer.collect(events.len()).await?;
     seen.check_complete(events)?;
     seen.check_once()?;
     for sent in events {

@@ -249,15 +249,19 @@ async fn batches_of_claims_are_index_aligned(context: &Context<'_>) -> Outcome {
         done.len() == third.len() && done.iter().all(Result::is_ok),
         "completions: {done:?}"
     );
-    let answers = store.claim(&scope(0), &claims).await?;
-    check_eq!(answers.len(), claims.len(), "outcomes of a batch of claims");
-    for (at, answer) in answers.iter().enumerate() {
+    let outcomes = store.claim(&scope(0), &claims).await?;
+    check_eq!(
+        outcomes.len(),
+        claims.len(),
+        "outcomes of a batch of claims"
+    );
+    for (at, outcome) in outcomes.iter().enumerate() {
         let expected = if at % 3 == 0 {
             Claimed::Completed
         } else {
             Claimed::New
         };
-        check_eq!(*answer, expected, "the outcome at index {at}");
+        check_eq!(*outcome, expected, "the outcome at index {at}");
     }
     check!(
         store.claim(&scope(0), &[]).await?.is_empty(),
@@ -275,9 +279,9 @@ async fn one_of_many_claimers_wins(context: &Context<'_>) -> Outcome {
             context.spawn(async move { store.claim(&scope(0), &[claim]).await })
         });
         let mut winners = 0;
-        for answer in futures::future::join_all(racing).await {
-            let answers = answer??;
-            winners += usize::from(matches!(answers[..], [Claimed::New | Claimed::Again]));
+        for outcome in futures::future::join_all(racing).await {
+            let outcomes = outcome??;
+            winners += usize::from(matches!(outcomes[..], [Claimed::New | Claimed::Again]));
         }
         check_eq!(winners, 1, "claimers that won round {round}");
     }
@@ -315,9 +319,9 @@ async fn purge_removes_the_old_alone(context: &Context<'_>) -> Outcome {
 }
 
 async fn peer_sees_the_same_records(context: &Context<'_>) -> Outcome {
-    let bench = context.bench(1).await?;
-    let store = bench.idempotency().await?;
-    let Some(peer) = &bench.subject.peer else {
+    let harness = context.harness(1).await?;
+    let store = harness.idempotency().await?;
+    let Some(peer) = &harness.subject.peer else {
         return Err(Stop::Lacking(
             "the fixture cannot open a stream as another process".to_owned(),
         ));
@@ -344,7 +348,7 @@ async fn peer_sees_the_same_records(context: &Context<'_>) -> Outcome {
 }
 
 async fn store(context: &Context<'_>) -> Outcome<Arc<dyn IdempotencyStore>> {
-    context.bench(1).await?.idempotency().await
+    context.harness(1).await?.idempotency().await
 }
 
 fn scope(replay: u64) -> IdempotencyScope {
@@ -372,9 +376,9 @@ fn newer(claim: &EventClaim) -> EventClaim {
 }
 
 async fn claim(store: &dyn IdempotencyStore, claim: &EventClaim) -> Outcome<Claimed> {
-    let mut answers = store.claim(&scope(0), std::slice::from_ref(claim)).await?;
-    check_eq!(answers.len(), 1, "outcomes of one claim");
-    Ok(answers.remove(0))
+    let mut outcomes = store.claim(&scope(0), std::slice::from_ref(claim)).await?;
+    check_eq!(outcomes.len(), 1, "outcomes of one claim");
+    Ok(outcomes.remove(0))
 }
 
 async fn heartbeat(store: &dyn IdempotencyStore, stranger: &EventClaim) -> Outcome<u64> {

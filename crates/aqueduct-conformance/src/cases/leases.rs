@@ -14,7 +14,7 @@ pub(super) const CASES: &[Case] = &[
     case!(Store lease_is_created_if_absent, [6], [Need::Can(Capability::Leases)]),
     case!(Store lease_keeps_every_field, [5, 6], [Need::Can(Capability::Leases)]),
     case!(Store lease_keeps_every_checkpoint, [3], [Need::Can(Capability::Leases)]),
-    case!(Store lost_race_answers_the_winner, [6], [Need::Can(Capability::Leases)]),
+    case!(Store lost_race_returns_the_winner, [6], [Need::Can(Capability::Leases)]),
     case!(Store one_of_many_takes_the_lease, [6], [Need::Can(Capability::Leases)]),
     case!(Store stale_commit_is_fenced, [6], [Need::Can(Capability::Leases)]),
     case!(Store lease_is_deleted_unchanged_only, [8], [Need::Can(Capability::Leases)]),
@@ -22,7 +22,7 @@ pub(super) const CASES: &[Case] = &[
     case!(Store listing_shows_what_is_stored, [6], [Need::Can(Capability::Leases)]),
     case!(Store many_leases_are_listed, [6], [Need::Can(Capability::Leases)]),
     case!(Store groups_have_leases_of_their_own, [6], [Need::Can(Capability::Leases)]),
-    case!(Store lost_lease_answer_is_told_by_its_nonce, [6], [Need::Can(Capability::Leases), Need::Fault(Fault::LoseLeaseAnswer)]),
+    case!(Store lost_lease_response_is_recognised_by_its_nonce, [6], [Need::Can(Capability::Leases), Need::Fault(Fault::LoseLeaseResponse)]),
     case!(Store peer_sees_the_same_leases, [6], [Need::Can(Capability::Leases), Need::Peer]),
 ];
 
@@ -40,8 +40,8 @@ async fn lease_is_created_if_absent(context: &Context<'_>) -> Outcome {
     let mut second = lease();
     second.nonce = 2;
     second.checkpoint = Checkpoint::At(Position::new(9));
-    let answered = leases.create(&key, second).await?;
-    check_same(&answered, &first)?;
+    let returned = leases.create(&key, second).await?;
+    check_same(&returned, &first)?;
     check_eq!(
         leases.read(&key, &partition()).await?,
         Some(made),
@@ -122,7 +122,7 @@ async fn lease_keeps_every_checkpoint(context: &Context<'_>) -> Outcome {
     Ok(())
 }
 
-async fn lost_race_answers_the_winner(context: &Context<'_>) -> Outcome {
+async fn lost_race_returns_the_winner(context: &Context<'_>) -> Outcome {
     let (leases, key) = store(context).await?;
     let current = leases.create(&key, lease()).await?;
     let winner = swapped(
@@ -341,14 +341,14 @@ async fn groups_have_leases_of_their_own(context: &Context<'_>) -> Outcome {
     Ok(())
 }
 
-async fn lost_lease_answer_is_told_by_its_nonce(context: &Context<'_>) -> Outcome {
-    let bench = context.bench(1).await?;
-    let (leases, key) = (bench.leases().await?, bench.key("group"));
+async fn lost_lease_response_is_recognised_by_its_nonce(context: &Context<'_>) -> Outcome {
+    let harness = context.harness(1).await?;
+    let (leases, key) = (harness.leases().await?, harness.key("group"));
     let mine = owned(&*leases, &key, "me").await?;
     let mut next = mine.clone();
     next.counter += 1;
     next.nonce = 80;
-    bench.inject(Fault::LoseLeaseAnswer).await?;
+    harness.inject(Fault::LoseLeaseResponse).await?;
     let error = leases.commit(&key, &mine, next.clone()).await.err();
     let effect = error.map(|error| error.effect());
     check_eq!(
@@ -367,10 +367,10 @@ async fn lost_lease_answer_is_told_by_its_nonce(context: &Context<'_>) -> Outcom
 }
 
 async fn peer_sees_the_same_leases(context: &Context<'_>) -> Outcome {
-    let bench = context.bench(1).await?;
-    let key = bench.key("group");
-    let leases = bench.leases().await?;
-    let Some(peer) = &bench.subject.peer else {
+    let harness = context.harness(1).await?;
+    let key = harness.key("group");
+    let leases = harness.leases().await?;
+    let Some(peer) = &harness.subject.peer else {
         return Err(Stop::Lacking(
             "the fixture cannot open a stream as another process".to_owned(),
         ));
@@ -400,9 +400,9 @@ async fn peer_sees_the_same_leases(context: &Context<'_>) -> Outcome {
 }
 
 pub(super) async fn store(context: &Context<'_>) -> Outcome<(Arc<dyn LeaseStore>, GroupKey)> {
-    let bench = context.bench(1).await?;
+    let harness = context.harness(1).await?;
     context.step("a lease store");
-    Ok((bench.leases().await?, bench.key("group")))
+    Ok((harness.leases().await?, harness.key("group")))
 }
 
 pub(super) fn partition() -> PartitionId {

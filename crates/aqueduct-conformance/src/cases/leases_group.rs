@@ -18,15 +18,15 @@ pub(super) const CASES: &[Case] = &[
 ];
 
 async fn group_is_recorded_once(context: &Context<'_>) -> Outcome {
-    let bench = context.bench(1).await?;
-    let (leases, key) = (bench.leases().await?, bench.key("group"));
+    let harness = context.harness(1).await?;
+    let (leases, key) = (harness.leases().await?, harness.key("group"));
     check_eq!(leases.group(&key).await?, None, "a group before it began");
     let first = record(0, Vec::new())?;
     let stored = leases.create_group(&key, first.clone()).await?;
     check_eq!(stored, first, "the created record");
     let places = vec![(partition(), Checkpoint::At(Position::new(3)))];
-    let answered = leases.create_group(&key, record(5, places)?).await?;
-    check_eq!(answered, first, "the existing record");
+    let returned = leases.create_group(&key, record(5, places)?).await?;
+    check_eq!(returned, first, "the existing record");
     check_eq!(leases.group(&key).await?, Some(first), "the stored record");
     let other = GroupKey::new("other", key.stream.text());
     check_eq!(leases.group(&other).await?, None, "another group");
@@ -34,8 +34,8 @@ async fn group_is_recorded_once(context: &Context<'_>) -> Outcome {
 }
 
 async fn group_record_keeps_every_start(context: &Context<'_>) -> Outcome {
-    let bench = context.bench(1).await?;
-    let leases = bench.leases().await?;
+    let harness = context.harness(1).await?;
+    let leases = harness.leases().await?;
     let wide = "9".repeat(56).parse::<Position>()?.with_sub(3);
     let time: Timestamp = "2026-01-31T12:00:00.123456Z".parse()?;
     let checkpoints = [
@@ -49,7 +49,7 @@ async fn group_record_keeps_every_start(context: &Context<'_>) -> Outcome {
     let place =
         |(n, checkpoint): (usize, Checkpoint)| (PartitionId::new(format!("p{n}")), checkpoint);
     let places: Vec<_> = checkpoints.into_iter().enumerate().map(place).collect();
-    let key = bench.key("starts");
+    let key = harness.key("starts");
     // Opaque: an ARN with a time, a random number, or anything else.
     let stream =
         StreamId::new("arn:aws:kinesis:eu-west-1:1:stream/orders 2026-01-31T12:00:00Z äöü");
@@ -64,8 +64,8 @@ async fn group_record_keeps_every_start(context: &Context<'_>) -> Outcome {
 }
 
 async fn reset_deletes_leases_in_one_step(context: &Context<'_>) -> Outcome {
-    let bench = context.bench(1).await?;
-    let (leases, key) = (bench.leases().await?, bench.key("group"));
+    let harness = context.harness(1).await?;
+    let (leases, key) = (harness.leases().await?, harness.key("group"));
     leases.create_group(&key, record(0, Vec::new())?).await?;
     leases.create(&key, lease()).await?;
     let other = GroupKey::new("other", key.stream.text());
@@ -90,15 +90,15 @@ async fn reset_deletes_leases_in_one_step(context: &Context<'_>) -> Outcome {
 }
 
 async fn reset_that_comes_late_changes_nothing(context: &Context<'_>) -> Outcome {
-    let bench = context.bench(1).await?;
-    let (leases, key) = (bench.leases().await?, bench.key("group"));
+    let harness = context.harness(1).await?;
+    let (leases, key) = (harness.leases().await?, harness.key("group"));
     leases.create_group(&key, record(0, Vec::new())?).await?;
     let first = record(1, Vec::new())?;
     leases.reset_group(&key, 0, first.clone()).await?;
     leases.create(&key, lease()).await?;
     let late = vec![(partition(), Checkpoint::End)];
-    let answered = leases.reset_group(&key, 0, record(1, late)?).await?;
-    check_eq!(answered, first, "the result of a late reset");
+    let returned = leases.reset_group(&key, 0, record(1, late)?).await?;
+    check_eq!(returned, first, "the result of a late reset");
     check_eq!(
         leases.list(&key, &[]).await?.len(),
         1,
@@ -108,8 +108,8 @@ async fn reset_that_comes_late_changes_nothing(context: &Context<'_>) -> Outcome
 }
 
 async fn reset_fences_the_old_owner(context: &Context<'_>) -> Outcome {
-    let bench = context.bench(1).await?;
-    let (leases, key) = (bench.leases().await?, bench.key("group"));
+    let harness = context.harness(1).await?;
+    let (leases, key) = (harness.leases().await?, harness.key("group"));
     leases.create_group(&key, record(0, Vec::new())?).await?;
     let mine = owned(&*leases, &key, "me").await?;
     leases.reset_group(&key, 0, record(1, Vec::new())?).await?;
@@ -126,8 +126,8 @@ async fn reset_fences_the_old_owner(context: &Context<'_>) -> Outcome {
 }
 
 async fn living_member_is_not_dead(context: &Context<'_>) -> Outcome {
-    let bench = context.bench(1).await?;
-    let (leases, key) = (bench.leases().await?, bench.key("group"));
+    let harness = context.harness(1).await?;
+    let (leases, key) = (harness.leases().await?, harness.key("group"));
     let me = OwnerId::new("conformance-member-1");
     leases.join(&me).await?;
     check!(

@@ -6,11 +6,11 @@ use aqueduct_core::{
     ReadFrom, Start,
 };
 
-use crate::bench::Bench;
 use crate::case::{Case, Need, case};
 use crate::context::Context;
+use crate::harness::Harness;
+use crate::observer::{read_records, read_some};
 use crate::stop::{During as _, Outcome, Stop, check, check_eq};
-use crate::tap::{read_records, read_some};
 use crate::workload::{Seen, counted, interleaved, keyed, number};
 use crate::wrap::cancel_after;
 
@@ -30,8 +30,8 @@ pub(super) const CASES: &[Case] = &[
 ];
 
 async fn partitions_are_listed(context: &Context<'_>) -> Outcome {
-    let bench = context.bench(3).await?;
-    let partitions = bench.log().await?.partitions().await?;
+    let harness = context.harness(3).await?;
+    let partitions = harness.log().await?.partitions().await?;
     let ids: BTreeSet<_> = partitions.iter().map(|partition| &partition.id).collect();
     check_eq!(
         (partitions.len(), ids.len()),
@@ -67,11 +67,11 @@ async fn partitions_are_listed(context: &Context<'_>) -> Outcome {
 }
 
 async fn positions_rise_as_told(context: &Context<'_>) -> Outcome {
-    let bench = context.bench(1).await?;
-    let (log, partition) = single(&bench).await?;
+    let harness = context.harness(1).await?;
+    let (log, partition) = single(&harness).await?;
     let events: Vec<Event> = (0..40).map(|n| keyed("k", n)).collect();
-    let receipts = bench.send(&events).await?;
-    let read = read_some(&bench, &*log, &partition, ReadFrom::Earliest, 40).await?;
+    let receipts = harness.send(&events).await?;
+    let read = read_some(&harness, &*log, &partition, ReadFrom::Earliest, 40).await?;
     for (pair, (event, _)) in read.windows(2).zip(&read) {
         check!(
             pair[0].1 < pair[1].1,
@@ -92,19 +92,19 @@ async fn positions_rise_as_told(context: &Context<'_>) -> Outcome {
 }
 
 async fn reader_starts_where_it_is_told(context: &Context<'_>) -> Outcome {
-    let bench = context.bench(1).await?;
-    let (log, partition) = single(&bench).await?;
+    let harness = context.harness(1).await?;
+    let (log, partition) = single(&harness).await?;
     let events: Vec<Event> = (0..10).map(counted).collect();
-    bench.send(&events).await?;
+    harness.send(&events).await?;
     let start = (ReadFrom::Earliest, None);
-    let all = read_records(&bench, &*log, &partition, start, 10).await?;
+    let all = read_records(&harness, &*log, &partition, start, 10).await?;
     for (at, record) in all.iter().enumerate().take(9) {
         let behind = record.resume_token.clone();
         for (from, token, first) in [
             (ReadFrom::At(record.position), None, at),
             (ReadFrom::After(record.position), behind, at + 1),
         ] {
-            let found = read_records(&bench, &*log, &partition, (from, token), 1).await?;
+            let found = read_records(&harness, &*log, &partition, (from, token), 1).await?;
             let Some(found) = found.first() else {
                 return Err(Stop::failed(format!("nothing to read from {from:?}")));
             };
@@ -117,36 +117,36 @@ async fn reader_starts_where_it_is_told(context: &Context<'_>) -> Outcome {
 }
 
 async fn reader_starts_at_a_time(context: &Context<'_>) -> Outcome {
-    let bench = context.bench(1).await?;
-    let (log, partition) = single(&bench).await?;
-    bench.send(&[counted(0), counted(1)]).await?;
+    let harness = context.harness(1).await?;
+    let (log, partition) = single(&harness).await?;
+    harness.send(&[counted(0), counted(1)]).await?;
     context.runtime.sleep(context.timing.quiet).await;
     let between = log.resolve(&Start::Latest).await?.at;
     context.runtime.sleep(context.timing.quiet).await;
-    bench.send(&[counted(2), counted(3)]).await?;
-    let (event, _) = first_of(&bench, ReadFrom::Time(between), &partition).await?;
+    harness.send(&[counted(2), counted(3)]).await?;
+    let (event, _) = first_of(&harness, ReadFrom::Time(between), &partition).await?;
     check_eq!(number(&event)?, 2, "the first event since {between}");
     let long_ago = between.saturating_sub(Duration::from_secs(3600));
-    let (event, _) = first_of(&bench, ReadFrom::Time(long_ago), &partition).await?;
+    let (event, _) = first_of(&harness, ReadFrom::Time(long_ago), &partition).await?;
     check_eq!(number(&event)?, 0, "the first event of the last hour");
     let resolved = log.resolve(&Start::Time(between)).await?;
     let place = resolved.partitions.iter().find(|(id, _)| *id == partition);
     let from = place.and_then(|(_, checkpoint)| checkpoint.read_from());
     let from = from.unwrap_or(ReadFrom::Earliest);
-    let (event, _) = first_of(&bench, from, &partition).await?;
+    let (event, _) = first_of(&harness, from, &partition).await?;
     check_eq!(number(&event)?, 2, "the first event from the resolved time");
     Ok(())
 }
 
 async fn latest_resolves_once(context: &Context<'_>) -> Outcome {
-    let bench = context.bench(2).await?;
-    let log = bench.log().await?;
-    bench
+    let harness = context.harness(2).await?;
+    let log = harness.log().await?;
+    harness
         .send(&interleaved(&["a", "b", "c", "d", "e"], 3))
         .await?;
     let resolved = log.resolve(&Start::Latest).await?;
     let later = interleaved(&["a", "b", "c", "d", "e"], 2);
-    bench.send(&later).await?;
+    harness.send(&later).await?;
     let mut seen = Seen::default();
     for partition in log.partitions().await? {
         let place = resolved
@@ -164,7 +164,7 @@ async fn latest_resolves_once(context: &Context<'_>) -> Outcome {
         let Some(from) = checkpoint.read_from() else {
             continue;
         };
-        for event in read_quietly(&bench, &partition.id, from).await? {
+        for event in read_quietly(&harness, &partition.id, from).await? {
             seen.note(&event);
         }
     }
@@ -178,12 +178,12 @@ async fn latest_resolves_once(context: &Context<'_>) -> Outcome {
 }
 
 async fn tail_is_the_last_position(context: &Context<'_>) -> Outcome {
-    let bench = context.bench(1).await?;
-    let (log, partition) = single(&bench).await?;
+    let harness = context.harness(1).await?;
+    let (log, partition) = single(&harness).await?;
     let before = log.tail(&partition).await?;
     check_eq!(before.last, None, "the last position of an empty partition");
-    bench.send(&[counted(0), counted(1), counted(2)]).await?;
-    let read = read_some(&bench, &*log, &partition, ReadFrom::Earliest, 3).await?;
+    harness.send(&[counted(0), counted(1), counted(2)]).await?;
+    let read = read_some(&harness, &*log, &partition, ReadFrom::Earliest, 3).await?;
     let last = context
         .until("the tail to be reported", async || {
             Ok(log
@@ -198,8 +198,8 @@ async fn tail_is_the_last_position(context: &Context<'_>) -> Outcome {
 }
 
 async fn read_waits_and_wakes(context: &Context<'_>) -> Outcome {
-    let bench = context.bench(1).await?;
-    let (log, partition) = single(&bench).await?;
+    let harness = context.harness(1).await?;
+    let (log, partition) = single(&harness).await?;
     let mut brief = open(&partition, ReadFrom::Earliest);
     brief.max_wait = context.timing.quiet / 2;
     let mut reader = log.open(&brief).await?;
@@ -217,7 +217,7 @@ async fn read_waits_and_wakes(context: &Context<'_>) -> Outcome {
     let reading = context.spawn(async move { reader.read(10).await });
     context.runtime.sleep(context.timing.quiet / 2).await;
     let began = context.runtime.now();
-    bench.send(&[counted(7)]).await?;
+    harness.send(&[counted(7)]).await?;
     let batch = context
         .within("a waiting read to wake", reading)
         .await???;
@@ -231,10 +231,10 @@ async fn read_waits_and_wakes(context: &Context<'_>) -> Outcome {
 }
 
 async fn read_keeps_to_its_maximum(context: &Context<'_>) -> Outcome {
-    let bench = context.bench(1).await?;
-    let (log, partition) = single(&bench).await?;
+    let harness = context.harness(1).await?;
+    let (log, partition) = single(&harness).await?;
     let events: Vec<Event> = (0..20).map(counted).collect();
-    bench.send(&events).await?;
+    harness.send(&events).await?;
     let mut reader = log.open(&open(&partition, ReadFrom::Earliest)).await?;
     let mut seen = Seen::default();
     while seen.distinct() < events.len() {
@@ -258,13 +258,13 @@ async fn read_keeps_to_its_maximum(context: &Context<'_>) -> Outcome {
 }
 
 async fn cancelled_read_loses_nothing(context: &Context<'_>) -> Outcome {
-    let bench = context.bench(1).await?;
-    let (log, partition) = single(&bench).await?;
+    let harness = context.harness(1).await?;
+    let (log, partition) = single(&harness).await?;
     let events: Vec<Event> = (0..60).map(|n| keyed("k", n)).collect();
     let mut reader = log.open(&open(&partition, ReadFrom::Earliest)).await?;
     let mut seen = Seen::default();
     for (polls, call) in events.chunks(3).enumerate() {
-        bench.send(call).await?;
+        harness.send(call).await?;
         for polls in [1, 1 + polls % 5] {
             let limit = context.runtime.sleep(Duration::from_millis(5));
             if let Some(batch) = cancel_after(polls, reader.read(2), limit).await {
@@ -292,8 +292,8 @@ async fn cancelled_read_loses_nothing(context: &Context<'_>) -> Outcome {
 }
 
 async fn unknown_partition_is_not_found(context: &Context<'_>) -> Outcome {
-    let bench = context.bench(1).await?;
-    let log = bench.log().await?;
+    let harness = context.harness(1).await?;
+    let log = harness.log().await?;
     let unknown = PartitionId::new("no-such-partition");
     let error = log.open(&open(&unknown, ReadFrom::Earliest)).await.err();
     let kind = error.map(|error| error.kind());
@@ -312,15 +312,15 @@ async fn unknown_partition_is_not_found(context: &Context<'_>) -> Outcome {
 }
 
 async fn readers_do_not_disturb_each_other(context: &Context<'_>) -> Outcome {
-    let bench = context.bench(1).await?;
-    let (log, partition) = single(&bench).await?;
+    let harness = context.harness(1).await?;
+    let (log, partition) = single(&harness).await?;
     let events: Vec<Event> = (0..30).map(counted).collect();
-    bench.send(&events).await?;
+    harness.send(&events).await?;
     let reading = (0..4).map(|reader| {
-        let (log, bench, partition) = (&log, &bench, &partition);
+        let (log, harness, partition) = (&log, &harness, &partition);
         async move {
             let from = ReadFrom::Earliest;
-            let read = read_some(bench, &**log, partition, from, 30).await;
+            let read = read_some(harness, &**log, partition, from, 30).await;
             read.during(format!("reader {reader}"))
         }
     });
@@ -336,13 +336,13 @@ async fn readers_do_not_disturb_each_other(context: &Context<'_>) -> Outcome {
 }
 
 async fn peer_sees_the_same_log(context: &Context<'_>) -> Outcome {
-    let bench = context.bench(1).await?;
-    let Some(peer) = &bench.subject.peer else {
+    let harness = context.harness(1).await?;
+    let Some(peer) = &harness.subject.peer else {
         return Err(Stop::Lacking(
             "the fixture cannot open a stream as another process".to_owned(),
         ));
     };
-    let (_, partition) = single(&bench).await?;
+    let (_, partition) = single(&harness).await?;
     let aqueduct_core::Source::Log(theirs) = peer.source(context.runtime).await? else {
         return Err(Stop::failed("the peer is not a log"));
     };
@@ -351,7 +351,7 @@ async fn peer_sees_the_same_log(context: &Context<'_>) -> Outcome {
     let mut reader = theirs.open(&patient).await?;
     let reading = context.spawn(async move { reader.read(10).await });
     context.runtime.sleep(context.timing.quiet / 4).await;
-    bench.send(&[counted(7)]).await?;
+    harness.send(&[counted(7)]).await?;
     let batch = context
         .within("the peer to see the event", reading)
         .await???;
@@ -366,12 +366,12 @@ async fn peer_sees_the_same_log(context: &Context<'_>) -> Outcome {
 
 /// Returns the stream's log and its only partition.
 pub(super) async fn single(
-    bench: &Bench<'_>,
+    harness: &Harness<'_>,
 ) -> Outcome<(
     std::sync::Arc<dyn aqueduct_core::PartitionedLog>,
     PartitionId,
 )> {
-    let log = bench.log().await?;
+    let log = harness.log().await?;
     let mut partitions = log.partitions().await?;
     check_eq!(
         partitions.len(),
@@ -383,12 +383,12 @@ pub(super) async fn single(
 
 /// Reads the first record from `from` on.
 pub(super) async fn first_of(
-    bench: &Bench<'_>,
+    harness: &Harness<'_>,
     from: ReadFrom,
     partition: &PartitionId,
 ) -> Outcome<(Event, Position)> {
-    let log = bench.log().await?;
-    let mut read = read_some(bench, &*log, partition, from, 1).await?;
+    let log = harness.log().await?;
+    let mut read = read_some(harness, &*log, partition, from, 1).await?;
     match read.pop() {
         Some(first) => Ok(first),
         None => Err(Stop::failed(format!("nothing to read from {from:?}"))),
@@ -397,14 +397,14 @@ pub(super) async fn first_of(
 
 /// Reads all records from `from` on, until a read returns none.
 pub(super) async fn read_quietly(
-    bench: &Bench<'_>,
+    harness: &Harness<'_>,
     partition: &PartitionId,
     from: ReadFrom,
 ) -> Outcome<Vec<Event>> {
-    let context = bench.context;
+    let context = harness.context;
     let mut request = open(partition, from);
     request.max_wait = context.timing.quiet;
-    let mut reader = bench
+    let mut reader = harness
         .log()
         .await?
         .open(&request)

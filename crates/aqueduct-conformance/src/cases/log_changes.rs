@@ -3,12 +3,12 @@ use std::time::Duration;
 use aqueduct_core::{Capability, ErrorKind, Event, PartitionState, ReadFrom};
 
 use super::log::{first_of, open, read_quietly, single};
-use crate::bench::Bench;
 use crate::case::{Case, Need, case};
 use crate::context::Context;
 use crate::fixture::Fault;
+use crate::harness::Harness;
+use crate::observer::read_records;
 use crate::stop::{Outcome, check, check_eq};
-use crate::tap::read_records;
 use crate::workload::{Seen, counted, interleaved, keyed, number};
 
 pub(super) const CASES: &[Case] = &[
@@ -19,18 +19,18 @@ pub(super) const CASES: &[Case] = &[
 ];
 
 async fn expired_position_says_so(context: &Context<'_>) -> Outcome {
-    let bench = context.bench(1).await?;
-    let (log, partition) = single(&bench).await?;
-    bench
+    let harness = context.harness(1).await?;
+    let (log, partition) = single(&harness).await?;
+    harness
         .send(&(0..20).map(counted).collect::<Vec<_>>())
         .await?;
     let start = (ReadFrom::Earliest, None);
-    let first = read_records(&bench, &*log, &partition, start, 3)
+    let first = read_records(&harness, &*log, &partition, start, 3)
         .await?
         .remove(0);
     let (old, token) = (first.position, first.resume_token);
-    bench.inject(Fault::Expire).await?;
-    bench.send(&[counted(100)]).await?;
+    harness.inject(Fault::Expire).await?;
+    harness.send(&[counted(100)]).await?;
     for from in [ReadFrom::At(old), ReadFrom::After(old)] {
         let mut request = open(&partition, from);
         if from == ReadFrom::After(old) {
@@ -49,16 +49,16 @@ async fn expired_position_says_so(context: &Context<'_>) -> Outcome {
         let kind = read.err().map(|error| error.kind());
         check_eq!(kind, Some(ErrorKind::PositionExpired), "reading {from:?}");
     }
-    let (event, _) = first_of(&bench, ReadFrom::Earliest, &partition).await?;
+    let (event, _) = first_of(&harness, ReadFrom::Earliest, &partition).await?;
     check!(number(&event)? >= 19, "an expired event is still read");
     Ok(())
 }
 
 async fn cut_reader_goes_on_behind_the_last(context: &Context<'_>) -> Outcome {
-    let bench = context.bench(1).await?;
-    let (log, partition) = single(&bench).await?;
+    let harness = context.harness(1).await?;
+    let (log, partition) = single(&harness).await?;
     let events: Vec<Event> = (0..40).map(|n| keyed("k", n)).collect();
-    bench.send(&events[..20]).await?;
+    harness.send(&events[..20]).await?;
     let mut reader = log.open(&open(&partition, ReadFrom::Earliest)).await?;
     let mut seen = Seen::default();
     let (mut errors, mut cut) = (0, false);
@@ -83,23 +83,23 @@ async fn cut_reader_goes_on_behind_the_last(context: &Context<'_>) -> Outcome {
         }
         if seen.distinct() >= 12 && !cut {
             cut = true;
-            bench.inject(Fault::Cut).await?;
-            bench.send(&events[20..]).await?;
+            harness.inject(Fault::Cut).await?;
+            harness.send(&events[20..]).await?;
         }
     }
     seen.check_order(&events)
 }
 
 async fn parents_end_and_name_their_children(context: &Context<'_>) -> Outcome {
-    let bench = context.bench(1).await?;
-    let (log, parent) = single(&bench).await?;
+    let harness = context.harness(1).await?;
+    let (log, parent) = single(&harness).await?;
     let keys: Vec<String> = (0..12).map(|n| format!("k{n}")).collect();
     let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
     let events = interleaved(&keys, 8);
     let (early, late) = events.split_at(48);
-    bench.send(early).await?;
-    reshard(&bench, 2).await?;
-    bench.send(late).await?;
+    harness.send(early).await?;
+    reshard(&harness, 2).await?;
+    harness.send(late).await?;
 
     let partitions = log.partitions().await?;
     let listed = partitions.iter().find(|partition| partition.id == parent);
@@ -128,7 +128,7 @@ async fn parents_end_and_name_their_children(context: &Context<'_>) -> Outcome {
             Some(vec![parent.clone()]),
             "the parents of {child}"
         );
-        for event in read_quietly(&bench, child, ReadFrom::Earliest).await? {
+        for event in read_quietly(&harness, child, ReadFrom::Earliest).await? {
             seen.note(&event);
         }
     }
@@ -138,32 +138,32 @@ async fn parents_end_and_name_their_children(context: &Context<'_>) -> Outcome {
 }
 
 async fn merging_keeps_key_order(context: &Context<'_>) -> Outcome {
-    let bench = context.bench(2).await?;
-    let mut tap = bench.tap().await?;
+    let harness = context.harness(2).await?;
+    let mut observer = harness.observe().await?;
     let events = interleaved(&["a", "b", "c", "d", "e", "f"], 8);
     let (early, late) = events.split_at(24);
-    bench.send(early).await?;
-    tap.collect(early.len()).await?;
-    reshard(&bench, 1).await?;
-    bench.send(late).await?;
-    let seen = tap.collect(events.len()).await?;
+    harness.send(early).await?;
+    observer.collect(early.len()).await?;
+    reshard(&harness, 1).await?;
+    harness.send(late).await?;
+    let seen = observer.collect(events.len()).await?;
     seen.check_complete(&events)?;
     seen.check_once()?;
     seen.check_order(&events)
 }
 
 /// Changes the number of open partitions and waits until it is visible.
-async fn reshard(bench: &Bench<'_>, partitions: u32) -> Outcome {
-    let resharding = bench.admin().await?;
+async fn reshard(harness: &Harness<'_>, partitions: u32) -> Outcome {
+    let resharding = harness.admin().await?;
     let resharding = async { resharding.reshard(partitions).await };
-    bench.context.within("resharding", resharding).await??;
-    let log = bench.log().await?;
+    harness.context.within("resharding", resharding).await??;
+    let log = harness.log().await?;
     let open = async || {
         let listed = log.partitions().await?;
         let open = |it: &&aqueduct_core::Partition| it.state == PartitionState::Open;
         Ok((listed.iter().filter(open).count() == partitions as usize).then_some(()))
     };
-    bench
+    harness
         .context
         .until("resharding to become visible", open)
         .await

@@ -1,8 +1,9 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use aqueduct_core::sync::lock;
 use aqueduct_core::{
-    Assignment, Checkpoint, Consumer, ErrorKind, Event, RebalanceListener, Revocation,
+    Assignment, BatchConsumer, Checkpoint, ErrorKind, Event, RebalanceListener, Revocation,
 };
 use async_trait::async_trait;
 use futures::future::join_all;
@@ -20,21 +21,21 @@ pub(super) const CASES: &[Case] = &[
     case!(Flow dead_member_is_replaced, [1, 6], [Need::Producer, Need::Group]),
     case!(Flow lost_lease_revokes_what_is_out, [6], [Need::Producer, Need::Group]),
     case!(Flow new_owner_has_a_higher_generation, [2, 6], [Need::Producer, Need::Group]),
-    case!(Flow lost_lease_answers_do_no_harm, [6], [Need::Producer, Need::Group]),
+    case!(Flow lost_lease_responses_do_no_harm, [6], [Need::Producer, Need::Group]),
     case!(Flow members_of_any_kind_share_the_events, [1], [Need::Producer, Need::Consumer]),
-    case!(Flow lifecycle_is_told, [15], [Need::Producer, Need::Group]),
+    case!(Flow rebalances_are_reported, [15], [Need::Producer, Need::Group]),
     case!(Flow member_keeps_to_its_maximum, [15], [Need::Producer, Need::Group]),
 ];
 
 async fn members_share_the_partitions(context: &Context<'_>) -> Outcome {
-    let bench = context.bench(4).await?;
-    let one = bench.join("group").mortal().open().await?;
+    let harness = context.harness(4).await?;
+    let one = harness.join("group").mortal().open().await?;
     owns(context, &one, 4).await?;
-    let two = bench.join("group").mortal().elsewhere().open().await?;
+    let two = harness.join("group").mortal().elsewhere().open().await?;
     owns(context, &two, 2).await?;
     owns(context, &one, 2).await?;
     let events = interleaved(&["a", "b", "c", "d", "e", "f", "g", "h"], 5);
-    bench.send(&events).await?;
+    harness.send(&events).await?;
     let (mut seen, _) = pump(context, &[&one, &two], events.len()).await?;
     seen.check_complete(&events)?;
     seen.check_order(&events)?;
@@ -44,25 +45,25 @@ async fn members_share_the_partitions(context: &Context<'_>) -> Outcome {
     two.close(context).await?;
     owns(context, &one, 4).await?;
     let more = interleaved(&["a", "b", "c", "d", "e", "f", "g", "h"], 1);
-    bench.send(&more).await?;
+    harness.send(&more).await?;
     one.work(context, &mut seen, more.len()).await?;
     one.close(context).await
 }
 
 async fn members_join_under_load(context: &Context<'_>) -> Outcome {
-    let bench = context.bench(4).await?;
-    let one = bench.join("group").mortal().open().await?;
+    let harness = context.harness(4).await?;
+    let one = harness.join("group").mortal().open().await?;
     let events = interleaved(&["a", "b", "c", "d", "e", "f", "g", "h"], 50);
     let sending = async {
         for call in events.chunks(8) {
-            bench.send(call).await?;
+            harness.send(call).await?;
             context.runtime.sleep(context.timing.lease_ttl / 20).await;
         }
         Ok(())
     };
     let working = async {
         owns(context, &one, 4).await?;
-        let two = bench.join("group").mortal().elsewhere().open().await?;
+        let two = harness.join("group").mortal().elsewhere().open().await?;
         let (seen, shares) = pump(context, &[&one, &two], events.len()).await?;
         check!(shares[1] > 0, "the member that joined received nothing");
         two.close(context).await?;
@@ -75,15 +76,15 @@ async fn members_join_under_load(context: &Context<'_>) -> Outcome {
 }
 
 async fn leaving_member_hands_off_at_once(context: &Context<'_>) -> Outcome {
-    let bench = context.bench(2).await?;
-    let one = bench.join("group").open().await?;
+    let harness = context.harness(2).await?;
+    let one = harness.join("group").open().await?;
     let events = interleaved(&["a", "b", "c", "d"], 6);
-    bench.send(&events).await?;
+    harness.send(&events).await?;
     let mut seen = Seen::default();
     one.work(context, &mut seen, 10).await?;
     one.close(context).await?;
     let began = context.runtime.now();
-    let two = bench.join("group").elsewhere().open().await?;
+    let two = harness.join("group").elsewhere().open().await?;
     two.work(context, &mut seen, events.len()).await?;
     let took = context.runtime.now().since(began);
     check!(
@@ -98,13 +99,13 @@ async fn leaving_member_hands_off_at_once(context: &Context<'_>) -> Outcome {
 }
 
 async fn dead_member_is_replaced(context: &Context<'_>) -> Outcome {
-    let bench = context.bench(4).await?;
-    let one = bench.join("group").mortal().open().await?;
-    let two = bench.join("group").mortal().elsewhere().open().await?;
+    let harness = context.harness(4).await?;
+    let one = harness.join("group").mortal().open().await?;
+    let two = harness.join("group").mortal().elsewhere().open().await?;
     owns(context, &two, 2).await?;
     owns(context, &one, 2).await?;
     let events = interleaved(&["a", "b", "c", "d", "e", "f", "g", "h"], 6);
-    bench.send(&events).await?;
+    harness.send(&events).await?;
     let held = two.take(context, 1).await?;
     two.crash();
     let mut seen = Seen::default();
@@ -117,15 +118,15 @@ async fn dead_member_is_replaced(context: &Context<'_>) -> Outcome {
 }
 
 async fn lost_lease_revokes_what_is_out(context: &Context<'_>) -> Outcome {
-    let bench = context.bench(1).await?;
-    let one = bench.join("group").mortal().open().await?;
-    bench.send(&[keyed("k", 0), keyed("k", 1)]).await?;
+    let harness = context.harness(1).await?;
+    let one = harness.join("group").mortal().open().await?;
+    harness.send(&[keyed("k", 0), keyed("k", 1)]).await?;
     let held = one.next(context).await?;
-    let two = bench.join("group").mortal().elsewhere().open().await?;
+    let two = harness.join("group").mortal().elsewhere().open().await?;
     two.silent(context)
         .await
         .during("while another member holds the partition")?;
-    one.line().cut();
+    one.lease_faults().cut();
     let again = two.next(context).await?;
     check_eq!(number(again.event())?, 0, "the event that was in flight");
     let reason = held.revoked().reason();
@@ -146,11 +147,11 @@ async fn lost_lease_revokes_what_is_out(context: &Context<'_>) -> Outcome {
 }
 
 async fn new_owner_has_a_higher_generation(context: &Context<'_>) -> Outcome {
-    let bench = context.bench(1).await?;
-    bench.send(&[keyed("k", 0)]).await?;
+    let harness = context.harness(1).await?;
+    harness.send(&[keyed("k", 0)]).await?;
     let mut last = 0;
     for owner in 0..3 {
-        let member = bench.join("group").mortal().open().await?;
+        let member = harness.join("group").mortal().open().await?;
         let delivery = member.next(context).await?;
         let generation = delivery.generation();
         check!(
@@ -169,26 +170,26 @@ async fn new_owner_has_a_higher_generation(context: &Context<'_>) -> Outcome {
     Ok(())
 }
 
-async fn lost_lease_answers_do_no_harm(context: &Context<'_>) -> Outcome {
-    let bench = context.bench(1).await?;
+async fn lost_lease_responses_do_no_harm(context: &Context<'_>) -> Outcome {
+    let harness = context.harness(1).await?;
     // The member loses responses, not its lease, so only its successor uses the short lease.
-    let member = bench.join("group").open().await?;
+    let member = harness.join("group").open().await?;
     let events: Vec<Event> = (0..60).map(|n| keyed("k", n)).collect();
-    bench.send(&events[..5]).await?;
+    harness.send(&events[..5]).await?;
     let mut seen = Seen::default();
     member.work(context, &mut seen, 5).await?;
     let held = {
-        bench.send(&[keyed("held", 0)]).await?;
+        harness.send(&[keyed("held", 0)]).await?;
         member.next(context).await?
     };
     for call in events[5..].chunks(11) {
-        member.line().lose_answers(1);
-        bench.send(call).await?;
+        member.lease_faults().lose_responses(1);
+        harness.send(call).await?;
         let count = seen.distinct() + call.len();
         member.work(context, &mut seen, count).await?;
         context
             .until("a lease write whose response is lost", async || {
-                Ok((member.line().to_lose() == 0).then_some(()))
+                Ok((member.lease_faults().to_lose() == 0).then_some(()))
             })
             .await?;
     }
@@ -203,8 +204,8 @@ async fn lost_lease_answers_do_no_harm(context: &Context<'_>) -> Outcome {
     seen.check_once()?;
     seen.check_order(&events)?;
     member.crash();
-    let successor = bench.join("group").mortal().elsewhere().open().await?;
-    bench.send(&[keyed("k", 60)]).await?;
+    let successor = harness.join("group").mortal().elsewhere().open().await?;
+    harness.send(&[keyed("k", 60)]).await?;
     let next = successor.next(context).await?;
     check_eq!(
         number(next.event())?,
@@ -216,26 +217,26 @@ async fn lost_lease_answers_do_no_harm(context: &Context<'_>) -> Outcome {
 }
 
 async fn members_of_any_kind_share_the_events(context: &Context<'_>) -> Outcome {
-    let bench = context.bench(2).await?;
-    let one = bench.join("group").mortal().open().await?;
-    let two = bench.join("group").mortal().elsewhere().open().await?;
+    let harness = context.harness(2).await?;
+    let one = harness.join("group").mortal().open().await?;
+    let two = harness.join("group").mortal().elsewhere().open().await?;
     let events = interleaved(&["a", "b", "c", "d", "e"], 10);
-    bench.send(&events).await?;
+    harness.send(&events).await?;
     let (seen, _) = pump(context, &[&one, &two], events.len()).await?;
     seen.check_complete(&events)?;
     one.close(context).await?;
     two.close(context).await
 }
 
-async fn lifecycle_is_told(context: &Context<'_>) -> Outcome {
-    let bench = context.bench(1).await?;
+async fn rebalances_are_reported(context: &Context<'_>) -> Outcome {
+    let harness = context.harness(1).await?;
     let diary = Arc::new(Diary::default());
-    let member = bench
+    let member = harness
         .join("group")
         .with(|options| options.rebalance_listener = Some(diary.clone()))
         .open()
         .await?;
-    bench.send(&[keyed("k", 0)]).await?;
+    harness.send(&[keyed("k", 0)]).await?;
     let delivery = member.next(context).await?;
     let told = diary.read();
     check!(
@@ -263,8 +264,8 @@ async fn lifecycle_is_told(context: &Context<'_>) -> Outcome {
 }
 
 async fn member_keeps_to_its_maximum(context: &Context<'_>) -> Outcome {
-    let bench = context.bench(3).await?;
-    let limited = bench
+    let harness = context.harness(3).await?;
+    let limited = harness
         .join("group")
         .mortal()
         .with(|options| options.max_partitions = Some(1))
@@ -273,7 +274,7 @@ async fn member_keeps_to_its_maximum(context: &Context<'_>) -> Outcome {
     owns(context, &limited, 1).await?;
     context.runtime.sleep(context.timing.lease_ttl).await;
     owns(context, &limited, 1).await?;
-    let other = bench.join("group").mortal().elsewhere().open().await?;
+    let other = harness.join("group").mortal().elsewhere().open().await?;
     owns(context, &other, 2).await?;
     owns(context, &limited, 1).await?;
     limited.close(context).await?;
@@ -288,8 +289,8 @@ async fn pump(
     count: usize,
 ) -> Outcome<(Seen, Vec<usize>)> {
     let seen = Mutex::new((Seen::default(), vec![0; members.len()]));
-    let lock = || seen.lock().unwrap_or_else(PoisonError::into_inner);
-    let work = |who: usize, consumer: Arc<dyn Consumer>| async move {
+    let lock = || lock(&seen);
+    let work = |who: usize, consumer: Arc<dyn BatchConsumer>| async move {
         while lock().0.distinct() < count {
             let receiving = consumer.receive_batch(10);
             let wait = Duration::from_millis(20);
@@ -348,17 +349,11 @@ struct Diary(Mutex<Vec<Entry>>);
 
 impl Diary {
     fn read(&self) -> Vec<Entry> {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        lock(&self.0).clone()
     }
 
     fn write(&self, entry: Entry) {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(entry);
+        lock(&self.0).push(entry);
     }
 }
 

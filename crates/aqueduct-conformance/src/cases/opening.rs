@@ -12,8 +12,8 @@ pub(super) const CASES: &[Case] = &[
 
 async fn claims_hold_when_opened(context: &Context<'_>) -> Outcome {
     use aqueduct_core::{Claim, Source};
-    let bench = context.bench(1).await?;
-    let (stream, runtime) = (&bench.subject.stream, context.runtime);
+    let harness = context.harness(1).await?;
+    let (stream, runtime) = (&harness.subject.stream, context.runtime);
     let claims = stream.claims();
     let mut opened = Vec::new();
     match stream.producer(runtime).await {

@@ -2,10 +2,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use aqueduct_core::{Capability, Effect, ErrorKind, Event, Receipt, Result, Retry};
 
-use crate::bench::Bench;
 use crate::case::{Case, Need, case};
 use crate::context::Context;
 use crate::fixture::Fault;
+use crate::harness::Harness;
 use crate::stop::{During as _, Outcome, check, check_eq};
 use crate::workload::{SOURCE, counted, interleaved, keyed};
 
@@ -21,22 +21,25 @@ pub(super) const CASES: &[Case] = &[
     case!(Flow closed_producer_says_so, [14], [Need::Producer]),
     case!(Flow throttled_send_says_so, [11], [Need::Producer, Need::Fault(Fault::Throttle)]),
     case!(Flow refused_send_says_so, [2, 11], [Need::Producer, Need::Fault(Fault::Refuse)]),
-    case!(Flow lost_answer_says_unknown, [2, 11], [Need::Producer, Need::Fault(Fault::LoseSendAnswer)]),
+    case!(Flow lost_response_says_unknown, [2, 11], [Need::Producer, Need::Fault(Fault::LoseSendResponse)]),
 ];
 
 async fn outcomes_are_index_aligned(context: &Context<'_>) -> Outcome {
-    let bench = context.bench(3).await?;
-    let mut tap = bench.tap().await?;
+    let harness = context.harness(3).await?;
+    let mut observer = harness.observe().await?;
     let keys: Vec<String> = (0..9).map(|n| format!("key-{n}")).collect();
     let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
     let events = interleaved(&keys, 4);
-    let outcomes = attempt(&bench, &events).await?;
+    let outcomes = attempt(&harness, &events).await?;
     let receipts: Vec<Receipt> = outcomes.into_iter().collect::<Result<_>>()?;
-    tap.collect(events.len()).await?.check_complete(&events)?;
-    let seen = tap.collect(events.len()).await?.firsts().to_vec();
+    observer
+        .collect(events.len())
+        .await?
+        .check_complete(&events)?;
+    let seen = observer.collect(events.len()).await?.firsts().to_vec();
     for (event, receipt) in events.iter().zip(&receipts) {
         let at = seen.iter().position(|seen| seen.id() == event.id());
-        let Some((partition, position)) = at.and_then(|at| tap.places().get(at)) else {
+        let Some((partition, position)) = at.and_then(|at| observer.places().get(at)) else {
             continue;
         };
         if let Some(told) = &receipt.partition {
@@ -60,8 +63,8 @@ async fn outcomes_are_index_aligned(context: &Context<'_>) -> Outcome {
 }
 
 async fn empty_batch_is_nothing(context: &Context<'_>) -> Outcome {
-    let bench = context.bench(1).await?;
-    let outcomes = attempt(&bench, &[]).await?;
+    let harness = context.harness(1).await?;
+    let outcomes = attempt(&harness, &[]).await?;
     check!(
         outcomes.is_empty(),
         "sending no events returned {} outcomes",
@@ -71,15 +74,15 @@ async fn empty_batch_is_nothing(context: &Context<'_>) -> Outcome {
 }
 
 async fn too_large_fails_alone(context: &Context<'_>) -> Outcome {
-    let bench = context.bench(1).await?;
-    let mut tap = bench.tap().await?;
+    let harness = context.harness(1).await?;
+    let mut observer = harness.observe().await?;
     let events = [
         keyed("a", 0),
-        too_large(&bench, "large").await?,
+        too_large(&harness, "large").await?,
         keyed("b", 1),
         keyed("a", 2),
     ];
-    let outcomes = attempt(&bench, &events).await?;
+    let outcomes = attempt(&harness, &events).await?;
     for (at, outcome) in outcomes.iter().enumerate() {
         match (at, outcome) {
             (1, Err(error)) => {
@@ -97,13 +100,13 @@ async fn too_large_fails_alone(context: &Context<'_>) -> Outcome {
     }
     let [first, _, second, third] = events;
     let stored = [first, second, third];
-    tap.collect(3).await?.check_complete(&stored)
+    observer.collect(3).await?.check_complete(&stored)
 }
 
 async fn prefix_rule_behind_a_too_large_event(context: &Context<'_>) -> Outcome {
-    let bench = context.bench(1).await?;
-    let mut tap = bench.tap().await?;
-    let large = too_large(&bench, "k").await?;
+    let harness = context.harness(1).await?;
+    let mut observer = harness.observe().await?;
+    let large = too_large(&harness, "k").await?;
     let events = [
         keyed("k", 0),
         large,
@@ -111,7 +114,7 @@ async fn prefix_rule_behind_a_too_large_event(context: &Context<'_>) -> Outcome 
         keyed("other", 0),
         keyed("k", 2),
     ];
-    let outcomes = attempt(&bench, &events).await?;
+    let outcomes = attempt(&harness, &events).await?;
     check_prefix_rule(&events, &outcomes)?;
     check!(
         outcomes[0].is_ok(),
@@ -132,40 +135,40 @@ async fn prefix_rule_behind_a_too_large_event(context: &Context<'_>) -> Outcome 
         );
     }
     let [first, _, _, other, _] = events;
-    tap.collect(2).await?.check_complete(&[first, other])
+    observer.collect(2).await?.check_complete(&[first, other])
 }
 
 async fn full_batch_is_stored(context: &Context<'_>) -> Outcome {
-    let bench = context.bench(2).await?;
-    let mut tap = bench.tap().await?;
-    let limits = bench.producer().await?.capabilities().limits;
+    let harness = context.harness(2).await?;
+    let mut observer = harness.observe().await?;
+    let limits = harness.producer().await?.capabilities().limits;
     let count = limits.batch_events.unwrap_or(1_000).min(1_000);
     let events: Vec<Event> = (0..count as u64).map(counted).collect();
-    for outcome in attempt(&bench, &events).await? {
+    for outcome in attempt(&harness, &events).await? {
         outcome.during("a batch of the stated size")?;
     }
-    let seen = tap.collect(count).await?;
+    let seen = observer.collect(count).await?;
     seen.check_complete(&events)?;
     seen.check_once()
 }
 
 async fn calls_in_turn_keep_key_order(context: &Context<'_>) -> Outcome {
-    let bench = context.bench(3).await?;
-    let mut tap = bench.tap().await?;
+    let harness = context.harness(3).await?;
+    let mut observer = harness.observe().await?;
     let events = interleaved(&["a", "b", "c", "d", "e"], 60);
-    let producer = bench.producer().await?;
+    let producer = harness.producer().await?;
     for call in events.chunks(7) {
-        bench.send_by(&*producer, call).await?;
+        harness.send_by(&*producer, call).await?;
     }
-    let seen = tap.collect(events.len()).await?;
+    let seen = observer.collect(events.len()).await?;
     seen.check_complete(&events)?;
     seen.check_once()?;
     seen.check_order(&events)
 }
 
 async fn one_key_has_one_lane(context: &Context<'_>) -> Outcome {
-    let bench = context.bench(4).await?;
-    let producer = bench.producer().await?;
+    let harness = context.harness(4).await?;
+    let producer = harness.producer().await?;
     for key in ["a", "b", "ключ", ""] {
         let lanes: BTreeSet<_> = (0..20).map(|n| producer.lane(&keyed(key, n))).collect();
         check_eq!(lanes.len(), 1, "the lanes of key `{key}`");
@@ -174,33 +177,33 @@ async fn one_key_has_one_lane(context: &Context<'_>) -> Outcome {
 }
 
 async fn producers_side_by_side_lose_nothing(context: &Context<'_>) -> Outcome {
-    let bench = context.bench(2).await?;
-    let mut tap = bench.tap().await?;
-    let (bench, peers) = (&bench, bench.subject.peer.iter());
-    let mut resources = vec![&bench.subject.stream; 3];
+    let harness = context.harness(2).await?;
+    let mut observer = harness.observe().await?;
+    let (harness, peers) = (&harness, harness.subject.peer.iter());
+    let mut resources = vec![&harness.subject.stream; 3];
     resources.extend(peers);
     let sending = resources
         .iter()
         .enumerate()
         .map(|(who, resource)| async move {
-            let producer = bench.producer_of(resource).await?;
+            let producer = harness.producer_of(resource).await?;
             let events = interleaved(&[&format!("a{who}"), &format!("b{who}")], 50);
             for call in events.chunks(10) {
-                bench.send_by(&*producer, call).await?;
+                harness.send_by(&*producer, call).await?;
             }
             Ok::<_, crate::stop::Stop>(events)
         });
     let sent = futures::future::try_join_all(sending).await?.concat();
-    let seen = tap.collect(sent.len()).await?;
+    let seen = observer.collect(sent.len()).await?;
     seen.check_complete(&sent)?;
     seen.check_once()?;
     seen.check_order(&sent)
 }
 
 async fn closed_producer_says_so(context: &Context<'_>) -> Outcome {
-    let bench = context.bench(1).await?;
-    let producer = bench.producer().await?;
-    bench.send_by(&*producer, &[counted(0)]).await?;
+    let harness = context.harness(1).await?;
+    let producer = harness.producer().await?;
+    harness.send_by(&*producer, &[counted(0)]).await?;
     context
         .within("the producer to close", producer.close())
         .await??;
@@ -244,11 +247,11 @@ async fn refused_send_says_so(context: &Context<'_>) -> Outcome {
     Ok(())
 }
 
-async fn lost_answer_says_unknown(context: &Context<'_>) -> Outcome {
-    let bench = context.bench(1).await?;
-    let mut tap = bench.tap().await?;
-    let producer = bench.producer().await?;
-    bench.inject(Fault::LoseSendAnswer).await?;
+async fn lost_response_says_unknown(context: &Context<'_>) -> Outcome {
+    let harness = context.harness(1).await?;
+    let mut observer = harness.observe().await?;
+    let producer = harness.producer().await?;
+    harness.inject(Fault::LoseSendResponse).await?;
     let events = [keyed("k", 0)];
     let sending = producer.send_batch(&events);
     let outcomes = context
@@ -261,16 +264,16 @@ async fn lost_answer_says_unknown(context: &Context<'_>) -> Outcome {
         Some(Effect::Unknown),
         "the effect of a send whose response is lost"
     );
-    tap.collect(1).await?.check_complete(&events)
+    observer.collect(1).await?.check_complete(&events)
 }
 
 /// Injects a fault that stores nothing, and returns the first error. Checks that nothing is stored
 /// twice when the rest is sent again.
 async fn sends_to(context: &Context<'_>, fault: Fault) -> Outcome<aqueduct_core::Error> {
-    let bench = context.bench(2).await?;
-    let mut tap = bench.tap().await?;
-    let producer = bench.producer().await?;
-    bench.inject(fault).await?;
+    let harness = context.harness(2).await?;
+    let mut observer = harness.observe().await?;
+    let producer = harness.producer().await?;
+    harness.inject(fault).await?;
     let events = interleaved(&["a", "b", "c"], 3);
     let sending = producer.send_batch(&events);
     let outcomes = context
@@ -293,8 +296,8 @@ async fn sends_to(context: &Context<'_>, fault: Fault) -> Outcome<aqueduct_core:
     let error = outcomes.into_iter().find_map(said);
     let error =
         error.ok_or_else(|| crate::stop::Stop::failed("the injected fault had no effect"))?;
-    bench.send_by(&*producer, &rest).await?;
-    let seen = tap.collect(events.len()).await?;
+    harness.send_by(&*producer, &rest).await?;
+    let seen = observer.collect(events.len()).await?;
     seen.check_complete(&events)?;
     seen.check_once()?;
     seen.check_order(&events)?;
@@ -330,8 +333,8 @@ fn check_prefix_rule(events: &[Event], outcomes: &[Result<Receipt>]) -> Outcome 
     Ok(())
 }
 
-async fn too_large(bench: &Bench<'_>, key: &str) -> Outcome<Event> {
-    let limits = bench.producer().await?.capabilities().limits;
+async fn too_large(harness: &Harness<'_>, key: &str) -> Outcome<Event> {
+    let limits = harness.producer().await?.capabilities().limits;
     let limit = limits.event_bytes.unwrap_or_default();
     Ok(
         Event::bytes("large", "application/octet-stream", vec![7; limit + 1])
@@ -340,10 +343,10 @@ async fn too_large(bench: &Bench<'_>, key: &str) -> Outcome<Event> {
     )
 }
 
-async fn attempt(bench: &Bench<'_>, events: &[Event]) -> Outcome<Vec<Result<Receipt>>> {
-    let producer = bench.producer().await?;
+async fn attempt(harness: &Harness<'_>, events: &[Event]) -> Outcome<Vec<Result<Receipt>>> {
+    let producer = harness.producer().await?;
     let sending = producer.send_batch(events);
-    let outcomes = bench
+    let outcomes = harness
         .context
         .within("a send", sending)
         .await?

@@ -7,25 +7,25 @@ use aqueduct_layers::OnExhausted;
 
 use super::dead::{layer, only_dead_letter};
 use super::dead_letters::listed;
-use crate::bench::Bench;
 use crate::case::{Case, Need, case};
 use crate::context::Context;
+use crate::harness::Harness;
 use crate::member::Member;
 use crate::stop::{During as _, Outcome, check, check_eq};
 use crate::workload::{Seen, interleaved, keyed};
 
 pub(super) const CASES: &[Case] = &[
-    case!(Flow poison_ends_as_a_letter_and_no_innocent_does, [1, 5], [Need::Producer, Need::Group, Need::Can(Capability::DeadLetters)]),
+    case!(Flow poison_ends_as_a_dead_letter_and_no_innocent_does, [1, 5], [Need::Producer, Need::Group, Need::Can(Capability::DeadLetters)]),
     case!(Flow released_with_something_running_six_times, [5, 14], [Need::Producer, Need::Group, Need::Can(Capability::DeadLetters)]),
-    case!(Flow crashes_alone_bury_nothing, [5], [Need::Producer, Need::Group, Need::Can(Capability::DeadLetters)]),
+    case!(Flow crashes_alone_make_no_dead_letter, [5], [Need::Producer, Need::Group, Need::Can(Capability::DeadLetters)]),
 ];
 
-async fn poison_ends_as_a_letter_and_no_innocent_does(context: &Context<'_>) -> Outcome {
-    let (bench, dead_letters) = super::dead_letters::dead_letters(context).await?;
+async fn poison_ends_as_a_dead_letter_and_no_innocent_does(context: &Context<'_>) -> Outcome {
+    let (harness, dead_letters) = super::dead_letters::dead_letters(context).await?;
     let mut events = interleaved(&["a", "b", "c"], 4);
     let poison = keyed("a", 666);
     events.insert(5, poison.clone());
-    bench.send(&events).await?;
+    harness.send(&events).await?;
     let mut seen = Seen::default();
     let mut deaths = 0;
     while seen.distinct() < events.len() - 1 {
@@ -33,7 +33,7 @@ async fn poison_ends_as_a_letter_and_no_innocent_does(context: &Context<'_>) -> 
             deaths < 10,
             "after {deaths} deaths the poison event is not a dead letter yet"
         );
-        let member = mortal(&bench, &dead_letters).await?;
+        let member = mortal(&harness, &dead_letters).await?;
         deaths += usize::from(live(context, member, &poison, &mut seen, events.len() - 1).await?);
     }
     check!(deaths > 0, "the poison event never arrived");
@@ -59,12 +59,12 @@ async fn poison_ends_as_a_letter_and_no_innocent_does(context: &Context<'_>) -> 
 
 /// A process that stops cancels its handlers, which must never count as failures.
 async fn released_with_something_running_six_times(context: &Context<'_>) -> Outcome {
-    let (bench, dead_letters) = super::dead_letters::dead_letters(context).await?;
+    let (harness, dead_letters) = super::dead_letters::dead_letters(context).await?;
     let events = interleaved(&["a", "b"], 3);
-    bench.send(&events).await?;
+    harness.send(&events).await?;
     for attempts in [1, 2].repeat(3) {
         let layer = layer(context, &dead_letters, attempts, OnExhausted::DeadLetter)?;
-        let member = bench.join("group").behind(layer).open().await?;
+        let member = harness.join("group").behind(layer).open().await?;
         let mut running = member.take(context, 2).await?;
         for delivery in &mut running {
             check_eq!(delivery.attempt(), 1, "the attempt that is cancelled");
@@ -74,7 +74,7 @@ async fn released_with_something_running_six_times(context: &Context<'_>) -> Out
         member.close(context).await?;
     }
     let layer = layer(context, &dead_letters, 1, OnExhausted::DeadLetter)?;
-    let member = bench.join("group").behind(layer).open().await?;
+    let member = harness.join("group").behind(layer).open().await?;
     let mut seen = Seen::default();
     member.work(context, &mut seen, events.len()).await?;
     member.silent(context).await?;
@@ -85,18 +85,18 @@ async fn released_with_something_running_six_times(context: &Context<'_>) -> Out
     member.close(context).await
 }
 
-async fn crashes_alone_bury_nothing(context: &Context<'_>) -> Outcome {
-    let (bench, dead_letters) = super::dead_letters::dead_letters(context).await?;
+async fn crashes_alone_make_no_dead_letter(context: &Context<'_>) -> Outcome {
+    let (harness, dead_letters) = super::dead_letters::dead_letters(context).await?;
     let events: Vec<Event> = (0..6).map(|n| keyed(&format!("k{}", n % 3), n)).collect();
-    bench.send(&events).await?;
+    harness.send(&events).await?;
     for _ in 0..3 {
-        let member = mortal(&bench, &dead_letters).await?;
+        let member = mortal(&harness, &dead_letters).await?;
         let held = member.take(context, 1).await?;
         drop(held);
         member.crash();
     }
     let layer = layer(context, &dead_letters, 100, OnExhausted::DeadLetter)?;
-    let member = bench.join("group").mortal().behind(layer).open().await?;
+    let member = harness.join("group").mortal().behind(layer).open().await?;
     let mut seen = Seen::default();
     member.work(context, &mut seen, events.len()).await?;
     let innocent: Vec<Event> = events
@@ -115,9 +115,9 @@ async fn crashes_alone_bury_nothing(context: &Context<'_>) -> Outcome {
     member.close(context).await
 }
 
-async fn mortal(bench: &Bench<'_>, dead_letters: &Arc<dyn DeadLetterStore>) -> Outcome<Member> {
-    let layer = layer(bench.context, dead_letters, 2, OnExhausted::DeadLetter)?;
-    bench.join("group").mortal().behind(layer).open().await
+async fn mortal(harness: &Harness<'_>, dead_letters: &Arc<dyn DeadLetterStore>) -> Outcome<Member> {
+    let layer = layer(harness.context, dead_letters, 2, OnExhausted::DeadLetter)?;
+    harness.join("group").mortal().behind(layer).open().await
 }
 
 /// Runs one process that dies when it handles `poison`. Returns whether it died; otherwise it

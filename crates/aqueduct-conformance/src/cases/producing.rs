@@ -5,19 +5,19 @@ use aqueduct_core::{Backoff, Capability, Effect, ErrorKind, Event, Retry};
 use aqueduct_producer::{Producer, ProducerOptions, RetryBudget};
 use futures::future::join_all;
 
-use crate::bench::Bench;
 use crate::case::{Case, Need, case};
 use crate::context::Context;
 use crate::fixture::Fault;
+use crate::harness::Harness;
 use crate::stop::{During as _, Outcome, check, check_eq};
 use crate::workload::{interleaved, keyed};
 use crate::wrap::{Flaky, Gated};
 
 pub(super) const CASES: &[Case] = &[
     case!(Flow ten_keys_in_order_under_retries, [2, 11], [Need::Producer, Need::Can(Capability::KeyOrder)]),
-    case!(Flow lost_answers_keep_order_when_resent, [2, 11], [Need::Producer, Need::Can(Capability::KeyOrder)]),
-    case!(Flow unknown_outcome_is_told_not_resent, [2, 11], [Need::Producer, Need::Fault(Fault::LoseSendAnswer)]),
-    case!(Flow unknown_outcome_is_resent_on_request, [2, 11], [Need::Producer, Need::Fault(Fault::LoseSendAnswer)]),
+    case!(Flow lost_responses_keep_order_when_resent, [2, 11], [Need::Producer, Need::Can(Capability::KeyOrder)]),
+    case!(Flow unknown_outcome_is_told_not_resent, [2, 11], [Need::Producer, Need::Fault(Fault::LoseSendResponse)]),
+    case!(Flow unknown_outcome_is_resent_on_request, [2, 11], [Need::Producer, Need::Fault(Fault::LoseSendResponse)]),
     case!(Flow throttled_events_are_stored_once, [11], [Need::Producer, Need::Fault(Fault::Throttle)]),
     case!(Flow given_up_is_exhausted_and_blocks_its_key, [2, 11], [Need::Producer]),
     case!(Flow full_buffer_makes_the_caller_wait, [10], [Need::Producer]),
@@ -25,37 +25,37 @@ pub(super) const CASES: &[Case] = &[
 ];
 
 async fn ten_keys_in_order_under_retries(context: &Context<'_>) -> Outcome {
-    let bench = context.bench(4).await?;
-    let inner = Arc::new(Flaky::failing(bench.producer().await?, 20));
+    let harness = context.harness(4).await?;
+    let inner = Arc::new(Flaky::failing(harness.producer().await?, 20));
     let producer = Producer::new(inner, eager(), context.runtime);
     let events = ten_thousand();
-    let mut tap = bench.tap().await?;
-    send_all(&bench, &producer, &events).await?;
-    let seen = tap.collect(events.len()).await?;
+    let mut observer = harness.observe().await?;
+    send_all(&harness, &producer, &events).await?;
+    let seen = observer.collect(events.len()).await?;
     seen.check_complete(&events)?;
     seen.check_once()?;
     seen.check_order(&events)
 }
 
-async fn lost_answers_keep_order_when_resent(context: &Context<'_>) -> Outcome {
-    let bench = context.bench(4).await?;
-    let inner = Arc::new(Flaky::losing_answers(bench.producer().await?, 20));
+async fn lost_responses_keep_order_when_resent(context: &Context<'_>) -> Outcome {
+    let harness = context.harness(4).await?;
+    let inner = Arc::new(Flaky::losing_responses(harness.producer().await?, 20));
     let mut options = eager();
     options.resend_unknown = true;
     let producer = Producer::new(inner, options, context.runtime);
     let events = ten_thousand();
-    let mut tap = bench.tap().await?;
-    send_all(&bench, &producer, &events).await?;
-    let seen = tap.collect(events.len()).await?;
+    let mut observer = harness.observe().await?;
+    send_all(&harness, &producer, &events).await?;
+    let seen = observer.collect(events.len()).await?;
     seen.check_complete(&events)?;
     seen.check_order(&events)
 }
 
 async fn unknown_outcome_is_told_not_resent(context: &Context<'_>) -> Outcome {
-    let bench = context.bench(1).await?;
-    let mut tap = bench.tap().await?;
-    let producer = Producer::new(bench.producer().await?, eager(), context.runtime);
-    bench.inject(Fault::LoseSendAnswer).await?;
+    let harness = context.harness(1).await?;
+    let mut observer = harness.observe().await?;
+    let producer = Producer::new(harness.producer().await?, eager(), context.runtime);
+    harness.inject(Fault::LoseSendResponse).await?;
     let event = keyed("k", 0);
     let sent = context
         .within(
@@ -74,43 +74,43 @@ async fn unknown_outcome_is_told_not_resent(context: &Context<'_>) -> Outcome {
         .within("a later send", producer.send(later.clone()))
         .await??;
     let events = [event, later];
-    let seen = tap.collect(2).await?;
+    let seen = observer.collect(2).await?;
     seen.check_complete(&events)?;
     seen.check_once()
 }
 
 async fn unknown_outcome_is_resent_on_request(context: &Context<'_>) -> Outcome {
-    let bench = context.bench(1).await?;
-    let mut tap = bench.tap().await?;
+    let harness = context.harness(1).await?;
+    let mut observer = harness.observe().await?;
     let mut options = eager();
     options.resend_unknown = true;
-    let producer = Producer::new(bench.producer().await?, options, context.runtime);
-    bench.inject(Fault::LoseSendAnswer).await?;
+    let producer = Producer::new(harness.producer().await?, options, context.runtime);
+    harness.inject(Fault::LoseSendResponse).await?;
     let events = interleaved(&["a", "b"], 4);
-    send_all(&bench, &producer, &events).await?;
-    let seen = tap.collect(events.len()).await?;
+    send_all(&harness, &producer, &events).await?;
+    let seen = observer.collect(events.len()).await?;
     seen.check_complete(&events)?;
     seen.check_order(&events)
 }
 
 async fn throttled_events_are_stored_once(context: &Context<'_>) -> Outcome {
-    let bench = context.bench(2).await?;
-    let mut tap = bench.tap().await?;
-    let producer = Producer::new(bench.producer().await?, eager(), context.runtime);
+    let harness = context.harness(2).await?;
+    let mut observer = harness.observe().await?;
+    let producer = Producer::new(harness.producer().await?, eager(), context.runtime);
     let events = interleaved(&["a", "b", "c"], 30);
     for call in events.chunks(18) {
-        bench.inject(Fault::Throttle).await?;
-        send_all(&bench, &producer, call).await?;
+        harness.inject(Fault::Throttle).await?;
+        send_all(&harness, &producer, call).await?;
     }
-    let seen = tap.collect(events.len()).await?;
+    let seen = observer.collect(events.len()).await?;
     seen.check_complete(&events)?;
     seen.check_once()?;
     seen.check_order(&events)
 }
 
 async fn given_up_is_exhausted_and_blocks_its_key(context: &Context<'_>) -> Outcome {
-    let bench = context.bench(1).await?;
-    let inner = Arc::new(Flaky::failing(bench.producer().await?, 1));
+    let harness = context.harness(1).await?;
+    let inner = Arc::new(Flaky::failing(harness.producer().await?, 1));
     let mut options = eager();
     options.attempts = 3;
     let producer = Producer::new(inner, options, context.runtime);
@@ -150,9 +150,9 @@ async fn given_up_is_exhausted_and_blocks_its_key(context: &Context<'_>) -> Outc
 }
 
 async fn full_buffer_makes_the_caller_wait(context: &Context<'_>) -> Outcome {
-    let bench = context.bench(1).await?;
-    let mut tap = bench.tap().await?;
-    let gate = Gated::new(bench.producer().await?, context.runtime);
+    let harness = context.harness(1).await?;
+    let mut observer = harness.observe().await?;
+    let gate = Gated::new(harness.producer().await?, context.runtime);
     let mut options = eager();
     options.max_buffered_events = 10;
     options.max_batch_events = 2;
@@ -189,16 +189,16 @@ async fn full_buffer_makes_the_caller_wait(context: &Context<'_>) -> Outcome {
     for outcome in context.within("the outcomes", join_all(pending)).await? {
         outcome.during("sending")?;
     }
-    let seen = tap.collect(events.len()).await?;
+    let seen = observer.collect(events.len()).await?;
     seen.check_complete(&events)
 }
 
 async fn closing_sends_what_was_accepted(context: &Context<'_>) -> Outcome {
-    let bench = context.bench(2).await?;
-    let mut tap = bench.tap().await?;
+    let harness = context.harness(2).await?;
+    let mut observer = harness.observe().await?;
     let mut options = eager();
     options.linger = context.timing.deadline;
-    let producer = Producer::new(bench.producer().await?, options, context.runtime);
+    let producer = Producer::new(harness.producer().await?, options, context.runtime);
     let events = interleaved(&["a", "b"], 10);
     let mut pending = Vec::new();
     for event in &events {
@@ -215,14 +215,21 @@ async fn closing_sends_what_was_accepted(context: &Context<'_>) -> Outcome {
         .await?;
     let kind = late.err().map(|error| error.kind());
     check_eq!(kind, Some(ErrorKind::Closed), "sending after close");
-    tap.collect(events.len()).await?.check_complete(&events)
+    observer
+        .collect(events.len())
+        .await?
+        .check_complete(&events)
 }
 
 /// Sends in the order of `events`, a few hundred at a time.
-pub(super) async fn send_all(bench: &Bench<'_>, producer: &Producer, events: &[Event]) -> Outcome {
+pub(super) async fn send_all(
+    harness: &Harness<'_>,
+    producer: &Producer,
+    events: &[Event],
+) -> Outcome {
     for (at, call) in events.chunks(400).enumerate() {
         let what = format!("call {at} of {} events to be stored", call.len());
-        let sent = bench
+        let sent = harness
             .context
             .within(&what, producer.send_all(call.to_vec()))
             .await?;

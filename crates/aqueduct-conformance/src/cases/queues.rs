@@ -16,18 +16,18 @@ use crate::workload::{Seen, interleaved, keyed, number};
 
 pub(super) const CASES: &[Case] = &[
     case!(Flow every_failure_of_an_event_is_counted, [4, 13], [Need::Producer, Need::Consumer, Need::Can(Capability::HandlerAttempts)]),
-    case!(Flow exhausted_event_alone_becomes_a_letter, [4, 13], [Need::Producer, Need::Consumer, Need::Can(Capability::DeadLetters), Need::Can(Capability::HandlerAttempts)]),
+    case!(Flow exhausted_event_alone_becomes_a_dead_letter, [4, 13], [Need::Producer, Need::Consumer, Need::Can(Capability::DeadLetters), Need::Can(Capability::HandlerAttempts)]),
     case!(Flow long_handling_keeps_its_event, [1, 13], [Need::Producer, Need::Consumer]),
-    case!(Flow delayed_event_comes_to_nobody_before, [13], [Need::Producer, Need::Consumer, Need::Can(Capability::DelayedNack)]),
+    case!(Flow delayed_event_is_not_delivered_early, [13], [Need::Producer, Need::Consumer, Need::Can(Capability::DelayedNack)]),
     case!(Flow followers_of_a_failing_event_stay_innocent, [4, 5, 13], [Need::Producer, Need::Consumer, Need::Can(Capability::KeyOrder), Need::Can(Capability::HandlerAttempts), Need::Can(Capability::DeadLetters)]),
     case!(Flow failing_key_is_given_back_in_order, [2, 13, 14], [Need::Producer, Need::Consumer, Need::Can(Capability::KeyOrder)]),
     case!(Flow dead_consumers_key_comes_again_in_order, [1, 2, 13], [Need::Producer, Need::Consumer, Need::Can(Capability::KeyOrder)]),
 ];
 
 async fn every_failure_of_an_event_is_counted(context: &Context<'_>) -> Outcome {
-    let bench = context.bench(1).await?;
-    let member = bench.join("group").open().await?;
-    bench.send(&[keyed("k", 0)]).await?;
+    let harness = context.harness(1).await?;
+    let member = harness.join("group").open().await?;
+    harness.send(&[keyed("k", 0)]).await?;
     for attempt in 1..=4 {
         let delivery = member.next(context).await?;
         check_eq!(delivery.attempt(), attempt, "the attempt");
@@ -43,12 +43,12 @@ async fn every_failure_of_an_event_is_counted(context: &Context<'_>) -> Outcome 
     member.close(context).await
 }
 
-async fn exhausted_event_alone_becomes_a_letter(context: &Context<'_>) -> Outcome {
-    let (bench, dead_letters) = super::dead_letters::dead_letters(context).await?;
+async fn exhausted_event_alone_becomes_a_dead_letter(context: &Context<'_>) -> Outcome {
+    let (harness, dead_letters) = super::dead_letters::dead_letters(context).await?;
     let layer = layer(context, &dead_letters, 3, OnExhausted::DeadLetter)?;
-    let member = bench.join("group").behind(layer).open().await?;
+    let member = harness.join("group").behind(layer).open().await?;
     let event = keyed("k", 0);
-    bench.send(std::slice::from_ref(&event)).await?;
+    harness.send(std::slice::from_ref(&event)).await?;
     for attempt in 1..=3 {
         let delivery = member.next(context).await?;
         check_eq!(delivery.attempt(), attempt, "the attempt");
@@ -71,10 +71,10 @@ async fn exhausted_event_alone_becomes_a_letter(context: &Context<'_>) -> Outcom
 }
 
 async fn long_handling_keeps_its_event(context: &Context<'_>) -> Outcome {
-    let bench = context.bench(1).await?;
-    let member = bench.join("group").mortal().open().await?;
-    let other = bench.join("group").mortal().elsewhere().open().await?;
-    bench.send(&[keyed("k", 0)]).await?;
+    let harness = context.harness(1).await?;
+    let member = harness.join("group").mortal().open().await?;
+    let other = harness.join("group").mortal().elsewhere().open().await?;
+    harness.send(&[keyed("k", 0)]).await?;
     let (member, other) = match context.quiet(other.next(context)).await {
         // Either consumer may receive it.
         Some(delivery) => hold(context, delivery?, member, other).await?,
@@ -114,14 +114,14 @@ async fn hold(
     Ok((owner, other))
 }
 
-async fn delayed_event_comes_to_nobody_before(context: &Context<'_>) -> Outcome {
-    let bench = context.bench(1).await?;
-    let member = bench.join("group").mortal().open().await?;
-    bench.send(&[keyed("k", 0)]).await?;
+async fn delayed_event_is_not_delivered_early(context: &Context<'_>) -> Outcome {
+    let harness = context.harness(1).await?;
+    let member = harness.join("group").mortal().open().await?;
+    harness.send(&[keyed("k", 0)]).await?;
     let delay = context.timing.lease_ttl * 2;
     let nacked = context.runtime.now();
     member.next(context).await?.nack(delay).await?;
-    let other = bench.join("group").mortal().elsewhere().open().await?;
+    let other = harness.join("group").mortal().elsewhere().open().await?;
     let delivery = {
         let (mine, theirs) = (member.next(context), other.next(context));
         futures::pin_mut!(mine, theirs);
@@ -141,11 +141,11 @@ async fn delayed_event_comes_to_nobody_before(context: &Context<'_>) -> Outcome 
 }
 
 async fn followers_of_a_failing_event_stay_innocent(context: &Context<'_>) -> Outcome {
-    let (bench, dead_letters) = super::dead_letters::dead_letters(context).await?;
+    let (harness, dead_letters) = super::dead_letters::dead_letters(context).await?;
     let layer = layer(context, &dead_letters, 6, OnExhausted::DeadLetter)?;
-    let member = bench.join("group").mortal().behind(layer).open().await?;
+    let member = harness.join("group").mortal().behind(layer).open().await?;
     let events: Vec<Event> = (0..8).map(|n| keyed("k", n)).collect();
-    bench.send(&events).await?;
+    harness.send(&events).await?;
     let pause = context.timing.lease_ttl / 2;
     for attempt in 1..=5 {
         let delivery = member.next(context).await?;
@@ -172,14 +172,14 @@ async fn followers_of_a_failing_event_stay_innocent(context: &Context<'_>) -> Ou
 }
 
 async fn failing_key_is_given_back_in_order(context: &Context<'_>) -> Outcome {
-    let bench = context.bench(1).await?;
-    let member = bench.join("group").open().await?;
+    let harness = context.harness(1).await?;
+    let member = harness.join("group").open().await?;
     let events: Vec<Event> = (0..6).map(|n| keyed("k", n)).collect();
-    bench.send(&events).await?;
+    harness.send(&events).await?;
     let delay = context.timing.quiet;
     member.next(context).await?.nack(delay).await?;
     member.close(context).await?;
-    let successor = bench.join("group").elsewhere().open().await?;
+    let successor = harness.join("group").elsewhere().open().await?;
     let mut seen = Seen::default();
     successor.work(context, &mut seen, events.len()).await?;
     seen.check_complete(&events)?;
@@ -188,14 +188,14 @@ async fn failing_key_is_given_back_in_order(context: &Context<'_>) -> Outcome {
 }
 
 async fn dead_consumers_key_comes_again_in_order(context: &Context<'_>) -> Outcome {
-    let bench = context.bench(1).await?;
-    let member = bench.join("group").mortal().open().await?;
+    let harness = context.harness(1).await?;
+    let member = harness.join("group").mortal().open().await?;
     let events = interleaved(&["a", "b"], 6);
-    bench.send(&events).await?;
+    harness.send(&events).await?;
     let out = member.take(context, 2).await?;
     member.crash();
     drop(out);
-    let successor = bench.join("group").mortal().elsewhere().open().await?;
+    let successor = harness.join("group").mortal().elsewhere().open().await?;
     let mut seen = Seen::default();
     while seen.distinct() < events.len() {
         let receiving = successor.consumer().receive_batch(3);

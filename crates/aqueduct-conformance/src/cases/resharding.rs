@@ -1,8 +1,8 @@
 use aqueduct_core::{Capability, Event};
 
-use crate::bench::Bench;
 use crate::case::{Case, Need, case};
 use crate::context::Context;
+use crate::harness::Harness;
 use crate::stop::Outcome;
 use crate::workload::{Seen, interleaved};
 
@@ -23,14 +23,14 @@ async fn merging_under_load_keeps_order(context: &Context<'_>) -> Outcome {
 }
 
 async fn children_wait_for_their_parent(context: &Context<'_>) -> Outcome {
-    let bench = context.bench(1).await?;
+    let harness = context.harness(1).await?;
     let events = interleaved(&KEYS, 4);
     let (early, late) = events.split_at(KEYS.len());
-    let member = bench.join("group").mortal().open().await?;
-    bench.send(early).await?;
+    let member = harness.join("group").mortal().open().await?;
+    harness.send(early).await?;
     let mut out = member.take(context, early.len()).await?;
-    reshard(&bench, 2).await?;
-    bench.send(late).await?;
+    reshard(&harness, 2).await?;
+    harness.send(late).await?;
     let held = out.pop();
     crate::member::ack_all(out).await?;
     member.silent(context).await?;
@@ -49,16 +49,16 @@ async fn children_wait_for_their_parent(context: &Context<'_>) -> Outcome {
 }
 
 async fn reshard_under_load(context: &Context<'_>, from: u32, to: u32) -> Outcome {
-    let bench = context.bench(from).await?;
-    let member = bench.join("group").mortal().open().await?;
+    let harness = context.harness(from).await?;
+    let member = harness.join("group").mortal().open().await?;
     let events = interleaved(&KEYS, 30);
     let mut seen = Seen::default();
     let sending = async {
         for (at, call) in events.chunks(KEYS.len()).enumerate() {
             if at == 10 {
-                reshard(&bench, to).await?;
+                reshard(&harness, to).await?;
             }
-            bench.send(call).await?;
+            harness.send(call).await?;
         }
         Ok(())
     };
@@ -66,22 +66,22 @@ async fn reshard_under_load(context: &Context<'_>, from: u32, to: u32) -> Outcom
     futures::try_join!(sending, working)?;
     seen.check_complete(&events)?;
     seen.check_order(&events)?;
-    check_flows_on(&bench, &member).await?;
+    check_flows_on(&harness, &member).await?;
     member.close(context).await
 }
 
 /// Checks that new events of every key still arrive.
-async fn check_flows_on(bench: &Bench<'_>, member: &crate::member::Member) -> Outcome {
+async fn check_flows_on(harness: &Harness<'_>, member: &crate::member::Member) -> Outcome {
     let more: Vec<Event> = interleaved(&KEYS, 1);
-    bench.send(&more).await?;
+    harness.send(&more).await?;
     let mut seen = Seen::default();
-    member.work(bench.context, &mut seen, more.len()).await?;
+    member.work(harness.context, &mut seen, more.len()).await?;
     seen.check_complete(&more)
 }
 
-async fn reshard(bench: &Bench<'_>, partitions: u32) -> Outcome {
-    let admin = bench.admin().await?;
+async fn reshard(harness: &Harness<'_>, partitions: u32) -> Outcome {
+    let admin = harness.admin().await?;
     let resharding = admin.reshard(partitions);
-    bench.context.within("resharding", resharding).await??;
+    harness.context.within("resharding", resharding).await??;
     Ok(())
 }

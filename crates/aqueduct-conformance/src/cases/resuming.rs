@@ -4,8 +4,8 @@ use super::log::single;
 use crate::case::{Case, Need, case};
 use crate::context::Context;
 use crate::member::ack_all;
+use crate::observer::read_records;
 use crate::stop::{Outcome, check_eq};
-use crate::tap::read_records;
 use crate::workload::{Seen, counted};
 
 pub(super) const CASES: &[Case] = &[
@@ -14,21 +14,23 @@ pub(super) const CASES: &[Case] = &[
 ];
 
 async fn checkpoint_keeps_the_token_of_its_record(context: &Context<'_>) -> Outcome {
-    let bench = context.bench(1).await?;
-    let (log, partition) = single(&bench).await?;
-    bench.send(&(0..6).map(counted).collect::<Vec<_>>()).await?;
+    let harness = context.harness(1).await?;
+    let (log, partition) = single(&harness).await?;
+    harness
+        .send(&(0..6).map(counted).collect::<Vec<_>>())
+        .await?;
     let start = (ReadFrom::Earliest, None);
-    let records = read_records(&bench, &*log, &partition, start, 6).await?;
+    let records = read_records(&harness, &*log, &partition, start, 6).await?;
 
-    let member = bench.join("group").open().await?;
+    let member = harness.join("group").open().await?;
     let mut taken = member.take(context, 6).await?;
     taken.sort_by_key(|delivery| delivery.position());
     // Only the first two are settled without a gap, so the token of the last one would skip two.
     let unsettled: Vec<_> = taken.drain(2..4).collect();
     ack_all(taken).await?;
     member.consumer().flush().await?;
-    let store = bench.leases().await?;
-    let key = bench.key("group");
+    let store = harness.leases().await?;
+    let key = harness.key("group");
     let lease = context
         .until("the checkpoint to be stored", async || {
             let lease = store.read(&key, &partition).await?;
@@ -53,14 +55,14 @@ async fn checkpoint_keeps_the_token_of_its_record(context: &Context<'_>) -> Outc
 }
 
 async fn group_resumes_behind_its_checkpoint(context: &Context<'_>) -> Outcome {
-    let bench = context.bench(1).await?;
+    let harness = context.harness(1).await?;
     let events: Vec<Event> = (0..9).map(counted).collect();
-    bench.send(&events).await?;
+    harness.send(&events).await?;
     let mut seen = Seen::default();
     for round in 1..=3 {
         // One delivery at a time, so that a member leaves while records behind its checkpoint are
         // fetched already.
-        let member = bench.join("group").open().await?;
+        let member = harness.join("group").open().await?;
         while seen.distinct() < round * 3 {
             let delivery = member.next(context).await?;
             seen.note(delivery.event());

@@ -16,15 +16,15 @@ pub(super) const CASES: &[Case] = &[
     case!(Flow nack_supersedes_the_rest_of_its_run, [2], [Need::Producer, Need::Consumer, Need::Can(Capability::KeyOrder)]),
     case!(Flow abandoned_delivery_comes_again, [1, 2], [Need::Producer, Need::Consumer, Need::Can(Capability::KeyOrder)]),
     case!(Flow deferred_delivery_gains_no_attempt, [4], [Need::Producer, Need::Consumer, Need::Can(Capability::HandlerAttempts)]),
-    case!(Store rejection_without_letters_is_refused, [15], [Need::Producer, Need::Group]),
+    case!(Store rejection_without_dead_letters_is_refused, [15], [Need::Producer, Need::Group]),
     case!(Flow failing_key_lets_the_others_flow, [2, 4, 13], [Need::Producer, Need::Consumer, Need::Can(Capability::KeyOrder)]),
 ];
 
 async fn nacked_event_comes_again_in_place(context: &Context<'_>) -> Outcome {
-    let bench = context.bench(1).await?;
-    let member = bench.join("group").open().await?;
+    let harness = context.harness(1).await?;
+    let member = harness.join("group").open().await?;
     let events: Vec<Event> = (0..8).map(|n| keyed("k", n)).collect();
-    bench.send(&events).await?;
+    harness.send(&events).await?;
     let mut settled = Vec::new();
     let mut failures = 0;
     while settled.len() < events.len() {
@@ -45,9 +45,9 @@ async fn nacked_event_comes_again_in_place(context: &Context<'_>) -> Outcome {
 }
 
 async fn nack_waits_for_its_delay(context: &Context<'_>) -> Outcome {
-    let bench = context.bench(1).await?;
-    let member = bench.join("group").open().await?;
-    bench.send(&[keyed("k", 0)]).await?;
+    let harness = context.harness(1).await?;
+    let member = harness.join("group").open().await?;
+    harness.send(&[keyed("k", 0)]).await?;
     for delay in [context.timing.quiet * 2, context.timing.quiet] {
         let delivery = member.next(context).await?;
         let nacked = context.runtime.now();
@@ -65,9 +65,9 @@ async fn nack_waits_for_its_delay(context: &Context<'_>) -> Outcome {
 }
 
 async fn attempts_count_runs_of_the_handler(context: &Context<'_>) -> Outcome {
-    let bench = context.bench(1).await?;
-    let member = bench.join("group").open().await?;
-    bench.send(&[keyed("k", 0), keyed("k", 1)]).await?;
+    let harness = context.harness(1).await?;
+    let member = harness.join("group").open().await?;
+    harness.send(&[keyed("k", 0), keyed("k", 1)]).await?;
     for attempt in 1..=4 {
         let delivery = member.next(context).await?;
         check_eq!(number(delivery.event())?, 0, "the failing event");
@@ -88,9 +88,9 @@ async fn attempts_count_runs_of_the_handler(context: &Context<'_>) -> Outcome {
 }
 
 async fn attempts_survive_a_hand_off(context: &Context<'_>) -> Outcome {
-    let bench = context.bench(1).await?;
-    let member = bench.join("group").open().await?;
-    bench.send(&[keyed("k", 0), keyed("k", 1)]).await?;
+    let harness = context.harness(1).await?;
+    let member = harness.join("group").open().await?;
+    harness.send(&[keyed("k", 0), keyed("k", 1)]).await?;
     member
         .next(context)
         .await?
@@ -102,7 +102,7 @@ async fn attempts_survive_a_hand_off(context: &Context<'_>) -> Outcome {
         .nack(context.timing.deadline)
         .await?;
     member.close(context).await?;
-    let successor = bench.join("group").elsewhere().open().await?;
+    let successor = harness.join("group").elsewhere().open().await?;
     let delivery = successor.next(context).await?;
     check_eq!(number(delivery.event())?, 0, "the failing event");
     check_eq!(
@@ -122,10 +122,10 @@ async fn attempts_survive_a_hand_off(context: &Context<'_>) -> Outcome {
 }
 
 async fn nack_supersedes_the_rest_of_its_run(context: &Context<'_>) -> Outcome {
-    let bench = context.bench(1).await?;
-    let member = bench.join("group").open().await?;
+    let harness = context.harness(1).await?;
+    let member = harness.join("group").open().await?;
     let events: Vec<Event> = (0..40).map(|n| keyed("k", n)).collect();
-    bench.send(&events).await?;
+    harness.send(&events).await?;
     let mut settled = 0;
     let run = loop {
         let run = context
@@ -175,10 +175,10 @@ async fn nack_supersedes_the_rest_of_its_run(context: &Context<'_>) -> Outcome {
 }
 
 async fn abandoned_delivery_comes_again(context: &Context<'_>) -> Outcome {
-    let bench = context.bench(1).await?;
-    let member = bench.join("group").open().await?;
+    let harness = context.harness(1).await?;
+    let member = harness.join("group").open().await?;
     let events: Vec<Event> = (0..3).map(|n| keyed("k", n)).collect();
-    bench.send(&events).await?;
+    harness.send(&events).await?;
     let first = member.next(context).await?;
     check_eq!(
         (number(first.event())?, first.attempt()),
@@ -200,9 +200,9 @@ async fn abandoned_delivery_comes_again(context: &Context<'_>) -> Outcome {
 }
 
 async fn deferred_delivery_gains_no_attempt(context: &Context<'_>) -> Outcome {
-    let bench = context.bench(1).await?;
-    let member = bench.join("group").open().await?;
-    bench.send(&[keyed("k", 0)]).await?;
+    let harness = context.harness(1).await?;
+    let member = harness.join("group").open().await?;
+    harness.send(&[keyed("k", 0)]).await?;
     for _ in 0..3 {
         let delivery = member.next(context).await?;
         check_eq!(delivery.attempt(), 1, "the attempt at a deferred event");
@@ -215,10 +215,10 @@ async fn deferred_delivery_gains_no_attempt(context: &Context<'_>) -> Outcome {
     member.close(context).await
 }
 
-async fn rejection_without_letters_is_refused(context: &Context<'_>) -> Outcome {
-    let bench = context.bench(1).await?;
-    let member = bench.join("group").open().await?;
-    bench.send(&[keyed("k", 0)]).await?;
+async fn rejection_without_dead_letters_is_refused(context: &Context<'_>) -> Outcome {
+    let harness = context.harness(1).await?;
+    let member = harness.join("group").open().await?;
+    harness.send(&[keyed("k", 0)]).await?;
     let delivery = member.next(context).await?;
     match delivery.reject("invalid order").await {
         Ok(()) => check!(
@@ -243,10 +243,10 @@ async fn rejection_without_letters_is_refused(context: &Context<'_>) -> Outcome 
 }
 
 async fn failing_key_lets_the_others_flow(context: &Context<'_>) -> Outcome {
-    let bench = context.bench(1).await?;
-    let member = bench.join("group").open().await?;
+    let harness = context.harness(1).await?;
+    let member = harness.join("group").open().await?;
     let events = interleaved(&["failing", "a", "b", "c"], 10);
-    bench.send(&events).await?;
+    harness.send(&events).await?;
     let mut others = 0;
     while others < 30 {
         let delivery = member.next(context).await?;

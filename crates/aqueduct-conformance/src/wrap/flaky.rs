@@ -1,58 +1,51 @@
 use std::collections::BTreeSet;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use aqueduct_core::outcomes::{blocked_error, no_outcome};
+use aqueduct_core::random::SplitMix64;
+use aqueduct_core::sync::lock;
 use aqueduct_core::{
-    Capabilities, Effect, Error, ErrorKind, Event, Lane, Producer, Receipt, Result, SendReport,
-    SmallStr,
+    BatchProducer, Capabilities, Effect, Error, ErrorKind, Event, Lane, Receipt, Result,
+    SendReport, SmallStr,
 };
 use async_trait::async_trait;
 
 /// A producer that keeps the prefix rule and fails often: some events of a call are not stored,
 /// some are stored and their responses lost.
 pub(crate) struct Flaky {
-    inner: Arc<dyn Producer>,
-    draws: AtomicU64,
+    inner: Arc<dyn BatchProducer>,
+    draws: Mutex<SplitMix64>,
     one_in: u64,
-    loses_answers: bool,
+    loses_responses: bool,
 }
 
 impl Flaky {
     /// Fails one event in `one_in`, without effect.
-    pub(crate) fn failing(inner: Arc<dyn Producer>, one_in: u64) -> Self {
+    pub(crate) fn failing(inner: Arc<dyn BatchProducer>, one_in: u64) -> Self {
         Self {
             inner,
-            draws: AtomicU64::new(0x9e37_79b9_7f4a_7c15),
+            draws: Mutex::new(SplitMix64::new(1)),
             one_in,
-            loses_answers: false,
+            loses_responses: false,
         }
     }
 
     /// Fails one event in `one_in`; half of those are stored all the same.
-    pub(crate) fn losing_answers(inner: Arc<dyn Producer>, one_in: u64) -> Self {
+    pub(crate) fn losing_responses(inner: Arc<dyn BatchProducer>, one_in: u64) -> Self {
         Self {
-            loses_answers: true,
+            loses_responses: true,
             ..Self::failing(inner, one_in)
         }
     }
 
     fn draw(&self) -> u64 {
-        let step = |mut x: u64| {
-            x ^= x << 13;
-            x ^= x >> 7;
-            x ^= x << 17;
-            x
-        };
-        let before = self
-            .draws
-            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |x| Some(step(x)));
-        step(before.unwrap_or(1)) >> 16
+        lock(&self.draws).next_u64() >> 16
     }
 }
 
+#[deny(clippy::missing_trait_methods)]
 #[async_trait]
-impl Producer for Flaky {
+impl BatchProducer for Flaky {
     async fn send_batch(&self, events: &[Event]) -> SendReport {
         let mut failed_keys = BTreeSet::<SmallStr>::new();
         let mut plan: Vec<Fate> = Vec::with_capacity(events.len());
@@ -62,7 +55,7 @@ impl Producer for Flaky {
                 .is_some_and(|key| failed_keys.contains(key));
             let fate = match (blocked, self.draw() % self.one_in) {
                 (true, _) => Fate::Blocked,
-                (false, 0) if self.loses_answers && self.draw().is_multiple_of(2) => {
+                (false, 0) if self.loses_responses && self.draw().is_multiple_of(2) => {
                     Fate::StoredUnseen
                 }
                 (false, 0) => Fate::Refused,
@@ -79,7 +72,7 @@ impl Producer for Flaky {
             .filter(|(_, fate)| matches!(fate, Fate::Stored | Fate::StoredUnseen))
             .map(|(event, _)| event.clone())
             .collect();
-        let mut answers = self
+        let mut outcomes = self
             .inner
             .send_batch(&sent)
             .await
@@ -87,7 +80,7 @@ impl Producer for Flaky {
             .into_iter();
         SendReport::new(
             plan.into_iter()
-                .map(|fate| fate.outcome(&mut answers))
+                .map(|fate| fate.outcome(&mut outcomes))
                 .collect(),
         )
     }
@@ -113,14 +106,14 @@ enum Fate {
 }
 
 impl Fate {
-    fn outcome(self, answers: &mut impl Iterator<Item = Result<Receipt>>) -> Result<Receipt> {
-        let mut answer = || answers.next().unwrap_or_else(|| Err(no_outcome()));
+    fn outcome(self, outcomes: &mut impl Iterator<Item = Result<Receipt>>) -> Result<Receipt> {
+        let mut outcome = || outcomes.next().unwrap_or_else(|| Err(no_outcome()));
         let unavailable = |effect| {
             Err(Error::new(ErrorKind::Unavailable, "made to fail by the suite").with_effect(effect))
         };
         match self {
-            Self::Stored => answer(),
-            Self::StoredUnseen => answer().and(unavailable(Effect::Unknown)),
+            Self::Stored => outcome(),
+            Self::StoredUnseen => outcome().and(unavailable(Effect::Unknown)),
             Self::Refused => unavailable(Effect::None),
             Self::Blocked => Err(blocked_error()),
         }

@@ -2,19 +2,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use aqueduct_core::{Capabilities, Event, Lane, Producer, Result, Runtime, SendReport};
+use aqueduct_core::{BatchProducer, Capabilities, Event, Lane, Result, Runtime, SendReport};
 use async_trait::async_trait;
 
 /// A producer that delays every call while its gate is shut.
 pub(crate) struct Gated {
-    inner: Arc<dyn Producer>,
+    inner: Arc<dyn BatchProducer>,
     runtime: Runtime,
     shut: AtomicBool,
     held: AtomicUsize,
 }
 
 impl Gated {
-    pub(crate) fn new(inner: Arc<dyn Producer>, runtime: &Runtime) -> Arc<Self> {
+    pub(crate) fn new(inner: Arc<dyn BatchProducer>, runtime: &Runtime) -> Arc<Self> {
         Arc::new(Self {
             inner,
             runtime: runtime.clone(),
@@ -34,8 +34,9 @@ impl Gated {
     }
 }
 
+#[deny(clippy::missing_trait_methods)]
 #[async_trait]
-impl Producer for Gated {
+impl BatchProducer for Gated {
     async fn send_batch(&self, events: &[Event]) -> SendReport {
         self.held.fetch_add(events.len(), Ordering::SeqCst);
         while self.shut.load(Ordering::SeqCst) {

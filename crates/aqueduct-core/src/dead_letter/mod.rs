@@ -14,6 +14,15 @@ use crate::{
 };
 
 /// Stores events that cannot be handled.
+///
+/// ```
+/// use aqueduct_core::{DeadLetter, DeadLetterQueue, Result};
+///
+/// async fn keep(queue: &dyn DeadLetterQueue, dead_letter: DeadLetter) -> Result<()> {
+///     let stored = queue.put(&[dead_letter]).await;
+///     stored.into_iter().collect()
+/// }
+/// ```
 #[async_trait]
 pub trait DeadLetterQueue: Send + Sync {
     /// Stores each dead letter durably and returns one result per dead letter, in the same order.
@@ -31,6 +40,24 @@ pub trait DeadLetterQueue: Send + Sync {
 /// # Errors
 /// Every method returns `Unavailable`, `TimedOut` or `Throttled` if the store cannot be reached now, `Denied`
 /// without the rights to it, and `Corrupt` if what is stored cannot be read.
+///
+/// ```
+/// use aqueduct_core::{DeadLetterQuery, DeadLetterStore, Result};
+///
+/// async fn report(store: &dyn DeadLetterStore) -> Result<()> {
+///     let mut query = DeadLetterQuery::new().of_group("billing");
+///     loop {
+///         let page = store.list(&query).await?;
+///         for stored in &page {
+///             println!("{}: {}", stored.id, stored.dead_letter.message);
+///         }
+///         match page.last() {
+///             Some(last) => query.after = Some(last.id.clone()),
+///             None => return Ok(()),
+///         }
+///     }
+/// }
+/// ```
 #[async_trait]
 pub trait DeadLetterStore: DeadLetterQueue {
     /// Returns the dead letters that match, oldest first, up to `query.limit`.
@@ -54,14 +81,27 @@ pub trait DeadLetterStore: DeadLetterQueue {
 
     /// Returns the keys that `divert_key` holds (from dead letters with `holds_key`). Later events of
     /// such a key become dead letters until it is released, even after its dead letters are deleted.
+    ///
+    /// # Errors
+    /// Those of every method of this trait.
     async fn held_keys(&self, group: &GroupName, stream: &StreamName) -> Result<Vec<SmallStr>>;
 
     /// Releases a key that `divert_key` holds: its next events are handled again. Succeeds if the key is
     /// not held.
+    ///
+    /// # Errors
+    /// Those of every method of this trait.
     async fn release_key(&self, group: &GroupName, stream: &StreamName, key: &str) -> Result<()>;
 }
 
 /// The identifier of a stored dead letter.
+///
+/// ```
+/// use aqueduct_core::DeadLetterId;
+///
+/// let id = DeadLetterId("42".into());
+/// assert_eq!(id.to_string(), "42");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct DeadLetterId(pub SmallStr);
 
@@ -72,6 +112,16 @@ impl std::fmt::Display for DeadLetterId {
 }
 
 /// A stored dead letter and its id.
+///
+/// ```
+/// use aqueduct_core::{DeadLetterReason, StoredDeadLetter};
+///
+/// fn exhausted(page: Vec<StoredDeadLetter>) -> Vec<StoredDeadLetter> {
+///     let exhausted = |it: &StoredDeadLetter| it.dead_letter.reason == DeadLetterReason::Exhausted;
+///     page.into_iter().filter(exhausted).collect()
+/// }
+/// assert!(exhausted(Vec::new()).is_empty());
+/// ```
 #[derive(Clone, Debug)]
 pub struct StoredDeadLetter {
     /// The id that the store assigned.
@@ -203,6 +253,14 @@ impl DeadLetter {
 }
 
 /// Why an event became a dead letter.
+///
+/// ```
+/// use aqueduct_core::DeadLetterReason;
+///
+/// assert_eq!(DeadLetterReason::KeyHeld.as_str(), "key_held");
+/// assert_eq!(DeadLetterReason::from_name("poison")?, DeadLetterReason::Poison);
+/// # Ok::<(), aqueduct_core::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum DeadLetterReason {
@@ -258,6 +316,13 @@ impl DeadLetterReason {
 }
 
 /// One failed attempt.
+///
+/// ```
+/// use aqueduct_core::{Failure, Timestamp};
+///
+/// let failure = Failure { attempt: 5, at: Timestamp::EPOCH, error: "the gateway is busy".into() };
+/// assert_eq!(failure.attempt, 5);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
     /// The number of the attempt, from 1.

@@ -4,9 +4,19 @@ use async_trait::async_trait;
 
 use super::{DeadLetterId, DeadLetterStore, StoredDeadLetter};
 use crate::outcomes::no_outcome;
-use crate::{Effect, Error, ErrorKind, Producer, Receipt, Result};
+use crate::{BatchProducer, Effect, Error, ErrorKind, Receipt, Result};
 
 /// Redrives the dead letters of any [`DeadLetterStore`].
+///
+/// ```
+/// use aqueduct_core::{BatchProducer, DeadLetterQuery, DeadLetterStore, DeadLetterStoreExt, Result};
+///
+/// async fn redrive_all(store: &dyn DeadLetterStore, to: &dyn BatchProducer) -> Result<usize> {
+///     let found = store.list(&DeadLetterQuery::new().of_group("billing")).await?;
+///     let outcomes = store.redrive_found(&found, to).await;
+///     Ok(outcomes.iter().filter(|outcome| outcome.is_ok()).count())
+/// }
+/// ```
 #[async_trait]
 pub trait DeadLetterStoreExt: DeadLetterStore {
     /// Returns one dead letter; `None` if it is not stored.
@@ -24,7 +34,7 @@ pub trait DeadLetterStoreExt: DeadLetterStore {
     ///
     /// # Errors
     /// As for [`redrive_found`](Self::redrive_found), and `NotFound` for an id that is not stored.
-    async fn redrive(&self, ids: &[DeadLetterId], to: &dyn Producer) -> Vec<Result<Receipt>>;
+    async fn redrive(&self, ids: &[DeadLetterId], to: &dyn BatchProducer) -> Vec<Result<Receipt>>;
 
     /// Redrives dead letters that were listed or shown before, as [`redrive`](Self::redrive) does.
     /// Returns one result per dead letter, in the same order.
@@ -36,7 +46,7 @@ pub trait DeadLetterStoreExt: DeadLetterStore {
     async fn redrive_found(
         &self,
         found: &[StoredDeadLetter],
-        to: &dyn Producer,
+        to: &dyn BatchProducer,
     ) -> Vec<Result<Receipt>>;
 }
 
@@ -51,7 +61,7 @@ impl<S: DeadLetterStore + ?Sized> DeadLetterStoreExt for S {
         }
     }
 
-    async fn redrive(&self, ids: &[DeadLetterId], to: &dyn Producer) -> Vec<Result<Receipt>> {
+    async fn redrive(&self, ids: &[DeadLetterId], to: &dyn BatchProducer) -> Vec<Result<Receipt>> {
         let mut outcomes = Vec::with_capacity(ids.len());
         let (mut found, mut places) = (Vec::new(), Vec::new());
         let mut shown = self.show(ids).await.into_iter();
@@ -75,7 +85,7 @@ impl<S: DeadLetterStore + ?Sized> DeadLetterStoreExt for S {
     async fn redrive_found(
         &self,
         found: &[StoredDeadLetter],
-        to: &dyn Producer,
+        to: &dyn BatchProducer,
     ) -> Vec<Result<Receipt>> {
         let mut outcomes = Vec::with_capacity(found.len());
         let (mut events, mut places) = (Vec::new(), Vec::new());

@@ -9,6 +9,16 @@ use super::shared;
 use crate::{Error, ErrorKind, Result, SmallStr, Timestamp};
 
 /// The value of an attribute: the types of CloudEvents 1.0, section "Type System".
+///
+/// ```
+/// use aqueduct_core::{AttributeValue, Event};
+///
+/// let event = Event::new("order.placed")
+///     .with_attribute("express", true)?
+///     .with_attribute("terms", AttributeValue::Uri("https://example.com/terms".into()))?;
+/// assert_eq!(event.attributes().get("express"), Some(&AttributeValue::Boolean(true)));
+/// # Ok::<(), aqueduct_core::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum AttributeValue {

@@ -3,14 +3,16 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use uuid::Uuid;
 
+use crate::random::SplitMix64;
+
 /// The largest backward step of the clock that is waited out, so that ids keep rising.
 const STEP_BACK: u64 = 10_000;
 
 /// The id generator of one thread.
 #[derive(Clone, Copy)]
 struct Generator {
-    /// The state of the random steps, seeded from system entropy.
-    steps: u64,
+    /// Draws the random steps; seeded from system entropy.
+    random: SplitMix64,
     millis: u64,
     /// The 74 bits after the time: drawn anew each millisecond, then rising by random steps.
     tail: u128,
@@ -21,7 +23,7 @@ struct Generator {
 pub(super) fn uuid_v7() -> Uuid {
     thread_local! {
         static GENERATOR: Cell<Generator> = const {
-            Cell::new(Generator { steps: 0, millis: 0, tail: 0 })
+            Cell::new(Generator { random: SplitMix64::new(0), millis: 0, tail: 0 })
         };
     }
     let mut generator = GENERATOR.get();
@@ -34,7 +36,7 @@ impl Generator {
     fn next(&mut self, now: u64) -> Uuid {
         let is_same = now <= self.millis && self.millis - now < STEP_BACK;
         if is_same {
-            self.tail += 1 + u128::from(self.random() >> 32);
+            self.tail += 1 + u128::from(self.random.next_u64() >> 32);
         } else {
             self.millis = now;
             self.reseed();
@@ -48,20 +50,11 @@ impl Generator {
     /// Draws a new tail with its highest bit clear, which leaves room for 2^41 steps.
     fn reseed(&mut self) {
         let drawn = Uuid::now_v7().as_u128();
-        self.steps ^= (drawn >> 64) as u64;
-        self.steps = self.random() ^ drawn as u64;
-        let high = u128::from(self.random());
-        let low = u128::from(self.random());
+        let mut mixed = SplitMix64::new(self.random.next_u64() ^ (drawn >> 64) as u64);
+        self.random = SplitMix64::new(mixed.next_u64() ^ drawn as u64);
+        let high = u128::from(self.random.next_u64());
+        let low = u128::from(self.random.next_u64());
         self.tail = (high << 64 | low) & (u128::MAX >> (128 - 73));
-    }
-
-    /// Draws the next number (SplitMix64).
-    fn random(&mut self) -> u64 {
-        self.steps = self.steps.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.steps;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
     }
 }
 
@@ -110,7 +103,7 @@ mod tests {
     #[test]
     fn a_clock_that_steps_back_a_little_makes_no_id_smaller() {
         let mut generator = Generator {
-            steps: 0,
+            random: SplitMix64::new(0),
             millis: 0,
             tail: 0,
         };

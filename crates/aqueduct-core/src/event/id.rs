@@ -9,6 +9,15 @@ use crate::SmallStr;
 ///
 /// A UUID is stored inline in 16 bytes, any other text unchanged; both print as written. Generated
 /// ids are UUIDv7: they sort by creation time.
+///
+/// ```
+/// use aqueduct_core::EventId;
+///
+/// let own = EventId::new("order-7");
+/// assert_eq!(own.to_string(), "order-7");
+/// let (first, second) = (EventId::generate(), EventId::generate());
+/// assert!(first.as_uuid().is_some() && first != second);
+/// ```
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct EventId(Repr);
 

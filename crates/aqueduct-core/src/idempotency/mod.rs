@@ -21,6 +21,9 @@ use crate::{
 pub trait IdempotencyStore: Send + Sync {
     /// Claims each event for a run of its handler. Repeating a claim with the same `nonce` has no
     /// further effect.
+    ///
+    /// # Errors
+    /// Those of every method of this trait.
     async fn claim(&self, scope: &IdempotencyScope, claims: &[EventClaim]) -> Result<Vec<Claimed>>;
 
     /// Records each event as handled. Idempotent: a completed event stays completed.
@@ -31,6 +34,9 @@ pub trait IdempotencyStore: Send + Sync {
 
     /// Gives each claim up, so that the next attempt claims the event again. Claims of another nonce
     /// and completed events stay as they are.
+    ///
+    /// # Errors
+    /// Those of every method of this trait, one result for each claim.
     async fn release(&self, scope: &IdempotencyScope, claims: &[EventClaim]) -> Vec<Result<()>>;
 
     /// Raises the heartbeat of claims whose handlers are still running.
@@ -40,6 +46,9 @@ pub trait IdempotencyStore: Send + Sync {
     async fn heartbeat(&self, scope: &IdempotencyScope, claims: &[EventClaim]) -> Vec<Result<()>>;
 
     /// Removes records completed before `before`, in every scope, and returns how many.
+    ///
+    /// # Errors
+    /// Those of every method of this trait.
     async fn purge(&self, before: Timestamp) -> Result<u64>;
 
     /// How long completed records are kept; `None` if they are kept for ever.
@@ -48,6 +57,14 @@ pub trait IdempotencyStore: Send + Sync {
 
 /// Within a scope an event counts once. Another group, another set of handlers and a replay are
 /// other scopes.
+///
+/// ```
+/// use aqueduct_core::IdempotencyScope;
+///
+/// let scope = IdempotencyScope { group: "billing".into(), handlers: "v1".into(), replay: 0 };
+/// // After a reset of the group every event counts again.
+/// assert_ne!(scope, IdempotencyScope { replay: 1, ..scope.clone() });
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct IdempotencyScope {
     /// The group.
@@ -59,6 +76,14 @@ pub struct IdempotencyScope {
 }
 
 /// One event and who wants to handle it.
+///
+/// ```
+/// use aqueduct_core::{Event, EventClaim};
+///
+/// let event = Event::new("order.placed").with_source("/shop").with_id("7");
+/// let claim = EventClaim::new(&event, 1).from_partition("orders".into(), "0".into(), 3);
+/// assert_eq!((claim.source.as_str(), claim.generation), ("/shop", 3));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EventClaim {
     /// The event's source.

@@ -10,7 +10,7 @@ use futures::lock::Mutex;
 
 use super::settler::Interceptors;
 use super::staging::Staging;
-use crate::{Backoff, Capabilities, Consumer, ConsumerStatus, Delivery, Error, Result, Retry};
+use crate::{Backoff, BatchConsumer, Capabilities, ConsumerStatus, Delivery, Error, Result, Retry};
 
 /// A consumer behind layers; made by [`LayeredConsumer::wrap`].
 ///
@@ -26,7 +26,7 @@ use crate::{Backoff, Capabilities, Consumer, ConsumerStatus, Delivery, Error, Re
 /// - Deliveries that are staged when the consumer drains or closes are given back; no attempt counts.
 /// - Closing and flushing flush the layers, outermost first, then the inner consumer.
 pub struct LayeredConsumer {
-    inner: Arc<dyn Consumer>,
+    inner: Arc<dyn BatchConsumer>,
     names: Vec<&'static str>,
     layers: Interceptors,
     staging: Mutex<Staging>,
@@ -39,7 +39,7 @@ const PACE: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_se
 
 impl LayeredConsumer {
     pub(super) fn new(
-        inner: Arc<dyn Consumer>,
+        inner: Arc<dyn BatchConsumer>,
         names: Vec<&'static str>,
         layers: Interceptors,
     ) -> Self {
@@ -148,8 +148,9 @@ impl LayeredConsumer {
     }
 }
 
+#[deny(clippy::missing_trait_methods)]
 #[async_trait]
-impl Consumer for LayeredConsumer {
+impl BatchConsumer for LayeredConsumer {
     async fn receive_batch(&self, max: usize) -> Result<Vec<Delivery>> {
         let mut staging = self.staging.lock().await;
         self.receive(&mut staging, max.max(1)).await

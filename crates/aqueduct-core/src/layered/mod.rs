@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 pub use self::consumer::LayeredConsumer;
 use crate::layer::check_layers;
-use crate::{Consumer, Destination, Layer, Producer, Result};
+use crate::{BatchConsumer, BatchProducer, Destination, Layer, Result};
 
 impl LayeredConsumer {
     /// Wraps `inner` in `layers`, the first one outermost: a settlement passes them from first to
@@ -19,13 +19,13 @@ impl LayeredConsumer {
     ///
     /// ```
     /// use std::sync::Arc;
-    /// use aqueduct_core::{Consumer, Layer, LayeredConsumer, Result};
+    /// use aqueduct_core::{BatchConsumer, Layer, LayeredConsumer, Result};
     ///
     /// fn wrap(
-    ///     group: Arc<dyn Consumer>,
+    ///     group: Arc<dyn BatchConsumer>,
     ///     idempotency: Arc<dyn Layer>,
     ///     dead_letters: Arc<dyn Layer>,
-    /// ) -> Result<Arc<dyn Consumer>> {
+    /// ) -> Result<Arc<dyn BatchConsumer>> {
     ///     LayeredConsumer::wrap(group, &[idempotency, dead_letters])
     /// }
     /// ```
@@ -33,7 +33,10 @@ impl LayeredConsumer {
     /// # Errors
     /// `Config`, naming both layers, if a [`stage`](Layer::stage) is lower than that of a layer
     /// further out, or a name occurs twice.
-    pub fn wrap(inner: Arc<dyn Consumer>, layers: &[Arc<dyn Layer>]) -> Result<Arc<dyn Consumer>> {
+    pub fn wrap(
+        inner: Arc<dyn BatchConsumer>,
+        layers: &[Arc<dyn Layer>],
+    ) -> Result<Arc<dyn BatchConsumer>> {
         check_layers(layers)?;
         let (names, interceptors): (Vec<_>, Vec<_>) = layers
             .iter()
@@ -49,10 +52,10 @@ impl LayeredConsumer {
 /// # Errors
 /// As for [`LayeredConsumer::wrap`].
 pub fn layered_producer(
-    inner: Arc<dyn Producer>,
+    inner: Arc<dyn BatchProducer>,
     layers: &[Arc<dyn Layer>],
     destination: &Destination,
-) -> Result<Arc<dyn Producer>> {
+) -> Result<Arc<dyn BatchProducer>> {
     check_layers(layers)?;
     Ok(layers
         .iter()

@@ -15,6 +15,7 @@ struct LayeredSettler {
     inner: Arc<dyn Settler>,
 }
 
+#[deny(clippy::missing_trait_methods)]
 impl Settler for LayeredSettler {
     fn assignment(&self) -> &Assignment {
         self.inner.assignment()
@@ -57,6 +58,7 @@ impl<'a> Instead<'a> {
     }
 }
 
+#[deny(clippy::missing_trait_methods)]
 impl Settler for Instead<'_> {
     fn assignment(&self) -> &Assignment {
         self.inside.settler().assignment()

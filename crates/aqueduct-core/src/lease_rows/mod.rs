@@ -23,24 +23,42 @@ use crate::{GroupKey, GroupRecord, Lease, OwnerId, PartitionId, Result};
 pub trait LeaseRows: Send + Sync {
     /// Returns every row of the group. Rows of `known` whose version is unchanged may be returned
     /// from there instead of being read again.
+    ///
+    /// # Errors
+    /// Those of every method of this trait.
     async fn list(&self, key: &GroupKey, known: &[Lease]) -> Result<Vec<Lease>>;
 
     /// Returns one row as stored now.
+    ///
+    /// # Errors
+    /// Those of every method of this trait.
     async fn get(&self, key: &GroupKey, partition: &PartitionId) -> Result<Option<Lease>>;
 
     /// Writes `row` if the stored row is still `replaces`, or if there is none where `replaces` is
     /// `None`. [`rules::is_unchanged`] is the comparison.
+    ///
+    /// # Errors
+    /// Those of every method of this trait.
     async fn put(&self, key: &GroupKey, replaces: Option<&Lease>, row: Lease) -> Result<RowWrite>;
 
     /// Deletes the row if it is still `row`.
+    ///
+    /// # Errors
+    /// Those of every method of this trait.
     async fn delete(&self, key: &GroupKey, row: &Lease) -> Result<RowWrite>;
 
     /// Returns the record of the group as a whole.
+    ///
+    /// # Errors
+    /// Those of every method of this trait.
     async fn group(&self, key: &GroupKey) -> Result<Option<GroupRecord>>;
 
     /// Stores `record` and returns what is stored then. With `replaces`, only over a record of that
     /// replay generation, and the group's rows are deleted in the same step; without, only where
     /// there is none. `None` if `replaces` is given and there is no record.
+    ///
+    /// # Errors
+    /// Those of every method of this trait.
     async fn put_group(
         &self,
         key: &GroupKey,
@@ -50,11 +68,17 @@ pub trait LeaseRows: Send + Sync {
 
     /// Announces a member before its first lease. Does nothing unless the store can detect dead
     /// members.
+    ///
+    /// # Errors
+    /// Those of every method of this trait.
     async fn join(&self, _owner: &OwnerId) -> Result<()> {
         Ok(())
     }
 
     /// Withdraws the announcement.
+    ///
+    /// # Errors
+    /// Those of every method of this trait.
     async fn leave(&self, _owner: &OwnerId) -> Result<()> {
         Ok(())
     }

@@ -75,6 +75,7 @@ impl<R: LeaseRows> RowLeases<R> {
     }
 }
 
+#[deny(clippy::missing_trait_methods)]
 #[async_trait]
 impl<R: LeaseRows> LeaseStore for RowLeases<R> {
     async fn list(&self, key: &GroupKey, known: &[Lease]) -> Result<Vec<Lease>> {

@@ -174,6 +174,42 @@ impl Options {
         )
     }
 
+    /// Reads a duration longer than zero.
+    pub fn positive_duration(&mut self, name: &'static str) -> Result<Option<Duration>> {
+        match self.duration(name)? {
+            Some(Duration::ZERO) => Err(self.refuse(name, "expected a duration above 0")),
+            duration => Ok(duration),
+        }
+    }
+
+    /// Reads a duration within `range`.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use aqueduct_core::Options;
+    ///
+    /// let range = Duration::from_secs(10)..=Duration::from_secs(600);
+    /// let mut options = Options::new("streams.orders").with("ack_deadline", "5s");
+    /// assert_eq!(
+    ///     options.duration_within("ack_deadline", range).unwrap_err().to_string(),
+    ///     "streams.orders.ack_deadline = \"5s\": expected a duration from 10s to 600s"
+    /// );
+    /// ```
+    pub fn duration_within(
+        &mut self,
+        name: &'static str,
+        range: std::ops::RangeInclusive<Duration>,
+    ) -> Result<Option<Duration>> {
+        match self.duration(name)? {
+            Some(duration) if !range.contains(&duration) => {
+                let (least, most) = (range.start(), range.end());
+                let why = format!("expected a duration from {least:?} to {most:?}");
+                Err(self.refuse(name, why))
+            }
+            duration => Ok(duration),
+        }
+    }
+
     /// Reads a size in bytes such as `512`, `64KiB`, `10MiB` or `2GiB`.
     pub fn bytes(&mut self, name: &'static str) -> Result<Option<u64>> {
         self.read(

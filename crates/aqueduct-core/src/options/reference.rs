@@ -1,6 +1,8 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
+
+use crate::sync::lock;
 
 /// One row of an option table: options that are explained together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,14 +85,11 @@ pub struct OptionRecorder(Arc<Mutex<BTreeSet<&'static str>>>);
 impl OptionRecorder {
     /// Returns the names that were read.
     pub fn names(&self) -> BTreeSet<&'static str> {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        lock(&self.0).clone()
     }
 
     pub(super) fn note(&self, name: &'static str) {
-        let mut names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut names = lock(&self.0);
         names.insert(name);
     }
 }

@@ -42,6 +42,14 @@ where
 }
 
 /// The targets of one event.
+///
+/// ```
+/// use aqueduct_core::{Route, SmallStr};
+///
+/// let both = Route::all(["orders", "audit"].map(SmallStr::literal).to_vec());
+/// assert_eq!(both.names().collect::<Vec<_>>(), ["orders", "audit"]);
+/// assert_eq!(Route::any(Vec::new()), Route::Nowhere);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Route<'a> {

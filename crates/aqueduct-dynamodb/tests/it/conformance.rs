@@ -7,11 +7,10 @@ use std::time::Duration;
 
 use crate::common::{Server, in_process};
 use aqueduct_conformance::{
-    Fault, Faults, Fixture, Lack, LayerSet, Options, Subject, Timing, Together, run, run_through,
+    Combined, Fault, Faults, Fixture, Lack, LayerSet, Subject, SuiteOptions, Timing, run,
+    run_through,
 };
-use aqueduct_core::{
-    Backend as _, Error, Options as ResourceOptions, Resource, Result, Runtime, StreamSpec, Url,
-};
+use aqueduct_core::{Backend as _, Error, Options, Resource, Result, Runtime, StreamSpec, Url};
 use aqueduct_emulators::{HttpFault, HttpFaults};
 use aqueduct_memory::MemoryBackend;
 use aqueduct_runtime::Simulation;
@@ -37,7 +36,7 @@ fn a_table_of_one_group_on_several_streams_passes_what_it_claims() {
     let report = outcome(|runtime| async move {
         // This layout differs only in the keys of its rows, so a part of the suite is enough.
         let stores = ["lease", "member", "reset", "seek", "split"];
-        let options = Options::default().only(stores);
+        let options = SuiteOptions::default().only(stores);
         run(&Fixed::new("kcl-multi"), &runtime, options).await
     });
     report.assert_passed();
@@ -50,7 +49,7 @@ fn it_passes_what_it_claims_through_the_idempotency_layer() {
         layered.retain(|layers| layers.name() == "idempotency");
         assert_eq!(layered.len(), 1);
         let options = match std::env::var_os("AQUEDUCT_CASES") {
-            None => Options::default().only(WITH_RECORDS.iter().copied()),
+            None => SuiteOptions::default().only(WITH_RECORDS.iter().copied()),
             Some(_) => options(),
         };
         run_through(&Fixed::with_records(), &runtime, layered, options).await
@@ -65,9 +64,9 @@ const WITH_RECORDS: &[&str] = &[
     "abandoned_delivery_comes_again",
     "acks_are_committed_in_time",
     "attempts_survive_a_hand_off",
-    "crashes_alone_bury_nothing",
+    "crashes_alone_make_no_dead_letter",
     "dead_member_is_replaced",
-    "exhausted_event_becomes_a_letter",
+    "exhausted_event_becomes_a_dead_letter",
     "flushed_acks_survive_a_crash",
     "lost_lease_revokes_what_is_out",
     "merging_under_load_keeps_order",
@@ -76,9 +75,9 @@ const WITH_RECORDS: &[&str] = &[
     "reset_replays_everything",
 ];
 
-fn options() -> Options {
+fn options() -> SuiteOptions {
     let cases = std::env::var("AQUEDUCT_CASES").unwrap_or_default();
-    Options::default().only(cases.split(',').filter(|part| !part.is_empty()))
+    SuiteOptions::default().only(cases.split(',').filter(|part| !part.is_empty()))
 }
 
 /// Runs on virtual time if the server is in this process, otherwise on Tokio's clock.
@@ -127,7 +126,7 @@ impl Fixed {
 
     fn stream(&self, name: &str) -> Result<Arc<dyn Resource>> {
         let url = Url::parse("memory:").map_err(|error| Error::config(error.to_string()))?;
-        let options = ResourceOptions::new("streams.subject");
+        let options = Options::new("streams.subject");
         self.memory.parse(name, &url, options)
     }
 
@@ -162,7 +161,7 @@ impl Fixture for Fixed {
         };
         let faults = self.server.faults();
         let keeper = self.keeper(&table, &name, &faults)?;
-        let peer = Together {
+        let peer = Combined {
             stream: self.stream(&name)?,
             keeper: self.keeper(&table, &name, &self.server.faults())?,
         };
@@ -187,7 +186,7 @@ impl Fixture for Fixed {
         [
             "groups_have_leases_of_their_own",
             "group_is_recorded_once",
-            "redriven_letter_is_for_its_group_alone",
+            "redriven_dead_letter_is_for_its_group_alone",
             "reset_deletes_leases_in_one_step",
             "two_groups_on_one_store_both_handle",
             "two_groups_see_all",
@@ -205,12 +204,12 @@ struct Injected(HttpFaults);
 #[async_trait]
 impl Faults for Injected {
     fn offers(&self, fault: Fault) -> bool {
-        fault == Fault::LoseLeaseAnswer
+        fault == Fault::LoseLeaseResponse
     }
 
     async fn inject(&self, fault: Fault) -> Result<()> {
         match fault {
-            Fault::LoseLeaseAnswer => self.0.inject("UpdateItem", HttpFault::LoseAnswer),
+            Fault::LoseLeaseResponse => self.0.inject("UpdateItem", HttpFault::LoseAnswer),
             other => return Err(Error::unsupported(format!("{other:?}"))),
         }
         Ok(())

@@ -4,42 +4,47 @@ use aqueduct_core::{Checkpoint, ErrorKind, Position, ReadFrom, StreamSpec};
 use aqueduct_group::Group;
 
 use crate::common::skewed::{Skewed, YEAR};
-use crate::common::{Bench, SECOND};
+use crate::common::{Harness, SECOND};
 
 #[test]
 fn a_stream_created_by_a_clock_that_was_ahead_locks_no_group_out() {
-    let bench = Bench::new("1");
-    let wrong = Skewed::new(&bench.runtime, YEAR).runtime();
-    let admin = bench.run(bench.resource.admin(&wrong)).unwrap();
+    let harness = Harness::new("1");
+    let wrong = Skewed::new(&harness.runtime, YEAR).runtime();
+    let admin = harness.run(harness.resource.admin(&wrong)).unwrap();
     let spec = StreamSpec::with_partitions(1);
-    assert!(bench.run(admin.create(&spec)).unwrap());
-    bench.send(0, 3, 1);
+    assert!(harness.run(admin.create(&spec)).unwrap());
+    harness.send(0, 3, 1);
     // The first opening stores the group's record, the second compares the stream with it.
     for expected in [vec![0, 1, 2], vec![]] {
-        let consumer = bench.open(&bench.runtime, bench.options());
-        assert_eq!(bench.drink(&consumer), expected);
-        bench.run(consumer.close()).unwrap();
+        let consumer = harness.open(&harness.runtime, harness.options());
+        assert_eq!(harness.drink(&consumer), expected);
+        harness.run(consumer.close()).unwrap();
     }
 }
 
 #[test]
 fn a_stream_recreated_by_a_clock_that_is_behind_is_noticed() {
-    let bench = Bench::new("1");
+    let harness = Harness::new("1");
     // Kept apart from the stream, whose deletion would remove them.
-    let leases = Bench::new("1").leases();
+    let leases = Harness::new("1").leases();
     let open = || {
-        let (log, leases) = (bench.log(), leases.clone());
-        bench.run(Group::open(log, leases, bench.options(), &bench.runtime))
+        let (log, leases) = (harness.log(), leases.clone());
+        harness.run(Group::open(
+            log,
+            leases,
+            harness.options(),
+            &harness.runtime,
+        ))
     };
-    bench.send(0, 2, 1);
+    harness.send(0, 2, 1);
     let consumer = open().unwrap();
-    assert_eq!(bench.drink(&consumer), [0, 1]);
-    bench.run(consumer.close()).unwrap();
+    assert_eq!(harness.drink(&consumer), [0, 1]);
+    harness.run(consumer.close()).unwrap();
 
-    let wrong = Skewed::new(&bench.runtime, -YEAR).runtime();
-    let admin = bench.run(bench.resource.admin(&wrong)).unwrap();
-    bench.run(admin.delete()).unwrap();
-    bench
+    let wrong = Skewed::new(&harness.runtime, -YEAR).runtime();
+    let admin = harness.run(harness.resource.admin(&wrong)).unwrap();
+    harness.run(admin.delete()).unwrap();
+    harness
         .run(admin.create(&StreamSpec::with_partitions(1)))
         .unwrap();
     let refused = open().err().unwrap();
@@ -50,73 +55,81 @@ fn a_stream_recreated_by_a_clock_that_is_behind_is_noticed() {
 #[test]
 fn an_idle_partition_is_known_by_the_servers_time() {
     for skew in [-YEAR, YEAR] {
-        let bench = Bench::new("1");
-        bench.send(0, 10, 1);
-        let mut options = bench.options();
+        let harness = Harness::new("1");
+        harness.send(0, 10, 1);
+        let mut options = harness.options();
         options.retention = Some(SECOND * 3_600);
-        let machine = Skewed::new(&bench.runtime, skew);
-        let consumer = bench.open(&machine.runtime(), options.clone());
-        assert_eq!(bench.drink(&consumer).len(), 10);
-        bench.sleep(SECOND * 30);
-        bench.run(consumer.close()).unwrap();
-        let lease = bench.run(bench.leases().list(&bench.key(), &[])).unwrap();
+        let machine = Skewed::new(&harness.runtime, skew);
+        let consumer = harness.open(&machine.runtime(), options.clone());
+        assert_eq!(harness.drink(&consumer).len(), 10);
+        harness.sleep(SECOND * 30);
+        harness.run(consumer.close()).unwrap();
+        let lease = harness
+            .run(harness.leases().list(&harness.key(), &[]))
+            .unwrap();
         let caught_up = lease[0].caught_up_at.unwrap();
-        let now = bench.runtime.wall();
+        let now = harness.runtime.wall();
         assert!(caught_up <= now, "{caught_up} after {now}");
         assert!(now.since(caught_up) < SECOND * 60, "{caught_up}");
 
-        // The clock is set right while nobody runs. All that was settled is removed meanwhile.
+        // The clock is set right while no member runs. All that was settled is removed meanwhile.
         machine.set(0);
-        let partition = bench.run(bench.log().partitions()).unwrap().remove(0).id;
-        bench.send(10, 5, 1);
-        let faults = bench.backend.faults("orders");
+        let partition = harness
+            .run(harness.log().partitions())
+            .unwrap()
+            .remove(0)
+            .id;
+        harness.send(10, 5, 1);
+        let faults = harness.backend.faults("orders");
         faults.drop_oldest(&partition, 12).unwrap();
-        let consumer = bench.open(&machine.runtime(), options);
-        let received = bench.run(consumer.receive_batch(10)).unwrap();
+        let consumer = harness.open(&machine.runtime(), options);
+        let received = harness.run(consumer.receive_batch(10)).unwrap();
         assert_eq!(received.len(), 3, "clock off by {skew} s");
     }
 }
 
 #[test]
 fn a_skipped_event_leaves_an_idle_partition_idle() {
-    let bench = Bench::new("1");
-    bench.send(0, 10, 1);
-    let mut options = bench.options();
+    let harness = Harness::new("1");
+    harness.send(0, 10, 1);
+    let mut options = harness.options();
     options.retention = Some(SECOND * 3_600);
-    let consumer = bench.open(&bench.runtime, options.clone());
-    assert_eq!(bench.drink(&consumer).len(), 10);
-    bench.sleep(SECOND * 30);
-    bench.run(consumer.close()).unwrap();
-    bench.send(10, 1, 1);
-    let (log, leases) = (bench.log(), bench.leases());
-    let partition = bench.run(log.partitions()).unwrap().remove(0).id;
+    let consumer = harness.open(&harness.runtime, options.clone());
+    assert_eq!(harness.drink(&consumer).len(), 10);
+    harness.sleep(SECOND * 30);
+    harness.run(consumer.close()).unwrap();
+    harness.send(10, 1, 1);
+    let (log, leases) = (harness.log(), harness.leases());
+    let partition = harness.run(log.partitions()).unwrap().remove(0).id;
     let caught_up = || {
-        let lease = bench.run(leases.read(&bench.key(), &partition)).unwrap();
+        let lease = harness
+            .run(leases.read(&harness.key(), &partition))
+            .unwrap();
         lease.unwrap().caught_up_at
     };
     let before = caught_up();
     assert!(before.is_some());
     let position = Position::new(11);
-    bench
+    harness
         .run(Group::skip(
             &*log,
             &*leases,
             &partition,
             position,
             &options,
-            &bench.runtime,
+            &harness.runtime,
         ))
         .unwrap();
     assert_eq!(caught_up(), before, "what was settled then is settled now");
     let back = Checkpoint::Start(ReadFrom::Earliest);
-    bench
+    harness
         .run(Group::seek(
             &*log,
             &*leases,
             &partition,
             back,
             &options,
-            &bench.runtime,
+            &harness.runtime,
         ))
         .unwrap();
     assert_eq!(caught_up(), None, "nothing is settled now");

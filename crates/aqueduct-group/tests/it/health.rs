@@ -4,50 +4,54 @@
 
 use std::time::Duration;
 
-use crate::common::{Bench, SECOND, owned};
+use crate::common::{Harness, SECOND, owned};
 use aqueduct_core::{ErrorKind, GroupKey};
-use aqueduct_memory::{Fault, Operation};
+use aqueduct_memory::{MemoryFault, Operation};
 
 #[test]
 fn reads_that_are_denied_for_hours_are_reported_until_one_succeeds() {
-    let bench = Bench::new("1");
-    let consumer = bench.open(&bench.runtime, bench.options());
-    bench.sleep(SECOND * 5);
-    let faults = bench.backend.faults("orders");
-    faults.next(Operation::Read, 1, Fault::refused(ErrorKind::Unavailable));
+    let harness = Harness::new("1");
+    let consumer = harness.open(&harness.runtime, harness.options());
+    harness.sleep(SECOND * 5);
+    let faults = harness.backend.faults("orders");
+    faults.next(
+        Operation::Read,
+        1,
+        MemoryFault::refused(ErrorKind::Unavailable),
+    );
     for _ in 0..50 {
-        bench.sleep(Duration::from_millis(100));
+        harness.sleep(Duration::from_millis(100));
         let status = consumer.status().partitions.remove(0);
         assert!(status.read_failure.is_none(), "one failure is tried again");
     }
-    let began = bench.runtime.now();
+    let began = harness.runtime.now();
     for operation in [Operation::Read, Operation::Open] {
-        faults.chance(operation, 1.0, Fault::refused(ErrorKind::Denied));
+        faults.chance(operation, 1.0, MemoryFault::refused(ErrorKind::Denied));
     }
-    bench.sleep(SECOND * 6 * 3_600);
+    harness.sleep(SECOND * 6 * 3_600);
     let failure = consumer.status().partitions.remove(0).read_failure.unwrap();
     assert!(failure.error.is(ErrorKind::Denied));
     assert!(failure.since.since(began) < SECOND * 5);
     faults.clear();
-    bench.sleep(SECOND * 20);
+    harness.sleep(SECOND * 20);
     assert!(consumer.status().partitions[0].read_failure.is_none());
 }
 
 #[test]
 fn lag_grows_while_a_reader_is_full_or_paused() {
     for paused in [true, false] {
-        let bench = Bench::new("1");
-        let mut options = bench.options();
+        let harness = Harness::new("1");
+        let mut options = harness.options();
         options.max_unsettled = 100;
         options.fetch_events = 100;
-        let consumer = bench.open(&bench.runtime, options);
+        let consumer = harness.open(&harness.runtime, options);
         consumer.pause(paused);
-        bench.send(0, 200, 10);
-        bench.sleep(SECOND * 10);
+        harness.send(0, 200, 10);
+        harness.sleep(SECOND * 10);
         let lag = || consumer.status().partitions[0].lag_events;
         assert_eq!(lag(), Some(200));
-        bench.send(200, 2_000, 10);
-        bench.sleep(SECOND * 10);
+        harness.send(200, 2_000, 10);
+        harness.sleep(SECOND * 10);
         assert_eq!(lag(), Some(2_200));
         let late = consumer.status().partitions[0].lag_time.unwrap();
         assert!(late >= SECOND * 9, "{late:?}");
@@ -56,18 +60,18 @@ fn lag_grows_while_a_reader_is_full_or_paused() {
 
 #[test]
 fn health_does_not_flap_on_one_failed_listing() {
-    let bench = Bench::new("1");
-    let consumer = bench.open(&bench.runtime, bench.options());
-    bench.sleep(SECOND);
-    let faults = bench.backend.faults("orders");
+    let harness = Harness::new("1");
+    let consumer = harness.open(&harness.runtime, harness.options());
+    harness.sleep(SECOND);
+    let faults = harness.backend.faults("orders");
     let before = faults.hits(Operation::LeaseRead);
     faults.next(
         Operation::LeaseRead,
         1,
-        Fault::refused(ErrorKind::Unavailable),
+        MemoryFault::refused(ErrorKind::Unavailable),
     );
     for _ in 0..4_000 {
-        bench.sleep(Duration::from_millis(10));
+        harness.sleep(Duration::from_millis(10));
         assert!(consumer.status().unreachable_since.is_none());
     }
     assert!(faults.hits(Operation::LeaseRead) > before);
@@ -75,59 +79,64 @@ fn health_does_not_flap_on_one_failed_listing() {
 
 #[test]
 fn a_flush_after_a_lost_lease_fails_once() {
-    let bench = Bench::new("1");
-    bench.send(0, 5, 5);
-    let consumer = bench.open(&bench.runtime, bench.options());
-    bench.sleep(SECOND * 2);
-    let faults = bench.backend.faults("orders");
+    let harness = Harness::new("1");
+    harness.send(0, 5, 5);
+    let consumer = harness.open(&harness.runtime, harness.options());
+    harness.sleep(SECOND * 2);
+    let faults = harness.backend.faults("orders");
     for operation in [Operation::LeaseRead, Operation::LeaseWrite] {
-        faults.chance(operation, 1.0, Fault::refused(ErrorKind::Unavailable));
+        faults.chance(operation, 1.0, MemoryFault::refused(ErrorKind::Unavailable));
     }
-    bench.run(async {
-        for delivery in bench.receive(&consumer, SECOND).await.unwrap() {
+    harness.run(async {
+        for delivery in harness.receive(&consumer, SECOND).await.unwrap() {
             delivery.ack().await.unwrap();
         }
     });
     while owned(&consumer) > 0 {
-        bench.sleep(SECOND);
+        harness.sleep(SECOND);
     }
-    let failed = bench.run(consumer.flush()).unwrap_err();
+    let failed = harness.run(consumer.flush()).unwrap_err();
     assert!(failed.is(ErrorKind::Revoked), "{failed}");
     faults.clear();
-    assert_eq!(bench.drink(&consumer).len(), 5, "they come again");
-    bench.run(consumer.flush()).unwrap();
+    assert_eq!(harness.drink(&consumer).len(), 5, "they come again");
+    harness.run(consumer.flush()).unwrap();
 }
 
 #[test]
 fn what_a_shutdown_cancels_is_given_back_uncounted() {
-    let bench = Bench::new("1");
-    bench.send(0, 1, 1);
+    let harness = Harness::new("1");
+    harness.send(0, 1, 1);
     for _ in 0..6 {
-        let mut options = bench.options();
+        let mut options = harness.options();
         options.drain = Duration::from_millis(300);
-        let consumer = bench.open(&bench.runtime, options);
-        bench.run(async {
-            let batch = bench.receive(&consumer, SECOND * 5).await.unwrap();
+        let consumer = harness.open(&harness.runtime, options);
+        harness.run(async {
+            let batch = harness.receive(&consumer, SECOND * 5).await.unwrap();
             assert_eq!(batch[0].attempt(), 1, "nothing failed");
             consumer.drain().await.unwrap();
             drop(batch);
             consumer.close().await.unwrap();
         });
         let key = GroupKey::new("billing", "orders");
-        let row = bench.run(bench.leases().list(&key, &[])).unwrap().remove(0);
+        let row = harness
+            .run(harness.leases().list(&key, &[]))
+            .unwrap()
+            .remove(0);
         assert_eq!((row.owner, row.attempts, row.unclean), (None, None, 0));
     }
 }
 
 #[test]
 fn a_new_group_starts_at_once_after_a_hundred_reshards() {
-    let bench = Bench::new("2");
-    bench.send(0, 10, 5);
-    let admin = bench.run(bench.resource.admin(&bench.runtime)).unwrap();
+    let harness = Harness::new("2");
+    harness.send(0, 10, 5);
+    let admin = harness
+        .run(harness.resource.admin(&harness.runtime))
+        .unwrap();
     for generation in 0..100 {
-        bench.run(admin.reshard(2 + generation % 2)).unwrap();
+        harness.run(admin.reshard(2 + generation % 2)).unwrap();
     }
-    bench.send(10, 10, 5);
-    let consumer = bench.open(&bench.runtime, bench.options());
-    assert_eq!(bench.drink(&consumer).len(), 20);
+    harness.send(10, 10, 5);
+    let consumer = harness.open(&harness.runtime, harness.options());
+    assert_eq!(harness.drink(&consumer).len(), 20);
 }

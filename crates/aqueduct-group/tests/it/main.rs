@@ -1,13 +1,13 @@
 //! The group over the memory backend.
 #![allow(clippy::unwrap_used)]
 
-// Shared with the tests that need a process of their own.
-#[path = "../common/mod.rs"]
 mod common;
 
+mod allocations;
 mod clocks;
 mod consumer;
 mod health;
+mod isolation;
 mod leaving;
 mod members;
 mod threads;

@@ -77,7 +77,7 @@ mod tests {
         let second = |n| Instant::default() + Duration::from_secs(n);
         let mut held = HeldKeys::default();
         held.hold(&assignment, "before".into(), second(1));
-        // Asked at 2, held at 3, answered at 4 with the keys as of 2.
+        // Asked at 2, held at 3, returned at 4 with the keys as of 2.
         held.hold(&assignment, "meanwhile".into(), second(3));
         held.read(&assignment, vec!["stored".into()], second(2));
         assert!(held.holds(&assignment, "stored") && held.holds(&assignment, "meanwhile"));

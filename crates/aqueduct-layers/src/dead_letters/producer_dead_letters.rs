@@ -2,7 +2,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use aqueduct_core::outcomes::no_outcome;
-use aqueduct_core::{DeadLetter, DeadLetterQueue, Event, Producer, Result};
+use aqueduct_core::{BatchProducer, DeadLetter, DeadLetterQueue, Event, Result};
 use async_trait::async_trait;
 
 /// Dead letter queue over any producer: each dead letter is sent as an event, see
@@ -13,16 +13,17 @@ use async_trait::async_trait;
 /// [`DeadLetters::new`](super::DeadLetters::new).
 #[derive(Clone)]
 pub struct ProducerDeadLetters {
-    producer: Arc<dyn Producer>,
+    producer: Arc<dyn BatchProducer>,
 }
 
 impl ProducerDeadLetters {
     /// Creates a queue that sends through `producer`.
-    pub fn new(producer: Arc<dyn Producer>) -> Self {
+    pub fn new(producer: Arc<dyn BatchProducer>) -> Self {
         Self { producer }
     }
 }
 
+#[deny(clippy::missing_trait_methods)]
 #[async_trait]
 impl DeadLetterQueue for ProducerDeadLetters {
     async fn put(&self, dead_letters: &[DeadLetter]) -> Vec<Result<()>> {

@@ -1,6 +1,7 @@
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use aqueduct_core::sync::lock;
 use aqueduct_core::{
     Admission, Delivery, Error, ErrorKind, Interceptor, Layer, Next, Parts, Result, Retry,
     Settlement, Settling, SmallStr, Stage,
@@ -81,10 +82,7 @@ impl Layer for RejectPolicy {
 
 impl Policy {
     fn stopped(&self) -> Option<Error> {
-        self.stopped
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        lock(&self.stopped).clone()
     }
 
     fn stop(&self, parts: &Parts, reason: &SmallStr) {
@@ -96,10 +94,7 @@ impl Policy {
             ),
         )
         .with_retry(Retry::Never);
-        self.stopped
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get_or_insert(error);
+        lock(&self.stopped).get_or_insert(error);
     }
 }
 

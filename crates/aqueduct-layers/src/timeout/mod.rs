@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use aqueduct_core::{
-    Destination, HandlerInterceptor, Interceptor, Layer, Producer, Result, Runtime, Stage,
+    BatchProducer, Destination, HandlerInterceptor, Interceptor, Layer, Result, Runtime, Stage,
 };
 
 use self::consumer::Limits;
@@ -67,7 +67,7 @@ impl Layer for Timeout {
         Stage::Observe
     }
 
-    fn producer(&self, _: &Destination, inner: Arc<dyn Producer>) -> Arc<dyn Producer> {
+    fn producer(&self, _: &Destination, inner: Arc<dyn BatchProducer>) -> Arc<dyn BatchProducer> {
         match self.options.send {
             Some(limit) => Arc::new(TimedProducer::new(inner, limit, self.runtime.clone())),
             None => inner,

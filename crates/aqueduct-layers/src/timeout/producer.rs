@@ -1,18 +1,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use aqueduct_core::{Capabilities, Event, Lane, Producer, Result, Runtime, SendReport};
+use aqueduct_core::{BatchProducer, Capabilities, Event, Lane, Result, Runtime, SendReport};
 use async_trait::async_trait;
 
 /// A producer with a time limit for each attempt.
 pub(super) struct TimedProducer {
-    inner: Arc<dyn Producer>,
+    inner: Arc<dyn BatchProducer>,
     limit: Duration,
     runtime: Runtime,
 }
 
 impl TimedProducer {
-    pub(super) fn new(inner: Arc<dyn Producer>, limit: Duration, runtime: Runtime) -> Self {
+    pub(super) fn new(inner: Arc<dyn BatchProducer>, limit: Duration, runtime: Runtime) -> Self {
         Self {
             inner,
             limit,
@@ -23,7 +23,7 @@ impl TimedProducer {
 
 #[deny(clippy::missing_trait_methods)]
 #[async_trait]
-impl Producer for TimedProducer {
+impl BatchProducer for TimedProducer {
     async fn send_batch(&self, events: &[Event]) -> SendReport {
         let sending = self.inner.send_batch(events);
         let sent = self.runtime.timeout(self.limit, "sending", sending).await;

@@ -9,7 +9,7 @@ mod propagator;
 use std::fmt;
 use std::sync::Arc;
 
-use aqueduct_core::{Destination, Event, HandlerInterceptor, Layer, Producer, Runtime, Stage};
+use aqueduct_core::{BatchProducer, Destination, Event, HandlerInterceptor, Layer, Runtime, Stage};
 
 pub use self::context::TraceContext;
 use self::context::with_current;
@@ -35,10 +35,10 @@ pub use self::propagator::Propagator;
 ///
 /// ```
 /// use std::sync::Arc;
-/// use aqueduct_core::{Destination, Layer, Producer, Result, Runtime, layered_producer};
+/// use aqueduct_core::{Destination, Layer, BatchProducer, Result, Runtime, layered_producer};
 /// use aqueduct_layers::{Tracing, TracingOptions};
 ///
-/// fn traced(producer: Arc<dyn Producer>, runtime: &Runtime) -> Result<Arc<dyn Producer>> {
+/// fn traced(producer: Arc<dyn BatchProducer>, runtime: &Runtime) -> Result<Arc<dyn BatchProducer>> {
 ///     let tracing: Arc<dyn Layer> = Arc::new(Tracing::new(TracingOptions::default(), runtime));
 ///     layered_producer(producer, &[tracing], &Destination::new("aws_kinesis", "orders"))
 /// }
@@ -93,7 +93,11 @@ impl Layer for Tracing {
         self.tracer.stamp(event);
     }
 
-    fn producer(&self, destination: &Destination, inner: Arc<dyn Producer>) -> Arc<dyn Producer> {
+    fn producer(
+        &self,
+        destination: &Destination,
+        inner: Arc<dyn BatchProducer>,
+    ) -> Arc<dyn BatchProducer> {
         Arc::new(TracedProducer::new(destination.clone(), inner))
     }
 

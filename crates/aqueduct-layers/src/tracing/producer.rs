@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use aqueduct_core::{Capabilities, Destination, Event, Lane, Producer, Result, SendReport};
+use aqueduct_core::{BatchProducer, Capabilities, Destination, Event, Lane, Result, SendReport};
 use async_trait::async_trait;
 use tracing::field::{Empty, display};
 use tracing::{Instrument as _, Span, info_span};
@@ -11,11 +11,11 @@ use super::TraceContext;
 pub(super) struct TracedProducer {
     destination: Destination,
     span_name: String,
-    inner: Arc<dyn Producer>,
+    inner: Arc<dyn BatchProducer>,
 }
 
 impl TracedProducer {
-    pub(super) fn new(destination: Destination, inner: Arc<dyn Producer>) -> Self {
+    pub(super) fn new(destination: Destination, inner: Arc<dyn BatchProducer>) -> Self {
         Self {
             span_name: format!("send {}", destination.stream),
             destination,
@@ -86,7 +86,7 @@ pub(super) fn record_error(span: &Span, kind: aqueduct_core::ErrorKind) {
 
 #[deny(clippy::missing_trait_methods)]
 #[async_trait]
-impl Producer for TracedProducer {
+impl BatchProducer for TracedProducer {
     async fn send_batch(&self, events: &[Event]) -> SendReport {
         let span = self.span(events);
         if span.is_disabled() {

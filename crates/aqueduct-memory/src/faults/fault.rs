@@ -4,11 +4,11 @@ use aqueduct_core::{Effect, Error, ErrorKind, Retry, Runtime};
 
 /// One injected fault.
 #[derive(Clone, Debug)]
-pub struct Fault {
+pub struct MemoryFault {
     error: Option<Error>,
     applied: Applied,
     request: Duration,
-    answer: Duration,
+    response: Duration,
 }
 
 /// Whether a call whose response is lost took effect.
@@ -22,7 +22,7 @@ pub enum Applied {
     Maybe,
 }
 
-impl Fault {
+impl MemoryFault {
     /// Refuses the call with an error of that kind, without effect.
     pub fn refused(kind: ErrorKind) -> Self {
         Self::error_of(Error::new(kind, format!("injected: {kind}")), Applied::No)
@@ -35,7 +35,7 @@ impl Fault {
     }
 
     /// Loses the call's response: `TimedOut` with `Effect::Unknown`.
-    pub fn lost_answer(applied: Applied) -> Self {
+    pub fn lost_response(applied: Applied) -> Self {
         let error = Error::new(ErrorKind::TimedOut, "injected: the response was lost");
         Self::error_of(error.with_effect(Effect::Unknown), applied)
     }
@@ -51,14 +51,14 @@ impl Fault {
     }
 
     /// Delays the response after the call took effect.
-    pub fn late_answer(by: Duration) -> Self {
+    pub fn late_response(by: Duration) -> Self {
         Self::slow().with_delays(Duration::ZERO, by)
     }
 
-    /// Adds delays: `request` before the call takes effect, `answer` after it.
+    /// Adds delays: `request` before the call takes effect, `response` after it.
     #[must_use]
-    pub fn with_delays(mut self, request: Duration, answer: Duration) -> Self {
-        (self.request, self.answer) = (request, answer);
+    pub fn with_delays(mut self, request: Duration, response: Duration) -> Self {
+        (self.request, self.response) = (request, response);
         self
     }
 
@@ -67,7 +67,7 @@ impl Fault {
             error: None,
             applied: Applied::Yes,
             request: Duration::ZERO,
-            answer: Duration::ZERO,
+            response: Duration::ZERO,
         }
     }
 
@@ -97,7 +97,7 @@ impl Fault {
     }
 
     pub(crate) async fn delay_answer(&self, runtime: &Runtime) {
-        wait(self.answer, runtime).await;
+        wait(self.response, runtime).await;
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use aqueduct_core::{Event, OwnerId, PartitionId, Result};
 
-pub use self::fault::{Applied, Fault};
+pub use self::fault::{Applied, MemoryFault};
 pub(crate) use self::plan::Plan;
 use self::plan::{Arranged, Pick};
 use crate::error;
@@ -19,17 +19,17 @@ use crate::stream::Stream;
 ///
 /// ```
 /// use aqueduct_core::ErrorKind;
-/// use aqueduct_memory::{Applied, Fault, MemoryBackend, Operation};
+/// use aqueduct_memory::{Applied, MemoryFault, MemoryBackend, Operation};
 /// use std::time::Duration;
 ///
 /// let backend = MemoryBackend::new();
 /// let faults = backend.faults("orders");
-/// faults.next(Operation::Send, 3, Fault::throttled(Duration::from_millis(50)));
-/// faults.chance(Operation::LeaseWrite, 0.05, Fault::lost_answer(Applied::Maybe));
-/// faults.fail_events(1, Fault::refused(ErrorKind::Unavailable), |event| event.key() == Some("VINET"));
+/// faults.next(Operation::Send, 3, MemoryFault::throttled(Duration::from_millis(50)));
+/// faults.chance(Operation::LeaseWrite, 0.05, MemoryFault::lost_response(Applied::Maybe));
+/// faults.fail_events(1, MemoryFault::refused(ErrorKind::Unavailable), |event| event.key() == Some("VINET"));
 /// ```
 #[derive(Clone)]
-pub struct Faults(Arc<Stream>);
+pub struct MemoryFaults(Arc<Stream>);
 
 /// The kind of call that a fault applies to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -53,13 +53,13 @@ pub enum Operation {
     DeadLetterStore,
 }
 
-impl Faults {
+impl MemoryFaults {
     pub(crate) fn new(stream: Arc<Stream>) -> Self {
         Self(stream)
     }
 
     /// Applies `fault` to the next `count` calls of that kind, after those already scheduled.
-    pub fn next(&self, operation: Operation, count: u64, fault: Fault) {
+    pub fn next(&self, operation: Operation, count: u64, fault: MemoryFault) {
         self.arrange(|state| {
             let next = state.next.entry(operation).or_default();
             next.push_back((count, fault));
@@ -67,7 +67,7 @@ impl Faults {
     }
 
     /// Applies `fault` to every call of that kind with that probability (0 to 1), until cleared.
-    pub fn chance(&self, operation: Operation, probability: f64, fault: Fault) {
+    pub fn chance(&self, operation: Operation, probability: f64, fault: MemoryFault) {
         self.arrange(|state| state.chances.push((operation, probability, fault)));
     }
 
@@ -76,7 +76,7 @@ impl Faults {
     pub fn fail_events(
         &self,
         count: u64,
-        fault: Fault,
+        fault: MemoryFault,
         matches: impl Fn(&Event) -> bool + Send + Sync + 'static,
     ) {
         let pick = Pick::Matching(count, Box::new(matches));
@@ -84,7 +84,7 @@ impl Faults {
     }
 
     /// Fails each event on its own with that probability (0 to 1), until cleared.
-    pub fn fail_events_by_chance(&self, probability: f64, fault: Fault) {
+    pub fn fail_events_by_chance(&self, probability: f64, fault: MemoryFault) {
         self.arrange(|state| state.events.push((Pick::Chance(probability), fault)));
     }
 
@@ -164,8 +164,8 @@ impl Faults {
     }
 }
 
-impl fmt::Debug for Faults {
+impl fmt::Debug for MemoryFaults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Faults").field(&self.0.name).finish()
+        f.debug_tuple("MemoryFaults").field(&self.0.name).finish()
     }
 }

@@ -4,7 +4,7 @@ use std::sync::{Mutex, MutexGuard};
 
 use aqueduct_core::{ErrorKind, Event, Result, Runtime};
 
-use super::{Fault, Operation};
+use super::{MemoryFault, Operation};
 use crate::log::Verdict;
 use aqueduct_core::sync::lock;
 
@@ -19,9 +19,9 @@ pub(crate) struct Plan {
 /// The faults that tests have scheduled.
 #[derive(Default)]
 pub(super) struct Arranged {
-    pub(super) next: BTreeMap<Operation, VecDeque<(u64, Fault)>>,
-    pub(super) chances: Vec<(Operation, f64, Fault)>,
-    pub(super) events: Vec<(Pick, Fault)>,
+    pub(super) next: BTreeMap<Operation, VecDeque<(u64, MemoryFault)>>,
+    pub(super) chances: Vec<(Operation, f64, MemoryFault)>,
+    pub(super) events: Vec<(Pick, MemoryFault)>,
     pub(super) denied: bool,
     pub(super) hits: BTreeMap<Operation, u64>,
 }
@@ -48,7 +48,7 @@ impl Plan {
     }
 
     /// Draws the fault of this call; `None` if it is not hit.
-    pub(crate) fn draw(&self, operation: Operation, runtime: &Runtime) -> Option<Fault> {
+    pub(crate) fn draw(&self, operation: Operation, runtime: &Runtime) -> Option<MemoryFault> {
         if !self.is_armed() {
             return None;
         }
@@ -120,9 +120,9 @@ impl Arranged {
         self.denied || !self.next.is_empty() || !self.chances.is_empty() || !self.events.is_empty()
     }
 
-    fn draw(&mut self, operation: Operation, runtime: &Runtime) -> Option<Fault> {
+    fn draw(&mut self, operation: Operation, runtime: &Runtime) -> Option<MemoryFault> {
         if self.denied {
-            return Some(Fault::refused(ErrorKind::Denied));
+            return Some(MemoryFault::refused(ErrorKind::Denied));
         }
         if let Some(queue) = self.next.get_mut(&operation) {
             while let Some((left, fault)) = queue.front_mut() {
@@ -149,7 +149,7 @@ impl Arranged {
             .map(|(.., fault)| fault.clone())
     }
 
-    fn draw_event(&mut self, event: &Event, runtime: &Runtime) -> Option<Fault> {
+    fn draw_event(&mut self, event: &Event, runtime: &Runtime) -> Option<MemoryFault> {
         let at = self.events.iter().position(|(pick, _)| match pick {
             Pick::Matching(left, matches) => *left > 0 && matches(event),
             Pick::Chance(probability) => happens(*probability, runtime),

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use aqueduct_conformance::{Fault, Faults, Fixture, LayerSet, Options, Subject, run, run_through};
+use aqueduct_conformance::{
+    Fault, Faults, Fixture, LayerSet, Subject, SuiteOptions, run, run_through,
+};
 use aqueduct_core::{
-    Backend as _, Error, ErrorKind, Options as ResourceOptions, Resource, Result, Runtime,
-    StreamSpec, Url,
+    Backend as _, Error, ErrorKind, Options, Resource, Result, Runtime, StreamSpec, Url,
 };
 use aqueduct_memory::{Applied, MemoryBackend, Operation};
 use aqueduct_runtime::Simulation;
@@ -22,7 +23,7 @@ fn it_passes_what_it_claims_from_every_seed() {
     let (first, end) = seeds.split_once("..").unwrap();
     let cases = std::env::var("AQUEDUCT_CASES").unwrap_or_default();
     let only = cases.split(',').filter(|part| !part.is_empty());
-    let options = Options::default().only(only);
+    let options = SuiteOptions::default().only(only);
     let mut failed = Vec::new();
     for seed in first.parse().unwrap()..end.parse::<u64>().unwrap() {
         let simulation = Simulation::new(seed).with_horizon(Duration::from_secs(24 * 3600));
@@ -41,7 +42,7 @@ fn it_passes_what_it_claims_through_every_layer() {
     let simulation = Simulation::new(1).with_horizon(Duration::from_secs(24 * 3600));
     let (fixture, runtime) = (Memory::default(), simulation.runtime());
     let layered = LayerSet::standard().split_off(1);
-    let reports = run_through(&fixture, &runtime, layered, Options::default());
+    let reports = run_through(&fixture, &runtime, layered, SuiteOptions::default());
     for report in simulation.block_on(reports).unwrap() {
         report.assert_passed();
     }
@@ -54,7 +55,7 @@ struct Memory {
 }
 
 impl Memory {
-    fn resource(&self, name: &str, options: ResourceOptions) -> Result<Arc<dyn Resource>> {
+    fn resource(&self, name: &str, options: Options) -> Result<Arc<dyn Resource>> {
         let url = Url::parse("memory:").map_err(|error| Error::config(error.to_string()))?;
         self.backend.parse(name, &url, options)
     }
@@ -68,9 +69,9 @@ impl Fixture for Memory {
 
     async fn open(&self, spec: &StreamSpec, runtime: &Runtime) -> Result<Subject> {
         let name = format!("stream-{}", self.made.fetch_add(1, Ordering::Relaxed));
-        let stream = self.resource(&name, ResourceOptions::new("streams.subject"))?;
+        let stream = self.resource(&name, Options::new("streams.subject"))?;
         stream.admin(runtime).await?.create(spec).await?;
-        let peer = self.resource(&name, ResourceOptions::new("streams.peer"))?;
+        let peer = self.resource(&name, Options::new("streams.peer"))?;
         let faults = Injected(self.backend.faults(name.as_str()));
         Ok(Subject::new(stream)
             .with_peer(peer)
@@ -78,18 +79,17 @@ impl Fixture for Memory {
     }
 
     async fn missing(&self) -> Option<Arc<dyn Resource>> {
-        let never = ResourceOptions::new("streams.missing").with("create", "never");
+        let never = Options::new("streams.missing").with("create", "never");
         self.resource("missing", never).ok()
     }
 
     async fn denied(&self) -> Option<Arc<dyn Resource>> {
         self.backend.faults("denied").deny(true);
-        self.resource("denied", ResourceOptions::new("streams.denied"))
-            .ok()
+        self.resource("denied", Options::new("streams.denied")).ok()
     }
 }
 
-struct Injected(aqueduct_memory::Faults);
+struct Injected(aqueduct_memory::MemoryFaults);
 
 #[async_trait]
 impl Faults for Injected {
@@ -98,7 +98,7 @@ impl Faults for Injected {
     }
 
     async fn inject(&self, fault: Fault) -> Result<()> {
-        use aqueduct_memory::Fault as Of;
+        use aqueduct_memory::MemoryFault as Of;
         let faults = &self.0;
         match fault {
             Fault::Throttle => {
@@ -107,15 +107,15 @@ impl Faults for Injected {
             Fault::Refuse => {
                 faults.next(Operation::Send, 1, Of::refused(ErrorKind::Unavailable));
             }
-            Fault::LoseSendAnswer => {
-                faults.next(Operation::Send, 1, Of::lost_answer(Applied::Yes));
+            Fault::LoseSendResponse => {
+                faults.next(Operation::Send, 1, Of::lost_response(Applied::Yes));
             }
             Fault::Cut => {
                 faults.next(Operation::Send, 1, Of::refused(ErrorKind::Unavailable));
                 faults.cut_readers();
             }
-            Fault::LoseLeaseAnswer => {
-                faults.next(Operation::LeaseWrite, 1, Of::lost_answer(Applied::Yes));
+            Fault::LoseLeaseResponse => {
+                faults.next(Operation::LeaseWrite, 1, Of::lost_response(Applied::Yes));
             }
             Fault::Expire => faults.expire_all()?,
             other => return Err(Error::unsupported(format!("{other:?}"))),

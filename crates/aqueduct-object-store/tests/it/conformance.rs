@@ -5,11 +5,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use aqueduct_conformance::{
-    Fault, Faults, Fixture, Lack, LayerSet, Options, Subject, Timing, Together, run, run_through,
+    Combined, Fault, Faults, Fixture, Lack, LayerSet, Subject, SuiteOptions, Timing, run,
+    run_through,
 };
-use aqueduct_core::{
-    Backend as _, Error, Options as ResourceOptions, Resource, Result, Runtime, StreamSpec, Url,
-};
+use aqueduct_core::{Backend as _, Error, Options, Resource, Result, Runtime, StreamSpec, Url};
 use aqueduct_memory::MemoryBackend;
 use aqueduct_runtime::Simulation;
 use async_trait::async_trait;
@@ -29,9 +28,8 @@ fn the_layout_of_event_processors_passes_what_it_claims() {
     let report = outcome(|runtime| async move {
         // Only leases differ.
         let options = match std::env::var_os("AQUEDUCT_CASES") {
-            None => {
-                Options::default().only(["lease", "member", "reset", "seek", "group", "request"])
-            }
+            None => SuiteOptions::default()
+                .only(["lease", "member", "reset", "seek", "group", "request"]),
             Some(_) => options(),
         };
         run(&Fixed::new(true), &runtime, options).await
@@ -46,7 +44,7 @@ fn they_pass_what_they_claim_through_layers() {
         layered.retain(|layers| ["idempotency", "dead_letters"].contains(&layers.name()));
         assert!(!layered.is_empty());
         let options = match std::env::var_os("AQUEDUCT_CASES") {
-            None => Options::default().only(WITH_RECORDS.iter().copied()),
+            None => SuiteOptions::default().only(WITH_RECORDS.iter().copied()),
             Some(_) => options(),
         };
         run_through(&Fixed::new(false), &runtime, layered, options).await
@@ -62,16 +60,16 @@ const WITH_RECORDS: &[&str] = &[
     "acks_are_committed_in_time",
     "attempts_survive_a_hand_off",
     "dead_member_is_replaced",
-    "exhausted_event_becomes_a_letter",
+    "exhausted_event_becomes_a_dead_letter",
     "flushed_acks_survive_a_crash",
     "lost_lease_revokes_what_is_out",
     "nack_supersedes_the_rest_of_its_run",
     "reset_replays_everything",
 ];
 
-fn options() -> Options {
+fn options() -> SuiteOptions {
     let cases = std::env::var("AQUEDUCT_CASES").unwrap_or_default();
-    Options::default().only(cases.split(',').filter(|part| !part.is_empty()))
+    SuiteOptions::default().only(cases.split(',').filter(|part| !part.is_empty()))
 }
 
 fn outcome<T: Send + 'static, F: Future<Output = T>>(work: impl FnOnce(Runtime) -> F) -> T {
@@ -99,7 +97,7 @@ impl Fixed {
 
     fn stream(&self, name: &str) -> Result<Arc<dyn Resource>> {
         let url = Url::parse("memory:").map_err(|error| Error::config(error.to_string()))?;
-        let options = ResourceOptions::new("streams.subject");
+        let options = Options::new("streams.subject");
         self.memory.parse(name, &url, options)
     }
 
@@ -127,14 +125,14 @@ impl Fixture for Fixed {
         let stream = self.stream(&name)?;
         stream.admin(runtime).await?.create(spec).await?;
         let keeper = self.keeper(&name)?;
-        let peer = Together {
+        let peer = Combined {
             stream: self.stream(&name)?,
             keeper: self.keeper(&name)?,
         };
         Ok(Subject::new(stream)
             .with_leases(keeper.clone())
             .with_idempotency(keeper.clone())
-            .with_letters(keeper)
+            .with_dead_letters(keeper)
             .with_peer(Arc::new(peer))
             .with_faults(Arc::new(Injected(self.store.clone(), name))))
     }
@@ -155,12 +153,12 @@ struct Injected(Arc<Faulty>, String);
 #[async_trait]
 impl Faults for Injected {
     fn offers(&self, fault: Fault) -> bool {
-        fault == Fault::LoseLeaseAnswer
+        fault == Fault::LoseLeaseResponse
     }
 
     async fn inject(&self, fault: Fault) -> Result<()> {
         match fault {
-            Fault::LoseLeaseAnswer => {
+            Fault::LoseLeaseResponse => {
                 self.0.once(&self.1, support::Fault::LoseResponse);
                 Ok(())
             }

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aqueduct_core::{Backend as _, Consumer, Event, Options, Runtime, Source, StreamSpec, Url};
+use aqueduct_core::{
+    Backend as _, BatchConsumer, Event, Options, Runtime, Source, StreamSpec, Url,
+};
 use aqueduct_group::{Group, GroupOptions, request_cost};
 use aqueduct_memory::MemoryBackend;
 use aqueduct_runtime::Simulation;
@@ -61,7 +63,7 @@ async fn steady(runtime: Runtime, url: &str, rate: usize) -> BTreeMap<&'static s
     };
     let leases = resource(&store, url).unwrap().leases(&runtime).await;
     let options = GroupOptions::new("billing".into());
-    let consumer: Arc<dyn Consumer> = Group::open(log, leases.unwrap(), options, &runtime)
+    let consumer: Arc<dyn BatchConsumer> = Group::open(log, leases.unwrap(), options, &runtime)
         .await
         .unwrap();
     let task = runtime.spawn({

@@ -3,9 +3,9 @@
 
 mod conformance;
 mod cost;
+mod dead_letters;
 mod faults;
 mod group;
-mod letters;
 mod processor;
 mod start;
 mod support;

@@ -71,7 +71,7 @@ async fn a_folder_keeps_dead_letters_alone() {
     let folder = tempfile::tempdir().unwrap();
     let url = Url::from_directory_path(folder.path()).unwrap();
     let resource = ObjectStoreBackend::new()
-        .parse("letters", &url, Options::new("streams.letters"))
+        .parse("dead-letters", &url, Options::new("streams.dead_letters"))
         .unwrap();
     assert_eq!(resource.claims().get(Capability::DeadLetters), &Claim::Yes);
     resource.dead_letters(&runtime()).await.unwrap();

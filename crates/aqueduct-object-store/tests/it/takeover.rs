@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aqueduct_core::{
-    Backend as _, Consumer, Event, Options, Resource, Runtime, Source, StreamSpec, Url,
+    Backend as _, BatchConsumer, Event, Options, Resource, Runtime, Source, StreamSpec, Url,
 };
 use aqueduct_group::{Group, GroupOptions};
 use aqueduct_memory::MemoryBackend;
@@ -87,7 +87,7 @@ impl Place {
         }
     }
 
-    async fn open(&self) -> Arc<dyn Consumer> {
+    async fn open(&self) -> Arc<dyn BatchConsumer> {
         let Source::Log(log) = self.stream.source(&self.runtime).await.unwrap() else {
             panic!("memory is a log");
         };
@@ -106,7 +106,7 @@ impl Place {
 }
 
 /// Receives and acknowledges that many events.
-async fn ids(group: &dyn Consumer, count: usize) -> Vec<String> {
+async fn ids(group: &dyn BatchConsumer, count: usize) -> Vec<String> {
     let mut ids = Vec::new();
     while ids.len() < count {
         for delivery in group.receive_batch(count - ids.len()).await.unwrap() {

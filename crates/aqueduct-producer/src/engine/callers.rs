@@ -9,7 +9,7 @@ use super::epochs::Epochs;
 use super::lost::Lost;
 use super::permits::{Permits, WaiterId};
 
-/// What callers hold and wait for: calls, permits in the buffer, flushes.
+/// The state of callers: their calls, their permits in the buffer, their flushes.
 pub(super) struct Callers {
     pub(super) calls: Calls,
     pub(super) permits: Permits,

@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use aqueduct_core::random::SplitMix64;
 use aqueduct_core::{Backoff, Instant, Retry};
 
 use super::budget::Budget;
@@ -9,7 +10,7 @@ use super::budget::Budget;
 pub(super) struct Retries {
     budget: Budget,
     backoff: Backoff,
-    random: u64,
+    random: SplitMix64,
 }
 
 impl Retries {
@@ -17,7 +18,7 @@ impl Retries {
         Self {
             budget,
             backoff,
-            random: seed,
+            random: SplitMix64::new(seed),
         }
     }
 
@@ -43,13 +44,9 @@ impl Retries {
         self.budget.take(now)
     }
 
-    /// Draws a fraction from the seed: splitmix64.
+    /// Draws a fraction from the seed.
     fn fraction(&mut self) -> f64 {
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.random;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((mixed ^ (mixed >> 31)) >> 11) as f64 / (1u64 << 53) as f64
+        (self.random.next_u64() >> 11) as f64 / (1u64 << 53) as f64
     }
 }
 

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use aqueduct_core::Producer as _;
+use aqueduct_core::BatchProducer as _;
 use aqueduct_core::{Backoff, Effect, Error, ErrorKind, Event, Lane, Retry, Runtime};
 use aqueduct_producer::{Producer, ProducerOptions, RetryBudget};
 use aqueduct_runtime::Simulation;
@@ -501,7 +501,7 @@ fn a_producer_stands_where_the_contract_wants_one() {
         let backend = Faulty::new(runtime, Faults { event: 300, ..NONE });
         let producer = Producer::new(backend.clone(), ProducerOptions::default(), runtime);
         let events: Vec<Event> = (0..20).map(|n| event(n, "k")).collect();
-        let report = aqueduct_core::Producer::send_batch(&producer, &events).await;
+        let report = aqueduct_core::BatchProducer::send_batch(&producer, &events).await;
         assert_eq!(report.into_result().unwrap().len(), 20);
         assert!(producer.send_all(Vec::new()).await.unwrap().is_empty());
         assert_ne!(producer.lane(&event(1, "a")), Lane(u64::MAX));

@@ -21,7 +21,7 @@ struct Throttling {
 }
 
 #[async_trait]
-impl aqueduct_core::Producer for Throttling {
+impl aqueduct_core::BatchProducer for Throttling {
     async fn send_batch(&self, events: &[Event]) -> SendReport {
         self.runtime.sleep(Duration::from_millis(5)).await;
         if self.runtime.now() < self.until {

@@ -3,7 +3,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aqueduct_core::{
-    Capabilities, Claims, Effect, Error, ErrorKind, Event, Lane, Limits, Position, Producer,
+    BatchProducer, Capabilities, Claims, Effect, Error, ErrorKind, Event, Lane, Limits, Position,
     Receipt, Result, Retry, Runtime, SendReport,
 };
 use async_trait::async_trait;
@@ -13,7 +13,7 @@ use async_trait::async_trait;
 pub(crate) struct Faults {
     /// The call fails before anything is stored.
     pub(crate) unavailable: u64,
-    /// The call stores something and the answer is lost.
+    /// The call stores something and the response is lost.
     pub(crate) unknown: u64,
     /// The call never ends.
     pub(crate) hang: u64,
@@ -25,7 +25,7 @@ pub(crate) struct Faults {
     pub(crate) event: u64,
     /// An event is refused for good.
     pub(crate) refused: u64,
-    /// The answer takes time.
+    /// The response takes time.
     pub(crate) slow: u64,
 }
 
@@ -160,8 +160,9 @@ impl Drop for Ending<'_> {
     }
 }
 
+#[deny(clippy::missing_trait_methods)]
 #[async_trait]
-impl Producer for Faulty {
+impl BatchProducer for Faulty {
     async fn send_batch(&self, events: &[Event]) -> SendReport {
         self.begin(events);
         let _ending = Ending(self, events);
@@ -173,7 +174,7 @@ impl Producer for Faulty {
         if self.chance(faults.unavailable) {
             return SendReport::failed(
                 events.len(),
-                &Error::new(ErrorKind::Unavailable, "nobody there"),
+                &Error::new(ErrorKind::Unavailable, "not reachable"),
             );
         }
         let outcomes = self.store(events, faults);

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod allocations;
 mod cases;
 mod deadlines;
 mod faulty;

@@ -57,7 +57,7 @@ fn faults(runtime: &Runtime) -> Faults {
 }
 
 /// Sends the events of one key in order, and begins again at the first that failed, as a caller
-/// must who wants each of them stored. Answers how many were refused for good.
+/// must who wants each of them stored. Returns how many were refused for good.
 async fn pipelined(producer: Producer, backend: Arc<Faulty>, key: usize, width: usize) {
     let mut left: VecDeque<Event> = (0..EVENTS).map(|n| event(key, n)).collect();
     while !left.is_empty() {
@@ -136,7 +136,7 @@ async fn wholesale(producer: Producer, width: usize) {
     }
 }
 
-/// What an outcome must mean; takes what is done with off `left`.
+/// Checks that an outcome means what it says; removes what it completes from `left`.
 fn check(
     backend: &Faulty,
     event: &Event,

@@ -190,7 +190,7 @@ impl Fixture for Topics {
         )?;
         let subject = Subject::new(resource(&url))
             .with_peer(resource(&url))
-            .with_letters(dead_letters)
+            .with_dead_letters(dead_letters)
             .with_idempotency(records);
         subject.stream.producer(runtime).await?;
         Ok(match emulator {
@@ -248,7 +248,7 @@ impl Faults for Wire {
         matches!(
             fault,
             // The service's `Unavailable` does not tell whether anything was stored.
-            Fault::Throttle | Fault::LoseSendAnswer | Fault::Cut
+            Fault::Throttle | Fault::LoseSendResponse | Fault::Cut
         )
     }
 
@@ -256,7 +256,7 @@ impl Faults for Wire {
         let exhausted = PubSubFault::Status(8, "over the quota".to_owned());
         match fault {
             Fault::Throttle => self.0.inject("Publish", exhausted),
-            Fault::LoseSendAnswer => self.0.inject("Publish", PubSubFault::LoseResponse),
+            Fault::LoseSendResponse => self.0.inject("Publish", PubSubFault::LoseResponse),
             _ => self.0.cut_connections(),
         }
         Ok(())

@@ -1,7 +1,7 @@
 //! Runs the conformance suite in real time: on the emulator in process, or on the endpoint in
 //! `AQUEDUCT_TEST_PUBSUB_ENDPOINT`.
 
-use aqueduct_conformance::{LayerSet, Options, run};
+use aqueduct_conformance::{LayerSet, SuiteOptions, run};
 
 use crate::common::{Place, Topics, with_emulator};
 
@@ -28,7 +28,7 @@ fn ordered_subscriptions_pass_behind_all_layers() {
 fn pass(options: &'static str, layers: LayerSet) {
     with_emulator(|place: Place| async move {
         let topics = Topics::new(options).await;
-        let suite = Options::default().parallel(4).through(layers);
+        let suite = SuiteOptions::default().parallel(4).through(layers);
         let report = run(&topics, &place.runtime, suite).await;
         println!("{report}");
         report.assert_passed();

@@ -51,7 +51,7 @@ pub(super) struct Messages {
     in_flight: BTreeMap<u64, InFlight>,
     by_id: BTreeMap<SmallStr, u64>,
     keys: BTreeMap<SmallStr, KeyQueue>,
-    /// What can be delivered: of an ordered queue the first of each free key.
+    /// The messages that can be delivered: of an ordered queue the first of each free key.
     ready: BTreeSet<u64>,
     timers: BTreeSet<(Instant, u64)>,
     bytes: usize,

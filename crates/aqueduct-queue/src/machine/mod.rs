@@ -1,4 +1,4 @@
-//! What a consumer knows and decides, without I/O: its driver reports what happened and when, and
+//! The state and decisions of a consumer, without I/O: its driver reports what happened and when, and
 //! carries out the commands of [`Machine::poll`].
 
 mod acks;

@@ -46,7 +46,7 @@ impl Receiving {
         self.cancelled();
         self.failures.succeeded();
         // A service may return fewer messages than there are, so that any message means more
-        // behind it while somebody waits. One empty response, or nobody waiting, ends that.
+        // behind it while a receiver waits. One empty response, or no waiting receiver, ends that.
         self.width = match count > 0 && self.demand > 0 || count >= settings.batch {
             true => (self.width.max(1) + 1).min(settings.receivers),
             false => 1,

@@ -324,7 +324,7 @@ fn what_the_framework_gives_back_gains_no_attempt() {
     assert_eq!(
         machine.recent.of(&"k-1".into()).runs,
         0,
-        "shutdown is no failure"
+        "a shutdown is not a failure"
     );
 }
 

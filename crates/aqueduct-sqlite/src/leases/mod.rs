@@ -1,9 +1,10 @@
 mod rows;
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use aqueduct_core::lease_rows::{LeaseRows, RowWrite, rules};
+use aqueduct_core::sync::lock;
 use aqueduct_core::{GroupKey, GroupRecord, Lease, OwnerId, PartitionId, Result};
 use async_trait::async_trait;
 use rusqlite::Connection;
@@ -28,7 +29,7 @@ impl SqliteLeases {
     }
 
     fn remember(&self, members: BTreeMap<String, String>) {
-        *self.members.lock().unwrap_or_else(PoisonError::into_inner) = members;
+        *lock(&self.members) = members;
     }
 
     /// Runs `write` if the stored row is still `expected`.
@@ -172,7 +173,7 @@ impl LeaseRows for SqliteLeases {
     }
 
     fn is_dead(&self, owner: &OwnerId) -> bool {
-        let members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
+        let members = lock(&self.members);
         members
             .get(owner.as_str())
             .is_some_and(|process| self.store.0.process.is_dead(process))

@@ -8,6 +8,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use aqueduct_core::sync::lock;
 use aqueduct_core::{Effect, Error, ErrorKind, Result, panic_message};
 use futures::channel::oneshot;
 use rusqlite::Transaction;
@@ -149,7 +150,7 @@ impl Queue {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 

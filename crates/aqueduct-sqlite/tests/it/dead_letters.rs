@@ -1,7 +1,7 @@
 use aqueduct_core::{
-    Capabilities, Claims, DeadLetter, DeadLetterId, DeadLetterQuery, DeadLetterReason,
-    DeadLetterStore, DeadLetterStoreExt as _, ErrorKind, Event, Failure, Lane, Limits, Position,
-    Producer, Receipt, Result, SendReport, Timestamp,
+    BatchProducer, Capabilities, Claims, DeadLetter, DeadLetterId, DeadLetterQuery,
+    DeadLetterReason, DeadLetterStore, DeadLetterStoreExt as _, ErrorKind, Event, Failure, Lane,
+    Limits, Position, Receipt, Result, SendReport, Timestamp,
 };
 
 use crate::support::*;
@@ -241,7 +241,8 @@ struct FailsAgain {
 }
 
 #[async_trait::async_trait]
-impl Producer for FailsAgain {
+#[deny(clippy::missing_trait_methods)]
+impl BatchProducer for FailsAgain {
     async fn send_batch(&self, events: &[Event]) -> SendReport {
         put(&*self.dead_letters, std::slice::from_ref(&self.dead_letter)).await;
         SendReport::new(events.iter().map(|_| Ok(Receipt::default())).collect())

@@ -1,7 +1,7 @@
 use aqueduct_core::{
     Claimed, ErrorKind, Event, EventClaim, IdempotencyScope, IdempotencyStore, Timestamp,
 };
-use aqueduct_sqlite::Completion;
+use aqueduct_sqlite::Completed;
 
 use crate::support::*;
 
@@ -159,7 +159,7 @@ async fn completing_within_a_transaction_keeps_effect_and_record_together() {
         let (again, scope, mine) = (store.clone(), scope.clone(), mine.clone());
         store.transaction(move |tx| {
             let done = again.complete_in(tx, &scope, &mine)?;
-            if done == Completion::Now {
+            if done == Completed::Now {
                 tx.execute("INSERT INTO charge VALUES (1)", []).unwrap();
             }
             if fail {
@@ -170,8 +170,8 @@ async fn completing_within_a_transaction_keeps_effect_and_record_together() {
     };
     assert!(charge(true).await.unwrap_err().is(ErrorKind::Handler));
     assert_eq!(claim(&*records, &scope, &mine).await, Claimed::New);
-    assert_eq!(charge(false).await.unwrap(), Completion::Now);
-    assert_eq!(charge(false).await.unwrap(), Completion::Already);
+    assert_eq!(charge(false).await.unwrap(), Completed::Now);
+    assert_eq!(charge(false).await.unwrap(), Completed::Already);
     assert_eq!(claim(&*records, &scope, &mine).await, Claimed::Completed);
     let charged: i64 = store
         .read(|connection| {

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod child;
+mod conformance;
 mod dead_letters;
 mod errors;
 mod file;

@@ -2,7 +2,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use aqueduct_core::{
-    Capabilities, Effect, Error, ErrorKind, Event, Lane, Producer, Result, SendReport, StreamName,
+    BatchProducer, Capabilities, Effect, Error, ErrorKind, Event, Lane, Result, SendReport,
+    StreamName,
 };
 use aqueduct_sqlite::{SqlResultExt as _, SqliteBackend, SqliteOptions, SqliteStore};
 use async_trait::async_trait;
@@ -11,15 +12,16 @@ use crate::support::*;
 
 /// Stores elsewhere, but fails every third call; half of the failures come after storing.
 struct Flaky {
-    inner: Arc<dyn Producer>,
+    inner: Arc<dyn BatchProducer>,
     calls: AtomicUsize,
 }
 
+#[deny(clippy::missing_trait_methods)]
 #[async_trait]
-impl Producer for Flaky {
+impl BatchProducer for Flaky {
     async fn send_batch(&self, events: &[Event]) -> SendReport {
         let call = self.calls.fetch_add(1, Ordering::Relaxed);
-        let lost = Error::new(ErrorKind::Unavailable, "no answer").with_effect(Effect::Unknown);
+        let lost = Error::new(ErrorKind::Unavailable, "no response").with_effect(Effect::Unknown);
         match call % 6 {
             2 => SendReport::failed(events.len(), &lost),
             5 => {

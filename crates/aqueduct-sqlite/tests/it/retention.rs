@@ -139,7 +139,7 @@ async fn a_deleted_streams_events_are_cleared_in_the_background() {
 }
 
 #[tokio::test]
-async fn letters_and_completed_ids_go_after_their_time() {
+async fn dead_letters_and_completed_ids_go_after_their_time() {
     use aqueduct_core::{
         DeadLetter, DeadLetterQuery, DeadLetterReason, EventClaim, IdempotencyScope,
     };

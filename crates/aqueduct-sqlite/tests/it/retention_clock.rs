@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use aqueduct_core::{
-    Claimed, DeadLetter, DeadLetterQuery, DeadLetterReason, EventClaim, IdempotencyScope, Instant,
-    Platform, Producer, Resource, Runtime, Timestamp,
+    BatchProducer, Claimed, DeadLetter, DeadLetterQuery, DeadLetterReason, EventClaim,
+    IdempotencyScope, Instant, Platform, Resource, Runtime, Timestamp,
 };
 use aqueduct_runtime::ManualClock;
 use aqueduct_sqlite::SqliteBackend;
@@ -27,6 +27,7 @@ struct Skewed {
     inner: Runtime,
 }
 
+#[deny(clippy::missing_trait_methods)]
 impl Platform for Skewed {
     fn now(&self) -> Instant {
         self.clock.now()
@@ -61,7 +62,7 @@ struct Opened {
     backend: SqliteBackend,
     runtime: Runtime,
     resource: Arc<dyn Resource>,
-    producer: Arc<dyn Producer>,
+    producer: Arc<dyn BatchProducer>,
     file: std::path::PathBuf,
 }
 

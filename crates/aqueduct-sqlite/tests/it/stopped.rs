@@ -8,7 +8,7 @@ use aqueduct_core::{Effect, ErrorKind, Timestamp};
 use crate::child::Process;
 use crate::support::*;
 
-/// One for all that opens a file: long enough that a busy machine is no reason to give up.
+/// One for all that opens a file: long enough that a busy machine does not make it give up.
 const PATIENT: [(&str, &str); 1] = [("busy_timeout", "60s")];
 /// Soon enough to see what a writer is told.
 const BRIEF: [(&str, &str); 1] = [("busy_timeout", "1s")];

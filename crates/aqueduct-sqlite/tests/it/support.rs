@@ -3,8 +3,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aqueduct_core::{
-    Backend as _, Event, GroupName, OpenPartition, Options, PartitionId, PartitionReader,
-    PartitionedLog, Producer, ReadFrom, Record, Resource, Result, Runtime, Source, Url,
+    Backend as _, BatchProducer, Event, GroupName, OpenPartition, Options, PartitionId,
+    PartitionReader, PartitionedLog, ReadFrom, Record, Resource, Result, Runtime, Source, Url,
 };
 use aqueduct_sqlite::{SqliteBackend, SqliteOptions, SqliteStore};
 use tempfile::TempDir;
@@ -44,7 +44,10 @@ impl Place {
             .unwrap()
     }
 
-    pub(crate) async fn producer(&self, options: &[(&'static str, &str)]) -> Arc<dyn Producer> {
+    pub(crate) async fn producer(
+        &self,
+        options: &[(&'static str, &str)],
+    ) -> Arc<dyn BatchProducer> {
         let resource = self.resource("orders", options);
         resource.producer(&self.runtime).await.unwrap()
     }
@@ -92,7 +95,7 @@ pub(crate) fn number(record: &Record) -> u64 {
     record.event.decode_json().unwrap()
 }
 
-pub(crate) async fn send(producer: &dyn Producer, events: &[Event]) {
+pub(crate) async fn send(producer: &dyn BatchProducer, events: &[Event]) {
     producer.send_batch(events).await.into_result().unwrap();
 }
 

@@ -1,7 +1,9 @@
 //! Tests specific to SQS: its errors, its redrive policy, foreign messages, lost responses.
 
-#[path = "../common/mod.rs"]
+#![allow(clippy::unwrap_used)]
+
 mod common;
+mod conformance;
 mod errors;
 mod receiving;
 mod support;

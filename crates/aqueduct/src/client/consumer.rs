@@ -31,10 +31,10 @@ use aqueduct_core::{Capabilities, ConsumerStatus, Delivery, Result};
 /// # }
 /// ```
 #[derive(Clone)]
-pub struct Consumer(Arc<dyn aqueduct_core::Consumer>);
+pub struct Consumer(Arc<dyn aqueduct_core::BatchConsumer>);
 
 impl Consumer {
-    pub(super) fn new(inner: Arc<dyn aqueduct_core::Consumer>) -> Self {
+    pub(super) fn new(inner: Arc<dyn aqueduct_core::BatchConsumer>) -> Self {
         Self(inner)
     }
 
@@ -101,7 +101,7 @@ impl Consumer {
     }
 
     /// Returns the consumer as the contract defines it, for code that is generic over consumers.
-    pub fn into_inner(self) -> Arc<dyn aqueduct_core::Consumer> {
+    pub fn into_inner(self) -> Arc<dyn aqueduct_core::BatchConsumer> {
         self.0
     }
 }

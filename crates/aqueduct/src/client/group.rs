@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aqueduct_core::{
-    Consumer, Error, ErrorKind, Layer, LayeredConsumer, RebalanceListener, Result, SmallStr,
+    BatchConsumer, Error, ErrorKind, Layer, LayeredConsumer, RebalanceListener, Result, SmallStr,
     Source, StreamName,
 };
 use aqueduct_group::Group;
@@ -20,7 +20,7 @@ use crate::worker::{Claimant, Surround};
 
 /// A group, as opened.
 pub(crate) struct Opened {
-    pub(crate) consumer: Arc<dyn Consumer>,
+    pub(crate) consumer: Arc<dyn BatchConsumer>,
     /// By the stream's own name, which its URL may have given.
     pub(crate) claimants: BTreeMap<StreamName, Claimant>,
 }
@@ -54,7 +54,7 @@ impl Client {
                 claimants.insert(self.resource(stream)?.get().stream().clone(), claimant);
             }
         }
-        let consumer: Arc<dyn Consumer> = match <[_; 1]>::try_from(consumers) {
+        let consumer: Arc<dyn BatchConsumer> = match <[_; 1]>::try_from(consumers) {
             Ok([consumer]) => consumer,
             Err(several) => Arc::new(Merged::new(several, self.runtime())),
         };
@@ -73,7 +73,7 @@ impl Client {
         group: &GroupConfig,
         stream: &SmallStr,
         rebalance_listener: Option<Arc<dyn RebalanceListener>>,
-    ) -> Result<(Arc<dyn Consumer>, Option<Claimant>)> {
+    ) -> Result<(Arc<dyn BatchConsumer>, Option<Claimant>)> {
         let runtime = self.runtime();
         let resource = self.resource(stream)?;
         let mut own: Vec<Arc<dyn Layer>> = Vec::new();
@@ -200,7 +200,7 @@ impl Client {
     }
 }
 
-async fn close_all(consumers: &[Arc<dyn Consumer>]) {
+async fn close_all(consumers: &[Arc<dyn BatchConsumer>]) {
     for consumer in consumers {
         if let Err(error) = consumer.close().await {
             tracing::warn!(%error, "a consumer that is not used did not close");

@@ -1,11 +1,12 @@
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::Duration;
 
+use aqueduct_core::sync::lock;
 use aqueduct_core::{
-    Backoff, Capabilities, Consumer, ConsumerStatus, Delivery, Error, Instant, Limits, Result,
+    Backoff, BatchConsumer, Capabilities, ConsumerStatus, Delivery, Error, Instant, Limits, Result,
     Retry, Runtime,
 };
 use async_trait::async_trait;
@@ -14,7 +15,7 @@ use futures::FutureExt as _;
 /// The consumers of several streams as one. Each in turn is asked first, so that a busy stream does
 /// not starve the others; one that fails backs off alone, so that it does not stop them.
 pub(super) struct Merged {
-    consumers: Vec<Arc<dyn Consumer>>,
+    consumers: Vec<Arc<dyn BatchConsumer>>,
     rests: Mutex<Vec<Rest>>,
     runtime: Runtime,
     turn: AtomicUsize,
@@ -31,7 +32,7 @@ struct Rest {
 const RECEIVE_AGAIN: Backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
 
 impl Merged {
-    pub(super) fn new(consumers: Vec<Arc<dyn Consumer>>, runtime: &Runtime) -> Self {
+    pub(super) fn new(consumers: Vec<Arc<dyn BatchConsumer>>, runtime: &Runtime) -> Self {
         Self {
             rests: Mutex::new(vec![Rest::default(); consumers.len()]),
             consumers,
@@ -70,7 +71,7 @@ impl Merged {
     }
 
     fn with_rest<T>(&self, at: usize, use_it: impl FnOnce(&mut Rest) -> T) -> T {
-        let mut rests = self.rests.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut rests = lock(&self.rests);
         match rests.get_mut(at) {
             Some(rest) => use_it(rest),
             None => use_it(&mut Rest::default()),
@@ -78,8 +79,9 @@ impl Merged {
     }
 }
 
+#[deny(clippy::missing_trait_methods)]
 #[async_trait]
-impl Consumer for Merged {
+impl BatchConsumer for Merged {
     async fn receive_batch(&self, max: usize) -> Result<Vec<Delivery>> {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let count = self.consumers.len().max(1);

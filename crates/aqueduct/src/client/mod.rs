@@ -13,13 +13,15 @@ mod reader;
 mod references;
 mod resource;
 mod router;
+mod routing_failure;
 mod schemes;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 
+use aqueduct_core::sync::lock;
 use aqueduct_core::{Admin, Error, ErrorKind, Result, Router, Runtime, SmallStr, Start};
 use aqueduct_group::{ByteBudget, IsolationGate};
 use aqueduct_producer::Producer;
@@ -31,6 +33,7 @@ pub use self::reader::{ReadEvent, Reader};
 use self::resource::NamedResource;
 pub(crate) use self::router::is_of_the_event;
 pub use self::router::{Routed, RoutingProducer};
+pub use self::routing_failure::RoutingFailure;
 use crate::config::{Config, GroupConfig, PipelineConfig, TargetKind, list};
 use crate::worker::Worker;
 
@@ -69,7 +72,7 @@ struct Inner {
     routers: BTreeMap<SmallStr, Arc<dyn Router>>,
     budget: Option<Arc<ByteBudget>>,
     isolation: Arc<IsolationGate>,
-    consumers: Mutex<Vec<Weak<dyn aqueduct_core::Consumer>>>,
+    consumers: Mutex<Vec<Weak<dyn aqueduct_core::BatchConsumer>>>,
 }
 
 impl Client {
@@ -150,7 +153,7 @@ impl Client {
     pub async fn router(&self, name: &str) -> Result<RoutingProducer> {
         let Some((name, router)) = self.0.routers.get_key_value(name) else {
             return Err(Error::config(format!(
-                "there is no router `{name}`; declared: {}; add [routes.{name}] or call \
+                "unknown router `{name}`; declared: {}; add [routes.{name}] or call \
                  `ClientBuilder::router`",
                 list(self.0.routers.keys())
             )));
@@ -254,7 +257,7 @@ impl Client {
             .ok_or_else(|| {
                 let names: Vec<_> = self.streams().map(SmallStr::from).collect();
                 Error::config(format!(
-                    "there is no stream `{name}`; declared: {}",
+                    "unknown stream `{name}`; declared: {}",
                     list(&names)
                 ))
             })
@@ -274,7 +277,7 @@ impl Client {
         let groups = &self.0.config.groups;
         groups.get(name).ok_or_else(|| {
             Error::config(format!(
-                "there is no group `{name}`; declared: {}",
+                "unknown group `{name}`; declared: {}",
                 list(groups.keys())
             ))
         })
@@ -289,11 +292,8 @@ impl Client {
         })
     }
 
-    fn consumers(&self) -> std::sync::MutexGuard<'_, Vec<Weak<dyn aqueduct_core::Consumer>>> {
-        self.0
-            .consumers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+    fn consumers(&self) -> std::sync::MutexGuard<'_, Vec<Weak<dyn aqueduct_core::BatchConsumer>>> {
+        lock(&self.0.consumers)
     }
 }
 

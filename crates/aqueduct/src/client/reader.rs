@@ -54,6 +54,17 @@ pub struct Reader {
 }
 
 /// An event with its partition and position.
+///
+/// ```
+/// use aqueduct::{Reader, Result};
+///
+/// async fn follow(mut reader: Reader) -> Result<()> {
+///     while let Some(read) = reader.next().await? {
+///         println!("{} {}: {}", read.partition, read.position, read.event.kind());
+///     }
+///     Ok(())
+/// }
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ReadEvent {

@@ -192,7 +192,7 @@ pub(super) fn missing_on_reject(group: &GroupConfig) -> Option<Error> {
     let missing = group.dead_letters.is_none() && group.on_reject.is_none();
     missing.then(|| {
         Error::config(format!(
-            "groups.{}.on_reject: a handler may reject an event, and there are no dead letters to take \
+            "groups.{}.on_reject: a handler may reject an event, and no dead letters are configured to take \
              it: set dead_letters to a stream's name or a URL, or on_reject to \"stop\" or \"drop\"",
             group.name
         ))

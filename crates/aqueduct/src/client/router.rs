@@ -1,15 +1,17 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use aqueduct_core::outcomes::{blocked_error, no_outcome};
 use aqueduct_core::{
     Effect, Error, ErrorKind, Event, Load, Receipt, Result, Route, Router, Runtime, SmallStr,
 };
 use futures::future::join_all;
 
 use super::Client;
+use super::routing_failure::RoutingFailure;
 use crate::Producer;
 use crate::config::list;
 
@@ -53,6 +55,17 @@ pub struct RoutingProducer {
 }
 
 /// The stream and place in which an event was stored.
+///
+/// ```
+/// use aqueduct::{Event, Result, RoutingProducer};
+///
+/// async fn place(shop: &RoutingProducer, event: Event) -> Result<()> {
+///     for routed in shop.send(event).await? {
+///         println!("{}: {:?}", routed.stream, routed.receipt.position);
+///     }
+///     Ok(())
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Routed {
@@ -134,9 +147,98 @@ impl RoutingProducer {
     /// there twice.
     pub async fn send(&self, event: Event) -> Result<Vec<Routed>> {
         let streams = self.choose(&event)?;
+        self.outcome(self.send_to(&event, &streams).await?)
+    }
+
+    /// Sends events to the streams that their routes name and waits until all have an outcome.
+    ///
+    /// Every stream receives its events in one call, in this order, so that each keeps the order of
+    /// every key. Routes are decided before anything is sent; behind an event without a route, the
+    /// later ones of its key fail as `Blocked`.
+    ///
+    /// # Errors
+    /// [`RoutingFailure`]: every outcome by index, each an error of [`send`](Self::send) or
+    /// `Blocked`, and the failed events.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> aqueduct::Result<()> {
+    /// use aqueduct::{Client, Event};
+    ///
+    /// let client = Client::from_toml(r#"
+    ///     [streams.orders]
+    ///     url = "memory:"
+    ///     [routes.strict]
+    ///     default = "refuse"
+    ///     type = { "order.*" = "orders" }
+    /// "#).await?;
+    /// let strict = client.router("strict").await?;
+    /// let events = ["order.placed", "cart.emptied"].map(|kind| Event::new(kind).with_source("/shop"));
+    /// let failure = strict.send_all(events.to_vec()).await.unwrap_err();
+    /// assert!(failure.outcomes[0].is_ok());
+    /// let (index, event) = &failure.events[0];
+    /// assert_eq!((*index, event.kind()), (1, "cart.emptied"));
+    /// # Ok(()) }
+    /// ```
+    pub async fn send_all(&self, events: Vec<Event>) -> Result<Vec<Vec<Routed>>, RoutingFailure> {
+        let plan = self.plan(&events).await;
+        let sends = plan.streams.iter().map(|(stream, (producer, indexes))| {
+            let batch = indexes.iter().map(|&at| events[at].clone()).collect();
+            async move {
+                let outcomes = match producer.send_all(batch).await {
+                    Ok(receipts) => receipts.into_iter().map(Ok).collect(),
+                    Err(failure) => failure.outcomes,
+                };
+                (stream, indexes, outcomes)
+            }
+        });
+        let mut sent: Vec<BTreeMap<&SmallStr, Result<Receipt>>> = Vec::new();
+        sent.resize_with(events.len(), BTreeMap::new);
+        for (stream, indexes, outcomes) in join_all(sends).await {
+            for (&at, outcome) in indexes.iter().zip(outcomes) {
+                sent[at].insert(stream, outcome);
+            }
+        }
+        let outcomes = plan.routes.into_iter().zip(sent).map(|(route, mut sent)| {
+            let missing = || Err(no_outcome());
+            let sent = route?.into_iter().map(|stream| {
+                let outcome = sent.remove(&stream).unwrap_or_else(missing);
+                (stream, outcome)
+            });
+            self.outcome(sent.collect())
+        });
+        RoutingFailure::or_all(outcomes.collect(), events)
+    }
+
+    /// Decides the streams of every event.
+    async fn plan(&self, events: &[Event]) -> Plan {
+        let mut plan = Plan {
+            routes: Vec::with_capacity(events.len()),
+            streams: BTreeMap::new(),
+            in_flight: Vec::new(),
+        };
+        let mut blocked = BTreeSet::new();
+        for (at, event) in events.iter().enumerate() {
+            if event.key().is_some_and(|key| blocked.contains(key)) {
+                plan.routes.push(Err(blocked_error()));
+                continue;
+            }
+            let route = match self.targets_of(event).await {
+                Ok(targets) => Ok(plan.assign(at, targets)),
+                Err(error) => {
+                    blocked.extend(event.key());
+                    Err(error)
+                }
+            };
+            plan.routes.push(route);
+        }
+        plan
+    }
+
+    /// Returns the places in which an event was stored, or the first stream's error.
+    fn outcome(&self, sent: Vec<(SmallStr, Result<Receipt>)>) -> Result<Vec<Routed>> {
         let mut stored = Vec::new();
         let mut failed = None;
-        for (stream, sent) in self.send_to(&event, &streams).await? {
+        for (stream, sent) in sent {
             match sent {
                 Ok(receipt) => stored.push(Routed { stream, receipt }),
                 Err(error) => {
@@ -155,6 +257,19 @@ impl RoutingProducer {
         &self.name
     }
 
+    /// Returns the open streams for an event, in the route's order.
+    async fn targets_of(&self, event: &Event) -> Result<Vec<(SmallStr, Target)>> {
+        self.targets(&self.choose(event)?).await
+    }
+
+    async fn targets(&self, streams: &[SmallStr]) -> Result<Vec<(SmallStr, Target)>> {
+        let mut targets = Vec::with_capacity(streams.len());
+        for stream in streams {
+            targets.push((stream.clone(), self.target(stream).await?));
+        }
+        Ok(targets)
+    }
+
     /// Sends an event to each of `streams` and returns what became of it there.
     ///
     /// # Errors
@@ -164,14 +279,11 @@ impl RoutingProducer {
         event: &Event,
         streams: &[SmallStr],
     ) -> Result<Vec<(SmallStr, Result<Receipt>)>> {
-        let mut targets = Vec::with_capacity(streams.len());
-        for stream in streams {
-            targets.push((stream.clone(), self.target(stream).await?));
-        }
+        let targets = self.targets(streams).await?;
         let sends = targets.into_iter().map(|(stream, target)| {
             let event = event.clone();
             async move {
-                let _in_flight = InFlight::new(&target.state.in_flight);
+                let _in_flight = InFlight::new(target.state.clone());
                 let sent = target.producer.send(event).await;
                 target.state.sent(&sent, &self.client.0.runtime);
                 (stream, sent)
@@ -261,19 +373,42 @@ impl RoutingProducer {
     }
 }
 
-/// Counts an event while it is being sent, or until its future is dropped.
-struct InFlight<'a>(&'a AtomicUsize);
+/// The streams of several events.
+struct Plan {
+    /// The streams of each event, or why it has none.
+    routes: Vec<Result<Vec<SmallStr>>>,
+    /// The indexes of the events of each stream.
+    streams: BTreeMap<SmallStr, (Producer, Vec<usize>)>,
+    /// Counted from here on, so that events without a key are spread within a call.
+    in_flight: Vec<InFlight>,
+}
 
-impl<'a> InFlight<'a> {
-    fn new(count: &'a AtomicUsize) -> Self {
-        count.fetch_add(1, Ordering::Relaxed);
-        Self(count)
+impl Plan {
+    fn assign(&mut self, at: usize, targets: Vec<(SmallStr, Target)>) -> Vec<SmallStr> {
+        let assigned = targets.into_iter().map(|(stream, target)| {
+            self.in_flight.push(InFlight::new(target.state));
+            let planned = self.streams.entry(stream.clone());
+            let (_, indexes) = planned.or_insert((target.producer, Vec::new()));
+            indexes.push(at);
+            stream
+        });
+        assigned.collect()
     }
 }
 
-impl Drop for InFlight<'_> {
+/// Counts an event while it is being sent, or until its future is dropped.
+struct InFlight(Arc<TargetState>);
+
+impl InFlight {
+    fn new(target: Arc<TargetState>) -> Self {
+        target.in_flight.fetch_add(1, Ordering::Relaxed);
+        Self(target)
+    }
+}
+
+impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

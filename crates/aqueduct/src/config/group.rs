@@ -139,7 +139,7 @@ fn read_streams(
     for (at, stream) in streams.iter().enumerate() {
         let found = targets.get(stream).map(|target| target.kind);
         let why = if found != Some(TargetKind::Stream) {
-            format!("there is no stream `{stream}`; declared: {}", declared())
+            format!("unknown stream `{stream}`; declared: {}", declared())
         } else if streams.iter().skip(at + 1).any(|other| other == stream) {
             format!("it names the stream `{stream}` twice")
         } else {
@@ -169,7 +169,7 @@ fn read_place(
         return Err(section.refuse(
             key,
             format_args!(
-                "there is no stream or store of that name; declared: {}; or write a URL",
+                "unknown stream or store; declared: {}; or write a URL",
                 list(targets.keys())
             ),
         ));
@@ -194,7 +194,7 @@ fn read_requires(section: &mut Section) -> Result<Vec<Capability>> {
                 let valid = Capability::ALL.map(Capability::as_str).join(", ");
                 section.refuse(
                     "requires",
-                    format_args!("there is no capability `{name}`; valid: {valid}"),
+                    format_args!("unknown capability `{name}`; valid: {valid}"),
                 )
             })
         })

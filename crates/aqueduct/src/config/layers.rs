@@ -28,7 +28,7 @@ impl LayerConfigs {
                 "tracing" => configs.tracing = read_tracing(section)?,
                 _ => {
                     return Err(Error::config(format!(
-                        "{place}: there is no such layer; valid: {}",
+                        "{place}: unknown layer; valid: {}",
                         LAYERS.join(", ")
                     )));
                 }
@@ -47,7 +47,7 @@ impl LayerConfigs {
             if !LAYERS.contains(&name.as_str()) {
                 return Err(section.refuse(
                     "layers",
-                    format_args!("there is no layer `{name}`; valid: {}", LAYERS.join(", ")),
+                    format_args!("unknown layer `{name}`; valid: {}", LAYERS.join(", ")),
                 ));
             }
             if names.iter().skip(at + 1).any(|other| other == name) {

@@ -13,6 +13,21 @@ use super::outcome::{HandlerError, IntoOutcome, Outcome};
 /// Events that are handled together; those of one key are in order.
 ///
 /// An event from which `T` cannot be made has its own outcome and is left out.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> aqueduct::Result<()> {
+/// use aqueduct::{Batch, BatchOptions, Client, Event, Json};
+///
+/// # let client = Client::from_toml(
+/// #     "[streams.orders]\nurl = \"memory:\"\n[groups.billing]\nstream = \"orders\"\non_reject = \"stop\"",
+/// # ).await?;
+/// let worker = client.worker("billing").await?
+///     .on_batch("order.placed", BatchOptions::new(500, std::time::Duration::from_millis(50)),
+///         |batch: Batch<Json<u32>>| async move { println!("{} in one statement", batch.len()) });
+/// let outcomes = worker.handle(vec![Event::json("order.placed", &5)?]).await?;
+/// assert!(outcomes[0].is_ack());
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Batch<T>(pub Vec<T>);
 
@@ -34,6 +49,15 @@ impl<T> IntoIterator for Batch<T> {
 }
 
 /// Options for collecting events for a batch handler.
+///
+/// ```
+/// use std::time::Duration;
+/// use aqueduct::BatchOptions;
+///
+/// let mut options = BatchOptions::new(500, Duration::from_millis(50));
+/// options.timeout = Some(Duration::from_secs(10));
+/// assert_eq!(BatchOptions::default().max, 100);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BatchOptions {
     /// The maximum number of events of one batch.

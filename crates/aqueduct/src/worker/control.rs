@@ -1,9 +1,10 @@
 use std::future::{Future, poll_fn};
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
 
-use aqueduct_core::{Consumer, Error};
+use aqueduct_core::sync::lock;
+use aqueduct_core::{BatchConsumer, Error};
 use futures::task::AtomicWaker;
 
 use super::unhandled::ForeignRecords;
@@ -29,7 +30,7 @@ pub(crate) struct Control {
 
 #[derive(Default)]
 struct Shared {
-    consumer: Option<Arc<dyn Consumer>>,
+    consumer: Option<Arc<dyn BatchConsumer>>,
     fatal: Option<Error>,
     paused: bool,
     ended: bool,
@@ -85,7 +86,7 @@ impl Control {
         self.with(|shared| shared.fatal.take())
     }
 
-    pub(crate) fn opened(&self, consumer: &Arc<dyn Consumer>) {
+    pub(crate) fn opened(&self, consumer: &Arc<dyn BatchConsumer>) {
         let paused = self.with(|shared| {
             shared.consumer = Some(consumer.clone());
             shared.paused
@@ -106,7 +107,7 @@ impl Control {
         self.with(|shared| shared.ended)
     }
 
-    pub(crate) fn consumer(&self) -> Option<Arc<dyn Consumer>> {
+    pub(crate) fn consumer(&self) -> Option<Arc<dyn BatchConsumer>> {
         self.with(|shared| shared.consumer.clone())
     }
 
@@ -121,6 +122,6 @@ impl Control {
     }
 
     fn with<T>(&self, use_it: impl FnOnce(&mut Shared) -> T) -> T {
-        use_it(&mut self.shared.lock().unwrap_or_else(PoisonError::into_inner))
+        use_it(&mut lock(&self.shared))
     }
 }

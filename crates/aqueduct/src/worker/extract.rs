@@ -12,6 +12,31 @@ use serde::de::DeserializeOwned;
 use super::outcome::{Outcome, undecodable};
 
 /// An argument of a handler, made from a delivery.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> aqueduct::Result<()> {
+/// use aqueduct::{Client, Event, Extract, Outcome};
+///
+/// /// The tenant that an event belongs to.
+/// struct Tenant(String);
+///
+/// impl Extract for Tenant {
+///     fn extract(context: &aqueduct::worker::Context<'_>) -> Result<Self, Outcome> {
+///         let subject = context.event().subject();
+///         let tenant = subject.ok_or_else(|| Outcome::reject("it names no tenant"))?;
+///         Ok(Self(tenant.to_owned()))
+///     }
+/// }
+///
+/// # let client = Client::from_toml(
+/// #     "[streams.orders]\nurl = \"memory:\"\n[groups.billing]\nstream = \"orders\"\non_reject = \"stop\"",
+/// # ).await?;
+/// let worker = client.worker("billing").await?
+///     .on("order.placed", |Tenant(tenant): Tenant| async move { assert_eq!(tenant, "acme") });
+/// let event = Event::new("order.placed").with_source("/shop").with_subject("acme");
+/// assert!(worker.handle(vec![event]).await?[0].is_ack());
+/// # Ok(()) }
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be an argument of a handler",
     label = "cannot be made from a delivery",
@@ -114,6 +139,20 @@ impl Setup {
 }
 
 /// The data of the event, decoded from JSON. An event whose data does not decode is rejected.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> aqueduct::Result<()> {
+/// use aqueduct::{Client, Event, Json};
+///
+/// # let client = Client::from_toml(
+/// #     "[streams.orders]\nurl = \"memory:\"\n[groups.billing]\nstream = \"orders\"\non_reject = \"stop\"",
+/// # ).await?;
+/// let worker = client.worker("billing").await?
+///     .on("order.placed", |Json(total): Json<u32>| async move { assert_eq!(total, 5) });
+/// let outcomes = worker.handle(vec![Event::json("order.placed", &5)?]).await?;
+/// assert!(outcomes[0].is_ack());
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Json<T>(pub T);
 
@@ -141,6 +180,20 @@ impl Extract for Event {
 }
 
 /// The key of the event. An event without one is rejected; `Option<Key>` takes it.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> aqueduct::Result<()> {
+/// use aqueduct::{Client, Event, Key};
+///
+/// # let client = Client::from_toml(
+/// #     "[streams.orders]\nurl = \"memory:\"\n[groups.billing]\nstream = \"orders\"\non_reject = \"stop\"",
+/// # ).await?;
+/// let worker = client.worker("billing").await?
+///     .on("order.placed", |Key(customer): Key| async move { println!("of {customer}") });
+/// let outcomes = worker.handle(vec![Event::new("order.placed").with_source("/shop")]).await?;
+/// assert_eq!(outcomes[0].as_str(), "reject"); // it has no key
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Key(pub SmallStr);
 
@@ -159,6 +212,25 @@ impl Extract for Option<Key> {
 }
 
 /// The fields of the delivery other than its event.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> aqueduct::Result<()> {
+/// use aqueduct::{Client, Event, Meta, Outcome};
+///
+/// # let client = Client::from_toml(
+/// #     "[streams.orders]\nurl = \"memory:\"\n[groups.billing]\nstream = \"orders\"\non_reject = \"stop\"",
+/// # ).await?;
+/// let worker = client.worker("billing").await?
+///     .on("order.placed", |meta: Meta| async move {
+///         match meta.attempt {
+///             1..=4 => Outcome::retry(),
+///             _ => Outcome::reject("four attempts are enough"),
+///         }
+///     });
+/// let outcomes = worker.handle(vec![Event::new("order.placed").with_source("/shop")]).await?;
+/// assert_eq!(outcomes[0].as_str(), "retry");
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Meta {
@@ -197,6 +269,21 @@ impl Extract for Meta {
 }
 
 /// A state given to the worker by [`Worker::state`](crate::Worker::state), cloned.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> aqueduct::Result<()> {
+/// use aqueduct::{Client, Event, State};
+///
+/// # let client = Client::from_toml(
+/// #     "[streams.orders]\nurl = \"memory:\"\n[groups.billing]\nstream = \"orders\"\non_reject = \"stop\"",
+/// # ).await?;
+/// let worker = client.worker("billing").await?
+///     .state("EUR")
+///     .on("*", |State(currency): State<&'static str>| async move { assert_eq!(currency, "EUR") });
+/// let outcomes = worker.handle(vec![Event::new("order.placed").with_source("/shop")]).await?;
+/// assert!(outcomes[0].is_ack());
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct State<T>(pub T);
 
@@ -243,6 +330,21 @@ impl<T> Deref for State<T> {
 /// The claim under which the handler runs, for a store that records the event as handled in the
 /// transaction of the handler's own writes: `SqliteStore::handle_once` takes it, and so does any store
 /// that takes its two parts.
+///
+/// ```
+/// use aqueduct::sqlite::{SqlResultExt, SqliteStore};
+/// use aqueduct::{Completion, Json, Result, State};
+///
+/// /// Charges an order once: the charge and the record of the event are one transaction.
+/// async fn charge(Json(total): Json<u32>, done: Completion, State(books): State<SqliteStore>) -> Result<()> {
+///     let charge = move |tx: &aqueduct::sqlite::rusqlite::Transaction<'_>| {
+///         tx.execute("INSERT INTO charges (total) VALUES (?1)", [total]).sql("charge an order")?;
+///         Ok(Vec::new()) // no events to publish with it
+///     };
+///     books.handle_once(done, charge).await?;
+///     Ok(())
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Completion {
     /// The group, handlers and replay within which the event counts once.

@@ -10,6 +10,25 @@ use super::control::{Control, Level};
 
 /// Stops, pauses and watches a worker; clones are the same handle. Made by
 /// [`Worker::control`](crate::Worker::control).
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> aqueduct::Result<()> {
+/// use aqueduct::{Client, Event};
+///
+/// # let client = Client::from_toml(
+/// #     "[streams.orders]\nurl = \"memory:\"\n[groups.billing]\nstream = \"orders\"\non_reject = \"stop\"",
+/// # ).await?;
+/// let worker = client.worker("billing").await?
+///     .on("*", |event: Event| async move { println!("{}", event.kind()) });
+/// let handle = worker.control();
+/// let running = client.runtime().spawn(worker.run());
+/// handle.pause();
+/// handle.resume();
+/// handle.stop();
+/// running.await??;
+/// assert!(!handle.health().live);
+/// # Ok(()) }
+/// ```
 #[derive(Clone)]
 pub struct WorkerHandle {
     control: Arc<Control>,
@@ -17,6 +36,16 @@ pub struct WorkerHandle {
 }
 
 /// The health of a worker, for liveness and readiness probes.
+///
+/// ```
+/// use aqueduct::WorkerHandle;
+///
+/// /// The status of a readiness probe, with the reasons.
+/// fn ready(handle: &WorkerHandle) -> (u16, String) {
+///     let health = handle.health();
+///     (if health.ready { 200 } else { 503 }, format!("{:?}", health.problems))
+/// }
+/// ```
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct WorkerHealth {
@@ -30,6 +59,15 @@ pub struct WorkerHealth {
 }
 
 /// A problem of a worker.
+///
+/// ```
+/// use aqueduct::worker::Problem;
+///
+/// fn needs_a_person(problem: &Problem) -> bool {
+///     matches!(problem, Problem::Stuck { .. } | Problem::Unreadable { .. })
+/// }
+/// assert!(!needs_a_person(&Problem::Paused));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Problem {

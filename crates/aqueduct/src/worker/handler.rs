@@ -73,18 +73,34 @@ handler!(A, B, C, D, E, G, H, I);
 
 /// Gives a handler its own time limit. A call that takes longer is cancelled at its next await and is
 /// a failed attempt.
-pub fn within<H>(limit: Duration, handler: H) -> Within<H> {
-    Within { limit, handler }
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> aqueduct::Result<()> {
+/// use aqueduct::{Client, Event, within};
+///
+/// # let client = Client::from_toml(
+/// #     "[streams.orders]\nurl = \"memory:\"\n[groups.billing]\nstream = \"orders\"\non_reject = \"stop\"",
+/// # ).await?;
+/// let worker = client.worker("billing").await?
+///     .on("report.*", within(std::time::Duration::from_secs(1800), |event: Event| async move {
+///         println!("{} may take half an hour", event.kind());
+///     }));
+/// let outcomes = worker.handle(vec![Event::new("report.monthly").with_source("/shop")]).await?;
+/// assert!(outcomes[0].is_ack());
+/// # Ok(()) }
+/// ```
+pub fn within<H>(limit: Duration, handler: H) -> TimedHandler<H> {
+    TimedHandler { limit, handler }
 }
 
 /// A handler with its own time limit; see [`within`].
 #[derive(Clone, Copy, Debug)]
-pub struct Within<H> {
+pub struct TimedHandler<H> {
     limit: Duration,
     handler: H,
 }
 
-impl<H: Handler<Args>, Args: 'static> Handler<Within<Args>> for Within<H> {
+impl<H: Handler<Args>, Args: 'static> Handler<TimedHandler<Args>> for TimedHandler<H> {
     fn call(&self, context: &Context<'_>) -> BoxFuture<'static, Outcome> {
         self.handler.call(context)
     }

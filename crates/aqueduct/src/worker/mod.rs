@@ -35,7 +35,7 @@ pub use self::extract::{
     Completion, Context, Extract, ExtractShared, Json, Key, Meta, Setup, State,
 };
 pub use self::handle::{Problem, WorkerHandle, WorkerHealth};
-pub use self::handler::{Handler, Within, within};
+pub use self::handler::{Handler, TimedHandler, within};
 use self::metrics::Counters;
 pub use self::outcome::{HandlerError, IntoOutcome, Outcome, Permanent};
 use self::routes::{Entry, Routes};

@@ -9,6 +9,19 @@ use aqueduct_layers::DeadLetters;
 ///
 /// As the error type of a handler's `Result` it lets `?` decide: implement `From<YourError>` for
 /// it.
+///
+/// ```
+/// use std::time::Duration;
+/// use aqueduct::Outcome;
+///
+/// async fn charge(total: u32) -> Outcome {
+///     match total {
+///         0 => Outcome::reject("an order without a total"),
+///         1..=1000 => Outcome::ack(),
+///         _ => Outcome::retry_after(Duration::from_secs(30)), // until a person has looked at it
+///     }
+/// }
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Outcome {

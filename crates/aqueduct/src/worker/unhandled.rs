@@ -1,6 +1,7 @@
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 
+use aqueduct_core::sync::lock;
 use aqueduct_core::{Event, Instant};
 use aqueduct_layers::DeadLetters;
 
@@ -30,7 +31,7 @@ struct Seen {
 impl ForeignRecords {
     /// Counts one. Returns the count so far if it is time to warn.
     fn note(&self, now: Instant) -> Option<u64> {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = lock(&self.seen);
         seen.count += 1;
         seen.last = Some(now);
         let is_quiet = seen.warned.is_some_and(|at| now < at + WARN_EVERY);
@@ -42,7 +43,7 @@ impl ForeignRecords {
 
     /// Returns the count if there was one in the last five minutes.
     pub(crate) fn recent(&self, now: Instant) -> Option<u64> {
-        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let seen = lock(&self.seen);
         seen.last
             .is_some_and(|last| now < last + RECENT)
             .then_some(seen.count)

@@ -18,7 +18,7 @@ async fn refusal(toml: &str) -> String {
 }
 
 #[tokio::test]
-async fn streams_leases_and_letters_may_each_be_elsewhere() {
+async fn streams_leases_and_dead_letters_may_each_be_elsewhere() {
     let client = load(include_str!("../aws.toml")).await.unwrap();
     client.check().unwrap();
     assert_eq!(client.streams().collect::<Vec<_>>(), ["orders", "payments"]);
@@ -99,7 +99,7 @@ async fn what_is_wrong_is_named_with_what_was_expected() {
         ),
         (
             group("requires = \"transactions\"\nidempotency = \"leases\""),
-            &["groups.billing.idempotency", "no stream or store"],
+            &["groups.billing.idempotency", "unknown stream or store"],
         ),
         (
             group("requires = \"transactions\"\nidempotency = \"dynamodb://orders-records\""),

@@ -180,8 +180,8 @@ async fn errors_name_the_key_the_text_and_the_choices() {
             &["streams.a.partitions", "twice"],
         ),
         // Groups.
-        ("[groups.billing]\nstream = \"orders\"".into(), &["groups.billing.stream = \"orders\"", "no stream `orders`", "declared: none"]),
-        (with("[groups.b]\nstream = \"orderz\""), &["groups.b.stream", "no stream `orderz`", "declared: orders, orders-dlq"]),
+        ("[groups.billing]\nstream = \"orders\"".into(), &["groups.billing.stream = \"orders\"", "unknown stream `orders`", "declared: none"]),
+        (with("[groups.b]\nstream = \"orderz\""), &["groups.b.stream", "unknown stream `orderz`", "declared: orders, orders-dlq"]),
         (with("[groups.b]"), &["groups.b.stream", "it names no stream"]),
         (with("[groups.b]\nstream = []"), &["groups.b.stream", "it names no stream"]),
         (with("[groups.b]\nstream = [\"orders\", \"orders\"]"), &["groups.b.stream", "twice"]),
@@ -208,7 +208,7 @@ async fn errors_name_the_key_the_text_and_the_choices() {
         // Requirements.
         (
             billing("requires = [\"key_order\", \"magic\"]"),
-            &["groups.billing.requires = \"key_order, magic\"", "no capability `magic`", "key_order, replay"],
+            &["groups.billing.requires = \"key_order, magic\"", "unknown capability `magic`", "key_order, replay"],
         ),
         (
             billing("requires = \"durable\""),

@@ -78,7 +78,7 @@ async fn a_pull_loop_settles_by_itself_and_goes_on_where_it_was() {
 }
 
 #[tokio::test]
-async fn rejected_events_are_letters_that_can_be_listed_and_sent_again() {
+async fn rejected_events_are_dead_letters_that_can_be_listed_and_sent_again() {
     let test = TestClient::new(SHOP).await.unwrap();
     send(&test, "orders", 1).await;
     let consumer = test.client().consumer("billing").await.unwrap();

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use aqueduct::sqlite::{Completion as Completed, SqliteOptions};
+use aqueduct::sqlite::{Completed, SqliteOptions};
 use aqueduct::{
     Client, Completion, DeadLetterQuery, Environment, Event, Json, Key, SqliteBackend, State,
 };

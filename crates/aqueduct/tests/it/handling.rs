@@ -165,7 +165,7 @@ async fn panics_and_time_outs_are_failed_attempts() {
         "{errors:?}"
     );
     assert!(
-        errors.iter().any(|it| it.contains("no answer within 2s")),
+        errors.iter().any(|it| it.contains("no response within 2s")),
         "{errors:?}"
     );
 }

@@ -145,10 +145,13 @@ async fn a_redriven_dead_letter_is_for_its_group_alone_without_any_layer_of_the_
     }));
     test.wait_until_drained("billing").await.unwrap();
     test.wait_until_drained("shipping").await.unwrap();
-    let letters = test.client().dead_letters("billing").await.unwrap();
-    let listed = letters.list(&DeadLetterQuery::default()).await.unwrap();
+    let dead_letters = test.client().dead_letters("billing").await.unwrap();
+    let listed = dead_letters
+        .list(&DeadLetterQuery::default())
+        .await
+        .unwrap();
     let orders = test.client().producer("orders").await.unwrap();
-    for sent in letters.redrive(&[listed[0].id.clone()], &orders).await {
+    for sent in dead_letters.redrive(&[listed[0].id.clone()], &orders).await {
         sent.unwrap();
     }
     test.wait_until_drained("billing").await.unwrap();

@@ -410,7 +410,7 @@ async fn layers_that_a_configuration_cannot_mean_are_refused() {
             "layers = \"traces\"",
             &[
                 "client.layers = \"traces\"",
-                "no layer `traces`",
+                "unknown layer `traces`",
                 "timeout, tracing",
             ][..],
         ),
@@ -440,7 +440,7 @@ async fn layers_that_a_configuration_cannot_mean_are_refused() {
         ),
         (
             "[layers.traces]",
-            &["layers.traces", "no such layer", "timeout, tracing"],
+            &["layers.traces", "unknown layer", "timeout, tracing"],
         ),
         (
             "[layers]\ntracing = true",

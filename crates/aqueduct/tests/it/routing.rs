@@ -196,7 +196,7 @@ async fn routes_that_cannot_be_meant_are_refused() {
             "default = \"orderz\"",
             &[
                 "routes.r.default = \"orderz\"",
-                "no stream `orderz`",
+                "unknown stream `orderz`",
                 "declared: orders",
             ],
         ),
@@ -205,10 +205,10 @@ async fn routes_that_cannot_be_meant_are_refused() {
             "default = [\"orders\", \"orders\"]",
             &["routes.r.default", "`orders` twice"],
         ),
-        ("default = \"office\"", &["no stream `office`"]),
+        ("default = \"office\"", &["unknown stream `office`"]),
         (
             "default = \"orders\"\ntype = { a = \"b\" }",
-            &["line 7", "routes.r.type.a = \"b\"", "no stream `b`"],
+            &["line 7", "routes.r.type.a = \"b\"", "unknown stream `b`"],
         ),
         (
             "default = \"orders\"\ntype.order.placed = \"orders\"",
@@ -268,4 +268,111 @@ async fn routes_that_cannot_be_meant_are_refused() {
         .await
         .unwrap_err();
     assert!(error.to_string().contains("`a` is given twice"), "{error}");
+}
+
+#[tokio::test]
+async fn a_batch_goes_to_each_stream_in_order_and_every_event_has_an_outcome() {
+    let test = TestClient::new(SHOP).await.unwrap();
+    let shop = test.client().router("shop").await.unwrap();
+    let event = |kind: &str, n: usize| Event::new(kind).with_key("VINET").with_id(format!("{n}"));
+    let events: Vec<Event> = (0..40)
+        .map(|n| match n % 4 {
+            0 => event("order.placed", n),
+            1 => event("order.returned", n),
+            2 => event("cart", n),
+            _ => event("order.shipped", n),
+        })
+        .collect();
+    let routed = shop.send_all(events.clone()).await.unwrap();
+    assert_eq!(routed.len(), events.len());
+    assert_eq!(names(&routed[0]), ["orders", "audit"]);
+    assert_eq!(names(&routed[1]), ["returns"]);
+    assert_eq!(names(&routed[2]), ["rest"]);
+    for (stream, kinds) in [
+        ("orders", &["order.placed", "order.shipped"][..]),
+        ("audit", &["order.placed", "order.shipped"]),
+        ("returns", &["order.returned"]),
+        ("rest", &["cart"]),
+    ] {
+        let expected: Vec<_> = events
+            .iter()
+            .filter(|event| kinds.contains(&event.kind()))
+            .map(|event| event.id().to_string())
+            .collect();
+        let stored = test.published(stream).await.unwrap();
+        let stored: Vec<_> = stored.iter().map(|it| it.id().to_string()).collect();
+        assert_eq!(stored, expected, "{stream}");
+    }
+    assert!(shop.send_all(Vec::new()).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn an_event_of_a_batch_that_goes_nowhere_blocks_its_key_alone() {
+    let test = TestClient::new(SHOP).await.unwrap();
+    let strict = test.client().router("strict").await.unwrap();
+    let events = [
+        ("order.placed", "a"),
+        ("cart", "a"),
+        ("order.placed", "a"),
+        ("order.placed", "b"),
+    ]
+    .map(|(kind, key)| Event::new(kind).with_key(key));
+    let failure = strict.send_all(events.to_vec()).await.unwrap_err();
+    let kinds: Vec<_> = failure
+        .outcomes
+        .iter()
+        .map(|outcome| outcome.as_ref().err().map(|error| error.kind()))
+        .collect();
+    let expected = [
+        None,
+        Some(ErrorKind::Invalid),
+        Some(ErrorKind::Blocked),
+        None,
+    ];
+    assert_eq!(kinds, expected);
+    let given_back: Vec<_> = failure.events.iter().map(|(index, _)| *index).collect();
+    assert_eq!(given_back, [1, 2]);
+    assert!(
+        failure.to_string().contains("2 of 4 events failed"),
+        "{failure}"
+    );
+    assert!(failure.to_string().contains("router strict"), "{failure}");
+    assert_eq!(test.published("orders").await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_stream_that_fails_one_event_of_a_batch_leaves_an_unknown_effect() {
+    let client = client(Client::builder()).await;
+    let shop = client.router("shop").await.unwrap();
+    let large = Event::bytes("order.placed", "text/plain", vec![0; 4096]);
+    let events = vec![Event::new("order.placed"), large];
+    let failure = shop.send_all(events).await.unwrap_err();
+    assert_eq!(
+        names(failure.outcomes[0].as_ref().unwrap()),
+        ["orders", "audit"]
+    );
+    let error = failure.outcomes[1].as_ref().unwrap_err();
+    assert_eq!(
+        (error.kind(), error.effect()),
+        (ErrorKind::TooLarge, Effect::Unknown)
+    );
+}
+
+#[tokio::test]
+async fn events_of_a_batch_without_a_key_are_spread() {
+    let any = |_: &Event| {
+        Route::any(
+            ["orders", "returns", "rest"]
+                .map(SmallStr::literal)
+                .to_vec(),
+        )
+    };
+    let client = client(Client::builder().router("any", any)).await;
+    let any = client.router("any").await.unwrap();
+    let events = (0..30).map(|_| Event::new("x")).collect();
+    let mut counts = BTreeMap::<SmallStr, usize>::new();
+    for routed in any.send_all(events).await.unwrap() {
+        *counts.entry(routed[0].stream.clone()).or_default() += 1;
+    }
+    assert_eq!(counts.into_values().collect::<Vec<_>>(), [10, 10, 10]);
 }

@@ -9,7 +9,7 @@ use aqueduct::{
     consumer::{Assignment, Checkpoint, RebalanceListener, Revocation},
     worker::Problem,
 };
-use aqueduct_memory::{Fault, Operation};
+use aqueduct_memory::{MemoryFault, Operation};
 
 use crate::innocents::{ended, step};
 use crate::shop::{Log, placed, send, shop};
@@ -230,7 +230,7 @@ async fn a_full_store_is_not_ready_and_goes_on_by_itself() {
     assert!(handle.health().ready);
 
     let faults = test.backend().faults("orders");
-    let full = Fault::refused(ErrorKind::Full);
+    let full = MemoryFault::refused(ErrorKind::Full);
     faults.chance(Operation::LeaseWrite, 1.0, full);
     let stepped = |ready: bool| {
         let (test, handle) = (&test, &handle);

@@ -4,7 +4,7 @@ mod takeover;
 
 use std::sync::Arc;
 
-use aqueduct_conformance::{Fixture, Lack, Subject, Timing, Together};
+use aqueduct_conformance::{Combined, Fixture, Lack, Subject, Timing};
 use aqueduct_core::{Backend as _, Error, Options, Resource, Result, Runtime, StreamSpec};
 use aqueduct_object_store::ObjectStoreBackend;
 use async_trait::async_trait;
@@ -83,7 +83,7 @@ impl Fixture for Blob {
         stream.admin(runtime).await?.create(spec).await?;
         // Each case has its own prefix: a purge and a listing see all of it.
         let keeper = self.keeper(&name)?;
-        let peer = Together {
+        let peer = Combined {
             stream: self.cloud.in_memory(&name)?,
             keeper: self.keeper(&name)?,
         };
@@ -91,7 +91,7 @@ impl Fixture for Blob {
             .with_peer(Arc::new(peer))
             .with_leases(keeper.clone())
             .with_idempotency(keeper.clone())
-            .with_letters(keeper))
+            .with_dead_letters(keeper))
     }
 
     fn lacks(&self) -> Vec<Lack> {

@@ -234,7 +234,7 @@ impl Place {
     /// A processor that claims a partition cuts off its owner.
     async fn displaced(&self) -> Result<(), String> {
         let listed = self.leases.list(&self.key, &[]).await.map_err(text)?;
-        let lease = listed.first().ok_or("there is no lease")?;
+        let lease = listed.first().ok_or("no lease is stored")?;
         let partition = lease.partition.as_str().to_owned();
         let mine = self.take(lease, "aqueduct").await?;
         let handled = self.theirs(99, 25, End::Crash).await?;

@@ -106,7 +106,7 @@ fn an_error_of_a_layer_keeps_the_batch_and_says_how_long_to_wait() {
         match block_on(consumer.receive_batch(10)) {
             Ok(batch) => break batch,
             Err(error) => {
-                assert_eq!(error.to_string(), "layer once: no answer from the store");
+                assert_eq!(error.to_string(), "layer once: no response from the store");
                 let Retry::After(wait) = error.retry() else {
                     panic!("{error:?}");
                 };

@@ -7,10 +7,10 @@ use std::task::{Context, Poll};
 use futures::task::noop_waker;
 
 use super::fakes::*;
-use crate::{Admission, Consumer, Delivery, Result, Settlement, Stage};
+use crate::{Admission, BatchConsumer, Delivery, Result, Settlement, Stage};
 
 /// Polls a call that many times, then cancels it.
-fn receive(consumer: &dyn Consumer, polls: usize) -> Option<Result<Vec<Delivery>>> {
+fn receive(consumer: &dyn BatchConsumer, polls: usize) -> Option<Result<Vec<Delivery>>> {
     let mut call = pin!(consumer.receive_batch(4));
     let waker = noop_waker();
     for _ in 0..polls {

@@ -6,7 +6,7 @@ use futures::executor::block_on;
 use futures::task::noop_waker;
 
 use super::fakes::*;
-use crate::{Consumer, Stage};
+use crate::{BatchConsumer, Stage};
 
 fn two_layers(record: &Record) -> [FakeLayer; 2] {
     [
@@ -15,7 +15,7 @@ fn two_layers(record: &Record) -> [FakeLayer; 2] {
     ]
 }
 
-fn staged(record: &Record) -> Arc<dyn Consumer> {
+fn staged(record: &Record) -> Arc<dyn BatchConsumer> {
     let settler = Arc::new(FakeSettler::new(record));
     let batch = (1..=3).map(|n| delivery(&settler, n)).collect();
     let consumer = wrap(FakeConsumer::of(record, vec![batch]), &two_layers(record));

@@ -9,9 +9,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::{
-    Abandoned, Admission, Assignment, Capabilities, Capability, Claims, Consumer, ConsumerStatus,
-    Delivery, Error, ErrorKind, Event, Interceptor, Layer, LayeredConsumer, Limits, Next, Parts,
-    Result, Revocation, Revocations, Settlement, Settler, Settling, Stage,
+    Abandoned, Admission, Assignment, BatchConsumer, Capabilities, Capability, Claims,
+    ConsumerStatus, Delivery, Error, ErrorKind, Event, Interceptor, Layer, LayeredConsumer, Limits,
+    Next, Parts, Result, Revocation, Revocations, Settlement, Settler, Settling, Stage,
 };
 
 #[derive(Clone, Default)]
@@ -168,7 +168,7 @@ impl FakeConsumer {
 }
 
 #[async_trait]
-impl Consumer for FakeConsumer {
+impl BatchConsumer for FakeConsumer {
     async fn receive_batch(&self, _max: usize) -> Result<Vec<Delivery>> {
         give_way(self.gives_way).await;
         Ok(self.batches.lock().unwrap().pop_front().unwrap_or_default())
@@ -296,7 +296,7 @@ impl Interceptor for FakeLayer {
     }
 }
 
-pub(super) fn wrap(consumer: FakeConsumer, layers: &[FakeLayer]) -> Arc<dyn Consumer> {
+pub(super) fn wrap(consumer: FakeConsumer, layers: &[FakeLayer]) -> Arc<dyn BatchConsumer> {
     let layers: Vec<Arc<dyn Layer>> = layers
         .iter()
         .map(|layer| Arc::new(layer.clone()) as Arc<dyn Layer>)
@@ -309,5 +309,5 @@ pub(super) fn ids(batch: &[Delivery]) -> Vec<String> {
 }
 
 pub(super) fn unavailable() -> Error {
-    Error::new(ErrorKind::Unavailable, "no answer from the store")
+    Error::new(ErrorKind::Unavailable, "no response from the store")
 }

@@ -259,7 +259,7 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(200) })]
 
     #[test]
-    fn poison_ends_as_a_letter_and_no_innocent_does(
+    fn poison_ends_as_a_dead_letter_and_no_innocent_does(
         keys in proptest::collection::vec(0..8u8, 1..60),
         poison in proptest::collection::btree_set(1..60u64, 0..4),
         width in 1..12usize,

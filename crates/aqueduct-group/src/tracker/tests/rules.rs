@@ -93,7 +93,7 @@ fn a_stale_ticket_stays_stale_after_the_event_is_out_again() {
     assert_eq!(
         tracker.abandon(&out[1], at(0), || 0),
         Settled::default(),
-        "dropping what is stale counts against nobody"
+        "dropping what is stale counts as no attempt"
     );
     assert_eq!(tracker.revocation(second[0].ticket), None);
     ack(&mut tracker, &second[0]).unwrap();

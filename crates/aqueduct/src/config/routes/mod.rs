@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use aqueduct_core::{Error, Event, Result, Router, Runtime, SmallStr};
-use aqueduct_routing::{Field, Matching, RouterExt, Rules, Targets};
+use aqueduct_routing::{EventField, Matching, RouterExt, Rules, Targets};
 
 use self::rule::RuleConfig;
 pub(super) use self::rule::read_expression;
@@ -151,12 +151,12 @@ pub(super) fn read_targets(
 }
 
 /// Returns the field of that name, but for attributes.
-fn field(name: &str) -> Option<Field> {
+fn field(name: &str) -> Option<EventField> {
     match name {
-        "type" => Some(Field::Type),
-        "source" => Some(Field::Source),
-        "subject" => Some(Field::Subject),
-        "key" => Some(Field::Key),
+        "type" => Some(EventField::Type),
+        "source" => Some(EventField::Source),
+        "subject" => Some(EventField::Subject),
+        "key" => Some(EventField::Key),
         _ => None,
     }
 }
@@ -180,7 +180,13 @@ impl Reader<'_> {
         self.streams(place, key, node).map(Targets::All)
     }
 
-    fn rules(&self, mut rules: Rules, place: &str, field: &Field, table: Table) -> Result<Rules> {
+    fn rules(
+        &self,
+        mut rules: Rules,
+        place: &str,
+        field: &EventField,
+        table: Table,
+    ) -> Result<Rules> {
         for (pattern, node) in table {
             let streams = self.targets(place, &pattern, node)?;
             rules = rules
@@ -246,10 +252,10 @@ impl Reader<'_> {
 }
 
 /// The field of an attribute, whose name must be one that an event can have.
-pub(super) fn attribute(place: &str, name: SmallStr) -> Result<Field> {
+pub(super) fn attribute(place: &str, name: SmallStr) -> Result<EventField> {
     let probe = Event::new("probe").with_attribute(name.clone(), true);
     match probe {
-        Ok(_) => Ok(Field::Attribute(name)),
+        Ok(_) => Ok(EventField::Attribute(name)),
         Err(error) => Err(Error::config(format!("{place}: {error}"))),
     }
 }

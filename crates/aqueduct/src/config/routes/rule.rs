@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use aqueduct_core::{Balance, Error, Result, Runtime, SmallStr, Timestamp};
-use aqueduct_routing::{Condition, Field, Targets};
+use aqueduct_routing::{Condition, EventField, Targets};
 
 use super::super::section::{Section, Value, read_leaf};
 use super::super::tree::{Node, Table};
@@ -11,7 +11,7 @@ use super::{Reader, attribute, field};
 /// One of `[[routes.NAME.rules]]`: every condition in it must hold.
 #[derive(Clone, Debug)]
 pub(super) struct RuleConfig {
-    patterns: Vec<(Field, SmallStr)>,
+    patterns: Vec<(EventField, SmallStr)>,
     older_than: Option<Duration>,
     window: Option<(Timestamp, Timestamp)>,
     when: Option<Condition>,

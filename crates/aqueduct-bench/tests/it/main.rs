@@ -1,0 +1,4 @@
+//! The benchmark program from outside.
+#![allow(clippy::unwrap_used)]
+
+mod scenarios;

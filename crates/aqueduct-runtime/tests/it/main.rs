@@ -1,0 +1,4 @@
+//! The runtimes from outside.
+#![allow(clippy::unwrap_used)]
+
+mod simulation;
