@@ -76,9 +76,7 @@ impl Renewing {
             Some(provider) => provider.clone(),
             None => {
                 let made = self.chain.credentials(&self.options, &self.http).await;
-                let made = made.ok_or_else(|| {
-                    CredentialsError::not_loaded("the chain of credentials is missing")
-                })?;
+                let made = made.ok_or_else(|| CredentialsError::not_loaded("there is no chain"))?;
                 kept.provider.insert(made).clone()
             }
         };

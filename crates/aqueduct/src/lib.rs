@@ -38,35 +38,25 @@ pub use aqueduct_sqs as sqs;
 /// [`RebalanceListener`](crate::consumer::RebalanceListener).
 pub use async_trait::async_trait;
 
-#[doc(inline)]
-pub use self::admin::{Admin, StreamSpec};
 #[cfg(feature = "sqlite")]
 #[doc(inline)]
 pub use self::backend::SqliteBackend;
 #[doc(inline)]
-pub use self::backend::{Backend, MemoryBackend, Runtime};
-#[doc(inline)]
-pub use self::client::{Client, ClientBuilder};
-#[doc(inline)]
-pub use self::config::{Capability, Environment};
-#[doc(inline)]
-pub use self::consumer::{Consumer, Delivery, Reader, Settlement, Start};
-#[doc(inline)]
-pub use self::dead_letter::{DeadLetter, DeadLetterQuery, DeadLetterStore};
-#[doc(inline)]
-pub use self::error::{Effect, Error, ErrorKind, Result, Retry};
-#[doc(inline)]
-pub use self::event::{Event, GroupName, SmallStr, StreamName, Timestamp};
-#[doc(inline)]
-pub use self::pipeline::Pipeline;
-#[doc(inline)]
-pub use self::producer::{PartialFailure, Pending, Producer, Receipt};
-#[doc(inline)]
-pub use self::request::Requester;
-#[doc(inline)]
-pub use self::router::{Route, Router, RoutingProducer};
-#[doc(inline)]
-pub use self::worker::{
-    Batch, BatchOptions, Completion, Extract, Json, Key, Meta, Outcome, Permanent, State, Worker,
-    WorkerHandle, WorkerHealth, within,
+pub use self::{
+    admin::{Admin, StreamSpec},
+    backend::{Backend, MemoryBackend, Runtime},
+    client::{Client, ClientBuilder},
+    config::{Capability, Environment},
+    consumer::{Consumer, Delivery, Reader, Settlement, Start},
+    dead_letter::{DeadLetter, DeadLetterQuery, DeadLetterStore},
+    error::{Effect, Error, ErrorKind, Result, Retry},
+    event::{Event, GroupName, SmallStr, StreamName, Timestamp},
+    pipeline::Pipeline,
+    producer::{PartialFailure, Pending, Producer, Receipt},
+    request::Requester,
+    router::{Route, Router, RoutingProducer},
+    worker::{
+        Batch, BatchOptions, Completion, Extract, Json, Key, Meta, Outcome, Permanent, State,
+        Worker, WorkerHandle, WorkerHealth, within,
+    },
 };

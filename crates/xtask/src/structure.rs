@@ -177,7 +177,9 @@ fn implements(source: &Path, contract: &str) -> Option<String> {
         let text = fs::read_to_string(path).unwrap_or_default();
         let code = text.split("#[cfg(test)]").next().unwrap_or_default();
         let test = path.components().any(|it| it.as_os_str() == "tests");
-        !test && path.extension().is_some_and(|it| it == "rs") && code.contains(&line)
+        // Examples in comments begin with slashes.
+        let found = code.lines().any(|code| code.starts_with(&line));
+        !test && path.extension().is_some_and(|it| it == "rs") && found
     })?;
     let below = found.strip_prefix(source).unwrap_or(&found);
     Some(below.to_string_lossy().replace('\\', "/"))

@@ -12,7 +12,7 @@ use crate::memory::block_on;
 /// the same requests, and creates and serializes the data itself.
 ///
 /// `sdk`: the SDK alone, with data from the application's own type. `sdk-events`: the same data from
-/// an event with id, key and source, as `producer` gets it. `producer`: `Producer::send_batch`.
+/// an event with id, key and source, as `producer` gets it. `producer`: `BatchProducer::send_batch`.
 /// `engine`: `send_all` of the producer engine. `cloudevents`: CloudEvents in JSON, otherwise only the
 /// 100 B.
 pub(crate) const CONTESTANTS: &[Contestant] = &[

@@ -26,7 +26,7 @@ const REQUESTS: &str = "requests_per_100k_events";
 /// Events of 100 B of JSON under 1,000 keys, created and serialized by the contestant.
 ///
 /// `sdk`: PutRecords with 500 records, 4 in flight. `single`: without aggregation. `raw`: only the data
-/// on the wire, otherwise CloudEvents in JSON. `bare`: `Producer::send_batch`, 4 in flight, without the
+/// on the wire, otherwise CloudEvents in JSON. `bare`: `BatchProducer::send_batch`, 4 in flight, without the
 /// producer engine and, since nothing retries then, without the rate limiter. `enqueue`: event by event
 /// through the engine, otherwise `send_all`.
 pub(crate) const CONTESTANTS: &[Contestant] = &[
