@@ -164,12 +164,46 @@ impl IdempotencyStore for SqliteRecords {
         Ok(answers)
     }
 
+    async fn peek(
+        &self,
+        scope: &IdempotencyScope,
+        claims: &[EventClaim],
+    ) -> Result<Option<Vec<Claimed>>> {
+        let (scope, owned) = (scope.clone(), claims.to_vec());
+        let read = move |connection: &Connection| {
+            let tx = connection
+                .unchecked_transaction()
+                .sql("begin to read idempotency records")?;
+            let each = owned.iter().map(|claim| {
+                let stored = find(&tx, &scope, claim)?;
+                Ok(claim_rules::claim(stored.as_ref(), claim))
+            });
+            each.collect::<Result<Vec<_>>>().map(Some)
+        };
+        self.store.read(read).await
+    }
+
     async fn complete(&self, scope: &IdempotencyScope, claims: &[EventClaim]) -> Vec<Result<()>> {
+        let known = self.store.0.handled.take(scope, claims);
+        if known.iter().all(|known| *known) {
+            return claims.iter().map(|_| Ok(())).collect();
+        }
+        let rest = claims.iter().zip(&known).filter(|(_, known)| !**known);
+        let rest: Vec<EventClaim> = rest.map(|(claim, _)| claim.clone()).collect();
         let now = self.store.0.runtime.wall();
-        self.each(scope, claims, move |tx, scope, claim| {
-            complete(tx, scope, claim, now).map(|_| ())
-        })
-        .await
+        let mut outcomes = self
+            .each(scope, &rest, move |tx, scope, claim| {
+                complete(tx, scope, claim, now).map(|_| ())
+            })
+            .await
+            .into_iter();
+        let each = known.iter().map(|known| match known {
+            true => Ok(()),
+            false => outcomes
+                .next()
+                .unwrap_or_else(|| Err(crate::writer::lost())),
+        });
+        each.collect()
     }
 
     async fn release(&self, scope: &IdempotencyScope, claims: &[EventClaim]) -> Vec<Result<()>> {

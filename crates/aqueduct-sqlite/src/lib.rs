@@ -19,6 +19,7 @@ mod outbox;
 mod poller;
 mod processes;
 mod producer;
+mod publishing;
 mod readers;
 mod reference;
 mod retention;

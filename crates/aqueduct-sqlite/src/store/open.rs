@@ -10,11 +10,13 @@ use rusqlite::{Connection, OpenFlags};
 use super::{Inner, SqliteStore};
 use crate::config::{SqliteOptions, SyncMode};
 use crate::error::{from_io, from_open, open_limit};
+use crate::handle_once::Handled;
 use crate::identity::FileIdentity;
 use crate::jitter::Jitter;
 use crate::notify::Notifier;
 use crate::outbox::OutboxState;
 use crate::processes::Process;
+use crate::publishing::Publishing;
 use crate::readers::Readers;
 use crate::schema::{MIGRATIONS, migrate};
 use crate::write_lock::WriteLock;
@@ -76,6 +78,7 @@ fn open_here(path: PathBuf, options: SqliteOptions, runtime: Runtime) -> Result<
     let process = Process::announce(&locks, runtime.random())?;
     let file = Arc::new(file);
     let notifier = Arc::new(Notifier::default());
+    let publishing = Arc::new(Publishing::default());
     let alive = Arc::new(());
     let committer = Committer {
         connection: writer,
@@ -83,6 +86,7 @@ fn open_here(path: PathBuf, options: SqliteOptions, runtime: Runtime) -> Result<
         file: file.clone(),
         wal: WalCheckpoint::new(options.wal_limit, with_suffix(&path, "-wal"), reserve),
         notifier: notifier.clone(),
+        publishing: publishing.clone(),
         busy_timeout: options.busy_timeout,
         jitter: Jitter::seeded(runtime.random()),
         most_bytes: most_bytes(&options),
@@ -94,6 +98,8 @@ fn open_here(path: PathBuf, options: SqliteOptions, runtime: Runtime) -> Result<
         notifier: notifier.clone(),
         process,
         outbox: OutboxState::default(),
+        handled: Handled::default(),
+        publishing,
         source: std::sync::OnceLock::new(),
         path,
         options,
