@@ -2,16 +2,15 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use aqueduct_core::claim_rules::{self, ClaimRecord};
+use aqueduct_core::claim_rules;
 use aqueduct_core::{
-    Claimed, ErrorKind, EventClaim, IdempotencyScope, IdempotencyStore, Instant, PartitionId,
-    Result, StreamName, Timestamp,
+    Claimed, ErrorKind, EventClaim, IdempotencyScope, IdempotencyStore, Instant, Result, Timestamp,
 };
 use async_trait::async_trait;
-use rusqlite::{Connection, OptionalExtension as _, Transaction};
+use rusqlite::{Connection, Transaction};
 
 use crate::error::SqlResultExt as _;
-use crate::retention::purge_completed;
+use crate::handled_records::{find, index_age, purge_completed, put, raise_heartbeat, remove};
 use crate::store::SqliteStore;
 
 /// The result of [`SqliteStore::complete_in`].
@@ -209,13 +208,7 @@ impl IdempotencyStore for SqliteRecords {
     async fn release(&self, scope: &IdempotencyScope, claims: &[EventClaim]) -> Vec<Result<()>> {
         self.each(scope, claims, |tx, scope, claim| {
             if claim_rules::release(find(tx, scope, claim)?.as_ref(), claim) {
-                change(
-                    tx,
-                    "DELETE FROM aqueduct_handled WHERE name = ?1 AND handlers = ?2 AND replay = ?3
-                     AND source = ?4 AND event = ?5",
-                    scope,
-                    claim,
-                )?;
+                remove(tx, scope, claim)?;
             }
             Ok(())
         })
@@ -225,13 +218,7 @@ impl IdempotencyStore for SqliteRecords {
     async fn heartbeat(&self, scope: &IdempotencyScope, claims: &[EventClaim]) -> Vec<Result<()>> {
         self.each(scope, claims, |tx, scope, claim| {
             if claim_rules::heartbeat(find(tx, scope, claim)?.as_ref(), claim)? {
-                change(
-                    tx,
-                    "UPDATE aqueduct_handled SET heartbeat = heartbeat + 1 WHERE name = ?1
-                     AND handlers = ?2 AND replay = ?3 AND source = ?4 AND event = ?5",
-                    scope,
-                    claim,
-                )?;
+                raise_heartbeat(tx, scope, claim)?;
             }
             Ok(())
         })
@@ -248,7 +235,9 @@ impl IdempotencyStore for SqliteRecords {
                 .0
                 .writer
                 .run(false, move |tx| {
-                    purge_completed(tx, before, 4096).sql("purge completed ids")
+                    index_age(tx)
+                        .and_then(|()| purge_completed(tx, before, 4096))
+                        .sql("purge completed ids")
                 })
                 .await?;
             purged += some as u64;
@@ -261,103 +250,6 @@ impl IdempotencyStore for SqliteRecords {
     fn retention(&self) -> Option<Duration> {
         self.store.options().idempotency_retention
     }
-}
-
-fn find(
-    connection: &Connection,
-    scope: &IdempotencyScope,
-    claim: &EventClaim,
-) -> Result<Option<ClaimRecord>> {
-    claim.id.with_str(|id| {
-        connection
-            .prepare_cached(
-                "SELECT completed IS NOT NULL, partition, generation, nonce, heartbeat, stream
-                 FROM aqueduct_handled WHERE name = ?1 AND handlers = ?2 AND replay = ?3
-                 AND source = ?4 AND event = ?5",
-            )
-            .and_then(|mut select| {
-                select
-                    .query_row(
-                        (
-                            scope.group.as_str(),
-                            scope.handlers.as_str(),
-                            scope.replay as i64,
-                            claim.source.as_str(),
-                            id,
-                        ),
-                        |row| {
-                            let text = |at| row.get::<_, Option<String>>(at);
-                            Ok(ClaimRecord {
-                                completed: row.get(0)?,
-                                stream: text(5)?.map(StreamName::new),
-                                partition: text(1)?.map(PartitionId::new),
-                                generation: row.get::<_, i64>(2)? as u64,
-                                nonce: row.get::<_, i64>(3)? as u64,
-                                heartbeat: row.get::<_, i64>(4)? as u64,
-                            })
-                        },
-                    )
-                    .optional()
-            })
-            .sql("read an idempotency record")
-    })
-}
-
-fn put(
-    connection: &Connection,
-    scope: &IdempotencyScope,
-    claim: &EventClaim,
-    completed: Option<Timestamp>,
-) -> Result<()> {
-    claim.id.with_str(|id| {
-        connection
-            .prepare_cached(
-                "INSERT OR REPLACE INTO aqueduct_handled
-                 (name, handlers, replay, source, event, completed, partition, generation, nonce,
-                  stream)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
-            )
-            .and_then(|mut insert| {
-                insert.execute((
-                    scope.group.as_str(),
-                    scope.handlers.as_str(),
-                    scope.replay as i64,
-                    claim.source.as_str(),
-                    id,
-                    completed.map(Timestamp::as_millis),
-                    claim.partition.as_ref().map(|partition| partition.as_str()),
-                    claim.generation as i64,
-                    claim.nonce as i64,
-                    claim.stream.as_ref().map(|stream| stream.as_str()),
-                ))
-            })
-            .map(drop)
-            .sql("write an idempotency record")
-    })
-}
-
-/// Runs a statement on the claim's row.
-fn change(
-    connection: &Connection,
-    sql: &str,
-    scope: &IdempotencyScope,
-    claim: &EventClaim,
-) -> Result<()> {
-    claim.id.with_str(|id| {
-        connection
-            .prepare_cached(sql)
-            .and_then(|mut statement| {
-                statement.execute((
-                    scope.group.as_str(),
-                    scope.handlers.as_str(),
-                    scope.replay as i64,
-                    claim.source.as_str(),
-                    id,
-                ))
-            })
-            .map(drop)
-            .sql("change an idempotency record")
-    })
 }
 
 fn claim(connection: &Connection, scope: &IdempotencyScope, claim: &EventClaim) -> Result<Claimed> {

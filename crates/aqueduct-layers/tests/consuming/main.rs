@@ -5,6 +5,7 @@
 mod dead_letters;
 mod flaky;
 mod idempotency;
+mod leased;
 mod line;
 mod seeds;
 mod warnings;

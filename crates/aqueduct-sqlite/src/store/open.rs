@@ -11,6 +11,7 @@ use super::{Inner, SqliteStore};
 use crate::config::{SqliteOptions, SyncMode};
 use crate::error::{from_io, from_open, open_limit};
 use crate::handle_once::Handled;
+use crate::handled_records::index_age;
 use crate::identity::FileIdentity;
 use crate::jitter::Jitter;
 use crate::notify::Notifier;
@@ -120,7 +121,7 @@ struct Connections {
 impl Connections {
     fn open(path: &Path, options: &SqliteOptions) -> Result<Self> {
         let writer = connect(path, options)?;
-        prepare(&writer, path)?;
+        prepare(&writer, path, options)?;
         let file = FileIdentity::of(path, &writer)?;
         let poller = connect(path, options)?;
         read_only(&poller, path)?;
@@ -233,7 +234,7 @@ fn connect(path: &Path, options: &SqliteOptions) -> Result<Connection> {
     Ok(connection)
 }
 
-fn prepare(writer: &Connection, path: &Path) -> Result<()> {
+fn prepare(writer: &Connection, path: &Path, options: &SqliteOptions) -> Result<()> {
     let named = |error| from_open(error, path);
     let mode: String = writer
         .query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))
@@ -245,6 +246,9 @@ fn prepare(writer: &Connection, path: &Path) -> Result<()> {
         ));
     }
     migrate(writer, MIGRATIONS).map_err(|error| error.context(path.display()))?;
+    if options.idempotency_retention.is_some() {
+        index_age(writer).map_err(named)?;
+    }
     // The writer has its own rules for waiting and for checkpoints.
     writer.busy_timeout(Duration::ZERO).map_err(named)?;
     writer

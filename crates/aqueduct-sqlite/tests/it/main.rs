@@ -6,6 +6,7 @@ mod child;
 mod dead_letters;
 mod errors;
 mod file;
+mod handling;
 mod idempotency;
 mod leases;
 mod log;

@@ -233,3 +233,90 @@ fn weaker(one: Capabilities, other: Capabilities) -> Capabilities {
         },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use aqueduct_core::{Claims, ErrorKind};
+
+    use super::*;
+
+    /// Fails at once, or receives nothing for ever; counts its receives, and those that were dropped.
+    #[derive(Default)]
+    struct Fake {
+        fails: bool,
+        received: AtomicUsize,
+        dropped: Arc<AtomicUsize>,
+    }
+
+    struct Counts(Arc<AtomicUsize>);
+
+    impl Drop for Counts {
+        fn drop(&mut self) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[async_trait]
+    impl Consumer for Fake {
+        async fn receive_batch(&self, _: usize) -> Result<Vec<Delivery>> {
+            self.received.fetch_add(1, Ordering::Relaxed);
+            if self.fails {
+                return Err(Error::new(ErrorKind::Denied, "no entry"));
+            }
+            let _dropped = Counts(self.dropped.clone());
+            std::future::pending().await
+        }
+
+        async fn drain(&self) -> Result<()> {
+            Ok(())
+        }
+
+        async fn flush(&self) -> Result<()> {
+            Ok(())
+        }
+
+        async fn close(&self) -> Result<()> {
+            Ok(())
+        }
+
+        fn pause(&self, _: bool) {}
+
+        fn capabilities(&self) -> Capabilities {
+            Capabilities {
+                claims: Claims::none(),
+                limits: Limits::default(),
+            }
+        }
+
+        fn status(&self) -> ConsumerStatus {
+            ConsumerStatus::default()
+        }
+    }
+
+    #[test]
+    fn a_receive_that_does_not_end_first_is_kept_until_the_drain() {
+        let simulation = aqueduct_runtime::Simulation::new(1);
+        let runtime = simulation.runtime();
+        let busy = Arc::new(Fake {
+            fails: true,
+            ..Fake::default()
+        });
+        let idle = Arc::new(Fake::default());
+        let merged = Merged::new(vec![busy.clone(), idle.clone()], &runtime);
+        let count = |number: &AtomicUsize| number.load(Ordering::Relaxed);
+        let run = async {
+            for _ in 0..10 {
+                merged.receive_batch(5).await.unwrap_err();
+            }
+            assert_eq!((count(&busy.received), count(&idle.received)), (10, 1));
+            assert_eq!(count(&idle.dropped), 0);
+            // A receive of another size begins anew.
+            merged.receive_batch(6).await.unwrap_err();
+            merged.receive_batch(6).await.unwrap_err();
+            assert_eq!((count(&idle.received), count(&idle.dropped)), (2, 1));
+            merged.drain().await.unwrap();
+            assert_eq!(count(&idle.dropped), 2);
+        };
+        simulation.block_on(run).unwrap();
+    }
+}
