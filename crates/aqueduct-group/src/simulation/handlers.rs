@@ -89,7 +89,9 @@ impl World {
             };
             let now = process.clock.local(self.now);
             let slot = process.slot(&id, generation);
-            let tracker = slot.map(|slot| &mut slot.tracker);
+            // A process that stood still is not told yet that its lease is over.
+            let held = slot.filter(|slot| now < slot.until);
+            let tracker = held.map(|slot| &mut slot.tracker);
             let open = tracker.filter(|it| it.revocation(parts.ticket).is_none());
             let Some(tracker) = open else {
                 self.pop(at, chain);

@@ -129,6 +129,7 @@ impl Work for View<'_> {
             wants_mark: wanted && tracker.may_need_mark(),
             mark: tracker.waits_for_mark(),
             alone: tracker.is_alone(),
+            marked: tracker.mark_is_stored(),
             unclaimed: !wanted && tracker.is_unclaimed(),
             drained: slot
                 .stopping
