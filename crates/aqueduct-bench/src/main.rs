@@ -5,6 +5,7 @@ mod aws;
 mod callgrind;
 mod measure;
 mod memory;
+mod orders;
 mod payload;
 mod pubsub;
 mod sqlite;
@@ -33,6 +34,7 @@ static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
         cargo run --release -p aqueduct-bench -- memory --json\n  \
         cargo run --release -p aqueduct-bench -- memory --json --instructions\n  \
         cargo run --release -p aqueduct-bench -- sqlite --json --events 500000\n  \
+        cargo run --release -p aqueduct-bench -- orders --events 16000\n  \
         cargo run --release -p aqueduct-bench -- kinesis-publish\n  \
         cargo run --release -p aqueduct-bench -- kinesis-limited --contestant aqueduct\n  \
         cargo run --release -p aqueduct-bench -- kinesis-adapter --instructions\n\
@@ -73,6 +75,9 @@ enum Scenario {
     Memory,
     /// Durable events into a file and out of it; compared with a bare rusqlite loop.
     Sqlite,
+    /// Orders through four stages in one SQLite file, every effect once; compared with a hand-made program
+    /// on rusqlite. An event here is an order: up to seven events.
+    Orders,
     /// 100 B events into 4 shards, aggregated and not; compared with PutRecords of the AWS SDK.
     KinesisPublish,
     /// The same into one shard that accepts 1 MiB/s and 1,000 records/s.
@@ -126,6 +131,13 @@ impl Scenario {
                 aims: &[],
                 events: 500_000,
                 rounds: 1,
+            },
+            Self::Orders => Plan {
+                name: "orders",
+                contestants: orders::CONTESTANTS,
+                aims: orders::AIMS,
+                events: 1_000,
+                rounds: 3,
             },
             Self::KinesisPublish => Plan {
                 name: "kinesis-publish",

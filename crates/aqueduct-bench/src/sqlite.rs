@@ -237,7 +237,7 @@ fn event(number: u64) -> Result<Event> {
     Ok(Event::json("reading", &reading)?.with_key(reading.key()))
 }
 
-fn folder() -> Result<tempfile::TempDir> {
+pub(crate) fn folder() -> Result<tempfile::TempDir> {
     // Beside the build's output, since a temporary folder may be in memory, where `fsync` is free.
     let here = std::env::current_dir().and_then(|here| tempfile::tempdir_in(here.join("target")));
     here.or_else(|_| tempfile::tempdir()).map_err(|e| {

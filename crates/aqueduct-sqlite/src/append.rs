@@ -55,6 +55,14 @@ pub(crate) struct Batch {
     pub(crate) rows: Vec<SegmentRow>,
 }
 
+impl Batch {
+    /// Returns each row's partition and the position behind it, given the rows' first positions.
+    pub(crate) fn ends(&self, firsts: &[i64]) -> impl Iterator<Item = (i64, i64)> {
+        let rows = self.rows.iter().zip(firsts);
+        rows.map(|(row, first)| (row.partition, first + row.packed.count as i64))
+    }
+}
+
 /// Consecutive events to append as one row.
 pub(crate) struct SegmentRow {
     /// The partition's index in the layout.
@@ -180,8 +188,8 @@ impl Work for Append {
 
     fn announce(&self, notifier: &Notifier) {
         if let Some(Appended::At(firsts)) = &self.appended {
-            for (row, first) in self.batch.rows.iter().zip(firsts) {
-                notifier.grown(row.partition, first + row.packed.count as i64);
+            for (partition, next) in self.batch.ends(firsts) {
+                notifier.grown(partition, next);
             }
         }
     }
@@ -234,7 +242,7 @@ fn is_current(tx: &Transaction<'_>, batch: &Batch, stream: &StreamName) -> Resul
     }
 }
 
-fn append_rows(tx: &Transaction<'_>, batch: &Batch, now: i64) -> Result<Vec<i64>> {
+pub(crate) fn append_rows(tx: &Transaction<'_>, batch: &Batch, now: i64) -> Result<Vec<i64>> {
     let rows = batch.rows.iter();
     rows.map(|row| append_row(tx, row, now).sql("append events"))
         .collect()

@@ -1,4 +1,7 @@
-use aqueduct_core::{Event, EventClaim, IdempotencyScope, Result, StreamName};
+use std::collections::BTreeSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use aqueduct_core::{Event, EventClaim, EventId, IdempotencyScope, Result, SmallStr, StreamName};
 use rusqlite::Transaction;
 
 use crate::idempotency::Completed;
@@ -44,7 +47,8 @@ impl SqliteStore {
     ) -> Result<Completed> {
         let (scope, claim) = completion.into();
         let store = self.clone();
-        self.transaction(move |tx| {
+        let recorded = (scope.clone(), claim.clone());
+        let handled = self.0.writer.run(false, move |tx| {
             // The record comes first: an event that was handled before must not take effect again.
             if store.complete_in(tx, &scope, &claim)? == Completed::Already {
                 return Ok(Completed::Already);
@@ -52,10 +56,56 @@ impl SqliteStore {
             let outgoing = work(tx)?;
             for same in outgoing.chunk_by(|(one, _), (next, _)| one == next) {
                 let events: Vec<Event> = same.iter().map(|(_, event)| event.clone()).collect();
-                store.publish_in(tx, &same[0].0, &events)?;
+                store.publish_with_commit(tx, &same[0].0, &events)?;
             }
             Ok(Completed::Now)
-        })
-        .await
+        });
+        let handled = handled.await;
+        self.0.outbox.wake();
+        let completion = handled?;
+        self.0.handled.note(&recorded.0, &recorded.1);
+        Ok(completion)
     }
+}
+
+/// The events that a transaction of this process has recorded as handled, and whose delivery is not
+/// settled yet: its settlement need not write the record again.
+#[derive(Default)]
+pub(crate) struct Handled(Mutex<BTreeSet<Key>>);
+
+/// The group, the handler set and the replay, and the source and the id of the event.
+type Key = (SmallStr, SmallStr, u64, SmallStr, EventId);
+
+/// Far more than a process handles at once. Those of deliveries that were never settled stay until then.
+const MOST: usize = 65_536;
+
+impl Handled {
+    fn note(&self, scope: &IdempotencyScope, claim: &EventClaim) {
+        let mut known = self.lock();
+        if known.len() >= MOST {
+            known.clear();
+        }
+        known.insert(key(scope, claim));
+    }
+
+    /// Returns whether each claim is recorded, and forgets those that are.
+    pub(crate) fn take(&self, scope: &IdempotencyScope, claims: &[EventClaim]) -> Vec<bool> {
+        let mut known = self.lock();
+        let each = claims.iter().map(|claim| known.remove(&key(scope, claim)));
+        each.collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeSet<Key>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn key(scope: &IdempotencyScope, claim: &EventClaim) -> Key {
+    (
+        scope.group.text().clone(),
+        scope.handlers.clone(),
+        scope.replay,
+        claim.source.clone(),
+        claim.id.clone(),
+    )
 }

@@ -2,17 +2,16 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use aqueduct_core::claim_rules::{self, ClaimRecord};
+use aqueduct_core::claim_rules;
 use aqueduct_core::sync::lock;
 use aqueduct_core::{
-    Claimed, ErrorKind, EventClaim, IdempotencyScope, IdempotencyStore, Instant, PartitionId,
-    Result, StreamName, Timestamp,
+    Claimed, ErrorKind, EventClaim, IdempotencyScope, IdempotencyStore, Instant, Result, Timestamp,
 };
 use async_trait::async_trait;
-use rusqlite::{Connection, OptionalExtension as _, Transaction};
+use rusqlite::{Connection, Transaction};
 
 use crate::error::SqlResultExt as _;
-use crate::retention::purge_completed;
+use crate::handled_records::{find, index_age, purge_completed, put, raise_heartbeat, remove};
 use crate::store::SqliteStore;
 
 /// The result of [`SqliteStore::complete_in`].
@@ -165,24 +164,52 @@ impl IdempotencyStore for SqliteRecords {
         Ok(answers)
     }
 
+    async fn peek(
+        &self,
+        scope: &IdempotencyScope,
+        claims: &[EventClaim],
+    ) -> Result<Option<Vec<Claimed>>> {
+        let (scope, owned) = (scope.clone(), claims.to_vec());
+        let read = move |connection: &Connection| {
+            let tx = connection
+                .unchecked_transaction()
+                .sql("begin to read idempotency records")?;
+            let each = owned.iter().map(|claim| {
+                let stored = find(&tx, &scope, claim)?;
+                Ok(claim_rules::claim(stored.as_ref(), claim))
+            });
+            each.collect::<Result<Vec<_>>>().map(Some)
+        };
+        self.store.read(read).await
+    }
+
     async fn complete(&self, scope: &IdempotencyScope, claims: &[EventClaim]) -> Vec<Result<()>> {
+        let known = self.store.0.handled.take(scope, claims);
+        if known.iter().all(|known| *known) {
+            return claims.iter().map(|_| Ok(())).collect();
+        }
+        let rest = claims.iter().zip(&known).filter(|(_, known)| !**known);
+        let rest: Vec<EventClaim> = rest.map(|(claim, _)| claim.clone()).collect();
         let now = self.store.0.runtime.wall();
-        self.each(scope, claims, move |tx, scope, claim| {
-            complete(tx, scope, claim, now).map(|_| ())
-        })
-        .await
+        let mut outcomes = self
+            .each(scope, &rest, move |tx, scope, claim| {
+                complete(tx, scope, claim, now).map(|_| ())
+            })
+            .await
+            .into_iter();
+        let each = known.iter().map(|known| match known {
+            true => Ok(()),
+            false => outcomes
+                .next()
+                .unwrap_or_else(|| Err(crate::writer::lost())),
+        });
+        each.collect()
     }
 
     async fn release(&self, scope: &IdempotencyScope, claims: &[EventClaim]) -> Vec<Result<()>> {
         self.each(scope, claims, |tx, scope, claim| {
             if claim_rules::release(find(tx, scope, claim)?.as_ref(), claim) {
-                change(
-                    tx,
-                    "DELETE FROM aqueduct_handled WHERE name = ?1 AND handlers = ?2 AND replay = ?3
-                     AND source = ?4 AND event = ?5",
-                    scope,
-                    claim,
-                )?;
+                remove(tx, scope, claim)?;
             }
             Ok(())
         })
@@ -192,13 +219,7 @@ impl IdempotencyStore for SqliteRecords {
     async fn heartbeat(&self, scope: &IdempotencyScope, claims: &[EventClaim]) -> Vec<Result<()>> {
         self.each(scope, claims, |tx, scope, claim| {
             if claim_rules::heartbeat(find(tx, scope, claim)?.as_ref(), claim)? {
-                change(
-                    tx,
-                    "UPDATE aqueduct_handled SET heartbeat = heartbeat + 1 WHERE name = ?1
-                     AND handlers = ?2 AND replay = ?3 AND source = ?4 AND event = ?5",
-                    scope,
-                    claim,
-                )?;
+                raise_heartbeat(tx, scope, claim)?;
             }
             Ok(())
         })
@@ -215,7 +236,9 @@ impl IdempotencyStore for SqliteRecords {
                 .0
                 .writer
                 .run(false, move |tx| {
-                    purge_completed(tx, before, 4096).sql("purge completed ids")
+                    index_age(tx)
+                        .and_then(|()| purge_completed(tx, before, 4096))
+                        .sql("purge completed ids")
                 })
                 .await?;
             purged += some as u64;
@@ -228,103 +251,6 @@ impl IdempotencyStore for SqliteRecords {
     fn retention(&self) -> Option<Duration> {
         self.store.options().idempotency_retention
     }
-}
-
-fn find(
-    connection: &Connection,
-    scope: &IdempotencyScope,
-    claim: &EventClaim,
-) -> Result<Option<ClaimRecord>> {
-    claim.id.with_str(|id| {
-        connection
-            .prepare_cached(
-                "SELECT completed IS NOT NULL, partition, generation, nonce, heartbeat, stream
-                 FROM aqueduct_handled WHERE name = ?1 AND handlers = ?2 AND replay = ?3
-                 AND source = ?4 AND event = ?5",
-            )
-            .and_then(|mut select| {
-                select
-                    .query_row(
-                        (
-                            scope.group.as_str(),
-                            scope.handlers.as_str(),
-                            scope.replay as i64,
-                            claim.source.as_str(),
-                            id,
-                        ),
-                        |row| {
-                            let text = |at| row.get::<_, Option<String>>(at);
-                            Ok(ClaimRecord {
-                                completed: row.get(0)?,
-                                stream: text(5)?.map(StreamName::new),
-                                partition: text(1)?.map(PartitionId::new),
-                                generation: row.get::<_, i64>(2)? as u64,
-                                nonce: row.get::<_, i64>(3)? as u64,
-                                heartbeat: row.get::<_, i64>(4)? as u64,
-                            })
-                        },
-                    )
-                    .optional()
-            })
-            .sql("read an idempotency record")
-    })
-}
-
-fn put(
-    connection: &Connection,
-    scope: &IdempotencyScope,
-    claim: &EventClaim,
-    completed: Option<Timestamp>,
-) -> Result<()> {
-    claim.id.with_str(|id| {
-        connection
-            .prepare_cached(
-                "INSERT OR REPLACE INTO aqueduct_handled
-                 (name, handlers, replay, source, event, completed, partition, generation, nonce,
-                  stream)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
-            )
-            .and_then(|mut insert| {
-                insert.execute((
-                    scope.group.as_str(),
-                    scope.handlers.as_str(),
-                    scope.replay as i64,
-                    claim.source.as_str(),
-                    id,
-                    completed.map(Timestamp::as_millis),
-                    claim.partition.as_ref().map(|partition| partition.as_str()),
-                    claim.generation as i64,
-                    claim.nonce as i64,
-                    claim.stream.as_ref().map(|stream| stream.as_str()),
-                ))
-            })
-            .map(drop)
-            .sql("write an idempotency record")
-    })
-}
-
-/// Runs a statement on the claim's row.
-fn change(
-    connection: &Connection,
-    sql: &str,
-    scope: &IdempotencyScope,
-    claim: &EventClaim,
-) -> Result<()> {
-    claim.id.with_str(|id| {
-        connection
-            .prepare_cached(sql)
-            .and_then(|mut statement| {
-                statement.execute((
-                    scope.group.as_str(),
-                    scope.handlers.as_str(),
-                    scope.replay as i64,
-                    claim.source.as_str(),
-                    id,
-                ))
-            })
-            .map(drop)
-            .sql("change an idempotency record")
-    })
 }
 
 fn claim(connection: &Connection, scope: &IdempotencyScope, claim: &EventClaim) -> Result<Claimed> {

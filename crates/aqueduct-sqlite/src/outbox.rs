@@ -289,18 +289,21 @@ fn oldest(connection: &Connection, stream: &StreamName) -> Result<Vec<(i64, Even
 }
 
 /// Moves the events that wait for `stream` into its log, in order: they were published before the stream
-/// was created in this file, and a later event of their key must not overtake them.
+/// was created in this file, and a later event of their key must not overtake them. Returns whether any
+/// waited.
 pub(crate) fn adopt(
     tx: &Transaction<'_>,
     stream: &StreamName,
     row: &StreamRow,
     now: i64,
-) -> Result<()> {
+) -> Result<bool> {
+    let mut any = false;
     loop {
         let waiting = oldest(tx, stream)?;
         if waiting.is_empty() {
-            return Ok(());
+            return Ok(any);
         }
+        any = true;
         let (ids, events): (Vec<i64>, Vec<Event>) = waiting.into_iter().unzip();
         append_events(tx, stream, row, &events, now)?;
         remove(tx, &ids)?;

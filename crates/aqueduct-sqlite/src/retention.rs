@@ -8,9 +8,11 @@ use rusqlite::{Connection, OptionalExtension as _};
 use crate::clock_jumps::ClockJumps;
 use crate::config::{SqliteOptions, StreamOptions};
 use crate::error::SqlResultExt as _;
+use crate::handled_records;
 use crate::leases;
 use crate::retention_clock::RetentionClock;
 use crate::store::{Inner, SqliteStore};
+use crate::stored_times::{first_since, newest_until};
 use crate::streams::{millis, nanos};
 
 /// Corrects at most this many stored times of events in one step.
@@ -79,19 +81,34 @@ pub(crate) async fn start(store: &SqliteStore) -> Result<()> {
 
 /// Returns the newest time stored in the file, in nanoseconds, that is not after `wall`.
 fn newest(connection: &Connection, wall: Timestamp) -> rusqlite::Result<Option<i64>> {
-    connection.query_row(
+    let wall = nanos(wall);
+    let mut newest: Option<i64> = connection.query_row(
         "SELECT max(time) FROM (
              SELECT written AS time FROM aqueduct_partition WHERE written BETWEEN 1 AND ?1
              UNION ALL
-             SELECT (SELECT max(stored_at) FROM aqueduct_segment g
-                     WHERE g.partition = p.id AND g.stored_at <= ?1) FROM aqueduct_partition p
-             UNION ALL
-             SELECT max(buried) * 1000000 FROM aqueduct_letter WHERE buried <= ?1 / 1000000
-             UNION ALL
-             SELECT max(completed) * 1000000 FROM aqueduct_handled WHERE completed <= ?1 / 1000000)",
-        [nanos(wall)],
+             SELECT max(buried) * 1000000 FROM aqueduct_letter WHERE buried <= ?1 / 1000000)",
+        [wall],
         |row| row.get(0),
-    )
+    )?;
+    let ahead: Vec<i64> = connection
+        .prepare_cached("SELECT id FROM aqueduct_partition WHERE written > ?1")?
+        .query_map([wall], |row| row.get(0))?
+        .collect::<Result<_, _>>()?;
+    for partition in ahead {
+        newest = newest.max(newest_until(connection, partition, wall)?);
+    }
+    if handled_records::is_age_indexed(connection)? {
+        let completed: Option<i64> = connection.query_row(
+            "SELECT max(time) * 1000000 FROM (
+                 SELECT max(completed) AS time FROM aqueduct_handled WHERE completed <= ?1 / 1000000
+                 UNION ALL
+                 SELECT max(completed) FROM aqueduct_handled_recent WHERE completed <= ?1 / 1000000)",
+            [wall],
+            |row| row.get(0),
+        )?;
+        newest = newest.max(completed);
+    }
+    Ok(newest)
 }
 
 /// Returns whether there is more to remove at once; `None` once the store is closed.
@@ -147,13 +164,15 @@ pub(crate) fn step(
             .sql("remove dead letters by age")?;
     }
     if let Some(kept) = options.idempotency_retention {
-        purge_completed(connection, before(kept), 1024).sql("remove completed ids by age")?;
+        handled_records::purge_completed(connection, before(kept), 1024)
+            .sql("remove completed ids by age")?;
     }
+    let more = handled_records::move_recent(connection, false).sql("move idempotency records")?;
     let corrected = match clock.correction() {
         Some((wall, far)) => correct(connection, wall, far).sql("correct stored times")?,
         None => false,
     };
-    Ok(budget == 0 || corrected)
+    Ok(budget == 0 || corrected || more)
 }
 
 /// Replaces some of the stored times after `far` by `wall`; returns whether it found any events to
@@ -170,12 +189,15 @@ fn correct(connection: &Connection, wall: Timestamp, far: Timestamp) -> rusqlite
     for partition in partitions {
         // The oldest first, so that the times rise at every moment. Those between `wall` and `far`
         // are lowered too, or they would stand before lower ones.
-        let corrected = connection
-            .prepare_cached(concat!(
-                "UPDATE aqueduct_segment SET stored_at = ?2 WHERE id IN (SELECT id ",
-                "FROM aqueduct_segment WHERE partition = ?1 AND stored_at > ?2 ORDER BY last LIMIT ?3)"
-            ))?
-            .execute((partition, nanos(wall), CORRECTED))?;
+        let corrected = match first_since(connection, partition, nanos(wall) + 1)? {
+            None => 0,
+            Some(first) => connection
+                .prepare_cached(concat!(
+                    "UPDATE aqueduct_segment SET stored_at = ?2 WHERE id IN (SELECT id ",
+                    "FROM aqueduct_segment WHERE partition = ?1 AND last >= ?4 ORDER BY last LIMIT ?3)"
+                ))?
+                .execute((partition, nanos(wall), CORRECTED, first))?,
+        };
         if (corrected as i64) < CORRECTED {
             connection.execute(
                 "UPDATE aqueduct_partition SET written = ?2 WHERE id = ?1",
@@ -194,28 +216,15 @@ fn correct(connection: &Connection, wall: Timestamp, far: Timestamp) -> rusqlite
          (SELECT id FROM aqueduct_letter WHERE buried > ?2 LIMIT 256)",
         millis,
     )?;
-    connection.execute(
-        "UPDATE aqueduct_handled SET completed = ?1
-         WHERE (name, handlers, replay, source, event) IN
-         (SELECT name, handlers, replay, source, event FROM aqueduct_handled
-          WHERE completed > ?2 LIMIT 1024)",
-        millis,
-    )?;
+    if handled_records::is_age_indexed(connection)? {
+        handled_records::move_recent(connection, true)?;
+        connection.execute(
+            "UPDATE aqueduct_handled SET completed = ?1 WHERE (scope, event) IN
+             (SELECT scope, event FROM aqueduct_handled WHERE completed > ?2 LIMIT 1024)",
+            millis,
+        )?;
+    }
     Ok(found)
-}
-
-pub(crate) fn purge_completed(
-    connection: &Connection,
-    before: i64,
-    most: i64,
-) -> rusqlite::Result<usize> {
-    connection
-        .prepare_cached(concat!(
-            "DELETE FROM aqueduct_handled WHERE (name, handlers, replay, source, event) IN ",
-            "(SELECT name, handlers, replay, source, event FROM aqueduct_handled ",
-            "WHERE completed < ?1 LIMIT ?2)"
-        ))?
-        .execute([before, most])
 }
 
 fn clear_deleted(connection: &Connection, budget: &mut usize) -> rusqlite::Result<()> {
@@ -302,11 +311,14 @@ fn remove_oldest(
     before: i64,
     budget: &mut usize,
 ) -> rusqlite::Result<i64> {
+    if oldest(connection, partition)?.is_none_or(|stored_at| stored_at >= before) {
+        return Ok(0);
+    }
     let (count, last, bytes): (i64, Option<i64>, i64) = connection
         .prepare_cached(concat!(
-            "SELECT count(*), max(last), coalesce(sum(bytes), 0) FROM (SELECT last, ",
+            "SELECT count(*), max(last), coalesce(sum(bytes), 0) FROM (SELECT last, stored_at, ",
             "octet_length(shapes) + octet_length(heads) + octet_length(body) AS bytes ",
-            "FROM aqueduct_segment WHERE partition = ?1 AND stored_at < ?2 ORDER BY last LIMIT ?3)"
+            "FROM aqueduct_segment WHERE partition = ?1 ORDER BY last LIMIT ?3) WHERE stored_at < ?2"
         ))?
         .query_row((partition, before, *budget as i64), |row| {
             Ok((row.get(0)?, row.get(1)?, row.get(2)?))
@@ -323,6 +335,16 @@ fn remove_oldest(
     counter!("aqueduct_sqlite_expired_segments_total").increment(count as u64);
     *budget -= count as usize;
     Ok(bytes)
+}
+
+/// Returns the time of the oldest row of a partition.
+fn oldest(connection: &Connection, partition: i64) -> rusqlite::Result<Option<i64>> {
+    connection
+        .prepare_cached(
+            "SELECT stored_at FROM aqueduct_segment WHERE partition = ?1 ORDER BY last LIMIT 1",
+        )?
+        .query_row([partition], |row| row.get(0))
+        .optional()
 }
 
 /// Sets the limits of a stream, if the configuration has any.

@@ -200,7 +200,9 @@ impl Watch {
     }
 
     fn look(&mut self, standing: ledger::Standing, placed: bool) -> Result<(), String> {
-        if standing != self.last || !placed {
+        // Placement that waits for room waits for the others; otherwise it may wait for its input.
+        let reads = !placed && standing.under_way() < roles::placement::BACKLOG;
+        if standing != self.last || reads {
             self.last = standing;
             self.since = Instant::now();
         }

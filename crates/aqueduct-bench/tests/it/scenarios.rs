@@ -42,6 +42,16 @@ fn memory_and_sqlite() {
     assert_eq!(lines(&["sqlite", "--events", "1000"]).len(), 4);
 }
 
+/// Bytes do not depend on the machine's speed but for how many orders share a commit: the bound leaves
+/// room for fewer.
+#[test]
+fn orders() {
+    let lines = lines(&["orders", "--events", "400"]);
+    assert_eq!(contestants(&lines), ["rusqlite", "aqueduct"]);
+    let written = &line(&lines, "aqueduct")["written_kib_per_order"];
+    assert!(written.as_f64().unwrap() < 60.0, "{written} KiB an order");
+}
+
 #[test]
 fn kinesis_publish() {
     let lines = lines(&["kinesis-publish", "--events", "1000"]);

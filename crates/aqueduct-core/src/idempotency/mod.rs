@@ -26,6 +26,19 @@ pub trait IdempotencyStore: Send + Sync {
     /// Those of every method of this trait.
     async fn claim(&self, scope: &IdempotencyScope, claims: &[EventClaim]) -> Result<Vec<Claimed>>;
 
+    /// Returns what [`claim`](Self::claim) would return, and stores nothing; `None`, the default, if the
+    /// store cannot read for less than a claim costs.
+    ///
+    /// Enough where a lease keeps two claimers of an event apart.
+    async fn peek(
+        &self,
+        scope: &IdempotencyScope,
+        claims: &[EventClaim],
+    ) -> Result<Option<Vec<Claimed>>> {
+        let _ = (scope, claims);
+        Ok(None)
+    }
+
     /// Records each event as handled. Idempotent: a completed event stays completed.
     ///
     /// # Errors

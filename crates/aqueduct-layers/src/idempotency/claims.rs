@@ -41,6 +41,8 @@ struct Ours {
     ticket: u64,
     scope: IdempotencyScope,
     claim: EventClaim,
+    /// Whether the store has the claim.
+    stored: bool,
     since: Instant,
 }
 
@@ -117,8 +119,8 @@ impl Claims {
         &mut self,
         key: EventKey,
         (origin, ticket): (Origin, u64),
-        scope: IdempotencyScope,
-        claim: EventClaim,
+        (scope, claim): (IdempotencyScope, EventClaim),
+        stored: bool,
         now: Instant,
     ) {
         self.theirs.remove(&key);
@@ -129,9 +131,15 @@ impl Claims {
                 ticket,
                 scope,
                 claim,
+                stored,
                 since: now,
             },
         );
+    }
+
+    /// Returns whether the claim is held here alone, so that the store has nothing to release.
+    pub(super) fn is_local(&self, key: &EventKey) -> bool {
+        self.ours.get(key).is_some_and(|ours| !ours.stored)
     }
 
     /// Forgets a delivery that is no longer handled here. Another delivery's claim stays.
@@ -180,7 +188,7 @@ impl Claims {
         self.ours.is_empty()
     }
 
-    /// Returns the claims that have been held for `age` or longer, by scope.
+    /// Returns the stored claims that have been held for `age` or longer, by scope.
     pub(super) fn older_than(
         &self,
         age: Duration,
@@ -188,7 +196,7 @@ impl Claims {
     ) -> Vec<(IdempotencyScope, Vec<EventClaim>)> {
         let mut scopes: Vec<(IdempotencyScope, Vec<EventClaim>)> = Vec::new();
         for ours in self.ours.values() {
-            if now.since(ours.since) < age {
+            if !ours.stored || now.since(ours.since) < age {
                 continue;
             }
             match scopes.iter_mut().find(|(scope, _)| *scope == ours.scope) {

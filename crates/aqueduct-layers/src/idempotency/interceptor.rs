@@ -34,6 +34,10 @@ struct Asked {
     ticket: u64,
     scope: IdempotencyScope,
     claim: EventClaim,
+    /// Whether other deliveries of the event come to this process alone, by the lease of its partition.
+    fenced: bool,
+    /// Whether the store has the claim.
+    stored: bool,
 }
 
 impl Once {
@@ -73,26 +77,62 @@ impl Once {
             key: EventKey::of(&scope, &claim),
             origin: Origin::of(assignment, parts),
             ticket: parts.ticket,
+            // Without a key a repetition may be in any partition. A later attempt may follow one of a
+            // member that still runs.
+            fenced: claim.partition.is_some()
+                && parts.event.key_text().is_some()
+                && parts.attempt <= 1,
+            stored: true,
             scope,
             claim,
         }
     }
 
     /// Makes one call for each scope; in practice there is one.
-    async fn claim(&self, asked: &[Asked]) -> Result<Vec<Claimed>> {
+    async fn claim(&self, asked: &mut [Asked]) -> Result<Vec<Claimed>> {
         let mut answers = Vec::with_capacity(asked.len());
-        for same in asked.chunk_by(|one, next| one.scope == next.scope) {
-            let claims: Vec<EventClaim> = same.iter().map(|it| it.claim.clone()).collect();
-            let claimed = self.store.claim(&same[0].scope, &claims).await?;
-            if claimed.len() != claims.len() {
-                return Err(Error::new(
-                    ErrorKind::Internal,
-                    "the store returned a different number of outcomes than claims",
-                ));
+        for same in asked.chunk_by_mut(|one, next| one.scope == next.scope) {
+            let mut known = self.peek(same).await?;
+            let rest: Vec<EventClaim> = same
+                .iter()
+                .zip(&known)
+                .filter(|(_, known)| known.is_none())
+                .map(|(asked, _)| asked.claim.clone())
+                .collect();
+            if !rest.is_empty() {
+                let claimed = self.store.claim(&same[0].scope, &rest).await?;
+                check_count(claimed.len(), rest.len())?;
+                let unknown = known.iter_mut().filter(|known| known.is_none());
+                for (unknown, claimed) in unknown.zip(claimed) {
+                    *unknown = Some(claimed);
+                }
             }
-            answers.extend(claimed);
+            answers.extend(known.into_iter().flatten());
         }
         Ok(answers)
+    }
+
+    /// Looks up the events whose lease keeps other claimers away: these need no stored claim, only to
+    /// know whether they were handled. Returns `None` for each one to claim in the store.
+    async fn peek(&self, asked: &mut [Asked]) -> Result<Vec<Option<Claimed>>> {
+        let mut known = vec![None; asked.len()];
+        let fenced: Vec<usize> = (0..asked.len()).filter(|at| asked[*at].fenced).collect();
+        let claims: Vec<EventClaim> = fenced.iter().map(|at| asked[*at].claim.clone()).collect();
+        if claims.is_empty() {
+            return Ok(known);
+        }
+        let Some(seen) = self.store.peek(&asked[0].scope, &claims).await? else {
+            return Ok(known);
+        };
+        check_count(seen.len(), claims.len())?;
+        for (at, seen) in fenced.into_iter().zip(seen) {
+            // A claim that is stored was made before: by a queue's rules, or by another version.
+            if matches!(seen, Claimed::New | Claimed::Completed) {
+                asked[at].stored = false;
+                known[at] = Some(seen);
+            }
+        }
+        Ok(known)
     }
 
     async fn decide(&self, asked: Asked, claimed: Claimed) -> Result<Admission> {
@@ -143,7 +183,8 @@ impl Once {
         let starts = {
             let mut claims = self.claims();
             let holder = (asked.origin, asked.ticket);
-            claims.hold(asked.key, holder, asked.scope, asked.claim, now);
+            let stored = asked.stored;
+            claims.hold(asked.key, holder, (asked.scope, asked.claim), stored, now);
             !std::mem::replace(&mut claims.beating, true)
         };
         if starts {
@@ -216,7 +257,7 @@ impl Interceptor for Once {
                 Local::Free => admissions[at] = self.soon(Duration::ZERO),
             }
         }
-        let claimed = self.claim(&asked).await?;
+        let claimed = self.claim(&mut asked).await?;
         for (asked, claimed) in asked.into_iter().zip(claimed) {
             let at = asked.at;
             admissions[at] = self.decide(asked, claimed).await?;
@@ -264,6 +305,16 @@ impl Interceptor for Once {
     }
 }
 
+fn check_count(outcomes: usize, claims: usize) -> Result<()> {
+    if outcomes == claims {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::Internal,
+        format!("the store returned {outcomes} outcomes for {claims} claims"),
+    ))
+}
+
 /// Removes a claim from those held here.
 struct Dropping<'a> {
     claims: &'a Mutex<Claims>,
@@ -296,7 +347,12 @@ fn is_recorded(parts: &Parts, settler: &dyn Settler) -> bool {
 /// Gives a claim up, unless a later delivery of the event works on it. If that fails, the claim
 /// expires or is claimed again by this process.
 async fn release(store: &dyn IdempotencyStore, claims: &Mutex<Claims>, asked: &Asked) {
-    if lock(claims).is_with_another(&asked.key, &asked.origin, asked.ticket) {
+    let is_another_or_local = {
+        let claims = lock(claims);
+        claims.is_with_another(&asked.key, &asked.origin, asked.ticket)
+            || claims.is_local(&asked.key)
+    };
+    if is_another_or_local {
         return;
     }
     let claims = std::slice::from_ref(&asked.claim);

@@ -7,5 +7,6 @@ mod dead_letters;
 mod fake_partition;
 mod flaky;
 mod idempotency;
+mod leased;
 mod seeds;
 mod warnings;

@@ -12,6 +12,7 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     include_str!("v2.sql"),
     include_str!("v3.sql"),
     include_str!("v4.sql"),
+    include_str!("v5.sql"),
 ];
 
 /// `AQUD`: what `file` and the like know a database of Aqueduct by.
@@ -199,6 +200,49 @@ mod tests {
         let record = crate::leases::find_group(&connection, &key).unwrap();
         let record = record.unwrap();
         assert_eq!((record.replay, record.stream_id), (3, None));
+    }
+
+    #[test]
+    fn a_file_of_version_4_keeps_its_records_of_handled_events() {
+        use aqueduct_core::claim_rules::ClaimRecord;
+        use aqueduct_core::{Event, EventClaim, EventId, IdempotencyScope};
+
+        let connection = Connection::open_in_memory().unwrap();
+        migrate(&connection, &MIGRATIONS[..4]).unwrap();
+        connection
+            .execute_batch(
+                "INSERT INTO aqueduct_handled VALUES
+                     ('billing', 'h', 0, '/shop', 'A1', 12, '0', 3, 9, 0, 'orders'),
+                     ('billing', 'h', 0, '/shop', 'A2', NULL, '1', 4, 8, 2, NULL),
+                     ('billing', 'h', 1, '/shop', 'A2', NULL, NULL, 0, 7, 0, NULL);",
+            )
+            .unwrap();
+        migrate(&connection, MIGRATIONS).unwrap();
+        let record = |replay, id: &str| {
+            let event = Event::new("x")
+                .with_source("/shop")
+                .with_id(EventId::from(id));
+            let scope = IdempotencyScope {
+                group: "billing".into(),
+                handlers: "h".into(),
+                replay,
+            };
+            crate::handled_records::find(&connection, &scope, &EventClaim::new(&event, 1)).unwrap()
+        };
+        assert!(record(0, "A1").unwrap().completed);
+        assert_eq!(
+            record(0, "A2"),
+            Some(ClaimRecord {
+                completed: false,
+                stream: None,
+                partition: Some("1".into()),
+                generation: 4,
+                nonce: 8,
+                heartbeat: 2,
+            })
+        );
+        assert_eq!(record(1, "A2").map(|it| it.nonce), Some(7));
+        assert_eq!(record(1, "A1"), None);
     }
 
     #[test]

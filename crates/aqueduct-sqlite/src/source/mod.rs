@@ -13,6 +13,7 @@ use rusqlite::Connection;
 use self::reader::{Cursor, SqliteReader, check, start_of};
 use crate::error::SqlResultExt as _;
 use crate::store::SqliteStore;
+use crate::stored_times;
 use crate::streams::{
     PartitionRow, nanos, need_stream, number_of, partition, partitions_of, position,
 };
@@ -155,6 +156,7 @@ impl PartitionedLog for SqliteLog {
             fetched: VecDeque::new(),
             end: None,
             last: row.next - 1,
+            quiet: None,
         }))
     }
 
@@ -197,13 +199,7 @@ pub(crate) fn first_since(
     partition: i64,
     time: Timestamp,
 ) -> Result<Option<i64>> {
-    connection
-        .prepare_cached(concat!(
-            "SELECT min(first) FROM (SELECT first FROM aqueduct_segment ",
-            "WHERE partition = ?1 AND stored_at >= ?2 ORDER BY stored_at, last LIMIT 1)"
-        ))
-        .and_then(|mut select| select.query_row([partition, nanos(time)], |row| row.get(0)))
-        .sql("find a time in a partition")
+    stored_times::first_since(connection, partition, nanos(time)).sql("find a time in a partition")
 }
 
 fn no_partition(stream: &StreamName, partition: &PartitionId) -> Error {

@@ -1,5 +1,6 @@
 mod open;
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
@@ -10,12 +11,14 @@ use crate::append::append_events;
 use crate::codec::pack_one;
 use crate::config::SqliteOptions;
 use crate::error::SqlResultExt as _;
+use crate::handle_once::Handled;
 use crate::notify::Notifier;
 use crate::outbox::{self, OutboxState};
 use crate::processes::Process;
 use crate::producer::check_size;
+use crate::publishing::Publishing;
 use crate::readers::Readers;
-use crate::streams::{find_stream, nanos};
+use crate::streams::{StreamRow, find_stream, nanos};
 use crate::writer::Writer;
 
 pub(crate) use self::open::most_bytes;
@@ -36,6 +39,8 @@ pub(crate) struct Inner {
     pub(crate) notifier: Arc<Notifier>,
     pub(crate) process: Process,
     pub(crate) outbox: OutboxState,
+    pub(crate) handled: Handled,
+    pub(crate) publishing: Arc<Publishing>,
     /// The source of events that have none, once a client's configuration is known.
     pub(crate) source: OnceLock<SmallStr>,
 }
@@ -107,39 +112,97 @@ impl SqliteStore {
         stream: &StreamName,
         events: &[Event],
     ) -> Result<()> {
-        let stamped;
+        let events = self.checked(events)?;
+        let now = nanos(self.0.runtime.wall());
+        match self.find(tx, stream, &events)? {
+            Some(row) => {
+                self.0.publishing.touch();
+                outbox::adopt(tx, stream, &row, now)?;
+                append_events(tx, stream, &row, &events, now)
+            }
+            None => self.fill_outbox(tx, stream, &events),
+        }
+    }
+
+    /// Publishes `events` as [`publish_in`](Self::publish_in) does, at the end of `work`'s commit: one row
+    /// for each partition holds those of all work that shares it. `tx` must not be rolled back in part
+    /// after this, unless `work` as a whole is.
+    pub(crate) fn publish_with_commit(
+        &self,
+        tx: &Transaction<'_>,
+        stream: &StreamName,
+        events: &[Event],
+    ) -> Result<()> {
+        let events = self.checked(events)?;
+        let publishing = &self.0.publishing;
+        let now = nanos(self.0.runtime.wall());
+        let row = match publishing.limit(tx, stream) {
+            Some(limit) => {
+                check_sizes(stream, &events, limit)?;
+                None
+            }
+            None => match self.find(tx, stream, &events)? {
+                Some(row) => {
+                    if outbox::adopt(tx, stream, &row, now)? {
+                        publishing.touch();
+                    }
+                    Some(row)
+                }
+                None => return self.fill_outbox(tx, stream, &events),
+            },
+        };
+        match publishing.add(tx, stream, row, &events, now)? {
+            true => Ok(()),
+            false => self.publish_in(tx, stream, &events),
+        }
+    }
+
+    /// Gives events without a source the client's, and checks that each is valid.
+    fn checked<'a>(&self, events: &'a [Event]) -> Result<Cow<'a, [Event]>> {
         let events = match self.0.source.get() {
             Some(source) if events.iter().any(|event| event.source().is_empty()) => {
                 let mut owned = events.to_vec();
                 owned
                     .iter_mut()
                     .for_each(|event| event.stamp_source(source));
-                stamped = owned;
-                &stamped
+                Cow::Owned(owned)
             }
-            _ => events,
+            _ => Cow::Borrowed(events),
         };
-        for event in events {
+        for event in &*events {
             event.validate()?;
         }
-        let now = self.0.runtime.wall();
+        Ok(events)
+    }
+
+    /// Returns the stream if it is in this file, `None` if an outbox was declared for it, once the
+    /// events fit into it.
+    fn find(
+        &self,
+        tx: &Transaction<'_>,
+        stream: &StreamName,
+        events: &[Event],
+    ) -> Result<Option<StreamRow>> {
         let found = find_stream(tx, stream.as_str())?;
         let limit = match &found {
             Some(row) => row.max_event_bytes,
             None if self.0.outbox.relays(stream) => outbox::EVENT_BYTES,
             None => return Err(self.unknown_stream(stream)),
         };
-        for event in events {
-            check_size(stream, event, limit)?;
-        }
-        if let Some(row) = found {
-            outbox::adopt(tx, stream, &row, nanos(now))?;
-            return append_events(tx, stream, &row, events, nanos(now));
-        }
+        check_sizes(stream, events, limit)?;
+        Ok(found)
+    }
+
+    fn fill_outbox(
+        &self,
+        tx: &Transaction<'_>,
+        stream: &StreamName,
+        events: &[Event],
+    ) -> Result<()> {
+        let now = self.0.runtime.wall().as_millis();
         self.0.outbox.fill();
         for event in events {
-            outbox::insert(tx, stream, &pack_one(event), now.as_millis())
-                .sql("add to the outbox")?;
+            outbox::insert(tx, stream, &pack_one(event), now).sql("add to the outbox")?;
         }
         Ok(())
     }
@@ -177,6 +240,12 @@ impl SqliteStore {
     pub fn options(&self) -> &SqliteOptions {
         &self.0.options
     }
+}
+
+fn check_sizes(stream: &StreamName, events: &[Event], limit: usize) -> Result<()> {
+    events
+        .iter()
+        .try_for_each(|event| check_size(stream, event, limit))
 }
 
 impl std::fmt::Debug for SqliteStore {

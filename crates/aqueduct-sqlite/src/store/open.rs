@@ -10,11 +10,14 @@ use rusqlite::{Connection, OpenFlags};
 use super::{Inner, SqliteStore};
 use crate::config::{SqliteOptions, SyncMode};
 use crate::error::{from_io, from_open, open_limit};
+use crate::handle_once::Handled;
+use crate::handled_records::index_age;
 use crate::identity::FileIdentity;
 use crate::jitter::Jitter;
 use crate::notify::Notifier;
 use crate::outbox::OutboxState;
 use crate::processes::Process;
+use crate::publishing::Publishing;
 use crate::readers::Readers;
 use crate::schema::{MIGRATIONS, migrate};
 use crate::write_lock::WriteLock;
@@ -76,6 +79,7 @@ fn open_here(path: PathBuf, options: SqliteOptions, runtime: Runtime) -> Result<
     let process = Process::announce(&locks, runtime.random())?;
     let file = Arc::new(file);
     let notifier = Arc::new(Notifier::default());
+    let publishing = Arc::new(Publishing::default());
     let alive = Arc::new(());
     let committer = Committer {
         connection: writer,
@@ -83,6 +87,7 @@ fn open_here(path: PathBuf, options: SqliteOptions, runtime: Runtime) -> Result<
         file: file.clone(),
         wal: WalCheckpoint::new(options.wal_limit, with_suffix(&path, "-wal"), reserve),
         notifier: notifier.clone(),
+        publishing: publishing.clone(),
         busy_timeout: options.busy_timeout,
         jitter: Jitter::seeded(runtime.random()),
         most_bytes: most_bytes(&options),
@@ -94,6 +99,8 @@ fn open_here(path: PathBuf, options: SqliteOptions, runtime: Runtime) -> Result<
         notifier: notifier.clone(),
         process,
         outbox: OutboxState::default(),
+        handled: Handled::default(),
+        publishing,
         source: std::sync::OnceLock::new(),
         path,
         options,
@@ -114,7 +121,7 @@ struct Connections {
 impl Connections {
     fn open(path: &Path, options: &SqliteOptions) -> Result<Self> {
         let writer = connect(path, options)?;
-        prepare(&writer, path)?;
+        prepare(&writer, path, options)?;
         let file = FileIdentity::of(path, &writer)?;
         let poller = connect(path, options)?;
         read_only(&poller, path)?;
@@ -227,7 +234,7 @@ fn connect(path: &Path, options: &SqliteOptions) -> Result<Connection> {
     Ok(connection)
 }
 
-fn prepare(writer: &Connection, path: &Path) -> Result<()> {
+fn prepare(writer: &Connection, path: &Path, options: &SqliteOptions) -> Result<()> {
     let named = |error| from_open(error, path);
     let mode: String = writer
         .query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))
@@ -239,6 +246,9 @@ fn prepare(writer: &Connection, path: &Path) -> Result<()> {
         ));
     }
     migrate(writer, MIGRATIONS).map_err(|error| error.context(path.display()))?;
+    if options.idempotency_retention.is_some() {
+        index_age(writer).map_err(named)?;
+    }
     // The writer has its own rules for waiting and for checkpoints.
     writer.busy_timeout(Duration::ZERO).map_err(named)?;
     writer

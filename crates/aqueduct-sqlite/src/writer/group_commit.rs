@@ -11,6 +11,7 @@ use crate::error::{from_commit, from_sql};
 use crate::identity::FileIdentity;
 use crate::jitter::Jitter;
 use crate::notify::Notifier;
+use crate::publishing::{Grown, Publishing};
 use crate::write_lock::WriteLock;
 
 /// The most that one commit takes, so that other processes do not wait long.
@@ -24,6 +25,7 @@ pub(crate) struct Committer {
     pub(crate) file: Arc<FileIdentity>,
     pub(crate) wal: WalCheckpoint,
     pub(crate) notifier: Arc<Notifier>,
+    pub(crate) publishing: Arc<Publishing>,
     pub(crate) busy_timeout: Duration,
     pub(crate) jitter: Jitter,
     /// About how many bytes one commit writes at most.
@@ -50,9 +52,20 @@ impl Committer {
         };
         histogram!("aqueduct_sqlite_lock_wait_seconds").record(begun.elapsed());
         let begun = Instant::now();
-        let mut done = run(&tx, &self.file, &mut next, begun, self.most_bytes);
-        let touched = done.iter().any(|(work, _)| work.may_touch_the_log());
-        let outcome = if tx.is_autocommit() {
+        self.publishing.begin(&self.connection);
+        let (mut done, written) = run(
+            &tx,
+            &self.file,
+            &self.publishing,
+            &mut next,
+            (begun, self.most_bytes),
+        );
+        let touched =
+            self.publishing.end() || done.iter().any(|(work, _)| work.may_touch_the_log());
+        let mut grown = Vec::new();
+        let outcome = if let Err(error) = written {
+            Err(self.file.explain(error))
+        } else if tx.is_autocommit() {
             // The last failure ended the transaction that all of them share.
             let error = done
                 .iter()
@@ -60,6 +73,7 @@ impl Committer {
                 .find_map(|(_, outcome)| outcome.clone().err());
             Err(error.map_or_else(super::lost, undone))
         } else {
+            grown = written.unwrap_or_default();
             tx.commit()
                 .map_err(|error| self.file.explain(from_commit(error)))
         };
@@ -75,6 +89,9 @@ impl Committer {
         counter!("aqueduct_sqlite_commits_total").increment(1);
         counter!("aqueduct_sqlite_committed_work_total").increment(done.len() as u64);
         if outcome.is_ok() {
+            for (partition, next) in &grown {
+                self.notifier.grown(*partition, *next);
+            }
             for (work, _) in done.iter().filter(|(_, own)| own.is_ok()) {
                 work.announce(&self.notifier);
             }
@@ -136,25 +153,46 @@ impl Committer {
 
 type Done = Vec<(Box<dyn Work>, Result<()>)>;
 
+/// Runs work in `tx`, then writes the events that it published for the end of the commit.
 fn run(
     tx: &Transaction<'_>,
     file: &FileIdentity,
+    publishing: &Publishing,
     next: &mut impl FnMut() -> Option<Box<dyn Work>>,
-    begun: Instant,
-    most_bytes: usize,
-) -> Done {
-    let mut done = Vec::new();
+    (begun, most_bytes): (Instant, usize),
+) -> (Done, Result<Grown>) {
+    let mut done: Done = Vec::new();
+    let mut grown = Grown::new();
     let mut bytes = 0;
     while bytes < most_bytes && done.len() < MOST_WORK && begun.elapsed() < MOST_TIME {
         let Some(mut work) = next() else { break };
         bytes += work.bytes();
+        if work.may_touch_the_log() {
+            // It may read the streams, or reshard one.
+            match publishing.write(tx) {
+                Ok(more) => grown.extend(more),
+                Err(error) => {
+                    done.push((work, Err(error.clone())));
+                    return (done, Err(error));
+                }
+            }
+        }
+        let mark = publishing.mark();
         let outcome = work.run(tx).map_err(|error| file.explain(error));
+        if outcome.is_err() {
+            publishing.undo(mark);
+        }
         done.push((work, outcome));
         if tx.is_autocommit() {
-            break;
+            return (done, Ok(grown));
         }
     }
-    done
+    let written = publishing.write(tx);
+    let written = written.map(|more| {
+        grown.extend(more);
+        grown
+    });
+    (done, written)
 }
 
 /// Returns the error for the other work of a transaction that one closure ended: it may be retried,

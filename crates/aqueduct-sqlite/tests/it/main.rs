@@ -7,6 +7,7 @@ mod conformance;
 mod dead_letters;
 mod errors;
 mod file;
+mod handling;
 mod idempotency;
 mod leases;
 mod log;

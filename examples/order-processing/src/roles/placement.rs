@@ -23,6 +23,12 @@ pub(crate) const GROUP: &str = "placement";
 /// The most lines of one transaction.
 const BATCH: usize = 256;
 
+/// The orders under way at which placement waits: enough to keep every role busy.
+pub(crate) const BACKLOG: u64 = 2 * BATCH as u64;
+
+/// The interval at which placement that waits looks for room.
+const LOOK: Duration = Duration::from_millis(20);
+
 /// How long placement waits before it retries a transaction.
 const RETRY: Duration = Duration::from_millis(500);
 
@@ -43,6 +49,7 @@ pub(crate) async fn run(
     let mut read = 0;
     let mut lines = Vec::with_capacity(BATCH);
     while input.lines.recv_many(&mut lines, BATCH).await > 0 {
+        patiently(|| has_room(shop)).await.map_err(say)?;
         let batch: Vec<Line> = lines
             .drain(..)
             .collect::<std::io::Result<_>>()
@@ -53,6 +60,7 @@ pub(crate) async fn run(
             let (name, store, batch) = (input.name.clone(), shop.store.clone(), batch.clone());
             shop.store.transaction(move |tx| {
                 let taken = take_in(tx, &name, &batch)?;
+                ledger::tally_taken_in(tx, taken.placed.len())?;
                 store.publish_in(tx, &StreamName::new("orders"), &taken.placed)?;
                 Ok((taken.orders, taken.refused))
             })
@@ -72,6 +80,15 @@ pub(crate) async fn run(
     .await
     .map_err(say)?;
     Ok(valid)
+}
+
+/// Waits until fewer than [`BACKLOG`] orders are under way: they would wait in the streams instead, and
+/// each would take longer.
+async fn has_room(shop: &Shop) -> Result<()> {
+    while shop.store.read(ledger::standing).await?.under_way() >= BACKLOG {
+        tokio::time::sleep(LOOK).await;
+    }
+    Ok(())
 }
 
 /// Runs a transaction until it succeeds or fails for good. The file may be busy because another process
