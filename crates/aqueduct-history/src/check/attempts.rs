@@ -90,35 +90,42 @@ impl Checker {
         let (Some(id), Some(attempt)) = (&record.event, record.attempt) else {
             return;
         };
+        while attempt > self.events.get(id).counts.total() + 1 {
+            if self.was_near(id) {
+                continue;
+            }
+            let counts = &mut self.events.get(id).counts;
+            let message = format!(
+                "{id}: attempt {attempt} after {} failures, {} kills by its handler and {} while it alone ran",
+                counts.failures,
+                counts.killed,
+                counts.excused + counts.near
+            );
+            // Said once.
+            counts.near += attempt - 1 - counts.total();
+            self.findings.add(Kind::AttemptWithoutFailure, message);
+        }
+    }
+
+    /// Uses up a take-over that came so close to a run of the event that no engine can tell.
+    fn was_near(&mut self, id: &Text) -> bool {
         let event = self.events.get(id);
         let tokens = event.partition.as_ref();
-        let mut tokens = tokens.and_then(|it| self.excuses.tokens.get_mut(it));
-        while attempt > event.counts.total() + 1 {
-            let fits = |token: &Token| {
-                let ended = event.runs.ended.get(&token.owner);
-                token
-                    .since
-                    .is_none_or(|since| ended.is_some_and(|it| *it >= since))
-            };
-            let found = tokens
-                .as_ref()
-                .and_then(|tokens| tokens.iter().position(fits));
-            let token = tokens.as_mut().zip(found).map(|(it, at)| it.remove(at));
-            if token.is_none() {
-                let counts = &event.counts;
-                let message = format!(
-                    "{id}: attempt {attempt} after {} failures, {} kills by its handler and {} while it alone ran",
-                    counts.failures,
-                    counts.killed,
-                    counts.excused + counts.near
-                );
-                self.findings.add(Kind::AttemptWithoutFailure, message);
-                // Said once.
-                event.counts.near += attempt - 1 - event.counts.total();
-                return;
-            }
-            event.counts.near += 1;
-        }
+        let Some(tokens) = tokens.and_then(|it| self.excuses.tokens.get_mut(it)) else {
+            return false;
+        };
+        let fits = |token: &Token| {
+            let ended = event.runs.ended.get(&token.owner);
+            token
+                .since
+                .is_none_or(|since| ended.is_some_and(|it| *it >= since))
+        };
+        let Some(at) = tokens.iter().position(fits) else {
+            return false;
+        };
+        tokens.remove(at);
+        event.counts.near += 1;
+        true
     }
 
     pub(super) fn dead_letter(&mut self, record: &Record) {
@@ -127,19 +134,24 @@ impl Checker {
             return;
         }
         self.dead_letters += 1;
-        let event = self.events.get(id);
-        event.settled = true;
-        let counts = &event.counts;
         let needed = match record.why.as_deref() {
             // Its handler refused it.
             Some("rejected") => Some(1),
             _ => self.rules.attempts,
         };
-        // One death may come so close to a run that no engine can tell: a mark is durable before its
-        // handler starts, and until a write takes it back.
-        let explained = counts.failures + counts.killed + counts.excused + counts.near.min(1);
-        let innocent = counts.failures + counts.killed + counts.excused == 0;
-        if innocent || needed.is_some_and(|needed| explained < needed) {
+        let few = |counts: &super::events::Counts| {
+            // One death may come so close to a run that no engine can tell: a mark is durable before its
+            // handler starts, and until a write takes it back.
+            let sure = counts.failures + counts.killed + counts.excused;
+            sure == 0 || needed.is_some_and(|needed| sure + counts.near.min(1) < needed)
+        };
+        if few(&self.events.get(id).counts) {
+            self.was_near(id);
+        }
+        let event = self.events.get(id);
+        event.settled = true;
+        let counts = &event.counts;
+        if few(counts) {
             let message = format!(
                 "{id}: {} failures, {} kills by its handler, {} kills from outside while it alone ran",
                 counts.failures, counts.killed, counts.excused
