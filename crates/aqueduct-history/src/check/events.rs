@@ -29,7 +29,8 @@ pub(super) struct Event {
     pub(super) partition: Option<Text>,
     pub(super) position: Option<Position>,
     sent: Sent,
-    stored_at: Option<u64>,
+    /// The line of its first occurrence.
+    stored_at: Option<usize>,
     pub(super) runs: Runs,
     pub(super) counts: Counts,
     pub(super) effects: u32,
@@ -42,7 +43,8 @@ struct Sent {
     by: Option<Text>,
     /// Number of the call, in the order of the history.
     order: usize,
-    at: u64,
+    /// The line of the call.
+    at: usize,
     outcome: Option<Phase>,
 }
 
@@ -114,7 +116,7 @@ impl Events {
         event.key.clone_from(&record.key);
         if record.phase == Phase::Invoke {
             event.sent.by = Some(record.process.clone());
-            event.sent.at = record.time;
+            event.sent.at = findings.line;
             event.sent.outcome = None;
             if let Some(key) = &record.key {
                 let key = self.keys.entry(key.clone()).or_default();
@@ -157,7 +159,7 @@ impl Events {
         if record.key.is_some() {
             event.key.clone_from(&record.key);
         }
-        if event.sent.outcome == Some(Phase::Fail) && record.time >= event.sent.at {
+        if event.sent.outcome == Some(Phase::Fail) && findings.line >= event.sent.at {
             findings.add(
                 Kind::Unexpected,
                 format!("{id}: stored after it was reported as not stored"),
@@ -174,7 +176,7 @@ impl Events {
         if event.stored_at.is_some() {
             return;
         }
-        event.stored_at = Some(record.time);
+        event.stored_at = Some(findings.line);
         let (by, order) = (event.sent.by.clone(), event.sent.order);
         let Some(key) = event.key.clone() else { return };
         let key = self.keys.entry(key).or_default();
