@@ -7,6 +7,10 @@ use crate::{Kind, Record, Text};
 /// A write may be composed this long before it is stored, in microseconds: the limit of a call to the store.
 const UNDER_WAY: u64 = 10_000_000;
 
+/// No event runs alone so soon after its partition was taken, in microseconds: a process that is killed from
+/// outside again and again, faster than that, blames none. The clocks of processes are off a little.
+const AT_THE_START: u64 = 900_000;
+
 /// Deaths, and take-overs, that may count against one event although it did not fail. Only facts about
 /// processes and handlers lead here: the marks in leases are what is judged.
 #[derive(Default)]
@@ -23,6 +27,7 @@ struct Process {
 }
 
 struct Death {
+    at: u64,
     running: BTreeSet<Text>,
     by_handler: bool,
 }
@@ -46,12 +51,18 @@ impl Excuses {
         }
     }
 
+    pub(super) fn is_dead(&self, process: Option<&Text>) -> bool {
+        let process = process.and_then(|it| self.processes.get(it));
+        process.is_some_and(|it| it.died.is_some())
+    }
+
     /// Returns the events that ran.
-    pub(super) fn dies(&mut self, process: &Text, by_handler: bool) -> Vec<Text> {
+    pub(super) fn dies(&mut self, process: &Text, at: u64, by_handler: bool) -> Vec<Text> {
         let process = self.processes.entry(process.clone()).or_default();
         let running = std::mem::take(&mut process.running);
         let all = running.iter().cloned().collect();
         process.died = Some(Death {
+            at,
             running,
             by_handler,
         });
@@ -64,10 +75,13 @@ impl Checker {
     pub(super) fn taken_over(&mut self, partition: &Text, before: &Row) {
         let Some(owner) = &before.owner else { return };
         let process = self.excuses.processes.entry(owner.clone()).or_default();
-        let (running, by_handler) = match &process.died {
-            Some(death) => (&death.running, death.by_handler),
-            None => (&process.running, false),
+        let (running, by_handler, until) = match &process.died {
+            Some(death) => (&death.running, death.by_handler, death.at),
+            None => (&process.running, false, u64::MAX),
         };
+        if until.saturating_sub(before.taken) < AT_THE_START {
+            return;
+        }
         let only = running.first().filter(|_| running.len() == 1).cloned();
         let idle = running.is_empty();
         if let Some(event) = only {

@@ -60,6 +60,8 @@ pub(super) struct Runs {
     /// The owner that settled it last.
     pub(super) settled_by: Option<(Text, Option<u64>)>,
     pub(super) begun: bool,
+    /// Whether a handler refused it for good.
+    pub(super) rejected: bool,
     /// Whether the last one did not succeed.
     pub(super) failed_last: bool,
 }
@@ -197,13 +199,23 @@ impl Events {
         }
     }
 
-    /// Returns the first event of the key before `id` that is not settled.
-    pub(super) fn unsettled_before(&mut self, id: &Text) -> Option<(Text, bool)> {
+    /// Returns the first event of the key before `id` that is not settled; with `exhausted`, one that failed
+    /// as often is on its way to the dead letters.
+    pub(super) fn unsettled_before(
+        &mut self,
+        id: &Text,
+        exhausted: Option<u32>,
+    ) -> Option<(Text, bool)> {
         let event = self.all.get(id)?;
         event.stored_at?;
         let in_key = event.in_key;
         let key = self.keys.get_mut(event.key.as_ref()?)?;
-        let is_settled = |id: &Text| self.all.get(id).is_some_and(|it| it.settled);
+        let is_settled = |id: &Text| {
+            self.all.get(id).is_some_and(|it| {
+                let dead = exhausted.is_some_and(|most| it.counts.total() >= most);
+                it.settled || dead || exhausted.is_some() && it.runs.rejected
+            })
+        };
         while key.stored.get(key.settled).is_some_and(is_settled) {
             key.settled += 1;
         }
