@@ -25,11 +25,11 @@ pub(crate) async fn handle(event: Event, meta: Meta, State(life): State<Arc<Life
                 .detach();
             futures::future::pending::<()>().await;
         }
-        Fate::Hangs if meta.attempt == 1 => {
+        Fate::Hangs if shop.first_time(&id) => {
             run.when_dropped = Phase::Fail;
             futures::future::pending::<()>().await;
         }
-        Fate::Panics if meta.attempt == 1 => {
+        Fate::Panics if shop.first_time(&id) => {
             run.when_dropped = Phase::Fail;
             drop(run);
             std::panic::resume_unwind(Box::new("the handler panics"));

@@ -36,6 +36,7 @@ impl Scenario {
         let mut fault = |most: usize| if calm { 0 } else { up_to(most) };
         let (poison, kills, stalls) = (fault(2), fault(3), fault(2));
         let troubled = fault(2) > 0;
+        let failing = up_to(200);
         Self {
             partitions: 1 + up_to(3),
             processes: 1 + up_to(2),
@@ -44,7 +45,7 @@ impl Scenario {
             concurrency: 1 + up_to(7),
             attempts: 2 + up_to(2) as u32,
             poison,
-            failing: up_to(200),
+            failing,
             kills,
             stalls,
             deploys: up_to(2),

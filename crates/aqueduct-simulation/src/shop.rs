@@ -20,6 +20,8 @@ pub(crate) struct Shop {
     pub(crate) history: Mutex<Recorder>,
     /// The events whose handlers succeeded.
     pub(crate) handled: Mutex<BTreeSet<String>>,
+    /// The events that hung or panicked.
+    struck: Mutex<BTreeSet<String>>,
 }
 
 impl Shop {
@@ -36,6 +38,7 @@ impl Shop {
             scenario,
             history: Mutex::new(history),
             handled: Mutex::default(),
+            struck: Mutex::default(),
         }
     }
 
@@ -108,6 +111,11 @@ redelivery = {{ attempts = {attempts}, first = "100ms", max = "3s" }}
         let dead_letters = self.backend.faults("orders-dlq");
         dead_letters.chance(Operation::DeadLetterStore, 0.2, unavailable());
         dead_letters.chance(Operation::DeadLetterStore, 0.1, lost());
+    }
+
+    /// Returns whether it asks for that event for the first time.
+    pub(crate) fn first_time(&self, id: &str) -> bool {
+        lock(&self.struck).insert(id.to_owned())
     }
 
     /// Ends all trouble.
