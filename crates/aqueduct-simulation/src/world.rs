@@ -49,7 +49,7 @@ pub fn run(seed: u64) -> std::result::Result<Run, String> {
     let mut history = lock(&shop.history);
     history.end(
         shop.now(),
-        outcome.as_ref().map(|()| ()).map_err(String::as_str),
+        outcome.as_ref().copied().map_err(String::as_str),
     );
     let verdict = check(history.records());
     Ok(Run {

@@ -1,9 +1,11 @@
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::BufReader;
 use std::path::PathBuf;
 
 use aqueduct_history::{check, read};
 use clap::Args;
+
+use crate::command::root;
 
 /// The flags of `check-history`.
 #[derive(Args)]
@@ -36,10 +38,23 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
     }
 }
 
+/// Judges what the tests left in the target folder, so that the verdicts stand in the output of CI.
+pub(crate) fn written_by_tests() -> Result<(), String> {
+    let folder = root().join("target/tmp");
+    let mut files: Vec<PathBuf> = fs::read_dir(&folder)
+        .map_err(|e| format!("{}: {e}", folder.display()))?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.to_string_lossy().ends_with(".history.jsonl"))
+        .collect();
+    files.sort();
+    match files.is_empty() {
+        true => Err("no history in target/tmp: run the tests first".into()),
+        false => run(&Options { files }),
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
 
     #[test]
