@@ -55,6 +55,7 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
         let seconds = begun.elapsed().as_secs();
         let shown = match (&outcome, &plant.survives) {
             (Outcome::Survived, Some(_)) => "survives, as explained".to_owned(),
+            (outcome, Some(_)) => format!("{outcome}; its `survives:` is wrong"),
             (outcome, _) => outcome.to_string(),
         };
         println!("{:<58} {seconds:>4} s  {shown}", plant.name);
@@ -64,6 +65,8 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
     let survived = |it: &&(&Plant, Outcome)| it.1 == Outcome::Survived;
     let survivors: Vec<_> = results.iter().filter(survived).map(|it| it.0).collect();
     let (found, all) = (results.len() - survivors.len(), results.len());
+    let stale = |it: &&(&Plant, Outcome)| it.1 != Outcome::Survived && it.0.survives.is_some();
+    let stale: Vec<_> = results.iter().filter(stale).map(|it| it.0).collect();
     let unexplained: Vec<_> = survivors
         .iter()
         .filter(|it| it.survives.is_none())
@@ -77,8 +80,13 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
         "seeds_at_most": options.seeds,
         "survivors": names(&survivors),
         "unexplained": unexplained,
+        "wrongly_explained": names(&stale),
     });
     println!("{line}");
+    if !stale.is_empty() {
+        let names = names(&stale).join(", ");
+        return Err(format!("found, although they are said to survive: {names}"));
+    }
     match unexplained.is_empty() {
         true => Ok(()),
         false => Err(format!(

@@ -172,8 +172,13 @@ fn simulations(name: &str) -> Result<&'static [&'static str], String> {
     Ok(match name.split('/').next().unwrap_or_default() {
         "group" => &["--package", "aqueduct-group", "--lib", "simulation::"],
         "producer" => &["--package", "aqueduct-producer", "--test", "it", "seeds::"],
-        "queue" => &["--package", "aqueduct-queue", "--lib", "simulation::"],
-        "worker" | "layers" => &["--package", "aqueduct", "--test", "it", "simulated::"],
+        "worker" | "layers" => &[
+            "--package",
+            "aqueduct-simulation",
+            "--test",
+            "seeds",
+            "the_whole",
+        ],
         other => return Err(format!("{name}: `{other}` is simulated by nothing")),
     })
 }

@@ -9,7 +9,7 @@ use rusqlite::{Connection, Row};
 
 /// Writes the history of a run that was killed that often, for `cargo xtask check-history`: what was taken in
 /// is stored, in order for each customer; each order is paid for, or declined, once, in that order.
-pub fn write_history(data: &Path, name: &str, kills: u64) -> (Recorder, PathBuf) {
+pub(crate) fn write_history(data: &Path, name: &str, kills: u64) -> (Recorder, PathBuf) {
     let db = Connection::open(data.join("orders.db")).unwrap();
     let mut history = Recorder::new(None).with_effects_once().without_acks();
     let mut time = 0;
