@@ -1,4 +1,5 @@
-use std::process::Command;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Stdio};
 
 use clap::Args;
 
@@ -47,9 +48,28 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
             }
         }
     }
-    match cargo.status() {
-        Ok(status) if status.success() => Ok(()),
-        Ok(_) => Err("a seed failed: the output names it; replay it with --seed N".into()),
-        Err(e) => Err(format!("cargo does not start: {e}")),
+    let said = |e| format!("cargo does not start: {e}");
+    let mut child = cargo.stdout(Stdio::piped()).spawn().map_err(said)?;
+    // The summary comes last, behind what the test harness prints.
+    let mut summary = None;
+    for line in child
+        .stdout
+        .take()
+        .into_iter()
+        .flat_map(|it| BufReader::new(it).lines())
+    {
+        let line = line.map_err(|e| format!("the output of cargo: {e}"))?;
+        match line.starts_with(r#"{"simulation""#) {
+            true => summary = Some(line),
+            false => println!("{line}"),
+        }
+    }
+    let status = child.wait().map_err(said)?;
+    if let Some(summary) = summary {
+        println!("{summary}");
+    }
+    match status.success() {
+        true => Ok(()),
+        false => Err("a seed failed: the output names it; replay it with --seed N".into()),
     }
 }
