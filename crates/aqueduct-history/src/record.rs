@@ -58,6 +58,9 @@ pub struct Record {
     /// Whether effects are made in one transaction with their completion.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub effects_once: bool,
+    /// Whether settlements are not written: the success of a handler, or its last attempt, settles then.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub without_acks: bool,
     /// The writes of leases of the whole run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub writes: Option<u64>,
@@ -125,6 +128,7 @@ impl Record {
             format: None,
             attempts: None,
             effects_once: false,
+            without_acks: false,
             writes: None,
             most_writes: None,
         }

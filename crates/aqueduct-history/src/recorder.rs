@@ -29,11 +29,23 @@ impl Recorder {
         self
     }
 
+    /// Says that settlements are not written, as where handlers alone are seen.
+    #[must_use]
+    pub fn without_acks(mut self) -> Self {
+        self.records[0].without_acks = true;
+        self
+    }
+
     /// Keeps nothing from now on, as for a measurement of many events.
     #[must_use]
     pub fn silent(mut self) -> Self {
         self.on = false;
         self
+    }
+
+    /// Adds records before all others but the first, as for what a log is found to hold afterwards.
+    pub fn add_first(&mut self, records: Vec<Record>) {
+        self.records.splice(1..1, records);
     }
 
     /// Adds a record.

@@ -3,7 +3,7 @@ use std::time::Instant;
 use clap::{Args, ValueEnum};
 
 use crate::command::{cargo, cargo_in, finish, installed, root};
-use crate::{dependencies, examples, new_backend, packages, structure};
+use crate::{check_history, dependencies, examples, new_backend, packages, structure};
 
 /// The flags of `ci`.
 #[derive(Args)]
@@ -32,6 +32,8 @@ enum Step {
     Fuzz,
     /// The second command of the README.
     Test,
+    /// The verdict on the histories that the tests wrote.
+    History,
     /// The suite and the order example on emulators.
     Integration,
     /// The documentation.
@@ -88,6 +90,7 @@ fn run_step(step: Step, options: &Options) -> Result<(), String> {
         Step::Features => packages::features(),
         Step::Fuzz => packages::fuzz(),
         Step::Test => cargo(&["test", "--workspace"]),
+        Step::History => check_history::written_by_tests(),
         Step::Integration => crate::emulators::run(&[]),
         Step::Doc => doc(),
         Step::Package => packages::package(),

@@ -1,6 +1,7 @@
 //! Tasks of the workspace: what CI runs is what a contributor can run.
 
 mod check;
+mod check_history;
 mod ci;
 mod command;
 mod dependencies;
@@ -8,6 +9,7 @@ mod emulators;
 mod examples;
 mod new_backend;
 mod packages;
+mod plants;
 mod simulate;
 mod structure;
 mod workspace;
@@ -18,7 +20,7 @@ use clap::{Parser, Subcommand};
 #[derive(Parser)]
 #[command(
     name = "cargo xtask",
-    after_help = "Examples:\n  cargo xtask check                the inner loop\n  cargo xtask ci                   everything that CI runs\n  cargo xtask ci --only fmt,clippy two of its steps\n  cargo xtask new-backend nats     a skeleton in crates/aqueduct-nats\n  cargo xtask simulate --seeds 50000\n  cargo xtask emulators --only kinesis-mock"
+    after_help = "Examples:\n  cargo xtask check                the inner loop\n  cargo xtask ci                   everything that CI runs\n  cargo xtask ci --only fmt,clippy two of its steps\n  cargo xtask new-backend nats     a skeleton in crates/aqueduct-nats\n  cargo xtask simulate --minutes 5\n  cargo xtask check-history FILE    the verdict on a run\n  cargo xtask plants --only group/  do the simulations find planted faults?\n  cargo xtask emulators --only kinesis-mock"
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -37,7 +39,11 @@ enum Task {
     /// Writes the skeleton of a backend, which compiles and passes the suite with every part
     /// `Unsupported`.
     NewBackend(new_backend::Options),
-    /// Runs the simulation of the group over many seeds, or replays one.
+    /// Judges histories of runs by the rules of the semantics.
+    CheckHistory(check_history::Options),
+    /// Plants faults in a copy of the tree, and runs the simulations until one is red.
+    Plants(plants::Options),
+    /// Runs the simulation of the group over many seeds or for minutes, or replays one.
     Simulate(simulate::Options),
     /// Runs the suite and the order example on emulators, as far as this machine can install them.
     Emulators(emulators::Options),
@@ -49,6 +55,8 @@ fn main() -> std::process::ExitCode {
         Task::Ci(options) => ci::run(&options),
         Task::Structure => structure::run(),
         Task::NewBackend(options) => new_backend::run(&options),
+        Task::CheckHistory(options) => check_history::run(&options),
+        Task::Plants(options) => plants::run(&options),
         Task::Simulate(options) => simulate::run(&options),
         Task::Emulators(options) => emulators::run(&options.arguments),
     };

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod common;
+
 use std::io::Write as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -103,6 +105,11 @@ fn kill_it_anywhere_and_it_goes_on() {
     assert!(kills >= 2, "the kills came too late to mean anything");
     let summary = summary(flow(data.path(), &arguments).spawn().unwrap());
     assert_whole(&summary, ORDERS);
+    let (history, path) = common::write_history(data.path(), "killed-order-flow", kills);
+    let verdict = aqueduct_history::check(history.records());
+    println!("{}: {verdict}", path.display());
+    assert!(verdict.is_ok(), "{verdict}");
+    assert_eq!(verdict.events as u64, ORDERS);
 }
 
 #[test]

@@ -13,6 +13,8 @@ use aqueduct_core::{Position, StoredAttempts};
 #[derive(Debug)]
 pub(super) struct Guard {
     pub(super) isolated_until: Option<Position>,
+    /// Whether the last owner died while one event ran alone.
+    pub(super) in_order: bool,
     pub(super) trial: Option<Trial>,
     pub(super) announce: Option<Announce>,
 }

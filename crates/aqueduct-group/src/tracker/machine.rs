@@ -91,6 +91,9 @@ impl Tracker {
             load: Load::default(),
             guard: Guard {
                 isolated_until: takeover.isolated_until.filter(is_ahead),
+                in_order: takeover
+                    .attempts
+                    .is_some_and(|it| it.started && it.count > 0),
                 trial: None,
                 announce: takeover.announce.then_some(Announce {
                     up_to: handed_out,

@@ -2,7 +2,11 @@ use aqueduct_core::{Instant, Position, StoredAttempts};
 
 use super::guard::{Suspects, Trial};
 use super::machine::Tracker;
-use super::slots::State;
+use super::slots::{Slot, State};
+
+/// A suspect that failed more often holds no other back: where exhausted events block their key it would do
+/// so for ever.
+const WAITED_FOR: u32 = 32;
 
 /// A batch is that part of the suspects, so that a range is narrowed in few lives and run through
 /// in few writes; as few suspects run one by one.
@@ -25,7 +29,9 @@ impl Tracker {
             return false;
         }
         self.wake_due(now);
-        let Some(at) = self.peek() else { return false };
+        let Some(at) = self.next_suspect() else {
+            return false;
+        };
         let slot = self.slots.at(at);
         // What failed before is tried by itself: in a batch a death would not count against it.
         self.guard.is_isolated(slot.position) && (slot.troubled || self.suspects() <= PART)
@@ -42,7 +48,9 @@ impl Tracker {
         // A batch ends here, once it is settled.
         self.guard.trial = None;
         self.wake_due(now);
-        let Some(at) = self.peek() else { return false };
+        let Some(at) = self.next_suspect() else {
+            return false;
+        };
         let slot = self.slots.at(at);
         let (position, failed) = (slot.position, slot.failed);
         if !self.guard.is_isolated(position) {
@@ -123,6 +131,23 @@ impl Tracker {
     pub(crate) fn is_unclaimed(&self) -> bool {
         let waits = |at: u32| self.slots.at(at).state == State::Waiting;
         !self.waits_for_mark() && self.guard.alone().is_some_and(waits)
+    }
+
+    /// Returns the event to try next. After a death in isolation mode suspects are tried strictly in order, past
+    /// none that waits for its retry: a lease stores the attempts of one event, so that those of an event before
+    /// the one that kills would be replaced in each life, and the checkpoint would never pass it.
+    fn next_suspect(&mut self) -> Option<u32> {
+        let at = self.peek()?;
+        if !self.guard.in_order {
+            return Some(at);
+        }
+        let sequence = self.slots.at(at).sequence;
+        let mut suspects = self.line.unsettled().map(|at| self.slots.at(at));
+        let waits = |slot: &Slot| {
+            let retries = slot.state == State::Retry && slot.failed <= WAITED_FOR;
+            retries && slot.sequence < sequence && self.guard.is_isolated(slot.position)
+        };
+        (!suspects.any(waits)).then_some(at)
     }
 
     /// Counts the suspects that wait and have not failed yet.

@@ -7,6 +7,10 @@ use crate::{Kind, Record, Text};
 /// A write may be composed this long before it is stored, in microseconds: the limit of a call to the store.
 const UNDER_WAY: u64 = 10_000_000;
 
+/// No event runs alone so soon after its partition was taken, in microseconds: a process that is killed from
+/// outside again and again, faster than that, blames none. The clocks of processes are off a little.
+const AT_THE_START: u64 = 900_000;
+
 /// Deaths, and take-overs, that may count against one event although it did not fail. Only facts about
 /// processes and handlers lead here: the marks in leases are what is judged.
 #[derive(Default)]
@@ -23,6 +27,7 @@ struct Process {
 }
 
 struct Death {
+    at: u64,
     running: BTreeSet<Text>,
     by_handler: bool,
 }
@@ -46,12 +51,18 @@ impl Excuses {
         }
     }
 
+    pub(super) fn is_dead(&self, process: Option<&Text>) -> bool {
+        let process = process.and_then(|it| self.processes.get(it));
+        process.is_some_and(|it| it.died.is_some())
+    }
+
     /// Returns the events that ran.
-    pub(super) fn dies(&mut self, process: &Text, by_handler: bool) -> Vec<Text> {
+    pub(super) fn dies(&mut self, process: &Text, at: u64, by_handler: bool) -> Vec<Text> {
         let process = self.processes.entry(process.clone()).or_default();
         let running = std::mem::take(&mut process.running);
         let all = running.iter().cloned().collect();
         process.died = Some(Death {
+            at,
             running,
             by_handler,
         });
@@ -64,10 +75,13 @@ impl Checker {
     pub(super) fn taken_over(&mut self, partition: &Text, before: &Row) {
         let Some(owner) = &before.owner else { return };
         let process = self.excuses.processes.entry(owner.clone()).or_default();
-        let (running, by_handler) = match &process.died {
-            Some(death) => (&death.running, death.by_handler),
-            None => (&process.running, false),
+        let (running, by_handler, until) = match &process.died {
+            Some(death) => (&death.running, death.by_handler, death.at),
+            None => (&process.running, false, u64::MAX),
         };
+        if until.saturating_sub(before.taken) < AT_THE_START {
+            return;
+        }
         let only = running.first().filter(|_| running.len() == 1).cloned();
         let idle = running.is_empty();
         if let Some(event) = only {
@@ -90,35 +104,42 @@ impl Checker {
         let (Some(id), Some(attempt)) = (&record.event, record.attempt) else {
             return;
         };
+        while attempt > self.events.get(id).counts.total() + 1 {
+            if self.was_near(id) {
+                continue;
+            }
+            let counts = &mut self.events.get(id).counts;
+            let message = format!(
+                "{id}: attempt {attempt} after {} failures, {} kills by its handler and {} while it alone ran",
+                counts.failures,
+                counts.killed,
+                counts.excused + counts.near
+            );
+            // Said once.
+            counts.near += attempt - 1 - counts.total();
+            self.findings.add(Kind::AttemptWithoutFailure, message);
+        }
+    }
+
+    /// Uses up a take-over that came so close to a run of the event that no engine can tell.
+    fn was_near(&mut self, id: &Text) -> bool {
         let event = self.events.get(id);
         let tokens = event.partition.as_ref();
-        let mut tokens = tokens.and_then(|it| self.excuses.tokens.get_mut(it));
-        while attempt > event.counts.total() + 1 {
-            let fits = |token: &Token| {
-                let ended = event.runs.ended.get(&token.owner);
-                token
-                    .since
-                    .is_none_or(|since| ended.is_some_and(|it| *it >= since))
-            };
-            let found = tokens
-                .as_ref()
-                .and_then(|tokens| tokens.iter().position(fits));
-            let token = tokens.as_mut().zip(found).map(|(it, at)| it.remove(at));
-            if token.is_none() {
-                let counts = &event.counts;
-                let message = format!(
-                    "{id}: attempt {attempt} after {} failures, {} kills by its handler and {} while it alone ran",
-                    counts.failures,
-                    counts.killed,
-                    counts.excused + counts.near
-                );
-                self.findings.add(Kind::AttemptWithoutFailure, message);
-                // Said once.
-                event.counts.near += attempt - 1 - event.counts.total();
-                return;
-            }
-            event.counts.near += 1;
-        }
+        let Some(tokens) = tokens.and_then(|it| self.excuses.tokens.get_mut(it)) else {
+            return false;
+        };
+        let fits = |token: &Token| {
+            let ended = event.runs.ended.get(&token.owner);
+            token
+                .since
+                .is_none_or(|since| ended.is_some_and(|it| *it >= since))
+        };
+        let Some(at) = tokens.iter().position(fits) else {
+            return false;
+        };
+        tokens.remove(at);
+        event.counts.near += 1;
+        true
     }
 
     pub(super) fn dead_letter(&mut self, record: &Record) {
@@ -127,19 +148,24 @@ impl Checker {
             return;
         }
         self.dead_letters += 1;
-        let event = self.events.get(id);
-        event.settled = true;
-        let counts = &event.counts;
         let needed = match record.why.as_deref() {
             // Its handler refused it.
             Some("rejected") => Some(1),
             _ => self.rules.attempts,
         };
-        // One death may come so close to a run that no engine can tell: a mark is durable before its
-        // handler starts, and until a write takes it back.
-        let explained = counts.failures + counts.killed + counts.excused + counts.near.min(1);
-        let innocent = counts.failures + counts.killed + counts.excused == 0;
-        if innocent || needed.is_some_and(|needed| explained < needed) {
+        let few = |counts: &super::events::Counts| {
+            // One death may come so close to a run that no engine can tell: a mark is durable before its
+            // handler starts, and until a write takes it back.
+            let sure = counts.failures + counts.killed + counts.excused;
+            sure == 0 || needed.is_some_and(|needed| sure + counts.near.min(1) < needed)
+        };
+        if few(&self.events.get(id).counts) {
+            self.was_near(id);
+        }
+        let event = self.events.get(id);
+        event.settled = true;
+        let counts = &event.counts;
+        if few(counts) {
             let message = format!(
                 "{id}: {} failures, {} kills by its handler, {} kills from outside while it alone ran",
                 counts.failures, counts.killed, counts.excused

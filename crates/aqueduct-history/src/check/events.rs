@@ -29,7 +29,8 @@ pub(super) struct Event {
     pub(super) partition: Option<Text>,
     pub(super) position: Option<Position>,
     sent: Sent,
-    stored_at: Option<u64>,
+    /// The line of its first occurrence.
+    stored_at: Option<usize>,
     pub(super) runs: Runs,
     pub(super) counts: Counts,
     pub(super) effects: u32,
@@ -42,7 +43,8 @@ struct Sent {
     by: Option<Text>,
     /// Number of the call, in the order of the history.
     order: usize,
-    at: u64,
+    /// The line of the call.
+    at: usize,
     outcome: Option<Phase>,
 }
 
@@ -58,6 +60,8 @@ pub(super) struct Runs {
     /// The owner that settled it last.
     pub(super) settled_by: Option<(Text, Option<u64>)>,
     pub(super) begun: bool,
+    /// Whether a handler refused it for good.
+    pub(super) rejected: bool,
     /// Whether the last one did not succeed.
     pub(super) failed_last: bool,
 }
@@ -114,7 +118,7 @@ impl Events {
         event.key.clone_from(&record.key);
         if record.phase == Phase::Invoke {
             event.sent.by = Some(record.process.clone());
-            event.sent.at = record.time;
+            event.sent.at = findings.line;
             event.sent.outcome = None;
             if let Some(key) = &record.key {
                 let key = self.keys.entry(key.clone()).or_default();
@@ -157,7 +161,7 @@ impl Events {
         if record.key.is_some() {
             event.key.clone_from(&record.key);
         }
-        if event.sent.outcome == Some(Phase::Fail) && record.time >= event.sent.at {
+        if event.sent.outcome == Some(Phase::Fail) && findings.line >= event.sent.at {
             findings.add(
                 Kind::Unexpected,
                 format!("{id}: stored after it was reported as not stored"),
@@ -174,7 +178,7 @@ impl Events {
         if event.stored_at.is_some() {
             return;
         }
-        event.stored_at = Some(record.time);
+        event.stored_at = Some(findings.line);
         let (by, order) = (event.sent.by.clone(), event.sent.order);
         let Some(key) = event.key.clone() else { return };
         let key = self.keys.entry(key).or_default();
@@ -195,13 +199,23 @@ impl Events {
         }
     }
 
-    /// Returns the first event of the key before `id` that is not settled.
-    pub(super) fn unsettled_before(&mut self, id: &Text) -> Option<(Text, bool)> {
+    /// Returns the first event of the key before `id` that is not settled; with `exhausted`, one that failed
+    /// as often is on its way to the dead letters.
+    pub(super) fn unsettled_before(
+        &mut self,
+        id: &Text,
+        exhausted: Option<u32>,
+    ) -> Option<(Text, bool)> {
         let event = self.all.get(id)?;
         event.stored_at?;
         let in_key = event.in_key;
         let key = self.keys.get_mut(event.key.as_ref()?)?;
-        let is_settled = |id: &Text| self.all.get(id).is_some_and(|it| it.settled);
+        let is_settled = |id: &Text| {
+            self.all.get(id).is_some_and(|it| {
+                let dead = exhausted.is_some_and(|most| it.counts.total() >= most);
+                it.settled || dead || exhausted.is_some() && it.runs.rejected
+            })
+        };
         while key.stored.get(key.settled).is_some_and(is_settled) {
             key.settled += 1;
         }

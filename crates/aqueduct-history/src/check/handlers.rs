@@ -6,6 +6,7 @@ impl Checker {
         let Some(id) = &record.event else { return };
         self.starts += 1;
         self.events.handled();
+        self.started_by(record);
         self.explains(record);
         let here = (record.process.clone(), record.generation);
         if let Some(other) = self.owners.other_owner(record) {
@@ -39,7 +40,8 @@ impl Checker {
                 self.findings.add(Kind::Duplicated, message);
             }
             // An owner that lost its lease may still start what it has (rule 2).
-            if let Some((before, failed)) = self.events.unsettled_before(id) {
+            let exhausted = self.rules.attempts.filter(|_| self.rules.without_acks);
+            if let Some((before, failed)) = self.events.unsettled_before(id, exhausted) {
                 let kind = match failed {
                     true => Kind::SkippedPastFailure,
                     false => Kind::OutOfOrder,
@@ -73,8 +75,32 @@ impl Checker {
             Phase::Ok if !runs.succeeded.contains(&record.process) => {
                 runs.succeeded.push(record.process.clone());
             }
-            Phase::Fail => event.counts.failures += 1,
+            Phase::Fail => {
+                event.counts.failures += 1;
+                runs.rejected |= record.why.as_deref() == Some("rejected");
+            }
             _ => {}
+        }
+        event.settled |= self.rules.without_acks && record.phase == Phase::Ok;
+    }
+
+    /// Where leases are not written, the generations under which handlers start show who took what.
+    fn started_by(&mut self, record: &Record) {
+        let Some((partition, generation)) = record.partition.as_ref().zip(record.generation) else {
+            return;
+        };
+        let before = self.owners.starts(partition, generation, record);
+        let Some((before, latest)) = before else {
+            return;
+        };
+        if latest > generation {
+            let message = format!(
+                "{partition}: a handler starts in {} under generation {generation}, after {latest}",
+                record.process
+            );
+            self.findings.add(Kind::TwoOwners, message);
+        } else if latest < generation && self.excuses.is_dead(before.owner.as_ref()) {
+            self.taken_over(partition, &before);
         }
     }
 
@@ -94,7 +120,9 @@ impl Checker {
 
     pub(super) fn kill(&mut self, record: &Record) {
         self.kills += 1;
-        let ran = self.excuses.dies(&record.process, record.event.is_some());
+        let ran = self
+            .excuses
+            .dies(&record.process, record.time, record.event.is_some());
         for event in ran {
             let runs = &mut self.events.get(&event).runs;
             runs.open.retain(|it| it.0 != record.process);

@@ -74,6 +74,7 @@ struct Checker {
 struct Rules {
     attempts: Option<u32>,
     effects_once: bool,
+    without_acks: bool,
 }
 
 /// The findings so far, and the line that is looked at.
@@ -104,6 +105,7 @@ impl Checker {
                 if record.phase == Phase::Invoke {
                     self.rules.attempts = record.attempts;
                     self.rules.effects_once = record.effects_once;
+                    self.rules.without_acks = record.without_acks;
                 }
             }
             Op::Send => self.sent(record),

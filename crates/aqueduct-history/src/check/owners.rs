@@ -13,6 +13,7 @@ pub(super) struct Owners {
     beliefs: BTreeMap<Text, BTreeMap<Text, u64>>,
     asked: BTreeSet<(Text, Text)>,
     closed: BTreeMap<Text, Vec<Text>>,
+    started: BTreeMap<Text, (Text, u64, u64)>,
 }
 
 /// A lease as the store has it.
@@ -22,6 +23,8 @@ pub(super) struct Row {
     generation: u64,
     checkpoint: Option<Position>,
     ended: bool,
+    /// When its owner took it.
+    pub(super) taken: u64,
     /// When its owner wrote it last.
     pub(super) written: u64,
     by: Text,
@@ -34,6 +37,36 @@ impl Owners {
         };
         let owners = self.beliefs.entry(partition.clone()).or_default();
         owners.insert(record.process.clone(), record.until.unwrap_or(u64::MAX));
+    }
+
+    /// Notes the generation under which a handler starts; returns the owner and generation before, if no
+    /// lease of the partition is written.
+    pub(super) fn starts(
+        &mut self,
+        partition: &Text,
+        generation: u64,
+        record: &Record,
+    ) -> Option<(Row, u64)> {
+        if self.rows.contains_key(partition) {
+            return None;
+        }
+        let latest = self.started.get(partition).cloned();
+        if latest.as_ref().is_none_or(|it| it.1 <= generation) {
+            let taken = match &latest {
+                Some((_, before, taken)) if *before == generation => *taken,
+                _ => record.time,
+            };
+            let now = (record.process.clone(), generation, taken);
+            self.started.insert(partition.clone(), now);
+        }
+        let (owner, before, taken) = latest?;
+        let row = Row {
+            owner: Some(owner),
+            // It may have been taken long before its first handler started.
+            taken: taken.saturating_sub(10_000_000),
+            ..Row::default()
+        };
+        Some((row, before))
     }
 
     pub(super) fn disowns(&mut self, record: &Record) {
@@ -128,6 +161,10 @@ impl Checker {
             generation: record.generation.unwrap_or(before.generation),
             checkpoint: record.position,
             ended: record.ended,
+            taken: match record.owner == before.owner {
+                true => before.taken,
+                false => record.time,
+            },
             written: record.time,
             by: record.process.clone(),
         };

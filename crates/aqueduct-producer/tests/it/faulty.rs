@@ -6,6 +6,7 @@ use aqueduct_core::{
     BatchProducer, Capabilities, Claims, Effect, Error, ErrorKind, Event, Lane, Limits, Position,
     Receipt, Result, Retry, Runtime, SendReport,
 };
+use aqueduct_history::{Op, Phase, Record, Recorder};
 use async_trait::async_trait;
 
 /// How often each fault strikes, in thousandths.
@@ -35,6 +36,7 @@ pub(crate) struct Faulty {
     pub(crate) faults: Mutex<Faults>,
     pub(crate) limits: Limits,
     pub(crate) state: Mutex<Seen>,
+    pub(crate) history: Mutex<Recorder>,
 }
 
 #[derive(Default)]
@@ -61,7 +63,30 @@ impl Faulty {
             faults: Mutex::new(faults),
             limits: Limits::default(),
             state: Mutex::default(),
+            history: Mutex::new(Recorder::new(None)),
         })
+    }
+
+    /// Adds a line about a call that sends `event`, or about its outcome.
+    pub(crate) fn told(&self, caller: &str, event: &Event, outcome: Option<&Result<()>>) {
+        let phase = match outcome {
+            None => Phase::Invoke,
+            Some(Ok(())) => Phase::Ok,
+            Some(Err(error)) if error.effect() == Effect::Unknown => Phase::Unknown,
+            Some(Err(_)) => Phase::Fail,
+        };
+        let mut line = self.line(caller, Op::Send, phase, event);
+        if let Some(Err(error)) = outcome {
+            line.why = Some(format!("{error}").into());
+        }
+        self.history.lock().unwrap().add(line);
+    }
+
+    fn line(&self, process: &str, op: Op, phase: Phase, event: &Event) -> Record {
+        let now = self.runtime.now().elapsed_since_origin().as_micros() as u64;
+        let key = event.key().map(Into::into);
+        let line = Record::new(now, process, op, phase).key(key);
+        line.event(event.id().to_string())
     }
 
     /// The first occurrences of each key's events, in the order of storage.
@@ -106,10 +131,11 @@ impl Faulty {
             } else {
                 let mut state = self.state.lock().unwrap();
                 state.stored.push(event.clone());
-                Ok(Receipt::at(
-                    "0".into(),
-                    Position::new(state.stored.len() as u64),
-                ))
+                let position = Position::new(state.stored.len() as u64);
+                let line = self.line("log", Op::Store, Phase::Ok, event);
+                let line = line.partition("0").position(position);
+                self.history.lock().unwrap().add(line);
+                Ok(Receipt::at("0".into(), position))
             };
             if let (Err(_), Some(key)) = (&outcome, event.key()) {
                 failed_keys.insert(key.to_owned());

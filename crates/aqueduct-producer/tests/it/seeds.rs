@@ -59,10 +59,12 @@ fn faults(runtime: &Runtime) -> Faults {
 /// Sends the events of one key in order, and begins again at the first that failed, as a caller
 /// must who wants each of them stored. Returns how many were refused for good.
 async fn pipelined(producer: Producer, backend: Arc<Faulty>, key: usize, width: usize) {
+    let caller = format!("caller-{key}");
     let mut left: VecDeque<Event> = (0..EVENTS).map(|n| event(key, n)).collect();
     while !left.is_empty() {
         let mut pending = Vec::new();
         for event in left.iter().take(width) {
+            backend.told(&caller, event, None);
             pending.push((
                 event.clone(),
                 producer.enqueue(event.clone()).await.unwrap(),
@@ -70,21 +72,21 @@ async fn pipelined(producer: Producer, backend: Arc<Faulty>, key: usize, width: 
         }
         let mut failed = false;
         for (event, outcome) in pending {
-            failed = check(
-                &backend,
-                &event,
-                outcome.await.map(|_| ()),
-                failed,
-                &mut left,
-            );
+            let outcome = outcome.await.map(|_| ());
+            backend.told(&caller, &event, Some(&outcome));
+            failed = check(&backend, &event, outcome, failed, &mut left);
         }
     }
 }
 
 async fn in_calls(producer: Producer, backend: Arc<Faulty>, key: usize, width: usize) {
+    let caller = format!("caller-{key}");
     let mut left: VecDeque<Event> = (0..EVENTS).map(|n| event(key, n)).collect();
     while !left.is_empty() {
         let piece: Vec<Event> = left.iter().take(width).cloned().collect();
+        for event in &piece {
+            backend.told(&caller, event, None);
+        }
         let outcomes = match producer.send_all(piece.clone()).await {
             Ok(receipts) => receipts.into_iter().map(Ok).collect(),
             Err(PartialFailure {
@@ -100,39 +102,59 @@ async fn in_calls(producer: Producer, backend: Arc<Faulty>, key: usize, width: u
         assert_eq!(outcomes.len(), piece.len());
         let mut failed = false;
         for (event, outcome) in piece.iter().zip(outcomes) {
-            failed = check(&backend, event, outcome.map(|_| ()), failed, &mut left);
+            let outcome = outcome.map(|_| ());
+            backend.told(&caller, event, Some(&outcome));
+            failed = check(&backend, event, outcome, failed, &mut left);
         }
     }
 }
 
 /// Goes away from every send, now or a little later: what is stored of the key keeps its order.
-async fn careless(producer: Producer, runtime: Runtime) {
+async fn careless(producer: Producer, backend: Arc<Faulty>, runtime: Runtime) {
     for n in 0..EVENTS {
         let batch_wait = runtime.jitter(Duration::from_millis(20));
-        let sending = producer.send(event(CARELESS, n));
-        let _ = runtime
+        let event = event(CARELESS, n);
+        backend.told("careless", &event, None);
+        let sending = producer.send(event.clone());
+        let outcome = runtime
             .timeout(batch_wait, "a careless send", sending)
             .await;
+        let outcome = outcome.unwrap_or_else(Err).map(|_| ());
+        backend.told("careless", &event, Some(&outcome));
     }
 }
 
 /// Several calls side by side, each of them a request's worth with the same keys: what is stored
 /// of a key keeps the order of the calls.
-async fn wholesale(producer: Producer, width: usize) {
+async fn wholesale(producer: Producer, backend: Arc<Faulty>, width: usize) {
     let mut n = 0;
     while n < EVENTS * SHARED.len() {
         let calls = (0..3).map(|_| {
             let numbers = n..n + width;
             n += width;
             let events = numbers.map(|n| event(SHARED[n % SHARED.len()], n));
-            producer.send_all(events.collect())
+            let events: Vec<_> = events.collect();
+            for event in &events {
+                backend.told("wholesale", event, None);
+            }
+            // What fails is noted as soon as it is reported: later events may follow from then on.
+            let (producer, backend) = (producer.clone(), backend.clone());
+            async move {
+                let outcomes = match producer.send_all(events.clone()).await {
+                    Ok(_) => vec![Ok(()); width],
+                    Err(failure) => {
+                        assert_eq!(failure.outcomes.len(), width);
+                        let outcomes = failure.outcomes.into_iter();
+                        outcomes.map(|it| it.map(|_| ())).collect()
+                    }
+                };
+                for (event, outcome) in events.iter().zip(&outcomes) {
+                    backend.told("wholesale", event, Some(outcome));
+                }
+            }
         });
         let calls: Vec<_> = calls.collect();
-        for outcome in futures::future::join_all(calls).await {
-            if let Err(failure) = outcome {
-                assert_eq!(failure.outcomes.len(), width);
-            }
-        }
+        futures::future::join_all(calls).await;
     }
 }
 
@@ -192,8 +214,12 @@ fn run(seed: u64) -> (u64, Vec<String>) {
                     runtime.spawn(in_calls(producer, backend, key, width))
                 });
             }
-            callers.push(runtime.spawn(careless(producer.clone(), runtime.clone())));
-            callers.push(runtime.spawn(wholesale(producer.clone(), whole)));
+            callers.push(runtime.spawn(careless(
+                producer.clone(),
+                backend.clone(),
+                runtime.clone(),
+            )));
+            callers.push(runtime.spawn(wholesale(producer.clone(), backend.clone(), whole)));
             // Keyless events beside them, whose caller goes away: they must not matter.
             for n in 0..10 {
                 let lone = Event::new("lone")
@@ -208,6 +234,15 @@ fn run(seed: u64) -> (u64, Vec<String>) {
             producer.close().await.ok();
         })
         .unwrap_or_else(|stalled| panic!("seed {seed}: {stalled:?}"));
+    let now = runtime.now().elapsed_since_origin().as_micros() as u64;
+    let mut history = backend.history.lock().unwrap();
+    history.end(now, Ok(()));
+    if let Ok(path) = std::env::var("AQUEDUCT_HISTORY") {
+        let file = std::fs::File::create(path).unwrap();
+        history.write(std::io::BufWriter::new(file)).unwrap();
+    }
+    let verdict = aqueduct_history::check(history.records());
+    assert!(verdict.is_ok(), "seed {seed}: {verdict}");
     let state = backend.state.lock().unwrap();
     assert_eq!(state.broken, Vec::<String>::new(), "seed {seed}");
     assert!(state.most_in_flight <= in_flight, "seed {seed}");
@@ -237,16 +272,30 @@ fn run(seed: u64) -> (u64, Vec<String>) {
     (simulation.fingerprint(), trace)
 }
 
-/// `AQUEDUCT_SEED=n` replays one seed.
+/// Returns a number of the environment; a value that is no number is refused.
+fn number(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    match text.parse() {
+        Ok(number) => Some(number),
+        Err(_) => panic!("{name}=`{text}` is not a number"),
+    }
+}
+
+/// `AQUEDUCT_SEED=n` replays one seed, `AQUEDUCT_SEEDS=n` runs that many.
 #[test]
 fn every_key_is_stored_whole_and_in_order_whatever_fails() {
-    let one = std::env::var("AQUEDUCT_SEED")
-        .ok()
-        .and_then(|seed| seed.parse().ok());
-    let seeds = one.map_or(0..2000, |seed: u64| seed..seed + 1);
+    let seeds = match number("AQUEDUCT_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("AQUEDUCT_SEEDS").unwrap_or(2_000),
+    };
     for seed in seeds {
-        let outcome = std::panic::catch_unwind(|| run(seed));
-        assert!(outcome.is_ok(), "AQUEDUCT_SEED={seed} fails");
+        let Err(why) = std::panic::catch_unwind(|| run(seed)) else {
+            continue;
+        };
+        let why = why.downcast_ref::<String>().cloned().unwrap_or_default();
+        let line = why.lines().nth(1).unwrap_or(&why).trim();
+        println!(r#"{{"simulation":"producer","first_failed":{seed},"why":{line:?}}}"#);
+        panic!("AQUEDUCT_SEED={seed} fails");
     }
 }
 

@@ -2,7 +2,7 @@ use std::sync::mpsc;
 
 use aqueduct_core::{Claimed, Error, ErrorKind, Event, EventClaim, IdempotencyScope, StreamName};
 use aqueduct_sqlite::rusqlite::{Connection, StatementStatus};
-use aqueduct_sqlite::{Completion, SqlResultExt as _, SqliteStore};
+use aqueduct_sqlite::{Completed, SqlResultExt as _, SqliteStore};
 
 use crate::support::*;
 
@@ -31,7 +31,7 @@ fn handle(
     store: &SqliteStore,
     n: u64,
     fails: bool,
-) -> impl Future<Output = aqueduct_core::Result<Completion>> + Send + use<> {
+) -> impl Future<Output = aqueduct_core::Result<Completed>> + Send + use<> {
     let store = store.clone();
     async move {
         store
@@ -87,8 +87,8 @@ async fn handlers_that_share_a_commit_share_the_row_of_what_they_publish() {
     drop(release);
     for (n, handled) in handling.into_iter().enumerate() {
         match handled.await.unwrap() {
-            Ok(Completion::Now) => assert_ne!(n % 5, 4),
-            Ok(Completion::Already) => panic!("event {n} was not handled before"),
+            Ok(Completed::Now) => assert_ne!(n % 5, 4),
+            Ok(Completed::Already) => panic!("event {n} was not handled before"),
             Err(error) => {
                 assert_eq!(n % 5, 4);
                 assert!(error.is(ErrorKind::NotFound), "{error}");
@@ -128,7 +128,7 @@ async fn a_transaction_sees_what_handlers_published_before_it() {
     });
     tokio::task::yield_now().await;
     drop(release);
-    assert_eq!(handling.await.unwrap().unwrap(), Completion::Now);
+    assert_eq!(handling.await.unwrap().unwrap(), Completed::Now);
     assert_eq!(seeing.await.unwrap().unwrap(), 1);
 }
 
@@ -139,7 +139,7 @@ async fn the_ack_of_what_a_transaction_recorded_writes_nothing() {
     let store = place.store().await;
     let resource = place.resource("orders", &[]);
     let records = resource.idempotency(&place.runtime).await.unwrap();
-    assert_eq!(handle(&store, 1, false).await.unwrap(), Completion::Now);
+    assert_eq!(handle(&store, 1, false).await.unwrap(), Completed::Now);
     // A write would wait for this for ever.
     let release = block(&store).await;
     records.complete(&scope(), &[claim(1)]).await[0]
@@ -150,7 +150,7 @@ async fn the_ack_of_what_a_transaction_recorded_writes_nothing() {
     records.complete(&scope(), &[claim(1)]).await[0]
         .as_ref()
         .unwrap();
-    assert_eq!(handle(&store, 1, false).await.unwrap(), Completion::Already);
+    assert_eq!(handle(&store, 1, false).await.unwrap(), Completed::Already);
     let handled = number_of(&store, HANDLED).await;
     assert_eq!(handled, 1);
 }
@@ -162,7 +162,7 @@ async fn a_look_at_the_records_writes_nothing_and_decides_as_a_claim_does() {
     let store = place.store().await;
     let resource = place.resource("orders", &[]);
     let records = resource.idempotency(&place.runtime).await.unwrap();
-    assert_eq!(handle(&store, 1, false).await.unwrap(), Completion::Now);
+    assert_eq!(handle(&store, 1, false).await.unwrap(), Completed::Now);
     records.claim(&scope(), &[claim(2)]).await.unwrap();
     let mut rival = claim(2);
     rival.nonce = 8;

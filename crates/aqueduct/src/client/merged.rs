@@ -26,7 +26,7 @@ pub(super) struct Merged {
 
 /// The consumer of one stream.
 struct Member {
-    consumer: Arc<dyn Consumer>,
+    consumer: Arc<dyn BatchConsumer>,
     rest: Mutex<Rest>,
     runtime: Runtime,
 }
@@ -69,7 +69,7 @@ impl Merged {
         }
     }
 
-    fn consumers(&self) -> impl Iterator<Item = &Arc<dyn Consumer>> {
+    fn consumers(&self) -> impl Iterator<Item = &Arc<dyn BatchConsumer>> {
         self.members.iter().map(|member| &member.consumer)
     }
 
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[async_trait]
-    impl Consumer for Fake {
+    impl BatchConsumer for Fake {
         async fn receive_batch(&self, _: usize) -> Result<Vec<Delivery>> {
             self.received.fetch_add(1, Ordering::Relaxed);
             if self.fails {

@@ -77,6 +77,35 @@ fn a_failing_event_lets_other_keys_run_alone_too() {
 }
 
 #[test]
+fn after_a_death_in_isolation_a_failing_event_is_settled_before_the_one_behind_it_is_tried() {
+    let stored = StoredAttempts {
+        position: Position::new(2),
+        count: 1,
+        started: true,
+    };
+    let mut tracker = isolated(2, Some(stored));
+    tracker.fetched(records("ab"), at(0));
+    for attempt in 1..=2 {
+        assert!(tracker.mark_needed(at(attempt * 200)));
+        commit(&mut tracker);
+        let first = take(&mut tracker, 9, at(attempt * 200));
+        assert_eq!(positions(&first), [1]);
+        nack(&mut tracker, &first[0], at(attempt * 200), 100);
+        commit(&mut tracker);
+        // Its attempts would be replaced by those of the event that kills, in this life and in each other.
+        assert!(!tracker.mark_needed(at(attempt * 200)));
+    }
+    assert!(tracker.mark_needed(at(600)));
+    commit(&mut tracker);
+    let first = take(&mut tracker, 9, at(600));
+    ack(&mut tracker, &first[0]).unwrap();
+    assert!(tracker.mark_needed(at(600)));
+    commit(&mut tracker);
+    let second = take(&mut tracker, 9, at(600));
+    assert_eq!((position(&second[0]), second[0].attempt), (2, 2));
+}
+
+#[test]
 fn a_mark_found_after_a_crash_is_an_attempt_and_a_release_takes_it_back() {
     let stored = StoredAttempts {
         position: Position::new(1),
