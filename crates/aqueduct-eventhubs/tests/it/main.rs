@@ -8,3 +8,4 @@ mod conformance;
 mod entra;
 mod producer;
 mod source;
+mod websocket;
