@@ -47,6 +47,12 @@ impl Round<'_> {
         Some(self.figures(ours)?.cpu_per_event() / self.figures(theirs)?.cpu_per_event())
     }
 
+    /// Compares instructions, if they were counted.
+    pub(crate) fn instruction_ratio(&self, ours: &str, theirs: &str) -> Option<f64> {
+        let ours = self.figures(ours)?.instructions?;
+        Some(ours.all / self.figures(theirs)?.instructions?.all)
+    }
+
     pub(crate) fn extra(&self, name: &str, figure: &str) -> Option<f64> {
         self.figures(name)?.extra(figure)
     }

@@ -2,7 +2,9 @@
 
 mod aims;
 mod aws;
+mod blob_leases;
 mod callgrind;
+mod eventhubs;
 mod measure;
 mod memory;
 mod orders;
@@ -37,10 +39,11 @@ static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
         cargo run --release -p aqueduct-bench -- orders --events 16000\n  \
         cargo run --release -p aqueduct-bench -- kinesis-publish\n  \
         cargo run --release -p aqueduct-bench -- kinesis-limited --contestant aqueduct\n  \
-        cargo run --release -p aqueduct-bench -- kinesis-adapter --instructions\n\
+        cargo run --release -p aqueduct-bench -- kinesis-adapter --instructions\n  \
+        cargo run --release -p aqueduct-bench -- eventhubs-publish --instructions\n\
         \nPub/Sub needs an emulator: AQUEDUCT_BENCH_PUBSUB names it, http://HOST:PORT.\n\
-        \nWithout Docker or an account: Kinesis is ferrokinesis in a child process, DynamoDB and SQS\n\
-        are in process, unless AQUEDUCT_BENCH_DYNAMODB or AQUEDUCT_BENCH_SQS names an endpoint."
+        \nWithout Docker or an account: Kinesis is ferrokinesis and Event Hubs the emulator, each in a\n\
+        child process; DynamoDB and SQS are in process, unless AQUEDUCT_BENCH_DYNAMODB or AQUEDUCT_BENCH_SQS names an endpoint."
 )]
 struct Arguments {
     /// The scenario to measure.
@@ -88,6 +91,13 @@ enum Scenario {
     KinesisLeases,
     /// The client side alone, with responses from memory: for `--instructions`.
     KinesisAdapter,
+    /// 100 B events into 4 partitions of an event hub; compared with a loop of the AMQP client, with and
+    /// without a round trip of 5 ms.
+    EventhubsPublish,
+    /// Events out of 4 partitions of an event hub; compared with receivers of the AMQP client.
+    EventhubsConsume,
+    /// Requests for leases on Blob Storage at 200 and 4,000 events a second, and their price.
+    BlobLeases,
     /// Events into a Pub/Sub topic, with ordering keys and without; compared with Google's client.
     PubsubPublish,
     /// Events out of an ordered Pub/Sub subscription; compared with Google's client.
@@ -174,6 +184,27 @@ impl Scenario {
                 events: 200_000,
                 rounds: 1,
             },
+            Self::EventhubsPublish => Plan {
+                name: "eventhubs-publish",
+                contestants: eventhubs::publish::CONTESTANTS,
+                aims: eventhubs::publish::AIMS,
+                events: 200_000,
+                rounds: 3,
+            },
+            Self::EventhubsConsume => Plan {
+                name: "eventhubs-consume",
+                contestants: eventhubs::consume::CONTESTANTS,
+                aims: eventhubs::consume::AIMS,
+                events: 200_000,
+                rounds: 3,
+            },
+            Self::BlobLeases => Plan {
+                name: "blob-leases",
+                contestants: blob_leases::CONTESTANTS,
+                aims: blob_leases::AIMS,
+                events: 1,
+                rounds: 1,
+            },
             Self::PubsubPublish => Plan {
                 name: "pubsub-publish",
                 contestants: pubsub::publish::CONTESTANTS,
@@ -201,7 +232,7 @@ impl Scenario {
 
 fn main() -> ExitCode {
     let done = match aws::server::asked_for() {
-        Some(server) => server.serve(),
+        Some((server, filled)) => server.serve(filled),
         None => run(&Arguments::parse()),
     };
     match done {

@@ -327,6 +327,9 @@ pub struct Tail {
     pub events_behind: Option<u64>,
     /// How far the reader is behind in time, if the service reports it.
     pub time_behind: Option<Duration>,
+    /// Whether each event has the position after the one before it, so that the difference of two positions
+    /// is a number of events.
+    pub consecutive: bool,
 }
 
 impl Tail {

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 
 use crate::admin::EventHubsAdmin;
 use crate::auth::SharedTokens;
-use crate::config::Config;
+use crate::config::{Config, Endpoint, Transport};
 use crate::hub::Hub;
 use crate::producer::EventHubsProducer;
 use crate::reference;
@@ -104,7 +104,9 @@ impl Resource for EventHubsResource {
     fn identity(&self) -> Identity {
         let namespace = self.namespace().map(|it| it.to_ascii_lowercase().into());
         let endpoint = self.config.endpoint.as_ref();
-        let endpoint = endpoint.map(|it| format!("{}:{}", it.host, it.port).into());
+        // The port of AMQP, however the service is reached: a hub is the same over a WebSocket.
+        let port = |it: &Endpoint| it.port(Transport::Amqp);
+        let endpoint = endpoint.map(|it| format!("{}:{}", it.host, port(it)).into());
         // The service compares names without case.
         let hub = self.config.hub.as_str().to_ascii_lowercase();
         Identity::new(format!("eventhubs:{hub}"))

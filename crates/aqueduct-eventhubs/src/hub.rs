@@ -132,7 +132,7 @@ impl Access {
         }
         if let (Some(tokens), Some(host)) = (credential, &config.namespace) {
             return Ok(Self {
-                endpoint: Endpoint::tls(host.clone()),
+                endpoint: Endpoint::tls(host.clone(), None),
                 host: host.clone(),
                 tokens: tokens.clone(),
             });
@@ -164,10 +164,7 @@ impl Access {
         Self {
             endpoint: match found.emulator {
                 true => Endpoint::plain(found.host.clone(), found.port),
-                false => Endpoint {
-                    port: found.port.unwrap_or(Endpoint::tls(found.host.clone()).port),
-                    ..Endpoint::tls(found.host.clone())
-                },
+                false => Endpoint::tls(found.host.clone(), found.port),
             },
             host: found.host.clone(),
             tokens,

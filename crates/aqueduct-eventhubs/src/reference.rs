@@ -18,8 +18,13 @@ const OPTIONS: &[OptionDoc] = &[
     ),
     OptionDoc::new(
         &["endpoint"],
-        "the namespace, port 5671",
+        "the namespace",
         "connects to another host: `amqps://HOST:PORT`, or `amqp://HOST:PORT` without encryption",
+    ),
+    OptionDoc::new(
+        &["transport"],
+        "`amqp`",
+        "`amqp` connects to port 5671; `websocket` carries AMQP in a WebSocket, port 443, where a firewall lets only that out",
     ),
     OptionDoc::new(
         &["ca_file"],

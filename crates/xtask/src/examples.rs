@@ -2,10 +2,10 @@
 
 use std::process::Command;
 
-use crate::command::{finish, root};
+use crate::command::{cargo, finish, root};
 
 /// Runs every example in a temporary folder: the small ones to their end, and the order flow to its
-/// summary.
+/// summary, on the embedded store and on Event Hubs.
 pub(crate) fn run() -> Result<(), String> {
     let folder = root().join("examples");
     let entries = std::fs::read_dir(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
@@ -24,7 +24,21 @@ pub(crate) fn run() -> Result<(), String> {
             .current_dir(data.path());
         finish(command)?;
     }
-    order_flow()
+    order_flow()?;
+    order_flow_on_azure()
+}
+
+/// Runs the order flow on the emulator of Event Hubs, with kills: it ends with the table of SQLite.
+fn order_flow_on_azure() -> Result<(), String> {
+    cargo(&[
+        "test",
+        "--package",
+        "order-processing",
+        "--features",
+        "azure",
+        "--test",
+        "azure",
+    ])
 }
 
 /// Runs the order flow as the README does, in a temporary folder, and checks the last line.

@@ -4,6 +4,8 @@ use std::process::{Child, Command, Stdio};
 use aqueduct_core::{Error, ErrorKind, Result};
 use aqueduct_emulators::{KinesisServer, Sqs, StoreOptions};
 
+use crate::eventhubs;
+
 /// A server of this program, in a separate process: its CPU time does not count for the contestants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -11,9 +13,18 @@ pub(crate) enum Kind {
     /// With the limits of a shard.
     KinesisLimited,
     Sqs,
+    EventHubs,
+    /// With a round trip.
+    EventHubsSlow,
 }
 
-const KINDS: [Kind; 3] = [Kind::Kinesis, Kind::KinesisLimited, Kind::Sqs];
+const KINDS: [Kind; 5] = [
+    Kind::Kinesis,
+    Kind::KinesisLimited,
+    Kind::Sqs,
+    Kind::EventHubs,
+    Kind::EventHubsSlow,
+];
 
 impl Kind {
     fn argument(self) -> &'static str {
@@ -21,18 +32,21 @@ impl Kind {
             Self::Kinesis => "serve-kinesis",
             Self::KinesisLimited => "serve-kinesis-limited",
             Self::Sqs => "serve-sqs",
+            Self::EventHubs => "serve-eventhubs",
+            Self::EventHubsSlow => "serve-eventhubs-slow",
         }
     }
 
-    /// Serves until standard input ends, that is, until the parent process ends.
-    pub(crate) fn serve(self) -> Result<()> {
+    /// Serves until standard input ends, that is, until the parent process ends. An event hub has `filled` events.
+    pub(crate) fn serve(self, filled: u64) -> Result<()> {
         let runtime = tokio::runtime::Runtime::new().map_err(|e| failed("no runtime", e))?;
         // Kept until this process ends.
-        let (mut kinesis, mut sqs) = (None, None);
+        let (mut kinesis, mut sqs, mut hubs) = (None, None, None);
         let endpoint = runtime.block_on(async {
-            Ok(match self {
+            Ok::<String, Error>(match self {
                 Self::Sqs => {
-                    let served = Sqs::new(&aqueduct_runtime::tokio()).serve_on(0).await?;
+                    let served = Sqs::new(&aqueduct_runtime::tokio()).serve_on(0).await;
+                    let served = served.map_err(|e| failed("the server did not start", e))?;
                     sqs.insert(served).endpoint().to_owned()
                 }
                 Self::Kinesis | Self::KinesisLimited => {
@@ -40,12 +54,19 @@ impl Kind {
                         enforce_limits: self == Self::KinesisLimited,
                         ..KinesisServer::quick()
                     };
-                    let served = KinesisServer::start(options).await?;
+                    let served = KinesisServer::start(options).await;
+                    let served = served.map_err(|e| failed("the server did not start", e))?;
                     kinesis.insert(served).endpoint().to_owned()
+                }
+                Self::EventHubs | Self::EventHubsSlow => {
+                    let served = eventhubs::namespace(self == Self::EventHubsSlow).await;
+                    let served = served.map_err(|e| failed("the server did not start", e))?;
+                    eventhubs::fill(&served, filled).await?;
+                    hubs.insert(served).connection_string()
                 }
             })
         });
-        let endpoint = endpoint.map_err(|e| failed("the server did not start", e))?;
+        let endpoint = endpoint?;
         let mut out = std::io::stdout();
         writeln!(out, "{endpoint}")
             .and_then(|()| out.flush())
@@ -63,10 +84,12 @@ impl Kind {
     }
 }
 
-/// Returns whether this process was started as a server.
-pub(crate) fn asked_for() -> Option<Kind> {
+/// Returns the server that this process was started as, and how many events it begins with.
+pub(crate) fn asked_for() -> Option<(Kind, u64)> {
     let first = std::env::args().nth(1)?;
-    KINDS.into_iter().find(|kind| kind.argument() == first)
+    let kind = KINDS.into_iter().find(|kind| kind.argument() == first)?;
+    let filled = std::env::args().nth(2).and_then(|it| it.parse().ok());
+    Some((kind, filled.unwrap_or_default()))
 }
 
 /// A running server; dropping it ends the process.
@@ -77,9 +100,15 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn start(kind: Kind) -> Result<Self> {
+        Self::start_filled(kind, 0)
+    }
+
+    /// Starts a server that begins with that many events.
+    pub(crate) fn start_filled(kind: Kind, events: u64) -> Result<Self> {
         let myself = std::env::current_exe().map_err(|e| failed("this program", e))?;
         let mut child = Command::new(myself)
             .arg(kind.argument())
+            .arg(events.to_string())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

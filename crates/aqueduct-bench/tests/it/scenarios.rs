@@ -90,6 +90,34 @@ fn kinesis_adapter() {
 }
 
 #[test]
+fn eventhubs_publish() {
+    let lines = lines(&["eventhubs-publish", "--events", "500"]);
+    assert_eq!(contestants(&lines).len(), 5);
+    assert!(aim(&lines, "rate to the client's loop") > 0.0);
+    assert!(aim(&lines, "rate to the client's loop, round trip of 5 ms") > 0.0);
+}
+
+#[test]
+fn eventhubs_consume() {
+    let lines = lines(&["eventhubs-consume", "--events", "500"]);
+    assert_eq!(contestants(&lines).len(), 4);
+    assert!(aim(&lines, "rate with checkpoints to the client's stream") > 0.0);
+}
+
+#[test]
+fn blob_leases() {
+    let lines = lines(&["blob-leases"]);
+    assert_eq!(contestants(&lines).len(), 4);
+    for name in ["own, 200/s", "own, 4000/s"] {
+        // In virtual time the counts are the same everywhere.
+        let line = line(&lines, name);
+        let renewals = &line["renewals_per_partition_and_minute"];
+        assert_eq!(line["writes_per_partition_and_minute"], *renewals);
+        assert!(line["usd_per_partition_and_month"].as_f64() > Some(0.0));
+    }
+}
+
+#[test]
 fn sqs() {
     let lines = lines(&["sqs", "--events", "200"]);
     assert_eq!(contestants(&lines).len(), 4);

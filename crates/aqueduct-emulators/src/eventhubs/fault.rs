@@ -1,3 +1,4 @@
+use std::str::FromStr;
 use std::time::Duration;
 
 use super::error::AmqpError;
@@ -38,6 +39,55 @@ pub enum EventHubsFault {
     Redirect(String, u16),
     /// The link is detached with that condition and description. A delivery is not stored.
     Detach(String, String),
+}
+
+/// Parses a fault as the program's command `inject` has it: a name, then its values. The last value may
+/// have spaces.
+impl FromStr for EventHubsFault {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, rest) = text.trim().split_once(' ').unwrap_or((text.trim(), ""));
+        let two = |form: &str| {
+            let pair = rest.trim().split_once(' ');
+            pair.map(|(first, last)| (first.to_owned(), last.trim().to_owned()))
+                .ok_or_else(|| format!("{name}: expected `{name} {form}`"))
+        };
+        let fault = match name {
+            "reject" => two("CONDITION TEXT").map(|(a, b)| Self::Reject(a, b))?,
+            "refuse-attach" => two("CONDITION TEXT").map(|(a, b)| Self::RefuseAttach(a, b))?,
+            "detach" => two("CONDITION TEXT").map(|(a, b)| Self::Detach(a, b))?,
+            "redirect" => {
+                let (host, port) = two("HOST PORT")?;
+                let port = port.parse();
+                Self::Redirect(host, port.map_err(|_| "redirect: invalid port".to_owned())?)
+            }
+            "slow-settlement" => {
+                let millis = rest.trim().parse().map_err(|_| {
+                    "slow-settlement: expected `slow-settlement MILLISECONDS`".to_owned()
+                })?;
+                Self::SlowSettlement(Duration::from_millis(millis))
+            }
+            _ if !rest.trim().is_empty() => return Err(format!("{name} takes no value")),
+            "cut" => Self::Cut,
+            "cut-after-store" => Self::CutAfterStore,
+            "cut-mid-delivery" => Self::CutMidDelivery,
+            "silence" => Self::Silence,
+            "busy" => Self::Busy,
+            "unauthorized" => Self::Unauthorized,
+            "release" => Self::Release,
+            "modify" => Self::Modify,
+            "lose-settlement" => Self::LoseSettlement,
+            _ => {
+                return Err(format!(
+                    "unknown fault `{name}` (expected cut, cut-after-store, cut-mid-delivery, silence, busy, \
+                     unauthorized, release, modify, lose-settlement, slow-settlement, reject, detach, \
+                     refuse-attach or redirect)"
+                ));
+            }
+        };
+        Ok(fault)
+    }
 }
 
 /// The operations to which a fault can apply.

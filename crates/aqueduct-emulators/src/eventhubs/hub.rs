@@ -61,6 +61,14 @@ impl Hub {
         self.partitions.len()
     }
 
+    /// Adds partitions until there are that many; a hub never has fewer than before.
+    pub(super) fn grow(&mut self, partitions: usize) {
+        while self.partitions.len() < partitions {
+            self.partitions.push(Partition::new(self.policy.offsets));
+            self.limits.push(RateLimit::default());
+        }
+    }
+
     /// Returns a partition, without the events that are too old.
     pub(super) fn partition(&mut self, id: &str) -> Option<&mut Partition> {
         let partition = self.partitions.get_mut(id.parse::<usize>().ok()?)?;

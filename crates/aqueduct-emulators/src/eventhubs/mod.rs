@@ -139,6 +139,14 @@ impl EventHubs {
         self.shared.create_hub(name, partitions, &[]);
     }
 
+    /// Adds partitions to a hub until it has that many, as Azure Resource Manager does in the tiers that can.
+    /// Returns false if the hub does not exist. Keys move to other partitions with their next event.
+    pub fn add_partitions(&self, hub: &str, partitions: usize) -> bool {
+        let mut hubs = self.shared.hubs();
+        let hub = hubs.get(hub).ok();
+        hub.map(|hub| hub.grow(partitions)).is_some()
+    }
+
     /// Deletes a hub with its events. Its links are detached with `amqp:not-found` when they are
     /// used next.
     pub fn delete_hub(&self, name: &str) {

@@ -1,25 +1,29 @@
 use aqueduct_core::SmallStr;
 
-/// The port of AMQP over TLS.
-const TLS_PORT: u16 = 5671;
-
-/// The port of plain AMQP.
-const PLAIN_PORT: u16 = 5672;
+/// How AMQP is carried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Transport {
+    /// On a TCP connection of its own, ports 5671 and 5672.
+    Amqp,
+    /// In the binary messages of a WebSocket, ports 443 and 80: where a firewall lets only those out.
+    WebSocket,
+}
 
 /// Where to connect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Endpoint {
     pub(crate) host: SmallStr,
-    pub(crate) port: u16,
+    /// `None` is the port that the transport has by default.
+    port: Option<u16>,
     /// Whether the connection is encrypted.
     pub(crate) tls: bool,
 }
 
 impl Endpoint {
-    pub(crate) fn tls(host: SmallStr) -> Self {
+    pub(crate) fn tls(host: SmallStr, port: Option<u16>) -> Self {
         Self {
             host,
-            port: TLS_PORT,
+            port,
             tls: true,
         }
     }
@@ -27,26 +31,30 @@ impl Endpoint {
     pub(crate) fn plain(host: SmallStr, port: Option<u16>) -> Self {
         Self {
             host,
-            port: port.unwrap_or(PLAIN_PORT),
+            port,
             tls: false,
         }
+    }
+
+    /// Returns the port to connect to.
+    pub(crate) fn port(&self, transport: Transport) -> u16 {
+        self.port.unwrap_or(match (transport, self.tls) {
+            (Transport::Amqp, true) => 5671,
+            (Transport::Amqp, false) => 5672,
+            (Transport::WebSocket, true) => 443,
+            (Transport::WebSocket, false) => 80,
+        })
     }
 
     /// Parses `amqp://HOST[:PORT]` or `amqps://HOST[:PORT]`.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let (scheme, rest) = text.split_once("://")?;
-        let tls = match scheme {
-            "amqp" => false,
-            "amqps" => true,
-            _ => return None,
-        };
         let (host, port) = split_port(rest.trim_end_matches('/'))?;
-        let standard = if tls { TLS_PORT } else { PLAIN_PORT };
-        Some(Self {
-            host: host.into(),
-            port: port.unwrap_or(standard),
-            tls,
-        })
+        match scheme {
+            "amqp" => Some(Self::plain(host.into(), port)),
+            "amqps" => Some(Self::tls(host.into(), port)),
+            _ => None,
+        }
     }
 
     /// Returns the host of a namespace: its own name, or a whole host.

@@ -11,7 +11,7 @@ use aqueduct_core::{Error, Options, Result, SmallStr, StreamName, Url};
 
 use self::address::{Address, INVALID_HUB, is_hub};
 pub(crate) use self::connection_string::{ConnectionString, SharedAccess};
-pub(crate) use self::endpoint::Endpoint;
+pub(crate) use self::endpoint::{Endpoint, Transport};
 
 /// The environment variable with the connection string of a hub that configures none.
 pub(crate) const VARIABLE: &str = "EVENTHUBS_CONNECTION_STRING";
@@ -27,6 +27,7 @@ pub(crate) struct Config {
     pub(crate) connection_string: Option<ConnectionString>,
     /// Where to connect instead of the namespace's own host.
     pub(crate) endpoint: Option<Endpoint>,
+    pub(crate) transport: Transport,
     /// The certificates to trust instead of the system's.
     pub(crate) ca_file: Option<PathBuf>,
     pub(crate) consumer_group: Option<SmallStr>,
@@ -99,12 +100,17 @@ impl Config {
         }
         let encoding = options.choice("encoding", &["cloudevents", "raw"])?;
         let partitioner = options.choice("partitioner", &["client", "service"])?;
+        let transport = options.choice("transport", &["amqp", "websocket"])?;
         let config = Self {
             place: options.place().into(),
             hub: StreamName::new(hub),
             namespace: address.namespace,
             connection_string,
             endpoint,
+            transport: match transport {
+                Some("websocket") => Transport::WebSocket,
+                _ => Transport::Amqp,
+            },
             ca_file: options
                 .text("ca_file")?
                 .map(|it| PathBuf::from(it.as_str())),

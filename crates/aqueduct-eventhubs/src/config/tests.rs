@@ -83,7 +83,10 @@ fn options_are_read() {
     assert_eq!(config.timing.idle, Duration::from_secs(3));
     assert_eq!(config.consumer_group("billing", 1), "$Default");
     let endpoint = config.endpoint.unwrap();
-    assert_eq!((endpoint.port, endpoint.tls), (5672, false));
+    assert_eq!(
+        (endpoint.port(Transport::Amqp), endpoint.tls),
+        (5672, false)
+    );
     let plain = parse_with("eventhubs://shop/orders", &[]).unwrap();
     assert_eq!(plain.consumer_group("billing", 1), "billing");
     assert_eq!(plain.consumer_group("reader", 0), "$Default");

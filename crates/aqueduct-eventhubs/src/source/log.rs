@@ -118,7 +118,10 @@ impl PartitionedLog for EventHubsLog {
 
     async fn tail(&self, partition: &PartitionId) -> Result<Tail> {
         let properties = self.hub.partition(partition).await?;
-        Ok(Tail::at(last(&properties)))
+        let mut tail = Tail::at(last(&properties));
+        // Sequence numbers have no gaps but those of compaction, where this is the most it can be.
+        tail.consecutive = true;
+        Ok(tail)
     }
 
     async fn open(&self, request: &OpenPartition) -> Result<Box<dyn PartitionReader>> {

@@ -5,11 +5,9 @@ use aqueduct_core::{Result, Runtime, Task};
 use fe2o3_amqp::connection::ConnectionHandle;
 use fe2o3_amqp::session::{Session, SessionHandle};
 use tokio::sync::Mutex;
-use tokio_rustls::TlsConnector;
 
-use super::dial::dial;
+use super::dial::Dialer;
 use super::requests::Requests;
-use super::tls;
 use super::token::Authorization;
 use crate::auth::SharedTokens;
 use crate::config::{Config, Endpoint, Timing};
@@ -17,14 +15,11 @@ use crate::error;
 
 /// Opens connections to one hub.
 pub(crate) struct Connector {
-    endpoint: Endpoint,
-    /// The host of the namespace, as the service knows it.
-    host: String,
+    dialer: Dialer,
     /// The name in errors: scheme, namespace and hub.
     what: String,
     audience: String,
     tokens: SharedTokens,
-    tls: Option<TlsConnector>,
     timing: Timing,
     runtime: Runtime,
     /// Makes names of connections and links unique.
@@ -43,17 +38,11 @@ impl Connector {
         tokens: SharedTokens,
         runtime: &Runtime,
     ) -> Result<Self> {
-        let tls = match endpoint.tls {
-            true => Some(tls::connector(config.ca_file.as_deref())?),
-            false => None,
-        };
         Ok(Self {
-            endpoint,
-            host: host.to_owned(),
+            dialer: Dialer::new(config, endpoint, host)?,
             what: what.to_owned(),
             audience: format!("sb://{host}/{}", config.hub),
             tokens,
-            tls,
             timing: config.timing,
             runtime: runtime.clone(),
             names: AtomicU64::new(runtime.random() >> 32),
@@ -72,15 +61,8 @@ impl Connector {
 
     async fn open(&self) -> Result<Arc<Connection>> {
         let id = self.name("aqueduct");
-        let mut handle = dial(
-            &self.endpoint,
-            &self.host,
-            self.tls.as_ref(),
-            self.timing,
-            id,
-        )
-        .await
-        .map_err(|error| error.context(&self.what))?;
+        let dialed = self.dialer.dial(id).await;
+        let mut handle = dialed.map_err(|error| error.context(&self.what))?;
         let mut session = begin(&mut handle, &self.what).await?;
         let requests = Requests::open(&mut session, "$cbs", &self.what).await?;
         let mut authorization = Authorization::new(

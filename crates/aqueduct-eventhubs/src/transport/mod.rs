@@ -9,6 +9,7 @@ mod requests;
 mod sender;
 mod tls;
 mod token;
+mod websocket;
 
 pub(crate) use self::connection::{Connection, Connector};
 pub(crate) use self::management::{HubProperties, Management, PartitionProperties};

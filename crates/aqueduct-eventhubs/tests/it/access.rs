@@ -4,7 +4,7 @@ use aqueduct_core::{ErrorKind, Event, ReadFrom, Resource, Runtime};
 use aqueduct_emulators::EventHubsFault;
 
 use crate::common::{
-    Hub, log, options, read, refusal as reading_refused, request, resource, texts,
+    Certificate, Hub, log, options, read, refusal as reading_refused, request, resource, texts,
 };
 
 async fn refusal(resource: &dyn Resource, runtime: &Runtime) -> aqueduct_core::Error {
@@ -128,12 +128,9 @@ async fn credentials_are_asked_for_by_name() {
 
 #[tokio::test]
 async fn events_travel_over_tls() {
-    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    let secure = options("orders", 2).with_tls(&made.cert.pem(), &made.signing_key.serialize_pem());
-    let folder = tempfile::tempdir().unwrap();
-    let ca_file = folder.path().join("ca.pem");
-    std::fs::write(&ca_file, made.cert.pem()).unwrap();
-    let hub = Hub::with(secure, &[("ca_file", ca_file.to_str().unwrap())]).await;
+    let certificate = Certificate::new();
+    let secure = certificate.on(options("orders", 2));
+    let hub = Hub::with(secure, &[("ca_file", &certificate.ca_file())]).await;
     assert!(hub.server.endpoint().starts_with("amqps://"));
     let producer = hub.producer().await;
     let event = Event::bytes("test", "text/plain", "hello")

@@ -86,6 +86,36 @@ pub(crate) fn resource(
     EventHubsBackend::new().parse(name, &url, options)
 }
 
+/// A certificate of the test's own for `localhost`, and the file to trust it by.
+pub(crate) struct Certificate {
+    certificate: String,
+    key: String,
+    folder: tempfile::TempDir,
+}
+
+impl Certificate {
+    pub(crate) fn new() -> Self {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("ca.pem"), made.cert.pem()).unwrap();
+        Self {
+            certificate: made.cert.pem(),
+            key: made.signing_key.serialize_pem(),
+            folder,
+        }
+    }
+
+    /// Makes an emulator serve TLS alone.
+    pub(crate) fn on(&self, options: EventHubsOptions) -> EventHubsOptions {
+        options.with_tls(&self.certificate, &self.key)
+    }
+
+    /// Returns the value of the option `ca_file`.
+    pub(crate) fn ca_file(&self) -> String {
+        self.folder.path().join("ca.pem").display().to_string()
+    }
+}
+
 pub(crate) fn request(partition: &str, from: ReadFrom) -> OpenPartition {
     let mut request = OpenPartition::new("group".into(), PartitionId::new(partition), from);
     request.max_wait = Duration::from_millis(200);

@@ -13,7 +13,7 @@ use aqueduct_memory::{Applied, MemoryBackend, Operation};
 use async_trait::async_trait;
 use tokio::sync::Mutex;
 
-use crate::common::{options as hub_options, resource};
+use crate::common::{Certificate, options as hub_options, resource};
 
 /// Returns the suite's options; `AQUEDUCT_CASES=nack,gap` runs only cases whose names contain these.
 fn options() -> Options {
@@ -81,6 +81,27 @@ const OF_LAYERS: [&str; 7] = [
     "handling once",
 ];
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_passes_what_it_claims_over_tls() {
+    let certificate = Certificate::new();
+    let mut fixture = Azure::new(&[("ca_file", &certificate.ca_file())], false);
+    fixture.certificate = Some(certificate);
+    fixture.backlog = 1_000;
+    let report = run(&fixture, &aqueduct_runtime::tokio(), options()).await;
+    report.assert_passed();
+    fixture.assert_no_violations().await;
+}
+
+/// The cases that lose connections: what is above a connection does not see how it is carried.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_passes_cases_of_lost_connections_in_a_websocket() {
+    let fixture = Azure::new(&[("transport", "websocket")], false);
+    let cases = ["cut_", "unknown_outcome", "lost_answer"];
+    let report = run(&fixture, &aqueduct_runtime::tokio(), options().only(cases)).await;
+    report.assert_passed();
+    fixture.assert_no_violations().await;
+}
+
 /// The cases in which the order across keys matters.
 const NEED_ONE_ORDER: [&str; 3] = [
     "blocked_key_is_named_and_bounded",
@@ -90,23 +111,46 @@ const NEED_ONE_ORDER: [&str; 3] = [
 
 /// Starts an emulator for each case; leases, idempotency records and dead letters are in memory.
 struct Azure {
-    options: &'static [(&'static str, &'static str)],
+    options: Vec<(&'static str, String)>,
     opaque_offsets: bool,
+    certificate: Option<Certificate>,
     backlog: usize,
     started: Mutex<Vec<Arc<EventHubs>>>,
 }
 
 impl Azure {
-    fn new(options: &'static [(&'static str, &'static str)], opaque_offsets: bool) -> Self {
+    fn new(options: &[(&'static str, &str)], opaque_offsets: bool) -> Self {
+        let options = options
+            .iter()
+            .map(|(name, value)| (*name, (*value).to_owned()));
         Self {
-            options,
+            options: options.collect(),
             opaque_offsets,
+            certificate: None,
             backlog: 10_000,
             started: Mutex::default(),
         }
     }
 
-    async fn start(&self, options: EventHubsOptions) -> Result<Arc<EventHubs>> {
+    /// Opens the hub `name` with the options of the fixture and `more`.
+    fn resource(
+        &self,
+        server: &EventHubs,
+        name: &str,
+        more: &[(&'static str, &str)],
+    ) -> Result<Arc<dyn Resource>> {
+        let ours = self
+            .options
+            .iter()
+            .map(|(name, value)| (*name, value.as_str()));
+        let all: Vec<_> = ours.chain(more.iter().copied()).collect();
+        resource(server, name, &all)
+    }
+
+    async fn start(&self, mut options: EventHubsOptions) -> Result<Arc<EventHubs>> {
+        if let Some(certificate) = &self.certificate {
+            options = certificate.on(options);
+        }
         let started = EventHubs::start(options).await;
         let server = Arc::new(started.map_err(|error| Error::config(error.to_string()))?);
         self.started.lock().await.push(server.clone());
@@ -115,7 +159,7 @@ impl Azure {
 
     /// Returns where events with a key of a stream with one partition are sent.
     fn sends_to(&self) -> &'static str {
-        match self.options.contains(&("partitioner", "service")) {
+        match self.options.iter().any(|(_, value)| value == "service") {
             true => "orders",
             false => "orders/Partitions/0",
         }
@@ -162,26 +206,25 @@ impl Fixture for Azure {
             sends_to: self.sends_to(),
             memory: memory.faults("orders"),
         };
-        Ok(Subject::new(resource(&server, "orders", self.options)?)
+        Ok(Subject::new(self.resource(&server, "orders", &[])?)
             .with_leases(stores.clone())
             .with_idempotency(stores.clone())
             .with_dead_letters(stores)
-            .with_peer(resource(&server, "orders", self.options)?)
+            .with_peer(self.resource(&server, "orders", &[])?)
             .with_faults(Arc::new(faults)))
     }
 
     async fn missing(&self) -> Option<Arc<dyn Resource>> {
         let server = self.start(EventHubsOptions::new()).await.ok()?;
-        resource(&server, "missing", self.options).ok()
+        self.resource(&server, "missing", &[]).ok()
     }
 
     async fn denied(&self) -> Option<Arc<dyn Resource>> {
         let options = hub_options("orders", 1).with_key("sender", "the-right-key");
         let server = self.start(options).await.ok()?;
         let wrong = server.connection_string().replace("the-right-key", "wrong");
-        let mut options = self.options.to_vec();
-        options.push(("connection_string", &wrong));
-        resource(&server, "orders", &options).ok()
+        let more = [("connection_string", wrong.as_str())];
+        self.resource(&server, "orders", &more).ok()
     }
 
     fn lacks(&self) -> Vec<Lack> {

@@ -6,5 +6,7 @@ mod common;
 mod conformance;
 #[cfg(feature = "entra")]
 mod entra;
+mod group;
 mod producer;
 mod source;
+mod websocket;

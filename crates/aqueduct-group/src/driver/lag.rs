@@ -31,7 +31,9 @@ impl Lag {
             tail.events_behind = Some(0);
             tail.time_behind = Some(Duration::ZERO);
         }
-        let dense = self.dense.then(|| distance(seen, tail.last)).flatten();
+        // Where nothing was read yet, the first position is not known.
+        let counted = self.dense || (tail.consecutive && seen.is_some());
+        let dense = counted.then(|| distance(seen, tail.last)).flatten();
         tail.events_behind = tail.events_behind.or(dense);
         // The lag has not become smaller since then.
         let waited = self.tail.and_then(|before| before.time_behind);
@@ -87,6 +89,24 @@ mod tests {
         assert_eq!(lag.time(), Some(Duration::from_secs(6)));
         lag.asked(Tail::at(place(251)), place(10), at(10));
         assert_eq!(lag.time(), Some(Duration::from_secs(11)));
+    }
+
+    #[test]
+    fn a_log_of_consecutive_positions_needs_no_count_of_its_own() {
+        let consecutive = |last| {
+            let mut tail = Tail::at(place(last));
+            tail.consecutive = true;
+            tail
+        };
+        let mut lag = Lag::default();
+        lag.asked(consecutive(50), None, at(0));
+        assert_eq!(lag.events(0), None, "the first position is not known");
+        lag.asked(consecutive(50), place(20), at(1));
+        assert_eq!(lag.events(5), Some(35));
+        lag.asked(consecutive(50), place(50), at(2));
+        assert_eq!(lag.events(0), Some(0));
+        lag.asked(consecutive(70), place(50), at(3));
+        assert_eq!(lag.events(0), Some(20));
     }
 
     #[test]

@@ -20,18 +20,38 @@ pub(super) struct Row {
     pub(super) stamp: u64,
 }
 
+/// The JSON object: its parts are one level in it.
 #[derive(Deserialize, Serialize)]
 struct Wire {
     v: u32,
     partition: String,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     deleted: bool,
+    #[serde(flatten)]
+    ownership: Ownership,
+    #[serde(flatten)]
+    progress: Progress,
+    #[serde(flatten)]
+    lineage: Lineage,
+    replay: u64,
+    stamp: u64,
+}
+
+/// Who reads the partition.
+#[derive(Deserialize, Serialize)]
+struct Ownership {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     owner: Option<String>,
     generation: u64,
     counter: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     wanted_by: Option<String>,
+    nonce: u64,
+}
+
+/// How far the partition is settled.
+#[derive(Deserialize, Serialize)]
+struct Progress {
     checkpoint: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     resume_token: Option<String>,
@@ -43,6 +63,11 @@ struct Wire {
     attempts: Option<Attempts>,
     #[serde(default, skip_serializing_if = "is_zero")]
     unclean: u32,
+}
+
+/// Where the partition comes from, and what became of it.
+#[derive(Deserialize, Serialize)]
+struct Lineage {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     parents: Vec<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -50,9 +75,6 @@ struct Wire {
     /// First and last hash.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     range: Option<(String, String)>,
-    nonce: u64,
-    replay: u64,
-    stamp: u64,
 }
 
 #[derive(Deserialize, Serialize)]
@@ -79,31 +101,13 @@ impl Row {
 
     pub(super) fn to_json(&self) -> Result<String> {
         let lease = &self.lease;
-        let names = |all: &[PartitionId]| all.iter().map(|it| it.as_str().to_owned()).collect();
         let wire = Wire {
             v: VERSION,
             partition: lease.partition.as_str().to_owned(),
             deleted: self.deleted,
-            owner: lease.owner.as_ref().map(|it| it.as_str().to_owned()),
-            generation: lease.generation,
-            counter: lease.counter,
-            wanted_by: lease.wanted_by.as_ref().map(|it| it.as_str().to_owned()),
-            checkpoint: lease.checkpoint.to_string(),
-            resume_token: lease.resume_token.as_ref().map(|it| it.as_str().to_owned()),
-            caught_up_at: lease.caught_up_at.map(|it| it.to_string()),
-            handed_out: lease.handed_out.map(|it| it.to_string()),
-            attempts: lease.attempts.map(|it| Attempts {
-                position: it.position.to_string(),
-                count: it.count,
-                started: it.started,
-            }),
-            unclean: lease.unclean,
-            parents: names(&lease.parents),
-            children: names(&lease.children),
-            range: lease
-                .range
-                .map(|it| (it.first.to_string(), it.last.to_string())),
-            nonce: lease.nonce,
+            ownership: Ownership::of(lease),
+            progress: Progress::of(lease),
+            lineage: Lineage::of(lease),
             replay: self.replay,
             stamp: self.stamp,
         };
@@ -127,17 +131,63 @@ impl Row {
             );
             return Err(Error::new(ErrorKind::Corrupt, why));
         }
-        let names = |all: Vec<String>| all.into_iter().map(PartitionId::new).collect();
-        let checkpoint: Checkpoint = parsed("checkpoint", &wire.checkpoint)?;
-        let mut lease = Lease::new(PartitionId::new(wire.partition), checkpoint);
-        lease.owner = wire.owner.map(OwnerId::new);
-        lease.generation = wire.generation;
-        lease.counter = wire.counter;
-        lease.wanted_by = wire.wanted_by.map(OwnerId::new);
-        lease.resume_token = wire.resume_token.map(ResumeToken::new);
-        lease.caught_up_at = optional("caught_up_at", wire.caught_up_at.as_deref())?;
-        lease.handed_out = optional("handed_out", wire.handed_out.as_deref())?;
-        lease.attempts = match wire.attempts {
+        let mut lease = wire.progress.lease(PartitionId::new(wire.partition))?;
+        wire.ownership.add_to(&mut lease);
+        wire.lineage.add_to(&mut lease)?;
+        Ok(Self {
+            lease,
+            replay: wire.replay,
+            deleted: wire.deleted,
+            stamp: wire.stamp,
+        })
+    }
+}
+
+impl Ownership {
+    fn of(lease: &Lease) -> Self {
+        let name = |owner: &Option<OwnerId>| owner.as_ref().map(|it| it.as_str().to_owned());
+        Self {
+            owner: name(&lease.owner),
+            generation: lease.generation,
+            counter: lease.counter,
+            wanted_by: name(&lease.wanted_by),
+            nonce: lease.nonce,
+        }
+    }
+
+    fn add_to(self, lease: &mut Lease) {
+        lease.owner = self.owner.map(OwnerId::new);
+        lease.generation = self.generation;
+        lease.counter = self.counter;
+        lease.wanted_by = self.wanted_by.map(OwnerId::new);
+        lease.nonce = self.nonce;
+    }
+}
+
+impl Progress {
+    fn of(lease: &Lease) -> Self {
+        Self {
+            checkpoint: lease.checkpoint.to_string(),
+            resume_token: lease.resume_token.as_ref().map(|it| it.as_str().to_owned()),
+            caught_up_at: lease.caught_up_at.map(|it| it.to_string()),
+            handed_out: lease.handed_out.map(|it| it.to_string()),
+            attempts: lease.attempts.map(|it| Attempts {
+                position: it.position.to_string(),
+                count: it.count,
+                started: it.started,
+            }),
+            unclean: lease.unclean,
+        }
+    }
+
+    /// Returns the lease of the partition, without an owner.
+    fn lease(self, partition: PartitionId) -> Result<Lease> {
+        let checkpoint: Checkpoint = parsed("checkpoint", &self.checkpoint)?;
+        let mut lease = Lease::new(partition, checkpoint);
+        lease.resume_token = self.resume_token.map(ResumeToken::new);
+        lease.caught_up_at = optional("caught_up_at", self.caught_up_at.as_deref())?;
+        lease.handed_out = optional("handed_out", self.handed_out.as_deref())?;
+        lease.attempts = match self.attempts {
             None => None,
             Some(it) => Some(StoredAttempts {
                 position: parsed::<Position>("attempts", &it.position)?,
@@ -145,23 +195,35 @@ impl Row {
                 started: it.started,
             }),
         };
-        lease.unclean = wire.unclean;
-        lease.parents = names(wire.parents);
-        lease.children = names(wire.children);
-        lease.range = match wire.range {
+        lease.unclean = self.unclean;
+        Ok(lease)
+    }
+}
+
+impl Lineage {
+    fn of(lease: &Lease) -> Self {
+        let names = |all: &[PartitionId]| all.iter().map(|it| it.as_str().to_owned()).collect();
+        Self {
+            parents: names(&lease.parents),
+            children: names(&lease.children),
+            range: lease
+                .range
+                .map(|it| (it.first.to_string(), it.last.to_string())),
+        }
+    }
+
+    fn add_to(self, lease: &mut Lease) -> Result<()> {
+        let names = |all: Vec<String>| all.into_iter().map(PartitionId::new).collect();
+        lease.parents = names(self.parents);
+        lease.children = names(self.children);
+        lease.range = match self.range {
             None => None,
             Some((first, last)) => Some(HashRange {
                 first: parsed("range", &first)?,
                 last: parsed("range", &last)?,
             }),
         };
-        lease.nonce = wire.nonce;
-        Ok(Self {
-            lease,
-            replay: wire.replay,
-            deleted: wire.deleted,
-            stamp: wire.stamp,
-        })
+        Ok(())
     }
 }
 

@@ -5,6 +5,7 @@ mod epochs;
 mod faults;
 mod idle;
 mod positions;
+mod program;
 mod readme;
 mod security;
 mod sending;

@@ -1,9 +1,12 @@
 //! Event Hubs as a program: `eventhubs --port 5672 --hub orders:4 --group orders:billing`.
 
+mod control;
+
 use std::process::ExitCode;
 use std::time::Duration;
 
 use aqueduct_emulators::{EventHubs, EventHubsOptions};
+use tokio::sync::mpsc;
 
 const USAGE: &str =
     "usage: eventhubs [--port PORT] [--hub NAME:PARTITIONS]... [--group HUB:GROUP]...
@@ -12,7 +15,20 @@ const USAGE: &str =
 
 Serves Azure Event Hubs over AMQP, with a certificate (PEM) over TLS, on 127.0.0.1 until it is stopped. The first line of its
 output is the connection string; what clients do wrong goes to the standard error. Without --port it takes a free port; without --hub it has one hub,
-`events`, with 4 partitions.";
+`events`, with 4 partitions.
+
+Each line of its input is a command, with one line of response: `ok`, a number, or `error: ...`.
+  inject ADDRESS FAULT   the next operation on $cbs, $management, HUB, HUB/Partitions/N or
+                         HUB/ConsumerGroups/GROUP/Partitions/N fails: cut, cut-after-store, cut-mid-delivery,
+                         silence, busy, unauthorized, release, modify, lose-settlement, slow-settlement MILLISECONDS,
+                         reject|detach|refuse-attach CONDITION TEXT, redirect HOST PORT
+  pending                the number of faults that have not applied yet
+  cut, silence           every open connection is cut, or gets nothing any more
+  refuse on|off          new connections are closed at once
+  steal HUB GROUP N      the receivers of a partition lose it to another
+  expire HUB N SEQUENCE  the events before it are gone, as if retention had passed
+  move                   another free port; the old one is closed
+  create-hub HUB PARTITIONS, delete-hub HUB, add-partitions HUB PARTITIONS";
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
@@ -34,7 +50,33 @@ async fn run() -> Result<(), String> {
     tokio::select! {
         stopped = tokio::signal::ctrl_c() => stopped.map_err(|error| error.to_string()),
         () = tell_violations(&hubs) => Ok(()),
+        failed = obey(&hubs) => failed,
     }
+}
+
+/// Carries out the commands of the standard input. Its end is not the end of the emulator.
+async fn obey(hubs: &EventHubs) -> Result<(), String> {
+    let mut lines = commands();
+    while let Some(line) = lines.recv().await {
+        match control::obey(hubs, line.trim()).await {
+            Ok(said) => println!("{said}"),
+            Err(why) => println!("error: {why}"),
+        }
+    }
+    std::future::pending().await
+}
+
+/// Reads lines on a thread of its own: the runtime would wait for a read that nothing ends.
+fn commands() -> mpsc::Receiver<String> {
+    let (sender, lines) = mpsc::channel(1);
+    std::thread::spawn(move || {
+        for line in std::io::stdin().lines().map_while(Result::ok) {
+            if !line.trim().is_empty() && sender.blocking_send(line).is_err() {
+                return;
+            }
+        }
+    });
+    lines
 }
 
 /// Writes each violation to the standard error.
