@@ -96,7 +96,7 @@ async fn it_passes_what_it_claims_over_tls() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn it_passes_cases_of_lost_connections_in_a_websocket() {
     let fixture = Azure::new(&[("transport", "websocket")], false);
-    let cases = ["cut_", "unknown_outcome", "lost_answer"];
+    let cases = ["cut_", "unknown_outcome", "lost_response"];
     let report = run(&fixture, &aqueduct_runtime::tokio(), options().only(cases)).await;
     report.assert_passed();
     fixture.assert_no_violations().await;
