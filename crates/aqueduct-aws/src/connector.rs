@@ -19,6 +19,7 @@ use aws_smithy_types::byte_stream::ByteStream;
 use aws_smithy_types::config_bag::ConfigBag;
 
 use crate::codes::wants_new_credentials;
+use crate::http::DialError;
 
 /// Set when a service refuses the credentials of a request as expired or unknown.
 pub(crate) type Refused = Arc<AtomicBool>;
@@ -29,11 +30,28 @@ pub(crate) type Refused = Arc<AtomicBool>;
 pub(crate) struct Watched {
     inner: SharedHttpClient,
     refused: Refused,
+    /// Whether a web page is an error. Metadata services answer some requests with one.
+    refuses_pages: bool,
 }
 
 impl Watched {
-    pub(crate) fn new(inner: SharedHttpClient, refused: Refused) -> Self {
-        Self { inner, refused }
+    /// Watches the client of a service.
+    pub(crate) fn service(inner: SharedHttpClient, refused: Refused) -> Self {
+        Self {
+            inner,
+            refused,
+            refuses_pages: true,
+        }
+    }
+
+    /// Watches the client of a provider of credentials.
+    pub(crate) fn credentials(inner: SharedHttpClient) -> Self {
+        Self {
+            inner,
+            // The chain is created anew after a refusal anyway.
+            refused: Refused::default(),
+            refuses_pages: false,
+        }
     }
 }
 
@@ -46,6 +64,7 @@ impl HttpClient for Watched {
         SharedHttpConnector::new(WatchedConnector {
             inner: self.inner.http_connector(settings, components),
             refused: self.refused.clone(),
+            refuses_pages: self.refuses_pages,
         })
     }
 
@@ -74,15 +93,24 @@ impl HttpClient for Watched {
 struct WatchedConnector {
     inner: SharedHttpConnector,
     refused: Refused,
+    refuses_pages: bool,
 }
 
 impl HttpConnector for WatchedConnector {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let uri = request.uri().to_owned();
         let refused = self.refused.clone();
+        let refuses_pages = self.refuses_pages;
         let answering = self.inner.call(request);
         HttpConnectorFuture::new(async move {
             match answering.await {
+                Ok(answer) if refuses_pages && is_page(&answer) => {
+                    let page = WebPage {
+                        endpoint: origin(&uri).to_owned(),
+                        status: answer.status().as_u16(),
+                    };
+                    Err(ConnectorError::other(Box::new(page), None))
+                }
                 Ok(answer) if matches!(answer.status().as_u16(), 400 | 401 | 403) => {
                     look(answer, &refused).await
                 }
@@ -107,6 +135,35 @@ async fn look(answer: HttpResponse, refused: &Refused) -> Result<HttpResponse, C
     *answer.body_mut() = SdkBody::from(body);
     Ok(answer)
 }
+
+fn is_page(answer: &HttpResponse) -> bool {
+    let content_type = answer.headers().get("content-type").unwrap_or_default();
+    content_type
+        .trim_start()
+        .to_ascii_lowercase()
+        .starts_with("text/html")
+}
+
+/// A web page instead of a response of the service.
+#[derive(Debug)]
+pub(crate) struct WebPage {
+    /// Scheme, host and port.
+    endpoint: String,
+    pub(crate) status: u16,
+}
+
+impl fmt::Display for WebPage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { endpoint, status } = self;
+        write!(
+            f,
+            "a web page (HTTP {status}, text/html) came instead of a response from {endpoint}: a proxy, a \
+             portal or another server responds there; is `endpoint` right, and may this machine reach it?"
+        )
+    }
+}
+
+impl StdError for WebPage {}
 
 /// A request without a response, and its endpoint.
 #[derive(Debug)]
@@ -168,6 +225,9 @@ fn was_connected(failed: &ConnectorError) -> bool {
         {
             return false;
         }
+        if error.is::<DialError>() {
+            return false;
+        }
         if let Some(io) = error.downcast_ref::<std::io::Error>() {
             use std::io::ErrorKind::{ConnectionRefused, HostUnreachable, NetworkUnreachable};
             if matches!(
@@ -177,7 +237,7 @@ fn was_connected(failed: &ConnectorError) -> bool {
                 return false;
             }
         }
-        // This error type is private to the HTTP client.
+        // This error type is private to the SDK's HTTP client, which an application may bring.
         if error.to_string().starts_with("HTTP connect timeout") {
             return false;
         }

@@ -6,6 +6,7 @@ mod codes;
 mod connector;
 mod credentials;
 mod error;
+mod http;
 mod options;
 mod reference;
 
@@ -14,4 +15,5 @@ pub use aws_types::SdkConfig;
 pub use self::arn::Arn;
 pub use self::clients::Aws;
 pub use self::error::{SdkError, error, error_with};
+pub use self::http::Transport;
 pub use self::options::AwsOptions;
