@@ -4,5 +4,6 @@
 mod aggregation;
 mod common;
 mod conformance;
+mod fan_out;
 mod producer;
 mod source;
