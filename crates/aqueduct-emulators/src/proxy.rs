@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
@@ -20,6 +20,8 @@ struct Path {
     target: String,
     /// The connections opened so far.
     opened: AtomicU64,
+    /// The bytes forwarded to clients.
+    delivered: AtomicU64,
     /// The connections up to this one are dead.
     dead: watch::Sender<u64>,
 }
@@ -39,6 +41,7 @@ impl Proxy {
         let path = Arc::new(Path {
             target: authority.to_owned(),
             opened: AtomicU64::new(0),
+            delivered: AtomicU64::new(0),
             dead: watch::Sender::new(0),
         });
         let (stop, stopped) = oneshot::channel();
@@ -66,6 +69,11 @@ impl Proxy {
     /// connections work.
     pub fn swallow(&self) {
         self.path.dead.send_replace(self.connections());
+    }
+
+    /// Returns the number of bytes forwarded from the server to its clients so far.
+    pub fn delivered_bytes(&self) -> u64 {
+        self.path.delivered.load(Ordering::SeqCst)
     }
 
     /// Returns the number of connections opened so far.
@@ -105,19 +113,40 @@ async fn forward(mut client: TcpStream, number: u64, path: Arc<Path>) {
     client.set_nodelay(true).ok();
     server.set_nodelay(true).ok();
     let mut dead = path.dead.subscribe();
-    tokio::select! {
-        copied = tokio::io::copy_bidirectional(&mut client, &mut server) => {
+    {
+        let (mut from_client, mut to_client) = client.split();
+        let (mut from_server, mut to_server) = server.split();
+        let up = copy(&mut from_client, &mut to_server, None);
+        let down = copy(&mut from_server, &mut to_client, Some(&path.delivered));
+        tokio::select! {
             // An end or an error of either side, which both see as a closed connection.
-            drop(copied);
-            return;
-        }
-        died = dead.wait_for(|dead| number <= *dead) => {
-            // The sender lives as long as the path.
-            drop(died);
+            () = up => return,
+            () = down => return,
+            died = dead.wait_for(|dead| number <= *dead) => {
+                // The sender lives as long as the path.
+                drop(died);
+            }
         }
     }
     // The client's bytes are taken, as by a network that still acknowledges them.
-    let mut swallowed = vec![0; 64 << 10];
+    let mut swallowed = vec![0; BUFFER];
     while let Ok(1..) = client.read(&mut swallowed).await {}
-    server.shutdown().await.ok();
 }
+
+async fn copy(
+    from: &mut (impl AsyncRead + Unpin),
+    to: &mut (impl AsyncWrite + Unpin),
+    count: Option<&AtomicU64>,
+) {
+    let mut buffer = vec![0; BUFFER];
+    while let Ok(read @ 1..) = from.read(&mut buffer).await {
+        if to.write_all(&buffer[..read]).await.is_err() {
+            return;
+        }
+        if let Some(count) = count {
+            count.fetch_add(read as u64, Ordering::SeqCst);
+        }
+    }
+}
+
+const BUFFER: usize = 64 << 10;

@@ -1,14 +1,15 @@
 //! Subscriptions over TLS and HTTP/2 whose partitions do not read.
 #![allow(clippy::unwrap_used)]
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aqueduct_aws::Aws;
 use aqueduct_core::{
     Backend as _, Event, OpenPartition, Options, PartitionReader, ReadFrom, Source, Url,
 };
-use aqueduct_emulators::{KinesisServer, Proxy, test_credentials};
+use aqueduct_emulators::{KinesisServer, Proxy, StoreOptions, test_credentials};
 use aqueduct_kinesis::KinesisBackend;
+use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::primitives::Blob;
 use aws_sdk_kinesis::types::PutRecordsRequestEntry;
 use futures::future::join_all;
@@ -20,7 +21,12 @@ const PER_CONNECTION: u64 = 4;
 
 /// One partition's back-pressure is not felt by another, nor by what is sent.
 async fn neighbours_that_do_not_read(shards: u32, bytes_each: usize) {
-    let server = Server::secure(KinesisServer::quick()).await;
+    let options = StoreOptions {
+        // An event has 175 KB at most.
+        subscribe_to_shard_event_record_limit: 4,
+        ..KinesisServer::quick()
+    };
+    let server = Server::secure(options).await;
     let stream = server.stream(shards, &[]).await;
     let raw = stream.raw();
     let listed = raw.list_shards().stream_name(&stream.name).send().await;
@@ -78,6 +84,8 @@ async fn neighbours_that_do_not_read(shards: u32, bytes_each: usize) {
         log.open(&request).await.unwrap()
     };
     let before = proxy.connections();
+    // Opening waits for the first records.
+    put_number(&raw, &stream.name, &starts[0], 0).await;
     let unread = join_all((1..partitions.len()).map(&open)).await;
     let mut healthy = open(0).await;
     let opened = proxy.connections() - before;
@@ -86,12 +94,21 @@ async fn neighbours_that_do_not_read(shards: u32, bytes_each: usize) {
         "{opened} connections"
     );
 
+    // Until the others have filled what may be in flight to them.
+    let mut last = (0, Instant::now());
+    until("the others to stand still", async || {
+        let now = proxy.delivered_bytes();
+        if now > last.0 + 64_000 {
+            last = (now, Instant::now());
+        }
+        (last.1.elapsed() > Duration::from_secs(1)).then_some(())
+    })
+    .await;
+
     let producer = resource.producer(&runtime).await.unwrap();
-    for number in 0..5 {
-        let put = raw.put_record().stream_name(&stream.name);
-        let put = put.partition_key("key").explicit_hash_key(&starts[0]);
+    for number in 1..4 {
+        put_number(&raw, &stream.name, &starts[0], number).await;
         let text = number.to_string();
-        put.data(Blob::new(text.clone())).send().await.unwrap();
         // What the producer sent may lie in this shard too.
         until("the record in the healthy shard", async || {
             let batch = healthy.read(100).await.unwrap();
@@ -109,15 +126,23 @@ async fn neighbours_that_do_not_read(shards: u32, bytes_each: usize) {
     drop(unread);
 }
 
+/// Puts a record into the shard that begins at the hash key `start`.
+async fn put_number(raw: &Client, stream: &str, start: &str, number: u32) {
+    let put = raw.put_record().stream_name(stream);
+    let put = put.partition_key("key").explicit_hash_key(start);
+    let put = put.data(Blob::new(number.to_string()));
+    put.send().await.unwrap();
+}
+
 /// The size of a record in bytes.
 const RECORD: usize = 32 << 10;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn eight_subscriptions_of_which_one_reads() {
-    neighbours_that_do_not_read(8, 3 << 20).await;
+    neighbours_that_do_not_read(8, 2 << 20).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sixty_four_subscriptions_of_which_one_reads() {
-    neighbours_that_do_not_read(64, 256 << 10).await;
+    neighbours_that_do_not_read(64, 512 << 10).await;
 }

@@ -6,4 +6,5 @@
 mod cases;
 mod deadlines;
 mod faulty;
+mod refused;
 mod seeds;
