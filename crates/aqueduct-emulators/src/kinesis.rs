@@ -7,6 +7,7 @@ pub use ferrokinesis::store::StoreOptions;
 
 use crate::ListenOptions;
 use crate::listen::Listening;
+use crate::refusals::Refusals;
 
 /// A full request of 10 MiB grows by a third in Base64; the default of the framework is 2 MB.
 const LARGEST_REQUEST: usize = 64 << 20;
@@ -15,6 +16,7 @@ const LARGEST_REQUEST: usize = 64 << 20;
 pub struct KinesisServer {
     listening: Listening,
     store: Store,
+    refusals: Refusals,
 }
 
 impl KinesisServer {
@@ -33,8 +35,13 @@ impl KinesisServer {
     pub async fn start_on(options: StoreOptions, listen: &ListenOptions) -> io::Result<Self> {
         let (app, store) = ferrokinesis::create_app(options);
         let app = app.layer(DefaultBodyLimit::max(LARGEST_REQUEST));
-        let listening = Listening::start(listen, |_| app).await?;
-        Ok(Self { listening, store })
+        let refusals = Refusals::default();
+        let listening = Listening::start(listen, |_| refusals.over(app)).await?;
+        Ok(Self {
+            listening,
+            store,
+            refusals,
+        })
     }
 
     /// Returns options under which streams are active at once and nothing is limited.
@@ -51,6 +58,17 @@ impl KinesisServer {
     /// Returns its URL, for the option `endpoint`.
     pub fn endpoint(&self) -> &str {
         self.listening.endpoint()
+    }
+
+    /// Refuses that share of the records of later PutRecords, in thousandths, each by itself, as a shard over
+    /// its limit does.
+    pub fn refuse_records(&self, thousandths: u64) {
+        self.refusals.set(thousandths);
+    }
+
+    /// Returns the number of records refused so.
+    pub fn refused_records(&self) -> u64 {
+        self.refusals.count()
     }
 
     /// Expires every record stored in `stream`.

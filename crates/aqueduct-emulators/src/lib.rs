@@ -14,6 +14,8 @@ mod listen;
 mod proxy;
 #[cfg(feature = "pubsub")]
 mod pubsub;
+#[cfg(feature = "kinesis")]
+mod refusals;
 #[cfg(any(feature = "dynamodb", feature = "kinesis", feature = "sqs"))]
 mod skew;
 #[cfg(feature = "sqs")]

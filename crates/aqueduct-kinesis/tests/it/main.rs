@@ -6,4 +6,5 @@ mod common;
 mod conformance;
 mod fan_out;
 mod producer;
+mod refusals;
 mod source;

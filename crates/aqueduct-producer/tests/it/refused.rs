@@ -45,9 +45,7 @@ impl Service {
     fn take(&self, event: &Event) -> Result<Receipt> {
         let mut seen = self.seen.lock().unwrap();
         let refusal = match self.refuses {
-            Refuses::Some(share, kind) => {
-                (self.runtime.random() % 1000 < share).then_some(kind)
-            }
+            Refuses::Some(share, kind) => (self.runtime.random() % 1000 < share).then_some(kind),
             Refuses::Beyond(limit) => {
                 let now = self.runtime.now();
                 let Lane(lane) = self.lane(event);
@@ -146,15 +144,33 @@ fn send(seed: u64, events: u64, refuses: Refuses) -> (Duration, u64) {
 }
 
 #[test]
-fn print() {
+fn a_refused_record_holds_back_its_key_alone() {
     for kind in [ErrorKind::Throttled, ErrorKind::Unavailable] {
-        for events in [1500, 15000] {
-            for p in [0, 50, 200] {
-                println!("{kind:?} {events} {p} {:?}", send(1, events, Refuses::Some(p, kind)));
-            }
+        for seed in 1..=5 {
+            let (took, refused) = send(seed, 1500, Refuses::Some(200, kind));
+            assert!(refused > 250, "{refused}");
+            assert!(took < Duration::from_secs(6), "{kind:?} {seed}: {took:?}");
         }
     }
-    for beyond in [100, 300] {
-        println!("beyond {beyond} {:?}", send(1, 9000, Refuses::Beyond(beyond)));
+}
+
+/// Longer than the retry budget's reserve lasts.
+#[test]
+fn one_record_in_five_refused_leaves_400_events_a_second() {
+    for kind in [ErrorKind::Throttled, ErrorKind::Unavailable] {
+        let (took, _) = send(1, 15_000, Refuses::Some(200, kind));
+        let rate = 15_000.0 / took.as_secs_f64();
+        assert!(rate >= 400.0, "{kind:?}: {rate} events/s");
+    }
+}
+
+/// 900 events a second fit.
+#[test]
+fn a_lane_over_its_limit_is_paused_and_wastes_little() {
+    for seed in 1..=3 {
+        let (took, refused) = send(seed, 9000, Refuses::Beyond(300));
+        let rate = 9000.0 / took.as_secs_f64();
+        assert!(rate >= 400.0, "{seed}: {rate} events/s");
+        assert!(refused < 300, "{seed}: {refused} refused");
     }
 }
