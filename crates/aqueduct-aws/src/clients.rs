@@ -14,6 +14,7 @@ use aws_types::SdkConfig;
 use aws_types::origin::Origin;
 use futures::lock::Mutex;
 
+use crate::clock::ServiceClock;
 use crate::connector::{Refused, Watched};
 use crate::credentials::Renewing;
 use crate::{AwsOptions, Transport};
@@ -133,9 +134,10 @@ impl Aws {
                 }
             }
         };
-        let refused = Refused::default();
+        let (refused, clock) = (Refused::default(), ServiceClock::default());
         let watched = |http: &SharedHttpClient| {
-            SharedHttpClient::new(Watched::service(http.clone(), refused.clone()))
+            let watched = Watched::service(http.clone(), refused.clone(), clock.clone());
+            SharedHttpClient::new(watched)
         };
         let base = self.0.chain.loader(options);
         let base = base.http_client(watched(&requests)).load().await;
@@ -149,10 +151,14 @@ impl Aws {
             ..options.clone()
         };
         let subscriptions = watched(&subscriptions);
-        let renewing = Renewing::new(self.0.chain.clone(), known, requests, refused);
+        let chain = self.0.chain.clone();
+        let renewing = Renewing::new(chain, known, requests, refused, clock.clone());
         let mut config = base
             .to_builder()
             .retry_config(RetryConfig::disabled())
+            // Shared by all clients, where the SDK corrects each by itself.
+            .time_source(clock)
+            .disable_clock_skew_correction(true)
             // The provider caches credentials itself.
             .identity_cache(IdentityCache::no_cache())
             .credentials_provider(SharedCredentialsProvider::new(renewing));
@@ -197,16 +203,22 @@ pub(crate) struct Chain {
 }
 
 impl Chain {
+    #[cfg(test)]
+    pub(crate) fn of(own: SharedCredentialsProvider) -> Self {
+        Self { own: Some(own) }
+    }
+
     /// Reads environment and files, and creates the provider.
     pub(crate) async fn credentials(
         &self,
         options: &AwsOptions,
         http: &SharedHttpClient,
+        clock: &ServiceClock,
     ) -> Option<SharedCredentialsProvider> {
-        // Refusals need no tracking here: the chain is created anew anyway.
-        let watched = Watched::credentials(http.clone());
+        let watched = Watched::credentials(http.clone(), clock.clone());
         let http = SharedHttpClient::new(watched);
-        let base = self.loader(options).http_client(http).load().await;
+        let loader = self.loader(options).http_client(http);
+        let base = loader.time_source(clock.clone()).load().await;
         let credentials = base.credentials_provider()?;
         let Some(role) = &options.role else {
             return Some(credentials);

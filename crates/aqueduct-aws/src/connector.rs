@@ -18,7 +18,8 @@ use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::byte_stream::ByteStream;
 use aws_smithy_types::config_bag::ConfigBag;
 
-use crate::codes::wants_new_credentials;
+use crate::clock::ServiceClock;
+use crate::codes::{tells_of_the_clock, wants_new_credentials};
 use crate::http::DialError;
 
 /// Set when a service refuses the credentials of a request as expired or unknown.
@@ -30,24 +31,27 @@ pub(crate) type Refused = Arc<AtomicBool>;
 pub(crate) struct Watched {
     inner: SharedHttpClient,
     refused: Refused,
+    clock: ServiceClock,
     /// Whether a web page is an error. Metadata services answer some requests with one.
     refuses_pages: bool,
 }
 
 impl Watched {
     /// Watches the client of a service.
-    pub(crate) fn service(inner: SharedHttpClient, refused: Refused) -> Self {
+    pub(crate) fn service(inner: SharedHttpClient, refused: Refused, clock: ServiceClock) -> Self {
         Self {
             inner,
             refused,
+            clock,
             refuses_pages: true,
         }
     }
 
     /// Watches the client of a provider of credentials.
-    pub(crate) fn credentials(inner: SharedHttpClient) -> Self {
+    pub(crate) fn credentials(inner: SharedHttpClient, clock: ServiceClock) -> Self {
         Self {
             inner,
+            clock,
             // The chain is created anew after a refusal anyway.
             refused: Refused::default(),
             refuses_pages: false,
@@ -64,6 +68,7 @@ impl HttpClient for Watched {
         SharedHttpConnector::new(WatchedConnector {
             inner: self.inner.http_connector(settings, components),
             refused: self.refused.clone(),
+            clock: self.clock.clone(),
             refuses_pages: self.refuses_pages,
         })
     }
@@ -93,13 +98,14 @@ impl HttpClient for Watched {
 struct WatchedConnector {
     inner: SharedHttpConnector,
     refused: Refused,
+    clock: ServiceClock,
     refuses_pages: bool,
 }
 
 impl HttpConnector for WatchedConnector {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let uri = request.uri().to_owned();
-        let refused = self.refused.clone();
+        let (refused, clock) = (self.refused.clone(), self.clock.clone());
         let refuses_pages = self.refuses_pages;
         let answering = self.inner.call(request);
         HttpConnectorFuture::new(async move {
@@ -112,7 +118,7 @@ impl HttpConnector for WatchedConnector {
                     Err(ConnectorError::other(Box::new(page), None))
                 }
                 Ok(answer) if matches!(answer.status().as_u16(), 400 | 401 | 403) => {
-                    look(answer, &refused).await
+                    look(answer, &refused, &clock).await
                 }
                 Ok(answer) => Ok(answer),
                 Err(failed) => Err(NotAnswered::wrap(&uri, failed)),
@@ -122,7 +128,11 @@ impl HttpConnector for WatchedConnector {
 }
 
 /// Checks whether a refusal concerns the credentials. Refusals are small and never streamed.
-async fn look(answer: HttpResponse, refused: &Refused) -> Result<HttpResponse, ConnectorError> {
+async fn look(
+    answer: HttpResponse,
+    refused: &Refused,
+    clock: &ServiceClock,
+) -> Result<HttpResponse, ConnectorError> {
     let mut answer = answer;
     let body = std::mem::replace(answer.body_mut(), SdkBody::empty());
     let body = match ByteStream::new(body).collect().await {
@@ -131,6 +141,9 @@ async fn look(answer: HttpResponse, refused: &Refused) -> Result<HttpResponse, C
     };
     if wants_new_credentials(&body) {
         refused.store(true, Ordering::Release);
+    }
+    if tells_of_the_clock(&body) {
+        clock.correct(&answer);
     }
     *answer.body_mut() = SdkBody::from(body);
     Ok(answer)

@@ -6,7 +6,8 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
-use crate::codes::{hint, is_renewed, kind_of, repeats_the_request};
+use crate::clock::is_of_another_time;
+use crate::codes::{hint, is_renewed, kind_of, may_be_the_clock, repeats_the_request};
 use crate::connector::{NotAnswered, WebPage};
 use crate::http::{BadCertificate, DialError};
 
@@ -32,6 +33,7 @@ where
     E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
 {
     let status = failed.raw_response().map(|raw| raw.status().as_u16());
+    let another_time = failed.raw_response().is_some_and(is_of_another_time);
     let error = match &failed {
         SdkError::ConstructionFailure(_) => {
             let why = deepest(&failed);
@@ -84,9 +86,13 @@ where
                     status.unwrap_or_default()
                 ),
             };
-            let hint = code.and_then(hint).unwrap_or_default();
+            let clock = another_time && code.is_some_and(may_be_the_clock);
+            let hint = match clock {
+                true => "; this machine's clock is off: later requests are signed by the service's time",
+                false => code.and_then(hint).unwrap_or_default(),
+            };
             let error = Error::new(kind, format!("{what}: {said}{hint}"));
-            let error = match code.is_some_and(is_renewed) {
+            let error = match clock || code.is_some_and(is_renewed) {
                 true => error.with_retry(Retry::Now),
                 false => error,
             };
@@ -107,6 +113,20 @@ where
     match failed.into_source() {
         Ok(source) => error.with_source(source),
         Err(_) => error,
+    }
+}
+
+/// Makes a call, and once more if it was denied and the next request is signed anew: by the service's time,
+/// or with newer credentials. For the first call of a client, whose error nobody retries.
+///
+/// # Errors
+/// The last call's.
+pub async fn again_if_signed_anew<T>(
+    mut call: impl AsyncFnMut() -> aqueduct_core::Result<T>,
+) -> aqueduct_core::Result<T> {
+    match call().await {
+        Err(error) if error.is(ErrorKind::Denied) && error.is_retryable() => call().await,
+        done => done,
     }
 }
 

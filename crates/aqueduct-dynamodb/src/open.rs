@@ -21,7 +21,7 @@ impl Table {
         let until = runtime.now() + PATIENCE;
         let mut pause = Duration::from_millis(50);
         loop {
-            match self.describe().await? {
+            match aqueduct_aws::again_if_signed_anew(async || self.describe().await).await? {
                 None if !create => {
                     return Err(Error::new(
                         ErrorKind::NotFound,

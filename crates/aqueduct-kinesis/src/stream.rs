@@ -67,6 +67,10 @@ impl Kinesis {
     /// # Errors
     /// `NotFound` if it is missing.
     pub(crate) async fn describe(&self) -> Result<StreamDescriptionSummary> {
+        aqueduct_aws::again_if_signed_anew(async || self.describe_once().await).await
+    }
+
+    async fn describe_once(&self) -> Result<StreamDescriptionSummary> {
         let request = self.client.describe_stream_summary();
         let answer = request
             .set_stream_name(self.name())

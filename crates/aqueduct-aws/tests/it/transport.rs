@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use aqueduct_aws::{Aws, Transport, error};
+use aqueduct_aws::{Aws, Transport, again_if_signed_anew, error};
 use aqueduct_core::{Effect, ErrorKind, Result};
 use aqueduct_emulators::{
     DynamoDbServer, KinesisServer, ListenOptions, Proxy, Sqs, SqsServer, TlsIdentity,
@@ -193,5 +193,30 @@ async fn a_request_that_is_dropped_early_leaves_its_connection() {
             place.ask().await.unwrap();
         }
         assert_eq!(place.proxy.connections(), before, "{wire:?}");
+    }
+}
+
+/// The first request tells by how much this machine's clock is off; every client of the options knows then.
+#[tokio::test]
+async fn a_clock_that_is_off_is_corrected_from_the_services_time() {
+    for seconds in [3600, -3600] {
+        let listen = ListenOptions::new().with_clock_off_by(seconds);
+        let server = KinesisServer::start_on(KinesisServer::quick(), &listen);
+        let server = server.await.unwrap();
+        let aws = Aws::new().with_credentials(test_credentials());
+        let given = [("region", "us-east-1"), ("endpoint", server.endpoint())];
+        let error = crate::scripted::ask(&aws, &given).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Denied, "{error}");
+        assert_eq!(error.effect(), Effect::None, "{error}");
+        assert!(error.is_retryable(), "{error}");
+        assert!(error.message().contains("clock"), "{error}");
+        // Each asks with a client of its own.
+        for _ in 0..3 {
+            crate::scripted::ask(&aws, &given).await.unwrap();
+        }
+        // The first call of a client is made again by itself.
+        let aws = Aws::new().with_credentials(test_credentials());
+        let asked = again_if_signed_anew(async || crate::scripted::ask(&aws, &given).await);
+        asked.await.unwrap();
     }
 }
