@@ -116,18 +116,10 @@ where
     }
 }
 
-/// Makes a call, and once more if it was denied and the next request is signed anew: by the service's time,
-/// or with newer credentials. For the first call of a client, whose error nobody retries.
-///
-/// # Errors
-/// The last call's.
-pub async fn again_if_signed_anew<T>(
-    mut call: impl AsyncFnMut() -> aqueduct_core::Result<T>,
-) -> aqueduct_core::Result<T> {
-    match call().await {
-        Err(error) if error.is(ErrorKind::Denied) && error.is_retryable() => call().await,
-        done => done,
-    }
+/// Returns whether the call was denied and its next request is signed anew: by the service's time, or with
+/// newer credentials. The first call of a client, whose error nobody retries, is made once more then.
+pub fn is_signed_anew(error: &Error) -> bool {
+    error.is(ErrorKind::Denied) && error.is_retryable()
 }
 
 /// Converts the error of a request without a response.

@@ -15,6 +15,6 @@ pub use aws_types::SdkConfig;
 
 pub use self::arn::Arn;
 pub use self::clients::Aws;
-pub use self::error::{SdkError, again_if_signed_anew, error, error_with};
+pub use self::error::{SdkError, error, error_with, is_signed_anew};
 pub use self::http::Transport;
 pub use self::options::AwsOptions;

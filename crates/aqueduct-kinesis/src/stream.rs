@@ -67,7 +67,10 @@ impl Kinesis {
     /// # Errors
     /// `NotFound` if it is missing.
     pub(crate) async fn describe(&self) -> Result<StreamDescriptionSummary> {
-        aqueduct_aws::again_if_signed_anew(async || self.describe_once().await).await
+        match self.describe_once().await {
+            Err(error) if aqueduct_aws::is_signed_anew(&error) => self.describe_once().await,
+            described => described,
+        }
     }
 
     async fn describe_once(&self) -> Result<StreamDescriptionSummary> {

@@ -1,9 +1,10 @@
-//! A service that refuses single records.
+//! A service that refuses single records, or the signatures of another time.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use aqueduct_emulators::{KinesisServer, ListenOptions};
 use aqueduct_producer::{Producer, ProducerOptions};
 
 use crate::common::Server;
@@ -37,4 +38,19 @@ async fn one_record_in_five_refused_slows_down_its_key_alone() {
     for (key, numbers) in keys {
         assert!(numbers.is_sorted(), "{key}: {numbers:?}");
     }
+}
+
+/// The clock of this machine is an hour behind the service's: opening makes its first request twice.
+#[tokio::test]
+async fn a_stream_is_opened_though_the_clock_is_off() {
+    let listen = ListenOptions::new().with_clock_off_by(3600);
+    let server = Server::listening(KinesisServer::quick(), &listen).await;
+    let stream = server.at(
+        &server.name(),
+        &[("create", "missing"), ("partitions", "1")],
+    );
+    let producer = stream.producer().await;
+    let outcomes = producer.send_batch(&events(10, 3)).await.into_outcomes();
+    assert!(outcomes.iter().all(|it| it.is_ok()), "{outcomes:?}");
+    assert_eq!(read(&stream, 10).await.len(), 10);
 }

@@ -30,8 +30,12 @@ impl Server {
     }
 
     pub(crate) async fn start(options: StoreOptions) -> Self {
+        Self::listening(options, &ListenOptions::new()).await
+    }
+
+    pub(crate) async fn listening(options: StoreOptions, listen: &ListenOptions) -> Self {
         Self {
-            kinesis: KinesisServer::start(options).await.unwrap(),
+            kinesis: KinesisServer::start_on(options, listen).await.unwrap(),
             transport: Transport::new(),
             streams: AtomicUsize::new(0),
         }
