@@ -1,4 +1,5 @@
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use aqueduct_core::{Error, Result};
@@ -6,7 +7,6 @@ use aws_config::identity::IdentityCache;
 use aws_config::sts::AssumeRoleProvider;
 use aws_config::{BehaviorVersion, ConfigLoader, Region};
 use aws_credential_types::provider::SharedCredentialsProvider;
-use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
@@ -14,9 +14,10 @@ use aws_types::SdkConfig;
 use aws_types::origin::Origin;
 use futures::lock::Mutex;
 
-use crate::AwsOptions;
+use crate::clock::ServiceClock;
 use crate::connector::{Refused, Watched};
 use crate::credentials::Renewing;
+use crate::{AwsOptions, Transport};
 
 /// Creates the configuration of AWS clients, once per set of options: clients of one set share
 /// their connections and credentials. Clones share the same configurations.
@@ -36,9 +37,22 @@ pub struct Aws(Arc<Shared>);
 
 #[derive(Default)]
 struct Shared {
-    http: Option<SharedHttpClient>,
+    http: Option<Http>,
     chain: Chain,
-    made: Mutex<Vec<(AwsOptions, SdkConfig)>>,
+    made: Mutex<Vec<(AwsOptions, Configs)>>,
+}
+
+#[derive(Clone, Debug)]
+enum Http {
+    Own(SharedHttpClient),
+    Transport(Transport),
+}
+
+/// The configurations of one set of options: they share credentials.
+#[derive(Clone)]
+struct Configs {
+    requests: SdkConfig,
+    subscriptions: SdkConfig,
 }
 
 impl Aws {
@@ -50,7 +64,13 @@ impl Aws {
     /// Uses an HTTP client, for proxies and tests.
     #[must_use]
     pub fn with_http_client(self, http: SharedHttpClient) -> Self {
-        self.rebuilt(Some(http), None)
+        self.rebuilt(Some(Http::Own(http)), None)
+    }
+
+    /// Opens connections as `transport` says. `ca_file` and `read_timeout` in the options take precedence.
+    #[must_use]
+    pub fn with_transport(self, transport: Transport) -> Self {
+        self.rebuilt(Some(Http::Transport(transport)), None)
     }
 
     /// Uses these credentials instead of the SDK's chain. A role is assumed
@@ -60,11 +80,7 @@ impl Aws {
         self.rebuilt(None, Some(credentials))
     }
 
-    fn rebuilt(
-        self,
-        http: Option<SharedHttpClient>,
-        own: Option<SharedCredentialsProvider>,
-    ) -> Self {
+    fn rebuilt(self, http: Option<Http>, own: Option<SharedCredentialsProvider>) -> Self {
         Self(Arc::new(Shared {
             http: http.or_else(|| self.0.http.clone()),
             chain: match own {
@@ -84,28 +100,47 @@ impl Aws {
     /// # Errors
     /// `Config` if no region is known.
     pub async fn config(&self, options: &AwsOptions) -> Result<SdkConfig> {
-        let mut made = self.0.made.lock().await;
-        if let Some((_, config)) = made.iter().find(|(known, _)| known == options) {
-            return Ok(config.clone());
-        }
-        let config = self.make(options).await?;
-        made.push((options.clone(), config.clone()));
-        Ok(config)
+        Ok(self.configs(options).await?.requests)
     }
 
-    async fn make(&self, options: &AwsOptions) -> Result<SdkConfig> {
-        // Credential providers talk to other services, so they do not use the endpoint.
-        let secure = self.0.http.clone().unwrap_or_else(https);
-        let data = match (&self.0.http, &options.endpoint) {
-            // Loading root certificates takes time, and plain HTTP needs none.
-            (None, Some(endpoint)) if endpoint.starts_with("http:") => {
-                SharedHttpClient::new(aws_smithy_http_client::Builder::new().build_http())
+    /// Returns the configuration for responses that last for minutes, such as those of SubscribeToShard. They
+    /// have connections of their own, a few each; all else is as in [`Aws::config`].
+    ///
+    /// # Errors
+    /// `Config` if no region is known.
+    pub async fn subscription_config(&self, options: &AwsOptions) -> Result<SdkConfig> {
+        Ok(self.configs(options).await?.subscriptions)
+    }
+
+    async fn configs(&self, options: &AwsOptions) -> Result<Configs> {
+        let mut made = self.0.made.lock().await;
+        if let Some((_, configs)) = made.iter().find(|(known, _)| known == options) {
+            return Ok(configs.clone());
+        }
+        let configs = self.make(options).await?;
+        made.push((options.clone(), configs.clone()));
+        Ok(configs)
+    }
+
+    async fn make(&self, options: &AwsOptions) -> Result<Configs> {
+        let (requests, subscriptions) = match &self.0.http {
+            Some(Http::Own(http)) => (http.clone(), http.clone()),
+            Some(Http::Transport(transport)) => both(transport.clone(), options),
+            None => {
+                let transport = Transport::new().with_silence(options.silence());
+                match std::env::var_os("AWS_CA_BUNDLE") {
+                    Some(file) => both(transport.with_root_file(file.into()), options),
+                    None => both(transport, options),
+                }
             }
-            _ => secure.clone(),
         };
-        let refused = Refused::default();
-        let data = SharedHttpClient::new(Watched::new(data, refused.clone()));
-        let base = self.0.chain.loader(options).http_client(data).load().await;
+        let (refused, clock) = (Refused::default(), ServiceClock::default());
+        let watched = |http: &SharedHttpClient| {
+            let watched = Watched::service(http.clone(), refused.clone(), clock.clone());
+            SharedHttpClient::new(watched)
+        };
+        let base = self.0.chain.loader(options);
+        let base = base.http_client(watched(&requests)).load().await;
         let Some(region) = base.region() else {
             return Err(Error::config(
                 "no AWS region is known: set `region`, AWS_REGION or the profile's region",
@@ -115,10 +150,15 @@ impl Aws {
             region: Some(region.as_ref().into()),
             ..options.clone()
         };
-        let renewing = Renewing::new(self.0.chain.clone(), known, secure, refused);
+        let subscriptions = watched(&subscriptions);
+        let chain = self.0.chain.clone();
+        let renewing = Renewing::new(chain, known, requests, refused, clock.clone());
         let mut config = base
             .to_builder()
             .retry_config(RetryConfig::disabled())
+            // Shared by all clients, where the SDK corrects each by itself.
+            .time_source(clock)
+            .disable_clock_skew_correction(true)
             // The provider caches credentials itself.
             .identity_cache(IdentityCache::no_cache())
             .credentials_provider(SharedCredentialsProvider::new(renewing));
@@ -127,15 +167,24 @@ impl Aws {
             // Otherwise AWS_ENDPOINT_URL_KINESIS and the like would take precedence.
             config.insert_origin("endpoint_url", Origin::shared_config());
         }
-        Ok(config.build())
+        let requests = config.build();
+        let subscriptions = requests.to_builder().http_client(subscriptions).build();
+        Ok(Configs {
+            requests,
+            subscriptions,
+        })
     }
 }
 
-/// Loads and opens nothing until a client uses it.
-fn https() -> SharedHttpClient {
-    aws_smithy_http_client::Builder::new()
-        .tls_provider(Provider::Rustls(CryptoMode::Ring))
-        .build_https()
+/// Returns the clients for requests and for subscriptions.
+fn both(mut transport: Transport, options: &AwsOptions) -> (SharedHttpClient, SharedHttpClient) {
+    if let Some(file) = &options.ca_file {
+        transport = transport.with_root_file(PathBuf::from(file.as_str()));
+    }
+    if let Some(silence) = options.read_timeout {
+        transport = transport.with_silence(silence);
+    }
+    (transport.requests(), transport.subscriptions())
 }
 
 impl fmt::Debug for Aws {
@@ -154,16 +203,22 @@ pub(crate) struct Chain {
 }
 
 impl Chain {
+    #[cfg(test)]
+    pub(crate) fn of(own: SharedCredentialsProvider) -> Self {
+        Self { own: Some(own) }
+    }
+
     /// Reads environment and files, and creates the provider.
     pub(crate) async fn credentials(
         &self,
         options: &AwsOptions,
         http: &SharedHttpClient,
+        clock: &ServiceClock,
     ) -> Option<SharedCredentialsProvider> {
-        // Refusals need no tracking here: the chain is created anew anyway.
-        let watched = Watched::new(http.clone(), Refused::default());
+        let watched = Watched::credentials(http.clone(), clock.clone());
         let http = SharedHttpClient::new(watched);
-        let base = self.loader(options).http_client(http).load().await;
+        let loader = self.loader(options).http_client(http);
+        let base = loader.time_source(clock.clone()).load().await;
         let credentials = base.credentials_provider()?;
         let Some(role) = &options.role else {
             return Some(credentials);

@@ -74,6 +74,28 @@ pub(crate) fn is_renewed(code: &str) -> bool {
     )
 }
 
+/// The codes of services that refuse a signature which another time would make valid, perhaps.
+const ANOTHER_TIME: [&str; 7] = [
+    "AuthFailure",
+    "InvalidSignatureException",
+    "RequestExpired",
+    "RequestInTheFuture",
+    "RequestTimeTooSkewed",
+    "SignatureDoesNotMatch",
+    "AccessDeniedException",
+];
+
+/// Returns whether a signature by another clock may be accepted.
+pub(crate) fn may_be_the_clock(code: &str) -> bool {
+    ANOTHER_TIME.contains(&code)
+}
+
+/// Returns whether the body of a refusal has such a code.
+pub(crate) fn tells_of_the_clock(body: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(body);
+    ANOTHER_TIME.iter().any(|code| text.contains(code))
+}
+
 /// Returns whether the message repeats the request including its session token.
 pub(crate) fn repeats_the_request(code: &str) -> bool {
     matches!(

@@ -18,7 +18,9 @@ use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::byte_stream::ByteStream;
 use aws_smithy_types::config_bag::ConfigBag;
 
-use crate::codes::wants_new_credentials;
+use crate::clock::ServiceClock;
+use crate::codes::{tells_of_the_clock, wants_new_credentials};
+use crate::http::DialError;
 
 /// Set when a service refuses the credentials of a request as expired or unknown.
 pub(crate) type Refused = Arc<AtomicBool>;
@@ -29,11 +31,31 @@ pub(crate) type Refused = Arc<AtomicBool>;
 pub(crate) struct Watched {
     inner: SharedHttpClient,
     refused: Refused,
+    clock: ServiceClock,
+    /// Whether a web page is an error. Metadata services answer some requests with one.
+    refuses_pages: bool,
 }
 
 impl Watched {
-    pub(crate) fn new(inner: SharedHttpClient, refused: Refused) -> Self {
-        Self { inner, refused }
+    /// Watches the client of a service.
+    pub(crate) fn service(inner: SharedHttpClient, refused: Refused, clock: ServiceClock) -> Self {
+        Self {
+            inner,
+            refused,
+            clock,
+            refuses_pages: true,
+        }
+    }
+
+    /// Watches the client of a provider of credentials.
+    pub(crate) fn credentials(inner: SharedHttpClient, clock: ServiceClock) -> Self {
+        Self {
+            inner,
+            clock,
+            // The chain is created anew after a refusal anyway.
+            refused: Refused::default(),
+            refuses_pages: false,
+        }
     }
 }
 
@@ -46,6 +68,8 @@ impl HttpClient for Watched {
         SharedHttpConnector::new(WatchedConnector {
             inner: self.inner.http_connector(settings, components),
             refused: self.refused.clone(),
+            clock: self.clock.clone(),
+            refuses_pages: self.refuses_pages,
         })
     }
 
@@ -74,17 +98,27 @@ impl HttpClient for Watched {
 struct WatchedConnector {
     inner: SharedHttpConnector,
     refused: Refused,
+    clock: ServiceClock,
+    refuses_pages: bool,
 }
 
 impl HttpConnector for WatchedConnector {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let uri = request.uri().to_owned();
-        let refused = self.refused.clone();
+        let (refused, clock) = (self.refused.clone(), self.clock.clone());
+        let refuses_pages = self.refuses_pages;
         let answering = self.inner.call(request);
         HttpConnectorFuture::new(async move {
             match answering.await {
+                Ok(answer) if refuses_pages && is_page(&answer) => {
+                    let page = WebPage {
+                        endpoint: origin(&uri).to_owned(),
+                        status: answer.status().as_u16(),
+                    };
+                    Err(ConnectorError::other(Box::new(page), None))
+                }
                 Ok(answer) if matches!(answer.status().as_u16(), 400 | 401 | 403) => {
-                    look(answer, &refused).await
+                    look(answer, &refused, &clock).await
                 }
                 Ok(answer) => Ok(answer),
                 Err(failed) => Err(NotAnswered::wrap(&uri, failed)),
@@ -94,7 +128,11 @@ impl HttpConnector for WatchedConnector {
 }
 
 /// Checks whether a refusal concerns the credentials. Refusals are small and never streamed.
-async fn look(answer: HttpResponse, refused: &Refused) -> Result<HttpResponse, ConnectorError> {
+async fn look(
+    answer: HttpResponse,
+    refused: &Refused,
+    clock: &ServiceClock,
+) -> Result<HttpResponse, ConnectorError> {
     let mut answer = answer;
     let body = std::mem::replace(answer.body_mut(), SdkBody::empty());
     let body = match ByteStream::new(body).collect().await {
@@ -104,9 +142,41 @@ async fn look(answer: HttpResponse, refused: &Refused) -> Result<HttpResponse, C
     if wants_new_credentials(&body) {
         refused.store(true, Ordering::Release);
     }
+    if tells_of_the_clock(&body) {
+        clock.correct(&answer);
+    }
     *answer.body_mut() = SdkBody::from(body);
     Ok(answer)
 }
+
+fn is_page(answer: &HttpResponse) -> bool {
+    let content_type = answer.headers().get("content-type").unwrap_or_default();
+    content_type
+        .trim_start()
+        .to_ascii_lowercase()
+        .starts_with("text/html")
+}
+
+/// A web page instead of a response of the service.
+#[derive(Debug)]
+pub(crate) struct WebPage {
+    /// Scheme, host and port.
+    endpoint: String,
+    pub(crate) status: u16,
+}
+
+impl fmt::Display for WebPage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { endpoint, status } = self;
+        write!(
+            f,
+            "a web page (HTTP {status}, text/html) came instead of a response from {endpoint}: a proxy, a \
+             portal or another server responds there; is `endpoint` right, and may this machine reach it?"
+        )
+    }
+}
+
+impl StdError for WebPage {}
 
 /// A request without a response, and its endpoint.
 #[derive(Debug)]
@@ -168,6 +238,9 @@ fn was_connected(failed: &ConnectorError) -> bool {
         {
             return false;
         }
+        if error.is::<DialError>() {
+            return false;
+        }
         if let Some(io) = error.downcast_ref::<std::io::Error>() {
             use std::io::ErrorKind::{ConnectionRefused, HostUnreachable, NetworkUnreachable};
             if matches!(
@@ -177,7 +250,7 @@ fn was_connected(failed: &ConnectorError) -> bool {
                 return false;
             }
         }
-        // This error type is private to the HTTP client.
+        // This error type is private to the SDK's HTTP client, which an application may bring.
         if error.to_string().starts_with("HTTP connect timeout") {
             return false;
         }

@@ -6,8 +6,10 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
-use crate::codes::{hint, is_renewed, kind_of, repeats_the_request};
-use crate::connector::NotAnswered;
+use crate::clock::is_of_another_time;
+use crate::codes::{hint, is_renewed, kind_of, may_be_the_clock, repeats_the_request};
+use crate::connector::{NotAnswered, WebPage};
+use crate::http::{BadCertificate, DialError};
 
 /// The error of a failed call of an AWS client.
 pub type SdkError<E> = aws_smithy_runtime_api::client::result::SdkError<E, HttpResponse>;
@@ -31,6 +33,7 @@ where
     E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
 {
     let status = failed.raw_response().map(|raw| raw.status().as_u16());
+    let another_time = failed.raw_response().is_some_and(is_of_another_time);
     let error = match &failed {
         SdkError::ConstructionFailure(_) => {
             let why = deepest(&failed);
@@ -40,31 +43,24 @@ where
             Error::new(ErrorKind::TimedOut, format!("{what}: no response in time"))
                 .with_effect(Effect::Unknown)
         }
-        SdkError::DispatchFailure(failure) => match find::<NotAnswered>(&failed) {
-            Some(gone) if find::<CredentialsError>(&failed).is_none() => {
-                let kind = match failure.is_timeout() {
-                    true => ErrorKind::TimedOut,
-                    false => ErrorKind::Unavailable,
+        SdkError::DispatchFailure(failure) => {
+            if let Some(none) = find::<CredentialsError>(&failed) {
+                unsigned(&what, none)
+            } else if let Some(page) = find::<WebPage>(&failed) {
+                // A page of 200 or 5xx may come after a proxy has let the request pass.
+                let effect = match page.status {
+                    300..500 => Effect::None,
+                    _ => Effect::Unknown,
                 };
-                let (effect, hint) = match gone.connected {
-                    true => (Effect::Unknown, ""),
-                    false => (
-                        Effect::None,
-                        "; are region and `endpoint` right, and does the region have the service?",
-                    ),
-                };
+                Error::new(ErrorKind::Unavailable, format!("{what}: {page}")).with_effect(effect)
+            } else if let Some(gone) = find::<NotAnswered>(&failed) {
+                unanswered(&what, gone, failure.is_timeout(), &failed)
+            } else {
                 let why = deepest(&failed);
-                Error::new(kind, format!("{what}: {gone}: {why}{hint}")).with_effect(effect)
+                Error::new(ErrorKind::Unavailable, format!("{what}: {why}"))
+                    .with_effect(Effect::Unknown)
             }
-            _ => match find::<CredentialsError>(&failed) {
-                Some(none) => unsigned(&what, none),
-                None => Error::new(
-                    ErrorKind::Unavailable,
-                    format!("{what}: {}", deepest(&failed)),
-                )
-                .with_effect(Effect::Unknown),
-            },
-        },
+        }
         SdkError::ResponseError(_) => Error::new(
             ErrorKind::Unavailable,
             format!(
@@ -90,9 +86,13 @@ where
                     status.unwrap_or_default()
                 ),
             };
-            let hint = code.and_then(hint).unwrap_or_default();
+            let clock = another_time && code.is_some_and(may_be_the_clock);
+            let hint = match clock {
+                true => "; this machine's clock is off: later requests are signed by the service's time",
+                false => code.and_then(hint).unwrap_or_default(),
+            };
             let error = Error::new(kind, format!("{what}: {said}{hint}"));
-            let error = match code.is_some_and(is_renewed) {
+            let error = match clock || code.is_some_and(is_renewed) {
                 true => error.with_retry(Retry::Now),
                 false => error,
             };
@@ -114,6 +114,42 @@ where
         Ok(source) => error.with_source(source),
         Err(_) => error,
     }
+}
+
+/// Returns whether the call was denied and its next request is signed anew: by the service's time, or with
+/// newer credentials. The first call of a client, whose error nobody retries, is made once more then.
+pub fn is_signed_anew(error: &Error) -> bool {
+    error.is(ErrorKind::Denied) && error.is_retryable()
+}
+
+/// Converts the error of a request without a response.
+fn unanswered(
+    what: impl Display,
+    gone: &NotAnswered,
+    is_timeout: bool,
+    failed: &(dyn StdError + 'static),
+) -> Error {
+    if let Some(why) = find::<BadCertificate>(failed) {
+        let endpoint = &gone.endpoint;
+        let message = format!("{what}: the certificate of {endpoint} is refused: {why}");
+        return Error::new(ErrorKind::Denied, message);
+    }
+    if let Some(DialError::Roots(why)) = find::<DialError>(failed) {
+        return Error::config(format!("{what}: no certificates to trust: {why}"));
+    }
+    let kind = match is_timeout {
+        true => ErrorKind::TimedOut,
+        false => ErrorKind::Unavailable,
+    };
+    let (effect, hint) = match gone.connected {
+        true => (Effect::Unknown, ""),
+        false => (
+            Effect::None,
+            "; are region and `endpoint` right, and does the region have the service?",
+        ),
+    };
+    let why = deepest(failed);
+    Error::new(kind, format!("{what}: {gone}: {why}{hint}")).with_effect(effect)
 }
 
 fn kind_of_status(status: Option<u16>, code: Option<&str>) -> ErrorKind {
@@ -168,7 +204,9 @@ fn unsigned(what: impl Display, none: &CredentialsError) -> Error {
 }
 
 /// Returns the first cause of a type.
-fn find<'a, T: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a T> {
+pub(crate) fn find<'a, T: StdError + 'static>(
+    error: &'a (dyn StdError + 'static),
+) -> Option<&'a T> {
     let mut next = Some(error);
     while let Some(error) = next {
         if let Some(found) = error.downcast_ref() {

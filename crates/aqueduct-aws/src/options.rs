@@ -30,6 +30,11 @@ pub struct AwsOptions {
     /// The time-out of one request. Default: 10 s; a full request of 10 MiB takes 1 s at
     /// 80 Mbit/s.
     pub request_timeout: Duration,
+    /// How long a connection may be silent while a request waits on it. Default: half of `request_timeout`.
+    pub read_timeout: Option<Duration>,
+    /// A file of the certificates to trust, PEM, instead of the system's. Default: `AWS_CA_BUNDLE`, else the
+    /// system's.
+    pub ca_file: Option<SmallStr>,
 }
 
 impl Default for AwsOptions {
@@ -45,13 +50,16 @@ impl Default for AwsOptions {
             dual_stack: None,
             connect_timeout: Duration::from_millis(3100),
             request_timeout: Duration::from_secs(10),
+            read_timeout: None,
+            ca_file: None,
         }
     }
 }
 
 impl AwsOptions {
     /// Reads `region`, `profile`, `endpoint`, `role`, `role_session`, `external_id`, `fips`,
-    /// `dual_stack`, `connect_timeout` and `request_timeout`, and leaves others to the caller.
+    /// `dual_stack`, `connect_timeout`, `request_timeout`, `read_timeout` and `ca_file`, and leaves others
+    /// to the caller.
     ///
     /// # Errors
     /// `Config`, naming the option, the text as written and what was expected.
@@ -64,6 +72,7 @@ impl AwsOptions {
             external_id: options.text("external_id")?,
             fips: options.boolean("fips")?,
             dual_stack: options.boolean("dual_stack")?,
+            ca_file: options.text("ca_file")?,
             ..Self::default()
         };
         if let Some(region) = &read.region
@@ -118,11 +127,25 @@ impl AwsOptions {
                 None => {}
             }
         }
+        read.read_timeout = options.duration("read_timeout")?;
+        if let Some(silence) = read.read_timeout
+            && (silence.is_zero() || silence >= read.request_timeout)
+        {
+            return Err(options.refuse(
+                "read_timeout",
+                "expected more than 0 and less than `request_timeout`",
+            ));
+        }
         Ok(read)
     }
 }
 
 impl AwsOptions {
+    /// Returns how long a connection may be silent while a request waits on it.
+    pub fn silence(&self) -> Duration {
+        self.read_timeout.unwrap_or(self.request_timeout / 2)
+    }
+
     /// Adds to the identity of a resource what tells it from one of the same name: account, region and
     /// endpoint, as far as they are said, and as whom it is opened.
     pub fn identify(&self, named: Identity, account: Option<SmallStr>) -> Identity {

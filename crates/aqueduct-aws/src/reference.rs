@@ -55,4 +55,14 @@ const ROWS: &[OptionDoc] = &[
         "10 s: 10 MiB take 1 s at 80 Mbit/s",
         "how long one request may take",
     ),
+    OptionDoc::new(
+        &["read_timeout"],
+        "half of `request_timeout`",
+        "how long a connection may be silent while a request waits on it; it is then given up",
+    ),
+    OptionDoc::new(
+        &["ca_file"],
+        "`AWS_CA_BUNDLE`, else the system's",
+        "a PEM file of the certificates to trust: a private endpoint, a proxy that inspects TLS",
+    ),
 ];

@@ -303,9 +303,9 @@ mod tests {
             (
                 "dynamodb://orders",
                 &[("colour", "red")],
-                "colour: no such option; valid: connect_timeout, create, dual_stack, endpoint, \
+                "colour: no such option; valid: ca_file, connect_timeout, create, dual_stack, endpoint, \
                  external_id, fips, idempotency_retention, kcl_at_timestamp, kcl_watch, layout, \
-                 profile, region, request_timeout, role, role_session, state_table, stream_ids",
+                 profile, read_timeout, region, request_timeout, role, role_session, state_table, stream_ids",
             ),
         ] {
             let error = parse(url, options).unwrap_err();

@@ -21,7 +21,11 @@ impl Table {
         let until = runtime.now() + PATIENCE;
         let mut pause = Duration::from_millis(50);
         loop {
-            match self.describe().await? {
+            let described = match self.describe().await {
+                Err(error) if aqueduct_aws::is_signed_anew(&error) => self.describe().await,
+                described => described,
+            };
+            match described? {
                 None if !create => {
                     return Err(Error::new(
                         ErrorKind::NotFound,

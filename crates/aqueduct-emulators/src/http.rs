@@ -26,8 +26,11 @@ pub enum HttpFault {
     LoseAnswer,
     /// The service responds with a status, error code and message, without effect.
     Error(u16, &'static str, &'static str),
-    /// Another server responds, with status 200 and this body, without effect.
+    /// Another server responds, with status 200 and this body, without effect: a web page if it begins with
+    /// `<`, JSON otherwise.
     Answer(&'static str),
+    /// Status 200 with this content type and body, without effect.
+    Body(&'static str, &'static [u8]),
     /// The response never comes, and the request is not served.
     Hang,
 }
@@ -133,10 +136,18 @@ impl HttpConnector for FaultyConnector {
             }
             Some(HttpFault::Error(status, code, message)) => HttpConnectorFuture::ready(answer(
                 status,
-                format!(r#"{{"__type":"{code}","message":"{message}"}}"#),
+                JSON,
+                format!(r#"{{"__type":"{code}","message":"{message}"}}"#).into_bytes(),
             )),
             Some(HttpFault::Answer(body)) => {
-                HttpConnectorFuture::ready(answer(200, body.to_owned()))
+                let content_type = match body.starts_with('<') {
+                    true => "text/html",
+                    false => JSON,
+                };
+                HttpConnectorFuture::ready(answer(200, content_type, body.into()))
+            }
+            Some(HttpFault::Body(content_type, body)) => {
+                HttpConnectorFuture::ready(answer(200, content_type, body.into()))
             }
             Some(HttpFault::Hang) => HttpConnectorFuture::new(std::future::pending()),
         }
@@ -148,9 +159,18 @@ fn refused() -> ConnectorError {
     ConnectorError::io(refused.into())
 }
 
-fn answer(status: u16, body: String) -> Result<HttpResponse, ConnectorError> {
+/// The content type of the services' responses.
+const JSON: &str = "application/x-amz-json-1.1";
+
+fn answer(
+    status: u16,
+    content_type: &'static str,
+    body: Vec<u8>,
+) -> Result<HttpResponse, ConnectorError> {
     let status = status
         .try_into()
         .map_err(|error| ConnectorError::user(Box::new(error)))?;
-    Ok(HttpResponse::new(status, SdkBody::from(body)))
+    let mut response = HttpResponse::new(status, SdkBody::from(body));
+    response.headers_mut().insert("content-type", content_type);
+    Ok(response)
 }

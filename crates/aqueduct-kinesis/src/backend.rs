@@ -73,8 +73,13 @@ struct KinesisResource {
 
 impl KinesisResource {
     async fn client(&self) -> Result<Kinesis> {
-        let config = self.aws.config(&self.config.aws).await?;
-        Ok(Kinesis::new(Client::new(&config), &self.config))
+        let requests = self.aws.config(&self.config.aws).await?;
+        let subscriptions = self.aws.subscription_config(&self.config.aws).await?;
+        Ok(Kinesis::new(
+            Client::new(&requests),
+            Client::new(&subscriptions),
+            &self.config,
+        ))
     }
 
     /// Returns the stream and its description; creates it if it is missing and may be created.

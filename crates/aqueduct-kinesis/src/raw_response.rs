@@ -28,12 +28,20 @@ pub(crate) trait RawResponse: Sized + Send + 'static {
     fn unreadable(why: BoxError) -> impl std::error::Error + Send + Sync + 'static;
 }
 
-/// Reads the response of one call. The client reads the errors of the service.
-pub(crate) struct ResponseReader<R>(Arc<Mutex<Option<R>>>);
+/// Reads the response of one call if it is JSON. The client reads the errors of the service, and responses
+/// in whatever other format it has agreed on with the service.
+pub(crate) struct ResponseReader<R> {
+    slot: Arc<Mutex<Option<R>>>,
+    enabled: bool,
+}
 
 impl<R: RawResponse> ResponseReader<R> {
-    pub(crate) fn new() -> Self {
-        Self(Arc::new(Mutex::new(None)))
+    /// Creates a reader; without `enabled` it leaves every response to the client.
+    pub(crate) fn new(enabled: bool) -> Self {
+        Self {
+            slot: Arc::new(Mutex::new(None)),
+            enabled,
+        }
     }
 
     /// Takes the response; `None` if it was not read here.
@@ -42,7 +50,7 @@ impl<R: RawResponse> ResponseReader<R> {
     }
 
     fn slot(&self) -> MutexGuard<'_, Option<R>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.slot.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn read(&self, response: &HttpResponse) -> Result<R::Output, BoxError> {
@@ -65,7 +73,8 @@ impl<R: RawResponse> Intercept for ResponseReader<R> {
         _: &RuntimeComponents,
         bag: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        if context.response().status().as_u16() == 200 {
+        let response = context.response();
+        if self.enabled && response.status().as_u16() == 200 && is_json(response) {
             let deserializer = SharedResponseDeserializer::new(self.clone());
             bag.interceptor_state().store_put(deserializer);
         }
@@ -87,9 +96,20 @@ impl<R: RawResponse> DeserializeResponse for ResponseReader<R> {
     }
 }
 
+/// Returns whether the response says that it is in the JSON protocol of AWS.
+fn is_json(response: &HttpResponse) -> bool {
+    let content_type = response.headers().get("content-type").unwrap_or_default();
+    let media_type = content_type.split(';').next().unwrap_or_default().trim();
+    let media_type = media_type.to_ascii_lowercase();
+    media_type == "application/json" || media_type.starts_with("application/x-amz-json-1.")
+}
+
 impl<R> Clone for ResponseReader<R> {
     fn clone(&self) -> Self {
-        Self(self.0.clone())
+        Self {
+            slot: self.slot.clone(),
+            enabled: self.enabled,
+        }
     }
 }
 
@@ -98,3 +118,6 @@ impl<R> fmt::Debug for ResponseReader<R> {
         f.write_str("ResponseReader")
     }
 }
+
+#[cfg(test)]
+mod tests;

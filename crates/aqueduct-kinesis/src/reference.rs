@@ -24,6 +24,11 @@ const OPTIONS: &[OptionDoc] = &[
         "how a missing stream is made",
     ),
     OptionDoc::new(&["encoding"], "`cloudevents-json`", "see below"),
+    OptionDoc::new(
+        &["responses"],
+        "`direct`",
+        "`sdk` leaves the responses of PutRecords and GetRecords to the SDK, which allocates for each field of each record",
+    ),
 ];
 
 /// The rows of the table `kinesis.sending`, as the README has them.

@@ -14,6 +14,10 @@ use crate::error;
 #[derive(Clone)]
 pub(crate) struct Kinesis {
     pub(crate) client: Client,
+    /// For SubscribeToShard, whose responses last for minutes: it has connections of its own.
+    pub(crate) subscriptions: Client,
+    /// Whether responses of PutRecords and GetRecords are read beside the SDK.
+    pub(crate) direct: bool,
     pub(crate) name: StreamName,
     /// If set, requests name the stream by its ARN alone.
     pub(crate) arn: Option<SmallStr>,
@@ -28,10 +32,12 @@ const ON_DEMAND_SHARDS: u32 = 4;
 const CREATION: Duration = Duration::from_secs(120);
 
 impl Kinesis {
-    pub(crate) fn new(client: Client, config: &Config) -> Self {
+    pub(crate) fn new(client: Client, subscriptions: Client, config: &Config) -> Self {
         let shown = config.arn.as_ref().unwrap_or(config.stream.text()).clone();
         Self {
             client,
+            subscriptions,
+            direct: config.direct,
             name: config.stream.clone(),
             arn: config.arn.clone(),
             shown,
@@ -61,6 +67,13 @@ impl Kinesis {
     /// # Errors
     /// `NotFound` if it is missing.
     pub(crate) async fn describe(&self) -> Result<StreamDescriptionSummary> {
+        match self.describe_once().await {
+            Err(error) if aqueduct_aws::is_signed_anew(&error) => self.describe_once().await,
+            described => described,
+        }
+    }
+
+    async fn describe_once(&self) -> Result<StreamDescriptionSummary> {
         let request = self.client.describe_stream_summary();
         let answer = request
             .set_stream_name(self.name())

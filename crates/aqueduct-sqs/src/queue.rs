@@ -36,6 +36,8 @@ pub(crate) struct Inner {
     pub(crate) fifo: bool,
     pub(crate) metrics: Metrics,
     timeout: Duration,
+    /// How long a connection may be silent while a request waits on it.
+    silence: Duration,
 }
 
 impl std::ops::Deref for Queue {
@@ -149,6 +151,7 @@ impl Queue {
             fifo: config.is_fifo(),
             metrics: Metrics::new(config.queue.as_str()),
             timeout: config.aws.request_timeout,
+            silence: config.aws.silence(),
         }))
     }
 
@@ -209,8 +212,9 @@ impl Queue {
 
     pub(crate) async fn receive(&self, receipt: Receipt) -> Result<Vec<Message>> {
         self.metrics.receive.increment(1);
-        // The time-out must exceed the long poll, or a waiting request would fail.
+        // The time-outs must exceed the long poll, or a waiting request would fail.
         let batch_wait = TimeoutConfig::builder()
+            .read_timeout(self.silence + receipt.wait)
             .operation_attempt_timeout(self.timeout + receipt.wait)
             .build();
         let mut request = self

@@ -134,3 +134,33 @@ fn credentials_are_kept_while_they_live_and_renewed_before_they_expire() {
         },
     );
 }
+
+/// `aws login` names a session in the profile and keeps its credentials in a file.
+#[test]
+fn a_profile_of_aws_login_is_found() {
+    alone(
+        "credentials::a_profile_of_aws_login_is_found",
+        &[],
+        || async {
+            use sha2::Digest as _;
+
+            let session = "arn:aws:iam::123456789012:user/ada";
+            write_profile("config", &format!("[default]\nlogin_session = {session}\n"));
+            let cache = format!("login/cache/{:x}.json", sha2::Sha256::digest(session));
+            let folder =
+                std::path::Path::new(&std::env::var("HOME").unwrap()).join(".aws/login/cache");
+            std::fs::create_dir_all(folder).unwrap();
+            write_profile(
+                &cache,
+                r#"{"accessToken": {"accessKeyId": "ASIALOGIN", "secretAccessKey": "s", "sessionToken": "t",
+                "accountId": "123456789012", "expiresAt": "2199-01-01T00:00:00Z"},
+                "tokenType": "urn:aws:params:oauth:token-type:access_token_sigv4",
+                "refreshToken": "r", "idToken": "i", "clientId": "arn:aws:signin:::devtools/same-device",
+                "dpopKey": "k"}"#,
+            );
+            let http = Scripted::ok();
+            ask(&http.aws(), &REGION).await.unwrap();
+            assert!(http.last().is_signed_by("ASIALOGIN"), "{:?}", http.last());
+        },
+    );
+}

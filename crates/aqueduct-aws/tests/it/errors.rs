@@ -61,6 +61,36 @@ fn a_page_instead_of_an_answer_points_at_the_endpoint() {
     );
 }
 
+/// A proxy or a portal says what it sends, whatever the status is.
+#[test]
+fn a_page_of_a_proxy_is_called_one() {
+    alone("errors::a_page_of_a_proxy_is_called_one", &KEYS, || async {
+        for (head, effect) in [
+            ("200 OK", Effect::Unknown),
+            ("302 Found\r\nlocation: http://portal/", Effect::None),
+            ("403 Forbidden", Effect::None),
+            ("407 Proxy Authentication Required", Effect::None),
+            ("502 Bad Gateway", Effect::Unknown),
+        ] {
+            let page = "<html>Sign in, token=secret</html>";
+            let length = page.len();
+            let answer = format!(
+                "HTTP/1.1 {head}\r\ncontent-type: Text/HTML; charset=utf-8\r\n\
+                     content-length: {length}\r\n\r\n{page}"
+            );
+            let endpoint = server(answer.leak());
+            let error = at(&endpoint).await;
+            assert_eq!(error.kind(), ErrorKind::Unavailable, "{head}: {error}");
+            assert_eq!(error.effect(), effect, "{head}: {error}");
+            let status = &head[..3];
+            for part in ["web page", "proxy", "`endpoint`", &endpoint, status] {
+                assert!(error.message().contains(part), "{part}: {error}");
+            }
+            assert!(!error.message().contains("secret"), "{error}");
+        }
+    });
+}
+
 #[test]
 fn where_nobody_listens_nothing_was_sent() {
     alone(

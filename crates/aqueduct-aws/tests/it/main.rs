@@ -10,3 +10,5 @@ mod options;
 mod roles;
 mod scripted;
 mod secrets;
+mod tls;
+mod transport;

@@ -1,20 +1,16 @@
+use std::fmt;
 use std::io;
-use std::net::Ipv4Addr;
 
 use axum::body::{Body, to_bytes};
 use axum::http::{self, HeaderMap};
 use axum::response::Response;
-use tokio::net::TcpListener;
-use tokio::sync::oneshot;
 
 use super::{Request, Sqs};
+use crate::ListenOptions;
+use crate::listen::Listening;
 
 /// Serves an [`Sqs`] on the loopback interface, for other processes, until it is dropped.
-#[derive(Debug)]
-pub struct SqsServer {
-    endpoint: String,
-    _stop: oneshot::Sender<()>,
-}
+pub struct SqsServer(Listening);
 
 impl Sqs {
     /// Listens on `port`, 0 for a free one, on the current Tokio runtime.
@@ -22,30 +18,37 @@ impl Sqs {
     /// # Errors
     /// If the port cannot be opened.
     pub async fn serve_on(&self, port: u16) -> io::Result<SqsServer> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
-        let endpoint = format!("http://{}", listener.local_addr()?);
-        let (stop, stopped) = oneshot::channel::<()>();
-        let (sqs, host) = (self.clone(), endpoint.clone());
-        let app = axum::Router::new().fallback(move |request: http::Request<Body>| {
-            let (sqs, host) = (sqs.clone(), host.clone());
-            async move { serve(&sqs, host, request).await }
+        self.serve_with(&ListenOptions::new().with_port(port)).await
+    }
+
+    /// Listens as `listen` says, on the current Tokio runtime.
+    ///
+    /// # Errors
+    /// If the port cannot be opened.
+    pub async fn serve_with(&self, listen: &ListenOptions) -> io::Result<SqsServer> {
+        let listening = Listening::start(listen, |endpoint| {
+            let (sqs, host) = (self.clone(), endpoint.to_owned());
+            axum::Router::new().fallback(move |request: http::Request<Body>| {
+                let (sqs, host) = (sqs.clone(), host.clone());
+                async move { serve(&sqs, host, request).await }
+            })
         });
-        let serving = async move { axum::serve(listener, app).await };
-        tokio::spawn(async move {
-            // A dropped sender ends the server as well as a message does.
-            futures::future::select(Box::pin(serving), stopped).await;
-        });
-        Ok(SqsServer {
-            endpoint,
-            _stop: stop,
-        })
+        Ok(SqsServer(listening.await?))
     }
 }
 
 impl SqsServer {
     /// Returns its URL, for the option `endpoint`.
     pub fn endpoint(&self) -> &str {
-        &self.endpoint
+        self.0.endpoint()
+    }
+}
+
+impl fmt::Debug for SqsServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqsServer")
+            .field("endpoint", &self.endpoint())
+            .finish_non_exhaustive()
     }
 }
 

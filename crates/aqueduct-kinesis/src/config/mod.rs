@@ -22,6 +22,8 @@ pub(crate) struct Config {
     /// How to create a missing stream; `None` if a missing stream is an error.
     pub(crate) create: Option<Creation>,
     pub(crate) encoding: Encoding,
+    /// Whether responses of PutRecords and GetRecords are read beside the SDK.
+    pub(crate) direct: bool,
     pub(crate) publishing: Publishing,
     pub(crate) reading: Reading,
 }
@@ -60,6 +62,7 @@ impl Config {
         }
         let create = read_creation(&mut options)?;
         let encoding = read_encoding(&mut options)?;
+        let direct = options.choice("responses", &["direct", "sdk"])? != Some("sdk");
         let publishing = Publishing::read(&mut options)?;
         let reading = Reading::read(&mut options)?;
         options.finish()?;
@@ -69,6 +72,7 @@ impl Config {
             aws,
             create,
             encoding,
+            direct,
             publishing,
             reading,
         })

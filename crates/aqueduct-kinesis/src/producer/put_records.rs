@@ -143,7 +143,7 @@ impl KinesisProducer {
         let count = entries.len();
         self.metrics.requests.increment(1);
         self.metrics.records.increment(count as u64);
-        let reader = ResponseReader::<PutRecordsResponse>::new();
+        let reader = ResponseReader::<PutRecordsResponse>::new(self.kinesis.direct);
         let response = self
             .kinesis
             .client

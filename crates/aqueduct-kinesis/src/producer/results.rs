@@ -1,6 +1,7 @@
 use aqueduct_core::{Effect, Error, ErrorKind, Instant, PartitionId, Position, Receipt, Retry};
 
 use super::put_records::Call;
+use super::rate_limiter::Share;
 use super::response::{RecordResult, Refusal};
 use crate::error;
 use crate::metrics::{Metrics, PAYLOAD_UNIT};
@@ -11,9 +12,10 @@ impl Call<'_> {
         let now = self.producer.runtime.now();
         let mut counts = ResponseMetrics::default();
         let mut misplaced = Vec::new();
+        let shares = self.shares(request, &results);
         for (&record, result) in request.iter().zip(&mut results) {
             if let Some(refusal) = &result.refusal {
-                self.refused(record, refusal, now, &mut counts);
+                self.refused(record, refusal, &shares, now, &mut counts);
                 continue;
             }
             let Some((id, position)) = result.stored.take() else {
@@ -69,11 +71,42 @@ impl Call<'_> {
         }
     }
 
+    /// Returns, by shard, how many records of the request it stored and how many it refused as over its
+    /// limit; nothing if no record was refused so.
+    fn shares(&self, request: &[u32], results: &[RecordResult]) -> Vec<Share> {
+        let over = |result: &RecordResult| {
+            let refusal = result.refusal.as_ref();
+            refusal.is_some_and(|refusal| refusal.code == error::OVER_LIMIT)
+        };
+        if !results.iter().any(over) {
+            return Vec::new();
+        }
+        let mut shares = vec![Share::default(); self.map.open().len()];
+        for (&record, result) in request.iter().zip(results) {
+            if let Some(shard) = self.shard_of(record) {
+                shares[shard].refused += usize::from(over(result));
+                shares[shard].stored += usize::from(result.stored.is_some());
+            }
+        }
+        shares
+    }
+
+    /// Returns the index of a record's shard in the map.
+    fn shard_of(&self, record: u32) -> Option<usize> {
+        if self.by_shard {
+            return Some(self.records.scheduled[record as usize].queue as usize);
+        }
+        let &at = self.records.members(record).first()?;
+        let hash = self.producer.builder.hash_of(&self.events[at as usize])?;
+        Some(self.map.at(hash))
+    }
+
     /// Applies a refusal of the service: the record is not stored.
     fn refused(
         &mut self,
         record: u32,
         refusal: &Refusal,
+        shares: &[Share],
         now: Instant,
         counts: &mut ResponseMetrics,
     ) {
@@ -83,18 +116,10 @@ impl Call<'_> {
         let mut error = error::record(what, code, message.as_deref());
         if code == error::OVER_LIMIT {
             counts.throttled += 1;
-            let members = self.records.members(record);
-            let shard = match (self.by_shard, members.first()) {
-                (true, _) => Some(self.records.scheduled[record as usize].queue as usize),
-                (false, Some(&at)) => {
-                    let hash = self.producer.builder.hash_of(&self.events[at as usize]);
-                    hash.map(|hash| self.map.at(hash))
-                }
-                (false, None) => None,
-            };
-            if let Some(shard) = shard {
+            if let Some(shard) = self.shard_of(record) {
                 let lane = self.map.open()[shard].lane;
-                let until = self.producer.rate_limiter.refused(lane, now);
+                let share = shares.get(shard).copied().unwrap_or_default();
+                let until = self.producer.rate_limiter.refused(lane, now, share);
                 let wait = until.since(now);
                 if !wait.is_zero() {
                     error = error.with_retry(Retry::After(wait));

@@ -31,11 +31,14 @@ pub(super) struct Context {
 impl Context {
     pub(super) fn new(kinesis: Kinesis, config: &Config, runtime: &Runtime) -> Self {
         let time = ServerTime::new(runtime);
-        let observed = kinesis.client.config().to_builder();
-        let observed = observed.interceptor(time.observer()).build();
+        let observed = |client: &Client| {
+            let config = client.config().to_builder().interceptor(time.observer());
+            Client::from_conf(config.build())
+        };
         Self {
             kinesis: Kinesis {
-                client: Client::from_conf(observed),
+                client: observed(&kinesis.client),
+                subscriptions: observed(&kinesis.subscriptions),
                 ..kinesis
             },
             runtime: runtime.clone(),

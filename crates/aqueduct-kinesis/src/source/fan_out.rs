@@ -119,7 +119,7 @@ impl FanOut {
             let start = start.map_err(|failed| error::malformed(what(), failed))?;
             let response = context
                 .kinesis
-                .client
+                .subscriptions
                 .subscribe_to_shard()
                 .consumer_arn(arn.as_str())
                 .shard_id(shard.id.as_str())

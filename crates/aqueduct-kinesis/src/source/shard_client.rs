@@ -89,7 +89,7 @@ impl ShardClient {
     pub(super) async fn records(&self, iterator: String, limit: i32) -> Result<GetRecordsResponse> {
         let kinesis = &self.context.kinesis;
         self.metrics.requests.increment(1);
-        let reader = ResponseReader::<GetRecordsResponse>::new();
+        let reader = ResponseReader::<GetRecordsResponse>::new(kinesis.direct);
         let response = kinesis
             .client
             .get_records()

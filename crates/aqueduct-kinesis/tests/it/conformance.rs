@@ -1,4 +1,5 @@
-//! Kinesis passes the cases of all its claims, plain and through all layers, on an in-process emulator.
+//! Kinesis passes the cases of all its claims on an in-process emulator: plain over TLS and HTTP/2, as the
+//! service speaks, and in other formats and through all layers over HTTP/1.1.
 #![allow(clippy::unwrap_used)]
 
 use std::sync::Arc;
@@ -8,7 +9,7 @@ use aqueduct_conformance::{Fault, Faults, Fixture, Lack, LayerSet, Options, Subj
 use aqueduct_core::{
     Backend as _, Error, Options as ResourceOptions, Resource, Result, Runtime, StreamSpec, Url,
 };
-use aqueduct_emulators::{HttpFault, HttpFaults};
+use aqueduct_emulators::{HttpFault, HttpFaults, KinesisServer};
 use aqueduct_memory::{Applied, MemoryBackend, Operation};
 use async_trait::async_trait;
 
@@ -25,8 +26,9 @@ fn options() -> Options {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn it_passes_what_it_claims() {
-    let fixture = Kinesis::new(&[]).await;
+async fn it_passes_what_it_claims_over_tls_and_http2() {
+    let mut fixture = Kinesis::new(&[]).await;
+    fixture.server = Arc::new(Server::secure(KinesisServer::quick()).await);
     let report = run(&fixture, &aqueduct_runtime::tokio(), options()).await;
     report.assert_passed();
 }

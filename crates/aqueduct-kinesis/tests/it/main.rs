@@ -4,5 +4,7 @@
 mod aggregation;
 mod common;
 mod conformance;
+mod fan_out;
 mod producer;
+mod refusals;
 mod source;

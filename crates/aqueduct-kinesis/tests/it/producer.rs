@@ -22,7 +22,7 @@ fn event(key: usize, number: usize) -> Event {
         .with_key(format!("customer-{key}"))
 }
 
-fn events(count: usize, keys: usize) -> Vec<Event> {
+pub(crate) fn events(count: usize, keys: usize) -> Vec<Event> {
     (0..count).map(|n| event(n % keys, n)).collect()
 }
 
@@ -38,7 +38,7 @@ fn all_stored(outcomes: &[Result<Receipt>]) {
 }
 
 /// Reads everything stored, partition by partition: `count` events, and any that follow at once.
-async fn read(stream: &Stream, count: usize) -> Vec<(String, Record)> {
+pub(crate) async fn read(stream: &Stream, count: usize) -> Vec<(String, Record)> {
     let log = stream.log().await;
     let mut readers = Vec::new();
     for partition in log.partitions().await.unwrap() {
@@ -67,7 +67,7 @@ async fn read(stream: &Stream, count: usize) -> Vec<(String, Record)> {
     read
 }
 
-fn number(event: &Event) -> usize {
+pub(crate) fn number(event: &Event) -> usize {
     std::str::from_utf8(event.data().unwrap())
         .unwrap()
         .parse()

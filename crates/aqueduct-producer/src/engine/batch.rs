@@ -76,7 +76,7 @@ impl Engine {
             self.retries.deposit();
             self.pending.looked_at(now);
             self.tidy_blocked();
-            let request = self.depart(now, call.events, call.metas, false);
+            let request = self.depart(now, call.events, call.metas, false, false);
             if !at_rest {
                 self.mark_requests();
             }
@@ -143,14 +143,15 @@ impl Engine {
             self.look_later(now);
             return Attempt::Nothing;
         }
-        if batch.fresh > 0 {
+        let paid = batch.fresh == 0;
+        if !paid {
             self.retries.deposit();
         } else if let Err(wait) = self.retries.pay(now) {
             self.put_back(now, batch, Resume::At(now + wait));
             return Attempt::PutBack;
         }
         self.callers.stats.retried += (batch.metas.len() - batch.fresh) as u64;
-        Attempt::Made(self.depart(now, batch.events, batch.metas, marked))
+        Attempt::Made(self.depart(now, batch.events, batch.metas, paid, marked))
     }
 
     /// Registers a request as in flight.
@@ -159,12 +160,13 @@ impl Engine {
         now: Instant,
         events: Vec<Event>,
         mut metas: Vec<Meta>,
+        paid: bool,
         marked: bool,
     ) -> Request {
         for meta in &mut metas {
             meta.tried = true;
         }
-        self.requests.start(now, events, metas, marked)
+        self.requests.start(now, events, metas, paid, marked)
     }
 
     /// After a look that found nothing to send, looks again once time has passed: without that, a

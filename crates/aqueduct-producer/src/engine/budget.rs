@@ -25,6 +25,11 @@ impl Budget {
         self.tokens = (self.tokens + self.rules.share).min(self.rules.reserve);
     }
 
+    /// Gives back the token of a retry that stored something: it was needed, like a request with fresh events.
+    pub(super) fn earned(&mut self) {
+        self.tokens = (self.tokens + 1.0 + self.rules.share).min(self.rules.reserve);
+    }
+
     /// Pays for one retry, or returns how long until there are enough tokens.
     pub(super) fn take(&mut self, now: Instant) -> Result<(), Duration> {
         let grown = now.since(self.filled).as_secs_f64() * self.rules.per_second;

@@ -36,7 +36,10 @@ impl Engine {
         let Some(request) = self.requests.complete(now, id) else {
             return;
         };
-        if all_stored && self.lanes.is_empty() {
+        if request.paid && outcomes.iter().any(Result::is_ok) {
+            self.retries.earned();
+        }
+        if all_stored && self.lanes.is_quiet() {
             self.all_stored(now, request, outcomes);
         } else {
             self.evaluate(now, request, outcomes, lane_of);
@@ -81,6 +84,7 @@ impl Engine {
         let id = request.id;
         let mut events = Arc::try_unwrap(request.events).unwrap_or_else(|shared| (*shared).clone());
         let mut metas = request.metas;
+        self.observe_lanes(&events, &outcomes, lane_of);
         let mut outcomes = outcomes.into_iter();
         for (event, mut meta) in events.drain(..).zip(metas.drain(..)) {
             let outcome = outcomes.next().unwrap_or_else(|| Err(no_outcome()));
@@ -109,6 +113,26 @@ impl Engine {
             }
         }
         self.requests.recycle(events, metas);
+    }
+
+    /// Finds the lanes that are over their limit, rather than refusing single events. (Rule 11)
+    fn observe_lanes(
+        &mut self,
+        events: &[Event],
+        outcomes: &[Result<Receipt>],
+        lane_of: LaneOf<'_>,
+    ) {
+        let is_throttled = |outcome: &Result<Receipt>| {
+            let error = outcome.as_ref().err();
+            error.is_some_and(|error| error.is(ErrorKind::Throttled))
+        };
+        let seen = events.iter().zip(outcomes);
+        let seen = seen.filter(|(_, outcome)| outcome.is_ok() || is_throttled(outcome));
+        let seen = seen.map(|(event, outcome)| (lane_of(event), outcome.is_ok()));
+        match self.lanes.is_quiet() && !outcomes.iter().any(is_throttled) {
+            true => self.lanes.observe(std::iter::empty()),
+            false => self.lanes.observe(seen),
+        }
     }
 
     fn failed(
@@ -164,11 +188,13 @@ impl Engine {
         if !error.is_retryable() && !behind {
             return Verdict::GiveUp(unknown_if(meta.unknown, error.clone()));
         }
-        let (wait, resume) = if error.is(ErrorKind::Throttled) {
-            let lane = lane_of(event);
+        let lane = error.is(ErrorKind::Throttled).then(|| lane_of(event));
+        let (wait, resume) = if let Some(lane) = lane.filter(|lane| self.lanes.is_over(*lane)) {
             let until = self.throttle(now, lane, id, error.retry());
             (until.since(now), Resume::WithLane(lane))
         } else {
+            // The key alone waits: the lane took others. (Rule 11)
+            self.callers.stats.throttled += u64::from(lane.is_some());
             let wait = self.retries.wait(meta.attempts, error.retry());
             (wait, Resume::At(now + wait))
         };

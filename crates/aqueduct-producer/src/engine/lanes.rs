@@ -16,7 +16,23 @@ use super::store::Ticket;
 pub(super) struct Lanes {
     limited: BTreeMap<Lane, LaneState>,
     full: usize,
+    /// What lanes that throttled an event stored and throttled of late.
+    recent: BTreeMap<Lane, Recent>,
+    /// Those over their limit in the request that is evaluated.
+    over: Vec<Lane>,
 }
+
+/// The events of late: when there are `MEMORY` of them, both numbers are halved.
+#[derive(Clone, Copy, Debug, Default)]
+struct Recent {
+    stored: usize,
+    throttled: usize,
+}
+
+const MEMORY: usize = 32;
+
+/// The throttled events of late that may be refusals of single events, which hold back their keys alone.
+const SINGLE: usize = 8;
 
 pub(super) struct LaneState {
     pub(super) window: usize,
@@ -42,7 +58,55 @@ impl Lanes {
         Self {
             limited: BTreeMap::new(),
             full,
+            recent: BTreeMap::new(),
+            over: Vec::new(),
         }
+    }
+
+    /// Takes the events of a request that a lane stored or throttled. A lane is over its limit if it
+    /// throttled more events of late than it stored, and, once it is limited, if it throttles any.
+    pub(super) fn observe(&mut self, seen: impl IntoIterator<Item = (Lane, bool)>) {
+        let mut counts: BTreeMap<Lane, Recent> = BTreeMap::new();
+        for (lane, stored) in seen {
+            let count = counts.entry(lane).or_default();
+            count.stored += usize::from(stored);
+            count.throttled += usize::from(!stored);
+        }
+        self.over.clear();
+        for (lane, count) in counts {
+            let is_limited = self.limited.contains_key(&lane);
+            if is_limited && count.throttled > 0 {
+                self.over.push(lane);
+            }
+            if count.throttled == 0 && !self.recent.contains_key(&lane) {
+                continue;
+            }
+            let recent = self.recent.entry(lane).or_default();
+            recent.stored += count.stored;
+            recent.throttled += count.throttled;
+            if !is_limited && recent.throttled > recent.stored.max(SINGLE) {
+                self.over.push(lane);
+                self.recent.remove(&lane);
+                continue;
+            }
+            while recent.stored + recent.throttled >= MEMORY {
+                recent.stored /= 2;
+                recent.throttled /= 2;
+            }
+            if recent.throttled == 0 {
+                self.recent.remove(&lane);
+            }
+        }
+    }
+
+    /// Returns whether no lane is limited, or was throttled of late.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.limited.is_empty() && self.recent.is_empty()
+    }
+
+    /// Returns whether the lane is over its limit, as of the last observation.
+    pub(super) fn is_over(&self, lane: Lane) -> bool {
+        self.over.contains(&lane)
     }
 
     pub(super) fn is_empty(&self) -> bool {

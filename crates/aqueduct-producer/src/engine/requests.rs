@@ -20,6 +20,8 @@ pub(super) struct InFlight {
     departed: Instant,
     pub(super) events: Arc<Vec<Event>>,
     pub(super) metas: Vec<Meta>,
+    /// Whether it was paid for from the retry budget.
+    pub(super) paid: bool,
     /// Whether its keys are marked. A lone request needs no marks until a second one comes.
     pub(super) marked: bool,
 }
@@ -70,6 +72,7 @@ impl Requests {
         now: Instant,
         events: Vec<Event>,
         metas: Vec<Meta>,
+        paid: bool,
         marked: bool,
     ) -> Request {
         let id = self.next_id;
@@ -80,6 +83,7 @@ impl Requests {
             departed: now,
             events: events.clone(),
             metas,
+            paid,
             marked,
         });
         Request { id, events }
@@ -139,9 +143,9 @@ mod tests {
     fn a_request_completes_once_and_leaves_its_place() {
         let start = Instant::default();
         let mut requests = Requests::new(2);
-        let first = requests.start(start, vec![Event::new("t")], Vec::new(), false);
+        let first = requests.start(start, vec![Event::new("t")], Vec::new(), false, false);
         let next = requests.next_id();
-        let second = requests.start(start, vec![Event::new("t")], Vec::new(), true);
+        let second = requests.start(start, vec![Event::new("t")], Vec::new(), false, true);
         assert_eq!((first.id, second.id), (0, next));
         assert!(requests.is_full());
         assert_eq!(requests.unmarked().count(), 1);

@@ -36,6 +36,11 @@ impl Retries {
         self.budget.deposit();
     }
 
+    /// Pays back a request of retries alone that stored an event: the budget is for those in vain.
+    pub(super) fn earned(&mut self) {
+        self.budget.earned();
+    }
+
     /// Pays for a request of retries alone.
     ///
     /// # Errors

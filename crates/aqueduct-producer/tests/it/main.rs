@@ -7,4 +7,5 @@ mod allocations;
 mod cases;
 mod deadlines;
 mod faulty;
+mod refused;
 mod seeds;

@@ -52,6 +52,30 @@ const RECOVERY: f64 = 0.05;
 /// The time without a refusal after which a limited shard is watched again.
 const RECHECK_AFTER: Duration = Duration::from_secs(30);
 
+/// The share of the limit below which this sender alone does not exceed it.
+const BUSY: f64 = 0.75;
+
+/// The refusals of a request that do not speak of the shard's limit: each holds back its key alone.
+const SINGLE: usize = 3;
+
+/// The records of a request that tell by their majority whether the shard is over its limit.
+const MAJORITY_OF: usize = 16;
+
+/// The records of one request that a shard stored and refused as over its limit.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Share {
+    pub(super) stored: usize,
+    pub(super) refused: usize,
+}
+
+impl Share {
+    /// Returns whether most or all records were refused, and enough to tell.
+    fn is_most(self) -> bool {
+        let Self { stored, refused } = self;
+        (stored == 0 && refused > SINGLE) || (refused > stored && refused + stored >= MAJORITY_OF)
+    }
+}
+
 /// The rate limiters of a stream's shards.
 pub(super) struct RateLimiter {
     enabled: bool,
@@ -158,8 +182,8 @@ impl RateLimiter {
         }
     }
 
-    /// Records that the shard refused a record. Returns when it may be sent to again.
-    pub(super) fn refused(&self, lane: u64, now: Instant) -> Instant {
+    /// Records that the shard refused a record of a request. Returns when it may be sent to again.
+    pub(super) fn refused(&self, lane: u64, now: Instant, share: Share) -> Instant {
         if !self.enabled {
             return now;
         }
@@ -169,7 +193,7 @@ impl RateLimiter {
             .shards
             .entry(lane)
             .or_insert_with(|| ShardLimiter::new(now));
-        limiter.refused(now)
+        limiter.refused(now, share)
     }
 
     fn lock(&self) -> MutexGuard<'_, ShardLimiters> {
@@ -369,7 +393,15 @@ impl ShardLimiter {
         false
     }
 
-    fn refused(&mut self, now: Instant) -> Instant {
+    fn refused(&mut self, now: Instant, share: Share) -> Instant {
+        self.recent.roll(now);
+        let busy = BUSY * self.factor;
+        let busy = (0..2).any(|at| self.left(at) <= LIMIT[at] * (1.0 - busy));
+        // What a free shard was sent is not counted.
+        if self.state != State::Free && !busy && !share.is_most() {
+            // A hiccup of the service, or others that send to the shard: the key tries again by itself.
+            return now;
+        }
         // A shard that is watched again is over the limit at the end of a second, like a limited one.
         let known_limit = self.state != State::Free && self.refused_at.is_some();
         // Refusals within 100 ms come from one burst and count once.

@@ -97,7 +97,8 @@ fn offer_with_stalls(
             limiter.stored(now, [(stored * size) as f64, stored as f64]);
         }
         if stored < request {
-            limiter.refused(now);
+            let refused = request - stored;
+            limiter.refused(now, Share { stored, refused });
         }
         counts.stored += stored;
         counts.refused += request - stored;
@@ -191,9 +192,13 @@ fn a_refusal_pauses_its_shard_alone_and_counts_once() {
     let map = crate::shards::tests::halves();
     rate_limiter.update_shards(&map, now);
     assert!(rate_limiter.takes_anywhere(now, 1000, 10));
-    let until = rate_limiter.refused(map.open()[0].lane, now);
+    let all = Share {
+        stored: 0,
+        refused: 10,
+    };
+    let until = rate_limiter.refused(map.open()[0].lane, now, all);
     assert_eq!(until, now + PAUSE);
-    assert_eq!(rate_limiter.refused(map.open()[0].lane, now), until);
+    assert_eq!(rate_limiter.refused(map.open()[0].lane, now, all), until);
     assert!(!rate_limiter.takes_anywhere(now, 1000, 10));
     let mut shard_limiters = rate_limiter.shard_limiters().unwrap();
     let hot = shard_limiters.get(map.open()[0].lane).unwrap();
@@ -202,11 +207,33 @@ fn a_refusal_pauses_its_shard_alone_and_counts_once() {
     assert_eq!(cold.take(now, 100, true), Ok(()));
 }
 
+/// One record in five, at a third of the limit: its key waits, and the shard does not.
+#[test]
+fn refusals_far_from_the_limit_leave_the_shard_as_it_is() {
+    let mut limiter = new();
+    for tick in 0..1000 {
+        let now = Instant::after_origin(Duration::from_millis(tick * 20));
+        let request = 7;
+        for record in 0..request {
+            assert_eq!(limiter.take(now, 1000, record == 0), Ok(()));
+        }
+        let refused = tick as usize % 3;
+        let stored = request - refused;
+        let later = now + Duration::from_millis(5);
+        limiter.completed(later, [7000.0, 7.0], Duration::from_millis(5));
+        limiter.stored(later, [stored as f64 * 1000.0, stored as f64]);
+        if refused > 0 {
+            assert_eq!(limiter.refused(later, Share { stored, refused }), later);
+        }
+    }
+    assert_eq!(limiter.state, State::Watched);
+}
+
 #[test]
 fn a_disabled_limiter_counts_nothing() {
     let rate_limiter = RateLimiter::new(false);
     let now = Instant::after_origin(Duration::from_secs(10));
-    assert_eq!(rate_limiter.refused(1, now), now);
+    assert_eq!(rate_limiter.refused(1, now, Share::default()), now);
     assert!(rate_limiter.is_unlimited() && rate_limiter.shard_limiters().is_none());
     assert!(rate_limiter.takes_anywhere(now, 100 << 20, 100_000));
 }

@@ -5,20 +5,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use aqueduct_aws::Aws;
+use aqueduct_aws::{Aws, Transport};
 use aqueduct_core::{
     Admin, Backend as _, Error, Options, PartitionedLog, Producer, Resource, Result, Runtime,
     Source, StreamSpec, Url,
 };
-use aqueduct_emulators::{HttpFaults, KinesisServer, StoreOptions, test_credentials};
+use aqueduct_emulators::{
+    HttpFaults, KinesisServer, ListenOptions, StoreOptions, TlsIdentity, test_credentials,
+};
 use aqueduct_kinesis::KinesisBackend;
 use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::config::{BehaviorVersion, Region};
-use aws_smithy_http_client::Builder;
 
 /// A server and the streams made on it.
 pub(crate) struct Server {
     pub(crate) kinesis: KinesisServer,
+    pub(crate) transport: Transport,
     streams: AtomicUsize,
 }
 
@@ -28,8 +30,24 @@ impl Server {
     }
 
     pub(crate) async fn start(options: StoreOptions) -> Self {
+        Self::listening(options, &ListenOptions::new()).await
+    }
+
+    pub(crate) async fn listening(options: StoreOptions, listen: &ListenOptions) -> Self {
         Self {
-            kinesis: KinesisServer::start(options).await.unwrap(),
+            kinesis: KinesisServer::start_on(options, listen).await.unwrap(),
+            transport: Transport::new(),
+            streams: AtomicUsize::new(0),
+        }
+    }
+
+    /// Starts a server that speaks TLS and HTTP/2, as the service does.
+    pub(crate) async fn secure(options: StoreOptions) -> Self {
+        let identity = TlsIdentity::generate(&["localhost"]).unwrap();
+        let listen = ListenOptions::new().with_tls(&identity);
+        Self {
+            kinesis: KinesisServer::start_on(options, &listen).await.unwrap(),
+            transport: Transport::new().with_root_certificates(identity.certificate()),
             streams: AtomicUsize::new(0),
         }
     }
@@ -52,7 +70,7 @@ impl Server {
 
     /// Opens the stream `name` as another process would.
     pub(crate) fn at(&self, name: &str, options: &[(&'static str, &str)]) -> Stream {
-        Stream::open(self.kinesis.endpoint(), name, options)
+        Stream::open(&self.transport, self.kinesis.endpoint(), name, options)
     }
 }
 
@@ -61,18 +79,25 @@ pub(crate) struct Stream {
     pub(crate) name: String,
     pub(crate) resource: Arc<dyn Resource>,
     pub(crate) faults: HttpFaults,
+    transport: Transport,
     pub(crate) runtime: Runtime,
     endpoint: String,
 }
 
 impl Stream {
-    pub(crate) fn open(endpoint: &str, name: &str, options: &[(&'static str, &str)]) -> Self {
-        let faults = HttpFaults::over(Builder::new().build_http());
+    pub(crate) fn open(
+        transport: &Transport,
+        endpoint: &str,
+        name: &str,
+        options: &[(&'static str, &str)],
+    ) -> Self {
+        let faults = HttpFaults::over(transport.requests());
         let resource = resource(&faults, endpoint, name, options).unwrap();
         Self {
             name: name.to_owned(),
             resource,
             faults,
+            transport: transport.clone(),
             runtime: aqueduct_runtime::tokio(),
             endpoint: endpoint.to_owned(),
         }
@@ -84,6 +109,7 @@ impl Stream {
             name: self.name.clone(),
             resource: resource(&self.faults, &self.endpoint, &self.name, options).unwrap(),
             faults: self.faults.clone(),
+            transport: self.transport.clone(),
             runtime: self.runtime.clone(),
             endpoint: self.endpoint.clone(),
         }
@@ -116,7 +142,7 @@ impl Stream {
                 .region(Region::new("us-east-1"))
                 .endpoint_url(&self.endpoint)
                 .credentials_provider(test_credentials())
-                .http_client(Builder::new().build_http())
+                .http_client(self.transport.requests())
                 .build(),
         )
     }
