@@ -2,7 +2,10 @@
 
 use std::process::Command;
 
-use crate::command::{finish, root};
+use crate::command::{cargo, finish, root};
+
+/// The clouds on whose emulators in process the order flow runs and is killed: a feature and a test each.
+const CLOUDS: [&str; 1] = ["google"];
 
 /// Runs every example in a temporary folder: the small ones to their end, and the order flow to its
 /// summary.
@@ -24,7 +27,19 @@ pub(crate) fn run() -> Result<(), String> {
             .current_dir(data.path());
         finish(command)?;
     }
-    order_flow()
+    order_flow()?;
+    for cloud in CLOUDS {
+        cargo(&[
+            "test",
+            "--package",
+            "order-processing",
+            "--features",
+            cloud,
+            "--test",
+            cloud,
+        ])?;
+    }
+    Ok(())
 }
 
 /// Runs the order flow as the README does, in a temporary folder, and checks the last line.

@@ -2,7 +2,7 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::process::{Child, Command, Stdio};
 
 use aqueduct_core::{Error, ErrorKind, Result};
-use aqueduct_emulators::{KinesisServer, Sqs, StoreOptions};
+use aqueduct_emulators::{KinesisServer, PubSub, PubSubOptions, Sqs, StoreOptions};
 
 /// A server of this program, in a separate process: its CPU time does not count for the contestants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -10,16 +10,18 @@ pub(crate) enum Kind {
     Kinesis,
     /// With the limits of a shard.
     KinesisLimited,
+    PubSub,
     Sqs,
 }
 
-const KINDS: [Kind; 3] = [Kind::Kinesis, Kind::KinesisLimited, Kind::Sqs];
+const KINDS: [Kind; 4] = [Kind::Kinesis, Kind::KinesisLimited, Kind::PubSub, Kind::Sqs];
 
 impl Kind {
     fn argument(self) -> &'static str {
         match self {
             Self::Kinesis => "serve-kinesis",
             Self::KinesisLimited => "serve-kinesis-limited",
+            Self::PubSub => "serve-pubsub",
             Self::Sqs => "serve-sqs",
         }
     }
@@ -28,9 +30,13 @@ impl Kind {
     pub(crate) fn serve(self) -> Result<()> {
         let runtime = tokio::runtime::Runtime::new().map_err(|e| failed("no runtime", e))?;
         // Kept until this process ends.
-        let (mut kinesis, mut sqs) = (None, None);
+        let (mut kinesis, mut pubsub, mut sqs) = (None, None, None);
         let endpoint = runtime.block_on(async {
             Ok(match self {
+                Self::PubSub => {
+                    let served = PubSub::start(PubSubOptions::default()).await?;
+                    pubsub.insert(served).endpoint()
+                }
                 Self::Sqs => {
                     let served = Sqs::new(&aqueduct_runtime::tokio()).serve_on(0).await?;
                     sqs.insert(served).endpoint().to_owned()
