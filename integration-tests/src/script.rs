@@ -8,7 +8,7 @@ use crate::outcome::Verdict;
 use crate::setup::Setup;
 
 /// The longest run of a script, including downloads and builds.
-const LIMIT: Duration = Duration::from_secs(600);
+const LIMIT: Duration = Duration::from_secs(1_800);
 
 /// Runs the script of a setup. It exits with 0 if everything that could run passed, and reports on lines with
 /// `SKIPPED` the rest.

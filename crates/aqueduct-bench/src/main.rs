@@ -40,10 +40,11 @@ static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
         cargo run --release -p aqueduct-bench -- kinesis-publish\n  \
         cargo run --release -p aqueduct-bench -- kinesis-limited --contestant aqueduct\n  \
         cargo run --release -p aqueduct-bench -- kinesis-adapter --instructions\n  \
-        cargo run --release -p aqueduct-bench -- eventhubs-publish --instructions\n\
-        \nPub/Sub needs an emulator: AQUEDUCT_BENCH_PUBSUB names it, http://HOST:PORT.\n\
-        \nWithout Docker or an account: Kinesis is ferrokinesis and Event Hubs the emulator, each in a\n\
-        child process; DynamoDB and SQS are in process, unless AQUEDUCT_BENCH_DYNAMODB or AQUEDUCT_BENCH_SQS names an endpoint."
+        cargo run --release -p aqueduct-bench -- eventhubs-publish --instructions\n  \
+        cargo run --release -p aqueduct-bench -- pubsub-receive\n\
+        \nWithout Docker or an account: Kinesis is ferrokinesis; Event Hubs, SQS and Pub/Sub are those of\n\
+        aqueduct-emulators, in child processes, and DynamoDB is in process, unless\n\
+        AQUEDUCT_BENCH_DYNAMODB, AQUEDUCT_BENCH_SQS or AQUEDUCT_BENCH_PUBSUB names an endpoint."
 )]
 struct Arguments {
     /// The scenario to measure.
@@ -102,6 +103,8 @@ enum Scenario {
     PubsubPublish,
     /// Events out of an ordered Pub/Sub subscription; compared with Google's client.
     PubsubReceive,
+    /// Events into a Pub/Sub topic, each with an ordering key of its own: what memory and tasks they leave.
+    PubsubKeys,
     /// Events into a queue and out of it; compared with SendMessageBatch and ReceiveMessage of the AWS SDK.
     Sqs,
 }
@@ -218,6 +221,13 @@ impl Scenario {
                 aims: pubsub::receive::AIMS,
                 events: 20_000,
                 rounds: 3,
+            },
+            Self::PubsubKeys => Plan {
+                name: "pubsub-keys",
+                contestants: pubsub::keys::CONTESTANTS,
+                aims: pubsub::keys::AIMS,
+                events: 1_000_000,
+                rounds: 1,
             },
             Self::Sqs => Plan {
                 name: "sqs",

@@ -158,6 +158,12 @@ pub(crate) fn round(value: f64, decimals: i32) -> f64 {
     (value * factor).round() / factor
 }
 
+/// Returns the bytes that are allocated now.
+pub(crate) fn held() -> f64 {
+    let stats = ALLOCATOR.stats();
+    stats.bytes_allocated as f64 - stats.bytes_deallocated as f64
+}
+
 /// Returns the CPU time of all threads of this process, without child processes.
 fn cpu_time() -> Duration {
     let time = clock_gettime(ClockId::ProcessCPUTime);

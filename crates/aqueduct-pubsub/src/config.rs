@@ -5,6 +5,7 @@ use aqueduct_core::{
 };
 
 use crate::names::{Address, invalid_name};
+use crate::transforms::Compressed;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -87,8 +88,8 @@ pub(crate) struct Reading {
     /// Whether an ordered subscription may have its own dead letter policy, which can move messages
     /// that only waited.
     pub(crate) native_dead_letters: bool,
-    /// Whether a subscription may compress data.
-    pub(crate) compressed: bool,
+    /// Whether a subscription may compress data, and who decompresses it.
+    pub(crate) compressed: Compressed,
     /// Whether a member is noted in a label of its subscription, so that a replay notices it.
     pub(crate) presence: bool,
     /// How long a listing of dead letters waits for another one.
@@ -205,7 +206,7 @@ impl Reading {
             max_unsettled_bytes: 100 << 20,
             count_receipts: false,
             native_dead_letters: false,
-            compressed: false,
+            compressed: Compressed::Refuse,
             presence: true,
             scan_wait: SECOND,
         };
@@ -237,8 +238,11 @@ impl Reading {
         read.count_receipts = attempts == Some("receipts");
         let native = options.choice("native_dead_letters", &["refuse", "accept"])?;
         read.native_dead_letters = native == Some("accept");
-        let compressed = options.choice("compressed", &["refuse", "accept"])?;
-        read.compressed = compressed == Some("accept");
+        read.compressed = match options.choice("compressed", &["refuse", "zlib", "accept"])? {
+            Some("zlib") => Compressed::Zlib,
+            Some("accept") => Compressed::Accept,
+            _ => Compressed::Refuse,
+        };
         let presence = options.choice("presence", &["label", "off"])?;
         read.presence = presence != Some("off");
         if let Some(wait) = between(options, "scan_wait", SECOND / 10, MINUTE)? {
@@ -380,7 +384,7 @@ mod tests {
             ("max_unsettled_bytes=1MiB", "10MiB"),
             ("attempts=some", "runs, receipts"),
             ("native_dead_letters=maybe", "refuse, accept"),
-            ("compressed=yes", "refuse, accept"),
+            ("compressed=yes", "refuse, zlib, accept"),
             ("presence=maybe", "label, off"),
             ("encoding=json", "cloudevents, raw"),
             ("publish_timeout=0s", "from 1s"),

@@ -15,6 +15,7 @@ mod replay;
 mod service;
 mod source;
 mod subscription;
+mod transforms;
 
 pub use self::backend::PubSubBackend;
 pub use self::replay::PubSubReplay;

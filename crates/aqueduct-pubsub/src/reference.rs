@@ -110,7 +110,7 @@ const READING: &[OptionDoc] = &[
     OptionDoc::new(
         &["compressed"],
         "`refuse`",
-        "`accept` opens a subscription whose message transform compresses: handlers decode the data",
+        "a subscription whose message transform compresses: `zlib` decompresses the data here, `accept` leaves it to the handlers",
     ),
     OptionDoc::new(
         &["presence"],

@@ -6,8 +6,7 @@ use aqueduct_core::{
 };
 use async_trait::async_trait;
 use google_cloud_auth::credentials::Credentials;
-use google_cloud_pubsub::model::message_transform::Transform;
-use google_cloud_pubsub::model::{Subscription, compression};
+use google_cloud_pubsub::model::Subscription;
 
 use crate::backend::no;
 use crate::config::Config;
@@ -17,6 +16,7 @@ use crate::names::short_name;
 use crate::replay::{Presence, PubSubReplay, generation_of, keeps_nothing};
 use crate::service::{Service, group_subscription, missing};
 use crate::subscription::{Opening, PubSubSubscription};
+use crate::transforms;
 
 /// The topic that the service names as that of a subscription whose topic was deleted.
 const DELETED: &str = "_deleted-topic_";
@@ -99,41 +99,7 @@ impl PubSubSource {
                 "it exports to {to} and cannot be pulled; use another"
             ));
         }
-        self.check_transforms(name, subscription)?;
         self.check_policy(name, subscription)
-    }
-
-    fn check_transforms(&self, name: &str, subscription: &Subscription) -> Result<()> {
-        for transform in subscription
-            .message_transforms
-            .iter()
-            .filter(|it| !it.disabled)
-        {
-            let compresses = match &transform.transform {
-                Some(Transform::Compression(it)) => {
-                    it.compression_mode != compression::CompressionMode::Decompress
-                }
-                _ => false,
-            };
-            if compresses && !self.config.reading.compressed {
-                return Err(Error::config(format!(
-                    "subscription {name}: a message transform compresses the data, which handlers would \
-                     not expect; remove it, or decode in the handlers and set compressed = \"accept\""
-                )));
-            }
-            let what = match &transform.transform {
-                Some(Transform::JavascriptUdf(_)) => "a JavaScript function",
-                Some(Transform::AiInference(_)) => "an AI inference",
-                Some(Transform::Compression(_)) => "compression",
-                _ => "a transform of a kind that is not known here",
-            };
-            tracing::warn!(
-                subscription = name,
-                transform = what,
-                "a message transform of the subscription can change or drop messages"
-            );
-        }
-        Ok(())
     }
 
     fn check_policy(&self, name: &str, subscription: &Subscription) -> Result<()> {
@@ -201,12 +167,14 @@ impl Queue for PubSubSource {
         let name = self.config.subscription_of(group)?;
         let subscription = self.find(&name).await?;
         self.check(&name, &subscription)?;
+        let inflates = transforms::check(&name, &subscription, self.config.reading.compressed)?;
         let presence = self.config.reading.presence;
         let opening = Opening {
             connection: self.connection.clone(),
             path: self.service.subscription_path(&name),
             event_source: event_source(&self.config),
             reading: self.config.reading.clone(),
+            inflates,
             opened: self.opened(&subscription),
             presence: presence.then(|| Presence::begin(self.service.clone(), &name, &self.runtime)),
             metrics: Metrics::new(self.config.topic.as_str()),

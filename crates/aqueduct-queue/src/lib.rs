@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod consumer;
+pub mod dead_letters;
 mod driver;
 mod engine;
 mod machine;

@@ -29,11 +29,11 @@ pub(crate) struct Summary {
 /// The parts of a stored event that the audit compares.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Seen {
-    id: String,
-    kind: String,
-    customer: String,
-    order: String,
-    status: Option<Status>,
+    pub(crate) id: String,
+    pub(crate) kind: String,
+    pub(crate) customer: String,
+    pub(crate) order: String,
+    pub(crate) status: Option<Status>,
 }
 
 impl Seen {
@@ -51,14 +51,6 @@ impl Seen {
             order: data.order_id,
             status: data.to,
         })
-    }
-
-    pub(crate) fn kind(&self) -> &str {
-        &self.kind
-    }
-
-    pub(crate) fn status(&self) -> Option<Status> {
-        self.status
     }
 }
 

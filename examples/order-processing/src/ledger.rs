@@ -3,7 +3,8 @@ use aqueduct_sqlite::SqlResultExt as _;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use rust_decimal::Decimal;
 
-use crate::order::{Order, Status};
+use crate::audit::Seen;
+use crate::order::{Order, Status, kind};
 
 /// The flow's own tables. They are in the file of the embedded store, so that a role's writes and the
 /// events that they cause are one transaction. No table forbids charging an order twice: the audit
@@ -42,6 +43,15 @@ const SCHEMA: &str = "
             WHERE NOT EXISTS (SELECT 1 FROM tally) GROUP BY status;
     DROP INDEX IF EXISTS order_state_status;
     DROP INDEX IF EXISTS charges_order;
+    CREATE TABLE IF NOT EXISTS journal (
+        entry INTEGER PRIMARY KEY,
+        stream TEXT NOT NULL,
+        event_id TEXT NOT NULL,
+        kind TEXT NOT NULL,
+        customer_id TEXT NOT NULL,
+        order_id TEXT NOT NULL,
+        status TEXT
+    );
 ";
 
 /// The row of `tally` that counts the orders taken in; the others are named for a status.
@@ -167,6 +177,80 @@ pub(crate) fn advance(
     }
     tally(connection, to.as_str(), 1)?;
     Ok(Some(from))
+}
+
+/// Notes an event of a stream that cannot be read again, in the order in which management handled or
+/// caused it.
+pub(crate) fn note(connection: &Connection, stream: &str, seen: &Seen) -> Result<()> {
+    connection
+        .prepare_cached(
+            "INSERT INTO journal (stream, event_id, kind, customer_id, order_id, status) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        )
+        .and_then(|mut insert| {
+            insert.execute(params![
+                stream,
+                seen.id,
+                seen.kind,
+                seen.customer,
+                seen.order,
+                seen.status.map(Status::as_str)
+            ])
+        })
+        .sql(TABLES)?;
+    Ok(())
+}
+
+/// Returns the noted events of a stream, in order.
+pub(crate) fn noted(connection: &Connection, stream: &str) -> Result<Vec<Seen>> {
+    let mut query = connection
+        .prepare_cached(
+            "SELECT event_id, kind, customer_id, order_id, status FROM journal \
+             WHERE stream = ?1 ORDER BY entry",
+        )
+        .sql(TABLES)?;
+    let noted = query
+        .query_map([stream], |row| {
+            let status: Option<String> = row.get(4)?;
+            Ok(Seen {
+                id: row.get(0)?,
+                kind: row.get(1)?,
+                customer: row.get(2)?,
+                order: row.get(3)?,
+                status: status.as_deref().and_then(Status::from_name),
+            })
+        })
+        .sql(TABLES)?;
+    noted.map(|seen| seen.sql(TABLES)).collect()
+}
+
+/// Returns how many events are noted, and how many more the orders that were taken in have: one that was
+/// placed and one that was paid or declined for each order, and a label for each paid one.
+pub(crate) fn notes(connection: &Connection) -> Result<Notes> {
+    let of = |kind: &str| {
+        let query = "SELECT count(DISTINCT event_id) FROM journal WHERE kind = ?1";
+        connection
+            .prepare_cached(query)
+            .and_then(|mut query| query.query_row([kind], |row| row.get::<_, i64>(0)))
+            .map(|count| count as u64)
+            .sql(TABLES)
+    };
+    let orders = count(connection, "SELECT count(*) FROM intake")?;
+    let (placed, paid) = (of(kind::PLACED)?, of(kind::PAID)?);
+    let (declined, labelled) = (of(kind::PAYMENT_FAILED)?, of(kind::LABELLED)?);
+    let noted = placed + paid + declined + labelled;
+    let expected = orders * 2 + orders.saturating_sub(declined);
+    Ok(Notes {
+        noted,
+        missing: expected.saturating_sub(noted),
+    })
+}
+
+/// How complete the journal is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Notes {
+    pub(crate) noted: u64,
+    pub(crate) missing: u64,
 }
 
 fn status(connection: &Connection, order_id: &str) -> Result<Option<Status>> {
@@ -337,6 +421,35 @@ mod tests {
                 (1, 1, 1)
             );
         }
+    }
+
+    #[test]
+    fn the_journal_keeps_the_order_and_knows_what_is_missing() {
+        let db = Connection::open_in_memory().unwrap();
+        create(&db).unwrap();
+        db.execute("INSERT INTO intake VALUES ('1', 'A', '1', '', 'a')", [])
+            .unwrap();
+        let seen = |id: &str, kind: &str, status| Seen {
+            id: id.into(),
+            kind: kind.into(),
+            customer: "A".into(),
+            order: "1".into(),
+            status,
+        };
+        let counted = |noted, missing| {
+            assert_eq!(notes(&db).unwrap(), Notes { noted, missing });
+        };
+        counted(0, 3);
+        let placed = seen("a", kind::PLACED, None);
+        note(&db, "orders", &placed).unwrap();
+        note(&db, "orders", &placed).unwrap();
+        counted(1, 2);
+        note(&db, "payments", &seen("b", kind::PAYMENT_FAILED, None)).unwrap();
+        counted(2, 0);
+        let changed = seen("c", kind::STATUS, Some(Status::PaymentFailed));
+        note(&db, "order-status", &changed).unwrap();
+        assert_eq!(noted(&db, "orders").unwrap(), [placed.clone(), placed]);
+        assert_eq!(noted(&db, "order-status").unwrap(), [changed]);
     }
 
     #[test]

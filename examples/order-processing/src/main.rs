@@ -40,6 +40,10 @@ const STOPPED: u8 = 130;
 /// The interval of reading the progress.
 const LOOK: Duration = Duration::from_millis(100);
 
+/// The silence after which events that management did not note are taken for lost: longer than a message
+/// whose receiver was killed takes to come again.
+const UNNOTED: Duration = Duration::from_secs(120);
+
 #[tokio::main]
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -145,6 +149,7 @@ async fn work(
     let mut placed = None;
     let mut look = tokio::time::interval(LOOK);
     let mut watch = Watch::new(arguments);
+    let mut journal = Journal::default();
     let end = loop {
         tokio::select! {
             outcome = &mut placing, if placed.is_none() => placed = Some(outcome?),
@@ -166,6 +171,7 @@ async fn work(
                 if let Some(orders) = &mut placed
                     && standing.is_complete()
                     && flow.is_published().await.map_err(say)?
+                    && journal.is_done(flow.notes().await.map_err(say)?)
                 {
                     break End::Complete(orders.take());
                 }
@@ -216,6 +222,29 @@ impl Watch {
                 standing.paid
             )),
             _ => Ok(()),
+        }
+    }
+}
+
+/// Waits for the notes of management, which may follow a stream later than another: an order can be shipped
+/// before management has seen its payment.
+#[derive(Default)]
+struct Journal {
+    last: Option<(u64, Instant)>,
+}
+
+impl Journal {
+    /// Returns whether nothing is missing, or nothing has come for long: then it is lost, and the audit says so.
+    fn is_done(&mut self, notes: Option<ledger::Notes>) -> bool {
+        let Some(notes) = notes.filter(|notes| notes.missing > 0) else {
+            return true;
+        };
+        match self.last {
+            Some((noted, since)) if noted == notes.noted => since.elapsed() > UNNOTED,
+            _ => {
+                self.last = Some((notes.noted, Instant::now()));
+                false
+            }
         }
     }
 }

@@ -2,13 +2,15 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use aqueduct::{Client, DeadLetterQuery, DeadLetterStore, Result, SqliteBackend, Start, Worker};
+use aqueduct::{
+    Client, DeadLetterQuery, DeadLetterStore, ErrorKind, Result, SqliteBackend, Start, Worker,
+};
 use futures::future::BoxFuture;
 use tokio::time::timeout;
 
 use crate::audit::{Seen, Streams, Summary, audit};
 use crate::cli::{Arguments, Role};
-use crate::ledger::{self, Standing};
+use crate::ledger::{self, Notes, Standing};
 use crate::order::{Status, kind};
 use crate::roles::{Shop, management, payment, placement, shipping};
 
@@ -58,14 +60,20 @@ impl Flow {
             .transaction(|tx| ledger::create(tx))
             .await
             .map_err(say)?;
+        let mut journal = Vec::new();
         for stream in STREAMS {
             client.producer(stream).await.map_err(say)?;
+            match client.reader(stream, Start::Earliest).await {
+                Err(error) if error.is(ErrorKind::Unsupported) => journal.push(stream),
+                opened => drop(opened.map_err(say)?),
+            }
         }
         Ok(Self {
             client,
             shop: Shop {
                 store,
                 credit_limit: arguments.credit_limit,
+                journal: journal.into(),
             },
         })
     }
@@ -124,13 +132,22 @@ impl Flow {
         Ok(self.shop.store.outbox_streams().await?.is_empty())
     }
 
+    /// Returns how complete management's notes on the streams that cannot be read again are; `None` if every
+    /// stream can be read.
+    pub(crate) async fn notes(&self) -> Result<Option<Notes>> {
+        match self.shop.journal.len() {
+            0 => Ok(None),
+            _ => self.shop.store.read(ledger::notes).await.map(Some),
+        }
+    }
+
     /// Audits everything that is stored, against the orders of the input if they are known.
     pub(crate) async fn audit(&self, input: Option<&BTreeSet<String>>) -> Result<(Summary, usize)> {
         let books = self.shop.store.read(ledger::books).await?;
         let orders = books.intake.len();
         let declined = |seen: &[Seen]| {
             seen.iter()
-                .filter(|it| it.kind() == kind::PAYMENT_FAILED)
+                .filter(|it| it.kind == kind::PAYMENT_FAILED)
                 .count()
         };
         let placed = self.read("orders", |seen| seen.len() >= orders).await?;
@@ -139,7 +156,7 @@ impl Flow {
         let shipments = self.read("shipments", |seen| seen.len() >= paid).await?;
         let ended = |seen: &[Seen]| {
             seen.iter()
-                .filter(|it| it.status() >= Some(Status::PaymentFailed))
+                .filter(|it| it.status >= Some(Status::PaymentFailed))
                 .count()
                 >= orders
         };
@@ -158,8 +175,17 @@ impl Flow {
     }
 
     /// Reads a stream from its beginning until `enough` returns `true` and nothing follows, or until nothing
-    /// has followed for long. An event that was published twice is read once.
-    async fn read(&self, stream: &str, enough: impl Fn(&[Seen]) -> bool) -> Result<Vec<Seen>> {
+    /// has followed for long. An event that was published twice is read once. A stream that cannot be read
+    /// again is what management noted of it.
+    async fn read(
+        &self,
+        stream: &'static str,
+        enough: impl Fn(&[Seen]) -> bool,
+    ) -> Result<Vec<Seen>> {
+        if self.shop.journal.contains(&stream) {
+            let noted = self.shop.store.read(move |db| ledger::noted(db, stream));
+            return noted.await;
+        }
         let mut reader = self.client.reader(stream, Start::Earliest).await?;
         let mut seen = Vec::new();
         let mut known = BTreeSet::new();

@@ -16,7 +16,7 @@ use super::client::{
 use super::server::{Kind, Server};
 use crate::Contestant;
 use crate::aims::{Aim, Bound, Round};
-use crate::measure::{Figures, Meter};
+use crate::measure::{Figures, Meter, held};
 use crate::memory::block_on;
 use crate::payload::Reading;
 
@@ -201,12 +201,6 @@ fn slope(points: &[(f64, f64)]) -> f64 {
     let rise: f64 = points.iter().map(|it| (it.0 - x) * (it.1 - y)).sum();
     let run: f64 = points.iter().map(|it| (it.0 - x).powi(2)).sum();
     rise / run
-}
-
-/// Returns the bytes on the heap.
-fn held() -> f64 {
-    let stats = crate::ALLOCATOR.stats();
-    stats.bytes_allocated as f64 - stats.bytes_deallocated as f64
 }
 
 fn with_sdk(events: u64, batch: usize, wire: Wire) -> Result<Figures> {

@@ -2,7 +2,7 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::process::{Child, Command, Stdio};
 
 use aqueduct_core::{Error, ErrorKind, Result};
-use aqueduct_emulators::{KinesisServer, Sqs, StoreOptions};
+use aqueduct_emulators::{KinesisServer, PubSub, PubSubOptions, Sqs, StoreOptions};
 
 use crate::eventhubs;
 
@@ -12,15 +12,17 @@ pub(crate) enum Kind {
     Kinesis,
     /// With the limits of a shard.
     KinesisLimited,
+    PubSub,
     Sqs,
     EventHubs,
     /// With a round trip.
     EventHubsSlow,
 }
 
-const KINDS: [Kind; 5] = [
+const KINDS: [Kind; 6] = [
     Kind::Kinesis,
     Kind::KinesisLimited,
+    Kind::PubSub,
     Kind::Sqs,
     Kind::EventHubs,
     Kind::EventHubsSlow,
@@ -31,6 +33,7 @@ impl Kind {
         match self {
             Self::Kinesis => "serve-kinesis",
             Self::KinesisLimited => "serve-kinesis-limited",
+            Self::PubSub => "serve-pubsub",
             Self::Sqs => "serve-sqs",
             Self::EventHubs => "serve-eventhubs",
             Self::EventHubsSlow => "serve-eventhubs-slow",
@@ -41,9 +44,13 @@ impl Kind {
     pub(crate) fn serve(self, filled: u64) -> Result<()> {
         let runtime = tokio::runtime::Runtime::new().map_err(|e| failed("no runtime", e))?;
         // Kept until this process ends.
-        let (mut kinesis, mut sqs, mut hubs) = (None, None, None);
+        let (mut kinesis, mut sqs, mut hubs, mut pubsub) = (None, None, None, None);
         let endpoint = runtime.block_on(async {
             Ok::<String, Error>(match self {
+                Self::PubSub => {
+                    let served = PubSub::start(PubSubOptions::default()).await?;
+                    pubsub.insert(served).endpoint()
+                }
                 Self::Sqs => {
                     let served = Sqs::new(&aqueduct_runtime::tokio()).serve_on(0).await;
                     let served = served.map_err(|e| failed("the server did not start", e))?;

@@ -1,5 +1,6 @@
 //! Pub/Sub: Google's client alone, and Aqueduct on it, in the same run.
 
+pub(crate) mod keys;
 pub(crate) mod publish;
 pub(crate) mod receive;
 
@@ -11,6 +12,7 @@ use aqueduct_pubsub::PubSubBackend;
 use google_cloud_auth::credentials::{Credentials, anonymous};
 use google_cloud_pubsub::client::{BasePublisher, Subscriber, SubscriptionAdmin, TopicAdmin};
 
+use crate::aws::server::{Kind, Server};
 use crate::memory::bad_json;
 use crate::payload::Reading;
 use crate::sqlite::invalid_url;
@@ -23,25 +25,29 @@ const FULL: usize = 1_000;
 /// The most calls at once, as the producer engine has requests in flight.
 const IN_FLIGHT: usize = 4;
 
-/// A topic with one subscription, on the emulator that the environment names.
+/// A topic with one subscription, on an emulator of its own unless the environment names one.
 struct Topic {
     endpoint: String,
     name: String,
+    _server: Option<Server>,
 }
 
 impl Topic {
     async fn create(ordered: bool) -> Result<Self> {
-        let endpoint = std::env::var("AQUEDUCT_BENCH_PUBSUB").map_err(|_| {
-            Error::config(
-                "AQUEDUCT_BENCH_PUBSUB is not set: expected an emulator, http://HOST:PORT",
-            )
-        })?;
+        let (endpoint, server) = match std::env::var("AQUEDUCT_BENCH_PUBSUB") {
+            Ok(endpoint) => (endpoint, None),
+            Err(_) => {
+                let server = Server::start(Kind::PubSub)?;
+                (server.endpoint.clone(), Some(server))
+            }
+        };
         let now = std::time::SystemTime::UNIX_EPOCH
             .elapsed()
             .unwrap_or_default();
         let topic = Self {
             endpoint,
             name: format!("bench-{}-{}", std::process::id(), now.as_nanos()),
+            _server: server,
         };
         // The backend installs a provider of cryptography, which the plain client needs too.
         topic

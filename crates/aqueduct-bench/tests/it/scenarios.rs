@@ -118,6 +118,18 @@ fn blob_leases() {
 }
 
 #[test]
+fn pubsub() {
+    let publish = lines(&["pubsub-publish", "--events", "2000"]);
+    assert_eq!(contestants(&publish).len(), 5);
+    assert!(aim(&publish, "CPU of an event, to the client") > 0.0);
+    let receive = lines(&["pubsub-receive", "--events", "2000"]);
+    assert_eq!(contestants(&receive).len(), 3);
+    assert!(aim(&receive, "rate, to the client with one stream") > 0.0);
+    let keys = lines(&["pubsub-keys", "--events", "1000"]);
+    assert!(aim(&keys, "tasks that the keys left") < 100.0);
+}
+
+#[test]
 fn sqs() {
     let lines = lines(&["sqs", "--events", "200"]);
     assert_eq!(contestants(&lines).len(), 4);

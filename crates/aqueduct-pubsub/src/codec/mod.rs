@@ -1,5 +1,6 @@
 //! Encodes events as messages, in version 1 of the format that the README describes.
 
+mod inflate;
 mod read;
 mod write;
 
@@ -8,6 +9,7 @@ mod tests;
 
 use aqueduct_core::AttributeValue;
 
+pub(crate) use self::inflate::inflate;
 pub(crate) use self::read::{Incoming, decode};
 pub(crate) use self::write::{encode, size_of, structured};
 

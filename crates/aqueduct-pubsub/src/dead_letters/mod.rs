@@ -5,19 +5,17 @@ mod keys;
 mod scan;
 mod stored;
 
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
-
 use aqueduct_core::outcomes::no_outcome;
 use aqueduct_core::{
     DeadLetter, DeadLetterId, DeadLetterQuery, DeadLetterQueue, DeadLetterStore, Error, ErrorKind,
     GroupName, Limits, Result, Runtime, SmallStr, StoredDeadLetter, StreamName,
 };
+use aqueduct_queue::dead_letters::ScanningStore;
 use async_trait::async_trait;
 use google_cloud_pubsub::model::Message;
 
-use self::scan::Scan;
-use self::stored::{ORDER, Place, Stored};
+use self::scan::Reader;
+use self::stored::ORDER;
 use crate::codec::{size_of, structured};
 use crate::config::Config;
 use crate::connection::Connection;
@@ -31,27 +29,10 @@ const NOTHING: &str = "attributes:aqueduct-nothing";
 
 /// The dead letters of one topic.
 pub(crate) struct PubSubDeadLetters {
-    reader: Reader,
+    scanned: ScanningStore<Reader>,
     publisher: Publisher,
     service: Service,
     topic: StreamName,
-    runtime: Runtime,
-    /// The order of the last dead letter of this process, in microseconds of the wall clock.
-    order: Mutex<u64>,
-    /// Held during a scan: two scans at once would hide dead letters from each other.
-    looking: futures::lock::Mutex<()>,
-}
-
-/// The subscription that scans read.
-struct Reader {
-    connection: Connection,
-    /// The resource name.
-    path: String,
-    /// The short name.
-    name: String,
-    event_source: SmallStr,
-    /// How long a scan waits for a further dead letter.
-    wait: Duration,
 }
 
 impl PubSubDeadLetters {
@@ -94,34 +75,25 @@ impl PubSubDeadLetters {
         }
         let base = connection.publisher(&config.sending).await?;
         let topic_path = service.topic_path(config.topic.as_str());
+        let reader = Reader {
+            path: service.subscription_path(&name),
+            name: name.into(),
+            event_source: event_source(&config),
+            wait: config.reading.scan_wait,
+            connection: connection.clone(),
+            runtime: runtime.clone(),
+        };
         Ok(Self {
-            reader: Reader {
-                path: service.subscription_path(&name),
-                name,
-                event_source: event_source(&config),
-                wait: config.reading.scan_wait,
-                connection: connection.clone(),
-            },
+            scanned: ScanningStore::new(reader, runtime),
             publisher: Publisher::new(connection, base, topic_path, &config.sending, runtime),
             service,
             topic: config.topic,
-            runtime: runtime.clone(),
-            order: Mutex::new(0),
-            looking: futures::lock::Mutex::new(()),
         })
-    }
-
-    /// Returns the wall clock in microseconds, or one more than the last value if that is later.
-    fn next_order(&self) -> u64 {
-        let wall = u64::try_from(self.runtime.wall().as_millis()).unwrap_or_default();
-        let mut order = self.order.lock().unwrap_or_else(PoisonError::into_inner);
-        *order = (*order + 1).max(wall * 1000);
-        *order
     }
 
     async fn message(&self, dead_letter: &DeadLetter) -> Result<(Message, usize)> {
         let mut message = structured(&dead_letter.to_event()?);
-        let order = format!("{:020}", self.next_order());
+        let order = format!("{:020}", self.scanned.next_order());
         message.attributes.insert(ORDER.to_owned(), order);
         let size = size_of(&message);
         let limits = Limits {
@@ -149,33 +121,6 @@ impl PubSubDeadLetters {
             .set_ack_deadline_seconds(10)
             .set_labels([(LABEL, "held")]);
         self.service.create_subscription(spec).await.map(drop)
-    }
-
-    /// Scans for the dead letters of those ids. With `every`, scans the whole topic, so that all copies
-    /// of a dead letter that was stored twice are found.
-    async fn find(
-        &self,
-        ids: &[DeadLetterId],
-        every: bool,
-    ) -> Result<(Scan<'_>, Vec<Option<Stored>>)> {
-        let wanted: Vec<Option<SmallStr>> = ids
-            .iter()
-            .map(|id| Place::of(id).map(|place| place.message))
-            .collect();
-        let all: Vec<SmallStr> = wanted.iter().flatten().cloned().collect();
-        let mut scan = Scan::open(&self.reader, &self.runtime).await?;
-        if !all.is_empty()
-            && let Err(error) = scan.look_for((!every).then_some(&all[..])).await
-        {
-            scan.end().await;
-            return Err(error);
-        }
-        let found = ids.iter().zip(wanted).map(|(id, message)| {
-            let stored = scan.get(&message?)?;
-            (stored.id() == *id).then(|| stored.clone())
-        });
-        let found = found.collect();
-        Ok((scan, found))
     }
 }
 
@@ -218,61 +163,15 @@ impl DeadLetterQueue for PubSubDeadLetters {
 #[async_trait]
 impl DeadLetterStore for PubSubDeadLetters {
     async fn list(&self, query: &DeadLetterQuery) -> Result<Vec<StoredDeadLetter>> {
-        let after = match &query.after {
-            None => None,
-            Some(id) => Some(Place::of(id).ok_or_else(|| {
-                let what = format!("dead letter {id}: malformed id (expected ORDER.MESSAGE)");
-                Error::new(ErrorKind::Invalid, what)
-            })?),
-        };
-        let _looking = self.looking.lock().await;
-        let mut scan = Scan::open(&self.reader, &self.runtime).await?;
-        let looked = scan.look_for(None).await;
-        let mut matching: Vec<&Stored> = scan
-            .found()
-            .filter(|stored| after.as_ref().is_none_or(|after| stored.place > *after))
-            .filter(|stored| query.matches(&stored.dead_letter))
-            .collect();
-        matching.sort_by(|a, b| a.place.cmp(&b.place));
-        let page = matching
-            .into_iter()
-            .take(query.limit)
-            .map(Stored::to_dead_letter)
-            .collect();
-        scan.end().await;
-        looked.map(|()| page)
+        self.scanned.list(query).await
     }
 
     async fn show(&self, ids: &[DeadLetterId]) -> Vec<Result<StoredDeadLetter>> {
-        let _looking = self.looking.lock().await;
-        let (scan, found) = match self.find(ids, false).await {
-            Ok(found) => found,
-            Err(error) => return vec![Err(error); ids.len()],
-        };
-        scan.end().await;
-        let one = |(id, stored): (&DeadLetterId, Option<Stored>)| match stored {
-            Some(stored) => Ok(stored.to_dead_letter()),
-            None => Err(not_found(id)),
-        };
-        ids.iter().zip(found).map(one).collect()
+        self.scanned.show(ids).await
     }
 
     async fn purge(&self, ids: &[DeadLetterId]) -> Vec<Result<()>> {
-        let _looking = self.looking.lock().await;
-        let (mut scan, found) = match self.find(ids, true).await {
-            Ok(found) => found,
-            Err(error) => return vec![Err(error); ids.len()],
-        };
-        let messages = found.iter().flatten();
-        let messages: Vec<SmallStr> = messages.map(|it| it.place.message.clone()).collect();
-        let mut removed = scan.delete(&messages).await.into_iter();
-        let outcomes = ids.iter().zip(&found).map(|(id, stored)| match stored {
-            Some(_) => removed.next().unwrap_or_else(|| Err(no_outcome())),
-            None => Err(not_found(id)),
-        });
-        let outcomes = outcomes.collect();
-        scan.end().await;
-        outcomes
+        self.scanned.purge(ids).await
     }
 
     async fn held_keys(&self, group: &GroupName, stream: &StreamName) -> Result<Vec<SmallStr>> {
@@ -293,13 +192,4 @@ impl DeadLetterStore for PubSubDeadLetters {
             outcome => outcome,
         }
     }
-}
-
-fn not_found(id: &DeadLetterId) -> Error {
-    Error::new(
-        ErrorKind::NotFound,
-        format!(
-            "dead letter {id} not found: it was removed, or another process is listing the topic"
-        ),
-    )
 }

@@ -1,11 +1,10 @@
 use std::collections::HashMap;
 
-use aqueduct_core::{
-    DeadLetter, DeadLetterId, DeadLetterReason, Event, SmallStr, StoredDeadLetter, Timestamp,
-};
+use aqueduct_core::{DeadLetter, DeadLetterReason, Event, SmallStr, Timestamp};
+use aqueduct_queue::dead_letters::{Place, Scanned};
 use google_cloud_pubsub::model::Message;
 
-use crate::subscription::read;
+use crate::subscription;
 
 /// The attribute that orders the dead letters of a process.
 pub(super) const ORDER: &str = "aqueduct-order";
@@ -15,68 +14,21 @@ const SOURCE_SUBSCRIPTION: &str = "CloudPubSubDeadLetterSourceSubscription";
 const DELIVERY_COUNT: &str = "CloudPubSubDeadLetterSourceDeliveryCount";
 const PUBLISH_TIME: &str = "CloudPubSubDeadLetterSourceTopicPublishTime";
 
-/// The position of a dead letter, encoded in its id as `ORDER.MESSAGE`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Place {
-    order: u64,
-    pub(super) message: SmallStr,
-}
-
-impl Place {
-    pub(super) fn of(id: &DeadLetterId) -> Option<Self> {
-        let (order, message) = id.0.split_once('.')?;
-        Some(Self {
-            order: order.parse().ok()?,
-            message: message.into(),
-        })
-    }
-}
-
-/// A message of the topic, read as a dead letter.
-#[derive(Clone, Debug)]
-pub(super) struct Stored {
-    pub(super) place: Place,
-    pub(super) dead_letter: DeadLetter,
-    /// Identifies copies of a dead letter that was stored twice; `None` for a native one, and for
-    /// one whose event was redriven before: its next failure is a new dead letter.
-    pub(super) same: Option<DeadLetterId>,
-}
-
-impl Stored {
-    pub(super) fn read(message: Message, event_source: &SmallStr) -> Self {
-        let native = NativeSource::of(&message.attributes);
-        let order = message
-            .attributes
-            .get(ORDER)
-            .and_then(|text| text.parse().ok());
-        let message = read(message, event_source);
-        let stored_at = message.stored_at.unwrap_or(Timestamp::EPOCH);
-        let order = order
-            .unwrap_or_else(|| u64::try_from(stored_at.as_millis()).unwrap_or_default() * 1000);
-        let carried = DeadLetter::from_event(&message.event).ok();
-        let is_native = carried.is_none();
-        let dead_letter = carried.unwrap_or_else(|| native.dead_letter(message.event, stored_at));
-        let redriven = DeadLetter::target_group(&dead_letter.event).is_some();
-        Self {
-            same: (!is_native && !redriven).then(|| dead_letter.id()),
-            place: Place {
-                order,
-                message: message.id,
-            },
-            dead_letter,
-        }
-    }
-
-    pub(super) fn id(&self) -> DeadLetterId {
-        DeadLetterId(format!("{}.{}", self.place.order, self.place.message).into())
-    }
-
-    pub(super) fn to_dead_letter(&self) -> StoredDeadLetter {
-        StoredDeadLetter {
-            id: self.id(),
-            dead_letter: self.dead_letter.clone(),
-        }
-    }
+/// Reads a message of the topic as a dead letter.
+pub(super) fn read<H>(message: Message, event_source: &SmallStr, handle: H) -> Scanned<H> {
+    let native = NativeSource::of(&message.attributes);
+    let order = message
+        .attributes
+        .get(ORDER)
+        .and_then(|text| text.parse().ok());
+    let message = subscription::read(message, event_source);
+    let stored_at = message.stored_at.unwrap_or(Timestamp::EPOCH);
+    let order =
+        order.unwrap_or_else(|| u64::try_from(stored_at.as_millis()).unwrap_or_default() * 1000);
+    let carried = DeadLetter::from_event(&message.event).ok();
+    let foreign = carried.is_none();
+    let dead_letter = carried.unwrap_or_else(|| native.dead_letter(message.event, stored_at));
+    Scanned::new(Place::new(order, message.id), dead_letter, foreign, handle)
 }
 
 /// The attributes of a message that the service moved.
@@ -125,14 +77,14 @@ mod tests {
     use super::*;
     use crate::codec::structured;
 
-    fn read(mut message: Message, attributes: &[(&str, &str)]) -> Stored {
+    fn read(mut message: Message, attributes: &[(&str, &str)]) -> Scanned<()> {
         message.message_id = "17".to_owned();
         for (name, value) in attributes {
             message
                 .attributes
                 .insert((*name).to_owned(), (*value).to_owned());
         }
-        Stored::read(message, &"pubsub://shop/late".into())
+        super::read(message, &"pubsub://shop/late".into(), ())
     }
 
     #[test]
@@ -146,8 +98,7 @@ mod tests {
             &[(ORDER, "42")],
         );
         assert_eq!(stored.dead_letter, dead_letter);
-        assert_eq!(stored.id().to_string(), "42.17");
-        assert_eq!(Place::of(&stored.id()), Some(stored.place.clone()));
+        assert_eq!(stored.place.id().to_string(), "42.17");
         assert_eq!(stored.same, Some(dead_letter.id()));
     }
 

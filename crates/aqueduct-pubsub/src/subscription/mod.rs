@@ -66,6 +66,8 @@ pub(crate) struct Opening {
     pub(crate) name: String,
     pub(crate) event_source: SmallStr,
     pub(crate) reading: Reading,
+    /// Whether the data of messages is decompressed.
+    pub(crate) inflates: bool,
     pub(crate) opened: OpenedSubscription,
     pub(crate) presence: Option<Presence>,
     pub(crate) metrics: Metrics,
@@ -85,6 +87,7 @@ impl PubSubSubscription {
             name: opening.name,
             event_source: opening.event_source,
             reading: opening.reading,
+            inflates: opening.inflates,
             inbox,
             ends: Ends::default(),
             runtime: runtime.clone(),

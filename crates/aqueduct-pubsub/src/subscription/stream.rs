@@ -9,7 +9,7 @@ use google_cloud_pubsub::subscriber::handler::Handler;
 use google_cloud_pubsub::subscriber::{MessageStream, ShutdownToken};
 
 use super::inbox::Inbox;
-use crate::codec::{Incoming, decode};
+use crate::codec::{Incoming, decode, inflate};
 use crate::config::Reading;
 use crate::connection::Connection;
 use crate::error::failed;
@@ -31,6 +31,8 @@ pub(super) struct Streams {
     /// The event source of messages that are not CloudEvents.
     pub(super) event_source: SmallStr,
     pub(super) reading: Reading,
+    /// Whether the data of messages is decompressed.
+    pub(super) inflates: bool,
     pub(super) inbox: Inbox<Handler>,
     pub(super) ends: Ends,
     pub(super) runtime: Runtime,
@@ -176,9 +178,21 @@ impl Streams {
         }
     }
 
-    fn convert(&self, message: Message, handler: Handler) -> (QueueMessage, Handler) {
+    fn convert(&self, mut message: Message, handler: Handler) -> (QueueMessage, Handler) {
         let receipts = handler.delivery_attempt();
+        let inflated = self.inflates.then(|| inflate(&message.data));
+        let damage = match inflated {
+            Some(Ok(data)) => {
+                message.data = data;
+                None
+            }
+            Some(Err(damage)) => Some(damage),
+            None => None,
+        };
         let mut message = read(message, &self.event_source);
+        if let Some(damage) = damage {
+            message.event = message.event.damaged_by(damage);
+        }
         message.receipts = receipts.and_then(|it| u32::try_from(it).ok()).unwrap_or(1);
         (message, handler)
     }

@@ -6,13 +6,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use aqueduct_conformance::{Fault, Faults, Fixture, Lack, Subject, Timing};
-use aqueduct_core::{Backend, Options, Resource, Result, Runtime, StreamSpec, Url};
+use aqueduct_core::{
+    Backend, Consumer, Options, Queue, Resource, Result, Runtime, Source, StreamSpec, Url,
+};
 use aqueduct_emulators::{PubSub, PubSubFault, PubSubOptions};
 use aqueduct_memory::MemoryBackend;
 use aqueduct_pubsub::PubSubBackend;
+use aqueduct_queue::QueueOptions;
 use async_trait::async_trait;
 use google_cloud_auth::credentials::anonymous;
-use google_cloud_pubsub::client::SubscriptionAdmin;
+use google_cloud_pubsub::client::{BasePublisher, Publisher, SubscriptionAdmin, TopicAdmin};
 
 const PROJECT: &str = "test-project";
 
@@ -50,7 +53,7 @@ pub(crate) fn with_emulator<F: Future<Output = ()>>(test: impl FnOnce(Place) -> 
         };
         let place = Place {
             endpoint: endpoint().unwrap_or_else(|| emulator.as_ref().unwrap().endpoint()),
-            _emulator: emulator,
+            emulator,
             runtime,
             made: AtomicU64::new(0),
         };
@@ -65,8 +68,8 @@ pub(crate) async fn start() -> PubSub {
 /// An emulator.
 pub(crate) struct Place {
     pub(crate) endpoint: String,
-    /// Keeps the server; `None` on an endpoint of the environment.
-    _emulator: Option<Arc<PubSub>>,
+    /// The server; `None` on an endpoint of the environment.
+    pub(crate) emulator: Option<Arc<PubSub>>,
     pub(crate) runtime: Runtime,
     made: AtomicU64,
 }
@@ -111,7 +114,28 @@ impl Place {
         format!("projects/{PROJECT}/{kind}/{name}")
     }
 
-    /// Returns Google's own client.
+    /// Returns Google's own client of topics.
+    pub(crate) async fn topics(&self) -> TopicAdmin {
+        TopicAdmin::builder()
+            .with_endpoint(&self.endpoint)
+            .with_credentials(anonymous::Builder::new().build())
+            .build()
+            .await
+            .unwrap()
+    }
+
+    /// Returns Google's own publisher.
+    pub(crate) async fn publisher(&self, topic: &str) -> Publisher {
+        let base = BasePublisher::builder()
+            .with_endpoint(&self.endpoint)
+            .with_credentials(anonymous::Builder::new().build())
+            .build()
+            .await
+            .unwrap();
+        base.publisher(self.path("topics", topic)).build()
+    }
+
+    /// Returns Google's own client of subscriptions.
     pub(crate) async fn subscriptions(&self) -> SubscriptionAdmin {
         SubscriptionAdmin::builder()
             .with_endpoint(&self.endpoint)
@@ -124,6 +148,21 @@ impl Place {
 
 pub(crate) fn url_options() -> Options {
     Options::new("streams.orders")
+}
+
+pub(crate) async fn queue(resource: &dyn Resource, runtime: &Runtime) -> Arc<dyn Queue> {
+    match resource.source(runtime).await.unwrap() {
+        Source::Queue(queue) => queue,
+        _ => panic!("expected a queue"),
+    }
+}
+
+pub(crate) async fn consumer(resource: &dyn Resource, runtime: &Runtime) -> Arc<dyn Consumer> {
+    let queue = queue(resource, runtime).await;
+    let options = QueueOptions::new("group".into());
+    aqueduct_queue::open(&*queue, options, runtime)
+        .await
+        .unwrap()
 }
 
 /// Creates a topic for each case: on an emulator of its own, since faults concern a whole emulator, or on

@@ -1,33 +1,14 @@
-//! Streams that break, exactly-once delivery, replay, and subscriptions that cannot be read.
+//! Streams that break, exactly-once delivery, replay.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use aqueduct_core::{
-    Consumer, ErrorKind, Event, GroupName, Queue, Resource, Runtime, Source, Start,
-};
+use aqueduct_core::{Consumer, ErrorKind, Event, GroupName, Resource, Runtime, Start};
 use aqueduct_pubsub::PubSubReplay;
-use aqueduct_queue::QueueOptions;
 
-use crate::common::{Place, url_options, with_emulator};
+use crate::common::{Place, consumer, queue, url_options, with_emulator};
 use crate::proxy::Proxy;
 
 const DEADLINE: Duration = Duration::from_secs(120);
-
-async fn queue(resource: &dyn Resource, runtime: &Runtime) -> Arc<dyn Queue> {
-    match resource.source(runtime).await.unwrap() {
-        Source::Queue(queue) => queue,
-        _ => panic!("expected a queue"),
-    }
-}
-
-async fn consumer(resource: &dyn Resource, runtime: &Runtime) -> Arc<dyn Consumer> {
-    let queue = queue(resource, runtime).await;
-    let options = QueueOptions::new("group".into());
-    aqueduct_queue::open(&*queue, options, runtime)
-        .await
-        .unwrap()
-}
 
 async fn send(resource: &dyn Resource, runtime: &Runtime, ids: std::ops::Range<u32>) {
     let events: Vec<Event> = ids.map(event).collect();
@@ -181,70 +162,5 @@ fn a_group_is_replayed_to_a_time_or_a_snapshot_while_no_member_lives() {
             .delete_snapshot(&format!("{topic}-before"))
             .await
             .unwrap();
-    });
-}
-
-#[test]
-fn a_subscription_that_cannot_be_read_is_refused() {
-    with_emulator(|place: Place| async move {
-        let runtime = &place.runtime;
-        let topic = place.unique();
-        place.resource(&topic, "").producer(runtime).await.unwrap();
-        let other = place.unique();
-        place.resource(&other, "").producer(runtime).await.unwrap();
-        // The backend has installed a provider of cryptography by now.
-        let admin = place.subscriptions().await;
-        let spec = |of: &str| {
-            google_cloud_pubsub::model::Subscription::new()
-                .set_name(place.path("subscriptions", &format!("{topic}.group")))
-                .set_topic(place.path("topics", of))
-        };
-        let push = google_cloud_pubsub::model::PushConfig::new()
-            .set_push_endpoint("https://example.com/push");
-        let policy = google_cloud_pubsub::model::DeadLetterPolicy::new()
-            .set_dead_letter_topic(place.path("topics", &other))
-            .set_max_delivery_attempts(5);
-        let ordered = spec(&topic).set_enable_message_ordering(true);
-        for (subscription, expected) in [
-            (spec(&other), "belongs to topic"),
-            (spec(&topic).set_push_config(push), "pushes its messages"),
-            (
-                ordered.set_dead_letter_policy(policy),
-                "native_dead_letters",
-            ),
-        ] {
-            let name = subscription.name.clone();
-            admin
-                .create_subscription()
-                .with_request(subscription)
-                .send()
-                .await
-                .unwrap();
-            let queue = queue(&*place.resource(&topic, ""), runtime).await;
-            let error = queue.subscribe(&"group".into()).await.err().unwrap();
-            assert_eq!(error.kind(), ErrorKind::Config, "{error}");
-            assert!(error.to_string().contains(expected), "{error}");
-            assert!(
-                error.to_string().contains(&format!("{topic}.group")),
-                "{error}"
-            );
-            admin
-                .delete_subscription()
-                .set_subscription(name)
-                .send()
-                .await
-                .unwrap();
-        }
-        let plain = place.without_create(&topic);
-        let missing = queue(&*plain, runtime)
-            .await
-            .subscribe(&"group".into())
-            .await;
-        let missing = missing.err().unwrap();
-        assert_eq!(missing.kind(), ErrorKind::NotFound, "{missing}");
-        assert!(
-            missing.to_string().contains("create = \"missing\""),
-            "{missing}"
-        );
     });
 }

@@ -1,7 +1,11 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use aqueduct_core::{Instant, QueueMessage, SmallStr};
+
+use super::key_queues::{KeyQueue, KeyQueues};
+use super::numbered::Numbered;
+use super::timers::{Timer, Timers};
 
 /// A message in flight.
 #[derive(Debug)]
@@ -21,7 +25,9 @@ pub(super) struct InFlight {
     pub(super) extend_after: Option<Instant>,
     /// The lease end that a delivery asked for.
     pub(super) extend_until: Option<Instant>,
-    timer: Instant,
+    /// The place of its key's queue; `None` if nothing orders it.
+    queue: Option<usize>,
+    timer: Timer,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,24 +42,16 @@ pub(super) enum State {
     Acked,
 }
 
-/// The messages of one key, in order, of an ordered queue.
-#[derive(Debug, Default)]
-struct KeyQueue {
-    members: BTreeSet<u64>,
-    /// The member that is in `ready`.
-    ready: Option<u64>,
-}
-
 /// All messages in flight, by numbers that rise in the order of their receipts.
 #[derive(Debug)]
 pub(super) struct Messages {
     ordered: bool,
-    in_flight: BTreeMap<u64, InFlight>,
-    by_id: BTreeMap<SmallStr, u64>,
-    keys: BTreeMap<SmallStr, KeyQueue>,
+    in_flight: Numbered<InFlight>,
+    by_id: HashMap<SmallStr, u64>,
+    keys: KeyQueues,
     /// The messages that can be delivered: of an ordered queue the first of each free key.
     ready: BTreeSet<u64>,
-    timers: BTreeSet<(Instant, u64)>,
+    timers: Timers,
     bytes: usize,
     next: u64,
 }
@@ -70,7 +68,8 @@ impl InFlight {
             ack_queued: false,
             extend_after: None,
             extend_until: None,
-            timer: Instant::default(),
+            queue: None,
+            timer: Timer::Unset,
         }
     }
 }
@@ -79,11 +78,11 @@ impl Messages {
     pub(super) fn new(ordered: bool) -> Self {
         Self {
             ordered,
-            in_flight: BTreeMap::new(),
-            by_id: BTreeMap::new(),
-            keys: BTreeMap::new(),
+            in_flight: Numbered::default(),
+            by_id: HashMap::new(),
+            keys: KeyQueues::default(),
             ready: BTreeSet::new(),
-            timers: BTreeSet::new(),
+            timers: Timers::default(),
             bytes: 0,
             next: 1,
         }
@@ -120,6 +119,7 @@ impl Messages {
         self.by_id.get(id).copied()
     }
 
+    /// Returns all messages, in any order.
     pub(super) fn iter(&self) -> impl Iterator<Item = (u64, &InFlight)> {
         self.in_flight.iter().map(|(number, it)| (*number, it))
     }
@@ -127,41 +127,63 @@ impl Messages {
     /// Returns the numbers of the messages whose state satisfies `is`, oldest first.
     pub(super) fn with_state(&self, is: impl Fn(State) -> bool) -> Vec<u64> {
         let found = self.iter().filter(|(_, it)| is(it.state));
-        found.map(|(number, _)| number).collect()
+        let mut found: Vec<u64> = found.map(|(number, _)| number).collect();
+        found.sort_unstable();
+        found
     }
 
-    pub(super) fn insert(&mut self, message: InFlight) -> u64 {
+    pub(super) fn insert(&mut self, mut message: InFlight) -> u64 {
         let number = self.number();
         self.by_id.insert(message.message.id.clone(), number);
         self.bytes += message.message.bytes;
-        if let Some(key) = self.key_of(&message) {
-            self.keys.entry(key).or_default().members.insert(number);
+        if let Some(key) = message.message.order_key.as_ref().filter(|_| self.ordered) {
+            message.queue = Some(self.keys.push(key, number));
         }
+        let queue = message.queue;
+        let state = message.state;
         self.in_flight.insert(number, message);
-        self.index(number);
+        self.index(number, queue, state);
         number
     }
 
     pub(super) fn remove(&mut self, number: u64) -> Option<InFlight> {
         let message = self.in_flight.remove(&number)?;
-        self.timers.remove(&(message.timer, number));
+        self.timers.unset(number, message.timer);
         self.by_id.remove(&message.message.id);
-        self.ready.remove(&number);
         self.bytes = self.bytes.saturating_sub(message.message.bytes);
-        if let Some(key) = self.key_of(&message) {
-            if let Some(queue) = self.keys.get_mut(&key) {
-                queue.members.remove(&number);
+        match message.queue {
+            None => {
+                self.ready.remove(&number);
             }
-            self.index_key(&key);
+            Some(place) => {
+                if let (State::Delivered(_), Some(queue)) =
+                    (message.state, self.keys.get_mut(place))
+                {
+                    queue.delivered -= 1;
+                }
+                self.unready(place, number);
+                self.keys.remove(place, number);
+                // Nothing waits for one that is handled.
+                if message.state != State::Acked {
+                    self.index_key(place);
+                }
+            }
         }
+        self.tidy_timers();
         Some(message)
     }
 
     pub(super) fn set_state(&mut self, number: u64, state: State) {
-        if let Some(message) = self.in_flight.get_mut(&number) {
-            message.state = state;
-            self.index(number);
+        let Some(message) = self.in_flight.get_mut(&number) else {
+            return;
+        };
+        let old = std::mem::replace(&mut message.state, state);
+        let place = message.queue;
+        if let Some(queue) = place.and_then(|place| self.keys.get_mut(place)) {
+            let delivered = |state| usize::from(matches!(state, State::Delivered(_)));
+            queue.delivered = queue.delivered + delivered(state) - delivered(old);
         }
+        self.index(number, place, state);
     }
 
     /// Returns up to `max` consecutive messages that can be delivered together, oldest key first.
@@ -169,15 +191,12 @@ impl Messages {
         let Some(first) = self.ready.first().copied() else {
             return Vec::new();
         };
-        let key = self.get(first).and_then(|it| self.key_of(it));
-        let Some(queue) = key.and_then(|key| self.keys.get(&key)) else {
+        let Some(queue) = self.queue_of(first) else {
             return vec![first];
         };
         let state = |number: &u64| self.get(*number).map(|it| it.state);
         queue
-            .members
-            .range(first..)
-            .copied()
+            .from(first)
             .filter(|number| state(number) != Some(State::Acked))
             .take_while(|number| state(number) == Some(State::Ready))
             .take(max)
@@ -186,71 +205,68 @@ impl Messages {
 
     /// Returns the messages of the same key that come after `number`.
     pub(super) fn behind(&self, number: u64) -> Vec<u64> {
-        self.get(number)
-            .and_then(|it| self.key_of(it))
-            .and_then(|key| self.keys.get(&key))
-            .map(|queue| queue.members.range(number + 1..).copied().collect())
-            .unwrap_or_default()
+        let queue = self.queue_of(number);
+        queue.map_or_else(Vec::new, |queue| queue.from(number + 1).collect())
     }
 
     /// Returns the handled messages of the same key that no earlier one precedes.
     pub(super) fn acked_first(&self, number: u64) -> Vec<u64> {
-        let key = self.get(number).and_then(|it| self.key_of(it));
-        let Some(queue) = key.and_then(|key| self.keys.get(&key)) else {
+        let Some(queue) = self.queue_of(number) else {
             return vec![number];
         };
         let state = |it: &u64| self.get(*it).map(|it| it.state);
-        let members = queue.members.iter().copied();
-        members
+        queue
+            .members()
             .take_while(|it| state(it) == Some(State::Acked))
             .collect()
     }
 
     /// Returns whether an earlier message of the same key is delivered.
     pub(super) fn is_behind_delivered(&self, number: u64) -> bool {
-        let key = self.get(number).and_then(|it| self.key_of(it));
-        let Some(queue) = key.and_then(|key| self.keys.get(&key)) else {
-            return false;
-        };
-        let delivered = |it: &u64| {
-            let state = self.get(*it).map(|it| it.state);
+        let queue = self.queue_of(number).filter(|queue| queue.delivered > 0);
+        let delivered = |it: u64| {
+            let state = self.get(it).map(|it| it.state);
             matches!(state, Some(State::Delivered(_)))
         };
-        queue.members.range(..number).any(delivered)
+        queue.is_some_and(|queue| queue.before(number).any(delivered))
     }
 
     /// Sets when the message is looked at next.
     pub(super) fn set_timer(&mut self, number: u64, at: Instant) {
         if let Some(message) = self.in_flight.get_mut(&number) {
-            self.timers.remove(&(message.timer, number));
-            message.timer = at;
-            self.timers.insert((at, number));
+            message.timer = self.timers.set(number, message.timer, at);
+            self.tidy_timers();
         }
     }
 
     /// Returns a message whose timer is due.
     pub(super) fn next_due(&self, now: Instant) -> Option<u64> {
         let (at, number) = self.timers.first()?;
-        (*at <= now).then_some(*number)
+        (at <= now).then_some(number)
     }
 
     pub(super) fn wake(&self) -> Option<Instant> {
-        self.timers.first().map(|(at, _)| *at)
+        self.timers.first().map(|(at, _)| at)
     }
 
-    /// Returns the key that orders a message; one without a key has an order of its own.
-    fn key_of(&self, it: &InFlight) -> Option<SmallStr> {
-        let key = it.message.order_key.as_ref().unwrap_or(&it.message.id);
-        self.ordered.then(|| key.clone())
-    }
-
-    fn index(&mut self, number: u64) {
-        let Some(message) = self.in_flight.get(&number) else {
-            return;
+    fn tidy_timers(&mut self) {
+        let timer = |number| {
+            self.in_flight
+                .get(&number)
+                .map_or(Timer::Unset, |it| it.timer)
         };
-        match self.key_of(message) {
-            Some(key) => self.index_key(&key),
-            None if message.state == State::Ready => {
+        self.timers.tidy(self.in_flight.len(), timer);
+    }
+
+    /// Returns the queue of the message's key; one without a key has an order of its own.
+    fn queue_of(&self, number: u64) -> Option<&KeyQueue> {
+        self.keys.get(self.get(number)?.queue?)
+    }
+
+    fn index(&mut self, number: u64, place: Option<usize>, state: State) {
+        match place {
+            Some(place) => self.index_key(place),
+            None if state == State::Ready => {
                 self.ready.insert(number);
             }
             None => {
@@ -260,29 +276,38 @@ impl Messages {
     }
 
     /// Rule 2: while one of a key is out, or fails at its head, nothing behind it is delivered.
-    fn index_key(&mut self, key: &SmallStr) {
-        let Some(queue) = self.keys.get_mut(key) else {
+    fn index_key(&mut self, place: usize) {
+        let Some(queue) = self.keys.get_mut(place) else {
             return;
         };
-        let mut head = None;
-        for number in &queue.members {
-            match self.in_flight.get(number).map(|it| it.state) {
-                Some(State::Acked) | None => {}
-                Some(State::Delivered(_)) => {
-                    head = None;
-                    break;
-                }
-                Some(State::Ready) if head.is_none() => head = Some((*number, true)),
-                _ => head = head.or(Some((*number, false))),
-            }
+        let mut ready = None;
+        if queue.delivered == 0 {
+            let state = |number: &u64| self.in_flight.get(number).map(|it| it.state);
+            let mut waiting = queue
+                .members()
+                .filter_map(|number| Some((number, state(&number)?)))
+                .filter(|(_, state)| *state != State::Acked);
+            ready = waiting
+                .next()
+                .filter(|(_, state)| *state == State::Ready)
+                .map(|(number, _)| number);
         }
-        let ready = head.and_then(|(number, ready)| ready.then_some(number));
-        if let Some(old) = std::mem::replace(&mut queue.ready, ready) {
+        if queue.ready == ready {
+            return;
+        }
+        let old = std::mem::replace(&mut queue.ready, ready);
+        if let Some(old) = old {
             self.ready.remove(&old);
         }
         self.ready.extend(ready);
-        if queue.members.is_empty() {
-            self.keys.remove(key);
+    }
+
+    /// Takes a message that goes out of what can be delivered.
+    fn unready(&mut self, place: usize, number: u64) {
+        let queue = self.keys.get_mut(place);
+        if let Some(queue) = queue.filter(|queue| queue.ready == Some(number)) {
+            queue.ready = None;
+            self.ready.remove(&number);
         }
     }
 }

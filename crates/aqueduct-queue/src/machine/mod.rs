@@ -3,14 +3,17 @@
 
 mod acks;
 mod failures;
+mod key_queues;
 mod lease;
 mod messages;
+mod numbered;
 mod receive;
 mod receiving;
 mod recent;
 mod releases;
 mod rights;
 mod settle;
+mod timers;
 
 #[cfg(test)]
 mod model;

@@ -1,11 +1,11 @@
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 
 use aqueduct_core::{Instant, SmallStr};
 
 /// Notes on messages that were released or acknowledged, by the service's id.
 #[derive(Debug, Default)]
 pub(super) struct Recent {
-    notes: BTreeMap<SmallStr, Note>,
+    notes: HashMap<SmallStr, Note>,
     order: VecDeque<SmallStr>,
     /// Messages that came again while in flight or after they were handled: for metrics.
     pub(super) repeated: u64,

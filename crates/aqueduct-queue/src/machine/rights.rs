@@ -2,11 +2,13 @@ use std::collections::BTreeMap;
 
 use aqueduct_core::Revocation;
 
+use super::numbered::Numbered;
+
 /// The deliveries that are out: which may be settled, and why the others may not.
 #[derive(Debug, Default)]
 pub(super) struct Rights {
     /// The message of each ticket that may be settled.
-    valid: BTreeMap<u64, u64>,
+    valid: Numbered<u64>,
     /// The reason of each ticket that was revoked and is not dropped yet.
     revoked: BTreeMap<u64, Revocation>,
     changed: bool,

@@ -1,7 +1,9 @@
 use aqueduct::{Completion, Event, Json, Key, Result, State, Worker};
+use rusqlite::Transaction;
 use serde::Deserialize;
 
 use super::Shop;
+use crate::audit::Seen;
 use crate::ledger;
 use crate::order::{Status, StatusChange, kind};
 
@@ -30,13 +32,19 @@ async fn follow(
     cause: Event,
     completion: Completion,
 ) -> Result<()> {
-    let to = match cause.kind() {
-        kind::PLACED => Status::Placed,
-        kind::PAID => Status::Paid,
-        kind::PAYMENT_FAILED => Status::PaymentFailed,
-        _ => Status::Shipped,
+    let (stream, to) = match cause.kind() {
+        kind::PLACED => ("orders", Status::Placed),
+        kind::PAID => ("payments", Status::Paid),
+        kind::PAYMENT_FAILED => ("payments", Status::PaymentFailed),
+        _ => ("shipments", Status::Shipped),
+    };
+    let notes = !shop.journal.is_empty();
+    let note = move |tx: &Transaction<'_>, stream: &str, event: &Event| match notes {
+        true => ledger::note(tx, stream, &Seen::read(event)?),
+        false => Ok(()),
     };
     shop.once(completion, "order-status", move |tx| {
+        note(tx, stream, &cause)?;
         let Some(from) = ledger::advance(tx, &about.order_id, &customer, to)? else {
             return Ok(Vec::new());
         };
@@ -48,6 +56,7 @@ async fn follow(
         let event = Event::json(kind::STATUS, &change)?
             .with_source(SOURCE)
             .caused_by(&cause, 0);
+        note(tx, "order-status", &event)?;
         Ok(vec![event])
     })
     .await

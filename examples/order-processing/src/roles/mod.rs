@@ -3,6 +3,8 @@ pub(crate) mod payment;
 pub(crate) mod placement;
 pub(crate) mod shipping;
 
+use std::sync::Arc;
+
 use aqueduct::{Completion, Event, Result, StreamName};
 use aqueduct_sqlite::SqliteStore;
 use rusqlite::Transaction;
@@ -13,6 +15,9 @@ pub(crate) struct Shop {
     /// The file of the roles' own tables, and of the streams if these are embedded.
     pub(crate) store: SqliteStore,
     pub(crate) credit_limit: rust_decimal::Decimal,
+    /// The streams that cannot be read without a group, as those of a queue service. If there are any,
+    /// management notes the events of all streams for the audit.
+    pub(crate) journal: Arc<[&'static str]>,
 }
 
 impl Shop {

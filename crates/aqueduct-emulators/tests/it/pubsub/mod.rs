@@ -3,6 +3,7 @@
 mod administration;
 mod deliveries;
 mod faults;
+mod keep_alive;
 mod place;
 mod readme;
 mod replay;
