@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use aqueduct_conformance::{Fault, Faults, Fixture, LayerSet, Subject, SuiteOptions, Timing, run};
 use aqueduct_core::{Backend as _, Error, Options, Resource, Result, Runtime, StreamSpec, Url};
@@ -62,6 +63,9 @@ impl Fixture for Sqlite {
     fn timing(&self) -> Timing {
         let mut timing = Timing::default();
         timing.backlog = self.backlog;
+        // Other tests write to the same disk meanwhile.
+        timing.deadline = Duration::from_secs(60);
+        timing.case = Duration::from_secs(180);
         timing
     }
 
