@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use aqueduct_core::{
-    Backend as _, Consumer, Error, ErrorKind, Event, GroupName, Options, Result, Runtime, Source,
-    StreamSpec, Url,
+    Backend as _, BatchConsumer, Error, ErrorKind, Event, GroupName, Options, Result, Runtime,
+    Source, StreamSpec, Url,
 };
 use aqueduct_group::{Group, GroupOptions, request_cost};
 use aqueduct_memory::MemoryBackend;
@@ -157,7 +157,7 @@ async fn minute(runtime: Runtime, url: &str, rate: u64, requests: Requests) -> R
         .map_err(|e| Error::new(ErrorKind::Internal, e.to_string()))?
 }
 
-async fn handle(consumer: Arc<dyn Consumer>) -> Result<()> {
+async fn handle(consumer: Arc<dyn BatchConsumer>) -> Result<()> {
     loop {
         let received = consumer.receive_batch(500).await?;
         if received.is_empty() {

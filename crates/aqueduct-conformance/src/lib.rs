@@ -22,6 +22,4 @@ pub use self::combined::Combined;
 pub use self::fixture::{Fault, Faults, Fixture, Lack, Subject, Timing};
 pub use self::layering::{LayerContext, LayerSet};
 pub use self::report::{CaseReport, Report, Verdict};
-#[doc(hidden)]
-pub use self::runner::SuiteOptions as Options;
 pub use self::runner::{SuiteOptions, run, run_through};

@@ -78,5 +78,3 @@ pub use self::small_str::{
     GroupName, OwnerId, PartitionId, ResumeToken, SmallStr, StreamId, StreamName,
 };
 pub use self::time::{Instant, Timestamp};
-#[doc(hidden)]
-pub use self::{consumer::BatchConsumer as Consumer, producer::BatchProducer as Producer};

@@ -2,8 +2,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use aqueduct_core::{
-    Admin, Backend, Claims, Identity, OptionTable, Options, Producer, Resource, Result, Runtime,
-    Source, StreamName, Url,
+    Admin, Backend, BatchProducer, Claims, Identity, OptionTable, Options, Resource, Result,
+    Runtime, Source, StreamName, Url,
 };
 use async_trait::async_trait;
 
@@ -122,7 +122,7 @@ impl Resource for EventHubsResource {
         EventHubsLog::claims()
     }
 
-    async fn producer(&self, runtime: &Runtime) -> Result<Arc<dyn Producer>> {
+    async fn producer(&self, runtime: &Runtime) -> Result<Arc<dyn BatchProducer>> {
         Ok(Arc::new(EventHubsProducer::open(self.hub(runtime)?).await?))
     }
 

@@ -3,8 +3,8 @@ use std::sync::Arc;
 
 use aqueduct_aws::Aws;
 use aqueduct_core::{
-    Admin, Backend, Capabilities, Claims, ErrorKind, Identity, Limits, OptionTable, Options,
-    Producer, Resource, Result, Runtime, SmallStr, Source, StreamName, Url,
+    Admin, Backend, BatchProducer, Capabilities, Claims, ErrorKind, Identity, Limits, OptionTable,
+    Options, Resource, Result, Runtime, SmallStr, Source, StreamName, Url,
 };
 use async_trait::async_trait;
 use aws_sdk_kinesis::Client;
@@ -137,7 +137,7 @@ impl Resource for KinesisResource {
         KinesisLog::claims()
     }
 
-    async fn producer(&self, runtime: &Runtime) -> Result<Arc<dyn Producer>> {
+    async fn producer(&self, runtime: &Runtime) -> Result<Arc<dyn BatchProducer>> {
         let (kinesis, described) = self.open(runtime).await?;
         let record_bytes = self.record_bytes(&described);
         let capabilities = Capabilities {

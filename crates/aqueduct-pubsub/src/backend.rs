@@ -2,8 +2,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use aqueduct_core::{
-    Admin, Backend, Capabilities, Capability, Claim, Claims, DeadLetterStore, Identity, Limits,
-    OptionTable, Options, Producer, Resource, Result, Runtime, SmallStr, Source, StreamName, Url,
+    Admin, Backend, BatchProducer, Capabilities, Capability, Claim, Claims, DeadLetterStore,
+    Identity, Limits, OptionTable, Options, Resource, Result, Runtime, SmallStr, Source,
+    StreamName, Url,
 };
 use async_trait::async_trait;
 use google_cloud_auth::credentials::Credentials;
@@ -152,7 +153,7 @@ impl Resource for PubSubResource {
         })
     }
 
-    async fn producer(&self, runtime: &Runtime) -> Result<Arc<dyn Producer>> {
+    async fn producer(&self, runtime: &Runtime) -> Result<Arc<dyn BatchProducer>> {
         let (connection, service) = self.connect(runtime).await?;
         open_topic(&service, &self.config).await?;
         let base = connection.publisher(&self.config.sending).await?;

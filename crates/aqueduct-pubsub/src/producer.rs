@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use aqueduct_core::hash::hash_key;
 use aqueduct_core::outcomes::SendOutcomes;
 use aqueduct_core::{
-    Capabilities, Error, ErrorKind, Event, Lane, Producer, Receipt, Result, SendReport,
+    BatchProducer, Capabilities, Error, ErrorKind, Event, Lane, Receipt, Result, SendReport,
 };
 use async_trait::async_trait;
 use futures::StreamExt as _;
@@ -73,7 +73,7 @@ impl PubSubProducer {
 }
 
 #[async_trait]
-impl Producer for PubSubProducer {
+impl BatchProducer for PubSubProducer {
     async fn send_batch(&self, events: &[Event]) -> SendReport {
         let Some(_call) = self.calls.begin() else {
             let closed = Error::new(ErrorKind::Closed, "the producer is closed");

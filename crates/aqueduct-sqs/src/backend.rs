@@ -3,8 +3,8 @@ use std::sync::Arc;
 
 use aqueduct_aws::Aws;
 use aqueduct_core::{
-    Admin, Backend, Capabilities, Capability, Claim, Claims, DeadLetterStore, Error, Identity,
-    Limits, OptionTable, Options, Producer, Resource, Result, Runtime, SmallStr, Source,
+    Admin, Backend, BatchProducer, Capabilities, Capability, Claim, Claims, DeadLetterStore, Error,
+    Identity, Limits, OptionTable, Options, Resource, Result, Runtime, SmallStr, Source,
     StreamName, Url,
 };
 use async_trait::async_trait;
@@ -143,7 +143,7 @@ impl Resource for SqsResource {
         })
     }
 
-    async fn producer(&self, runtime: &Runtime) -> Result<Arc<dyn Producer>> {
+    async fn producer(&self, runtime: &Runtime) -> Result<Arc<dyn BatchProducer>> {
         let (queue, attributes) = self.open(runtime).await?;
         let capabilities = self.capabilities(&attributes);
         let producer = SqsProducer::new(queue, self.config.fair, capabilities, runtime);

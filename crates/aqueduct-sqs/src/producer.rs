@@ -3,7 +3,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use aqueduct_core::outcomes::SendOutcomes;
 use aqueduct_core::{
-    Capabilities, Error, ErrorKind, Event, Lane, Producer, Receipt, Result, Runtime, SendReport,
+    BatchProducer, Capabilities, Error, ErrorKind, Event, Lane, Receipt, Result, Runtime,
+    SendReport,
 };
 use async_trait::async_trait;
 use event_listener::Event as Signal;
@@ -86,7 +87,7 @@ impl SqsProducer {
 }
 
 #[async_trait]
-impl Producer for SqsProducer {
+impl BatchProducer for SqsProducer {
     async fn send_batch(&self, events: &[Event]) -> SendReport {
         let _call = self.calls.begin();
         if self.closed.load(Ordering::Acquire) {

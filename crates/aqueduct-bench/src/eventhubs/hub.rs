@@ -2,7 +2,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use aqueduct_core::{
-    Backend as _, Error, ErrorKind, Event, Options, Producer, Resource, Result, SmallStr, Url,
+    Backend as _, BatchProducer, Error, ErrorKind, Event, Options, Resource, Result, SmallStr, Url,
 };
 use aqueduct_emulators::{EventHubs, EventHubsOptions};
 use aqueduct_eventhubs::EventHubsBackend;
@@ -39,7 +39,7 @@ pub(crate) async fn fill(hubs: &EventHubs, events: u64) -> Result<()> {
     producer.close().await
 }
 
-async fn producer(connection_string: &str, encoding: &str) -> Result<Arc<dyn Producer>> {
+async fn producer(connection_string: &str, encoding: &str) -> Result<Arc<dyn BatchProducer>> {
     resource(connection_string, encoding)?
         .producer(&aqueduct_runtime::tokio())
         .await

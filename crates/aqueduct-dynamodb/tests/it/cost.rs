@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use aqueduct_core::{Backend as _, Consumer, Event, Options, Runtime, Source, StreamSpec, Url};
+use aqueduct_core::{
+    Backend as _, BatchConsumer, Event, Options, Runtime, Source, StreamSpec, Url,
+};
 use aqueduct_group::{Group, GroupOptions, request_cost};
 use aqueduct_memory::MemoryBackend;
 use aqueduct_runtime::Simulation;
@@ -86,7 +88,7 @@ async fn steady(
     let admin = stream.admin(&runtime).await.unwrap();
     let spec = StreamSpec::with_partitions(u32::try_from(partitions).unwrap());
     admin.create(&spec).await.unwrap();
-    let mut consumers: Vec<Arc<dyn Consumer>> = Vec::new();
+    let mut consumers: Vec<Arc<dyn BatchConsumer>> = Vec::new();
     let mut tasks = Vec::new();
     for _ in 0..members {
         let Source::Log(log) = stream.source(&runtime).await.unwrap() else {
@@ -111,7 +113,7 @@ async fn steady(
         }));
     }
     let producer = stream.producer(&runtime).await.unwrap();
-    let settled = |consumer: &Arc<dyn Consumer>| consumer.status().partitions.len();
+    let settled = |consumer: &Arc<dyn BatchConsumer>| consumer.status().partitions.len();
     let share = partitions.div_ceil(members);
     for _ in 0..24 * 60 {
         runtime.sleep(Duration::from_secs(10)).await;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use aqueduct_core::outcomes::SendOutcomes;
 use aqueduct_core::{
-    Capabilities, Error, ErrorKind, Event, Lane, Limits, Producer, Receipt, Result, SendReport,
+    BatchProducer, Capabilities, Error, ErrorKind, Event, Lane, Limits, Receipt, Result, SendReport,
 };
 use async_trait::async_trait;
 use futures::future::join_all;
@@ -139,7 +139,7 @@ fn settle<'a>(
 }
 
 #[async_trait]
-impl Producer for EventHubsProducer {
+impl BatchProducer for EventHubsProducer {
     async fn send_batch(&self, events: &[Event]) -> SendReport {
         let is_open = self.is_open.read().await;
         if !*is_open {

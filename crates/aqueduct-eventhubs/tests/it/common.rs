@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aqueduct_core::{
-    Backend as _, Error, OpenPartition, Options, PartitionId, PartitionReader, PartitionedLog,
-    Producer, ReadFrom, Record, Resource, Result, Runtime, Source, Url,
+    Backend as _, BatchProducer, Error, OpenPartition, Options, PartitionId, PartitionReader,
+    PartitionedLog, ReadFrom, Record, Resource, Result, Runtime, Source, Url,
 };
 use aqueduct_emulators::{EventHubs, EventHubsOptions};
 use aqueduct_eventhubs::EventHubsBackend;
@@ -50,7 +50,7 @@ impl Hub {
         resource(&self.server, "orders", more).unwrap()
     }
 
-    pub(crate) async fn producer(&self) -> Arc<dyn Producer> {
+    pub(crate) async fn producer(&self) -> Arc<dyn BatchProducer> {
         self.resource.producer(&self.runtime).await.unwrap()
     }
 

@@ -4,10 +4,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use aqueduct_conformance::{Fault, Faults, Fixture, Lack, LayerSet, Options, Subject, Timing, run};
-use aqueduct_core::{
-    Backend as _, Error, Options as ResourceOptions, Resource, Result, Runtime, StreamSpec, Url,
+use aqueduct_conformance::{
+    Fault, Faults, Fixture, Lack, LayerSet, Subject, SuiteOptions, Timing, run,
 };
+use aqueduct_core::{Backend as _, Error, Options, Resource, Result, Runtime, StreamSpec, Url};
 use aqueduct_emulators::{EventHubs, EventHubsFault, EventHubsOptions};
 use aqueduct_memory::{Applied, MemoryBackend, Operation};
 use async_trait::async_trait;
@@ -16,9 +16,9 @@ use tokio::sync::Mutex;
 use crate::common::{Certificate, options as hub_options, resource};
 
 /// Returns the suite's options; `AQUEDUCT_CASES=nack,gap` runs only cases whose names contain these.
-fn options() -> Options {
+fn options() -> SuiteOptions {
     let cases = std::env::var("AQUEDUCT_CASES").unwrap_or_default();
-    Options::default()
+    SuiteOptions::default()
         .parallel(6)
         .only(cases.split(',').filter(|part| !part.is_empty()))
 }
@@ -199,7 +199,7 @@ impl Fixture for Azure {
         let server = self.start(options).await?;
         let memory = MemoryBackend::new();
         let url = Url::parse("memory:").map_err(|error| Error::config(error.to_string()))?;
-        let stores = memory.parse("orders", &url, ResourceOptions::new("streams.stores"))?;
+        let stores = memory.parse("orders", &url, Options::new("streams.stores"))?;
         let faults = Injected {
             server: server.clone(),
             partitions,

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aqueduct_core::{
-    Backend as _, Consumer, Delivery, Event, GroupName, Options, PartitionId, Producer, Url,
+    Backend as _, BatchConsumer, BatchProducer, Delivery, Event, GroupName, Options, PartitionId,
+    Url,
 };
 use aqueduct_group::{Group, GroupOptions};
 use aqueduct_memory::MemoryBackend;
@@ -12,7 +13,7 @@ use aqueduct_memory::MemoryBackend;
 use crate::common::{Hub, until};
 
 /// Joins the group `billing`, with leases in memory.
-async fn join(hub: &Hub) -> Arc<dyn Consumer> {
+async fn join(hub: &Hub) -> Arc<dyn BatchConsumer> {
     let url = Url::parse("memory:").unwrap();
     let memory = MemoryBackend::new();
     let stores = memory.parse("leases", &url, Options::new("stores.leases"));
@@ -24,7 +25,7 @@ async fn join(hub: &Hub) -> Arc<dyn Consumer> {
         .unwrap()
 }
 
-async fn send(producer: &dyn Producer, keys: std::ops::Range<usize>) {
+async fn send(producer: &dyn BatchProducer, keys: std::ops::Range<usize>) {
     let event = |key| {
         Event::new("test")
             .with_source("/test")
@@ -35,7 +36,7 @@ async fn send(producer: &dyn Producer, keys: std::ops::Range<usize>) {
 }
 
 /// Receives `count` events, without settling them.
-async fn receive(consumer: &dyn Consumer, count: usize) -> Vec<Delivery> {
+async fn receive(consumer: &dyn BatchConsumer, count: usize) -> Vec<Delivery> {
     let mut received = Vec::new();
     while received.len() < count {
         let some = consumer

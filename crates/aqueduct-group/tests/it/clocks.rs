@@ -137,11 +137,11 @@ fn a_skipped_event_leaves_an_idle_partition_idle() {
 
 #[test]
 fn a_process_that_stood_still_starts_nothing_under_its_old_lease() {
-    let bench = Harness::new("1");
-    bench.send(0, 3, 1);
-    let process = Stopped::new(&bench.runtime);
-    let consumer = bench.open(&process.runtime(), bench.options());
-    let received = bench.run(consumer.receive_batch(10)).unwrap();
+    let harness = Harness::new("1");
+    harness.send(0, 3, 1);
+    let process = Stopped::new(&harness.runtime);
+    let consumer = harness.open(&process.runtime(), harness.options());
+    let received = harness.run(consumer.receive_batch(10)).unwrap();
     assert!(received.iter().all(|it| it.revoked().reason().is_none()));
     process.stand_still(60);
     // Before any of its tasks runs.

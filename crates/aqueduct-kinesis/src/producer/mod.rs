@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use aqueduct_core::{
-    Capabilities, Error, ErrorKind, Event, Lane, Producer, Result, Runtime, SendReport,
+    BatchProducer, Capabilities, Error, ErrorKind, Event, Lane, Result, Runtime, SendReport,
 };
 use async_trait::async_trait;
 
@@ -86,7 +86,7 @@ impl KinesisProducer {
 }
 
 #[async_trait]
-impl Producer for KinesisProducer {
+impl BatchProducer for KinesisProducer {
     async fn send_batch(&self, events: &[Event]) -> SendReport {
         if self.closed.load(Ordering::Relaxed) {
             let message = format!("stream {}: the producer was closed", self.kinesis.shown);

@@ -5,10 +5,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use aqueduct_conformance::{Fault, Faults, Fixture, Lack, LayerSet, Options, Subject, Timing, run};
-use aqueduct_core::{
-    Backend as _, Error, Options as ResourceOptions, Resource, Result, Runtime, StreamSpec, Url,
+use aqueduct_conformance::{
+    Fault, Faults, Fixture, Lack, LayerSet, Subject, SuiteOptions, Timing, run,
 };
+use aqueduct_core::{Backend as _, Error, Options, Resource, Result, Runtime, StreamSpec, Url};
 use aqueduct_emulators::{HttpFault, HttpFaults, KinesisServer};
 use aqueduct_memory::{Applied, MemoryBackend, Operation};
 use async_trait::async_trait;
@@ -16,11 +16,11 @@ use async_trait::async_trait;
 use crate::common::{Server, Stream};
 
 /// Returns the suite's options; `AQUEDUCT_CASES=nack,gap` runs only cases whose names contain these.
-fn options() -> Options {
+fn options() -> SuiteOptions {
     let cases = std::env::var("AQUEDUCT_CASES").unwrap_or_default();
     // Signing and parsing take most of the time here: with many cases at once, leases are lost
     // because there are too few processors.
-    Options::default()
+    SuiteOptions::default()
         .parallel(6)
         .only(cases.split(',').filter(|part| !part.is_empty()))
 }
@@ -132,7 +132,7 @@ impl Fixture for Kinesis {
         stream.resource.admin(runtime).await?.create(&spec).await?;
         let memory = MemoryBackend::new();
         let url = Url::parse("memory:").map_err(|error| Error::config(error.to_string()))?;
-        let stores = memory.parse(&name, &url, ResourceOptions::new("streams.stores"))?;
+        let stores = memory.parse(&name, &url, Options::new("streams.stores"))?;
         let peer = self.server.at(&name, self.options).resource;
         let faults = Injected {
             server: self.server.clone(),

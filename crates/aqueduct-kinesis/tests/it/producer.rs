@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use aqueduct_core::{
-    Effect, Error, ErrorKind, Event, GroupName, OpenPartition, PartitionState, Producer, ReadFrom,
-    Receipt, Record, Result, Retry, StreamSpec,
+    BatchProducer, Effect, Error, ErrorKind, Event, GroupName, OpenPartition, PartitionState,
+    ReadFrom, Receipt, Record, Result, Retry, StreamSpec,
 };
 use aqueduct_emulators::{HttpFault, KinesisServer, StoreOptions};
 
@@ -26,7 +26,7 @@ pub(crate) fn events(count: usize, keys: usize) -> Vec<Event> {
     (0..count).map(|n| event(n % keys, n)).collect()
 }
 
-async fn send(producer: &dyn Producer, events: &[Event]) -> Vec<Result<Receipt>> {
+async fn send(producer: &dyn BatchProducer, events: &[Event]) -> Vec<Result<Receipt>> {
     let outcomes = producer.send_batch(events).await.into_outcomes();
     assert_eq!(outcomes.len(), events.len());
     outcomes
@@ -437,7 +437,7 @@ async fn a_request_that_fails_says_why_and_whether_it_took_effect() {
 }
 
 /// Sends all of `sent`, resending what was not stored; returns how many records the service rejected.
-async fn send_all(producer: &dyn Producer, sent: &[Event]) -> usize {
+async fn send_all(producer: &dyn BatchProducer, sent: &[Event]) -> usize {
     let mut refused = 0;
     let mut waiting = sent.to_vec();
     while !waiting.is_empty() {

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aqueduct_core::{
-    Capabilities, Claims, Error, ErrorKind, Event, Instant, Lane, Limits, Position, Producer as _,
-    Receipt, Result, Runtime, SendReport,
+    BatchProducer as _, Capabilities, Claims, Error, ErrorKind, Event, Instant, Lane, Limits,
+    Position, Receipt, Result, Runtime, SendReport,
 };
 use aqueduct_producer::{Producer, ProducerOptions};
 use aqueduct_runtime::Simulation;
@@ -69,7 +69,7 @@ impl Service {
 }
 
 #[async_trait]
-impl aqueduct_core::Producer for Service {
+impl aqueduct_core::BatchProducer for Service {
     async fn send_batch(&self, events: &[Event]) -> SendReport {
         let mut queues: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
         for (at, event) in events.iter().enumerate().rev() {

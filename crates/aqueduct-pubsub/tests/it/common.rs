@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use aqueduct_conformance::{Fault, Faults, Fixture, Lack, Subject, Timing};
 use aqueduct_core::{
-    Backend, Consumer, Options, Queue, Resource, Result, Runtime, Source, StreamSpec, Url,
+    Backend, BatchConsumer, Options, Queue, Resource, Result, Runtime, Source, StreamSpec, Url,
 };
 use aqueduct_emulators::{PubSub, PubSubFault, PubSubOptions};
 use aqueduct_memory::MemoryBackend;
@@ -157,7 +157,7 @@ pub(crate) async fn queue(resource: &dyn Resource, runtime: &Runtime) -> Arc<dyn
     }
 }
 
-pub(crate) async fn consumer(resource: &dyn Resource, runtime: &Runtime) -> Arc<dyn Consumer> {
+pub(crate) async fn consumer(resource: &dyn Resource, runtime: &Runtime) -> Arc<dyn BatchConsumer> {
     let queue = queue(resource, runtime).await;
     let options = QueueOptions::new("group".into());
     aqueduct_queue::open(&*queue, options, runtime)

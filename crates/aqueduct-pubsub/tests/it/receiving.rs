@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aqueduct_core::{Consumer, ErrorKind, Event, GroupName, Resource, Runtime, Start};
+use aqueduct_core::{BatchConsumer, ErrorKind, Event, GroupName, Resource, Runtime, Start};
 use aqueduct_pubsub::PubSubReplay;
 
 use crate::common::{Place, consumer, queue, url_options, with_emulator};
@@ -32,7 +32,7 @@ struct Handled {
 
 /// Receives and acknowledges that many events, in any number of batches: a later batch of a key comes
 /// only once the earlier one is settled.
-async fn handle(consumer: &dyn Consumer, runtime: &Runtime, count: usize) -> Vec<Handled> {
+async fn handle(consumer: &dyn BatchConsumer, runtime: &Runtime, count: usize) -> Vec<Handled> {
     let mut handled = Vec::new();
     while handled.len() < count {
         let receiving = consumer.receive_batch(count - handled.len());

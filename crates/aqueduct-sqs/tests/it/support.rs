@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aqueduct_aws::Aws;
-use aqueduct_core::{Consumer, Resource, Runtime, Source};
+use aqueduct_core::{BatchConsumer, Resource, Runtime, Source};
 use aqueduct_emulators::HttpFaults;
 use aqueduct_queue::QueueOptions;
 use aqueduct_runtime::Simulation;
@@ -36,7 +36,7 @@ impl Place {
         Client::new(&self.aws.config(&options).await.unwrap())
     }
 
-    pub(crate) async fn consumer(&self, resource: &dyn Resource) -> Arc<dyn Consumer> {
+    pub(crate) async fn consumer(&self, resource: &dyn Resource) -> Arc<dyn BatchConsumer> {
         match resource.source(&self.runtime).await.unwrap() {
             Source::Queue(queue) => {
                 let options = QueueOptions::new("group".into());

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use aqueduct_aws::{Aws, Transport};
 use aqueduct_core::{
-    Admin, Backend as _, Error, Options, PartitionedLog, Producer, Resource, Result, Runtime,
+    Admin, Backend as _, BatchProducer, Error, Options, PartitionedLog, Resource, Result, Runtime,
     Source, StreamSpec, Url,
 };
 use aqueduct_emulators::{
@@ -126,7 +126,7 @@ impl Stream {
         }
     }
 
-    pub(crate) async fn producer(&self) -> Arc<dyn Producer> {
+    pub(crate) async fn producer(&self) -> Arc<dyn BatchProducer> {
         self.resource.producer(&self.runtime).await.unwrap()
     }
 
