@@ -121,6 +121,11 @@ impl Notifier {
 }
 
 impl PartitionSignal {
+    /// Returns what was last seen of the partition's end: unchanged, nothing was added since.
+    pub(crate) fn seen(&self) -> i64 {
+        self.seen.load(Ordering::Acquire)
+    }
+
     fn moved(&self, seen: i64) {
         if self.seen.swap(seen, Ordering::AcqRel) != seen {
             self.signal.notify(usize::MAX);

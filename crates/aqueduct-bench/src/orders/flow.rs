@@ -30,12 +30,15 @@ const CONFIGURATION: &str = r#"
     [groups.payment]
     stream = "orders"
     idempotency = "orders"
+    dead_letters = "orders"
     [groups.shipping]
     stream = "payments"
     idempotency = "orders"
+    dead_letters = "orders"
     [groups.management]
     stream = ["orders", "payments", "shipments"]
     idempotency = "orders"
+    dead_letters = "orders"
 "#;
 
 /// The subject of errors of failed statements.

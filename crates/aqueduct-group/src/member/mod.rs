@@ -31,7 +31,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use aqueduct_core::{
-    GroupKey, GroupRecord, Instant, Lease, OwnerId, Partition, PartitionId, Revocation,
+    GroupKey, GroupRecord, Instant, Lease, OwnerId, Partition, PartitionId, Revocation, Swap,
 };
 
 use self::allowance::Allowance;
@@ -114,6 +114,8 @@ struct Identity {
 /// The time, chance and numbers of the steps.
 struct Steps {
     last_tick: Instant,
+    /// When the next step over all partitions is due.
+    wake: Instant,
     rng: Rng,
     ops: u64,
     /// Whether leases became free: the next step takes a share of them.
@@ -277,6 +279,7 @@ impl Member {
             alone: Alone::new(rng.next_u64()),
             steps: Steps {
                 last_tick: now,
+                wake: now,
                 rng,
                 ops: 0,
                 balance_due: false,
@@ -312,6 +315,16 @@ impl Member {
         if self.ending.closed {
             return out;
         }
+        if let Some(partition) = self.renewed_alone(&input, now) {
+            if let Input::Written(_, op, answer) = input {
+                self.on_written(&partition, op, answer, now, &mut out);
+            }
+            self.tend(&partition, now, work, &mut out);
+            if let Some(owned) = self.owned.get(&partition) {
+                self.steps.wake = self.wake_for(owned, self.steps.wake);
+            }
+            return out;
+        }
         if let Input::Flush(id) = input {
             // Before any lease is counted as lost, so that the flush reports it.
             self.on_flush(id, work);
@@ -336,11 +349,32 @@ impl Member {
             Input::Close => self.on_close(now, &mut out),
         }
         self.tick(now, work, &mut out);
+        self.steps.wake = self.wake();
         out
+    }
+
+    /// Returns the partition of a commit that succeeded, if nothing else can follow from it: then only
+    /// this partition is looked at. Most inputs of a large group are of this kind, and looking at every
+    /// partition for each would cost the square of their number.
+    fn renewed_alone(&self, input: &Input, now: Instant) -> Option<PartitionId> {
+        let Input::Written(partition, op, Ok(Swap::Swapped(_))) = input else {
+            return None;
+        };
+        let pending = self.owned.get(partition)?.pending.as_ref()?;
+        let calm = now < self.steps.wake
+            && !self.ending.closing
+            && self.ending.flushes.is_empty()
+            && !self.steps.balance_due
+            && !self.alone.is_taken();
+        (calm && pending.op == *op && pending.kind == Kind::Commit).then(|| partition.clone())
     }
 
     /// Returns when to call again with [`Input::Tick`] at the latest.
     pub(crate) fn next_wake(&self) -> Instant {
+        self.steps.wake
+    }
+
+    fn wake(&self) -> Instant {
         let timings = &self.identity.timings;
         let mut wake = self.steps.last_tick + timings.life;
         if self.listings.under_way.is_none() && !self.ending.closing {
@@ -353,17 +387,22 @@ impl Member {
         if self.alone.is_taken() {
             wake = wake.min(self.steps.last_tick + CLAIM_WITHIN);
         }
-        for owned in self.owned.values() {
-            let ends = owned.ends(self.ending.closing, timings);
-            let idle = owned.pending.as_ref().is_none_or(|pending| pending.idle);
-            let alone =
-                (owned.writes.alone_from > self.steps.last_tick).then_some(owned.writes.alone_from);
-            let retry = (idle && owned.retry.at > self.steps.last_tick).then_some(owned.retry.at);
-            for due in [ends, retry, alone].into_iter().flatten() {
-                wake = wake.min(due);
-            }
-        }
-        wake
+        self.owned
+            .values()
+            .fold(wake, |wake, owned| self.wake_for(owned, wake))
+    }
+
+    /// Returns `wake`, or when the partition is due before that.
+    fn wake_for(&self, owned: &Owned, wake: Instant) -> Instant {
+        let now = self.steps.last_tick;
+        let ends = owned.ends(self.ending.closing, &self.identity.timings);
+        let idle = owned.pending.as_ref().is_none_or(|pending| pending.idle);
+        let alone = (owned.writes.alone_from > now).then_some(owned.writes.alone_from);
+        let retry = (idle && owned.retry.at > now).then_some(owned.retry.at);
+        [ends, retry, alone]
+            .into_iter()
+            .flatten()
+            .fold(wake, Instant::min)
     }
 
     /// Returns when the store, or the listing of the log, became unreachable; `None` while both are

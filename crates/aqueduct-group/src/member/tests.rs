@@ -243,3 +243,102 @@ fn a_withdrawn_hand_off_goes_to_the_next_that_asks_or_to_none() {
         assert_eq!(next.owner, wanted_by.map(OwnerId::from), "{response_lost}");
     }
 }
+
+/// Idle partitions that count how often they are looked at.
+#[derive(Default)]
+struct Counted {
+    looks: usize,
+}
+
+impl Work for Counted {
+    fn snapshot(&mut self, _: &PartitionId) -> Option<Snapshot> {
+        self.looks += 1;
+        None
+    }
+
+    fn needs_alone(&mut self, _: &PartitionId) -> bool {
+        false
+    }
+
+    fn quiet(&mut self) -> bool {
+        true
+    }
+
+    fn release(&mut self) {}
+
+    fn keep_company(&mut self, _: &PartitionId) {}
+
+    fn mark(&mut self, _: &PartitionId, _: bool) -> Option<Snapshot> {
+        None
+    }
+
+    fn withdraw(&mut self, _: &PartitionId) {}
+
+    fn stop(&mut self, _: &PartitionId, _: Revocation) -> Option<Snapshot> {
+        None
+    }
+
+    fn is_dead(&self, _: &OwnerId) -> bool {
+        false
+    }
+}
+
+/// Runs a member alone with so many idle partitions for ten minutes; returns how often it looked at one,
+/// and how often it wrote a lease.
+fn idle_minutes(partitions: usize) -> (usize, usize) {
+    let (mut member, mut work) = (member(), Counted::default());
+    let rows: Vec<Lease> = (0..partitions)
+        .map(|n| {
+            let name = PartitionId::new(format!("p{n}"));
+            Lease::new(name, Checkpoint::Start(ReadFrom::Earliest))
+        })
+        .collect();
+    let mut stored: BTreeMap<_, _> = rows
+        .into_iter()
+        .map(|row| (row.partition.clone(), row))
+        .collect();
+    let (mut now, mut writes) = (at(0), 0);
+    let mut inputs = std::collections::VecDeque::from([Input::Tick]);
+    while now < at(600) {
+        let Some(input) = inputs.pop_front() else {
+            now = now.max(member.next_wake());
+            inputs.push_back(Input::Tick);
+            continue;
+        };
+        for command in member.handle(input, now, &mut work) {
+            match command {
+                Command::List(_) => inputs.push_back(Input::Listed(Ok(Listing {
+                    partitions: stored.keys().cloned().map(Partition::new).collect(),
+                    leases: stored.values().cloned().collect(),
+                }))),
+                Command::Write { op, next, .. } => {
+                    writes += 1;
+                    stored.insert(next.partition.clone(), (*next).clone());
+                    let answer = Ok(Swap::Swapped((*next).clone()));
+                    inputs.push_back(Input::Written(next.partition.clone(), op, answer));
+                }
+                Command::Gone(partition, why) => panic!("{partition} is gone: {why}"),
+                _ => {}
+            }
+        }
+    }
+    (work.looks, writes)
+}
+
+#[test]
+fn the_cost_of_idle_partitions_grows_with_their_number_and_not_with_its_square() {
+    let (few_looks, few_writes) = idle_minutes(20);
+    let (many_looks, many_writes) = idle_minutes(400);
+    // The first takes go beside the renewals.
+    assert!(
+        few_writes >= 20 * 60 && many_writes <= 400 * 75,
+        "{many_writes}"
+    );
+    assert!(
+        many_writes <= few_writes * 21,
+        "{few_writes}, {many_writes}"
+    );
+    assert!(many_looks <= few_looks * 30, "{few_looks}, {many_looks}");
+    // About one look a second, and one for each write.
+    assert!(many_looks <= 400 * 600 * 2, "{many_looks}");
+}

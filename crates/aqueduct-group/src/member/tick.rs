@@ -58,7 +58,7 @@ impl Member {
     }
 
     /// Writes what one owned partition needs written, one write at a time.
-    fn tend(
+    pub(super) fn tend(
         &mut self,
         partition: &PartitionId,
         now: Instant,

@@ -156,6 +156,7 @@ impl PartitionedLog for SqliteLog {
             fetched: VecDeque::new(),
             end: None,
             last: row.next - 1,
+            quiet: None,
         }))
     }
 

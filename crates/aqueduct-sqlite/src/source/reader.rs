@@ -1,9 +1,10 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use aqueduct_core::{
-    Error, ErrorKind, OpenPartition, PartitionEnd, PartitionReader, ReadBatch, ReadFrom, Record,
-    Result, Runtime, StreamName, Tail, Timestamp,
+    Error, ErrorKind, Instant, OpenPartition, PartitionEnd, PartitionReader, ReadBatch, ReadFrom,
+    Record, Result, Runtime, StreamName, Tail, Timestamp,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -32,7 +33,13 @@ pub(super) struct SqliteReader {
     pub(super) end: Option<PartitionEnd>,
     /// The last position stored, as of the last fetch.
     pub(super) last: i64,
+    /// The end of the partition before a fetch that found nothing, and when the next fetch is made
+    /// although it has not moved.
+    pub(super) quiet: Option<(i64, Instant)>,
 }
+
+/// The interval of fetches from a partition of which no news comes: in case the poller fails.
+const LOOK: Duration = Duration::from_secs(30);
 
 /// The result of one fetch.
 struct Fetched {
@@ -50,25 +57,38 @@ impl PartitionReader for SqliteReader {
         while self.fetched.is_empty() && self.end.is_none() {
             // Listen before fetching, so that an event stored in between wakes this reader.
             let moved = self.appended.signal.listen();
-            // No state changes before the fetch has ended, so that a cancelled one can be repeated.
-            let fetched = self.fetch().await?;
-            self.cursor = fetched.cursor;
-            self.fetched = fetched.records;
-            self.end = fetched.end;
-            self.last = fetched.last;
-            if !self.fetched.is_empty() || self.end.is_some() {
-                break;
+            let (seen, now) = (self.appended.seen(), self.runtime.now());
+            if !self.is_quiet(seen, now) {
+                // No state changes before the fetch has ended, so that a cancelled one can be repeated.
+                let fetched = self.fetch().await?;
+                self.cursor = fetched.cursor;
+                self.fetched = fetched.records;
+                self.end = fetched.end;
+                self.last = fetched.last;
+                if !self.fetched.is_empty() || self.end.is_some() {
+                    self.quiet = None;
+                    break;
+                }
+                self.quiet = Some((seen, now + LOOK));
             }
             let until = *deadline.get_or_insert_with(|| self.runtime.now() + self.request.max_wait);
             if let Either::Right(_) = select(moved, self.runtime.sleep_until(until)).await {
                 break;
             }
+            // Woken for a reason: also if the end is where it was, as after the file was replaced.
+            self.quiet = None;
         }
         Ok(self.answer(max_events))
     }
 }
 
 impl SqliteReader {
+    /// Returns whether a fetch would find nothing, as the last one did.
+    fn is_quiet(&self, seen: i64, now: Instant) -> bool {
+        self.quiet
+            .is_some_and(|(before, until)| before == seen && now < until)
+    }
+
     fn answer(&mut self, max_events: usize) -> ReadBatch {
         let mut batch = ReadBatch::default();
         if self.fetched.len() <= max_events {
