@@ -63,7 +63,7 @@ impl Alone {
             return None;
         }
         if !work.needs_alone(partition) {
-            if self.current.take().is_some() {
+            if self.current.take_if(|it| !it.marked).is_some() {
                 // It waited to run an event alone, and other partitions now go first.
                 work.release();
             }
@@ -104,7 +104,8 @@ impl Alone {
         let snapshot = work.snapshot(&suspect.partition);
         let over = match &snapshot {
             None => true,
-            Some(snapshot) if suspect.marked => !snapshot.alone,
+            // Until its mark is taken back durably, a crash by another event would count against it.
+            Some(snapshot) if suspect.marked => !snapshot.alone && !snapshot.marked,
             Some(_) => false,
         };
         let waits = match &snapshot {
@@ -121,11 +122,11 @@ impl Alone {
         }
         let endless = suspect.marked && now >= suspect.began + drain * RUNS_FOR;
         if endless && !over && !unclaimed {
-            // A handler that hangs must not stop the process: other events run beside it from now
-            // on.
+            // A handler that hangs must not stop the process: other events run beside it, once its mark
+            // no longer counts.
             work.keep_company(&suspect.partition);
         }
-        if over || unclaimed || endless {
+        if over || unclaimed && !suspect.marked {
             self.current = None;
             work.release();
         }

@@ -144,6 +144,8 @@ pub(crate) struct Snapshot {
     pub(crate) mark: bool,
     /// Whether an event was chosen to run alone and is not settled.
     pub(crate) alone: bool,
+    /// Whether a mark that counts as an attempt is stored.
+    pub(crate) marked: bool,
     /// Whether that event is marked and not handed out, and no receiver waits.
     pub(crate) unclaimed: bool,
     /// Whether no delivery is out that a hand-off should wait for.

@@ -165,6 +165,7 @@ impl Work for Drained {
             wants_mark: false,
             mark: false,
             alone: false,
+            marked: false,
             unclaimed: false,
             drained: true,
             ended: None,

@@ -18,11 +18,16 @@ impl World {
         let refused = draw(scenario.refused_calls);
         let lost = draw(scenario.lost_responses);
         let slow = draw(scenario.slow_calls);
+        let late = draw(scenario.late_responses);
         let mut delay = Duration::from_millis(2 + self.rng.below(40) as u64);
         if slow {
             delay = Duration::from_millis(self.rng.below(20_000) as u64);
         }
-        if refused || self.trouble.outage {
+        let cut = self.processes[at].cut_until > self.now;
+        self.seen.late += u64::from(late);
+        let unreachable = refused || cut || self.trouble.outage;
+        self.seen.troubled += u64::from(unreachable || lost || slow || late);
+        if unreachable {
             let unknown = self.rng.below(2) == 0;
             let input = failed(&command, unknown);
             self.after(delay.min(CALL_LIMIT), Action::Answer(at, input));
@@ -33,10 +38,15 @@ impl World {
             self.after(CALL_LIMIT, Action::Answer(at, input));
             Answer::Lost
         } else {
-            Answer::Comes
+            Answer::Comes {
+                by: match late {
+                    true => self.now + CALL_LIMIT,
+                    false => self.now,
+                },
+            }
         };
         // Some of the lost responses are lost calls.
-        if answer == Answer::Comes || self.rng.below(3) > 0 {
+        if answer != Answer::Lost || self.rng.below(3) > 0 {
             self.after(delay, Action::Store(at, command, answer));
         }
     }
@@ -67,21 +77,7 @@ impl World {
                 let before = store.rows.get(&id).cloned();
                 let swap = store.swap(&current, &next);
                 if let (Some(before), Swap::Swapped(after)) = (before, &swap) {
-                    self.check
-                        .handed_off(&self.processes[at].owner, &before, after)?;
-                    self.check.seen.moves += u64::from(before.owner != after.owner);
-                    self.check.written(&self.log, &before, after)?;
-                    // A hand-off by another member is seen when the row is read next.
-                    if after.owner.as_ref() == Some(&self.processes[at].owner) {
-                        self.trouble.given.remove(&id);
-                        self.no_departed_member_owns(Some(&id))?;
-                    } else {
-                        self.trouble.given.insert(id.clone());
-                    }
-                    let writer = Some(&self.processes[at].owner);
-                    if before.owner.is_some() && before.owner.as_ref() != writer {
-                        self.taken_over(&before);
-                    }
+                    self.lease_written(at, &before, after)?;
                 }
                 Input::Written(id, op, Ok(swap))
             }
@@ -91,26 +87,33 @@ impl World {
             }
             Command::Request(lease) => {
                 let by = self.processes[at].owner.clone();
+                let before = store.rows.get(&lease.partition).cloned();
                 let row = store.request(&lease, &by);
+                if let Some((before, after)) = before.zip(row.as_ref()) {
+                    self.asked(&before, after);
+                }
                 Input::Requested(lease.partition, Ok(row))
             }
             Command::Withdraw(lease, op) => {
                 let by = self.processes[at].owner.clone();
-                let asked = |row: &aqueduct_core::Lease| row.wanted_by.as_ref() == Some(&by);
-                let before = store.rows.get(&lease.partition).is_some_and(asked);
+                let before = store.rows.get(&lease.partition).cloned();
                 let row = store.withdraw(&lease, &by);
-                let after = row.as_ref().is_some_and(asked);
-                self.check.seen.withdrawn += u64::from(before && !after);
+                if let Some((before, after)) = before.zip(row.as_ref()) {
+                    self.seen.withdrawn += u64::from(before.wanted_by != after.wanted_by);
+                    self.asked(&before, after);
+                }
                 Input::Read(lease.partition, op, Ok(row))
             }
             Command::Delete(lease) => {
-                self.check.seen.deleted += 1;
+                self.seen.deleted += 1;
                 Input::Deleted(lease.partition.clone(), Ok(store.delete(&lease)))
             }
             other => return Err(format!("{other:?} is not a call")),
         };
-        if answer == Answer::Comes {
-            let delay = Duration::from_millis(1 + self.rng.below(20) as u64);
+        if let Answer::Comes { by } = answer {
+            let mut delay = Duration::from_millis(1 + self.rng.below(20) as u64);
+            let most = by.since(self.now).as_millis() as usize;
+            delay += Duration::from_millis(self.rng.below(most.max(1)) as u64);
             self.after(delay, Action::Answer(at, input));
         }
         Ok(())

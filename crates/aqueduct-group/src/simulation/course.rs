@@ -2,7 +2,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use aqueduct_core::{Checkpoint, OwnerId};
+use aqueduct_history::{Op, Phase};
 
+use super::facts::name_of;
 use super::schedule::Action;
 use super::world::World;
 
@@ -20,9 +22,15 @@ impl World {
             open[self.rng.below(open.len())].clone()
         };
         self.output.produced += 1;
-        let poison = self.scenario.poison > 0 && self.output.produced == self.scenario.events / 3;
-        self.log.append(keyed.then_some(key), &home, poison);
-        self.check.appended();
+        // The second one is near the first, so that both may run at once.
+        let third = self.scenario.events / 3;
+        let poison = (third..third + self.scenario.poison).contains(&self.output.produced);
+        let event = self.log.append(keyed.then_some(key), &home, poison);
+        let position = self.log.partitions[&home].events.len() as u64;
+        let line = self.line("log", Op::Store, Phase::Ok).event(name_of(event));
+        let line = line.key(keyed.then(|| format!("k{key}").into()));
+        self.history
+            .add(line.partition(home.as_str()).position(position.into()));
     }
 
     pub(super) fn reshard(&mut self) {
@@ -39,7 +47,7 @@ impl World {
     }
 
     /// Ends the run once the group has recovered, and fails it if that takes too long.
-    pub(super) fn look(&mut self) -> Result<(), String> {
+    pub(super) fn look(&mut self) {
         for (id, partition) in &mut self.log.partitions {
             let row = self.store.rows.get(id);
             if partition.closed && row.is_some_and(|row| row.checkpoint == Checkpoint::End) {
@@ -47,28 +55,27 @@ impl World {
             }
         }
         let open = self.unfinished();
-        if open.is_none() {
-            self.agenda.done = true;
-            return Ok(());
+        let too_late = self.now.elapsed_since_origin() > self.scenario.trouble + PATIENCE;
+        match open {
+            None => self.agenda.outcome = Some(Ok(())),
+            Some(open) if too_late => {
+                let rows = &self.store.rows;
+                let why = format!("not at rest an hour after the last fault: {open}; rows {rows:#?}");
+                self.agenda.outcome = Some(Err(why));
+            }
+            Some(_) => self.after(Duration::from_secs(5), Action::Look),
         }
-        if self.now.elapsed_since_origin() > self.scenario.trouble + PATIENCE {
-            return Err(format!(
-                "not finished an hour after the last fault: {}; events {:?}; rows {:#?}",
-                open.unwrap_or_default(),
-                self.check.unsettled(),
-                self.store.rows
-            ));
-        }
-        self.after(Duration::from_secs(5), Action::Look);
-        Ok(())
     }
 
     fn unfinished(&self) -> Option<String> {
-        if !self.check.is_all_settled() {
-            return Some("not all is settled".to_owned());
-        }
-        if !self.check.poison_is_buried(&self.log) {
-            return Some("a poisonous event did not become a dead letter".to_owned());
+        let events = self.log.events.iter().enumerate();
+        for (event, it) in events {
+            if !self.settled.contains(&event) {
+                return Some(format!("{} is not settled", name_of(event)));
+            }
+            if it.poison && !self.dead.contains(&event) {
+                return Some(format!("{} kills and is not a dead letter", name_of(event)));
+            }
         }
         for (id, partition) in &self.log.partitions {
             let Some(row) = self.store.rows.get(id) else {
@@ -79,6 +86,9 @@ impl World {
             if !done || (partition.closed && row.checkpoint != Checkpoint::End) {
                 return Some(format!("{id} is not committed to its end"));
             }
+        }
+        if self.processes.iter().any(|it| it.alive && !it.flushes.is_empty()) {
+            return Some("a flush has not ended".to_owned());
         }
         let mut counts: BTreeMap<&OwnerId, usize> = BTreeMap::new();
         for process in &self.processes {

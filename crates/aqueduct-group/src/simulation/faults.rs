@@ -1,30 +1,21 @@
 use std::time::Duration;
 
-use aqueduct_core::{Lease, PartitionId, StoredAttempts};
+use aqueduct_history::{Op, Phase};
 
-use super::course::settled_to;
-use super::process::Process;
+use super::facts::name_of;
 use super::schedule::Action;
 use super::world::World;
 use crate::member::Input;
 
 /// Processes that die, leave or flush.
 impl World {
-    pub(super) fn crash(&mut self, at: usize) {
+    /// The process dies: by the handler of that event, or from outside.
+    pub(super) fn crash(&mut self, at: usize, by: Option<usize>) {
+        let mut line = self.line(self.processes[at].owner.as_str(), Op::Kill, Phase::Ok);
+        line.event = by.map(name_of);
+        self.history.add(line);
         let process = &mut self.processes[at];
         process.alive = false;
-        // The event that ran in it, if only one did; a handler whose lease was lost also counts.
-        let running = match process.chains.values().collect::<Vec<_>>()[..] {
-            [chain] => chain.parts.front().and_then(|parts| {
-                let event = self.log.event_at(&chain.partition, parts.position?);
-                Some((chain.partition.clone(), event))
-            }),
-            _ => None,
-        };
-        process.died_of = running.clone();
-        if let Some((_, event)) = running {
-            self.check.died(event);
-        }
         process.slots.clear();
         process.chains.clear();
         if self.scenario.knows_dead {
@@ -37,23 +28,6 @@ impl World {
         self.after(back, Action::Restart);
     }
 
-    /// Notes that a lease was taken from an owner that did not release it. A mark in it is right if
-    /// only its event ran in the process that died.
-    pub(super) fn taken_over(&mut self, before: &Lease) {
-        self.check.seen.unclean += 1;
-        let counts = |attempts: &StoredAttempts| attempts.started && attempts.count > 0;
-        let Some(mark) = before.attempts.filter(counts) else {
-            return;
-        };
-        let event = self.log.event_at(&before.partition, mark.position);
-        let owner = |process: &&Process| before.owner.as_ref() == Some(&process.owner);
-        let died_of = self.processes.iter().find(owner);
-        let died_of = died_of.and_then(|process| process.died_of.as_ref());
-        if died_of != Some(&(before.partition.clone(), event)) {
-            self.check.nearly_ran(event);
-        }
-    }
-
     /// Kills all live processes again and again, faster than any can make progress.
     pub(super) fn storm(&mut self, left: usize) {
         self.trouble.storming = left > 0;
@@ -62,8 +36,8 @@ impl World {
         }
         for at in 0..self.processes.len() {
             if self.processes[at].alive {
-                self.check.seen.storms += 1;
-                self.crash(at);
+                self.seen.storms += 1;
+                self.crash(at, None);
             }
         }
         let next = Duration::from_millis(80 + self.rng.below(900) as u64);
@@ -83,7 +57,9 @@ impl World {
             Some(at) if staying.contains(&at) => at,
             Some(_) => return Ok(()),
         };
-        self.check.seen.leaves += 1;
+        self.seen.leaves += 1;
+        let line = self.line(self.processes[at].owner.as_str(), Op::Close, Phase::Invoke);
+        self.history.add(line);
         self.processes[at].leaving = true;
         self.handle(at, Input::Close)
     }
@@ -96,31 +72,10 @@ impl World {
             }
             self.ids.flushes += 1;
             let id = self.ids.flushes;
-            let open = process.slots.iter();
-            let settled = open
-                .map(|(id, slot)| (id.clone(), settled_to(slot.tracker.progress().ack_floor)))
-                .filter(|(_, settled)| *settled < usize::MAX)
-                .collect();
-            process.flushes.insert(id, settled);
+            process.flushes.insert(id);
+            let line = self.line(self.processes[at].owner.as_str(), Op::Flush, Phase::Invoke);
+            self.history.add(line.event(format!("flush-{id}")));
             self.handle(at, Input::Flush(id))?;
-        }
-        Ok(())
-    }
-
-    /// Checks that a member that left owns only the leases it reported as kept, now and later.
-    pub(super) fn no_departed_member_owns(&self, only: Option<&PartitionId>) -> Result<(), String> {
-        let rows = self.store.rows.values();
-        let rows = rows.filter(|row| !self.trouble.given.contains(&row.partition));
-        for row in rows.filter(|row| only.is_none_or(|only| row.partition == *only)) {
-            let owner = |it: &&Process| row.owner.as_ref() == Some(&it.owner);
-            let kept = self
-                .processes
-                .iter()
-                .find(owner)
-                .and_then(|it| it.left.as_ref());
-            if kept.is_some_and(|kept| !kept.contains(&row.partition)) {
-                return Err(format!("its owner left and did not give it up: {row:?}"));
-            }
         }
         Ok(())
     }

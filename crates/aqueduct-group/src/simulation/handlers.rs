@@ -1,7 +1,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use aqueduct_core::{Revocation, Settlement};
+use aqueduct_core::{PartitionId, Settlement};
+use aqueduct_history::{Op, Phase};
 
 use super::process::Chain;
 use super::schedule::Action;
@@ -13,15 +14,13 @@ impl World {
     /// Hands out deliverable events, and starts handlers.
     pub(super) fn deliver(&mut self, at: usize) -> Result<(), String> {
         let slots = self.processes[at].slots.iter();
-        self.check
-            .one_alone(slots.clone().filter(|(_, slot)| slot.tracker.is_alone()))?;
         let mut ids: Vec<_> = slots
             .map(|(id, slot)| (!slot.tracker.is_unclaimed(), id.clone()))
             .collect();
         ids.sort();
         for (_, id) in ids {
-            let now = self.now;
             let process = &mut self.processes[at];
+            let now = process.clock.local(self.now);
             if !process.alive || process.leaving {
                 return Ok(());
             }
@@ -47,25 +46,12 @@ impl World {
                 && slot.due_at.is_none_or(|planned| planned > due)
             {
                 slot.due_at = Some(due);
+                let due = process.clock.global(due);
                 self.at(due, Action::Due(at, id.clone(), generation));
             }
             if parts.is_empty() {
                 continue;
             }
-            let owner = self.processes[at].owner.clone();
-            let others = self.processes.iter().filter(|process| process.alive);
-            let others = others.filter(|process| {
-                let slot = process.slots.get(&id);
-                slot.is_some_and(|slot| {
-                    now < slot.until
-                        && slot
-                            .tracker
-                            .revocation(0)
-                            .is_none_or(|why| why == Revocation::Superseded)
-                })
-            });
-            let others = others.map(|process| process.owner.clone());
-            self.check.owned_once(&id, &owner, others)?;
             let mut runs: BTreeMap<Option<aqueduct_core::SmallStr>, VecDeque<_>> = BTreeMap::new();
             let mut chains = Vec::new();
             for part in parts {
@@ -101,42 +87,28 @@ impl World {
                 process.chains.remove(&chain);
                 return Ok(());
             };
-            let owner = process.owner.clone();
+            let now = process.clock.local(self.now);
             let slot = process.slot(&id, generation);
-            let tracker = slot.map(|slot| &mut slot.tracker);
-            let open = tracker.is_some_and(|it| it.revocation(parts.ticket).is_none());
-            if !open {
+            // A process that stood still is not told yet that its lease is over.
+            let held = slot.filter(|slot| now < slot.until);
+            let tracker = held.map(|slot| &mut slot.tracker);
+            let open = tracker.filter(|it| it.revocation(parts.ticket).is_none());
+            let Some(tracker) = open else {
                 self.pop(at, chain);
                 continue;
-            }
-            let event = self.log.event_at(&id, parts.position.unwrap());
-            let row = self.store.rows.get(&id);
-            let fenced = row.is_none_or(|row| {
-                row.generation != generation || row.owner.as_ref() != Some(&owner)
-            });
-            self.check
-                .starts(&self.log, event, parts.attempt, fenced)
-                .map_err(|why| format!("{id}, {owner}, generation {generation}: {why}"))?;
-            let process = &self.processes[at];
-            let alone = process.slots.values().any(|slot| slot.tracker.is_alone());
-            if alone && process.chains.len() > 1 {
-                return Err(format!(
-                    "{owner}: event {event} runs beside one that runs alone"
-                ));
-            }
-            let Some(slot) = self.processes[at].slot(&id, generation) else {
-                return Ok(());
             };
-            let tracker = &mut slot.tracker;
+            let event = self.log.event_at(&id, parts.position.unwrap());
             if parts.attempt > self.scenario.attempts {
-                let settled = tracker.settle(&parts, &Settlement::Ack, self.now, || 0);
+                let settled = tracker.settle(&parts, &Settlement::Ack, now, || 0);
                 settled.map_err(|why| format!("{why}"))?;
-                self.check
-                    .dead_letter(&self.log, event, self.scenario.attempts)?;
-                self.check.settled(event);
+                self.dead_letter(at, &id, generation, event);
                 self.pop(at, chain);
                 continue;
             }
+            self.seen.starts += 1;
+            let line = self.of_event(at, Op::Handle, Phase::Invoke, event);
+            let line = line.partition(id.as_str()).generation(generation);
+            self.history.add(line.attempt(parts.attempt));
             let lasts = match self.rng.below(30) {
                 0 => self.rng.below(40_000),
                 _ => 1 + self.rng.below(1_500),
@@ -156,7 +128,6 @@ impl World {
     }
 
     pub(super) fn finish(&mut self, at: usize, chain: u64) -> Result<(), String> {
-        let now = self.now;
         let Some(it) = self.processes[at].chains.get_mut(&chain) else {
             return Ok(());
         };
@@ -166,39 +137,56 @@ impl World {
         };
         let event = self.log.event_at(&id, parts.position.unwrap());
         if self.log.events[event].poison {
-            self.check.seen.kills += 1;
-            self.crash(at);
+            self.seen.kills += 1;
+            self.crash(at, Some(event));
             return Ok(());
         }
         self.pop(at, chain);
         let fails = self.rng.below(1000) < self.scenario.nacks;
         let (kind, random) = (self.rng.below(6), self.rng.next_u64());
+        let delay = Duration::from_millis(random % 3_000);
+        let (settlement, ended) = match (fails, kind) {
+            (false, _) => (Some(Settlement::Ack), Phase::Ok),
+            (true, 0) => (Some(Settlement::Defer { delay }), Phase::Unknown),
+            (true, 1) => (None, Phase::Fail),
+            (true, kind) => {
+                let delay = (kind > 3).then_some(delay);
+                (Some(Settlement::Nack { delay, error: None }), Phase::Fail)
+            }
+        };
+        self.seen.nacks += u64::from(ended == Phase::Fail);
+        let line = self.of_event(at, Op::Handle, ended, event);
+        self.history
+            .add(line.partition(id.as_str()).generation(generation));
+        let now = self.processes[at].clock.local(self.now);
         if let Some(slot) = self.processes[at].slot(&id, generation) {
             let tracker = &mut slot.tracker;
-            let delay = Duration::from_millis(random % 3_000);
-            let (settlement, counts) = match (fails, kind) {
-                (false, _) => (Some(Settlement::Ack), false),
-                (true, 0) => (Some(Settlement::Defer { delay }), false),
-                (true, 1) => (None, true),
-                (true, kind) => {
-                    let delay = (kind > 3).then_some(delay);
-                    (Some(Settlement::Nack { delay, error: None }), true)
-                }
-            };
-            let open = tracker.revocation(parts.ticket).is_none();
             let answer = match &settlement {
                 Some(settlement) => tracker.settle(&parts, settlement, now, || random),
                 None => Ok(tracker.abandon(&parts, now, || random)),
             };
-            if open && counts {
-                self.check.seen.nacks += 1;
-                self.check.nacked(event);
-            }
             if answer.is_ok() && !fails {
-                self.check.settled(event);
+                self.settled(at, &id, generation, event, Op::Ack);
             }
         }
         self.start(at, chain)?;
         self.handle(at, Input::Tick)
+    }
+
+    fn settled(&mut self, at: usize, id: &PartitionId, generation: u64, event: usize, op: Op) {
+        self.settled.insert(event);
+        let line = self.of_event(at, op, Phase::Ok, event);
+        self.history
+            .add(line.partition(id.as_str()).generation(generation));
+    }
+
+    fn dead_letter(&mut self, at: usize, id: &PartitionId, generation: u64, event: usize) {
+        let line = self.of_event(at, Op::DeadLetter, Phase::Ok, event);
+        self.history.add(line);
+        self.settled(at, id, generation, event, Op::Reject);
+        if self.dead.insert(event) {
+            self.seen.dead_letters += 1;
+            self.seen.poison_letters += u64::from(self.log.events[event].poison);
+        }
     }
 }

@@ -8,8 +8,6 @@ use aqueduct_core::{
 pub(super) struct Log {
     pub(super) partitions: BTreeMap<PartitionId, LogPartition>,
     pub(super) events: Vec<LogEvent>,
-    /// The events of each key, in order.
-    pub(super) keys: Vec<Vec<usize>>,
     templates: Vec<Event>,
 }
 
@@ -25,8 +23,6 @@ pub(super) struct LogPartition {
 
 pub(super) struct LogEvent {
     pub(super) key: Option<usize>,
-    /// Its place among the events of its key.
-    pub(super) in_key: usize,
     pub(super) poison: bool,
 }
 
@@ -35,7 +31,6 @@ impl Log {
         let mut log = Self {
             partitions: BTreeMap::new(),
             events: Vec::new(),
-            keys: vec![Vec::new(); keys],
             templates: (0..keys)
                 .map(|key| Event::new("simulated").with_key(format!("k{key}")))
                 .collect(),
@@ -65,23 +60,18 @@ impl Log {
     }
 
     /// Appends an event; keys go to one of the open partitions, and to its children after it.
-    pub(super) fn append(&mut self, key: Option<usize>, partition: &PartitionId, poison: bool) {
+    pub(super) fn append(
+        &mut self,
+        key: Option<usize>,
+        partition: &PartitionId,
+        poison: bool,
+    ) -> usize {
         let event = self.events.len();
-        let in_key = match key {
-            None => 0,
-            Some(key) => {
-                self.keys[key].push(event);
-                self.keys[key].len() - 1
-            }
-        };
-        self.events.push(LogEvent {
-            key,
-            in_key,
-            poison,
-        });
+        self.events.push(LogEvent { key, poison });
         let partition = self.partitions.get_mut(partition).unwrap();
         assert!(!partition.closed);
         partition.events.push(event);
+        event
     }
 
     /// Splits one partition in two, or merges two.

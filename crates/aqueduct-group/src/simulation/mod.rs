@@ -2,18 +2,20 @@
 //! lease store and simulated processes that crash, stall, join and leave. One thread, virtual time.
 //!
 //! `AQUEDUCT_SEED=n cargo test -p aqueduct-group simulation -- --nocapture` replays one seed and
-//! prints what happens; `AQUEDUCT_SEEDS=n` runs more of them.
+//! prints what happens; `AQUEDUCT_SEEDS=n` runs more of them; `AQUEDUCT_HISTORY=file` writes the history.
 
 mod calls;
-mod check;
+mod clock;
 mod cost;
 mod course;
+mod facts;
 mod faults;
 mod handlers;
 mod log;
 mod process;
 mod scenario;
 mod schedule;
+mod seen;
 mod store;
 mod world;
 
@@ -32,8 +34,13 @@ fn number(name: &str) -> Option<u64> {
 
 fn run(seed: u64, print: bool) -> Result<World, String> {
     let mut world = World::new(seed, Scenario::draw(seed), print);
-    world
-        .run()
+    let outcome = world.run();
+    if let Ok(file) = env::var("AQUEDUCT_HISTORY") {
+        let file = std::fs::File::create(file).map_err(|e| e.to_string())?;
+        let to = std::io::BufWriter::new(file);
+        world.history.write(to).map_err(|e| e.to_string())?;
+    }
+    outcome
         .map_err(|why| format!("AQUEDUCT_SEED={seed}: {why}"))?;
     Ok(world)
 }
@@ -48,15 +55,15 @@ fn the_meaning_holds_for_every_seed() {
     }
     let seeds = number("AQUEDUCT_SEEDS").unwrap_or(SEEDS);
     let threads = std::thread::available_parallelism().map_or(1, |it| it.get() as u64);
-    let mut seen = check::Seen::default();
+    let mut seen = seen::Seen::default();
     let failed = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
         let failed = &failed;
         let run_all = move |first: u64| {
-            let mut seen = check::Seen::default();
+            let mut seen = seen::Seen::default();
             for seed in (first..seeds).step_by(threads as usize) {
                 match run(seed, false) {
-                    Ok(world) => seen.add(&world.check.seen),
+                    Ok(world) => seen.add(&world.seen),
                     Err(why) => failed.lock().unwrap().push((seed, why)),
                 }
             }
@@ -71,11 +78,10 @@ fn the_meaning_holds_for_every_seed() {
     });
     let failed = failed.into_inner().unwrap();
     if let Some((_, why)) = failed.first() {
-        let failed: Vec<_> = failed.iter().map(|(seed, _)| seed).collect();
-        panic!(
-            "{} seeds fail: {failed:?}; one of them: {why}",
-            failed.len()
-        );
+        for (seed, why) in &failed {
+            println!("seed {seed}: {}", why.lines().nth(1).unwrap_or(why));
+        }
+        panic!("{} seeds fail; one of them: {why}", failed.len());
     }
     // A simulation in which nothing happens proves nothing.
     println!("{seen:?}");

@@ -6,13 +6,15 @@ use aqueduct_core::{
     Revocation, Timestamp,
 };
 
+use super::clock::Clock;
 use super::scenario::Scenario;
-use crate::member::{Member, Opening, Snapshot, Work};
+use crate::member::{Member, Opening, Rng, Snapshot, Work};
 use crate::tracker::{Tracker, TrackerOptions};
 
 /// One process: a member, its trackers, and the handlers that run.
 pub(super) struct Process {
     pub(super) owner: OwnerId,
+    pub(super) clock: Clock,
     pub(super) member: Member,
     pub(super) slots: BTreeMap<PartitionId, SimSlot>,
     pub(super) chains: BTreeMap<u64, Chain>,
@@ -20,14 +22,12 @@ pub(super) struct Process {
     pub(super) leaving: bool,
     /// Whether only the event that runs alone is handed out.
     pub(super) held: bool,
-    /// The only event that ran in it when it died.
-    pub(super) died_of: Option<(PartitionId, usize)>,
-    /// The partitions it could not give up, once it has left in good order.
-    pub(super) left: Option<Vec<PartitionId>>,
+    pub(super) flushes: BTreeSet<u64>,
     pub(super) stalled_until: Instant,
+    /// Until when it cannot reach the store.
+    pub(super) cut_until: Instant,
+    /// When it is woken, in the time of the world.
     pub(super) wake_at: Instant,
-    /// The progress that each flush has to make durable.
-    pub(super) flushes: BTreeMap<u64, Vec<(PartitionId, usize)>>,
 }
 
 pub(super) struct SimSlot {
@@ -54,19 +54,21 @@ impl Process {
         };
         let record = GroupRecord::new(start, 0, Timestamp::EPOCH);
         let key = GroupKey::new("simulated", "log");
+        let clock = Clock::drawn(Rng::new(seed ^ 0xc10c).next_u64());
+        let local = clock.local(now);
         Self {
-            member: Member::new(scenario.timings, key, owner.clone(), record, seed, now),
+            clock,
+            member: Member::new(scenario.timings, key, owner.clone(), record, seed, local),
             owner,
             slots: BTreeMap::new(),
             chains: BTreeMap::new(),
             alive: true,
             leaving: false,
             held: false,
-            died_of: None,
-            left: None,
+            flushes: BTreeSet::new(),
             stalled_until: now,
+            cut_until: now,
             wake_at: now,
-            flushes: BTreeMap::new(),
         }
     }
 
@@ -110,6 +112,9 @@ pub(super) struct View<'a> {
     pub(super) busy: bool,
     /// Whether only the event that runs alone is handed out.
     pub(super) held: &'a mut bool,
+    /// The partitions whose deliveries were revoked for good.
+    pub(super) stopped: Vec<PartitionId>,
+    /// The time of the process.
     pub(super) now: Instant,
 }
 
@@ -124,6 +129,7 @@ impl Work for View<'_> {
             wants_mark: wanted && tracker.may_need_mark(),
             mark: tracker.waits_for_mark(),
             alone: tracker.is_alone(),
+            marked: tracker.mark_is_stored(),
             unclaimed: !wanted && tracker.is_unclaimed(),
             drained: slot
                 .stopping
@@ -169,6 +175,7 @@ impl Work for View<'_> {
 
     fn stop(&mut self, partition: &PartitionId, why: Revocation) -> Option<Snapshot> {
         self.slots.get_mut(partition)?.tracker.revoke_all(why);
+        self.stopped.push(partition.clone());
         self.snapshot(partition)
     }
 

@@ -20,12 +20,15 @@ pub(super) struct Scenario {
     pub(super) lost_responses: usize,
     pub(super) refused_calls: usize,
     pub(super) slow_calls: usize,
+    /// Responses that come late, to writes that came in time.
+    pub(super) late_responses: usize,
     pub(super) crashes: usize,
     /// Kills of all processes in quick succession.
     pub(super) storm: usize,
     pub(super) stalls: usize,
     pub(super) joins: usize,
     pub(super) outages: usize,
+    pub(super) cuts: usize,
     /// Whether the store knows which members are dead.
     pub(super) knows_dead: bool,
     /// How long faults are injected.
@@ -46,8 +49,10 @@ impl Scenario {
         let stalls = fault(3);
         let joins = fault(4);
         let outages = fault(2);
-        let poison = fault(1);
+        let poison = fault(2);
         let storm = fault(24).saturating_sub(12);
+        let late_responses = fault(60);
+        let cuts = fault(2);
         // A storm then counts against an event exactly what it ran through.
         let responses = usize::from(storm == 0);
         Self {
@@ -63,11 +68,13 @@ impl Scenario {
             lost_responses: lost_responses * responses,
             refused_calls: refused_calls * responses,
             slow_calls: slow_calls * responses,
+            late_responses: late_responses * responses,
             crashes,
             storm,
             stalls,
             joins,
             outages,
+            cuts,
             knows_dead: up_to(1) == 0,
             trouble: Duration::from_secs(240),
             timings: timings(),

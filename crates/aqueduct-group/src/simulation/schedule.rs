@@ -26,6 +26,8 @@ pub(super) enum Action {
     /// That member leaves.
     End(usize),
     Outage(bool),
+    /// Some process cannot reach the store.
+    Cut,
     Flush,
     Look,
 }
@@ -33,7 +35,8 @@ pub(super) enum Action {
 /// How the response of a store call arrives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Answer {
-    Comes,
+    /// At the latest then, where it is late.
+    Comes { by: Instant },
     Lost,
 }
 

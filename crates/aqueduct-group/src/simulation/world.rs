@@ -3,13 +3,13 @@ use std::collections::{BTreeSet, BinaryHeap};
 use std::time::Duration;
 
 use aqueduct_core::{Instant, OwnerId, PartitionId, Revocation, Swap};
+use aqueduct_history::{Op, Phase, Recorder};
 
-use super::check::Check;
-use super::course::settled_to;
 use super::log::Log;
 use super::process::{Process, View};
 use super::scenario::Scenario;
 use super::schedule::{Action, Scheduled, Trace};
+use super::seen::Seen;
 use super::store::Store;
 use crate::member::{Command, Input, Rng};
 
@@ -20,7 +20,11 @@ pub(super) struct World {
     pub(super) log: Log,
     pub(super) store: Store,
     pub(super) processes: Vec<Process>,
-    pub(super) check: Check,
+    pub(super) history: Recorder,
+    pub(super) seen: Seen,
+    /// The events that were settled.
+    pub(super) settled: BTreeSet<usize>,
+    pub(super) dead: BTreeSet<usize>,
     pub(super) trace: Trace,
     pub(super) rng: Rng,
     pub(super) agenda: Agenda,
@@ -34,7 +38,8 @@ pub(super) struct World {
 pub(super) struct Agenda {
     queue: BinaryHeap<Reverse<Scheduled>>,
     scheduled: u64,
-    pub(super) done: bool,
+    /// Set once the run is over: it came to rest, or why not.
+    pub(super) outcome: Option<Result<(), String>>,
 }
 
 /// The last numbers given out.
@@ -49,8 +54,6 @@ pub(super) struct Ids {
 pub(super) struct Trouble {
     /// The members that the store knows to be dead.
     pub(super) dead: BTreeSet<OwnerId>,
-    /// Handed off, and not accepted yet.
-    pub(super) given: BTreeSet<PartitionId>,
     pub(super) outage: bool,
     /// Processes come back at once.
     pub(super) storming: bool,
@@ -69,7 +72,10 @@ impl World {
         let open = log.open();
         let mut world = Self {
             now: Instant::after_origin(Duration::from_secs(1)),
-            check: Check::new(scenario.keys),
+            history: Recorder::new(Some(scenario.attempts)),
+            seen: Seen::default(),
+            settled: BTreeSet::new(),
+            dead: BTreeSet::new(),
             output: Output {
                 homes: (0..scenario.keys)
                     .map(|key| open[key % open.len()].clone())
@@ -90,15 +96,33 @@ impl World {
         world
     }
 
+    /// Runs to the end, and lets the checker judge the history.
     pub(super) fn run(&mut self) -> Result<(), String> {
+        let outcome = self.run_to_rest()?;
+        self.seen.simulated += self.now.elapsed_since_origin().as_millis() as u64;
+        let now = self.now.elapsed_since_origin().as_micros() as u64;
+        self.history.end(now, outcome.as_deref().map_or(Ok(()), Err));
+        let most = self.most_writes();
+        if let Some(end) = self.history.last_mut() {
+            (end.writes, end.most_writes) = (Some(self.store.writes), Some(most));
+        }
+        let verdict = aqueduct_history::check(self.history.records());
+        match verdict.is_ok() {
+            true => Ok(()),
+            false => Err(verdict.to_string()),
+        }
+    }
+
+    /// Returns why it does not come to rest, if it does not.
+    fn run_to_rest(&mut self) -> Result<Option<String>, String> {
         while let Some(Reverse(next)) = self.agenda.queue.pop() {
             self.now = next.at;
             self.act(next.action)?;
-            if self.agenda.done {
-                return self.costs_what_is_stated();
+            if let Some(outcome) = self.agenda.outcome.take() {
+                return Ok(outcome.err());
             }
         }
-        Err("nothing is left to do".to_owned())
+        Ok(Some("nothing is left to do".to_owned()))
     }
 
     fn plan(&mut self) {
@@ -134,6 +158,9 @@ impl World {
         for _ in 0..scenario.outages {
             self.some_time(Action::Outage(true));
         }
+        for _ in 0..scenario.cuts {
+            self.some_time(Action::Cut);
+        }
         for _ in 0..2 {
             self.some_time(Action::Flush);
         }
@@ -163,7 +190,7 @@ impl World {
         match action {
             Action::Wake(at) => self.handle(at, Input::Tick),
             Action::Answer(at, input) => {
-                let seen = &mut self.check.seen;
+                let seen = &mut self.seen;
                 match &input {
                     Input::Written(_, _, Ok(Swap::Lost(_))) => seen.conflicts += 1,
                     Input::Written(_, _, Err(_)) => seen.doubts += 1,
@@ -190,8 +217,8 @@ impl World {
             }
             Action::Crash(at) => {
                 if at < self.processes.len() && self.processes[at].alive {
-                    self.check.seen.crashes += 1;
-                    self.crash(at);
+                    self.seen.crashes += 1;
+                    self.crash(at, None);
                 }
                 Ok(())
             }
@@ -203,7 +230,7 @@ impl World {
                 let at = self.rng.below(self.processes.len().max(1));
                 let until = self.now + self.seconds(5, 70);
                 if let Some(process) = self.processes.get_mut(at) {
-                    self.check.seen.stalls += 1;
+                    self.seen.stalls += 1;
                     process.stalled_until = until;
                 }
                 Ok(())
@@ -214,6 +241,15 @@ impl World {
                 let process = Process::new(name, &self.scenario, seed, self.now);
                 self.processes.push(process);
                 self.handle(self.processes.len() - 1, Input::Tick)
+            }
+            Action::Cut => {
+                let at = self.rng.below(self.processes.len().max(1));
+                let until = self.now + self.seconds(5, 60);
+                if let Some(process) = self.processes.get_mut(at) {
+                    self.seen.cuts += 1;
+                    process.cut_until = until;
+                }
+                Ok(())
             }
             Action::Leave => self.leave(None),
             Action::Visit => {
@@ -227,14 +263,17 @@ impl World {
             Action::Outage(begins) => {
                 self.trouble.outage = begins;
                 if begins {
-                    self.check.seen.outages += 1;
+                    self.seen.outages += 1;
                     let lasts = self.seconds(5, 80);
                     self.after(lasts, Action::Outage(false));
                 }
                 Ok(())
             }
             Action::Flush => self.flush(),
-            Action::Look => self.look(),
+            Action::Look => {
+                self.look();
+                Ok(())
+            }
         }
     }
 
@@ -251,10 +290,13 @@ impl World {
             held: &mut process.held,
             slots: &mut process.slots,
             dead: &self.trouble.dead,
-            now: self.now,
+            stopped: Vec::new(),
+            now: process.clock.local(self.now),
         };
-        let commands = process.member.handle(input, self.now, &mut view);
-        let wake = process.member.next_wake();
+        let now = view.now;
+        let commands = process.member.handle(input, now, &mut view);
+        let stopped = view.stopped;
+        let wake = process.clock.global(process.member.next_wake());
         let due = wake < process.wake_at || process.wake_at <= self.now;
         if due {
             process.wake_at = wake;
@@ -262,6 +304,9 @@ impl World {
         }
         for command in commands {
             self.carry_out(at, command)?;
+        }
+        for partition in stopped {
+            self.disowns(at, &partition);
         }
         self.deliver(at)
     }
@@ -271,14 +316,16 @@ impl World {
         match command {
             Command::Open(opening) => {
                 let seed = self.rng.next_u64();
-                self.check.seen.isolated += u64::from(opening.takeover().isolated_until.is_some());
+                self.seen.isolated += u64::from(opening.takeover().isolated_until.is_some());
                 process.open(&opening, seed);
                 let (id, generation) = (opening.lease.partition, opening.lease.generation);
+                self.owns(at, &id, opening.until);
                 self.after(Duration::from_millis(1), Action::Fetch(at, id, generation));
             }
             Command::Extended(id, until) => {
                 if let Some(slot) = process.slots.get_mut(&id) {
                     slot.until = until;
+                    self.owns(at, &id, until);
                 }
             }
             Command::Committed(id, progress) => {
@@ -292,26 +339,23 @@ impl World {
                 }
             }
             Command::Gone(id, why) => {
-                self.check.seen.lost_leases += u64::from(why == Revocation::Lost);
+                self.seen.lost_leases += u64::from(why == Revocation::Lost);
                 process.slots.remove(&id);
+                self.disowns(at, &id);
             }
             Command::Flushed { id, lost } => {
-                for (partition, settled) in process.flushes.remove(&id).unwrap_or_default() {
-                    let row = self.store.rows.get(&partition);
-                    let stored = row.map_or(usize::MAX, |row| settled_to(row.checkpoint));
-                    if !lost && stored < settled {
-                        return Err(format!(
-                            "{partition}: flushed, {settled} settled, {stored} stored"
-                        ));
-                    }
-                    self.check.seen.flushes += 1;
-                }
+                self.seen.flushes += 1;
+                process.flushes.remove(&id);
+                let phase = if lost { Phase::Fail } else { Phase::Ok };
+                let line = self.line(self.processes[at].owner.as_str(), Op::Flush, phase);
+                self.history.add(line.event(format!("flush-{id}")));
             }
             Command::Closed { kept } => {
                 process.alive = false;
-                self.check.seen.kept += kept.len() as u64;
-                process.left = Some(kept);
-                return self.no_departed_member_owns(None);
+                self.seen.kept += kept.len() as u64;
+                let mut line = self.line(self.processes[at].owner.as_str(), Op::Close, Phase::Ok);
+                line.kept = kept.iter().map(|id| id.as_str().into()).collect();
+                self.history.add(line);
             }
             command => self.send(at, command),
         }
@@ -319,7 +363,7 @@ impl World {
     }
 
     fn fetch(&mut self, at: usize, id: &PartitionId, generation: u64) -> Result<(), String> {
-        let now = self.now;
+        let now = self.processes[at].clock.local(self.now);
         let most = 1 + self.rng.below(20);
         let Some(slot) = self.processes[at].slot(id, generation) else {
             return Ok(());

@@ -17,9 +17,7 @@ impl Tracker {
         let attempts = self.attempts();
         let dirty = self.floor.committed != (ack_floor, attempts);
         // Until it is removed, the mark of an event that ran alone counts at every crash.
-        let counts = |it: StoredAttempts| it.started && it.count > 0;
-        let marked = self.floor.committed.1.is_some_and(counts);
-        let stale = marked && self.floor.committed.1 != attempts;
+        let stale = self.mark_is_stored() && self.floor.committed.1 != attempts;
         let announces = self.waits_for_announcement();
         let resume_token = follows(ack_floor).and_then(|at| self.tokens.at(at).cloned());
         Progress {
@@ -35,6 +33,12 @@ impl Tracker {
             settled: self.load.settled,
             caught_up_at: self.floor.caught_up_at,
         }
+    }
+
+    /// Returns whether the last commit stored the mark of an event that runs alone.
+    pub(crate) fn mark_is_stored(&self) -> bool {
+        let counts = |it: StoredAttempts| it.started && it.count > 0;
+        self.floor.committed.1.is_some_and(counts)
     }
 
     /// Notes that the progress is durable; returns whether more may be handed out now.

@@ -1,9 +1,9 @@
 //! Machines whose wall clocks are wrong.
 
-use aqueduct_core::{Checkpoint, ErrorKind, Position, ReadFrom, StreamSpec};
+use aqueduct_core::{Checkpoint, ErrorKind, Position, ReadFrom, Revocation, StreamSpec};
 use aqueduct_group::Group;
 
-use crate::common::skewed::{Skewed, YEAR};
+use crate::common::skewed::{Skewed, Stopped, YEAR};
 use crate::common::{Bench, SECOND};
 
 #[test]
@@ -120,4 +120,19 @@ fn a_skipped_event_leaves_an_idle_partition_idle() {
         ))
         .unwrap();
     assert_eq!(caught_up(), None, "nothing is settled now");
+}
+
+#[test]
+fn a_process_that_stood_still_starts_nothing_under_its_old_lease() {
+    let bench = Bench::new("1");
+    bench.send(0, 3, 1);
+    let process = Stopped::new(&bench.runtime);
+    let consumer = bench.open(&process.runtime(), bench.options());
+    let received = bench.run(consumer.receive_batch(10)).unwrap();
+    assert!(received.iter().all(|it| it.revoked().reason().is_none()));
+    process.stand_still(60);
+    // Before any of its tasks runs.
+    for delivery in &received {
+        assert_eq!(delivery.revoked().reason(), Some(Revocation::Lost));
+    }
 }

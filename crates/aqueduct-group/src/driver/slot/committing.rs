@@ -27,6 +27,7 @@ impl Slot {
             wants_mark: may_need_mark,
             mark: tracker.waits_for_mark(),
             alone: tracker.is_alone(),
+            marked: tracker.mark_is_stored(),
             unclaimed: !wanted && tracker.is_unclaimed(),
             drained,
             ended: tracker

@@ -22,9 +22,7 @@ impl Slot {
         now: Instant,
         out: impl FnMut(Parts),
     ) -> Option<Instant> {
-        if !self.handing.open.load(Ordering::Acquire)
-            || nanos(now) >= self.handing.until.load(Ordering::Acquire)
-        {
+        if !self.handing.open.load(Ordering::Acquire) || self.is_expired(now) {
             return None;
         }
         let mut inner = lock(&self.inner);
@@ -52,6 +50,11 @@ impl Slot {
             self.shared.driver.wake.notify(usize::MAX);
         }
         due
+    }
+
+    /// Whether the lease has ended, unless it was renewed.
+    pub(in crate::driver) fn is_expired(&self, now: Instant) -> bool {
+        nanos(now) >= self.handing.until.load(Ordering::Acquire)
     }
 
     /// Whether an event is marked as started and waits for a receiver.

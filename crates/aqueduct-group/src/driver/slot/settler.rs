@@ -52,7 +52,12 @@ impl Settler for Slot {
     }
 
     fn revocation(&self, parts: &Parts) -> Option<Revocation> {
-        lock(&self.inner).tracker.revocation(parts.ticket)
+        let why = lock(&self.inner).tracker.revocation(parts.ticket);
+        // A process that stood still has not been told yet that its lease is over (rule 6).
+        why.or_else(|| {
+            let expired = self.is_expired(self.shared.runtime.now());
+            expired.then_some(Revocation::Lost)
+        })
     }
 
     fn revocations(&self) -> &Revocations {

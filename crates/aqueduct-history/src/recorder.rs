@@ -1,0 +1,75 @@
+use std::io::{self, Write};
+
+use crate::record::FORMAT;
+use crate::{Op, Phase, Record, Text};
+
+/// Collects the records of one run, in the order in which they happen.
+#[derive(Debug)]
+pub struct Recorder {
+    records: Vec<Record>,
+    on: bool,
+}
+
+impl Recorder {
+    /// Begins a history; an event may become a dead letter after that many attempts.
+    pub fn new(attempts: Option<u32>) -> Self {
+        let mut begin = Record::new(0, "run", Op::Run, Phase::Invoke);
+        begin.format = Some(FORMAT);
+        begin.attempts = attempts;
+        Self {
+            records: vec![begin],
+            on: true,
+        }
+    }
+
+    /// Says that effects are made in one transaction with their completion.
+    #[must_use]
+    pub fn with_effects_once(mut self) -> Self {
+        self.records[0].effects_once = true;
+        self
+    }
+
+    /// Keeps nothing from now on, as for a measurement of many events.
+    #[must_use]
+    pub fn silent(mut self) -> Self {
+        self.on = false;
+        self
+    }
+
+    /// Adds a record.
+    pub fn add(&mut self, record: Record) {
+        if self.on {
+            self.records.push(record);
+        }
+    }
+
+    /// Ends the history: at rest, or for the reason that the run did not come to rest.
+    pub fn end(&mut self, time: u64, outcome: Result<(), &str>) {
+        let phase = match outcome {
+            Ok(()) => Phase::Ok,
+            Err(_) => Phase::Fail,
+        };
+        let mut end = Record::new(time, "run", Op::Run, phase);
+        end.why = outcome.err().map(Text::from);
+        self.records.push(end);
+    }
+
+    /// Returns the last record, for what only it says.
+    pub fn last_mut(&mut self) -> Option<&mut Record> {
+        self.records.last_mut()
+    }
+
+    /// Returns the records so far.
+    pub fn records(&self) -> &[Record] {
+        &self.records
+    }
+
+    /// Writes the history as JSON lines.
+    pub fn write(&self, mut to: impl Write) -> io::Result<()> {
+        for record in &self.records {
+            serde_json::to_writer(&mut to, record)?;
+            to.write_all(b"\n")?;
+        }
+        to.flush()
+    }
+}
