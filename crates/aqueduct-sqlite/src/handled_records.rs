@@ -13,10 +13,14 @@ pub(crate) fn find(
     claim.id.with_str(|id| {
         connection
             .prepare_cached(
-                "SELECT completed IS NOT NULL, partition, generation, nonce, heartbeat, stream
-                 FROM aqueduct_handled
-                 WHERE scope = (SELECT id FROM aqueduct_handled_scope WHERE name = ?1
-                     AND handlers = ?2 AND replay = ?3 AND source = ?4) AND event = ?5",
+                "WITH s AS (SELECT id FROM aqueduct_handled_scope WHERE name = ?1
+                     AND handlers = ?2 AND replay = ?3 AND source = ?4)
+                 SELECT completed IS NOT NULL, partition, generation, nonce, heartbeat, stream
+                 FROM aqueduct_handled_recent WHERE scope = (SELECT id FROM s) AND event = ?5
+                 UNION ALL
+                 SELECT completed IS NOT NULL, partition, generation, nonce, heartbeat, stream
+                 FROM aqueduct_handled WHERE scope = (SELECT id FROM s) AND event = ?5
+                 LIMIT 1",
             )
             .and_then(|mut select| {
                 select
@@ -56,7 +60,7 @@ pub(crate) fn put(
     let write = || {
         let id = scope_of(connection, scope, claim)?;
         let mut insert = connection.prepare_cached(
-            "INSERT OR REPLACE INTO aqueduct_handled
+            "INSERT OR REPLACE INTO aqueduct_handled_recent
              (scope, event, completed, generation, nonce, stream, partition)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
         )?;
@@ -114,12 +118,14 @@ pub(crate) fn remove(
     scope: &IdempotencyScope,
     claim: &EventClaim,
 ) -> Result<()> {
-    change(
-        connection,
+    let delete = [
+        "DELETE FROM aqueduct_handled_recent WHERE scope = ?1 AND event = ?2",
         "DELETE FROM aqueduct_handled WHERE scope = ?1 AND event = ?2",
-        scope,
-        claim,
-    )
+    ];
+    for sql in delete {
+        change(connection, sql, scope, claim)?;
+    }
+    Ok(())
 }
 
 pub(crate) fn raise_heartbeat(
@@ -127,27 +133,61 @@ pub(crate) fn raise_heartbeat(
     scope: &IdempotencyScope,
     claim: &EventClaim,
 ) -> Result<()> {
-    change(
-        connection,
-        "UPDATE aqueduct_handled SET heartbeat = heartbeat + 1 WHERE scope = ?1 AND event = ?2",
-        scope,
-        claim,
-    )
+    let recent = "UPDATE aqueduct_handled_recent SET heartbeat = heartbeat + 1
+                  WHERE scope = ?1 AND event = ?2";
+    let older = "UPDATE aqueduct_handled SET heartbeat = heartbeat + 1
+                 WHERE scope = ?1 AND event = ?2";
+    if change(connection, recent, scope, claim)? == 0 {
+        change(connection, older, scope, claim)?;
+    }
+    Ok(())
 }
 
-/// Runs a statement on the claim's row.
+/// Runs a statement on the claim's row; returns how many rows it changed.
 fn change(
     connection: &Connection,
     sql: &str,
     scope: &IdempotencyScope,
     claim: &EventClaim,
-) -> Result<()> {
+) -> Result<usize> {
     let write = || {
         let id = scope_of(connection, scope, claim)?;
         let mut statement = connection.prepare_cached(sql)?;
         claim.id.with_str(|event| statement.execute((id, event)))
     };
-    write().map(drop).sql("change an idempotency record")
+    write().sql("change an idempotency record")
+}
+
+/// The number of recent records from which they move: a move writes most pages of a large table, so each
+/// record pays for one page in some.
+const FULL: i64 = 8_192;
+
+/// The most records of one move, so that others do not wait long.
+const MOVED: i64 = 8_192;
+
+/// Moves recent records to the others if there are many, or if `all` are to move; returns whether more are
+/// to move.
+pub(crate) fn move_recent(connection: &Connection, all: bool) -> rusqlite::Result<bool> {
+    let recent: i64 = connection
+        .prepare_cached("SELECT count(*) FROM aqueduct_handled_recent")?
+        .query_row([], |row| row.get(0))?;
+    if recent == 0 || recent < FULL && !all {
+        return Ok(false);
+    }
+    let most = if all { i64::MAX } else { MOVED };
+    connection
+        .prepare_cached(
+            "INSERT OR REPLACE INTO aqueduct_handled
+             SELECT * FROM aqueduct_handled_recent ORDER BY scope, event LIMIT ?1",
+        )?
+        .execute([most])?;
+    connection
+        .prepare_cached(
+            "DELETE FROM aqueduct_handled_recent WHERE (scope, event) IN
+             (SELECT scope, event FROM aqueduct_handled_recent ORDER BY scope, event LIMIT ?1)",
+        )?
+        .execute([most])?;
+    Ok(recent - most.min(recent) >= FULL)
 }
 
 /// Makes the index by which completed ids are removed by age. Every record pays for it, so it exists only
@@ -174,6 +214,7 @@ pub(crate) fn purge_completed(
     before: i64,
     most: i64,
 ) -> rusqlite::Result<usize> {
+    move_recent(connection, true)?;
     let scopes: Vec<i64> = connection
         .prepare_cached(
             "DELETE FROM aqueduct_handled WHERE (scope, event) IN

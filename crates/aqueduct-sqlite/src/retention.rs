@@ -99,7 +99,10 @@ fn newest(connection: &Connection, wall: Timestamp) -> rusqlite::Result<Option<i
     }
     if handled_records::is_age_indexed(connection)? {
         let completed: Option<i64> = connection.query_row(
-            "SELECT max(completed) * 1000000 FROM aqueduct_handled WHERE completed <= ?1 / 1000000",
+            "SELECT max(time) * 1000000 FROM (
+                 SELECT max(completed) AS time FROM aqueduct_handled WHERE completed <= ?1 / 1000000
+                 UNION ALL
+                 SELECT max(completed) FROM aqueduct_handled_recent WHERE completed <= ?1 / 1000000)",
             [wall],
             |row| row.get(0),
         )?;
@@ -164,11 +167,12 @@ pub(crate) fn step(
         handled_records::purge_completed(connection, before(kept), 1024)
             .sql("remove completed ids by age")?;
     }
+    let more = handled_records::move_recent(connection, false).sql("move idempotency records")?;
     let corrected = match clock.correction() {
         Some((wall, far)) => correct(connection, wall, far).sql("correct stored times")?,
         None => false,
     };
-    Ok(budget == 0 || corrected)
+    Ok(budget == 0 || corrected || more)
 }
 
 /// Replaces some of the stored times after `far` by `wall`; returns whether it found any events to
@@ -213,6 +217,7 @@ fn correct(connection: &Connection, wall: Timestamp, far: Timestamp) -> rusqlite
         millis,
     )?;
     if handled_records::is_age_indexed(connection)? {
+        handled_records::move_recent(connection, true)?;
         connection.execute(
             "UPDATE aqueduct_handled SET completed = ?1 WHERE (scope, event) IN
              (SELECT scope, event FROM aqueduct_handled WHERE completed > ?2 LIMIT 1024)",

@@ -60,7 +60,8 @@ impl World {
             None => self.agenda.outcome = Some(Ok(())),
             Some(open) if too_late => {
                 let rows = &self.store.rows;
-                let why = format!("not at rest an hour after the last fault: {open}; rows {rows:#?}");
+                let why =
+                    format!("not at rest an hour after the last fault: {open}; rows {rows:#?}");
                 self.agenda.outcome = Some(Err(why));
             }
             Some(_) => self.after(Duration::from_secs(5), Action::Look),
@@ -87,7 +88,11 @@ impl World {
                 return Some(format!("{id} is not committed to its end"));
             }
         }
-        if self.processes.iter().any(|it| it.alive && !it.flushes.is_empty()) {
+        if self
+            .processes
+            .iter()
+            .any(|it| it.alive && !it.flushes.is_empty())
+        {
             return Some("a flush has not ended".to_owned());
         }
         let mut counts: BTreeMap<&OwnerId, usize> = BTreeMap::new();

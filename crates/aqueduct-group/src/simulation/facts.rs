@@ -8,7 +8,12 @@ use super::world::World;
 /// state of the code under test.
 impl World {
     pub(super) fn line(&self, process: impl Into<Text>, op: Op, phase: Phase) -> Record {
-        Record::new(self.now.elapsed_since_origin().as_micros() as u64, process, op, phase)
+        Record::new(
+            self.now.elapsed_since_origin().as_micros() as u64,
+            process,
+            op,
+            phase,
+        )
     }
 
     /// A line about an event in a process.
@@ -17,7 +22,12 @@ impl World {
         self.line(process, op, phase).event(name_of(event))
     }
 
-    pub(super) fn owns(&mut self, at: usize, partition: &PartitionId, until: aqueduct_core::Instant) {
+    pub(super) fn owns(
+        &mut self,
+        at: usize,
+        partition: &PartitionId,
+        until: aqueduct_core::Instant,
+    ) {
         let until = self.processes[at].clock.global(until);
         let mut line = self.line(self.processes[at].owner.as_str(), Op::Own, Phase::Ok);
         line.until = Some(until.elapsed_since_origin().as_micros() as u64);
@@ -30,7 +40,12 @@ impl World {
     }
 
     /// Notes that a write of a lease succeeded; refuses what no log and no store would take.
-    pub(super) fn lease_written(&mut self, at: usize, before: &Lease, after: &Lease) -> Result<(), String> {
+    pub(super) fn lease_written(
+        &mut self,
+        at: usize,
+        before: &Lease,
+        after: &Lease,
+    ) -> Result<(), String> {
         let id = &after.partition;
         let token = match after.checkpoint {
             Checkpoint::At(position) => Some(token_of(id, position)),
@@ -38,13 +53,17 @@ impl World {
         };
         if after.resume_token != token {
             let (at, stored) = (after.checkpoint, &after.resume_token);
-            return Err(format!("{id}: the checkpoint {at} is stored with {stored:?}"));
+            return Err(format!(
+                "{id}: the checkpoint {at} is stored with {stored:?}"
+            ));
         }
         if after.checkpoint == Checkpoint::End && !self.log.partitions[id].closed {
             return Err(format!("{id}: it is open and settled to its end"));
         }
         let writer = self.processes[at].owner.clone();
-        let mut line = self.line(writer.as_str(), Op::Lease, Phase::Ok).partition(id.as_str());
+        let mut line = self
+            .line(writer.as_str(), Op::Lease, Phase::Ok)
+            .partition(id.as_str());
         line = line.generation(after.generation);
         line.owner = after.owner.as_ref().map(|owner| owner.as_str().into());
         line.ended = after.checkpoint == Checkpoint::End;
@@ -57,7 +76,8 @@ impl World {
         self.seen.unclean += u64::from(taken);
         self.seen.handoffs +=
             u64::from(before.wanted_by.is_some() && after.owner == before.wanted_by);
-        self.seen.ended += u64::from(before.checkpoint != after.checkpoint && after.checkpoint == Checkpoint::End);
+        self.seen.ended +=
+            u64::from(before.checkpoint != after.checkpoint && after.checkpoint == Checkpoint::End);
         Ok(())
     }
 

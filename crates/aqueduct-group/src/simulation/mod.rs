@@ -40,8 +40,7 @@ fn run(seed: u64, print: bool) -> Result<World, String> {
         let to = std::io::BufWriter::new(file);
         world.history.write(to).map_err(|e| e.to_string())?;
     }
-    outcome
-        .map_err(|why| format!("AQUEDUCT_SEED={seed}: {why}"))?;
+    outcome.map_err(|why| format!("AQUEDUCT_SEED={seed}: {why}"))?;
     Ok(world)
 }
 

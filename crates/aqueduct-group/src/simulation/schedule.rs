@@ -36,7 +36,9 @@ pub(super) enum Action {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Answer {
     /// At the latest then, where it is late.
-    Comes { by: Instant },
+    Comes {
+        by: Instant,
+    },
     Lost,
 }
 

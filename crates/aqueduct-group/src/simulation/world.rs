@@ -101,7 +101,8 @@ impl World {
         let outcome = self.run_to_rest()?;
         self.seen.simulated += self.now.elapsed_since_origin().as_millis() as u64;
         let now = self.now.elapsed_since_origin().as_micros() as u64;
-        self.history.end(now, outcome.as_deref().map_or(Ok(()), Err));
+        self.history
+            .end(now, outcome.as_deref().map_or(Ok(()), Err));
         let most = self.most_writes();
         if let Some(end) = self.history.last_mut() {
             (end.writes, end.most_writes) = (Some(self.store.writes), Some(most));

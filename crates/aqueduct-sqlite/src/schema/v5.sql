@@ -32,3 +32,18 @@ SELECT s.id, h.event, h.completed, h.generation, h.nonce, h.heartbeat, h.stream,
 FROM aqueduct_handled_v4 h
 JOIN aqueduct_handled_scope s USING (name, handlers, replay, source);
 DROP TABLE aqueduct_handled_v4;
+
+-- The records written last, with the same columns: few, so that those of one commit share pages although
+-- ids are in no order. They move to aqueduct_handled together, in the order of its pages; until then one
+-- here replaces one there.
+CREATE TABLE aqueduct_handled_recent (
+    scope INTEGER NOT NULL,
+    event TEXT NOT NULL,
+    completed INTEGER,
+    generation INTEGER NOT NULL,
+    nonce INTEGER NOT NULL,
+    heartbeat INTEGER NOT NULL DEFAULT 0,
+    stream TEXT,
+    partition TEXT,
+    PRIMARY KEY (scope, event)
+) STRICT, WITHOUT ROWID;

@@ -6,6 +6,10 @@ use aqueduct_sqlite::{Completion, SqlResultExt as _, SqliteStore};
 
 use crate::support::*;
 
+/// Counts the records of handled and claimed events.
+const HANDLED: &str = "SELECT (SELECT count(*) FROM aqueduct_handled)
+                            + (SELECT count(*) FROM aqueduct_handled_recent)";
+
 fn scope() -> IdempotencyScope {
     IdempotencyScope {
         group: "billing".into(),
@@ -97,7 +101,7 @@ async fn handlers_that_share_a_commit_share_the_row_of_what_they_publish() {
         stored, expected,
         "what a failed handler published is undone"
     );
-    let handled = number_of(&store, "SELECT count(*) FROM aqueduct_handled").await;
+    let handled = number_of(&store, HANDLED).await;
     assert_eq!(handled, 16);
     let rows = number_of(&store, "SELECT count(*) FROM aqueduct_segment").await;
     assert!(rows < 8, "{rows} rows for 16 events");
@@ -147,7 +151,7 @@ async fn the_ack_of_what_a_transaction_recorded_writes_nothing() {
         .as_ref()
         .unwrap();
     assert_eq!(handle(&store, 1, false).await.unwrap(), Completion::Already);
-    let handled = number_of(&store, "SELECT count(*) FROM aqueduct_handled").await;
+    let handled = number_of(&store, HANDLED).await;
     assert_eq!(handled, 1);
 }
 
@@ -179,7 +183,7 @@ async fn a_look_at_the_records_writes_nothing_and_decides_as_a_claim_does() {
     let seen = records.peek(&scope(), &asked).await.unwrap().unwrap();
     drop(release);
     assert_eq!(seen, expected);
-    let handled = number_of(&store, "SELECT count(*) FROM aqueduct_handled").await;
+    let handled = number_of(&store, HANDLED).await;
     assert_eq!(handled, 2);
 }
 
@@ -207,5 +211,42 @@ async fn statements_are_compiled_once() {
         assert_eq!(writer.unwrap(), 0);
         let reader = store.read(move |connection| compiled(connection, n)).await;
         assert_eq!(reader.unwrap(), 0);
+    }
+}
+
+#[tokio::test]
+async fn records_are_found_before_and_after_they_move_to_the_others() {
+    let place = Place::new();
+    let _log = place.log(&[]).await;
+    let store = place.store().await;
+    let resource = place.resource("orders", &[]);
+    let records = resource.idempotency(&place.runtime).await.unwrap();
+    let claims: Vec<EventClaim> = (0..9_000).map(claim).collect();
+    for handled in records.complete(&scope(), &claims[..8_990]).await {
+        handled.unwrap();
+    }
+    records.claim(&scope(), &claims[8_990..]).await.unwrap();
+    let left = "SELECT count(*) FROM aqueduct_handled_recent";
+    until("most records have moved", || async {
+        number_of(&store, left).await < 9_000
+    })
+    .await;
+    assert_eq!(number_of(&store, HANDLED).await, 9_000);
+    let seen = records.peek(&scope(), &claims).await.unwrap().unwrap();
+    assert!(seen[..8_990].iter().all(|it| *it == Claimed::Completed));
+    assert!(seen[8_990..].iter().all(|it| *it == Claimed::Again));
+    // What was claimed is completed, renewed and released, wherever it stands.
+    for at in 8_990..9_000 {
+        let one = &claims[at..=at];
+        match at % 3 {
+            0 => records.complete(&scope(), one).await.remove(0).unwrap(),
+            1 => records.heartbeat(&scope(), one).await.remove(0).unwrap(),
+            _ => records.release(&scope(), one).await.remove(0).unwrap(),
+        }
+    }
+    let seen = records.peek(&scope(), &claims[8_990..]).await.unwrap();
+    for (at, seen) in (8_990..).zip(seen.unwrap()) {
+        let expected = [Claimed::Completed, Claimed::Again, Claimed::New];
+        assert_eq!(seen, expected[at % 3], "{at}");
     }
 }
