@@ -41,8 +41,6 @@ pub(crate) enum Suite {
     Ownership,
     /// Leases that Microsoft's checkpoint store and Aqueduct take over from each other.
     Takeover,
-    /// A hub that Microsoft's event processor and Aqueduct take over from each other under load.
-    Processor,
     /// The order example, killed again and again.
     Orders,
     /// A script of this folder.
@@ -50,7 +48,7 @@ pub(crate) enum Suite {
 }
 
 impl Suite {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 9] = [
         Self::Kinesis,
         Self::Dynamodb,
         Self::Sqs,
@@ -58,7 +56,6 @@ impl Suite {
         Self::Blob,
         Self::Ownership,
         Self::Takeover,
-        Self::Processor,
         Self::Orders,
         Self::Script,
     ];
@@ -80,7 +77,6 @@ impl Suite {
             Self::Blob => "blob",
             Self::Ownership => "ownership",
             Self::Takeover => "takeover",
-            Self::Processor => "processor",
             Self::Orders => "orders",
             Self::Script => "script",
         }
@@ -114,7 +110,6 @@ impl Suite {
                 }
             }
             Self::Takeover => blob::take_over(&Cloud::new(setup, place)).await,
-            Self::Processor => blob::process(&Cloud::new(setup, place)).await,
             Self::Orders => orders::run(Cloud::new(setup, place)).await,
             Self::Script => script::run(setup).await,
         }

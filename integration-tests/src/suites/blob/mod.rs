@@ -1,5 +1,4 @@
 mod container;
-mod processor;
 mod refusals;
 mod takeover;
 
@@ -10,7 +9,6 @@ use aqueduct_core::{Backend as _, Error, Options, Resource, Result, Runtime, Str
 use aqueduct_object_store::ObjectStoreBackend;
 use async_trait::async_trait;
 
-pub(crate) use self::processor::run as process;
 pub(crate) use self::takeover::run as take_over;
 use super::cloud::parse;
 use super::{Cloud, Suite};
