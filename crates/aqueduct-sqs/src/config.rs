@@ -30,10 +30,11 @@ pub(crate) struct Reading {
     pub(crate) visibility: Duration,
     /// How long one request waits for messages. Default 20 s, the longest and cheapest.
     pub(crate) wait: Duration,
-    /// The most receive requests at once. Default 4, each of up to 10 messages; an idle queue gets
-    /// only one.
+    /// The most receive requests at once while they return 10 messages each; up to twice as many while
+    /// they return fewer. Default 4; an idle queue gets only one.
     pub(crate) receivers: usize,
-    /// The most messages in flight, in any state. Default 1,000.
+    /// The most messages in flight, in any state. Default 1,000; the service allows 120,000 of all
+    /// consumers together.
     pub(crate) max_unsettled: usize,
     /// The most bytes in flight. Default 64 MiB.
     pub(crate) max_unsettled_bytes: usize,
@@ -131,7 +132,7 @@ impl Reading {
         if let Some(receivers) = options.number("receivers", 1..=64)? {
             read.receivers = receivers;
         }
-        if let Some(most) = options.number("max_unsettled", 10..=100_000)? {
+        if let Some(most) = options.number("max_unsettled", 10..=120_000)? {
             read.max_unsettled = most;
         }
         if let Some(most) = options.bytes("max_unsettled_bytes")? {

@@ -36,12 +36,12 @@ const OPTIONS: &[OptionDoc] = &[
     OptionDoc::new(
         &["receivers"],
         "`4`",
-        "the most receive requests at once while the queue is busy",
+        "the most receive requests at once while the queue is busy; up to twice as many while responses are short",
     ),
     OptionDoc::new(
         &["max_unsettled", "max_unsettled_bytes"],
         "`1000`, `64MiB`",
-        "the most messages and bytes in flight per consumer",
+        "the most messages and bytes in flight per consumer; the service allows 120,000 messages of all consumers together",
     ),
     OptionDoc::new(
         &["hold"],

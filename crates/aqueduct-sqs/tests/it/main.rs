@@ -3,5 +3,6 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod errors;
+mod receivers;
 mod receiving;
 mod support;

@@ -229,6 +229,57 @@ fn attributes_of_others_are_delivered_whole() {
 }
 
 #[test]
+fn attributes_of_others_survive_dead_letter_and_redrive() {
+    simulate(async |place| {
+        let orders = place.resource("sqs://o");
+        let consumer = place.consumer(&*orders).await;
+        let client = place.client().await;
+        let binary = MessageAttributeValue::builder()
+            .data_type("Binary.gzip")
+            .binary_value(Blob::new(b"\x00\xff"))
+            .build()
+            .unwrap();
+        let sent = client
+            .send_message()
+            .queue_url(queue_url(&client, "o").await)
+            .message_body(r#"{"TopicArn":"arn","MessageId":"1","Type":"Notification"}"#)
+            .message_attributes("An-Attribute", binary);
+        sent.send().await.unwrap();
+        let delivery = consumer.receive_batch(1).await.unwrap().remove(0);
+        let event = delivery.event().clone();
+        let attribute = |event: &Event, name| {
+            let value = event.attributes().get(name);
+            value.unwrap().as_str().unwrap().to_owned()
+        };
+        let kind = "com.amazonaws.sns.Notification";
+        assert_eq!(attribute(&event, "sqstype"), kind);
+        let whole = attribute(&event, "sqsattributes");
+        assert!(whole.contains("AP8="), "{whole}");
+
+        let store = place.resource("sqs://dlq");
+        let store = store.dead_letters(&place.runtime).await.unwrap();
+        let (stream, group) = ("o".into(), "group".into());
+        let reason = DeadLetterReason::Exhausted;
+        let letter = DeadLetter::new(event.clone(), stream, group, reason, "no", Timestamp::EPOCH);
+        store.put(&[letter]).await.remove(0).unwrap();
+        delivery.ack().await.unwrap();
+        let listed = store.list(&DeadLetterQuery::default()).await.unwrap();
+        assert_eq!(listed[0].dead_letter.event, event);
+
+        let redriven = listed[0].dead_letter.redriven().unwrap();
+        let producer = orders.producer(&place.runtime).await.unwrap();
+        let sent = producer.send_batch(&[redriven]).await;
+        sent.into_result().unwrap();
+        let delivery = consumer.receive_batch(1).await.unwrap().remove(0);
+        assert_eq!(delivery.event().data(), event.data());
+        assert_eq!(attribute(delivery.event(), "sqstype"), kind);
+        assert_eq!(attribute(delivery.event(), "sqsattributes"), whole);
+        delivery.ack().await.unwrap();
+        consumer.close().await.unwrap();
+    });
+}
+
+#[test]
 fn a_role_that_may_not_delete_is_told_to_the_application() {
     simulate(async |place| {
         let orders = place.resource("sqs://o.fifo");
