@@ -1,5 +1,6 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use aqueduct_core::outcomes::SendOutcomes;
 use aqueduct_core::{
@@ -15,6 +16,9 @@ use crate::queue::{BATCH, BATCH_BYTES, Outgoing, Queue};
 
 /// The most requests of one call in flight at once.
 const REQUESTS: usize = 10;
+
+/// How long a FIFO queue drops a message with a deduplication id that it knows.
+const DEDUPLICATED: Duration = Duration::from_secs(300);
 
 /// The most events of one call: enough for all its requests.
 pub(crate) const CALL: usize = BATCH * REQUESTS;
@@ -109,6 +113,25 @@ impl Producer for SqsProducer {
 
     fn capabilities(&self) -> Capabilities {
         self.capabilities.clone()
+    }
+
+    fn deduplicates(&self) -> Option<Duration> {
+        self.queue.fifo.then_some(DEDUPLICATED)
+    }
+
+    fn consecutive_requests(&self, events: &[Event]) -> u32 {
+        let mut rounds: BTreeMap<&str, u32> = BTreeMap::new();
+        for key in events.iter().filter_map(Event::key) {
+            *rounds.entry(key).or_default() += 1;
+        }
+        let rounds = rounds.into_values().max().unwrap_or(1);
+        // Large events need more requests than run side by side.
+        let bytes: usize = events
+            .iter()
+            .map(|event| event.data().map_or(0, |data| data.len()))
+            .sum();
+        let more = bytes / (BATCH_BYTES * REQUESTS / 2);
+        rounds.saturating_add(u32::try_from(more).unwrap_or(u32::MAX))
     }
 
     async fn close(&self) -> Result<()> {

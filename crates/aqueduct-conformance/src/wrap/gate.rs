@@ -52,6 +52,14 @@ impl Producer for Gated {
         self.inner.capabilities()
     }
 
+    fn deduplicates(&self) -> Option<Duration> {
+        self.inner.deduplicates()
+    }
+
+    fn consecutive_requests(&self, events: &[Event]) -> u32 {
+        self.inner.consecutive_requests(events)
+    }
+
     async fn close(&self) -> Result<()> {
         self.inner.close().await
     }

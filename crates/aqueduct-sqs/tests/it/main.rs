@@ -5,4 +5,5 @@ mod common;
 mod errors;
 mod receivers;
 mod receiving;
+mod sending;
 mod support;
