@@ -15,10 +15,18 @@ pub(crate) struct Config {
     pub(crate) create: bool,
     /// The retention of a queue that is created; `None` for the service's default of 4 days.
     pub(crate) retention: Option<Duration>,
+    pub(crate) sending: Sending,
+    pub(crate) reading: Reading,
+}
+
+/// The settings of a producer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sending {
     /// Whether a standard queue gets the key as message group, for fairness among keys. Default: no,
     /// because it costs money.
     pub(crate) fair: bool,
-    pub(crate) reading: Reading,
+    /// How long each message is hidden first; `None` for the queue's own delay.
+    pub(crate) delay: Option<Duration>,
 }
 
 /// The settings of a consumer.
@@ -81,6 +89,11 @@ impl Config {
             return Err(options.refuse("retention", why));
         }
         let fair = options.boolean("fair")?.unwrap_or(false);
+        let delay = seconds(&mut options, "delay", Duration::ZERO, 15 * minute)?;
+        if delay.is_some() && address.queue.as_str().ends_with(".fifo") {
+            let why = "a FIFO queue takes no delay of a message: set DelaySeconds of the queue";
+            return Err(options.refuse("delay", why));
+        }
         let reading = Reading::read(&mut options)?;
         options.finish()?;
         Ok(Self {
@@ -89,7 +102,7 @@ impl Config {
             aws,
             create,
             retention,
-            fair,
+            sending: Sending { fair, delay },
             reading,
         })
     }
@@ -215,6 +228,8 @@ mod tests {
             ("attempts=some", "runs, receipts"),
             ("retention=1d", "create"),
             ("create=missing&retention=15d", "whole seconds"),
+            ("delay=16m", "whole seconds"),
+            ("fifo=true&delay=5s", "DelaySeconds"),
             ("fifo=yes", "true or false"),
             ("colour=red", "valid: "),
         ] {

@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use event_listener::Event as Signal;
 use futures::StreamExt as _;
 
+use crate::config::Sending;
 use crate::encoding::encode;
 use crate::ids;
 use crate::queue::{BATCH, BATCH_BYTES, Outgoing, Queue};
@@ -30,7 +31,7 @@ pub(crate) const CALL: usize = BATCH * REQUESTS;
 /// of other keys.
 pub(crate) struct SqsProducer {
     queue: Queue,
-    fair: bool,
+    sending: Sending,
     runtime: Runtime,
     capabilities: Capabilities,
     closed: AtomicBool,
@@ -40,13 +41,13 @@ pub(crate) struct SqsProducer {
 impl SqsProducer {
     pub(crate) fn new(
         queue: Queue,
-        fair: bool,
+        sending: Sending,
         capabilities: Capabilities,
         runtime: &Runtime,
     ) -> Self {
         Self {
             queue,
-            fair,
+            sending,
             runtime: runtime.clone(),
             capabilities,
             closed: AtomicBool::new(false),
@@ -62,7 +63,7 @@ impl SqsProducer {
             .check_event(event, encoded.size())?;
         let fifo = self.queue.fifo;
         let group = match event.key() {
-            Some(key) if fifo || self.fair => Some(ids::group_of_key(key)),
+            Some(key) if fifo || self.sending.fair => Some(ids::group_of_key(key)),
             None if fifo => Some(ids::group_of_keyless(event)),
             _ => None,
         };
@@ -70,6 +71,7 @@ impl SqsProducer {
             encoded,
             group,
             dedup: fifo.then(|| ids::dedup_of(event, &self.runtime)),
+            delay: self.sending.delay,
         })
     }
 
@@ -297,7 +299,7 @@ mod tests {
             let messages = sizes.iter().enumerate().map(|(at, size)| {
                 let body = "x".repeat(*size);
                 let encoded = crate::encoding::Encoded { body, attributes: Vec::new() };
-                (at, Outgoing { encoded, group: None, dedup: None })
+                (at, Outgoing { encoded, group: None, dedup: None, delay: None })
             });
             let requests = split_into_requests(messages.collect());
             let places: Vec<usize> = requests.iter().flatten().map(|it| it.0).collect();

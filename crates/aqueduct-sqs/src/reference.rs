@@ -59,6 +59,11 @@ const OPTIONS: &[OptionDoc] = &[
         "`receipts` starts at the service's receipt count",
     ),
     OptionDoc::new(
+        &["delay"],
+        "the queue's own",
+        "hides each sent message for that long, up to 15m; not on a FIFO queue, which has only `DelaySeconds` of its own",
+    ),
+    OptionDoc::new(
         &["fair"],
         "`false`",
         "`true` sends the key to a standard queue as message group, for fairness among keys; Amazon charges for it",

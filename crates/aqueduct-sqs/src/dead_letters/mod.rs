@@ -65,6 +65,7 @@ impl SqsDeadLetters {
             encoded,
             group: id(),
             dedup: id(),
+            delay: None,
         })
     }
 

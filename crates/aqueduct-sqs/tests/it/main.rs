@@ -3,6 +3,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod errors;
+mod lasting;
 mod receivers;
 mod receiving;
 mod sending;
