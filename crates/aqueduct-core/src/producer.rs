@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use async_trait::async_trait;
 
 use crate::{Capabilities, Error, Event, PartitionId, Position, Result};
@@ -28,6 +30,20 @@ pub trait BatchProducer: Send + Sync {
 
     /// Returns the capabilities and limits, as opened.
     fn capabilities(&self) -> Capabilities;
+
+    /// Returns for how long the service drops an event that is sent again, counted from the first time;
+    /// `None`, the default, if it stores the event twice. The engine sends an event again whose outcome
+    /// is unknown if its deadline is within that time.
+    fn deduplicates(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Returns the most requests that one `send_batch` of `events` makes one after the other; 1 by
+    /// default. The engine's time-out is that of one request.
+    fn consecutive_requests(&self, events: &[Event]) -> u32 {
+        let _ = events;
+        1
+    }
 
     /// Closes the producer: calls in progress finish, later ones fail as `Closed`. Closing again
     /// does nothing.

@@ -231,8 +231,9 @@ pub struct QueueSettings {
     /// The longest delay for which the engine holds a message, and those behind it, instead of
     /// releasing them; default 15 min.
     pub hold: Duration,
-    /// The most requests for messages at once; default 4: a busy queue fills each, an idle one is
-    /// asked by one alone.
+    /// The most requests for messages at once while they return full batches, and up to twice as many
+    /// while they return fewer (1 stays 1); default 4: a busy queue fills each, an idle one is asked by
+    /// one alone.
     pub receivers: usize,
     /// Limits the messages in flight; default 1,000.
     pub max_unsettled: usize,

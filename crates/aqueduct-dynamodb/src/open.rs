@@ -60,12 +60,21 @@ impl Table {
 
     /// Enables DynamoDB's expiry (TTL) by `attribute`, a time in seconds. A failure is only logged: the
     /// table works without expiry, but keeps growing.
-    pub(crate) async fn expire_by(&self, attribute: &str) {
-        if let Err(error) = self.enable_expiry(attribute).await {
-            tracing::warn!(
-                table = %self.address, %error,
-                "could not enable expiry: old rows are not removed"
-            );
+    ///
+    /// # Errors
+    /// `Config` if the table expires by another attribute: it belongs to somebody else, or would never
+    /// remove these rows.
+    pub(crate) async fn expire_by(&self, attribute: &str) -> Result<()> {
+        match self.enable_expiry(attribute).await {
+            Err(error) if error.is(ErrorKind::Config) => Err(error),
+            Err(error) => {
+                tracing::warn!(
+                    table = %self.address, %error,
+                    "could not enable expiry: old rows are not removed"
+                );
+                Ok(())
+            }
+            Ok(()) => Ok(()),
         }
     }
 
@@ -75,11 +84,17 @@ impl Table {
         let request = self.client.describe_time_to_live().table_name(name);
         let described = request.send().await;
         let described = described.map_err(|error| failed("DescribeTimeToLive", name, error))?;
-        let status = described
-            .time_to_live_description()
-            .and_then(|ttl| ttl.time_to_live_status());
+        let ttl = described.time_to_live_description();
+        let status = ttl.and_then(|ttl| ttl.time_to_live_status());
         if let Some(TimeToLiveStatus::Enabled | TimeToLiveStatus::Enabling) = status {
-            return Ok(());
+            return match ttl.and_then(|ttl| ttl.attribute_name()) {
+                Some(other) if other != attribute => Err(Error::config(format!(
+                    "table {}: its TTL is on the attribute `{other}`, and rows of this store expire \
+                     by `{attribute}`: use another table, or change its TTL",
+                    self.address
+                ))),
+                _ => Ok(()),
+            };
         }
         let specification = TimeToLiveSpecification::builder()
             .attribute_name(attribute)

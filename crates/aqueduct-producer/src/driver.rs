@@ -51,7 +51,9 @@ impl Shared {
         options: ProducerOptions,
         runtime: &Runtime,
     ) -> Arc<Self> {
-        let options = options.workable();
+        let mut options = options.workable();
+        let window = producer.deduplicates();
+        options.resend_unknown |= window.is_some_and(|window| window >= options.deadline);
         let capabilities = producer.capabilities();
         let engine = Engine::new(&options, capabilities.limits, runtime.random());
         Arc::new(Self {
@@ -161,13 +163,14 @@ impl Shared {
         let answer = match early.await {
             Some(answer) => answer,
             None => {
-                let limit = self.runtime.sleep(self.request_timeout);
-                match select(request, limit).await {
+                let requests = self.producer.consecutive_requests(events).max(1);
+                let limit = self.request_timeout * requests;
+                match select(request, self.runtime.sleep(limit)).await {
                     Either::Left((answer, _)) => answer,
                     Either::Right(_) => {
                         let late = Error::new(
                             ErrorKind::TimedOut,
-                            format!("no response within {:?}", self.request_timeout),
+                            format!("no response within {limit:?}"),
                         );
                         return failed(events.len(), &late.with_effect(Effect::Unknown));
                     }

@@ -44,9 +44,11 @@ pub struct ProducerOptions {
     /// The limit on the extra load of retries.
     pub budget: RetryBudget,
     /// Whether an unknown outcome is retried. The event may then be stored twice, with the
-    /// same id. Default: no, since only a consumer that deduplicates makes that harmless.
+    /// same id. Default: no, since only a consumer that deduplicates makes that harmless. A backend that
+    /// deduplicates for at least the deadline is always sent to again.
     pub resend_unknown: bool,
-    /// The time-out of one request; its outcomes are unknown then. Default: 30 s.
+    /// The time-out of one request; its outcomes are unknown then. A backend that makes several
+    /// requests of one batch, one after the other, has it for each. Default: 30 s.
     pub request_timeout: Duration,
     /// How long `close` waits for outcomes. Default: 30 s.
     pub drain: Duration,

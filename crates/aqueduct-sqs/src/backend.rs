@@ -146,7 +146,7 @@ impl Resource for SqsResource {
     async fn producer(&self, runtime: &Runtime) -> Result<Arc<dyn BatchProducer>> {
         let (queue, attributes) = self.open(runtime).await?;
         let capabilities = self.capabilities(&attributes);
-        let producer = SqsProducer::new(queue, self.config.fair, capabilities, runtime);
+        let producer = SqsProducer::new(queue, self.config.sending, capabilities, runtime);
         Ok(Arc::new(producer))
     }
 

@@ -15,10 +15,18 @@ pub(crate) struct Config {
     pub(crate) create: bool,
     /// The retention of a queue that is created; `None` for the service's default of 4 days.
     pub(crate) retention: Option<Duration>,
+    pub(crate) sending: Sending,
+    pub(crate) reading: Reading,
+}
+
+/// The settings of a producer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sending {
     /// Whether a standard queue gets the key as message group, for fairness among keys. Default: no,
     /// because it costs money.
     pub(crate) fair: bool,
-    pub(crate) reading: Reading,
+    /// How long each message is hidden first; `None` for the queue's own delay.
+    pub(crate) delay: Option<Duration>,
 }
 
 /// The settings of a consumer.
@@ -30,10 +38,11 @@ pub(crate) struct Reading {
     pub(crate) visibility: Duration,
     /// How long one request waits for messages. Default 20 s, the longest and cheapest.
     pub(crate) wait: Duration,
-    /// The most receive requests at once. Default 4, each of up to 10 messages; an idle queue gets
-    /// only one.
+    /// The most receive requests at once while they return 10 messages each; up to twice as many while
+    /// they return fewer. Default 4; an idle queue gets only one.
     pub(crate) receivers: usize,
-    /// The most messages in flight, in any state. Default 1,000.
+    /// The most messages in flight, in any state. Default 1,000; the service allows 120,000 of all
+    /// consumers together.
     pub(crate) max_unsettled: usize,
     /// The most bytes in flight. Default 64 MiB.
     pub(crate) max_unsettled_bytes: usize,
@@ -80,6 +89,11 @@ impl Config {
             return Err(options.refuse("retention", why));
         }
         let fair = options.boolean("fair")?.unwrap_or(false);
+        let delay = seconds(&mut options, "delay", Duration::ZERO, 15 * minute)?;
+        if delay.is_some() && address.queue.as_str().ends_with(".fifo") {
+            let why = "a FIFO queue takes no delay of a message: set DelaySeconds of the queue";
+            return Err(options.refuse("delay", why));
+        }
         let reading = Reading::read(&mut options)?;
         options.finish()?;
         Ok(Self {
@@ -88,7 +102,7 @@ impl Config {
             aws,
             create,
             retention,
-            fair,
+            sending: Sending { fair, delay },
             reading,
         })
     }
@@ -131,7 +145,7 @@ impl Reading {
         if let Some(receivers) = options.number("receivers", 1..=64)? {
             read.receivers = receivers;
         }
-        if let Some(most) = options.number("max_unsettled", 10..=100_000)? {
+        if let Some(most) = options.number("max_unsettled", 10..=120_000)? {
             read.max_unsettled = most;
         }
         if let Some(most) = options.bytes("max_unsettled_bytes")? {
@@ -214,6 +228,8 @@ mod tests {
             ("attempts=some", "runs, receipts"),
             ("retention=1d", "create"),
             ("create=missing&retention=15d", "whole seconds"),
+            ("delay=16m", "whole seconds"),
+            ("fifo=true&delay=5s", "DelaySeconds"),
             ("fifo=yes", "true or false"),
             ("colour=red", "valid: "),
         ] {

@@ -46,6 +46,19 @@ pub(crate) fn unanswered(what: impl Display) -> Error {
     .with_effect(Effect::Unknown)
 }
 
+/// Returns the error of a message whose MD5 is not the one that the service computed. A received one is
+/// asked for again.
+pub(crate) fn changed(what: impl Display) -> Error {
+    Error::new(
+        ErrorKind::Unavailable,
+        format!(
+            "{what}: the MD5 of a message is not the one that the service states: the message was \
+             changed on its way, by a proxy or a service that is only similar"
+        ),
+    )
+    .with_effect(Effect::Unknown)
+}
+
 /// Maps the service's error codes.
 fn kind_of(code: &str) -> Option<ErrorKind> {
     let code = code.strip_prefix("AWS.SimpleQueueService.").unwrap_or(code);

@@ -5,6 +5,7 @@ mod admin;
 mod backend;
 mod config;
 mod dead_letters;
+mod digest;
 mod encoding;
 mod error;
 mod ids;

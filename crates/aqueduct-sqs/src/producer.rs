@@ -1,5 +1,6 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use aqueduct_core::outcomes::SendOutcomes;
 use aqueduct_core::{
@@ -10,12 +11,16 @@ use async_trait::async_trait;
 use event_listener::Event as Signal;
 use futures::StreamExt as _;
 
+use crate::config::Sending;
 use crate::encoding::encode;
 use crate::ids;
 use crate::queue::{BATCH, BATCH_BYTES, Outgoing, Queue};
 
 /// The most requests of one call in flight at once.
 const REQUESTS: usize = 10;
+
+/// How long a FIFO queue drops a message with a deduplication id that it knows.
+const DEDUPLICATED: Duration = Duration::from_secs(300);
 
 /// The most events of one call: enough for all its requests.
 pub(crate) const CALL: usize = BATCH * REQUESTS;
@@ -27,7 +32,7 @@ pub(crate) const CALL: usize = BATCH * REQUESTS;
 /// of other keys.
 pub(crate) struct SqsProducer {
     queue: Queue,
-    fair: bool,
+    sending: Sending,
     runtime: Runtime,
     capabilities: Capabilities,
     closed: AtomicBool,
@@ -37,13 +42,13 @@ pub(crate) struct SqsProducer {
 impl SqsProducer {
     pub(crate) fn new(
         queue: Queue,
-        fair: bool,
+        sending: Sending,
         capabilities: Capabilities,
         runtime: &Runtime,
     ) -> Self {
         Self {
             queue,
-            fair,
+            sending,
             runtime: runtime.clone(),
             capabilities,
             closed: AtomicBool::new(false),
@@ -59,7 +64,7 @@ impl SqsProducer {
             .check_event(event, encoded.size())?;
         let fifo = self.queue.fifo;
         let group = match event.key() {
-            Some(key) if fifo || self.fair => Some(ids::group_of_key(key)),
+            Some(key) if fifo || self.sending.fair => Some(ids::group_of_key(key)),
             None if fifo => Some(ids::group_of_keyless(event)),
             _ => None,
         };
@@ -67,6 +72,7 @@ impl SqsProducer {
             encoded,
             group,
             dedup: fifo.then(|| ids::dedup_of(event, &self.runtime)),
+            delay: self.sending.delay,
         })
     }
 
@@ -110,6 +116,25 @@ impl BatchProducer for SqsProducer {
 
     fn capabilities(&self) -> Capabilities {
         self.capabilities.clone()
+    }
+
+    fn deduplicates(&self) -> Option<Duration> {
+        self.queue.fifo.then_some(DEDUPLICATED)
+    }
+
+    fn consecutive_requests(&self, events: &[Event]) -> u32 {
+        let mut rounds: BTreeMap<&str, u32> = BTreeMap::new();
+        for key in events.iter().filter_map(Event::key) {
+            *rounds.entry(key).or_default() += 1;
+        }
+        let rounds = rounds.into_values().max().unwrap_or(1);
+        // Large events need more requests than run side by side.
+        let bytes: usize = events
+            .iter()
+            .map(|event| event.data().map_or(0, |data| data.len()))
+            .sum();
+        let more = bytes / (BATCH_BYTES * REQUESTS / 2);
+        rounds.saturating_add(u32::try_from(more).unwrap_or(u32::MAX))
     }
 
     async fn close(&self) -> Result<()> {
@@ -275,7 +300,7 @@ mod tests {
             let messages = sizes.iter().enumerate().map(|(at, size)| {
                 let body = "x".repeat(*size);
                 let encoded = crate::encoding::Encoded { body, attributes: Vec::new() };
-                (at, Outgoing { encoded, group: None, dedup: None })
+                (at, Outgoing { encoded, group: None, dedup: None, delay: None })
             });
             let requests = split_into_requests(messages.collect());
             let places: Vec<usize> = requests.iter().flatten().map(|it| it.0).collect();

@@ -15,8 +15,9 @@ use aws_sdk_sqs::types::{
 };
 
 use crate::config::Config;
+use crate::digest::Digests;
 use crate::encoding::Encoded;
-use crate::error::{entry_failed, failed, unanswered};
+use crate::error::{changed, entry_failed, failed, unanswered};
 use crate::metrics::Metrics;
 
 /// The most entries of one request.
@@ -53,6 +54,8 @@ pub(crate) struct Outgoing {
     pub(crate) encoded: Encoded,
     pub(crate) group: Option<String>,
     pub(crate) dedup: Option<String>,
+    /// Hides the message for that long; `None` for the queue's own delay.
+    pub(crate) delay: Option<Duration>,
 }
 
 /// The parameters of one receive request.
@@ -183,10 +186,13 @@ impl Queue {
         let what = self.what("SendMessageBatch");
         let count = messages.len();
         self.metrics.send.increment(1);
+        let mut sent = Vec::with_capacity(count);
         let entries = messages.into_iter().enumerate().map(|(at, message)| {
             let attributes: HashMap<_, _> = message.encoded.attributes.into_iter().collect();
+            sent.push(Digests::of(&message.encoded.body, &attributes));
             SendMessageBatchRequestEntry::builder()
                 .id(at.to_string())
+                .set_delay_seconds(message.delay.map(as_seconds))
                 .message_body(message.encoded.body)
                 .set_message_attributes((!attributes.is_empty()).then_some(attributes))
                 .set_message_group_id(message.group)
@@ -202,7 +208,19 @@ impl Queue {
             Err(error) => vec![Err(failed(what, error)); count],
             Ok(answer) => {
                 let stored = answer.successful().iter().map(|it| it.id());
-                let outcomes = outcomes(count, stored, answer.failed(), &what);
+                let mut outcomes = outcomes(count, stored, answer.failed(), &what);
+                for entry in answer.successful() {
+                    let at: Option<usize> = entry.id().parse().ok();
+                    let Some((outcome, sent)) =
+                        at.and_then(|at| Some((outcomes.get_mut(at)?, sent.get(at)?)))
+                    else {
+                        continue;
+                    };
+                    let attributes = entry.md5_of_message_attributes();
+                    if !sent.fit(Some(entry.md5_of_message_body()), attributes) {
+                        *outcome = Err(changed(what));
+                    }
+                }
                 let stored = outcomes.iter().filter(|it| it.is_ok()).count();
                 self.metrics.sent.increment(stored as u64);
                 outcomes
@@ -242,6 +260,9 @@ impl Queue {
             .await
             .map_err(|error| failed(self.what("ReceiveMessage"), error))?;
         let messages = answer.messages.unwrap_or_default();
+        if !messages.iter().all(Digests::are_of) {
+            return Err(changed(self.what("ReceiveMessage")));
+        }
         match messages.len() {
             0 => self.metrics.receive_empty.increment(1),
             count => self.metrics.received.increment(count as u64),

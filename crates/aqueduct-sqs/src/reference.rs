@@ -36,12 +36,12 @@ const OPTIONS: &[OptionDoc] = &[
     OptionDoc::new(
         &["receivers"],
         "`4`",
-        "the most receive requests at once while the queue is busy",
+        "the most receive requests at once while the queue is busy; up to twice as many while responses are short",
     ),
     OptionDoc::new(
         &["max_unsettled", "max_unsettled_bytes"],
         "`1000`, `64MiB`",
-        "the most messages and bytes in flight per consumer",
+        "the most messages and bytes in flight per consumer; the service allows 120,000 messages of all consumers together",
     ),
     OptionDoc::new(
         &["hold"],
@@ -57,6 +57,11 @@ const OPTIONS: &[OptionDoc] = &[
         &["attempts"],
         "`runs`",
         "`receipts` starts at the service's receipt count",
+    ),
+    OptionDoc::new(
+        &["delay"],
+        "the queue's own",
+        "hides each sent message for that long, up to 15m; not on a FIFO queue, which has only `DelaySeconds` of its own",
     ),
     OptionDoc::new(
         &["fair"],

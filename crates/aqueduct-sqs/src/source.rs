@@ -1,5 +1,6 @@
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use aqueduct_core::{
@@ -20,6 +21,8 @@ pub(crate) struct SqsSource {
     event_source: SmallStr,
     settings: QueueSettings,
     capabilities: Capabilities,
+    /// Whether it warned of messages without a group.
+    warned: Arc<AtomicBool>,
 }
 
 impl SqsSource {
@@ -29,6 +32,7 @@ impl SqsSource {
             queue,
             settings,
             capabilities,
+            warned: Arc::default(),
         }
     }
 
@@ -49,8 +53,14 @@ impl SqsSource {
             group,
             source: &self.event_source,
         });
-        // Some compatible services omit the group; the key orders the messages as well.
-        let order_key = group.or(event.key()).map(SmallStr::from);
+        // Some compatible services omit the group; the key orders the messages as well. Messages of
+        // others without either are kept in order among themselves.
+        let alone = self.queue.fifo && event.is_foreign();
+        let order_key = group.or(event.key()).or(alone.then_some(""));
+        if self.queue.fifo && group.is_none() && !self.warned.swap(true, Ordering::Relaxed) {
+            tracing::warn!(queue = %self.queue.name, "a FIFO queue returned a message without its group: the order is that of the event's key");
+        }
+        let order_key = order_key.map(SmallStr::from);
         let mut read = QueueMessage::new(id.into(), message.receipt_handle?.into(), event);
         read.order_key = order_key;
         read.bytes = bytes;

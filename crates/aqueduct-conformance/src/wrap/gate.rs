@@ -53,6 +53,14 @@ impl BatchProducer for Gated {
         self.inner.capabilities()
     }
 
+    fn deduplicates(&self) -> Option<Duration> {
+        self.inner.deduplicates()
+    }
+
+    fn consecutive_requests(&self, events: &[Event]) -> u32 {
+        self.inner.consecutive_requests(events)
+    }
+
     async fn close(&self) -> Result<()> {
         self.inner.close().await
     }

@@ -47,6 +47,32 @@ async fn a_row_counts_although_its_time_is_up() {
 }
 
 #[tokio::test]
+async fn a_table_that_expires_by_another_attribute_is_refused() {
+    let place = Place::new().await;
+    place.records(&[]).await;
+    let other = aws_sdk_dynamodb::types::TimeToLiveSpecification::builder()
+        .attribute_name("ends")
+        .enabled(true)
+        .build()
+        .unwrap();
+    let update = place.client.update_time_to_live();
+    let update = update.table_name(place.state_table());
+    update
+        .time_to_live_specification(other)
+        .send()
+        .await
+        .unwrap();
+    let error = place.try_records(&[("idempotency_retention", "7d")]).await;
+    let error = error.err().unwrap();
+    assert_eq!(error.kind(), aqueduct_core::ErrorKind::Config);
+    let said = error.to_string();
+    assert!(
+        said.contains("`ends`") && said.contains("`expires`"),
+        "{said}"
+    );
+}
+
+#[tokio::test]
 async fn expiry_is_switched_on_where_records_end() {
     let place = Place::new().await;
     place.records(&[]).await;

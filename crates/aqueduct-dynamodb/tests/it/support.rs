@@ -47,8 +47,15 @@ impl Place {
     }
 
     pub async fn records(&self, options: &[(&str, &str)]) -> Arc<dyn IdempotencyStore> {
+        self.try_records(options).await.unwrap()
+    }
+
+    pub async fn try_records(
+        &self,
+        options: &[(&str, &str)],
+    ) -> aqueduct_core::Result<Arc<dyn IdempotencyStore>> {
         let resource = self.server.resource(&self.table, &self.faults, options);
-        resource.unwrap().idempotency(&self.runtime).await.unwrap()
+        resource.unwrap().idempotency(&self.runtime).await
     }
 
     pub fn state_table(&self) -> String {

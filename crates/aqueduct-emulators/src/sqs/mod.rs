@@ -6,6 +6,7 @@ mod message;
 mod queue;
 mod server;
 mod service;
+mod traffic;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -29,6 +30,7 @@ use serde_json::Value;
 use self::fault::Fault;
 pub use self::server::SqsServer;
 use self::service::{Answer, Service};
+use self::traffic::Traffic;
 
 /// Emulates the standard and FIFO queues of SQS. Clones share state. Time and randomness come
 /// from the runtime, so it also runs on a virtual clock.
@@ -44,6 +46,8 @@ struct Shared {
     service: Mutex<Service>,
     /// The queues, by name.
     changed: Mutex<BTreeMap<String, Arc<Signal>>>,
+    traffic: Traffic,
+    latency: Duration,
 }
 
 /// Limits of the service that a test may want to be lower.
@@ -52,8 +56,13 @@ struct Shared {
 pub struct SqsLimits {
     /// The most messages of a standard queue that are in flight. Default: 120,000.
     pub standard_in_flight: usize,
-    /// The most messages of a FIFO queue that are in flight. Default: 20,000.
+    /// The most messages of a FIFO queue that are in flight. Default: 120,000.
     pub fifo_in_flight: usize,
+    /// Whether a receive returns a random number of messages, from one to what was asked for, as the
+    /// service does. Default: no, so that a test can count on full batches.
+    pub random_batches: bool,
+    /// How long every request takes. Default: zero.
+    pub latency: Duration,
     /// How long the name of a deleted queue cannot be reused. Default: 60 s.
     pub deleted_name: Duration,
 }
@@ -62,7 +71,9 @@ impl Default for SqsLimits {
     fn default() -> Self {
         Self {
             standard_in_flight: 120_000,
-            fifo_in_flight: 20_000,
+            fifo_in_flight: 120_000,
+            random_batches: false,
+            latency: Duration::ZERO,
             deleted_name: Duration::from_secs(60),
         }
     }
@@ -78,6 +89,8 @@ impl Sqs {
     pub fn with_limits(runtime: &Runtime, limits: SqsLimits) -> Self {
         Self(Arc::new(Shared {
             runtime: runtime.clone(),
+            traffic: Traffic::default(),
+            latency: limits.latency,
             service: Mutex::new(Service::new(runtime.clone(), limits)),
             changed: Mutex::default(),
         }))
@@ -92,6 +105,11 @@ impl Sqs {
     /// Returns a client for `Aws::with_http_client` that calls the emulator in process.
     pub fn client(&self) -> SharedHttpClient {
         SharedHttpClient::new(self.clone())
+    }
+
+    /// Returns the most requests of `operation`, such as `ReceiveMessage`, that were under way at once.
+    pub fn most_at_once(&self, operation: &str) -> usize {
+        self.0.traffic.most(operation)
     }
 
     fn changed(&self, queue: &str) -> Arc<Signal> {
@@ -127,6 +145,10 @@ impl Sqs {
         let Some(operation) = request.target.strip_prefix("AmazonSQS.") else {
             return Err(Fault::new("InvalidAction", "The action is not valid."));
         };
+        let _under_way = self.0.traffic.begin(operation);
+        if !self.0.latency.is_zero() {
+            self.0.runtime.sleep(self.0.latency).await;
+        }
         let body: Value = serde_json::from_slice(&request.body)
             .map_err(|_| Fault::new("SerializationException", "The body is not valid JSON."))?;
         let began = self.0.runtime.now();

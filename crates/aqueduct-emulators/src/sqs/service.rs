@@ -246,7 +246,10 @@ impl Service {
             ));
         }
         let asked = Asked {
-            max: max as usize,
+            max: match limits.random_batches {
+                true => 1 + (runtime.random() % max) as usize,
+                false => max as usize,
+            },
             visibility: Duration::from_secs(visibility),
             attempt: request["ReceiveRequestAttemptId"]
                 .as_str()

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use aqueduct_core::{ErrorKind, Instant, Result};
+use aqueduct_core::{Error, ErrorKind, Instant, Result};
 use futures::SinkExt as _;
 
 use super::fetch::{Chunk, Chunks};
@@ -90,7 +90,8 @@ impl Polling {
             // A shard iterator expires after 5 minutes, and the reader may take longer than that.
             Err(error) if error.is(ErrorKind::PositionExpired) => {
                 let renewed = self.renew().await?;
-                self.client.records(renewed, limit as i32).await?
+                let again = self.client.records(renewed, limit as i32).await;
+                again.map_err(expired_again)?
             }
             response => response?,
         };
@@ -131,5 +132,18 @@ impl Polling {
             .behind
             .is_none_or(|behind| behind < Duration::from_secs(1));
         self.rate_limiter.responded(sent, bytes, at_tip);
+    }
+}
+
+/// A new iterator that expires at once tells of a slow path or of clocks that differ, never of records
+/// that are gone: it is renewed once more, after a back-off.
+fn expired_again(error: Error) -> Error {
+    match error.kind() {
+        ErrorKind::PositionExpired => Error::new(
+            ErrorKind::Unavailable,
+            "a shard iterator expired before its first use; another follows",
+        )
+        .with_source(error),
+        _ => error,
     }
 }

@@ -149,6 +149,37 @@ async fn expired_iterators_are_renewed_behind_the_last_record() {
 }
 
 #[tokio::test]
+async fn iterators_that_expire_in_a_row_are_never_a_gap() {
+    let server = Server::quick().await;
+    let stream = server.stream(1, &[]).await;
+    put_numbers(&stream.raw(), &stream.name, 0..20).await;
+    let log = stream.log().await;
+    let mut reader = open(&*log, ReadFrom::Earliest).await;
+    assert_eq!(numbers(&read(&mut *reader, 10).await).len(), 10);
+    for _ in 0..5 {
+        let expired = HttpFault::Error(400, "ExpiredIteratorException", "Iterator expired");
+        stream.faults.inject("GetRecords", expired);
+    }
+    let mut seen = numbers(&read(&mut *reader, 10).await);
+    put_numbers(&stream.raw(), &stream.name, 20..30).await;
+    let failures = std::cell::Cell::new(0);
+    until("the records behind the expired iterators", async || {
+        match reader.read(10).await {
+            Ok(batch) => seen.extend(numbers(&batch.records)),
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+                assert!(error.is_retryable());
+                failures.set(failures.get() + 1);
+            }
+        }
+        (seen.len() >= 20).then_some(())
+    })
+    .await;
+    assert_eq!(seen, (10..30).collect::<Vec<_>>());
+    assert!(failures.get() >= 1, "two in a row are told");
+}
+
+#[tokio::test]
 async fn throttled_reads_back_off_and_lose_nothing() {
     let server = Server::quick().await;
     let stream = server.stream(1, &[]).await;

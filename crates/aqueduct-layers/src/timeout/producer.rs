@@ -4,7 +4,7 @@ use std::time::Duration;
 use aqueduct_core::{BatchProducer, Capabilities, Event, Lane, Result, Runtime, SendReport};
 use async_trait::async_trait;
 
-/// A producer with a time limit for each attempt.
+/// A producer with a time limit for each request of an attempt.
 pub(super) struct TimedProducer {
     inner: Arc<dyn BatchProducer>,
     limit: Duration,
@@ -26,7 +26,8 @@ impl TimedProducer {
 impl BatchProducer for TimedProducer {
     async fn send_batch(&self, events: &[Event]) -> SendReport {
         let sending = self.inner.send_batch(events);
-        let sent = self.runtime.timeout(self.limit, "sending", sending).await;
+        let limit = self.limit * self.inner.consecutive_requests(events).max(1);
+        let sent = self.runtime.timeout(limit, "sending", sending).await;
         sent.unwrap_or_else(|late| SendReport::failed(events.len(), &late))
     }
 
@@ -36,6 +37,14 @@ impl BatchProducer for TimedProducer {
 
     fn capabilities(&self) -> Capabilities {
         self.inner.capabilities()
+    }
+
+    fn deduplicates(&self) -> Option<Duration> {
+        self.inner.deduplicates()
+    }
+
+    fn consecutive_requests(&self, events: &[Event]) -> u32 {
+        self.inner.consecutive_requests(events)
     }
 
     async fn close(&self) -> Result<()> {

@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use aqueduct_core::{BatchProducer, Capabilities, Destination, Event, Lane, Result, SendReport};
 use async_trait::async_trait;
@@ -106,6 +107,14 @@ impl BatchProducer for TracedProducer {
 
     fn capabilities(&self) -> Capabilities {
         self.inner.capabilities()
+    }
+
+    fn deduplicates(&self) -> Option<Duration> {
+        self.inner.deduplicates()
+    }
+
+    fn consecutive_requests(&self, events: &[Event]) -> u32 {
+        self.inner.consecutive_requests(events)
     }
 
     async fn close(&self) -> Result<()> {

@@ -14,6 +14,9 @@ pub(super) struct Receiving {
     after: Instant,
     /// How many messages the waiting receivers would take.
     demand: usize,
+    /// The smoothed size of responses that were not empty, in sixteenths of a message; 0 before the
+    /// first.
+    typical: usize,
     paused: bool,
     pub(super) failures: Failures,
 }
@@ -48,9 +51,34 @@ impl Receiving {
         // A service may return fewer messages than there are, so that any message means more
         // behind it while a receiver waits. One empty response, or no waiting receiver, ends that.
         self.width = match count > 0 && self.demand > 0 || count >= settings.batch {
-            true => (self.width.max(1) + 1).min(settings.receivers),
+            true => (self.width.max(1) + 1).min(self.widest(settings)),
             false => 1,
         };
+        if count > 0 {
+            self.typical = match self.typical {
+                0 => 16 * count,
+                typical => (typical * 7 + 16 * count) / 8,
+            };
+        }
+    }
+
+    /// Returns how many messages a response is likely to have.
+    fn expected(&self, settings: &QueueSettings) -> usize {
+        match self.typical {
+            0 => settings.batch,
+            typical => typical.div_ceil(16).min(settings.batch),
+        }
+    }
+
+    /// Returns the most requests at once. Short responses need more of them for the same rate: up to
+    /// twice as many, since each is paid for. One receiver stays one.
+    fn widest(&self, settings: &QueueSettings) -> usize {
+        let receivers = settings.receivers;
+        let needed = (receivers * settings.batch).div_ceil(self.expected(settings));
+        match receivers {
+            1 => 1,
+            _ => needed.clamp(receivers, 2 * receivers),
+        }
     }
 
     /// Notes a request that failed; the next is due after `wait`, or after the service's own hint.
@@ -99,11 +127,11 @@ impl Receiving {
         if self.paused || self.under_way >= self.width.max(1) {
             return None;
         }
-        let coming = self.under_way * settings.batch;
         let free = settings
             .max_unsettled
-            .saturating_sub(load.in_flight + coming);
-        let ready = load.ready + coming;
+            .saturating_sub(load.in_flight + self.under_way * settings.batch);
+        // The limit counts what may come, the demand what is likely to.
+        let ready = load.ready + self.under_way * self.expected(settings);
         let heavy = load.bytes >= settings.max_unsettled_bytes;
         let busy = self.demand == 0 && (ready > 0 || load.are_out);
         let enough = ready >= self.demand.max(settings.batch);
@@ -138,12 +166,11 @@ mod tests {
         let mut receiving = Receiving::default();
         receiving.demand(100, 0);
         assert_eq!(requests(&mut receiving, &settings), 1);
-        for (under_way, count) in [(2, 9), (3, 6), (4, 1), (4, 3)] {
+        for (under_way, count) in [(2, 9), (3, 6), (4, 1), (5, 3), (6, 3)] {
             receiving.received(count, &settings);
             requests(&mut receiving, &settings);
             assert_eq!(receiving.under_way, under_way, "after {count} messages");
         }
-        assert_eq!(receiving.width, 4);
         receiving.received(0, &settings);
         assert_eq!(
             requests(&mut receiving, &settings),
@@ -153,6 +180,37 @@ mod tests {
         receiving.demand(0, 100);
         receiving.received(3, &settings);
         assert_eq!(receiving.width, 1, "no receiver waits");
+    }
+
+    #[test]
+    fn short_responses_need_more_requests_for_the_same_rate() {
+        let settings = QueueSettings::new(true);
+        for (count, widest) in [(10, 4), (8, 5), (5, 8), (1, 8)] {
+            let mut receiving = Receiving::default();
+            receiving.demand(1000, 0);
+            for _ in 0..40 {
+                requests(&mut receiving, &settings);
+                receiving.received(count, &settings);
+            }
+            requests(&mut receiving, &settings);
+            assert_eq!(receiving.under_way, widest, "responses of {count}");
+        }
+        let mut one = settings;
+        one.receivers = 1;
+        let mut receiving = Receiving::default();
+        receiving.demand(1000, 0);
+        receiving.received(1, &one);
+        assert_eq!(requests(&mut receiving, &one), 1);
+    }
+
+    #[test]
+    fn a_demand_is_met_by_what_responses_are_likely_to_have() {
+        let settings = QueueSettings::new(true);
+        let mut receiving = Receiving::default();
+        receiving.demand(10, 0);
+        assert_eq!(requests(&mut receiving, &settings), 1);
+        receiving.received(3, &settings);
+        assert_eq!(requests(&mut receiving, &settings), 2, "not one of ten");
     }
 
     #[test]

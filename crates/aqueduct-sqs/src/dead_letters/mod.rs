@@ -55,6 +55,7 @@ impl SqsDeadLetters {
             encoded,
             group: id(),
             dedup: id(),
+            delay: None,
         })
     }
 }

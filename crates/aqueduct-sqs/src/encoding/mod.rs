@@ -1,5 +1,6 @@
 //! Encodes events as messages, in version 1 of the format that the README describes.
 
+mod notification;
 mod read;
 mod write;
 
@@ -19,8 +20,15 @@ const CONTENT_TYPE: &str = "content-type";
 const VERSION: &str = "ce-specversion";
 const TYPES: &str = "aqueduct-types";
 
-/// The attribute of a foreign event that holds all attributes of its message.
+/// The prefix of message attributes that this backend adds for itself.
+const OURS: &str = "aqueduct-";
+
+/// The attribute of an event that holds the message attributes that the event does not map: all of a
+/// foreign event, and those of a CloudEvent that no rule of the format reads.
 const FOREIGN: &str = "sqsattributes";
+
+/// The attribute of a foreign event that holds the type of its notification.
+const NOTIFICATION: &str = "sqstype";
 
 /// A message to send.
 #[derive(Clone, Debug, PartialEq)]

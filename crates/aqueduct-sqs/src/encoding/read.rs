@@ -8,7 +8,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 
-use super::{CONTENT_TYPE, FOREIGN, TYPES, VERSION};
+use super::notification;
+use super::{CONTENT_TYPE, FOREIGN, NOTIFICATION, OURS, TYPES, VERSION};
 
 /// A received message.
 pub(crate) struct Incoming<'a> {
@@ -39,10 +40,13 @@ pub(crate) fn decode(message: Incoming<'_>) -> Event {
         },
     };
     let damage = match received {
-        Ok(Some(event)) => return event,
+        Ok(Some(event)) => return with_unmapped(message.attributes, event),
         Ok(None) => None,
         Err(error) => Some(error),
     };
+    let notification = std::str::from_utf8(&body)
+        .ok()
+        .and_then(notification::type_of);
     let mut event = Event::foreign(message.source.clone(), EventId::new(message.id), body);
     if let Some(group) = message.group {
         event = event.with_key(group);
@@ -56,10 +60,12 @@ pub(crate) fn decode(message: Incoming<'_>) -> Event {
             let _ = event.attributes_mut().set(name.as_str(), text);
         }
     }
+    if let Some(kind) = notification {
+        let _ = event.attributes_mut().set(NOTIFICATION, kind);
+    }
     if !message.attributes.is_empty() {
-        let _ = event
-            .attributes_mut()
-            .set(FOREIGN, whole(message.attributes));
+        let all = whole(message.attributes.iter());
+        let _ = event.attributes_mut().set(FOREIGN, all);
     }
     match damage {
         Some(error) => event.damaged_by(error.message()),
@@ -67,9 +73,27 @@ pub(crate) fn decode(message: Incoming<'_>) -> Event {
     }
 }
 
-/// Returns all attributes with their types as JSON, as the service's own interface shows them.
-fn whole(attributes: &HashMap<String, MessageAttributeValue>) -> String {
-    let shown = attributes.iter().map(|(name, value)| {
+/// Keeps the message attributes that the format of CloudEvents does not read: those that another
+/// program added to the message.
+fn with_unmapped(attributes: &HashMap<String, MessageAttributeValue>, mut event: Event) -> Event {
+    let is_binary = attributes.contains_key(VERSION);
+    let unmapped = || {
+        attributes.iter().filter(|(name, _)| {
+            let read = name.as_str() == CONTENT_TYPE || is_binary && name.starts_with("ce-");
+            !read && !name.starts_with(OURS)
+        })
+    };
+    // A redriven event brings the attributes of its first message along.
+    if unmapped().next().is_some() && event.attributes().get(FOREIGN).is_none() {
+        // Cannot fail: the name is valid.
+        let _ = event.attributes_mut().set(FOREIGN, whole(unmapped()));
+    }
+    event
+}
+
+/// Returns attributes with their types as JSON, as the service's own interface shows them.
+fn whole<'a>(attributes: impl Iterator<Item = (&'a String, &'a MessageAttributeValue)>) -> String {
+    let shown = attributes.map(|(name, value)| {
         let mut shown = serde_json::Map::new();
         shown.insert("DataType".into(), value.data_type().into());
         if let Some(text) = value.string_value() {

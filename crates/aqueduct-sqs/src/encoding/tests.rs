@@ -116,6 +116,45 @@ fn what_is_no_event_says_so_and_keeps_its_body() {
 }
 
 #[test]
+fn attributes_that_others_add_to_an_event_are_kept_with_their_types() {
+    let event = Event::bytes("t", "text/plain", "hello").with_source("/s");
+    let binary = encode(&event);
+    let structured = structured(&event);
+    for (mut encoded, ours) in [(binary, "ce-type"), (structured, "aqueduct-order")] {
+        encoded.add(ours, "t");
+        assert!(read(encoded.clone()).attributes().is_empty());
+        encoded.add("Trace_ID", "1-2");
+        let blob = attribute("Binary.gzip", None, Some(vec![0, 255])).unwrap();
+        encoded.attributes.push(("blob".to_owned(), blob));
+        let event = read(encoded);
+        assert_eq!(event.kind(), "t");
+        let kept = event.attributes().get(FOREIGN).unwrap().as_str().unwrap();
+        let kept: serde_json::Value = serde_json::from_str(kept).unwrap();
+        let expected = serde_json::json!({
+            "Trace_ID": { "DataType": "String", "StringValue": "1-2" },
+            "blob": { "DataType": "Binary.gzip", "BinaryValue": "AP8=" },
+        });
+        assert_eq!(kept, expected);
+        let mut again = encode(&event);
+        again.add("Another", "x");
+        assert_eq!(read(again), event, "the first message's attributes stay");
+    }
+}
+
+#[test]
+fn a_notification_is_whole_and_its_type_readable() {
+    let body = r#"{"Records":[{"eventSource":"aws:s3","eventName":"ObjectCreated:Put"}]}"#;
+    let event = read(Encoded {
+        body: body.to_owned(),
+        attributes: Vec::new(),
+    });
+    assert!(event.is_foreign());
+    assert_eq!(event.data().unwrap().as_ref(), body.as_bytes());
+    let kind = event.attributes().get(NOTIFICATION).unwrap();
+    assert_eq!(kind.as_str(), Some("com.amazonaws.s3.ObjectCreated:Put"));
+}
+
+#[test]
 fn a_structured_event_needs_no_attribute_of_ours_and_an_invalid_one_says_why() {
     let plain = |body: &str, attributes: &[(&str, &str)]| Encoded {
         body: body.to_owned(),

@@ -5,5 +5,8 @@
 mod common;
 mod conformance;
 mod errors;
+mod lasting;
+mod receivers;
 mod receiving;
+mod sending;
 mod support;

@@ -42,6 +42,80 @@ fn a_foreign_message_is_delivered_as_such() {
 }
 
 #[test]
+fn messages_without_a_group_of_a_fifo_queue_stay_in_order() {
+    simulate(async |place| {
+        let orders = place.resource("sqs://o.fifo");
+        orders.producer(&place.runtime).await.unwrap();
+        let answer = r#"{"Messages":[
+            {"MessageId":"1","ReceiptHandle":"r1","Body":"first"},
+            {"MessageId":"2","ReceiptHandle":"r2","Body":"second"}]}"#;
+        place
+            .faults
+            .inject("ReceiveMessage", HttpFault::Answer(answer));
+        let consumer = place.consumer(&*orders).await;
+        let mut run = consumer.receive_batch(2).await.unwrap();
+        assert_eq!(run.len(), 2);
+        let (second, first) = (run.pop().unwrap(), run.pop().unwrap());
+        let delay = Some(Duration::from_secs(1));
+        let nack = Settlement::Nack { delay, error: None };
+        first.settle(nack).await.unwrap();
+        assert_eq!(second.revoked().reason(), Some(Revocation::Superseded));
+        drop(second);
+        let again = consumer.receive_batch(2).await.unwrap();
+        let bodies: Vec<_> = again.iter().map(|it| it.event().data().unwrap()).collect();
+        assert_eq!(bodies, ["first", "second"]);
+    });
+}
+
+#[test]
+fn a_message_that_was_changed_on_its_way_is_asked_for_again() {
+    simulate(async |place| {
+        let orders = place.resource("sqs://o.fifo");
+        let producer = orders.producer(&place.runtime).await.unwrap();
+        let sent = producer.send_batch(&[event("a", 1)]).await;
+        sent.into_result().unwrap();
+        let changed = r#"{"Messages":[{"MessageId":"1","ReceiptHandle":"r1","Body":"jello",
+            "MD5OfBody":"5d41402abc4b2a76b9719d911017c592"}]}"#;
+        place
+            .faults
+            .inject("ReceiveMessage", HttpFault::Answer(changed));
+        let consumer = place.consumer(&*orders).await;
+        let delivery = consumer.receive_batch(1).await.unwrap().remove(0);
+        assert_eq!(delivery.event().data().unwrap().as_ref(), b"hello");
+        assert!(place.faults.requests("ReceiveMessage") >= 2);
+        delivery.ack().await.unwrap();
+        consumer.close().await.unwrap();
+
+        let stored = r#"{"Successful":[{"Id":"0","MessageId":"m",
+            "MD5OfMessageBody":"00000000000000000000000000000000"}],"Failed":[]}"#;
+        place
+            .faults
+            .inject("SendMessageBatch", HttpFault::Answer(stored));
+        let sent = producer.send_batch(&[event("a", 2)]).await;
+        let error = sent.into_result().unwrap_err();
+        assert!(error.to_string().contains("MD5"), "{error}");
+        assert_eq!(error.effect(), aqueduct_core::Effect::Unknown);
+    });
+}
+
+#[test]
+fn a_sent_message_is_delayed() {
+    simulate(async |place| {
+        let orders = place.resource("sqs://o?delay=30s");
+        let producer = orders.producer(&place.runtime).await.unwrap();
+        let began = place.runtime.now();
+        let sent = producer.send_batch(&[event("a", 1)]).await;
+        sent.into_result().unwrap();
+        let consumer = place.consumer(&*orders).await;
+        let delivery = consumer.receive_batch(1).await.unwrap().remove(0);
+        let waited = place.runtime.now().since(began);
+        assert!(waited >= Duration::from_secs(30), "{waited:?}");
+        delivery.ack().await.unwrap();
+        consumer.close().await.unwrap();
+    });
+}
+
+#[test]
 fn a_lost_receipt_of_a_fifo_queue_is_asked_for_again_at_once() {
     simulate(async |place| {
         let orders = place.resource("sqs://o.fifo");
@@ -229,24 +303,53 @@ fn attributes_of_others_are_delivered_whole() {
 }
 
 #[test]
-fn a_role_that_may_not_delete_is_told_to_the_application() {
+fn attributes_of_others_survive_dead_letter_and_redrive() {
     simulate(async |place| {
-        let orders = place.resource("sqs://o.fifo");
-        let producer = orders.producer(&place.runtime).await.unwrap();
-        let events = [event("a", 1)];
-        producer.send_batch(&events).await.into_result().unwrap();
+        let orders = place.resource("sqs://o");
         let consumer = place.consumer(&*orders).await;
-        for _ in 0..200 {
-            let denied = HttpFault::Error(403, "AccessDenied", "not allowed");
-            place.faults.inject("DeleteMessageBatch", denied);
-        }
+        let client = place.client().await;
+        let binary = MessageAttributeValue::builder()
+            .data_type("Binary.gzip")
+            .binary_value(Blob::new(b"\x00\xff"))
+            .build()
+            .unwrap();
+        let sent = client
+            .send_message()
+            .queue_url(queue_url(&client, "o").await)
+            .message_body(r#"{"TopicArn":"arn","MessageId":"1","Type":"Notification"}"#)
+            .message_attributes("An-Attribute", binary);
+        sent.send().await.unwrap();
         let delivery = consumer.receive_batch(1).await.unwrap().remove(0);
+        let event = delivery.event().clone();
+        let attribute = |event: &Event, name| {
+            let value = event.attributes().get(name);
+            value.unwrap().as_str().unwrap().to_owned()
+        };
+        let kind = "com.amazonaws.sns.Notification";
+        assert_eq!(attribute(&event, "sqstype"), kind);
+        let whole = attribute(&event, "sqsattributes");
+        assert!(whole.contains("AP8="), "{whole}");
+
+        let store = place.resource("sqs://dlq");
+        let store = store.dead_letters(&place.runtime).await.unwrap();
+        let (stream, group) = ("o".into(), "group".into());
+        let reason = DeadLetterReason::Exhausted;
+        let letter = DeadLetter::new(event.clone(), stream, group, reason, "no", Timestamp::EPOCH);
+        store.put(&[letter]).await.remove(0).unwrap();
         delivery.ack().await.unwrap();
-        let error = consumer.flush().await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Denied, "{error}");
-        assert!(consumer.status().unreachable_since.is_some());
-        let error = consumer.receive_batch(1).await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Denied, "{error}");
+        let listed = store.list(&DeadLetterQuery::default()).await.unwrap();
+        assert_eq!(listed[0].dead_letter.event, event);
+
+        let redriven = listed[0].dead_letter.redriven().unwrap();
+        let producer = orders.producer(&place.runtime).await.unwrap();
+        let sent = producer.send_batch(&[redriven]).await;
+        sent.into_result().unwrap();
+        let delivery = consumer.receive_batch(1).await.unwrap().remove(0);
+        assert_eq!(delivery.event().data(), event.data());
+        assert_eq!(attribute(delivery.event(), "sqstype"), kind);
+        assert_eq!(attribute(delivery.event(), "sqsattributes"), whole);
+        delivery.ack().await.unwrap();
+        consumer.close().await.unwrap();
     });
 }
 

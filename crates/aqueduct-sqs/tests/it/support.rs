@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use aqueduct_aws::Aws;
 use aqueduct_core::{BatchConsumer, Resource, Runtime, Source};
-use aqueduct_emulators::HttpFaults;
+use aqueduct_emulators::{HttpFaults, Sqs, SqsLimits};
 use aqueduct_queue::QueueOptions;
 use aqueduct_runtime::Simulation;
 use aws_sdk_sqs::Client;
@@ -18,6 +18,7 @@ pub(crate) struct Place {
     pub(crate) runtime: Runtime,
     pub(crate) aws: Aws,
     pub(crate) faults: HttpFaults,
+    pub(crate) sqs: Sqs,
 }
 
 impl Place {
@@ -49,13 +50,25 @@ impl Place {
 }
 
 pub(crate) fn simulate<F: Future<Output = ()>>(test: impl FnOnce(Place) -> F) {
+    simulate_with(|_| {}, test);
+}
+
+/// Runs a test over an emulator with other limits.
+pub(crate) fn simulate_with<F: Future<Output = ()>>(
+    change: impl FnOnce(&mut SqsLimits),
+    test: impl FnOnce(Place) -> F,
+) {
     let (tokio, _) = common::real_time();
     let _entered = tokio.enter();
     let simulation = Simulation::new(11).with_horizon(Duration::from_secs(100_000));
     let runtime = simulation.runtime();
-    let sqs = common::sqs(&runtime);
+    let mut limits = SqsLimits::default();
+    limits.deleted_name = Duration::ZERO;
+    change(&mut limits);
+    let sqs = Sqs::with_limits(&runtime, limits);
     let (aws, faults) = common::aws(&sqs);
     let place = Place {
+        sqs,
         runtime,
         aws,
         faults,
