@@ -1,9 +1,11 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use aqueduct_core::outcomes::SendOutcomes;
 use aqueduct_core::{
-    Capabilities, Error, ErrorKind, Event, Lane, Producer, Receipt, Result, Runtime, SendReport,
+    Backoff, Capabilities, Effect, Error, ErrorKind, Event, Lane, Producer, Receipt, Result,
+    Runtime, SendReport,
 };
 use async_trait::async_trait;
 use event_listener::Event as Signal;
@@ -15,6 +17,16 @@ use crate::queue::{BATCH, BATCH_BYTES, Outgoing, Queue};
 
 /// The most requests of one call in flight at once.
 const REQUESTS: usize = 10;
+
+/// How often entries with an unknown outcome are sent again to a FIFO queue.
+const RESENDS: u32 = 3;
+
+const RESEND_BACKOFF: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
+
+/// A call begins no further request after this time, and returns the events left as not sent. The
+/// time-out of the caller covers the whole call: a slow service would turn events that were never
+/// sent into unknown ones.
+const ROUNDS_WITHIN: Duration = Duration::from_secs(8);
 
 /// The most events of one call: enough for all its requests.
 pub(crate) const CALL: usize = BATCH * REQUESTS;
@@ -74,7 +86,7 @@ impl SqsProducer {
             .into_iter()
             .map(|request| async move {
                 let (indexes, messages): (Vec<_>, Vec<_>) = request.into_iter().unzip();
-                let outcomes = self.queue.send(messages).await;
+                let outcomes = self.send_request(messages).await;
                 indexes.into_iter().zip(outcomes).collect::<Vec<_>>()
             });
         futures::stream::iter(requests)
@@ -82,6 +94,36 @@ impl SqsProducer {
             .collect::<Vec<_>>()
             .await
             .concat()
+    }
+}
+
+impl SqsProducer {
+    /// Sends one request. On a FIFO queue, entries with an unknown outcome are sent again: the queue
+    /// drops what it has already stored by the deduplication id, and still reports success.
+    async fn send_request(&self, messages: Vec<Outgoing>) -> Vec<Result<()>> {
+        if !self.queue.fifo {
+            return self.queue.send(messages).await;
+        }
+        let mut outcomes = self.queue.send(messages.clone()).await;
+        for attempt in 1..=RESENDS {
+            let unknown = |outcome: &Result<()>| matches!(outcome, Err(error) if error.effect() == Effect::Unknown);
+            let again: Vec<usize> = (0..outcomes.len())
+                .filter(|at| unknown(&outcomes[*at]))
+                .collect();
+            if again.is_empty() {
+                break;
+            }
+            self.runtime
+                .sleep(RESEND_BACKOFF.delay(attempt, &self.runtime))
+                .await;
+            let resent = again.iter().map(|at| messages[*at].clone()).collect();
+            let resent = self.queue.send(resent).await;
+            for (at, outcome) in again.into_iter().zip(resent) {
+                // A refusal does not tell whether the first request was stored.
+                outcomes[at] = outcome.map_err(|error| error.with_effect(Effect::Unknown));
+            }
+        }
+        outcomes
     }
 }
 
@@ -94,9 +136,14 @@ impl Producer for SqsProducer {
             return SendReport::failed(events.len(), &closed);
         }
         let mut plan = Plan::new(events);
+        let until = self.runtime.now() + ROUNDS_WITHIN;
         while let Some(round) = plan.next_round(|event| self.message(event)) {
             for (index, outcome) in self.send(round).await {
                 plan.settle(index, outcome);
+            }
+            if self.runtime.now() >= until {
+                plan.give_back();
+                break;
             }
         }
         plan.outcomes.into_report()
@@ -160,6 +207,20 @@ impl<'a> Plan<'a> {
             }
         }
         None
+    }
+
+    /// Returns the events that no request was begun for as failed without effect.
+    fn give_back(&mut self) {
+        let late = Error::new(
+            ErrorKind::Unavailable,
+            "not sent: the requests for earlier events took too long; it may be sent again",
+        )
+        .with_effect(Effect::None);
+        for index in std::mem::take(&mut self.left) {
+            if self.outcomes.admit(index, self.events[index].key()) {
+                self.settle(index, Err(late.clone()));
+            }
+        }
     }
 
     fn settle(&mut self, index: usize, outcome: Result<()>) {
@@ -265,6 +326,37 @@ mod tests {
                         prop_assert_eq!(error.kind(), ErrorKind::Throttled);
                     }
                     Err(error) => prop_assert_eq!(error.kind(), ErrorKind::Blocked),
+                }
+            }
+        }
+
+        #[test]
+        fn events_given_back_leave_no_gap_in_a_key(
+            keys in prop::collection::vec(0..4u8, 1..40),
+            rounds in 0..5usize,
+        ) {
+            let events: Vec<Event> = keys
+                .iter()
+                .map(|key| Event::new("t").with_key(key.to_string()))
+                .collect();
+            let mut plan = Plan::new(&events);
+            for _ in 0..rounds {
+                let Some(round) = plan.next_round(|_| Ok(())) else { break };
+                for (at, ()) in round {
+                    plan.settle(at, Ok(()));
+                }
+            }
+            plan.give_back();
+            let mut failed = BTreeSet::new();
+            for (event, outcome) in events.iter().zip(plan.outcomes.into_report().into_outcomes()) {
+                let key = event.key().unwrap_or_default();
+                match outcome {
+                    Ok(_) => prop_assert!(!failed.contains(key)),
+                    Err(error) => {
+                        failed.insert(key);
+                        prop_assert_eq!(error.effect(), Effect::None);
+                        prop_assert!(error.is_retryable());
+                    }
                 }
             }
         }

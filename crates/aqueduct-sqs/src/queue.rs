@@ -47,6 +47,7 @@ impl std::ops::Deref for Queue {
 }
 
 /// A message to send.
+#[derive(Clone)]
 pub(crate) struct Outgoing {
     pub(crate) encoded: Encoded,
     pub(crate) group: Option<String>,

@@ -52,7 +52,7 @@ struct Shared {
 pub struct SqsLimits {
     /// The most messages of a standard queue that are in flight. Default: 120,000.
     pub standard_in_flight: usize,
-    /// The most messages of a FIFO queue that are in flight. Default: 20,000.
+    /// The most messages of a FIFO queue that are in flight. Default: 120,000.
     pub fifo_in_flight: usize,
     /// How long the name of a deleted queue cannot be reused. Default: 60 s.
     pub deleted_name: Duration,
@@ -62,7 +62,7 @@ impl Default for SqsLimits {
     fn default() -> Self {
         Self {
             standard_in_flight: 120_000,
-            fifo_in_flight: 20_000,
+            fifo_in_flight: 120_000,
             deleted_name: Duration::from_secs(60),
         }
     }

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use aqueduct_core::{ErrorKind, Instant, Result};
+use aqueduct_core::{Error, ErrorKind, Instant, Result};
 use futures::SinkExt as _;
 
 use super::fetch::{Chunk, Chunks};
@@ -23,9 +23,13 @@ pub(super) struct Polling {
     iterator: Option<String>,
     /// Whether the next shard iterator is a renewal.
     renews: bool,
+    /// Where the renewed iterator began, until it has returned records.
+    resumed_at: Option<String>,
     rate_limiter: PollRateLimiter,
     max_bytes: usize,
     record_bytes: usize,
+    /// Whether `start` is a record that was fetched.
+    fetched: bool,
 }
 
 impl Polling {
@@ -37,8 +41,10 @@ impl Polling {
             start,
             iterator: None,
             renews: false,
+            resumed_at: None,
             max_bytes,
             record_bytes: FIRST_GUESS,
+            fetched: false,
         }
     }
 
@@ -90,7 +96,8 @@ impl Polling {
             // A shard iterator expires after 5 minutes, and the reader may take longer than that.
             Err(error) if error.is(ErrorKind::PositionExpired) => {
                 let renewed = self.renew().await?;
-                self.client.records(renewed, limit as i32).await?
+                let response = self.client.records(renewed, limit as i32).await;
+                response.map_err(expired_at_once)?
             }
             response => response?,
         };
@@ -98,10 +105,16 @@ impl Polling {
             None => Some(self.client.children(response.children).await?),
             Some(_) => None,
         };
+        let response_is_empty = response.records.is_empty();
         let chunk = Chunk {
             records: response.records,
             behind: response.behind,
             as_of: Some(as_of),
+            sent: Some(sent),
+            resumed_at: match response_is_empty {
+                true => None,
+                false => self.resumed_at.take(),
+            },
             children,
         };
         self.iterator = response.next;
@@ -114,6 +127,7 @@ impl Polling {
         let iterator = self.client.iterator(&self.start).await?;
         if std::mem::replace(&mut self.renews, true) {
             self.client.metrics.renewals.increment(1);
+            self.resumed_at = self.start.sequence().filter(|_| self.fetched);
         }
         self.iterator = Some(iterator.clone());
         Ok(iterator)
@@ -123,6 +137,7 @@ impl Polling {
         let bytes = chunk.records.bytes();
         if let Some(last) = chunk.records.last() {
             self.start = IteratorStart::Sequence(last.to_owned());
+            self.fetched = true;
             // Smoothed: one large record among small ones says little about the next response.
             let average = (bytes / chunk.records.len()).max(1);
             self.record_bytes = self.record_bytes.midpoint(average);
@@ -131,5 +146,18 @@ impl Polling {
             .behind
             .is_none_or(|behind| behind < Duration::from_secs(1));
         self.rate_limiter.responded(sent, bytes, at_tip);
+    }
+}
+
+/// Converts the error of a shard iterator that expired as soon as it was requested. An expired
+/// iterator says nothing about the records, so it is retried and never reported as a gap (rule 9).
+fn expired_at_once(error: Error) -> Error {
+    match error.kind() {
+        ErrorKind::PositionExpired => Error::new(
+            ErrorKind::Unavailable,
+            "a new shard iterator had expired at once; another one is requested",
+        )
+        .with_source(error),
+        _ => error,
     }
 }

@@ -149,6 +149,36 @@ async fn expired_iterators_are_renewed_behind_the_last_record() {
 }
 
 #[tokio::test]
+async fn an_iterator_that_expires_again_and_again_is_no_gap() {
+    let server = Server::quick().await;
+    let stream = server.stream(1, &[]).await;
+    put_numbers(&stream.raw(), &stream.name, 0..5).await;
+    for _ in 0..5 {
+        let expired = HttpFault::Error(400, "ExpiredIteratorException", "Iterator expired");
+        stream.faults.inject("GetRecords", expired);
+    }
+    let log = stream.log().await;
+    let shard = log.partitions().await.unwrap().remove(0).id;
+    let opened = request(&shard, ReadFrom::Earliest);
+    let seen = until("the records behind the expired iterators", async || {
+        // A failure to open or read is temporary, as the group that retries it sees it.
+        let mut reader = match log.open(&opened).await {
+            Ok(reader) => reader,
+            Err(error) => {
+                assert!(
+                    error.is_retryable() && error.kind() != ErrorKind::PositionExpired,
+                    "{error}"
+                );
+                return None;
+            }
+        };
+        Some(numbers(&read(&mut *reader, 5).await))
+    })
+    .await;
+    assert_eq!(seen, [0, 1, 2, 3, 4]);
+}
+
+#[tokio::test]
 async fn throttled_reads_back_off_and_lose_nothing() {
     let server = Server::quick().await;
     let stream = server.stream(1, &[]).await;
@@ -172,7 +202,7 @@ async fn throttled_reads_back_off_and_lose_nothing() {
 }
 
 #[tokio::test]
-async fn polls_keep_to_five_a_second_by_default() {
+async fn polls_keep_to_their_interval() {
     let server = Server::quick().await;
     let stream = server.stream(1, &[("poll_interval", "200ms")]).await;
     put_numbers(&stream.raw(), &stream.name, 0..100).await;

@@ -61,7 +61,7 @@ fn a_redrive_policy_that_would_bury_innocents_is_refused_or_accepted_by_name() {
 #[test]
 fn each_entry_of_a_request_has_an_outcome_of_its_own() {
     simulate(async |place| {
-        let orders = place.resource("sqs://o.fifo");
+        let orders = place.resource("sqs://o");
         let producer = orders.producer(&place.runtime).await.unwrap();
         let one = |n: &str, key: &str| Event::new("t").with_id(n).with_source("/s").with_key(key);
         let events = [one("1", "a"), one("2", "b"), one("3", "a")];
@@ -80,10 +80,7 @@ fn each_entry_of_a_request_has_an_outcome_of_its_own() {
             [Some(ErrorKind::Unavailable), None, Some(ErrorKind::Blocked)]
         );
         assert_eq!(place.faults.requests("SendMessageBatch"), 1);
-        // The queue drops the retry as a duplicate.
-        for _ in 0..2 {
-            producer.send_batch(&events).await.into_result().unwrap();
-        }
+        producer.send_batch(&events).await.into_result().unwrap();
         let lag = orders
             .admin(&place.runtime)
             .await
@@ -92,5 +89,32 @@ fn each_entry_of_a_request_has_an_outcome_of_its_own() {
             .await
             .unwrap();
         assert_eq!(lag[0].events, 3);
+    });
+}
+
+#[test]
+fn a_fifo_queue_is_sent_again_what_is_unknown_and_stores_it_once() {
+    simulate(async |place| {
+        let orders = place.resource("sqs://o.fifo");
+        let producer = orders.producer(&place.runtime).await.unwrap();
+        let one = |n: u32| {
+            let key = (n % 3).to_string();
+            Event::new("t")
+                .with_id(n.to_string())
+                .with_source("/s")
+                .with_key(key)
+        };
+        let events: Vec<Event> = (0..9).map(one).collect();
+        for fault in [
+            HttpFault::LoseAnswer,
+            HttpFault::LoseAnswer,
+            HttpFault::Refuse,
+        ] {
+            place.faults.inject("SendMessageBatch", fault);
+        }
+        producer.send_batch(&events).await.into_result().unwrap();
+        let admin = orders.admin(&place.runtime).await.unwrap();
+        let lag = admin.lag(&"g".into()).await.unwrap();
+        assert_eq!(lag[0].events, 9);
     });
 }
