@@ -352,11 +352,11 @@ mod tests {
                 let key = event.key().unwrap_or_default();
                 match outcome {
                     Ok(_) => prop_assert!(!failed.contains(key)),
-                    Err(error) => {
-                        failed.insert(key);
+                    Err(error) if failed.insert(key) => {
                         prop_assert_eq!(error.effect(), Effect::None);
                         prop_assert!(error.is_retryable());
                     }
+                    Err(error) => prop_assert_eq!(error.kind(), ErrorKind::Blocked),
                 }
             }
         }
