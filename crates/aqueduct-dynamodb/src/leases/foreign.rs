@@ -21,7 +21,6 @@ impl DynamoDbLeases {
             return Ok(());
         }
         let until = self.runtime.now() + self.watch;
-        let mut told = false;
         let mut counters: BTreeMap<String, u64> = BTreeMap::new();
         loop {
             let late = self.runtime.now() >= until;
@@ -39,13 +38,10 @@ impl DynamoDbLeases {
             if standing == 0 || late {
                 return Ok(());
             }
-            if !std::mem::replace(&mut told, true) {
-                // A stopped KCL worker keeps its name in its leases, so every take-over waits: a
-                // silent start would look stuck.
-                tracing::warn!(
+            if counters.len() == standing {
+                tracing::info!(
                     table = %self.leases.name, %owner, standing, watch = ?self.watch,
-                    "leases name workers of a KCL application; watching whether one renews before \
-                     joining (stopped workers keep their name there)"
+                    "some leases are owned by foreign workers: watching for renewals before joining"
                 );
             }
             self.runtime.sleep(self.watch / LOOKS).await;
