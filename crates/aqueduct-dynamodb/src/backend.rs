@@ -131,7 +131,7 @@ impl Resource for DynamoDbResource {
         let create = self.config.create;
         state.open("state table", create, runtime).await?;
         let retention = self.config.idempotency_retention;
-        let records = DynamoDbRecords::open(state, retention, create, runtime).await;
+        let records = DynamoDbRecords::open(state, retention, create, runtime).await?;
         Ok(Arc::new(records))
     }
 }

@@ -56,12 +56,20 @@ impl Table {
 
     /// Enables DynamoDB's expiry (TTL) by `attribute`, a time in seconds. A failure is only logged: the
     /// table works without expiry, but keeps growing.
-    pub(crate) async fn expire_by(&self, attribute: &str) {
-        if let Err(error) = self.enable_expiry(attribute).await {
-            tracing::warn!(
-                table = %self.address, %error,
-                "could not enable expiry: old rows are not removed"
-            );
+    ///
+    /// # Errors
+    /// `Config` if the table expires rows by another attribute, which is somebody else's use of it.
+    pub(crate) async fn expire_by(&self, attribute: &str) -> Result<()> {
+        match self.enable_expiry(attribute).await {
+            Err(error) if error.is(ErrorKind::Config) => Err(error),
+            Err(error) => {
+                tracing::warn!(
+                    table = %self.address, %error,
+                    "could not enable expiry: old rows are not removed"
+                );
+                Ok(())
+            }
+            Ok(()) => Ok(()),
         }
     }
 
@@ -71,11 +79,17 @@ impl Table {
         let request = self.client.describe_time_to_live().table_name(name);
         let described = request.send().await;
         let described = described.map_err(|error| failed("DescribeTimeToLive", name, error))?;
-        let status = described
-            .time_to_live_description()
-            .and_then(|ttl| ttl.time_to_live_status());
-        if let Some(TimeToLiveStatus::Enabled | TimeToLiveStatus::Enabling) = status {
-            return Ok(());
+        if let Some(described) = described.time_to_live_description()
+            && let Some(TimeToLiveStatus::Enabled | TimeToLiveStatus::Enabling) =
+                described.time_to_live_status()
+        {
+            return match described.attribute_name() {
+                Some(other) if other != attribute => Err(Error::config(format!(
+                    "table {name} expires rows by attribute `{other}` (expected `{attribute}`): a table \
+                     has one such attribute, so name another table, or disable its TTL"
+                ))),
+                _ => Ok(()),
+            };
         }
         let specification = TimeToLiveSpecification::builder()
             .attribute_name(attribute)

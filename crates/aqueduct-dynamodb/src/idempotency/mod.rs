@@ -35,15 +35,15 @@ impl DynamoDbRecords {
         retention: Option<Duration>,
         create: bool,
         runtime: &Runtime,
-    ) -> Self {
+    ) -> Result<Self> {
         if create && retention.is_some() {
-            state.expire_by(EXPIRES).await;
+            state.expire_by(EXPIRES).await?;
         }
-        Self {
+        Ok(Self {
             state,
             retention,
             runtime: runtime.clone(),
-        }
+        })
     }
 
     /// Returns when the row expires, in seconds; `None` if it does not.

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use aqueduct_core::{Claimed, Event, EventClaim, GroupName, IdempotencyScope};
+use aqueduct_core::{Claimed, ErrorKind, Event, EventClaim, GroupName, IdempotencyScope};
+use aqueduct_emulators::HttpFault;
 use aws_sdk_dynamodb::types::TimeToLiveStatus;
 
 use crate::support::Place;
@@ -44,6 +45,31 @@ async fn a_row_counts_although_its_time_is_up() {
         let seen = store.claim(&scope(), &[claim_of("1", 2)]).await.unwrap();
         assert_eq!(seen, [Claimed::Completed]);
     }
+}
+
+#[tokio::test]
+async fn a_table_that_expires_by_an_attribute_of_others_is_refused() {
+    let place = Place::new().await;
+    place.records(&[]).await;
+    place.faults.inject(
+        "DescribeTimeToLive",
+        HttpFault::Answer(
+            r#"{"TimeToLiveDescription":{"AttributeName":"theirs","TimeToLiveStatus":"ENABLED"}}"#,
+        ),
+    );
+    let options = [("idempotency_retention", "7d")];
+    let resource = place
+        .server
+        .resource(&place.table, &place.faults, &options)
+        .unwrap();
+    let error = resource.idempotency(&place.runtime).await.err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::Config);
+    let said = error.to_string();
+    assert!(
+        said.contains("theirs") && said.contains("expires"),
+        "{said}"
+    );
+    assert_eq!(place.faults.requests("UpdateTimeToLive"), 0);
 }
 
 #[tokio::test]
