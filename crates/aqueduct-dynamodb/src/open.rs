@@ -62,7 +62,7 @@ impl Table {
     /// table works without expiry, but keeps growing.
     ///
     /// # Errors
-    /// `Config` if the table expires by another attribute: it belongs to somebody else, or would never
+    /// `Config` if the table expires by another attribute: it belongs to others, or would never
     /// remove these rows.
     pub(crate) async fn expire_by(&self, attribute: &str) -> Result<()> {
         match self.enable_expiry(attribute).await {

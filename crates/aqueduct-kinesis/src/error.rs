@@ -45,6 +45,8 @@ fn kind_of(code: &str) -> Option<ErrorKind> {
         | "KMSOptInRequired" => ErrorKind::Denied,
         // The stream is being created, updated or deleted, or already exists.
         "ResourceInUseException" => ErrorKind::Conflict,
+        // A service that does not have the operation: retrying does not help.
+        "UnknownOperationException" | "UnsupportedOperationException" => ErrorKind::Unsupported,
         "ExpiredIteratorException" => ErrorKind::PositionExpired,
         _ => return None,
     })

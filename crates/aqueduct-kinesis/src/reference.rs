@@ -74,8 +74,8 @@ const READING: &[OptionDoc] = &[
     ),
     OptionDoc::new(
         &["poll_interval"],
-        "`200ms`",
-        "the least time between two polls of one reader: a shard gives five a second to all who poll it. An idle reader waits up to five times as long",
+        "`1s`",
+        "the least time between two polls of one reader: a shard gives five a second to all who poll it. It grows, up to five times, while the service throttles; an idle reader waits up to five intervals, at most a second unless the interval is longer",
     ),
     OptionDoc::new(
         &["consumer"],

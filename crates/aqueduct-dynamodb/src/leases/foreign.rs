@@ -21,6 +21,7 @@ impl DynamoDbLeases {
             return Ok(());
         }
         let until = self.runtime.now() + self.watch;
+        let mut told = false;
         let mut counters: BTreeMap<String, u64> = BTreeMap::new();
         loop {
             let late = self.runtime.now() >= until;
@@ -38,10 +39,13 @@ impl DynamoDbLeases {
             if standing == 0 || late {
                 return Ok(());
             }
-            if counters.len() == standing {
-                tracing::info!(
+            if !std::mem::replace(&mut told, true) {
+                // A stopped KCL worker keeps its name in its leases, so every take-over waits: a
+                // silent start would look stuck.
+                tracing::warn!(
                     table = %self.leases.name, %owner, standing, watch = ?self.watch,
-                    "some leases are owned by foreign workers: watching for renewals before joining"
+                    "leases name workers of a KCL application; watching whether one renews before \
+                     joining (stopped workers keep their name there)"
                 );
             }
             self.runtime.sleep(self.watch / LOOKS).await;

@@ -9,11 +9,11 @@ use aws_sdk_dynamodb::types::ReturnValue;
 use crate::backend::STATE_KEY;
 use crate::error::is_unknown;
 use crate::expression::Expression;
-use crate::item::text;
+use crate::item::{names, text};
 use crate::table::Written;
 
 use super::layout::{Place, is_lease};
-use super::{DynamoDbLeases, columns, group, row};
+use super::{DynamoDbLeases, Layout, columns, group, row};
 
 impl DynamoDbLeases {
     async fn replace(&self, key: &GroupKey, current: &Lease, next: &Lease) -> Result<Swap> {
@@ -58,7 +58,9 @@ impl DynamoDbLeases {
     /// Creates the leases of a shard's children, which KCL expects once the shard has ended.
     async fn prepare_children(&self, place: &Place, parent: &Lease) -> Result<()> {
         for child in &parent.children {
-            if self.find(place, child).await?.is_none() {
+            if let Some(found) = self.find(place, child).await? {
+                self.name_parent(place, &found, parent).await?;
+            } else {
                 let mut lease = Lease::new(child.clone(), Checkpoint::Start(ReadFrom::Earliest));
                 lease.parents.push(parent.partition.clone());
                 lease.nonce = self.runtime.random();
@@ -66,6 +68,25 @@ impl DynamoDbLeases {
             }
         }
         Ok(())
+    }
+
+    /// Adds `parent` to the parents that the row of `child` names: KCL begins a merged child once all
+    /// parents named are finished.
+    async fn name_parent(&self, place: &Place, child: &Lease, parent: &Lease) -> Result<()> {
+        if child.parents.contains(&parent.partition) {
+            return Ok(());
+        }
+        let parents = child.parents.iter().chain([&parent.partition]);
+        let mut write = Expression::default();
+        let exists = write.exists(columns::LEASE_KEY);
+        write.expect(exists);
+        if let Some(parents) = names(parents.map(PartitionId::as_str)) {
+            write.set(columns::PARENTS, parents);
+        }
+        let lease_key = place.lease_key(&child.partition);
+        // Refused if the row was deleted meanwhile: it needs no parents then.
+        let written = self.leases.update(&lease_key, write, ReturnValue::None);
+        written.await.map(drop)
     }
 
     /// Returns whether a lease would begin after the oldest event although KCL owned one of its parents,
@@ -82,6 +103,43 @@ impl DynamoDbLeases {
             }
         }
         Ok(false)
+    }
+
+    /// Returns the record with every shard at its oldest event if KCL has leases of this group.
+    ///
+    /// KCL has a lease for every hash key that it reads, so a shard without one either descends from
+    /// a shard with a lease, however many reshards later, or was finished before, and is not created.
+    /// A start such as "latest" would skip what KCL has not read of the descendants, and would count
+    /// those already closed as read. Shards with a lease go on from KCL's checkpoint.
+    async fn taking_over(&self, place: &Place, mut record: GroupRecord) -> Result<GroupRecord> {
+        // KCL cannot read a shared table.
+        if self.layout == Layout::Shared {
+            return Ok(record);
+        }
+        let earliest = Checkpoint::Start(ReadFrom::Earliest);
+        if record
+            .start
+            .partitions
+            .iter()
+            .all(|(_, it)| *it == earliest)
+        {
+            return Ok(record);
+        }
+        for item in self.leases.scan(place.filter()).await? {
+            let row = self.leases.row(&item);
+            if !row.has(columns::REPLAY) && place.partition(row)?.is_some() {
+                tracing::info!(
+                    key = %place.key, table = %self.leases.name,
+                    "going on for a KCL application: shards that KCL has no lease for begin at their \
+                     oldest event, whatever start is configured"
+                );
+                for (_, start) in &mut record.start.partitions {
+                    *start = earliest;
+                }
+                break;
+            }
+        }
+        Ok(record)
     }
 
     pub(super) async fn read_record(&self, key: &GroupKey) -> Result<Option<GroupRecord>> {
@@ -197,7 +255,8 @@ impl LeaseStore for DynamoDbLeases {
     }
 
     async fn create_group(&self, key: &GroupKey, record: GroupRecord) -> Result<GroupRecord> {
-        self.layout.place(key)?;
+        let place = self.layout.place(key)?;
+        let record = self.taking_over(&place, record).await?;
         let row_key = self.layout.record_key(&self.leases.name, key);
         let mut condition = Expression::default();
         let missing = condition.missing(STATE_KEY);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use aqueduct_core::{
     Backend as _, Checkpoint, Event, GroupRecord, Options, PartitionId, PartitionState, Position,
-    ReadFrom, ResolvedStart, Source, StreamSpec, Timestamp, Url,
+    ReadFrom, ResolvedStart, Source, Start, StreamSpec, Timestamp, Url,
 };
 use aqueduct_group::{Group, GroupOptions};
 use aqueduct_memory::MemoryBackend;
@@ -331,4 +331,82 @@ async fn the_child_of_a_shard_of_kcls_begins_at_its_oldest_event() {
         let made = store.create(&key(), lease).await.unwrap();
         assert_eq!(made.checkpoint, start, "the child of {parent}");
     }
+}
+
+/// The shards split twice after KCL stopped within the first: the closed ones in between were never
+/// read, and the newest hold events from before the group began.
+#[tokio::test]
+async fn descendants_of_a_shard_of_kcls_are_read_whole_after_two_reshards() {
+    let late: Timestamp = "2999-01-01T00:00:00Z".parse().unwrap();
+    for start in [Start::Latest, Start::Time(late)] {
+        let place = Place::new().await;
+        let store = place.leases(&[]).await;
+        let memory = MemoryBackend::new();
+        let url = Url::parse("memory:").unwrap();
+        let stream = memory.parse("orders", &url, Options::new("s")).unwrap();
+        let admin = stream.admin(&place.runtime).await.unwrap();
+        admin.create(&StreamSpec::with_partitions(1)).await.unwrap();
+        let producer = stream.producer(&place.runtime).await.unwrap();
+        let send = async |id: &str| {
+            let event = [Event::new("t").with_key("k").with_id(id)];
+            let report = producer.send_batch(&event).await;
+            report.into_outcomes().remove(0).unwrap()
+        };
+        let read = send("read by KCL").await;
+        send("a").await;
+        admin.reshard(2).await.unwrap();
+        send("b").await;
+        admin.reshard(4).await.unwrap();
+        send("c").await;
+        let root = read.partition.as_ref().unwrap();
+        let sequence = read.position.unwrap().sequence_text();
+        place
+            .put(kcl2(root.as_str(), Some("stopped"), &sequence, 0))
+            .await;
+        let Source::Log(log) = stream.source(&place.runtime).await.unwrap() else {
+            panic!("memory is a log");
+        };
+        let mut options = GroupOptions::new("billing".into());
+        options.start = start.clone();
+        let opened = Group::open(log, store, options, &place.runtime);
+        let consumer = opened.await.unwrap();
+        let mut seen = Vec::new();
+        while seen.len() < 3 {
+            let batch = consumer.receive_batch(10);
+            let batch = tokio::time::timeout(Duration::from_secs(60), batch).await;
+            for delivery in batch
+                .unwrap_or_else(|_| panic!("{start:?}: only {seen:?}"))
+                .unwrap()
+            {
+                seen.push(delivery.event().id().to_string());
+                delivery.ack().await.unwrap();
+            }
+        }
+        assert_eq!(seen, ["a", "b", "c"], "{start:?}");
+        consumer.close().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_merged_child_names_both_parents() {
+    let place = Place::new().await;
+    let store = place.leases(&[]).await;
+    for parent in ["left", "right"] {
+        let made = store
+            .create(&key(), crate::support::fresh(parent))
+            .await
+            .unwrap();
+        let owned = taken(&made, "me");
+        let owned = swapped(store.swap(&key(), &made, owned).await.unwrap());
+        let mut ended = owned.clone();
+        ended.counter += 1;
+        ended.nonce += 1;
+        ended.checkpoint = Checkpoint::End;
+        ended.children = vec![PartitionId::new("merged")];
+        swapped(store.commit(&key(), &owned, ended).await.unwrap());
+    }
+    let merged = store.read(&key(), &PartitionId::new("merged")).await;
+    let mut parents = merged.unwrap().unwrap().parents;
+    parents.sort();
+    assert_eq!(parents, ["left", "right"].map(PartitionId::new));
 }

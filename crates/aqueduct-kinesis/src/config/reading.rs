@@ -7,8 +7,8 @@ use aqueduct_core::{Options, Result, SmallStr};
 pub(crate) struct Reading {
     pub(crate) mode: ReadMode,
     pub(crate) broken: OnBroken,
-    /// The least time between two polls of one reader. Default: 200 ms, the five a second that a
-    /// shard allows.
+    /// The least time between two polls of one reader. Default: 1 s, so that five readers share the
+    /// five polls a second that a shard allows.
     pub(crate) poll_interval: Duration,
 }
 
@@ -40,7 +40,7 @@ impl Default for Reading {
         Self {
             mode: ReadMode::Polling,
             broken: OnBroken::Reject,
-            poll_interval: Duration::from_millis(200),
+            poll_interval: Duration::from_secs(1),
         }
     }
 }

@@ -88,10 +88,9 @@ impl Context {
             .collect())
     }
 
-    /// Notes that the record of that sequence number is the last of its shard.
-    pub(super) fn is_caught_up(&self, shard: &PartitionId, sequence: Position) {
-        let now = self.runtime.now();
-        lock(&self.caught_up).insert(shard.clone(), (sequence, now));
+    /// Notes that the record of that sequence number was the last of its shard at `at`.
+    pub(super) fn is_caught_up(&self, shard: &PartitionId, sequence: Position, at: Instant) {
+        lock(&self.caught_up).insert(shard.clone(), (sequence, at));
     }
 
     /// Returns whether no later record can have expired: `sequence` was the last one of its shard so

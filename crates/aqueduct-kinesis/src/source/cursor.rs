@@ -52,9 +52,11 @@ impl Cursor {
         self.returned.or(before).map(|last| last.with_sub(0))
     }
 
-    /// Compares the first record fetched with the expected one.
-    pub(super) fn first(&self, sequence: Position) -> First {
-        match self.expected() {
+    /// Compares the first record of a response with the expected one: the start, or later the record
+    /// at which a renewed iterator or subscription resumed. That one was fetched before, so it comes
+    /// again unless retention has removed it, and what followed it may be gone too.
+    pub(super) fn first(&self, sequence: Position, resumed_at: Option<Position>) -> First {
+        match self.expected().or(resumed_at) {
             Some(expected) if sequence > expected => First::Behind,
             _ => First::Fits,
         }
@@ -97,7 +99,7 @@ mod tests {
     #[test]
     fn a_start_within_an_aggregate_takes_what_lies_behind_it() {
         let mut cursor = Cursor::new(ReadFrom::After(position(7, 1)));
-        assert_eq!(cursor.first(position(7, 0)), First::Fits);
+        assert_eq!(cursor.first(position(7, 0), None), First::Fits);
         let taken = [(7, 0), (7, 1), (7, 2), (7, 2), (8, 0)].map(|(sequence, sub)| {
             cursor.skips(None);
             cursor.takes(position(sequence, sub))
@@ -114,15 +116,29 @@ mod tests {
             ReadFrom::At(position(7, 3)),
         ] {
             let mut cursor = Cursor::new(from);
-            assert_eq!(cursor.first(position(8, 0)), First::Behind);
-            assert_eq!(cursor.first(position(7, 0)), First::Fits);
+            assert_eq!(cursor.first(position(8, 0), None), First::Behind);
+            assert_eq!(cursor.first(position(7, 0), None), First::Fits);
             cursor.skips(None);
-            assert_eq!(cursor.first(position(8, 0)), First::Fits);
+            assert_eq!(cursor.first(position(8, 0), None), First::Fits);
         }
         assert_eq!(
-            Cursor::new(ReadFrom::Earliest).first(position(8, 0)),
+            Cursor::new(ReadFrom::Earliest).first(position(8, 0), None),
             First::Fits
         );
+    }
+
+    #[test]
+    fn a_running_reader_compares_where_fetching_resumed() {
+        let mut cursor = Cursor::new(ReadFrom::After(position(3, 0)));
+        cursor.skips(None);
+        assert!(cursor.takes(position(7, 0)));
+        let resumed = Some(position(7, 0));
+        assert_eq!(cursor.first(position(7, 0), resumed), First::Fits);
+        assert_eq!(cursor.first(position(9, 0), resumed), First::Behind);
+        assert_eq!(cursor.first(position(9, 0), None), First::Fits);
+        // Before the first record, the start that was asked for counts.
+        let begins = Cursor::new(ReadFrom::After(position(3, 0)));
+        assert_eq!(begins.first(position(7, 0), resumed), First::Behind);
     }
 
     #[test]

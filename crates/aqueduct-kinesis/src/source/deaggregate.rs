@@ -1,5 +1,6 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use aqueduct_core::{Event, Position, Record, Result};
 use bytes::Bytes;
@@ -19,6 +20,8 @@ pub(super) struct Deaggregator {
     context: Arc<Context>,
     shard: Shard,
     metrics: Metrics,
+    /// Whether inner records of another shard were warned of.
+    warned: AtomicBool,
 }
 
 impl Deaggregator {
@@ -27,6 +30,7 @@ impl Deaggregator {
             context,
             shard,
             metrics,
+            warned: AtomicBool::new(false),
         }
     }
 
@@ -55,14 +59,35 @@ impl Deaggregator {
         };
         if within.dropped > 0 {
             self.metrics.out_of_range.increment(within.dropped as u64);
+            self.warn_of_dropped(first, within.dropped);
         }
         for inner in within.records {
             let position = first.with_sub(inner.index);
             if cursor.takes(position) {
-                out.push_back(self.record(&raw, inner.data, inner.partition_key, position));
+                let mut record = self.record(&raw, inner.data, inner.partition_key, position);
+                if let Some(hash) = inner.explicit_hash_key
+                    && record.event.is_foreign()
+                {
+                    let attributes = record.event.attributes_mut();
+                    attributes.set(encoding::HASH_KEY, hash.to_string())?;
+                }
+                out.push_back(record);
             }
         }
         Ok(())
+    }
+
+    /// Warns once per reader: a producer that mixes shards in an aggregate does so all the time.
+    fn warn_of_dropped(&self, position: Position, dropped: usize) {
+        if self.warned.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let (stream, shard) = (&self.context.kinesis.shown, &self.shard.id);
+        tracing::warn!(
+            %stream, %shard, %position, dropped,
+            "an aggregate holds events whose hash keys belong to another shard; they are dropped here, \
+             counted by aqueduct_kinesis_read_out_of_range_total, and not warned of again by this reader"
+        );
     }
 
     fn broken(

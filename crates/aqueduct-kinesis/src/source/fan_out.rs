@@ -40,6 +40,10 @@ pub(super) struct FanOut {
     client: ShardClient,
     start: IteratorStart,
     max_bytes: usize,
+    /// The last record pushed, if the next subscription begins there.
+    last: Option<String>,
+    /// Where the running subscription resumed, until it has pushed records.
+    resumed_at: Option<String>,
     /// The name of the registered consumer; an error if the group's name is not valid as one.
     consumer: Result<SmallStr>,
     fall_back: bool,
@@ -68,6 +72,8 @@ impl FanOut {
             client,
             start,
             max_bytes: request.max_bytes,
+            last: None,
+            resumed_at: None,
             fall_back,
         }
     }
@@ -163,6 +169,7 @@ impl FanOut {
         chunks: &mut Chunks,
         failures: &mut u32,
     ) -> Ended {
+        self.resumed_at = self.last.clone();
         let runtime = self.client.context.runtime.clone();
         let renew = runtime.now() + RENEW_AFTER;
         loop {
@@ -208,10 +215,16 @@ impl FanOut {
         {
             chunk.children = Some(self.client.children(ids(&told)).await?);
         }
-        if !goes_on.is_empty() {
+        if let Some(last) = event.records.last() {
+            // The record, not what follows it: if it is missing from the next subscription,
+            // retention has overtaken the reader.
+            let last = last.sequence_number.clone();
+            self.start = IteratorStart::Sequence(last.clone());
+            self.last = Some(last);
+            chunk.resumed_at = self.resumed_at.take();
+        } else if !goes_on.is_empty() {
             self.start = IteratorStart::Sequence(goes_on);
-        } else if let Some(last) = event.records.last() {
-            self.start = IteratorStart::Sequence(last.sequence_number.clone());
+            self.last = None;
         }
         chunk.records = event.records.into();
         Ok(chunk)

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use aqueduct_core::{PartitionId, Result, Timestamp};
+use aqueduct_core::{Instant, PartitionId, Result, Timestamp};
 use futures::channel::mpsc;
 
 use super::records::Records;
@@ -13,6 +13,11 @@ pub(super) struct Chunk {
     pub(super) behind: Option<Duration>,
     /// The server's time to which `behind` belongs, or a little earlier.
     pub(super) as_of: Option<Timestamp>,
+    /// When the request was sent. A chunk may wait long for its reader; `None` counts as on receipt.
+    pub(super) sent: Option<Instant>,
+    /// The record at which a renewed iterator or subscription began, on the first records that it
+    /// returned: they begin with that record unless it has expired.
+    pub(super) resumed_at: Option<String>,
     /// The children of a closed shard; `None` except in its last chunk.
     pub(super) children: Option<Vec<PartitionId>>,
 }

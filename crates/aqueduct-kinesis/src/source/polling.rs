@@ -23,9 +23,13 @@ pub(super) struct Polling {
     iterator: Option<String>,
     /// Whether the next shard iterator is a renewal.
     renews: bool,
+    /// Where the renewed iterator began, until it has returned records.
+    resumed_at: Option<String>,
     rate_limiter: PollRateLimiter,
     max_bytes: usize,
     record_bytes: usize,
+    /// Whether `start` is a record that was fetched.
+    fetched: bool,
 }
 
 impl Polling {
@@ -37,8 +41,10 @@ impl Polling {
             start,
             iterator: None,
             renews: false,
+            resumed_at: None,
             max_bytes,
             record_bytes: FIRST_GUESS,
+            fetched: false,
         }
     }
 
@@ -99,10 +105,16 @@ impl Polling {
             None => Some(self.client.children(response.children).await?),
             Some(_) => None,
         };
+        let response_is_empty = response.records.is_empty();
         let chunk = Chunk {
             records: response.records,
             behind: response.behind,
             as_of: Some(as_of),
+            sent: Some(sent),
+            resumed_at: match response_is_empty {
+                true => None,
+                false => self.resumed_at.take(),
+            },
             children,
         };
         self.iterator = response.next;
@@ -115,6 +127,7 @@ impl Polling {
         let iterator = self.client.iterator(&self.start).await?;
         if std::mem::replace(&mut self.renews, true) {
             self.client.metrics.renewals.increment(1);
+            self.resumed_at = self.start.sequence().filter(|_| self.fetched);
         }
         self.iterator = Some(iterator.clone());
         Ok(iterator)
@@ -124,6 +137,7 @@ impl Polling {
         let bytes = chunk.records.bytes();
         if let Some(last) = chunk.records.last() {
             self.start = IteratorStart::Sequence(last.to_owned());
+            self.fetched = true;
             // Smoothed: one large record among small ones says little about the next response.
             let average = (bytes / chunk.records.len()).max(1);
             self.record_bytes = self.record_bytes.midpoint(average);

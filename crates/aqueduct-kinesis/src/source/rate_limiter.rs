@@ -5,8 +5,18 @@ use aqueduct_core::{Backoff, Instant, Runtime};
 /// The read limit of a shard, shared by all that poll it.
 const BYTES_PER_SECOND: f64 = (2 << 20) as f64;
 
+/// The longest interval that throttling leads to, in configured ones.
+const SLOWEST: u32 = 5;
+
+/// After each response, the interval shrinks by one part in this many.
+const RECOVER: u32 = 32;
+
 /// The longest wait at the tip, in intervals.
 const IDLE: u32 = 5;
+
+/// The longest wait at the tip, unless the interval itself is longer: it is the latency of an event
+/// after a pause.
+const LONGEST_IDLE: Duration = Duration::from_secs(1);
 
 const THROTTLED: Backoff = Backoff::new(Duration::from_millis(400), Duration::from_secs(10));
 const FAILED: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
@@ -15,6 +25,9 @@ const FAILED: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_
 /// shared by all that poll it.
 pub(super) struct PollRateLimiter {
     runtime: Runtime,
+    /// The configured interval.
+    least: Duration,
+    /// The interval in use: longer while the service throttles.
     interval: Duration,
     idle: Duration,
     throttled: u32,
@@ -26,6 +39,7 @@ impl PollRateLimiter {
     pub(super) fn new(runtime: &Runtime, interval: Duration) -> Self {
         Self {
             runtime: runtime.clone(),
+            least: interval,
             interval,
             idle: interval,
             throttled: 0,
@@ -43,12 +57,13 @@ impl PollRateLimiter {
         self.failed = 0;
         // Recover step by step: other consumers still share the shard.
         self.throttled = self.throttled.saturating_sub(1);
+        self.interval = (self.interval - self.interval / RECOVER).max(self.least);
         let mut wait = self.interval;
         if bytes == 0 && at_tip {
             // At least 1 ms, so that an emulator without limits is not polled in a hot loop.
             let doubled = (self.idle * 2).max(Duration::from_millis(1));
             self.idle = doubled
-                .min(self.interval * IDLE)
+                .min((self.interval * IDLE).min(LONGEST_IDLE).max(self.interval))
                 .max(Duration::from_millis(1));
             wait = self.idle;
         } else {
@@ -66,6 +81,8 @@ impl PollRateLimiter {
     /// Notes that the service throttled a request.
     pub(super) fn throttled(&mut self) {
         self.throttled += 1;
+        // The shard has more readers than fit: poll less often, not only later.
+        self.interval = (self.interval + self.least / 2).min(self.least * SLOWEST);
         self.later(THROTTLED, self.throttled);
     }
 
@@ -155,6 +172,26 @@ mod tests {
         assert_eq!(limiter.due(), now);
         limiter.responded(now, 0, true);
         assert_eq!(limiter.due().since(now), MS);
+    }
+
+    #[test]
+    fn throttling_stretches_the_interval_and_responses_shrink_it_slowly() {
+        let (mut limiter, now) = rate_limiter(1000 * MS);
+        let wait = |limiter: &mut PollRateLimiter| {
+            limiter.responded(now, 100, false);
+            limiter.due().since(now)
+        };
+        assert_eq!(wait(&mut limiter), 1000 * MS);
+        (0..20).for_each(|_| limiter.throttled());
+        assert!(wait(&mut limiter) > 4500 * MS);
+        assert_eq!(limiter.interval, 5000 * MS - 5000 * MS / RECOVER);
+        let mut responses = 0;
+        while limiter.interval > 1000 * MS {
+            wait(&mut limiter);
+            responses += 1;
+        }
+        assert!((20..200).contains(&responses), "{responses}");
+        assert_eq!(wait(&mut limiter), 1000 * MS);
     }
 
     #[test]

@@ -3,8 +3,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aqueduct_core::{
-    Error, ErrorKind, Instant, OpenPartition, PartitionEnd, PartitionReader, ReadBatch, Record,
-    Result, Tail, Task, Timestamp,
+    Error, ErrorKind, Instant, OpenPartition, PartitionEnd, PartitionReader, ReadBatch, ReadFrom,
+    Record, Result, Tail, Task, Timestamp,
 };
 use async_trait::async_trait;
 use futures::StreamExt as _;
@@ -37,7 +37,7 @@ pub(super) struct KinesisReader {
     _fetching: Task<()>,
     /// The records of the last chunk that have not been decoded yet.
     raw: Records,
-    /// The error of a gap before the first record; kept, so that every later read returns it too.
+    /// The error of a gap; kept, so that every later read returns it too.
     gap: Option<Error>,
     ready: VecDeque<Record>,
     tail: Option<Tail>,
@@ -115,30 +115,37 @@ impl KinesisReader {
             self.end = Some(PartitionEnd { children });
         }
         if let Some(first) = chunk.records.first() {
-            self.check_first(first)?;
+            self.check_first(first, chunk.resumed_at.as_deref())?;
         } else if chunk.behind.is_some_and(|behind| behind.is_zero())
             && let Some(last) = self.cursor.last_sequence()
         {
-            self.context.is_caught_up(&self.shard.id, last);
+            // The chunk may have waited for longer than retention: its own time counts.
+            let at = chunk.sent.unwrap_or_else(|| self.context.runtime.now());
+            self.context.is_caught_up(&self.shard.id, last, at);
         }
         self.raw = chunk.records;
         Ok(())
     }
 
-    fn check_first(&mut self, first: &str) -> Result<()> {
+    fn check_first(&mut self, first: &str, resumed_at: Option<&str>) -> Result<()> {
         let first = sequence(first)?;
-        if self.cursor.first(first) == First::Fits {
+        let resumed_at = resumed_at.map(sequence).transpose()?;
+        if self.cursor.first(first, resumed_at) == First::Fits {
             return Ok(());
         }
-        if let Some(asked) = self.cursor.expected()
-            && self.context.was_caught_up(&self.shard.id, asked)
-        {
+        // After the first record, the place where fetching resumed is the one to compare with.
+        let (expected, from) = match self.cursor.expected().or(resumed_at) {
+            Some(expected) if self.cursor.expected().is_none() => {
+                (expected, ReadFrom::After(expected))
+            }
+            Some(expected) => (expected, self.cursor.from()),
+            None => return Ok(()),
+        };
+        if self.context.was_caught_up(&self.shard.id, expected) {
             return Ok(());
         }
         let left = format!("the oldest left is `{first}`");
-        let gap = self
-            .context
-            .expired(&self.shard.id, self.cursor.from(), &left);
+        let gap = self.context.expired(&self.shard.id, from, &left);
         self.gap = Some(gap.clone());
         Err(gap)
     }

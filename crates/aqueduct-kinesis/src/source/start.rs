@@ -23,6 +23,9 @@ const LOOK_BACK: Duration = Duration::from_secs(5);
 /// The number of shards resolved concurrently.
 const SIDE_BY_SIDE: usize = 16;
 
+/// The longest interval of polls while a start is resolved: few polls, that a starting group waits for.
+const RESOLVING: Duration = Duration::from_millis(200);
+
 /// The number of throttled requests in a row after which resolving fails.
 const REFUSALS: u32 = 6;
 
@@ -95,7 +98,10 @@ async fn newest_since(
 ) -> Result<Option<Position>> {
     let client = ShardClient::new(context.clone(), shard.clone());
     let called = context.time.now();
-    let mut rate_limiter = PollRateLimiter::new(&context.runtime, context.reading.poll_interval);
+    let mut rate_limiter = PollRateLimiter::new(
+        &context.runtime,
+        context.reading.poll_interval.min(RESOLVING),
+    );
     let mut start = IteratorStart::Time(since);
     let mut iterator: Option<String> = None;
     let mut newest: Option<Newest> = None;

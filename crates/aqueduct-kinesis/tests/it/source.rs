@@ -203,7 +203,7 @@ async fn throttled_reads_back_off_and_lose_nothing() {
 }
 
 #[tokio::test]
-async fn polls_keep_to_five_a_second_by_default() {
+async fn polls_keep_to_their_interval() {
     let server = Server::quick().await;
     let stream = server.stream(1, &[("poll_interval", "200ms")]).await;
     put_numbers(&stream.raw(), &stream.name, 0..100).await;
