@@ -3,7 +3,6 @@
 mod administration;
 mod deliveries;
 mod faults;
-mod keep_alive;
 mod place;
 mod readme;
 mod replay;
