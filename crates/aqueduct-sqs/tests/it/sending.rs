@@ -34,8 +34,10 @@ fn the_time_out_is_that_of_a_request_not_of_a_call() {
             |limits| limits.latency = slow,
             async |place| {
                 let queue = place.resource(name);
-                let mut options = ProducerOptions::default();
-                options.request_timeout = Duration::from_secs(1);
+                let options = ProducerOptions {
+                    request_timeout: Duration::from_secs(1),
+                    ..ProducerOptions::default()
+                };
                 let producer = producer(&place, &*queue, options).await;
                 // Twenty of each key: a call makes several requests, one after the other.
                 producer.send_all(events(600, 30)).await.unwrap();
