@@ -6,8 +6,8 @@ mod read;
 mod record;
 mod recorder;
 
-pub use self::check::{Verdict, check};
+pub use self::check::{Judgement, check};
 pub use self::finding::{Finding, Kind};
 pub use self::read::{ReadError, read};
-pub use self::record::{FORMAT, Op, Phase, Record, Text};
+pub use self::record::{FORMAT, HistoryLine, Op, Phase, Text};
 pub use self::recorder::Recorder;

@@ -2,7 +2,7 @@ use std::fmt;
 use std::io::{self, BufRead};
 
 use crate::record::FORMAT;
-use crate::{Op, Phase, Record};
+use crate::{HistoryLine, Op, Phase};
 
 /// A history that cannot be judged.
 #[derive(Debug)]
@@ -27,8 +27,8 @@ pub enum ReadError {
 
 /// Reads a history, one record a line. A line that is no record, or a missing end, is an error: a history
 /// that is judged in part proves nothing.
-pub fn read(from: impl BufRead) -> Result<Vec<Record>, ReadError> {
-    let mut records: Vec<Record> = Vec::new();
+pub fn read(from: impl BufRead) -> Result<Vec<HistoryLine>, ReadError> {
+    let mut records: Vec<HistoryLine> = Vec::new();
     for (at, line) in from.lines().enumerate() {
         let text = line.map_err(ReadError::Io)?;
         let line = at + 1;
@@ -41,8 +41,9 @@ pub fn read(from: impl BufRead) -> Result<Vec<Record>, ReadError> {
         }
     }
     let first = records.first();
-    let begins =
-        |it: &Record| it.op == Op::Run && it.phase == Phase::Invoke && it.format == Some(FORMAT);
+    let begins = |it: &HistoryLine| {
+        it.op == Op::Run && it.phase == Phase::Invoke && it.format == Some(FORMAT)
+    };
     if !first.is_some_and(begins) {
         let found = first.map_or("no line".to_owned(), |it| match it.format {
             Some(format) => format!("format {format}"),
@@ -57,7 +58,7 @@ pub fn read(from: impl BufRead) -> Result<Vec<Record>, ReadError> {
     Ok(records)
 }
 
-pub(crate) fn ends(record: &Record) -> bool {
+pub(crate) fn ends(record: &HistoryLine) -> bool {
     record.op == Op::Run && record.phase != Phase::Invoke
 }
 

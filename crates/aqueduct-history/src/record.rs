@@ -13,7 +13,7 @@ pub type Text = SmolStr;
 /// One line of a history. The README lists the fields that an operation needs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Record {
+pub struct HistoryLine {
     /// Microseconds on the clock of the writer of the history.
     pub time: u64,
     pub process: Text,
@@ -106,7 +106,7 @@ pub enum Phase {
     Unknown,
 }
 
-impl Record {
+impl HistoryLine {
     /// Creates a record without optional fields.
     pub fn new(time: u64, process: impl Into<Text>, op: Op, phase: Phase) -> Self {
         Self {

@@ -1,19 +1,19 @@
 use std::io::{self, Write};
 
 use crate::record::FORMAT;
-use crate::{Op, Phase, Record, Text};
+use crate::{HistoryLine, Op, Phase, Text};
 
 /// Collects the records of one run, in the order in which they happen.
 #[derive(Debug)]
 pub struct Recorder {
-    records: Vec<Record>,
+    records: Vec<HistoryLine>,
     on: bool,
 }
 
 impl Recorder {
     /// Begins a history; an event may become a dead letter after that many attempts.
     pub fn new(attempts: Option<u32>) -> Self {
-        let mut begin = Record::new(0, "run", Op::Run, Phase::Invoke);
+        let mut begin = HistoryLine::new(0, "run", Op::Run, Phase::Invoke);
         begin.format = Some(FORMAT);
         begin.attempts = attempts;
         Self {
@@ -44,12 +44,12 @@ impl Recorder {
     }
 
     /// Adds records before all others but the first, as for what a log is found to hold afterwards.
-    pub fn add_first(&mut self, records: Vec<Record>) {
+    pub fn add_first(&mut self, records: Vec<HistoryLine>) {
         self.records.splice(1..1, records);
     }
 
     /// Adds a record.
-    pub fn add(&mut self, record: Record) {
+    pub fn add(&mut self, record: HistoryLine) {
         if self.on {
             self.records.push(record);
         }
@@ -61,18 +61,18 @@ impl Recorder {
             Ok(()) => Phase::Ok,
             Err(_) => Phase::Fail,
         };
-        let mut end = Record::new(time, "run", Op::Run, phase);
+        let mut end = HistoryLine::new(time, "run", Op::Run, phase);
         end.why = outcome.err().map(Text::from);
         self.records.push(end);
     }
 
     /// Returns the last record, for what only it says.
-    pub fn last_mut(&mut self) -> Option<&mut Record> {
+    pub fn last_mut(&mut self) -> Option<&mut HistoryLine> {
         self.records.last_mut()
     }
 
     /// Returns the records so far.
-    pub fn records(&self) -> &[Record] {
+    pub fn records(&self) -> &[HistoryLine] {
         &self.records
     }
 

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use aqueduct::{Event, Meta, Outcome, State};
 use aqueduct_core::sync::lock;
-use aqueduct_history::{Op, Phase, Record, Text};
+use aqueduct_history::{HistoryLine, Op, Phase, Text};
 
 use crate::fates::Fate;
 use crate::processes::Life;
@@ -58,7 +58,7 @@ pub(crate) async fn handle(event: Event, meta: Meta, State(life): State<Arc<Life
 /// A run of the handler; one that is dropped was cancelled, unless its process is dead.
 struct Run<'a> {
     life: &'a Life,
-    line: Record,
+    line: HistoryLine,
     when_dropped: Phase,
     ended: bool,
 }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use aqueduct_core::Runtime;
 use aqueduct_core::sync::lock;
-use aqueduct_history::{Op, Phase, Record, Recorder, Text};
-use aqueduct_memory::{Applied, Fault, MemoryBackend, Operation};
+use aqueduct_history::{HistoryLine, Op, Phase, Recorder, Text};
+use aqueduct_memory::{Applied, MemoryBackend, MemoryFault, Operation};
 
 use crate::fates::Fates;
 use crate::scenario::Scenario;
@@ -74,19 +74,19 @@ redelivery = {{ attempts = {attempts}, first = "100ms", max = "3s" }}
         self.main.now().elapsed_since_origin().as_micros() as u64
     }
 
-    pub(crate) fn line(&self, process: &str, op: Op, phase: Phase) -> Record {
-        Record::new(self.now(), Text::from(process), op, phase)
+    pub(crate) fn line(&self, process: &str, op: Op, phase: Phase) -> HistoryLine {
+        HistoryLine::new(self.now(), Text::from(process), op, phase)
     }
 
-    pub(crate) fn add(&self, line: Record) {
+    pub(crate) fn add(&self, line: HistoryLine) {
         lock(&self.history).add(line);
     }
 
     /// Makes the stores fail, lose responses and answer late.
     pub(crate) fn trouble(&self) {
-        let unavailable = || Fault::refused(aqueduct_core::ErrorKind::Unavailable);
-        let lost = || Fault::lost_answer(Applied::Maybe);
-        let late = |seconds| Fault::late_answer(Duration::from_secs(seconds));
+        let unavailable = || MemoryFault::refused(aqueduct_core::ErrorKind::Unavailable);
+        let lost = || MemoryFault::lost_response(Applied::Maybe);
+        let late = |seconds| MemoryFault::late_response(Duration::from_secs(seconds));
         let orders = self.backend.faults("orders");
         for (operation, odds, fault) in [
             (Operation::Send, 0.05, unavailable()),
@@ -94,7 +94,7 @@ redelivery = {{ attempts = {attempts}, first = "100ms", max = "3s" }}
             (
                 Operation::Send,
                 0.05,
-                Fault::throttled(Duration::from_millis(300)),
+                MemoryFault::throttled(Duration::from_millis(300)),
             ),
             (Operation::Read, 0.02, unavailable()),
             (Operation::Describe, 0.02, unavailable()),

@@ -4,7 +4,7 @@ use std::time::Duration;
 use aqueduct::{Client, DeadLetterQuery, Environment, Result, Start};
 use aqueduct_core::random::SplitMix64;
 use aqueduct_core::sync::lock;
-use aqueduct_history::{Op, Phase, Record, Recorder, Text, Verdict, check};
+use aqueduct_history::{HistoryLine, Judgement, Op, Phase, Recorder, Text, check};
 use aqueduct_runtime::Simulation;
 
 use crate::fates::Fate;
@@ -20,7 +20,7 @@ pub struct Run {
     /// What happened.
     pub history: Recorder,
     /// What the checker found.
-    pub verdict: Verdict,
+    pub verdict: Judgement,
     /// How long it took, in simulated time.
     pub simulated: Duration,
 }
@@ -132,7 +132,7 @@ async fn live(
         .timeout(Duration::from_secs(1), "the next event", reader.next())
         .await
     {
-        let line = Record::new(0, "log", Op::Store, Phase::Ok);
+        let line = HistoryLine::new(0, "log", Op::Store, Phase::Ok);
         let line = line.key(it.event.key().map(Text::from));
         let line = line.event(it.event.id().to_string());
         stored.push(line.partition(it.partition.as_str()).position(it.position));

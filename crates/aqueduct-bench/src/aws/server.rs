@@ -48,7 +48,8 @@ impl Kind {
         let endpoint = runtime.block_on(async {
             Ok::<String, Error>(match self {
                 Self::PubSub => {
-                    let served = PubSub::start(PubSubOptions::default()).await?;
+                    let served = PubSub::start(PubSubOptions::default()).await;
+                    let served = served.map_err(|e| failed("the server did not start", e))?;
                     pubsub.insert(served).endpoint()
                 }
                 Self::Sqs => {

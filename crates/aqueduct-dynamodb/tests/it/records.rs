@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use aqueduct_core::{Claimed, ErrorKind, Event, EventClaim, GroupName, IdempotencyScope};
-use aqueduct_emulators::HttpFault;
+use aqueduct_core::{Claimed, Event, EventClaim, GroupName, IdempotencyScope};
 use aws_sdk_dynamodb::types::TimeToLiveStatus;
 
 use crate::support::Place;

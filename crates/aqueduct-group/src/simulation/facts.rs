@@ -1,5 +1,5 @@
 use aqueduct_core::{Checkpoint, Lease, PartitionId};
-use aqueduct_history::{Op, Phase, Record, Text};
+use aqueduct_history::{HistoryLine, Op, Phase, Text};
 
 use super::log::token_of;
 use super::world::World;
@@ -7,8 +7,8 @@ use super::world::World;
 /// The lines of the history. They say what processes, handlers, log and store did; nothing is read off the
 /// state of the code under test.
 impl World {
-    pub(super) fn line(&self, process: impl Into<Text>, op: Op, phase: Phase) -> Record {
-        Record::new(
+    pub(super) fn line(&self, process: impl Into<Text>, op: Op, phase: Phase) -> HistoryLine {
+        HistoryLine::new(
             self.now.elapsed_since_origin().as_micros() as u64,
             process,
             op,
@@ -17,7 +17,7 @@ impl World {
     }
 
     /// A line about an event in a process.
-    pub(super) fn of_event(&self, at: usize, op: Op, phase: Phase, event: usize) -> Record {
+    pub(super) fn of_event(&self, at: usize, op: Op, phase: Phase, event: usize) -> HistoryLine {
         let process = self.processes[at].owner.as_str();
         self.line(process, op, phase).event(name_of(event))
     }

@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Checker;
 use super::owners::Row;
-use crate::{Kind, Record, Text};
+use crate::{HistoryLine, Kind, Text};
 
 /// A write may be composed this long before it is stored, in microseconds: the limit of a call to the store.
 const UNDER_WAY: u64 = 10_000_000;
@@ -100,7 +100,7 @@ impl Checker {
     }
 
     /// Checks that every counted attempt is explained.
-    pub(super) fn explains(&mut self, record: &Record) {
+    pub(super) fn explains(&mut self, record: &HistoryLine) {
         let (Some(id), Some(attempt)) = (&record.event, record.attempt) else {
             return;
         };
@@ -142,7 +142,7 @@ impl Checker {
         true
     }
 
-    pub(super) fn dead_letter(&mut self, record: &Record) {
+    pub(super) fn dead_letter(&mut self, record: &HistoryLine) {
         let Some(id) = &record.event else { return };
         if record.phase != crate::Phase::Ok {
             return;

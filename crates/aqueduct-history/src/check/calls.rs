@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use aqueduct_core::Position;
 
 use super::{Checker, Findings};
-use crate::{Kind, Op, Phase, Record, Text};
+use crate::{HistoryLine, Kind, Op, Phase, Text};
 
 /// Calls of applications: each one ends, unless its process dies.
 #[derive(Default)]
@@ -17,7 +17,7 @@ pub(super) struct Calls {
 type Floors = Vec<(Text, Position)>;
 
 impl Calls {
-    pub(super) fn call(&mut self, record: &Record) {
+    pub(super) fn call(&mut self, record: &HistoryLine) {
         let call = (record.process.clone(), record.op, record.event.clone());
         match record.phase {
             Phase::Invoke => drop(self.open.insert(call, record.time)),
@@ -25,7 +25,7 @@ impl Calls {
         }
     }
 
-    pub(super) fn sent(&mut self, record: &Record) {
+    pub(super) fn sent(&mut self, record: &HistoryLine) {
         self.call(record);
     }
 
@@ -45,7 +45,7 @@ impl Calls {
 }
 
 impl Checker {
-    pub(super) fn flush(&mut self, record: &Record) {
+    pub(super) fn flush(&mut self, record: &HistoryLine) {
         self.calls.call(record);
         let call = (record.process.clone(), record.event.clone());
         if record.phase == Phase::Invoke {

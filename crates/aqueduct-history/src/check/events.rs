@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use aqueduct_core::Position;
 
 use super::Findings;
-use crate::{Kind, Phase, Record, Text};
+use crate::{HistoryLine, Kind, Phase, Text};
 
 /// The facts about each event, by id, and the order of each key.
 #[derive(Default)]
@@ -112,7 +112,7 @@ impl Events {
         self.seen.handlers = true;
     }
 
-    pub(super) fn sent(&mut self, record: &Record, findings: &mut Findings) {
+    pub(super) fn sent(&mut self, record: &HistoryLine, findings: &mut Findings) {
         let Some(id) = &record.event else { return };
         let event = self.all.entry(id.clone()).or_default();
         event.key.clone_from(&record.key);
@@ -154,7 +154,7 @@ impl Events {
         }
     }
 
-    pub(super) fn stored(&mut self, record: &Record, findings: &mut Findings) {
+    pub(super) fn stored(&mut self, record: &HistoryLine, findings: &mut Findings) {
         let Some(id) = &record.event else { return };
         self.seen.stores = true;
         let event = self.all.entry(id.clone()).or_default();

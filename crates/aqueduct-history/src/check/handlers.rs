@@ -1,8 +1,8 @@
 use super::Checker;
-use crate::{Kind, Op, Phase, Record};
+use crate::{HistoryLine, Kind, Op, Phase};
 
 impl Checker {
-    pub(super) fn starts(&mut self, record: &Record) {
+    pub(super) fn starts(&mut self, record: &HistoryLine) {
         let Some(id) = &record.event else { return };
         self.starts += 1;
         self.events.handled();
@@ -53,7 +53,7 @@ impl Checker {
         self.events.get(id).runs.begun = true;
     }
 
-    pub(super) fn ends(&mut self, record: &Record) {
+    pub(super) fn ends(&mut self, record: &HistoryLine) {
         let Some(id) = &record.event else { return };
         self.excuses.ends(&record.process, id);
         let event = self.events.get(id);
@@ -85,7 +85,7 @@ impl Checker {
     }
 
     /// Where leases are not written, the generations under which handlers start show who took what.
-    fn started_by(&mut self, record: &Record) {
+    fn started_by(&mut self, record: &HistoryLine) {
         let Some((partition, generation)) = record.partition.as_ref().zip(record.generation) else {
             return;
         };
@@ -104,7 +104,7 @@ impl Checker {
         }
     }
 
-    pub(super) fn settles(&mut self, record: &Record) {
+    pub(super) fn settles(&mut self, record: &HistoryLine) {
         let Some(id) = &record.event else { return };
         if record.phase != Phase::Ok {
             return;
@@ -118,7 +118,7 @@ impl Checker {
         event.settled = true;
     }
 
-    pub(super) fn kill(&mut self, record: &Record) {
+    pub(super) fn kill(&mut self, record: &HistoryLine) {
         self.kills += 1;
         let ran = self
             .excuses

@@ -14,7 +14,7 @@ use self::attempts::Excuses;
 use self::calls::Calls;
 use self::events::Events;
 use self::owners::Owners;
-use crate::{Finding, Kind, Op, Phase, Record, Text};
+use crate::{Finding, HistoryLine, Kind, Op, Phase, Text};
 
 /// The findings are cut here: the first ones say what went wrong.
 const MOST: usize = 100;
@@ -22,7 +22,7 @@ const MOST: usize = 100;
 /// What the checker found in a history.
 #[derive(Clone, Debug, Serialize)]
 #[must_use]
-pub struct Verdict {
+pub struct Judgement {
     /// Lines of the history.
     pub records: usize,
     /// Events that it names.
@@ -38,7 +38,7 @@ pub struct Verdict {
 }
 
 /// Judges a whole history. [`read`](crate::read) refuses those that are cut.
-pub fn check(records: &[Record]) -> Verdict {
+pub fn check(records: &[HistoryLine]) -> Judgement {
     let mut checker = Checker::default();
     for (at, record) in records.iter().enumerate() {
         checker.findings.line = at + 1;
@@ -46,7 +46,7 @@ pub fn check(records: &[Record]) -> Verdict {
         checker.step(record);
     }
     checker.at_the_end(records.last());
-    Verdict {
+    Judgement {
         records: records.len(),
         events: checker.events.len(),
         starts: checker.starts,
@@ -99,7 +99,7 @@ impl Findings {
 }
 
 impl Checker {
-    fn step(&mut self, record: &Record) {
+    fn step(&mut self, record: &HistoryLine) {
         match record.op {
             Op::Run => {
                 if record.phase == Phase::Invoke {
@@ -128,12 +128,12 @@ impl Checker {
         }
     }
 
-    fn sent(&mut self, record: &Record) {
+    fn sent(&mut self, record: &HistoryLine) {
         self.calls.sent(record);
         self.events.sent(record, &mut self.findings);
     }
 
-    fn effect(&mut self, record: &Record) {
+    fn effect(&mut self, record: &HistoryLine) {
         let Some(event) = &record.event else { return };
         if record.phase != Phase::Ok {
             return;
@@ -146,7 +146,7 @@ impl Checker {
         }
     }
 
-    fn at_the_end(&mut self, last: Option<&Record>) {
+    fn at_the_end(&mut self, last: Option<&HistoryLine>) {
         if let Some(why) = last.filter(|it| it.phase == Phase::Fail) {
             let why = why.why.as_deref().unwrap_or("the run did not come to rest");
             // What is open then follows from it.
@@ -165,14 +165,14 @@ impl Checker {
     }
 }
 
-impl Verdict {
+impl Judgement {
     /// Whether no rule is broken.
     pub fn is_ok(&self) -> bool {
         self.findings.is_empty()
     }
 }
 
-impl fmt::Display for Verdict {
+impl fmt::Display for Judgement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (records, events) = (self.records, self.events);
         let (starts, dead, kills) = (self.starts, self.dead_letters, self.kills);

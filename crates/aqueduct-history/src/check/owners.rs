@@ -3,7 +3,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use aqueduct_core::Position;
 
 use super::Checker;
-use crate::{Kind, Phase, Record, Text};
+use crate::{HistoryLine, Kind, Phase, Text};
 
 /// The owners of partitions: as the store has them, and as they themselves believe.
 #[derive(Default)]
@@ -31,7 +31,7 @@ pub(super) struct Row {
 }
 
 impl Owners {
-    pub(super) fn owns(&mut self, record: &Record) {
+    pub(super) fn owns(&mut self, record: &HistoryLine) {
         let Some(partition) = &record.partition else {
             return;
         };
@@ -45,7 +45,7 @@ impl Owners {
         &mut self,
         partition: &Text,
         generation: u64,
-        record: &Record,
+        record: &HistoryLine,
     ) -> Option<(Row, u64)> {
         if self.rows.contains_key(partition) {
             return None;
@@ -69,21 +69,21 @@ impl Owners {
         Some((row, before))
     }
 
-    pub(super) fn disowns(&mut self, record: &Record) {
+    pub(super) fn disowns(&mut self, record: &HistoryLine) {
         let owners = record.partition.as_ref();
         if let Some(owners) = owners.and_then(|it| self.beliefs.get_mut(it)) {
             owners.remove(&record.process);
         }
     }
 
-    pub(super) fn asks(&mut self, record: &Record) {
+    pub(super) fn asks(&mut self, record: &HistoryLine) {
         if let Some(partition) = &record.partition {
             let ask = (partition.clone(), record.process.clone());
             self.asked.insert(ask);
         }
     }
 
-    pub(super) fn withdraws(&mut self, record: &Record) {
+    pub(super) fn withdraws(&mut self, record: &HistoryLine) {
         if let Some(partition) = &record.partition {
             let ask = (partition.clone(), record.process.clone());
             self.asked.remove(&ask);
@@ -97,7 +97,7 @@ impl Owners {
     }
 
     /// Returns another process that believes now that it owns the partition.
-    pub(super) fn other_owner(&self, record: &Record) -> Option<&Text> {
+    pub(super) fn other_owner(&self, record: &HistoryLine) -> Option<&Text> {
         let owners = self.beliefs.get(record.partition.as_ref()?)?;
         let others = owners.iter().filter(|it| *it.0 != record.process);
         others
@@ -113,7 +113,7 @@ impl Owners {
     }
 
     /// Returns whether the store has another owner or generation for the partition of that record.
-    pub(super) fn is_fenced(&self, record: &Record) -> bool {
+    pub(super) fn is_fenced(&self, record: &HistoryLine) -> bool {
         let row = record.partition.as_ref().and_then(|it| self.rows.get(it));
         row.is_some_and(|row| {
             row.owner.as_ref() != Some(&record.process) || Some(row.generation) != record.generation
@@ -142,7 +142,7 @@ impl Row {
 
 impl Checker {
     /// Judges a write of a lease that the store accepted.
-    pub(super) fn lease(&mut self, record: &Record) {
+    pub(super) fn lease(&mut self, record: &HistoryLine) {
         let Some(partition) = record
             .partition
             .clone()
@@ -235,7 +235,7 @@ impl Checker {
         }
     }
 
-    pub(super) fn close(&mut self, record: &Record) {
+    pub(super) fn close(&mut self, record: &HistoryLine) {
         self.calls.call(record);
         if record.phase != Phase::Ok {
             return;

@@ -6,7 +6,7 @@ use aqueduct_core::{
     BatchProducer, Capabilities, Claims, Effect, Error, ErrorKind, Event, Lane, Limits, Position,
     Receipt, Result, Retry, Runtime, SendReport,
 };
-use aqueduct_history::{Op, Phase, Record, Recorder};
+use aqueduct_history::{HistoryLine, Op, Phase, Recorder};
 use async_trait::async_trait;
 
 /// How often each fault strikes, in thousandths.
@@ -82,10 +82,10 @@ impl Faulty {
         self.history.lock().unwrap().add(line);
     }
 
-    fn line(&self, process: &str, op: Op, phase: Phase, event: &Event) -> Record {
+    fn line(&self, process: &str, op: Op, phase: Phase, event: &Event) -> HistoryLine {
         let now = self.runtime.now().elapsed_since_origin().as_micros() as u64;
         let key = event.key().map(Into::into);
-        let line = Record::new(now, process, op, phase).key(key);
+        let line = HistoryLine::new(now, process, op, phase).key(key);
         line.event(event.id().to_string())
     }
 

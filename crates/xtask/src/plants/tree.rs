@@ -176,7 +176,7 @@ fn simulations(name: &str) -> Result<&'static [&'static str], String> {
             "--package",
             "aqueduct-simulation",
             "--test",
-            "seeds",
+            "it",
             "the_whole",
         ],
         other => return Err(format!("{name}: `{other}` is simulated by nothing")),

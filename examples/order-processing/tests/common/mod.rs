@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 
-use aqueduct_history::{Op, Phase, Record, Recorder, Text};
+use aqueduct_history::{HistoryLine, Op, Phase, Recorder, Text};
 use rusqlite::{Connection, Row};
 
 /// Writes the history of a run that was killed that often, for `cargo xtask check-history`: what was taken in
@@ -15,7 +15,7 @@ pub(crate) fn write_history(data: &Path, name: &str, kills: u64) -> (Recorder, P
     let mut time = 0;
     let mut line = |process: &str, op: Op, phase: Phase, event: &str| {
         time += 1;
-        Record::new(time, process, op, phase).event(event)
+        HistoryLine::new(time, process, op, phase).event(event)
     };
     let placed = "SELECT customer_id, event_id, order_id FROM intake ORDER BY rowid";
     for [customer, event, _] in rows(&db, placed) {
