@@ -2,6 +2,7 @@ use std::fmt;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use aqueduct_core::{
     Capabilities, Destination, Error, Event, Lane, Layer, Receipt, Result, Runtime, SendReport,
@@ -317,6 +318,14 @@ impl aqueduct_core::BatchProducer for Producer {
 
     fn capabilities(&self) -> Capabilities {
         self.shared.capabilities.clone()
+    }
+
+    fn deduplicates(&self) -> Option<Duration> {
+        self.shared.producer.deduplicates()
+    }
+
+    fn consecutive_requests(&self, events: &[Event]) -> u32 {
+        self.shared.producer.consecutive_requests(events)
     }
 
     async fn close(&self) -> Result<()> {

@@ -1,6 +1,7 @@
 //! The pipeline as a process that is killed again and again: nothing is lost, and keys keep their order.
 //!
 //! `KILLS=100 cargo test -p pipeline` kills it that often.
+#![allow(clippy::unwrap_used)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

@@ -1,5 +1,6 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use aqueduct_core::outcomes::{blocked_error, no_outcome};
 use aqueduct_core::random::SplitMix64;
@@ -91,6 +92,14 @@ impl BatchProducer for Flaky {
 
     fn capabilities(&self) -> Capabilities {
         self.inner.capabilities()
+    }
+
+    fn deduplicates(&self) -> Option<Duration> {
+        self.inner.deduplicates()
+    }
+
+    fn consecutive_requests(&self, events: &[Event]) -> u32 {
+        self.inner.consecutive_requests(events)
     }
 
     async fn close(&self) -> Result<()> {

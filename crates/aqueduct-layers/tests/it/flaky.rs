@@ -71,6 +71,15 @@ impl IdempotencyStore for Flaky<dyn IdempotencyStore> {
         self.inner.claim(scope, claims).await
     }
 
+    async fn peek(
+        &self,
+        scope: &IdempotencyScope,
+        claims: &[EventClaim],
+    ) -> Result<Option<Vec<Claimed>>> {
+        self.ask("peek", claims.len()).await?;
+        self.inner.peek(scope, claims).await
+    }
+
     async fn complete(&self, scope: &IdempotencyScope, claims: &[EventClaim]) -> Vec<Result<()>> {
         match self.ask("complete", claims.len()).await {
             Ok(()) => self.inner.complete(scope, claims).await,

@@ -237,6 +237,14 @@ impl BatchProducer for Faulty {
         }
     }
 
+    fn deduplicates(&self) -> Option<Duration> {
+        None
+    }
+
+    fn consecutive_requests(&self, _: &[Event]) -> u32 {
+        1
+    }
+
     async fn close(&self) -> Result<()> {
         self.state.lock().unwrap().closed = true;
         Ok(())

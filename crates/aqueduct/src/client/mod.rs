@@ -267,7 +267,7 @@ impl Client {
         let pipelines = &self.0.config.pipelines;
         pipelines.get(name).ok_or_else(|| {
             Error::config(format!(
-                "no pipeline `{name}` is declared; declared: {}",
+                "unknown pipeline `{name}`; declared: {}",
                 list(pipelines.keys())
             ))
         })

@@ -13,7 +13,7 @@ impl Client {
             && !self.0.routers.contains_key(route)
         {
             errors.push(Error::config(format!(
-                "pipelines.{}.route = \"{route}\": no route of that name is declared; declared: {}; add \
+                "pipelines.{}.route = \"{route}\": unknown route; declared: {}; add \
                  [routes.{route}] or call `ClientBuilder::router`",
                 pipeline.name,
                 list(self.0.routers.keys())

@@ -87,10 +87,7 @@ pub(super) fn read(
     if !declared.groups.contains_key(&group) {
         return Err(section.refuse(
             "group",
-            format_args!(
-                "no group of that name is declared; declared: {}",
-                list(declared.groups.keys())
-            ),
+            format_args!("unknown group; declared: {}", list(declared.groups.keys())),
         ));
     }
     let filter = routes::read_expression(&mut section, "filter")?;

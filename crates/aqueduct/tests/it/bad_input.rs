@@ -110,7 +110,7 @@ async fn errors_name_the_key_the_text_and_the_choices() {
             &["groups.billing.handlers = \"${NOPE}\"", "no variable NOPE"],
         ),
         // Unknown tables and keys.
-        ("[stream.a]\nurl = \"memory:\"".into(), &["stream: no such table", "client, groups, layers, routes, stores, streams"]),
+        ("[stream.a]\nurl = \"memory:\"".into(), &["stream: no such table", "client, groups, layers, pipelines, routes, stores, streams"]),
         ("streams = 5".into(), &["streams: expected a table"]),
         ("[streams]\norders = \"memory:\"".into(), &["streams.orders: expected a table, found a single value"]),
         ("[client]\ncolour = \"red\"".into(), &["client.colour: no such option", "valid: create, layers, receive_bytes, source"]),

@@ -65,7 +65,7 @@ async fn events_are_filtered_set_and_routed_by_configuration_alone() {
     }
     let pipeline = client.pipeline("copy").await.unwrap();
     let control = pipeline.control();
-    let running = tokio::spawn(pipeline.run_to_end());
+    let running = client.runtime().spawn(pipeline.run_to_end());
     let mut a = client.reader("a", Start::Earliest).await.unwrap();
     let mut b = client.reader("b", Start::Earliest).await.unwrap();
     let total = |event: &Event| event.decode_json::<BTreeMap<String, u32>>().unwrap()["total"];
@@ -123,7 +123,7 @@ async fn what_can_never_be_sent_becomes_a_dead_letter_with_its_reason() {
         .unwrap()
         .filter(total);
     let control = pipeline.control();
-    let running = tokio::spawn(pipeline.run_to_end());
+    let running = client.runtime().spawn(pipeline.run_to_end());
     let mut a = client.reader("a", Start::Earliest).await.unwrap();
     let kinds = [next(&mut a).await, next(&mut a).await].map(|it| it.kind().to_owned());
     assert!(
@@ -180,7 +180,7 @@ async fn what_some_targets_lack_is_sent_to_those_alone() {
         Ok(event)
     });
     let control = pipeline.control();
-    let running = tokio::spawn(pipeline.run_to_end());
+    let running = client.runtime().spawn(pipeline.run_to_end());
     // The first event of each of five keys is tried again and again, and holds back the others.
     let tried = async {
         while seen.load(Ordering::Relaxed) < 20 {
@@ -228,7 +228,7 @@ async fn pipelines_that_cannot_be_meant_are_refused() {
         ("group = \"copier\"", &["pipelines.p.to: it is missing"]),
         (
             "group = \"copier\"\nto = \"x\"",
-            &["pipelines.p.to = \"x\"", "no stream `x`"],
+            &["pipelines.p.to = \"x\"", "unknown stream `x`"],
         ),
         (
             "group = \"copier\"\nto = \"a\"\nroute = \"r\"",
@@ -282,7 +282,7 @@ async fn events_that_would_circle_are_refused_at_the_check() {
     for (toml, part) in [
         (two, "pipeline q brings its events back"),
         (own, "one of its targets is the stream that it reads"),
-        (missing, "no route of that name"),
+        (missing, "unknown route"),
     ] {
         let test = TestClient::new(&format!("{STREAMS}{toml}")).await.unwrap();
         let checked = test.client().check().unwrap_err().to_string();
@@ -292,5 +292,5 @@ async fn events_that_would_circle_are_refused_at_the_check() {
     }
     let test = TestClient::new(STREAMS).await.unwrap();
     let unknown = test.client().pipeline("p").await.unwrap_err().to_string();
-    assert!(unknown.contains("no pipeline `p`"), "{unknown}");
+    assert!(unknown.contains("unknown pipeline `p`"), "{unknown}");
 }

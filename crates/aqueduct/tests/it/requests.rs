@@ -47,7 +47,7 @@ async fn start_doubling(client: &Client) -> aqueduct::WorkerHandle {
         },
     );
     let control = worker.control();
-    tokio::spawn(worker.run_to_end());
+    client.runtime().spawn(worker.run_to_end()).detach();
     control
 }
 

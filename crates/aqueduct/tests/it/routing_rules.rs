@@ -187,7 +187,7 @@ async fn rules_that_cannot_be_meant_are_refused() {
         ),
         (
             "to = \"nope\"",
-            &["routes.r.rules.1.to = \"nope\"", "no stream `nope`"],
+            &["routes.r.rules.1.to = \"nope\"", "unknown stream `nope`"],
         ),
         (
             "to = \"a\"\nwhen = \"data.total >\"",
@@ -206,7 +206,7 @@ async fn rules_that_cannot_be_meant_are_refused() {
         ),
         (
             "weights = { nope = 1 }",
-            &["routes.r.rules.1.weights.nope", "no stream `nope`"],
+            &["routes.r.rules.1.weights.nope", "unknown stream `nope`"],
         ),
         (
             "to = \"a\"\nweights = { a = 1 }",

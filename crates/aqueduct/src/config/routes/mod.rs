@@ -235,7 +235,7 @@ impl Reader<'_> {
         match kind == Some(TargetKind::Stream) {
             true => Ok(()),
             false => Err(Error::config(format!(
-                "{place}.{key} = \"{shown}\": no stream `{shown}` is declared; declared: {}",
+                "{place}.{key} = \"{shown}\": unknown stream `{shown}`; declared: {}",
                 self.declared(),
                 shown = name.shown,
             ))),
