@@ -108,10 +108,7 @@ async fn an_endpoint_that_is_no_dynamodb_is_named() {
         .inject("DescribeTable", HttpFault::Answer("<html>hello</html>"));
     let error = place.try_leases(&[]).await.err().unwrap();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
-    assert!(
-        error.to_string().contains("is `endpoint` right?"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("is `endpoint` right"), "{error}");
 }
 
 #[tokio::test]

@@ -340,7 +340,7 @@ async fn descendants_of_a_shard_of_kcls_are_read_whole_after_two_reshards() {
     let late: Timestamp = "2999-01-01T00:00:00Z".parse().unwrap();
     for start in [Start::Latest, Start::Time(late)] {
         let place = Place::new().await;
-        let store = place.leases(&[]).await;
+        let store = place.leases(&[("kcl_watch", "0s")]).await;
         let memory = MemoryBackend::new();
         let url = Url::parse("memory:").unwrap();
         let stream = memory.parse("orders", &url, Options::new("s")).unwrap();
@@ -368,6 +368,8 @@ async fn descendants_of_a_shard_of_kcls_are_read_whole_after_two_reshards() {
         };
         let mut options = GroupOptions::new("billing".into());
         options.start = start.clone();
+        // How long the owner that KCL left in the row is waited for.
+        options = options.with_lease_ttl(Duration::from_secs(2));
         let opened = Group::open(log, store, options, &place.runtime);
         let consumer = opened.await.unwrap();
         let mut seen = Vec::new();

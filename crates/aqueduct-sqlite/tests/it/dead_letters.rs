@@ -3,6 +3,7 @@ use aqueduct_core::{
     DeadLetterReason, DeadLetterStore, DeadLetterStoreExt as _, ErrorKind, Event, Failure, Lane,
     Limits, Position, Receipt, Result, SendReport, Timestamp,
 };
+use std::time::Duration;
 
 use crate::support::*;
 
@@ -257,6 +258,14 @@ impl BatchProducer for FailsAgain {
             claims: Claims::none(),
             limits: Limits::default(),
         }
+    }
+
+    fn deduplicates(&self) -> Option<Duration> {
+        None
+    }
+
+    fn consecutive_requests(&self, _: &[Event]) -> u32 {
+        1
     }
 
     async fn close(&self) -> Result<()> {

@@ -1,5 +1,6 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use aqueduct_core::{
     BatchProducer, Capabilities, Effect, Error, ErrorKind, Event, Lane, Result, SendReport,
@@ -38,6 +39,14 @@ impl BatchProducer for Flaky {
 
     fn capabilities(&self) -> Capabilities {
         self.inner.capabilities()
+    }
+
+    fn deduplicates(&self) -> Option<Duration> {
+        self.inner.deduplicates()
+    }
+
+    fn consecutive_requests(&self, events: &[Event]) -> u32 {
+        self.inner.consecutive_requests(events)
     }
 
     async fn close(&self) -> Result<()> {

@@ -203,6 +203,14 @@ impl BatchProducer for BrokenProducer {
         self.inner.capabilities()
     }
 
+    fn deduplicates(&self) -> Option<Duration> {
+        self.inner.deduplicates()
+    }
+
+    fn consecutive_requests(&self, events: &[Event]) -> u32 {
+        self.inner.consecutive_requests(events)
+    }
+
     async fn close(&self) -> Result<()> {
         self.inner.close().await
     }
@@ -498,6 +506,14 @@ impl BrokenRecords {
 impl IdempotencyStore for BrokenRecords {
     async fn claim(&self, scope: &IdempotencyScope, claims: &[EventClaim]) -> Result<Vec<Claimed>> {
         self.inner.claim(&self.scope(scope), claims).await
+    }
+
+    async fn peek(
+        &self,
+        scope: &IdempotencyScope,
+        claims: &[EventClaim],
+    ) -> Result<Option<Vec<Claimed>>> {
+        self.inner.peek(&self.scope(scope), claims).await
     }
 
     async fn complete(&self, scope: &IdempotencyScope, claims: &[EventClaim]) -> Vec<Result<()>> {
