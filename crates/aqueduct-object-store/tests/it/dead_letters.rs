@@ -102,7 +102,7 @@ async fn a_dead_letter_whose_response_was_lost_is_stored_once() {
         .dead_letters(&runtime())
         .await;
     let dead_letters = dead_letters.unwrap();
-    store.once("dead-dead_letters", Fault::LoseResponse);
+    store.once("dead-letters", Fault::LoseResponse);
     let lost = dead_letters.put(&[dead_letter(1)]).await.remove(0);
     assert!(lost.unwrap_err().is_retryable());
     put(&*dead_letters, &dead_letter(1)).await;
