@@ -57,7 +57,7 @@ pub(crate) type Map = Arc<dyn Fn(Event) -> Result<Event> + Send + Sync>;
 /// let running = tokio::spawn(pipeline.run_to_end());
 ///
 /// let mut paid = client.reader("paid", Start::Earliest).await?;
-/// let event = paid.next().await?.event;
+/// let event = paid.next().await?.map(|read| read.event).expect("the stream goes on");
 /// assert_eq!((event.key(), event.subject()), (Some("alice"), Some("copied")));
 /// control.stop();
 /// running.await.expect("it does not panic")?;
