@@ -23,17 +23,31 @@ use crate::engine::Answer;
 /// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct PartialFailure {
+pub struct PartialFailure<T = Receipt> {
     /// One outcome per event, by index.
-    pub outcomes: Vec<Result<Receipt>>,
+    pub outcomes: Vec<Result<T>>,
     /// The failed events, given back with their index in ascending order.
     pub events: Vec<(usize, Event)>,
 }
 
-impl PartialFailure {
-    pub(crate) fn new(outcomes: Vec<Result<Receipt>>, mut events: Vec<(usize, Event)>) -> Self {
+impl<T> PartialFailure<T> {
+    pub(crate) fn new(outcomes: Vec<Result<T>>, mut events: Vec<(usize, Event)>) -> Self {
         events.sort_unstable_by_key(|(index, _)| *index);
         Self { outcomes, events }
+    }
+
+    /// Returns what the events led to if none failed. `outcomes` has one for each event, in order.
+    ///
+    /// # Errors
+    /// Every outcome, and the events that failed.
+    pub fn or_all(outcomes: Vec<Result<T>>, events: Vec<Event>) -> Result<Vec<T>, Self> {
+        if outcomes.iter().all(Result::is_ok) {
+            return Ok(outcomes.into_iter().flatten().collect());
+        }
+        let events = events.into_iter().enumerate().zip(&outcomes);
+        let failed = events.filter(|(_, outcome)| outcome.is_err());
+        let events = failed.map(|(event, _)| event).collect();
+        Err(Self { outcomes, events })
     }
 
     /// Returns the error of the first event that failed.
@@ -52,9 +66,9 @@ impl PartialFailure {
     }
 }
 
-impl From<PartialFailure> for Error {
+impl<T> From<PartialFailure<T>> for Error {
     /// Returns the first error, prefixed with the counts.
-    fn from(failure: PartialFailure) -> Self {
+    fn from(failure: PartialFailure<T>) -> Self {
         let (failed, all) = (failure.events.len(), failure.outcomes.len());
         match failure.first_error() {
             Some(first) => first
@@ -65,7 +79,7 @@ impl From<PartialFailure> for Error {
     }
 }
 
-impl fmt::Display for PartialFailure {
+impl<T> fmt::Display for PartialFailure<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (failed, all) = (self.events.len(), self.outcomes.len());
         write!(f, "{failed} of {all} events failed")?;
@@ -76,7 +90,7 @@ impl fmt::Display for PartialFailure {
     }
 }
 
-impl std::error::Error for PartialFailure {
+impl<T: fmt::Debug> std::error::Error for PartialFailure<T> {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         self.first_error()
             .map(|error| error as &(dyn std::error::Error + 'static))
