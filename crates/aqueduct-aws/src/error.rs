@@ -117,9 +117,24 @@ where
 }
 
 /// Returns whether the call was denied and its next request is signed anew: by the service's time, or with
-/// newer credentials. The first call of a client, whose error nobody retries, is made once more then.
+/// newer credentials.
 pub fn is_signed_anew(error: &Error) -> bool {
     error.is(ErrorKind::Denied) && error.is_retryable()
+}
+
+/// Makes the first call of a client, whose error is not retried elsewhere: once more if the next request is
+/// [signed anew](is_signed_anew).
+///
+/// # Errors
+/// Those of the last call.
+pub async fn first_call<T, F>(call: impl Fn() -> F) -> aqueduct_core::Result<T>
+where
+    F: Future<Output = aqueduct_core::Result<T>>,
+{
+    match call().await {
+        Err(error) if is_signed_anew(&error) => call().await,
+        called => called,
+    }
 }
 
 /// Converts the error of a request without a response.

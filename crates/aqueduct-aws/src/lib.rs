@@ -15,6 +15,6 @@ pub use aws_types::SdkConfig;
 
 pub use self::arn::Arn;
 pub use self::clients::Aws;
-pub use self::error::{SdkError, error, error_with, is_signed_anew};
+pub use self::error::{SdkError, error, error_with, first_call, is_signed_anew};
 pub use self::http::Transport;
 pub use self::options::AwsOptions;

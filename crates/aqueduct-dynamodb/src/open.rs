@@ -21,11 +21,7 @@ impl Table {
         let until = runtime.now() + PATIENCE;
         let mut pause = Duration::from_millis(50);
         loop {
-            let described = match self.describe().await {
-                Err(error) if aqueduct_aws::is_signed_anew(&error) => self.describe().await,
-                described => described,
-            };
-            match described? {
+            match aqueduct_aws::first_call(|| self.describe()).await? {
                 None if !create => {
                     return Err(Error::new(
                         ErrorKind::NotFound,

@@ -67,10 +67,7 @@ impl Kinesis {
     /// # Errors
     /// `NotFound` if it is missing.
     pub(crate) async fn describe(&self) -> Result<StreamDescriptionSummary> {
-        match self.describe_once().await {
-            Err(error) if aqueduct_aws::is_signed_anew(&error) => self.describe_once().await,
-            described => described,
-        }
+        aqueduct_aws::first_call(|| self.describe_once()).await
     }
 
     async fn describe_once(&self) -> Result<StreamDescriptionSummary> {
