@@ -43,18 +43,13 @@ pub(crate) async fn start(store: &SqliteStore) -> Result<()> {
     let mut clock = RetentionClock::new(now, wall, newest, jumps);
     if clock.has_unsaved_jumps() {
         let seen = clock.clone();
-        let (work, saved) = crate::writer::Closure::new(
-            move |tx: &rusqlite::Transaction<'_>| {
-                seen.save_jumps(tx).sql("save a jump of the clock")
-            },
-            false,
-        );
-        store.0.writer.submit(Box::new(work));
+        let save = move |tx: &rusqlite::Transaction<'_>| {
+            seen.save_jumps(tx).sql("save a jump of the clock")
+        };
         // A full disk must not keep the file from being opened: the first pass tries again.
-        match saved.await {
-            Ok(Ok(())) => clock.jumps_are_saved(),
-            Ok(Err(error)) => tracing::warn!(%error, "a jump of the clock is not saved yet"),
-            Err(_) => return Err(crate::writer::lost()),
+        match store.0.writer.run(false, save).await {
+            Ok(()) => clock.jumps_are_saved(),
+            Err(error) => tracing::warn!(%error, "a jump of the clock is not saved yet"),
         }
     }
     let weak = Arc::downgrade(&store.0);
