@@ -4,11 +4,15 @@ use aqueduct_core::{
 
 use super::*;
 
-/// Partitions that are idle, as far as the member asks.
-struct Idle;
+/// Partitions that are idle, as far as the member asks; counts how often it looks at one.
+#[derive(Default)]
+struct Idle {
+    looks: usize,
+}
 
 impl Work for Idle {
     fn snapshot(&mut self, _: &PartitionId) -> Option<Snapshot> {
+        self.looks += 1;
         None
     }
 
@@ -81,8 +85,8 @@ fn write_of(commands: &[Command]) -> Option<(u64, Lease, Lease)> {
 /// A member that was handed `p0` and has sent its acceptance.
 fn accepting() -> (Member, u64) {
     let mut member = member();
-    member.handle(Input::Tick, at(0), &mut Idle);
-    let commands = member.handle(listing(&row("me")), at(0), &mut Idle);
+    member.handle(Input::Tick, at(0), &mut Idle::default());
+    let commands = member.handle(listing(&row("me")), at(0), &mut Idle::default());
     let (op, _, _) = write_of(&commands).unwrap();
     (member, op)
 }
@@ -93,9 +97,9 @@ fn an_acceptance_that_is_refused_is_sent_again() {
     let mut unchanged = row("me");
     unchanged.wanted_by = Some("other".into());
     let refused = Input::Written("p0".into(), op, Ok(Swap::Lost(Some(unchanged.clone()))));
-    let commands = member.handle(refused, at(1), &mut Idle);
+    let commands = member.handle(refused, at(1), &mut Idle::default());
     assert!(matches!(commands[..], [Command::List(_)]), "{commands:?}");
-    let commands = member.handle(listing(&unchanged), at(2), &mut Idle);
+    let commands = member.handle(listing(&unchanged), at(2), &mut Idle::default());
     assert!(write_of(&commands).is_some(), "{commands:?}");
 }
 
@@ -107,12 +111,16 @@ fn a_close_after_a_refused_acceptance_gives_the_row_up_and_ends() {
             true => Err(Error::new(ErrorKind::Unavailable, "no store")),
             false => Ok(Swap::Lost(Some(row("me")))),
         };
-        member.handle(Input::Close, at(1), &mut Idle);
-        let commands = member.handle(Input::Written("p0".into(), op, answer), at(1), &mut Idle);
+        member.handle(Input::Close, at(1), &mut Idle::default());
+        let commands = member.handle(
+            Input::Written("p0".into(), op, answer),
+            at(1),
+            &mut Idle::default(),
+        );
         let (op, current, next) = write_of(&commands).unwrap();
         assert_eq!((current.owner.is_some(), next.owner.clone()), (true, None));
         let written = Input::Written("p0".into(), op, Ok(Swap::Swapped(next)));
-        let commands = member.handle(written, at(1), &mut Idle);
+        let commands = member.handle(written, at(1), &mut Idle::default());
         assert!(commands.contains(&Command::Closed { kept: Vec::new() }));
     }
 }
@@ -122,13 +130,13 @@ fn a_lease_does_not_expire_while_the_watcher_cannot_reach_the_store() {
     let taken_at = |outage: std::ops::Range<u64>| {
         let mut member = member();
         (0..90).find(|now| {
-            let mut commands = member.handle(Input::Tick, at(*now), &mut Idle);
+            let mut commands = member.handle(Input::Tick, at(*now), &mut Idle::default());
             while matches!(commands[..], [Command::List(_)]) {
                 let answer = match outage.contains(now) {
                     true => Input::Listed(Err(Error::new(ErrorKind::Unavailable, "no store"))),
                     false => listing(&row("other")),
                 };
-                commands = member.handle(answer, at(*now), &mut Idle);
+                commands = member.handle(answer, at(*now), &mut Idle::default());
             }
             write_of(&commands).is_some()
         })
@@ -245,49 +253,10 @@ fn a_withdrawn_hand_off_goes_to_the_next_that_asks_or_to_none() {
     }
 }
 
-/// Idle partitions that count how often they are looked at.
-#[derive(Default)]
-struct Counted {
-    looks: usize,
-}
-
-impl Work for Counted {
-    fn snapshot(&mut self, _: &PartitionId) -> Option<Snapshot> {
-        self.looks += 1;
-        None
-    }
-
-    fn needs_alone(&mut self, _: &PartitionId) -> bool {
-        false
-    }
-
-    fn quiet(&mut self) -> bool {
-        true
-    }
-
-    fn release(&mut self) {}
-
-    fn keep_company(&mut self, _: &PartitionId) {}
-
-    fn mark(&mut self, _: &PartitionId, _: bool) -> Option<Snapshot> {
-        None
-    }
-
-    fn withdraw(&mut self, _: &PartitionId) {}
-
-    fn stop(&mut self, _: &PartitionId, _: Revocation) -> Option<Snapshot> {
-        None
-    }
-
-    fn is_dead(&self, _: &OwnerId) -> bool {
-        false
-    }
-}
-
 /// Runs a member alone with so many idle partitions for ten minutes; returns how often it looked at one,
 /// and how often it wrote a lease.
 fn idle_minutes(partitions: usize) -> (usize, usize) {
-    let (mut member, mut work) = (member(), Counted::default());
+    let (mut member, mut work) = (member(), Idle::default());
     let rows: Vec<Lease> = (0..partitions)
         .map(|n| {
             let name = PartitionId::new(format!("p{n}"));
