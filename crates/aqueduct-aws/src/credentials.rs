@@ -134,7 +134,9 @@ impl Inner {
                     .chain
                     .credentials(&self.options, &self.http, &self.clock);
                 let made = made.await;
-                made.ok_or_else(|| CredentialsError::not_loaded("there is no chain"))?
+                made.ok_or_else(|| {
+                    CredentialsError::not_loaded("no chain of credentials was built")
+                })?
             }
         };
         let fetched = provider.insert(found).provide_credentials().await?;

@@ -100,7 +100,7 @@ impl Router for Matched {
                 Ok(true) if self.all => holding.push(targets.route()),
                 Ok(true) => return targets.route(),
                 Ok(false) => {}
-                // To go on with the next rule would send it where nobody meant it to go.
+                // To go on with the next rule would send it where it was not meant to go.
                 Err(error) => return Route::Failed(error.to_string()),
             }
         }

@@ -4,7 +4,7 @@ use aqueduct_core::random::SplitMix64;
 
 use crate::scenario::Scenario;
 
-/// What the handler of an event does, drawn once, so that it does the same in every life.
+/// The behaviour of the handler of an event, drawn once, so that it does the same in every life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
     Well,

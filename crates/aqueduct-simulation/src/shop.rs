@@ -10,7 +10,7 @@ use aqueduct_memory::{Applied, MemoryBackend, MemoryFault, Operation};
 use crate::fates::Fates;
 use crate::scenario::Scenario;
 
-/// What all processes of a run share: the stores, the scenario and the history.
+/// The things that all processes of a run share: the stores, the scenario and the history.
 pub(crate) struct Shop {
     /// The runtime of the run itself, which belongs to no process.
     pub(crate) main: Runtime,

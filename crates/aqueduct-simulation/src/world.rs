@@ -17,9 +17,9 @@ const PATIENCE: Duration = Duration::from_secs(3_600);
 
 /// A run of one seed, and what the checker says of it.
 pub struct Run {
-    /// What happened.
+    /// The history.
     pub history: Recorder,
-    /// What the checker found.
+    /// The findings of the checker.
     pub verdict: Judgement,
     /// How long it took, in simulated time.
     pub simulated: Duration,

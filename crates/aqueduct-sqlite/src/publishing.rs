@@ -31,7 +31,7 @@ struct Target {
     layout: Layout,
 }
 
-/// What was published by a moment.
+/// How much was published by a moment.
 #[derive(Clone, Copy)]
 pub(crate) struct Mark {
     streams: usize,

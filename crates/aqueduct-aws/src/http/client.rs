@@ -24,7 +24,7 @@ const CONNECT: Duration = Duration::from_millis(3100);
 /// The most silence of a connection before it is given up, by default.
 const SILENCE: Duration = Duration::from_secs(5);
 
-/// The longest silence under HTTP/2, where a live peer always answers a ping.
+/// The longest silence under HTTP/2, where a live peer always responds to a ping.
 const LONGEST_PING: Duration = Duration::from_secs(10);
 
 /// Responses to requests are read at once; a full GetRecords is 10 MiB.

@@ -52,7 +52,7 @@ pub(crate) const AIMS: &[Aim] = &[
 /// KiB that the process wrote for an order, whether the system has stored them yet or not.
 const WRITTEN: &str = "written_kib_per_order";
 
-/// What all contestants end with: an order is placed, paid or declined, and shipped.
+/// The state in which all contestants end: an order is placed, paid or declined, and shipped.
 const DECLINED_ABOVE: u64 = 8_000;
 
 /// The data of `OrderPlaced`.

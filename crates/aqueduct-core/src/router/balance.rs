@@ -48,7 +48,7 @@ impl Balance {
     /// Takes the targets in turn.
     ///
     /// # Errors
-    /// `Config` if there is no target, or one comes twice.
+    /// `Config` if there is no target, or one is named twice.
     pub fn round_robin(targets: impl IntoIterator<Item = impl Into<SmallStr>>) -> Result<Self> {
         Self::new(targets, Strategy::RoundRobin)
     }
@@ -57,7 +57,7 @@ impl Balance {
     /// gets its share but for a few.
     ///
     /// # Errors
-    /// `Config` if there is no target, one comes twice, or a weight is zero.
+    /// `Config` if there is no target, one is named twice, or a weight is zero.
     pub fn weighted(targets: impl IntoIterator<Item = (impl Into<SmallStr>, u32)>) -> Result<Self> {
         let (mut names, mut sums, mut sum) = (Vec::new(), Vec::new(), 0u64);
         for (name, weight) in targets {
@@ -79,7 +79,7 @@ impl Balance {
     /// recently come last.
     ///
     /// # Errors
-    /// `Config` if there is no target, or one comes twice.
+    /// `Config` if there is no target, or one is named twice.
     pub fn least_in_flight(targets: impl IntoIterator<Item = impl Into<SmallStr>>) -> Result<Self> {
         Self::new(targets, Strategy::LeastInFlight)
     }
@@ -88,7 +88,7 @@ impl Balance {
     /// key keeps its order. Events without a key go where the fewest are in flight.
     ///
     /// # Errors
-    /// `Config` if there is no target, or one comes twice.
+    /// `Config` if there is no target, or one is named twice.
     pub fn by_key(targets: impl IntoIterator<Item = impl Into<SmallStr>>) -> Result<Self> {
         Self::new(targets, Strategy::Key)
     }

@@ -16,7 +16,7 @@ use crate::error;
 /// The largest frame, as in Microsoft's clients.
 const FRAME: u32 = 64 << 10;
 
-/// What every connection to a hub is opened with.
+/// The settings with which every connection to a hub is opened.
 pub(super) struct Dialer {
     endpoint: Endpoint,
     transport: Transport,

@@ -23,7 +23,7 @@ const PROTOCOL: &str = "AMQPWSB10";
 /// AMQP in the binary messages of a WebSocket.
 pub(super) struct WebSocket<Io> {
     stream: WebSocketStream<Io>,
-    /// What was received and not read yet.
+    /// The bytes that were received and not read yet.
     received: Bytes,
 }
 

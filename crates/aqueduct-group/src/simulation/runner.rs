@@ -13,7 +13,7 @@ use super::seen::Seen;
 /// The default number of seeds.
 const SEEDS: u64 = 2_000;
 
-/// What is run, as the environment says.
+/// The seeds to run, as the environment says.
 pub(super) struct Plan {
     first: u64,
     seeds: u64,

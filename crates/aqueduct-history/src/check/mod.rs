@@ -19,7 +19,7 @@ use crate::{Finding, HistoryLine, Kind, Op, Phase, Text};
 /// The findings are cut here: the first ones say what went wrong.
 const MOST: usize = 100;
 
-/// What the checker found in a history.
+/// The findings of the checker in a history.
 #[derive(Clone, Debug, Serialize)]
 #[must_use]
 pub struct Judgement {

@@ -16,7 +16,7 @@ use super::store::Ticket;
 pub(super) struct Lanes {
     limited: BTreeMap<Lane, LaneState>,
     full: usize,
-    /// What lanes that throttled an event stored and throttled of late.
+    /// The events that lanes stored and throttled of late, for lanes that throttled one.
     recent: BTreeMap<Lane, Recent>,
     /// Those over their limit in the request that is evaluated.
     over: Vec<Lane>,

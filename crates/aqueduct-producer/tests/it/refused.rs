@@ -29,7 +29,7 @@ struct Service {
 enum Refuses {
     /// Records at random, in thousandths, with this kind.
     Some(u64, ErrorKind),
-    /// What a lane is sent beyond this number in a second.
+    /// Those that a lane is sent beyond this number in a second.
     Beyond(u64),
 }
 

@@ -8,7 +8,7 @@ use super::{Place, Scan, Scanned};
 /// How many dead letters are deleted at once.
 const BATCH: usize = 100;
 
-/// What a scan has found. Dropping it gives everything back, also if the scan is cancelled.
+/// The dead letters that a scan has found. Dropping it gives everything back, also if the scan is cancelled.
 pub(super) struct Found<S: Scan> {
     /// `None` once it has ended.
     scan: Option<S>,

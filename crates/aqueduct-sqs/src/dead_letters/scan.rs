@@ -34,7 +34,7 @@ pub(super) struct QueueScan {
 #[async_trait]
 impl ScannedQueue for Letters {
     type Scan = QueueScan;
-    /// What 2,000 requests return while the first stay hidden; the service lets 120,000 be in flight.
+    /// The number that 2,000 requests return while the first stay hidden; the service lets 120,000 be in flight.
     const MOST: usize = 20_000;
 
     fn describe(&self) -> String {

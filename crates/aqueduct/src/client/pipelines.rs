@@ -40,7 +40,7 @@ impl Client {
     }
 
     /// # Errors
-    /// What [`check_pipeline`](Self::check_pipeline) returns, together.
+    /// The errors that [`check_pipeline`](Self::check_pipeline) returns, together.
     pub(crate) fn check_one_pipeline(&self, pipeline: &PipelineConfig) -> Result<()> {
         check::together(self.check_pipeline(pipeline))
     }

@@ -81,7 +81,7 @@ struct Target {
     state: Arc<TargetState>,
 }
 
-/// What decides how a target is chosen among others.
+/// The state by which a target is chosen among others.
 #[derive(Default)]
 struct TargetState {
     in_flight: AtomicUsize,

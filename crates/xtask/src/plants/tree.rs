@@ -15,7 +15,7 @@ pub(crate) struct Tree {
     folder: PathBuf,
 }
 
-/// What the seeds say of a plant.
+/// The result of the seeds for a plant.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     Found { seed: Option<u64>, why: String },

@@ -5,7 +5,7 @@ use aqueduct_emulators::EventHubs;
 /// Carries out a command. Returns what to print: a number, or nothing for `ok`.
 ///
 /// # Errors
-/// What is wrong with the command, and what was expected.
+/// The error of a command, with what was expected.
 pub(crate) async fn obey(hubs: &EventHubs, line: &str) -> Result<String, String> {
     let words: Vec<_> = line.split_whitespace().collect();
     match words[..] {
